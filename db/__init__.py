@@ -1,0 +1,1 @@
+"""Everything the database needs: SQL, the upgrade that applies it, the embedded server."""

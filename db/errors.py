@@ -1,0 +1,57 @@
+"""Every error the database tooling raises, in one tree.
+
+TdsError
+ ├─ ServerError            the embedded PostgreSQL cannot be started, reached or stopped
+ └─ UpgradeError           the upgrade was refused or rolled back; the database is as it was
+     ├─ PrivilegeError       an administrator has to run some SQL first (`sql` holds it)
+     ├─ LockTimeoutError     somebody else holds a lock that the upgrade needs
+     ├─ MigrationError       the migration files and what the database records disagree
+     └─ SqlFileError         PostgreSQL rejected a statement (`path` and `line` name it)
+"""
+
+from __future__ import annotations
+
+
+class TdsError(Exception):
+    """Something that stops a command. `message` says what, `hint` what to do next."""
+
+    def __init__(self, message: str, hint: str = "") -> None:
+        super().__init__(message)
+        self.message = message
+        self.hint = hint
+
+    def __str__(self) -> str:
+        return f"{self.message}\n{self.hint}" if self.hint else self.message
+
+
+class ServerError(TdsError):
+    """The embedded PostgreSQL cannot be started, reached or stopped."""
+
+
+class UpgradeError(TdsError):
+    """The upgrade was refused, or was rolled back whole. The database is as it was."""
+
+
+class PrivilegeError(UpgradeError):
+    """The installing role may not do what is needed. `sql` is what an administrator has to run."""
+
+    def __init__(self, message: str, sql: str) -> None:
+        super().__init__(message, f"Ask an administrator to run this, then try again:\n\n{sql}")
+        self.sql = sql
+
+
+class LockTimeoutError(UpgradeError):
+    """A lock was not granted within `lock_timeout`."""
+
+
+class MigrationError(UpgradeError):
+    """The migration files and what the database records disagree, or a file cannot be read."""
+
+
+class SqlFileError(UpgradeError):
+    """PostgreSQL rejected a statement of a file of ours. `line` counts from 1."""
+
+    def __init__(self, path: str, line: int, message: str, hint: str = "") -> None:
+        super().__init__(f"{path}:{line}: {message}", hint)
+        self.path = path
+        self.line = line

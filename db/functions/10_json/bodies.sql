@@ -1,0 +1,88 @@
+create or replace function tds.url_decode(encoded text) returns text
+language plpgsql immutable parallel safe
+set search_path = pg_catalog, pg_temp
+as $$
+begin
+    return convert_from(
+        (select string_agg(
+                    case when m.part[1] like '\%__' then decode(substr(m.part[1], 2), 'hex')
+                         else convert_to(replace(m.part[1], '+', ' '), 'UTF8') end,
+                    ''::bytea order by m.n)
+           from regexp_matches(url_decode.encoded, '%[0-9A-Fa-f]{2}|[^%]+|%', 'g') with ordinality m(part, n)),
+        'UTF8');
+end
+$$;
+comment on function tds.url_decode(text) is 'Undoes application/x-www-form-urlencoded: + is a blank, %XX a byte of UTF-8.';
+
+create or replace function tds.form_document(body text) returns jsonb
+language plpgsql immutable parallel safe
+set search_path = pg_catalog, pg_temp
+as $$
+declare
+    v_fields jsonb;
+begin
+    select jsonb_object_agg(tds.url_decode(split_part(p.pair, '=', 1)),
+                            tds.url_decode(substr(p.pair, strpos(p.pair, '=') + 1)))
+      into v_fields
+      from regexp_split_to_table(form_document.body, '&') p(pair)
+     where strpos(p.pair, '=') > 1;
+    if v_fields ? 'JSONString' then
+        return (v_fields ->> 'JSONString')::jsonb;
+    end if;
+    -- nested values of a form arrive as JSON text
+    return (select jsonb_object_agg(f.key, case when f.value ~ '^[\[{]' then f.value::jsonb else to_jsonb(f.value) end)
+              from jsonb_each_text(v_fields) f);
+end
+$$;
+comment on function tds.form_document(text) is
+'The JSON of a form-encoded body: its field JSONString, or its pairs as an object.';
+
+create or replace function tds.document(body text) returns jsonb
+language plpgsql immutable parallel safe
+set search_path = pg_catalog, pg_temp
+as $$
+begin
+    if document.body ~ '^[A-Za-z0-9_.%+-]+=' then
+        return tds.form_document(document.body);
+    end if;
+    return document.body::jsonb;
+end
+$$;
+comment on function tds.document(text) is
+'The JSON of a body, form-encoded or plain. Raises class 22 where it is neither.';
+
+create or replace function tds.document_problem(body text) returns text
+language plpgsql stable
+set search_path = pg_catalog, pg_temp
+as $$
+declare
+    v_message text;
+    v_detail  text;
+begin
+    if btrim(document_problem.body, E' \t\r\n') = '' then
+        return 'empty body';
+    end if;
+    perform tds.document(document_problem.body);
+    return null;
+exception
+    when data_exception or statement_too_complex or program_limit_exceeded then
+        get stacked diagnostics v_message = message_text, v_detail = pg_exception_detail;
+        return left('not JSON: ' || concat_ws('; ', v_message, nullif(v_detail, '')), 500);
+end
+$$;
+comment on function tds.document_problem(text) is 'Why the body is not a JSON document, or null.';
+
+create or replace function tds.payload(document jsonb, list_key text, record_key text, id_key text) returns jsonb
+language sql immutable parallel safe
+as $$
+    select case jsonb_typeof($1)
+        when 'array' then $1
+        when 'object' then
+            case when jsonb_typeof($1 -> $2) = 'array' then $1 -> $2
+                 when jsonb_typeof($1 -> $3) in ('object', 'array') then jsonb_path_query_array($1 -> $3, '$[*]')
+                 when jsonb_typeof($1 -> 'data') in ('object', 'array') then jsonb_path_query_array($1 -> 'data', '$[*]')
+                 when $1 ? $4 then jsonb_build_array($1) end
+    end
+$$;
+comment on function tds.payload(jsonb, text, text, text) is
+'The records in a document, as an array: an API list, one wrapped record, {"data": …}, or the bare record; null where there is none.';

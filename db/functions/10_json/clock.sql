@@ -1,0 +1,26 @@
+create or replace function tds.now() returns timestamptz
+language plpgsql volatile parallel restricted
+set search_path = pg_catalog, pg_temp
+as $$
+declare
+    v_fake constant text := current_setting('tds.fake_now', true);
+begin
+    if coalesce(v_fake, '') = '' then
+        return clock_timestamp();
+    end if;
+    -- only the catalogue's mark counts: a session could set the parameter for itself
+    if exists (
+        select from pg_catalog.pg_db_role_setting s
+          join pg_catalog.pg_database d on d.oid = s.setdatabase
+         where d.datname = current_database()
+           and s.setrole = 0
+           and 'tds.test_database=on' = any (s.setconfig)
+    ) then
+        return v_fake::timestamptz;
+    end if;
+    return clock_timestamp();
+end
+$$;
+comment on function tds.now() is
+'The clock: clock_timestamp(), or the setting tds.fake_now in a database marked as a test '
+'(alter database … set tds.test_database = ''on''). Every function of this schema reads it once a call.';

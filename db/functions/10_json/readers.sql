@@ -1,0 +1,145 @@
+-- Strict readers: one defined reading each, anything else raises ZB001; a bad value never becomes 0 or today.
+-- SQL so that the planner inlines them into the set they are used on; '' and JSON null are NULL everywhere.
+
+create or replace function tds.refuse(value jsonb, reason text) returns text
+language plpgsql immutable parallel safe
+set search_path = pg_catalog, pg_temp
+as $$
+begin
+    raise exception using errcode = 'ZB001', message = refuse.reason, detail = left(refuse.value::text, 200);
+end
+$$;
+comment on function tds.refuse(jsonb, text) is 'Raises ZB001: the value, and why it cannot be read.';
+
+create or replace function tds.is_number(value text) returns boolean
+language sql immutable parallel safe
+as $$
+    select $1 ~ '^-?[0-9]{1,30}(\.[0-9]{1,30})?%?$' or $1 ~ '^-?[0-9]{1,3}(,[0-9]{3}){1,9}(\.[0-9]{1,30})?$'
+$$;
+comment on function tds.is_number(text) is 'Whether the text is a number as Zoho writes them: 12, -0.5, 1,500.00 or 10%.';
+
+create or replace function tds.is_date(value text) returns boolean
+language sql immutable parallel safe
+as $$
+    select case when $1 ~ '^[0-9]{4}-(0[1-9]|1[0-2])-(0[1-9]|[12][0-9]|3[01])$' and left($1, 4) <> '0000'
+        then substr($1, 9, 2)::int
+             <= extract(day from make_date(left($1, 4)::int, substr($1, 6, 2)::int, 1) + interval '1 month - 1 day')
+        else false end
+$$;
+comment on function tds.is_date(text) is 'Whether the text is a day of the calendar, YYYY-MM-DD.';
+
+create or replace function tds.is_time(value text) returns boolean
+language sql immutable parallel safe
+as $$
+    select case when $1 ~ '^[0-9]{4}-[0-9]{2}-[0-9]{2}T([01][0-9]|2[0-3]):[0-5][0-9]:[0-5][0-9](\.[0-9]{1,6})?(Z|[+-](0[0-9]|1[0-5]):?[0-5][0-9])$'
+        then tds.is_date(left($1, 10)) else false end
+$$;
+comment on function tds.is_time(text) is 'Whether the text is a moment with its offset: 2026-06-09T09:46:21-0400.';
+
+create or replace function tds.json_text(value jsonb) returns text
+language sql immutable parallel safe
+as $$
+    select case jsonb_typeof($1)
+        when 'string' then nullif($1 #>> '{}', '')
+        when 'number' then $1 #>> '{}'
+        else case when $1 is null or jsonb_typeof($1) = 'null' then null else tds.refuse($1, 'not a text') end end
+$$;
+comment on function tds.json_text(jsonb) is 'Reader: a string as it is, a number as its digits; '''' is NULL.';
+
+create or replace function tds.json_id(value jsonb) returns text
+language sql immutable parallel safe
+as $$
+    select case
+        when $1 is null or $1 = '""' or jsonb_typeof($1) = 'null' then null
+        when jsonb_typeof($1) in ('string', 'number') and $1 #>> '{}' ~ '^[A-Za-z0-9_-]{1,50}$' then $1 #>> '{}'
+        else tds.refuse($1, 'not an id') end
+$$;
+comment on function tds.json_id(jsonb) is 'Reader: an id of up to 50 letters and digits, given as a string or as a whole number, kept as text.';
+
+create or replace function tds.json_number(value jsonb) returns numeric
+language sql immutable parallel safe
+as $$
+    select case
+        when jsonb_typeof($1) = 'number' and abs($1::numeric) < 1e30 then $1::numeric
+        when $1 is null or $1 = '""' or jsonb_typeof($1) = 'null' then null
+        when jsonb_typeof($1) = 'string' and tds.is_number($1 #>> '{}') then translate($1 #>> '{}', ',%', '')::numeric
+        else tds.refuse($1, 'not a number')::numeric end
+$$;
+comment on function tds.json_number(jsonb) is 'Reader: a JSON number, or its text; 1,500.00 is 1500.00 and 10% is 10.';
+
+create or replace function tds.json_boolean(value jsonb) returns boolean
+language sql immutable parallel safe
+as $$
+    select case
+        when jsonb_typeof($1) = 'boolean' then $1::boolean
+        when $1 is null or $1 = '""' or jsonb_typeof($1) = 'null' then null
+        when jsonb_typeof($1) = 'string' and $1 #>> '{}' in ('true', 'false') then ($1 #>> '{}')::boolean
+        else tds.refuse($1, 'not true or false')::boolean end
+$$;
+comment on function tds.json_boolean(jsonb) is 'Reader: true, false, or their texts.';
+
+create or replace function tds.json_date(value jsonb) returns date
+language sql immutable parallel safe
+as $$
+    select case
+        when jsonb_typeof($1) = 'string' and tds.is_date($1 #>> '{}')
+            then make_date(left($1 #>> '{}', 4)::int, substr($1 #>> '{}', 6, 2)::int, substr($1 #>> '{}', 9, 2)::int)
+        when $1 is null or $1 = '""' or jsonb_typeof($1) = 'null' then null
+        else tds.refuse($1, 'not a date (YYYY-MM-DD)')::date end
+$$;
+comment on function tds.json_date(jsonb) is 'Reader: a day of the calendar, YYYY-MM-DD.';
+
+create or replace function tds.json_time(value jsonb) returns timestamptz
+language sql stable parallel safe
+as $$
+    select case
+        when jsonb_typeof($1) = 'string' and tds.is_time($1 #>> '{}') then ($1 #>> '{}')::timestamptz
+        when $1 is null or $1 = '""' or jsonb_typeof($1) = 'null' then null
+        else tds.refuse($1, 'not a time with its offset (YYYY-MM-DDTHH:MM:SS+hhmm)')::timestamptz end
+$$;
+comment on function tds.json_time(jsonb) is 'Reader: a moment with its offset, 2026-06-09T09:46:21-0400.';
+
+create or replace function tds.problem(reader text, value jsonb, required boolean, max_length int) returns text
+language sql stable parallel safe
+as $$
+    select case
+        when $2 is null or $2 = '""' or jsonb_typeof($2) = 'null'
+            then case when $3 then 'missing' end
+        when $1 in ('object', 'array')
+            then case when jsonb_typeof($2) <> $1 then 'not an ' || $1 end
+        when $1 = 'boolean'
+            then case when jsonb_typeof($2) = 'boolean' or $2 in ('"true"', '"false"') then null else 'not true or false' end
+        when jsonb_typeof($2) not in ('string', 'number')
+            then case $1 when 'text' then 'not a text' when 'id' then 'not an id' when 'number' then 'not a number'
+                         when 'date' then 'not a date (YYYY-MM-DD)' else 'not a time with its offset (YYYY-MM-DDTHH:MM:SS+hhmm)' end
+        when $1 = 'id' and $2 #>> '{}' !~ '^[A-Za-z0-9_-]{1,50}$' then 'not an id'
+        when $1 = 'number' and jsonb_typeof($2) = 'number' and abs($2::numeric) >= 1e30 then 'not a number'
+        when $1 = 'number' and jsonb_typeof($2) = 'string' and not tds.is_number($2 #>> '{}') then 'not a number'
+        when $1 = 'date' and (jsonb_typeof($2) = 'number' or not tds.is_date($2 #>> '{}')) then 'not a date (YYYY-MM-DD)'
+        when $1 = 'time' and (jsonb_typeof($2) = 'number' or not tds.is_time($2 #>> '{}'))
+            then 'not a time with its offset (YYYY-MM-DDTHH:MM:SS+hhmm)'
+        when char_length($2 #>> '{}') > $4
+            then format('%s characters, the bound is %s', char_length($2 #>> '{}'), $4) end
+$$;
+comment on function tds.problem(text, jsonb, boolean, int) is
+'Why the value cannot be read by the reader of that name, or null: the question the readers answer by raising.';
+
+create or replace function tds.json_object(value jsonb) returns jsonb
+language sql immutable parallel safe
+as $$
+    select case
+        when jsonb_typeof($1) = 'object' then $1
+        when $1 is null or $1 = '""' or jsonb_typeof($1) = 'null' then null
+        else tds.refuse($1, 'not an object')::jsonb end
+$$;
+comment on function tds.json_object(jsonb) is 'Reader: an object as it is.';
+
+create or replace function tds.json_array(value jsonb) returns jsonb
+language sql immutable parallel safe
+as $$
+    select case
+        when jsonb_typeof($1) = 'array' then $1
+        when $1 is null or $1 = '""' or jsonb_typeof($1) = 'null' then null
+        else tds.refuse($1, 'not an array')::jsonb end
+$$;
+comment on function tds.json_array(jsonb) is 'Reader: an array as it is.';

@@ -1,0 +1,71 @@
+create or replace function tds.queue_name(queue text) returns text
+language sql immutable parallel safe
+as $$ select 'tds_' || $1 $$;
+comment on function tds.queue_name(text) is 'Name of the pgmq queue of that queue of ours.';
+
+create or replace function tds.queue_send(queue text, inbox_ids bigint[], received_ats timestamptz[], pages boolean[]) returns void
+language plpgsql volatile
+set search_path = pg_catalog, pg_temp
+as $$
+begin
+    perform pgmq.send_batch(
+        tds.queue_name(queue_send.queue),
+        (select array_agg(jsonb_build_object('inbox_id', m.inbox_id, 'received_at', m.received_at, 'page', m.page) order by m.n)
+           from unnest(queue_send.inbox_ids, queue_send.received_ats, queue_send.pages)
+                with ordinality m(inbox_id, received_at, page, n)));
+end
+$$;
+revoke all on function tds.queue_send(text, bigint[], timestamptz[], boolean[]) from public;
+comment on function tds.queue_send(text, bigint[], timestamptz[], boolean[]) is
+'Puts events into a queue: a message holds the event''s id and partition, and whether it is a page.';
+
+create or replace function tds.enqueue() returns trigger
+language plpgsql volatile security definer
+set search_path = pg_catalog, pg_temp
+as $$
+declare
+    v_now constant timestamptz := tds.now();
+    v_due record;
+begin
+    perform tds.bury_event(e.inbox_id, e.received_at, e.entity,
+                           coalesce(e.refusal, format('unknown entity %s', e.entity)),
+                           case when e.refusal is null then 'ZB002' else 'ZB001' end, v_now)
+       from added e
+       left join tds.entity n on n.entity = e.entity
+      where e.refusal is not null or n.entity is null;
+
+    -- a retry is put into inbox_open by the one who parks it
+    insert into tds.inbox_open (inbox_id, received_at, queue, entity)
+    select e.inbox_id, e.received_at, n.queue, e.entity
+      from added e
+      join tds.entity n on n.entity = e.entity
+     where e.refusal is null and e.source <> 'retry'
+     order by e.inbox_id;
+
+    for v_due in
+        select n.queue,
+               array_agg(e.inbox_id order by e.inbox_id) as inbox_ids,
+               array_agg(e.received_at order by e.inbox_id) as received_ats,
+               array_agg(e.shape = 'list' order by e.inbox_id) as pages
+          from added e
+          join tds.entity n on n.entity = e.entity
+         where e.refusal is null and e.source <> 'retry'
+         group by n.queue
+         order by n.queue
+    loop
+        perform tds.queue_send(v_due.queue, v_due.inbox_ids, v_due.received_ats, v_due.pages);
+        if tds.setting_text('notify') = 'true' then
+            perform pg_notify('tds_inbox', '');
+        end if;
+    end loop;
+    return null;
+end
+$$;
+revoke all on function tds.enqueue() from public;
+comment on function tds.enqueue() is
+'Statement trigger of the inbox: every stored event gets its message and its row in inbox_open, or its dead letter.';
+
+create or replace trigger inbox_enqueue
+    after insert on tds.inbox
+    referencing new table as added
+    for each statement execute function tds.enqueue();

@@ -1,0 +1,74 @@
+-- What receive() may know of a body before it is applied: whether it is text, whose record it is, whether it is new.
+
+create or replace function tds.body_text(raw bytea, out body text, out problem text)
+language plpgsql immutable parallel safe
+set search_path = pg_catalog, pg_temp
+as $$
+begin
+    body_text.body := convert_from(coalesce(body_text.raw, ''), 'UTF8');
+exception
+    when character_not_in_repertoire or untranslatable_character then
+        body_text.problem := 'not UTF-8 text';
+end
+$$;
+comment on function tds.body_text(bytea) is 'The body as text, or why it cannot be text.';
+
+create or replace function tds.peek(entity text, body text, out record_id text, out organization_id text)
+language plpgsql stable
+set search_path = pg_catalog, pg_temp
+as $$
+declare
+    v_document constant jsonb := tds.document(peek.body);
+begin
+    select case when jsonb_array_length(p.records) = 1 and p.records -> 0 ->> n.id_key ~ '^[A-Za-z0-9_-]{1,50}$'
+                then p.records -> 0 ->> n.id_key end
+      into peek.record_id
+      from tds.entity n
+     cross join lateral (select tds.payload(v_document, n.list_key, n.record_key, n.id_key) as records) p
+     where n.entity = peek.entity;
+    if jsonb_typeof(v_document) = 'object' and v_document ->> 'organization_id' ~ '^[A-Za-z0-9_-]{1,50}$' then
+        peek.organization_id := v_document ->> 'organization_id';
+    end if;
+end
+$$;
+comment on function tds.peek(text, text) is
+'The id of the one record in a body (null for none or many), and the organisation the body names.';
+
+create or replace function tds.same_event(
+    entity text, organization_id text, record_id text, shape text, event text, body text, at timestamptz)
+returns bigint
+language plpgsql stable
+set search_path = pg_catalog, pg_temp
+as $$
+declare
+    v_last record;
+begin
+    if same_event.shape <> 'webhook' or same_event.record_id is null then
+        return null;
+    end if;
+    select i.inbox_id, i.received_at, i.shape, i.event, i.body, i.refusal
+      into v_last
+      from tds.inbox i
+     where i.organization_id = same_event.organization_id
+       and i.entity = same_event.entity
+       and i.record_id = same_event.record_id
+       and i.received_at > same_event.at - make_interval(hours => tds.setting_int('duplicate_window_hours'))
+     order by i.received_at desc, i.inbox_id desc
+     limit 1;
+    if v_last.shape = 'webhook' and v_last.event = same_event.event and v_last.body = same_event.body
+       and v_last.refusal is null
+       -- a page that came since may have told otherwise
+       and not exists (
+            select from tds.inbox i
+             where i.organization_id = same_event.organization_id
+               and i.entity = same_event.entity
+               and i.shape = 'list'
+               and i.received_at >= v_last.received_at)
+    then
+        return v_last.inbox_id;
+    end if;
+    return null;
+end
+$$;
+comment on function tds.same_event(text, text, text, text, text, text, timestamptz) is
+'The event whose very bytes these are, if it is the record''s newest; null otherwise. A → B → A is three events.';

@@ -1,0 +1,48 @@
+create or replace function tds.lock_class() returns int
+language sql immutable parallel safe
+as $$ select 7311 $$;
+comment on function tds.lock_class() is 'First number of every advisory lock of a claim: (lock_class, claim_id).';
+
+create or replace function tds.ensure_partition(day date) returns boolean
+language plpgsql volatile security definer
+set search_path = pg_catalog, pg_temp
+as $$
+declare
+    v_suffix constant text := to_char(ensure_partition.day, 'YYYYMMDD');
+    v_parent text;
+begin
+    if to_regclass('tds.inbox_' || v_suffix) is not null
+       and to_regclass('tds.inbox_outcome_' || v_suffix) is not null then
+        return false;
+    end if;
+    -- CREATE … PARTITION OF deadlocks against concurrent inserts; CREATE LIKE and ATTACH under one lock do not
+    perform pg_advisory_xact_lock(hashtextextended('tds.ensure_partition', 0));
+    foreach v_parent in array array['inbox', 'inbox_outcome'] loop
+        continue when to_regclass(format('tds.%I', v_parent || '_' || v_suffix)) is not null;
+        execute format('create table tds.%I (like tds.%I including all)', v_parent || '_' || v_suffix, v_parent);
+        execute format('alter table tds.%I attach partition tds.%I for values from (%L) to (%L)',
+                       v_parent, v_parent || '_' || v_suffix,
+                       ensure_partition.day::timestamp at time zone 'UTC',
+                       (ensure_partition.day + 1)::timestamp at time zone 'UTC');
+    end loop;
+    return true;
+end
+$$;
+revoke all on function tds.ensure_partition(date) from public;
+comment on function tds.ensure_partition(date) is
+'Makes the inbox partitions of that day (UTC) where they are missing; true if it made any. Takes an advisory transaction lock.';
+
+create or replace function tds.ensure_partitions() returns int
+language plpgsql volatile
+set search_path = pg_catalog, pg_temp
+as $$
+declare
+    v_today constant date := (tds.now() at time zone 'UTC')::date;
+begin
+    return (select count(*) filter (where tds.ensure_partition(v_today + d.ahead))
+              from generate_series(0, tds.setting_int('partition_days_ahead')) d(ahead));
+end
+$$;
+revoke all on function tds.ensure_partitions() from public;
+comment on function tds.ensure_partitions() is
+'Makes today''s inbox partitions and those of the days ahead; returns how many days were missing.';

@@ -1,0 +1,114 @@
+create or replace function tds.apply_records(entity tds.entity, organization_id text, records tds.record[], at timestamptz)
+returns tds.verdict[]
+language plpgsql volatile
+set search_path = pg_catalog, pg_temp
+as $$
+declare
+    v_left     tds.record[] := apply_records.records;
+    v_all      tds.verdict[] := '{}';
+    v_states   tds.record_state[];
+    v_verdicts tds.verdict[];
+    v_lost     text[];
+    v_written  text[];
+begin
+    if exists (select from unnest(v_left) r
+                where r.zoho_id is null or (r.modified_at is null and coalesce(r.doc ->> 'last_modified_time', '') <> '')) then
+        raise exception using errcode = 'ZB001', message = 'a record without a readable id or last_modified_time';
+    end if;
+    loop
+        select r.states, r.verdicts into v_states, v_verdicts
+          from tds.resolve(apply_records.entity, apply_records.organization_id, v_left) r;
+        v_lost := null;
+        if v_states is not null then
+            execute format('select tds.%I($1, $2, $3)', apply_records.entity.writer)
+               into v_written
+              using apply_records.organization_id, v_states, apply_records.at;
+            -- written under the version that was read; whoever was faster changed it, so those are looked at again
+            if cardinality(v_written) < cardinality(v_states) then
+                v_lost := array(select s.zoho_id from unnest(v_states) s where s.zoho_id <> all (v_written));
+            end if;
+        end if;
+        exit when v_lost is null;
+        v_all := v_all || array(select v from unnest(v_verdicts) v where v.zoho_id <> all (v_lost));
+        v_left := array(select r from unnest(v_left) r where r.zoho_id = any (v_lost));
+    end loop;
+    return v_all || coalesce(v_verdicts, '{}');
+end
+$$;
+revoke all on function tds.apply_records(tds.entity, text, tds.record[], timestamptz) from public;
+comment on function tds.apply_records(tds.entity, text, tds.record[], timestamptz) is
+'Applies records of one entity and organisation: resolve, write, and once more for rows another worker was faster with. '
+'applied means a row was written by this transaction.';
+
+create or replace function tds.is_data_error(error_code text) returns boolean
+language sql immutable parallel safe
+as $$ select $1 ~ '^(22|23|44)' or $1 in ('P0001', '54000', 'ZB001') $$;
+comment on function tds.is_data_error(text) is
+'Whether an error can be laid at a record''s door. Everything else (serialisation, deadlock, timeouts, resources, our own bugs) is an outage.';
+
+create or replace function tds.apply_isolated(
+    entity tds.entity, organization_id text, records tds.record[], at timestamptz) returns tds.verdict[]
+language plpgsql volatile
+set search_path = pg_catalog, pg_temp
+as $$
+declare
+    v_code     text;
+    v_error    text;
+    v_culprits int[];
+    v_half     constant int := cardinality(apply_isolated.records) / 2;
+begin
+    begin
+        return tds.apply_records(apply_isolated.entity, apply_isolated.organization_id, apply_isolated.records, apply_isolated.at);
+    exception when others then
+        get stacked diagnostics v_code = returned_sqlstate, v_error = message_text;
+        if not tds.is_data_error(v_code) then
+            raise;
+        end if;
+    end;
+    v_culprits := tds.bury_culprits(apply_isolated.entity, apply_isolated.organization_id, apply_isolated.records, apply_isolated.at);
+    if v_culprits <> '{}' then
+        return array(select row(r.ord, 'dead', r.zoho_id, null, null, false)::tds.verdict
+                       from unnest(apply_isolated.records) r where r.ord = any (v_culprits))
+            || tds.apply_isolated(apply_isolated.entity, apply_isolated.organization_id,
+                                  array(select r from unnest(apply_isolated.records) r where r.ord <> all (v_culprits)), apply_isolated.at);
+    end if;
+    if v_half = 0 then
+        return array[row(apply_isolated.records[1].ord,
+                         tds.park(apply_isolated.records[1], apply_isolated.entity.entity, apply_isolated.organization_id,
+                                  v_code, v_error, apply_isolated.at),
+                         apply_isolated.records[1].zoho_id, null, null, false)::tds.verdict];
+    end if;
+    return tds.apply_isolated(apply_isolated.entity, apply_isolated.organization_id, apply_isolated.records[:v_half], apply_isolated.at)
+        || tds.apply_isolated(apply_isolated.entity, apply_isolated.organization_id, apply_isolated.records[v_half + 1:], apply_isolated.at);
+end
+$$;
+revoke all on function tds.apply_isolated(tds.entity, text, tds.record[], timestamptz) from public;
+comment on function tds.apply_isolated(tds.entity, text, tds.record[], timestamptz) is
+'apply_records(), and where the set fails on its data: the culprits named by the strict readers become dead letters; what '
+'they missed is found by halving the set until it stands alone, and is tried again later. Errors that are no record''s fault are raised.';
+
+create or replace function tds.bury_culprits(entity tds.entity, organization_id text, records tds.record[], at timestamptz)
+returns int[]
+language plpgsql volatile
+set search_path = pg_catalog, pg_temp
+as $$
+declare
+    v_culprit record;
+    v_ords    int[] := '{}';
+begin
+    for v_culprit in
+        select c.*, r as item
+          from tds.culprits(bury_culprits.entity.entity, bury_culprits.records) c
+          join unnest(bury_culprits.records) r on r.ord = c.ord
+         order by c.ord
+    loop
+        perform tds.bury_record(v_culprit.item, bury_culprits.entity.entity, bury_culprits.organization_id, v_culprit.path,
+                                v_culprit.value, v_culprit.reason, 'ZB001', 1, bury_culprits.at);
+        v_ords := v_ords || v_culprit.ord;
+    end loop;
+    return v_ords;
+end
+$$;
+revoke all on function tds.bury_culprits(tds.entity, text, tds.record[], timestamptz) from public;
+comment on function tds.bury_culprits(tds.entity, text, tds.record[], timestamptz) is
+'Makes dead letters of the records that the strict readers refuse; returns their ords.';

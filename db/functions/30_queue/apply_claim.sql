@@ -1,0 +1,202 @@
+create or replace function tds.bury_unreadable(entity tds.entity, inbox_ids bigint[], received_ats timestamptz[], at timestamptz)
+returns void
+language plpgsql volatile
+set search_path = pg_catalog, pg_temp
+as $$
+begin
+    perform tds.bury_event(i.inbox_id, i.received_at, i.entity, p.reason, 'ZB001', bury_unreadable.at)
+       from unnest(bury_unreadable.inbox_ids, bury_unreadable.received_ats) e(inbox_id, received_at)
+       join tds.inbox i on i.received_at = e.received_at and i.inbox_id = e.inbox_id
+      cross join lateral (select coalesce(
+            tds.document_problem(i.body),
+            case when tds.payload(tds.document(i.body), (bury_unreadable.entity).list_key, (bury_unreadable.entity).record_key,
+                                  (bury_unreadable.entity).id_key) is null
+                 then format('no record in it: neither "%s" nor "%s" nor "%s"', (bury_unreadable.entity).list_key,
+                             (bury_unreadable.entity).record_key, (bury_unreadable.entity).id_key) end)) p(reason)
+      where p.reason is not null;
+end
+$$;
+revoke all on function tds.bury_unreadable(tds.entity, bigint[], timestamptz[], timestamptz) from public;
+comment on function tds.bury_unreadable(tds.entity, bigint[], timestamptz[], timestamptz) is
+'Makes dead letters of those events whose body is not JSON or holds no record.';
+
+create or replace function tds.open_records(
+    entity tds.entity, inbox_ids bigint[], received_ats timestamptz[], at timestamptz, out records tds.record[])
+language plpgsql volatile
+set search_path = pg_catalog, pg_temp
+as $$
+begin
+    begin
+        open_records.records := tds.read_records((open_records.entity).entity, open_records.inbox_ids, open_records.received_ats);
+    exception when data_exception or statement_too_complex or program_limit_exceeded then
+        -- one body that is not JSON spoils the set: put it aside, read the others
+        perform tds.bury_unreadable(open_records.entity, open_records.inbox_ids, open_records.received_ats, open_records.at);
+        open_records.records := tds.read_records(
+            (open_records.entity).entity,
+            array(select o.inbox_id from tds.inbox_open o where o.inbox_id = any (open_records.inbox_ids) order by o.inbox_id),
+            array(select o.received_at from tds.inbox_open o where o.inbox_id = any (open_records.inbox_ids) order by o.inbox_id));
+        return;
+    end;
+    if exists (select from unnest(open_records.inbox_ids) e(inbox_id)
+                where e.inbox_id <> all (array(select r.inbox_id from unnest(open_records.records) r))) then
+        perform tds.bury_unreadable(open_records.entity, open_records.inbox_ids, open_records.received_ats, open_records.at);
+    end if;
+end
+$$;
+revoke all on function tds.open_records(tds.entity, bigint[], timestamptz[], timestamptz) from public;
+comment on function tds.open_records(tds.entity, bigint[], timestamptz[], timestamptz) is
+'The records of these unfinished events; events that cannot be read become dead letters.';
+
+create or replace function tds.note_wants(
+    entity tds.entity, organization_id text, records tds.record[], verdicts tds.verdict[]) returns void
+language plpgsql volatile
+set search_path = pg_catalog, pg_temp
+as $$
+begin
+    insert into tds.wanted_detail as w (organization_id, entity, zoho_id, reason, wanted_at)
+    select note_wants.organization_id, (note_wants.entity).entity, v.zoho_id, max(v.wanted), max(v.wanted_at)
+      from unnest(note_wants.verdicts) v
+     where v.wanted is not null
+     group by v.zoho_id
+     order by v.zoho_id
+    on conflict on constraint wanted_detail_pkey do update
+       set wanted_at = excluded.wanted_at, reason = excluded.reason
+     where excluded.wanted_at > w.wanted_at;
+
+    -- a detail whose request was sent later settles the want, whatever it said
+    delete from tds.wanted_detail w
+     using unnest(note_wants.records) r
+     where r.rank = 3
+       and w.organization_id = note_wants.organization_id
+       and w.entity in (select n.entity from tds.entity n where n.target = (note_wants.entity).target)
+       and w.zoho_id = r.zoho_id
+       and w.wanted_at <= r.observed_at;
+end
+$$;
+revoke all on function tds.note_wants(tds.entity, text, tds.record[], tds.verdict[]) from public;
+comment on function tds.note_wants(tds.entity, text, tds.record[], tds.verdict[]) is
+'Adds the details these verdicts want, and takes away those that have come.';
+
+create or replace function tds.resolve_dead_letters(
+    entity tds.entity, organization_id text, records tds.record[], verdicts tds.verdict[], at timestamptz) returns void
+language plpgsql volatile
+set search_path = pg_catalog, pg_temp
+as $$
+begin
+    if not exists (select from tds.dead_letter d
+                    where d.organization_id = resolve_dead_letters.organization_id
+                      and d.entity = (resolve_dead_letters.entity).entity and d.resolved_at is null) then
+        return;
+    end if;
+    update tds.dead_letter d
+       set resolved_at = resolve_dead_letters.at,
+           resolution = format('overtaken by event %s', r.inbox_id)
+      from unnest(resolve_dead_letters.records) r
+      join unnest(resolve_dead_letters.verdicts) v on v.ord = r.ord and v.outcome in ('applied', 'unchanged')
+     where d.organization_id = resolve_dead_letters.organization_id
+       and d.entity = (resolve_dead_letters.entity).entity
+       and d.zoho_id = r.zoho_id
+       and d.resolved_at is null
+       and d.inbox_id <> r.inbox_id
+       and case when r.modified_at = d.modified_at or r.modified_at is null or d.modified_at is null
+                then r.observed_at > d.observed_at else r.modified_at > d.modified_at end;
+end
+$$;
+revoke all on function tds.resolve_dead_letters(tds.entity, text, tds.record[], tds.verdict[], timestamptz) from public;
+comment on function tds.resolve_dead_letters(tds.entity, text, tds.record[], tds.verdict[], timestamptz) is
+'Closes dead letters whose record has been told anew since.';
+
+create or replace function tds.close_events(
+    inbox_ids bigint[], received_ats timestamptz[], entity text, records tds.record[], verdicts tds.verdict[], at timestamptz)
+returns void
+language plpgsql volatile
+set search_path = pg_catalog, pg_temp
+as $$
+declare
+    v_closed tds.inbox_outcome[];
+begin
+    v_closed := array(
+        select row(o.inbox_id, o.received_at, close_events.entity,
+                   case when count(*) filter (where v.outcome = 'dead') = count(v.ord) and count(v.ord) > 0
+                        then 'dead_letter' else 'completed' end,
+                   count(*) filter (where v.outcome = 'applied'), count(*) filter (where v.outcome = 'unchanged'),
+                   count(*) filter (where v.outcome = 'stale'), count(*) filter (where v.outcome = 'retried'),
+                   count(*) filter (where v.outcome = 'dead'), close_events.at)::tds.inbox_outcome
+          from tds.inbox_open o
+          left join unnest(close_events.records) r on r.inbox_id = o.inbox_id
+          left join unnest(close_events.verdicts) v on v.ord = r.ord
+         where o.inbox_id = any (close_events.inbox_ids)
+         group by o.inbox_id, o.received_at
+        having count(*) filter (where v.outcome = 'parked') = 0);
+    insert into tds.inbox_outcome select c.* from unnest(v_closed) c order by c.received_at, c.inbox_id;
+    delete from tds.inbox_open o where o.inbox_id = any (array(select c.inbox_id from unnest(v_closed) c));
+    perform tds.count_outcomes(array_agg(c.entity), array_agg(c.received_at), array_agg(c.status))
+       from unnest(v_closed) c
+     having count(*) > 0;
+end
+$$;
+revoke all on function tds.close_events(bigint[], timestamptz[], text, tds.record[], tds.verdict[], timestamptz) from public;
+comment on function tds.close_events(bigint[], timestamptz[], text, tds.record[], tds.verdict[], timestamptz) is
+'Writes the outcome of these events and takes them out of inbox_open; parked ones stay.';
+
+create or replace function tds.apply_claim(claim_id bigint, out counts bigint[], out touches tds.touch[])
+language plpgsql volatile security definer
+set search_path = pg_catalog, pg_temp
+as $$
+declare
+    v_now      constant timestamptz := tds.now();
+    v_group    record;
+    v_entity   tds.entity;
+    v_records  tds.record[];
+    v_done     tds.record[];
+    v_verdicts tds.verdict[];
+begin
+    apply_claim.counts := array[0, 0, 0, 0, 0];
+    apply_claim.touches := '{}';
+    for v_group in
+        select i.entity, i.organization_id,
+               coalesce(array_agg(i.inbox_id order by i.inbox_id) filter (where o.inbox_id is not null), '{}') as inbox_ids,
+               coalesce(array_agg(i.received_at order by i.inbox_id) filter (where o.inbox_id is not null), '{}') as received_ats,
+               coalesce(array_agg(i.inbox_id order by i.inbox_id) filter (where d.status = 'completed'), '{}') as done_ids,
+               coalesce(array_agg(i.received_at order by i.inbox_id) filter (where d.status = 'completed'), '{}') as done_ats
+          from tds.claim c
+         cross join lateral unnest(c.inbox_ids, c.received_ats) e(inbox_id, received_at)
+          join tds.inbox i on i.received_at = e.received_at and i.inbox_id = e.inbox_id
+          left join tds.inbox_open o on o.inbox_id = i.inbox_id
+          left join tds.inbox_outcome d on c.redelivered and d.received_at = i.received_at and d.inbox_id = i.inbox_id
+         where c.claim_id = apply_claim.claim_id
+         group by i.entity, i.organization_id
+         order by i.entity, i.organization_id
+    loop
+        select n.* into strict v_entity from tds.entity n where n.entity = v_group.entity;
+        v_records := coalesce(tds.open_records(v_entity, v_group.inbox_ids, v_group.received_ats, v_now), '{}');
+        v_verdicts := tds.apply_isolated(v_entity, v_group.organization_id, v_records, v_now);
+        perform tds.note_wants(v_entity, v_group.organization_id, v_records, v_verdicts);
+        perform tds.resolve_dead_letters(v_entity, v_group.organization_id, v_records, v_verdicts, v_now);
+        perform tds.close_events(v_group.inbox_ids, v_group.received_ats, v_group.entity, v_records, v_verdicts, v_now);
+
+        -- applied by a worker that died before it could finish: finish for it
+        v_done := coalesce(tds.read_records(v_group.entity, v_group.done_ids, v_group.done_ats), '{}');
+        apply_claim.touches := apply_claim.touches || (
+            select row(v_group.entity, v_group.organization_id, array_agg(distinct t.zoho_id),
+                       array_agg(distinct t.zoho_id) filter (where t.unsettled),
+                       min(t.observed_at) filter (where t.unsettled))::tds.touch
+              from (select r.zoho_id, v.unsettled, r.observed_at
+                      from unnest(v_records) r join unnest(v_verdicts) v on v.ord = r.ord
+                    union all
+                    select r.zoho_id, true, r.observed_at from unnest(v_done) r) t
+             where t.zoho_id is not null);
+        apply_claim.counts := (
+            select array[apply_claim.counts[1] + count(*) filter (where v.outcome = 'applied'),
+                         apply_claim.counts[2] + count(*) filter (where v.outcome = 'unchanged'),
+                         apply_claim.counts[3] + count(*) filter (where v.outcome = 'stale'),
+                         apply_claim.counts[4] + count(*) filter (where v.outcome in ('retried', 'parked')),
+                         apply_claim.counts[5] + count(*) filter (where v.outcome = 'dead')]
+              from unnest(v_verdicts) v);
+    end loop;
+end
+$$;
+revoke all on function tds.apply_claim(bigint) from public;
+comment on function tds.apply_claim(bigint) is
+'Applies a claimed batch: rows, outcomes, wants and dead letters in one transaction. counts: applied, unchanged, stale, '
+'retried, dead. Safe to do twice. Raises what is no record''s fault.';

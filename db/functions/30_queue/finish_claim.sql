@@ -1,0 +1,58 @@
+create or replace function tds.later_records(
+    entity tds.entity, organization_id text, zoho_ids text[], since timestamptz) returns tds.record[]
+language plpgsql stable
+set search_path = pg_catalog, pg_temp
+as $$
+declare
+    v_later record;
+begin
+    select coalesce(array_agg(i.inbox_id order by i.inbox_id), '{}') as inbox_ids,
+           coalesce(array_agg(i.received_at order by i.inbox_id), '{}') as received_ats
+      into v_later
+      from tds.inbox i
+     where i.received_at > later_records.since
+       and i.observed_at > later_records.since
+       and i.organization_id = later_records.organization_id
+       and i.entity = (later_records.entity).entity
+       and i.refusal is null
+       and i.body like any (array(select '%' || z.zoho_id || '%' from unnest(later_records.zoho_ids) z(zoho_id)))
+       and (exists (select from tds.inbox_outcome d
+                     where d.received_at = i.received_at and d.inbox_id = i.inbox_id and d.status = 'completed')
+            or exists (select from tds.claim c where i.inbox_id = any (c.inbox_ids)));
+    return array(
+        select r from unnest(tds.read_records((later_records.entity).entity, v_later.inbox_ids, v_later.received_ats)) r
+         where r.zoho_id = any (later_records.zoho_ids));
+end
+$$;
+comment on function tds.later_records(tds.entity, text, text[], timestamptz) is
+'What finished or claimed events, observed after that moment, say of these records.';
+
+create or replace function tds.finish_claim(claim_id bigint, touches tds.touch[]) returns void
+language plpgsql volatile security definer
+set search_path = pg_catalog, pg_temp
+as $$
+declare
+    v_now    constant timestamptz := tds.now();
+    v_touch  tds.touch;
+    v_entity tds.entity;
+    v_claim  tds.claim;
+begin
+    foreach v_touch in array finish_claim.touches loop
+        continue when v_touch.zoho_ids is null;
+        select n.* into strict v_entity from tds.entity n where n.entity = v_touch.entity;
+        -- in a transaction of its own, so that whichever of parent and child commits last sees the other
+        execute format('select tds.%I($1, $2)', v_entity.linker) using v_touch.organization_id, v_touch.zoho_ids;
+        -- an unchanged record leaves no trace in its row, so a read that confirmed it may have come after what was just applied
+        if v_touch.unsettled_ids is not null then
+            perform tds.apply_records(v_entity, v_touch.organization_id,
+                                      tds.later_records(v_entity, v_touch.organization_id, v_touch.unsettled_ids, v_touch.unsettled_since),
+                                      v_now);
+        end if;
+    end loop;
+    delete from tds.claim c where c.claim_id = finish_claim.claim_id returning c.* into v_claim;
+    perform tds.queue_done(v_claim.queue, v_claim.msg_ids);
+end
+$$;
+revoke all on function tds.finish_claim(bigint, tds.touch[]) from public;
+comment on function tds.finish_claim(bigint, tds.touch[]) is
+'Ends a claim after its apply has committed: links records, settles those that last_modified_time left open, deletes the messages.';

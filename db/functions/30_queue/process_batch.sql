@@ -1,0 +1,94 @@
+create or replace function tds.queues(queue text) returns text[]
+language plpgsql stable security definer
+set search_path = pg_catalog, pg_temp
+as $$
+declare
+    v_queues text[];
+begin
+    select array_agg(q.queue order by q.priority, q.queue)
+      into v_queues
+      from (select n.queue, min(n.priority) as priority
+              from tds.entity n
+             where queues.queue is null or queues.queue in (n.queue, n.entity)
+             group by n.queue) q;
+    if v_queues is null then
+        raise exception using errcode = 'ZB002', message = 'unknown queue', detail = queues.queue,
+            hint = 'select distinct queue from tds.entity';
+    end if;
+    return v_queues;
+end
+$$;
+revoke all on function tds.queues(text) from public;
+comment on function tds.queues(text) is 'The queues by priority; or the one of that name, or of that entity. Raises ZB002 for an unknown one.';
+
+create or replace function tds.outcome(total jsonb, claimed int, counts bigint[]) returns jsonb
+language sql immutable parallel safe
+as $$
+    select jsonb_build_object(
+        'claimed', coalesce(($1 ->> 'claimed')::bigint, 0) + $2,
+        'applied', coalesce(($1 ->> 'applied')::bigint, 0) + coalesce($3[1], 0),
+        'unchanged', coalesce(($1 ->> 'unchanged')::bigint, 0) + coalesce($3[2], 0),
+        'stale', coalesce(($1 ->> 'stale')::bigint, 0) + coalesce($3[3], 0),
+        'retried', coalesce(($1 ->> 'retried')::bigint, 0) + coalesce($3[4], 0),
+        'dead', coalesce(($1 ->> 'dead')::bigint, 0) + coalesce($3[5], 0))
+$$;
+comment on function tds.outcome(jsonb, int, bigint[]) is 'The outcome of process_batch() with one more batch added to it.';
+
+create or replace procedure tds.process_batch(queue text default null, max_records int default 1000, inout outcome jsonb default null)
+language plpgsql
+as $$
+-- It commits as it goes, so it can have neither SECURITY DEFINER nor a SET clause: it only calls functions that do.
+declare
+    v_until   constant timestamptz := pg_catalog.clock_timestamp()
+                                      operator(pg_catalog.+) pg_catalog.make_interval(secs => tds.setting_int('drain_seconds'));
+    v_queue   text;
+    v_claim   record;
+    v_applied record;
+    v_code    text;
+    v_error   text;
+begin
+    process_batch.outcome := tds.outcome(null, 0, null);
+    perform tds.send_due_retries();
+    commit;
+    foreach v_queue in array tds.queues(process_batch.queue) loop
+        perform tds.free_claims(v_queue);
+        commit;
+        while pg_catalog.clock_timestamp() operator(pg_catalog.<) v_until loop
+            select c.claim_id, c.events into v_claim from tds.claim(v_queue, process_batch.max_records) c;
+            commit;
+            exit when v_claim.claim_id is null;
+            v_code := null;
+            begin
+                select a.counts, a.touches into v_applied from tds.apply_claim(v_claim.claim_id) a;
+            exception when query_canceled or others then
+                get stacked diagnostics v_code = returned_sqlstate, v_error = message_text;
+            end;
+            commit;
+            if v_code is null then
+                process_batch.outcome := tds.outcome(process_batch.outcome, v_claim.events, v_applied.counts);
+                begin
+                    perform tds.finish_claim(v_claim.claim_id, v_applied.touches);
+                exception when query_canceled or others then
+                    get stacked diagnostics v_code = returned_sqlstate, v_error = message_text;
+                end;
+            end if;
+            if v_code is not null then
+                perform tds.release_claim(v_claim.claim_id, v_code, v_error);
+            end if;
+            commit;
+            perform tds.unlock_claim(v_claim.claim_id);
+            if v_code is not null then
+                raise warning using errcode = v_code, message = 'a batch was put back: ' operator(pg_catalog.||) v_error,
+                    hint = 'select * from tds.inbox_open where error is not null';
+                exit;
+            end if;
+        end loop;
+    end loop;
+end
+$$;
+revoke all on procedure tds.process_batch(text, int, jsonb) from public;
+comment on procedure tds.process_batch(text, int, jsonb) is
+'The one way through: drains the queues by priority (or the one named) in batches of about max_records records, each '
+'claimed, committed, applied, committed, finished, committed, until they are empty or the setting drain_seconds is over. '
+'outcome counts events claimed and records applied (a row was written), unchanged, stale, retried, dead. '
+'Call it outside a transaction.';

@@ -1,0 +1,101 @@
+create or replace function tds.replay(dead_letter_id bigint, record jsonb default null) returns bigint
+language plpgsql volatile security definer
+set search_path = pg_catalog, pg_temp
+as $$
+declare
+    v_now      constant timestamptz := tds.now();
+    v_dead     tds.dead_letter;
+    v_event    tds.inbox;
+    v_inbox_id bigint;
+begin
+    select d.* into v_dead from tds.dead_letter d where d.dead_letter_id = replay.dead_letter_id and d.resolved_at is null for update;
+    if not found then
+        raise exception using errcode = 'ZB004', message = 'no such dead letter', detail = replay.dead_letter_id::text,
+            hint = 'select * from tds_dead_letter_queue';
+    end if;
+    select i.* into strict v_event from tds.inbox i where i.received_at = v_dead.received_at and i.inbox_id = v_dead.inbox_id;
+    perform tds.ensure_partition((v_now at time zone 'UTC')::date);
+    insert into tds.inbox (received_at, organization_id, entity, source, shape, event, record_id, observed_at, run_id, headers,
+                           body, body_raw, refusal)
+    values (v_now, v_event.organization_id, v_event.entity, 'replay', v_event.shape, v_event.event,
+            coalesce(v_dead.zoho_id, v_event.record_id), v_event.observed_at, v_event.run_id,
+            jsonb_build_object('of_event', v_event.inbox_id, 'dead_letter_id', v_dead.dead_letter_id),
+            coalesce(replay.record::text, v_dead.record, v_event.body),
+            case when coalesce(replay.record::text, v_dead.record, v_event.body) is null then v_event.body_raw end,
+            case when replay.record is null and v_dead.record is null then coalesce(
+                case when v_event.body is null then 'not UTF-8 text' end, tds.document_problem(v_event.body)) end)
+    returning inbox_id into v_inbox_id;
+    update tds.dead_letter d
+       set resolved_at = v_now, resolution = format('replayed as event %s', v_inbox_id)
+     where d.dead_letter_id = v_dead.dead_letter_id;
+    -- the stored body may be what was wrong: ask the source as well
+    if v_dead.zoho_id is not null and v_dead.organization_id is not null then
+        perform tds.want_detail(v_dead.entity, v_dead.organization_id, v_dead.zoho_id, 'replayed');
+    end if;
+    return v_inbox_id;
+end
+$$;
+revoke all on function tds.replay(bigint, jsonb) from public;
+comment on function tds.replay(bigint, jsonb) is
+'Sends a dead letter on its way once more, as it was or with the record given instead, and asks the source for its detail; '
+'returns the new event. Should it fail again, it is a new dead letter. Raises ZB004 for one that is unknown or resolved.';
+
+create or replace function tds.replay(entity text, error_code text default null) returns int
+language plpgsql volatile security definer
+set search_path = pg_catalog, pg_temp
+as $$
+begin
+    return (select count(tds.replay(d.dead_letter_id))
+              from (select l.dead_letter_id
+                      from tds.dead_letter l
+                     where l.entity = replay.entity
+                       and l.resolved_at is null
+                       and (replay.error_code is null or l.error_code = replay.error_code)
+                     order by l.dead_letter_id) d);
+end
+$$;
+revoke all on function tds.replay(text, text) from public;
+comment on function tds.replay(text, text) is 'Replays every dead letter of an entity (of one SQLSTATE, if given); returns how many.';
+
+create or replace function tds.requeue_unprocessed() returns int
+language plpgsql volatile security definer
+set search_path = pg_catalog, pg_temp
+as $$
+declare
+    v_lost   record;
+    v_queued bigint[];
+    v_sent   int := 0;
+begin
+    insert into tds.inbox_open (inbox_id, received_at, queue, entity)
+    select i.inbox_id, i.received_at, n.queue, i.entity
+      from tds.inbox i
+      join tds.entity n on n.entity = i.entity
+     where i.refusal is null
+       and not exists (select from tds.inbox_outcome d where d.received_at = i.received_at and d.inbox_id = i.inbox_id)
+     order by i.inbox_id
+    on conflict on constraint inbox_open_pkey do nothing;
+
+    for v_lost in
+        select o.queue from tds.inbox_open o where o.retry_at is null group by o.queue order by o.queue
+    loop
+        perform pgmq.create(tds.queue_name(v_lost.queue));
+        execute format('select coalesce(array_agg((m.message ->> ''inbox_id'')::bigint), ''{}'') from pgmq.%I m',
+                       'q_' || tds.queue_name(v_lost.queue)) into v_queued;
+        perform tds.queue_send(v_lost.queue, array_agg(o.inbox_id order by o.inbox_id), array_agg(o.received_at order by o.inbox_id),
+                               array_agg(i.shape = 'list' order by o.inbox_id))
+           from tds.inbox_open o
+           join tds.inbox i on i.received_at = o.received_at and i.inbox_id = o.inbox_id
+           left join unnest(v_queued) q(inbox_id) on q.inbox_id = o.inbox_id
+          where o.queue = v_lost.queue and o.retry_at is null and q.inbox_id is null
+         having count(*) > 0;
+        v_sent := v_sent + (select count(*) from tds.inbox_open o
+                              left join unnest(v_queued) q(inbox_id) on q.inbox_id = o.inbox_id
+                             where o.queue = v_lost.queue and o.retry_at is null and q.inbox_id is null);
+    end loop;
+    return v_sent;
+end
+$$;
+revoke all on function tds.requeue_unprocessed() from public;
+comment on function tds.requeue_unprocessed() is
+'Rebuilds the queues from the inbox: every event without an outcome that is neither parked nor in its queue gets a message. '
+'Returns how many. After a restore, or whenever a queue was lost.';

@@ -1,0 +1,74 @@
+create or replace function tds.start_run(entity text, organization_id text, options jsonb default '{}') returns bigint
+language plpgsql volatile security definer
+set search_path = pg_catalog, pg_temp
+as $$
+declare
+    v_now    constant timestamptz := tds.now();
+    v_run_id bigint;
+begin
+    if not exists (select from tds.entity n where n.entity = start_run.entity) then
+        raise exception using errcode = 'ZB002', message = 'unknown entity', detail = start_run.entity,
+            hint = 'select entity from tds.entity';
+    end if;
+    if start_run.options ->> 'restart' = 'true' then
+        update tds.run r
+           set state = 'cancelled', finished_at = v_now, error = 'restarted'
+         where r.organization_id = start_run.organization_id and r.entity = start_run.entity and r.state = 'running';
+    end if;
+    insert into tds.run as r (organization_id, entity, options, started_at, heartbeat_at)
+    values (start_run.organization_id, start_run.entity, coalesce(start_run.options, '{}') - 'restart', v_now, v_now)
+    on conflict (organization_id, entity) where state = 'running' do update set heartbeat_at = excluded.heartbeat_at
+    returning r.run_id into v_run_id;
+    return v_run_id;
+end
+$$;
+revoke all on function tds.start_run(text, text, jsonb) from public;
+comment on function tds.start_run(text, text, jsonb) is
+'Begins a pull, or goes on with the unfinished one of that entity and organisation ({"restart": true} begins anew). Raises ZB002.';
+
+create or replace function tds.store_page(run_id bigint, page int, body bytea, observed_at timestamptz, has_more boolean, records int default 0)
+returns bigint
+language plpgsql volatile security definer
+set search_path = pg_catalog, pg_temp
+as $$
+declare
+    v_now      constant timestamptz := tds.now();
+    v_run      tds.run;
+    v_inbox_id bigint;
+begin
+    select r.* into v_run from tds.run r where r.run_id = store_page.run_id for update;
+    if v_run.state is distinct from 'running' or v_run.next_page <> store_page.page then
+        raise exception using errcode = 'ZB003', message = 'page out of turn',
+            detail = format('run %s is %s and waits for page %s; page %s came', store_page.run_id, v_run.state, v_run.next_page, store_page.page),
+            hint = 'another process goes on with this run; select * from tds.run';
+    end if;
+    select e.inbox_id into v_inbox_id
+      from tds.receive(v_run.entity, store_page.body, v_run.organization_id, 'poller', 'list', 'upsert', store_page.observed_at, v_run.run_id) e;
+    update tds.run r
+       set next_page = r.next_page + 1,
+           pages = r.pages + 1,
+           records = r.records + store_page.records,
+           cursor_from = coalesce(r.cursor_from, store_page.observed_at),
+           heartbeat_at = v_now,
+           state = case when store_page.has_more then r.state else 'complete' end,
+           finished_at = case when store_page.has_more then null else v_now end
+     where r.run_id = store_page.run_id;
+    return v_inbox_id;
+end
+$$;
+revoke all on function tds.store_page(bigint, int, bytea, timestamptz, boolean, int) from public;
+comment on function tds.store_page(bigint, int, bytea, timestamptz, boolean, int) is
+'Stores a page and moves its run''s cursor in one transaction; the last page (has_more false) completes the run. Raises ZB003 for a page out of turn.';
+
+create or replace function tds.finish_run(run_id bigint, state text, error text default null) returns void
+language plpgsql volatile security definer
+set search_path = pg_catalog, pg_temp
+as $$
+begin
+    update tds.run r
+       set state = finish_run.state, error = left(finish_run.error, 1000), finished_at = tds.now()
+     where r.run_id = finish_run.run_id and r.state = 'running';
+end
+$$;
+revoke all on function tds.finish_run(bigint, text, text) from public;
+comment on function tds.finish_run(bigint, text, text) is 'Ends a run that did not complete by its last page: partial, failed or cancelled.';

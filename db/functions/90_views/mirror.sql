@@ -1,0 +1,87 @@
+create or replace function tds.mirror_column_comment(target regclass, column_name text) returns text
+language plpgsql stable
+set search_path = pg_catalog, pg_temp
+as $$
+declare
+    v_told text;
+begin
+    v_told := case mirror_column_comment.column_name
+        when 'id' then 'Our number for the row: what other tables'' links hold.'
+        when 'organization_id' then 'Zoho organisation; leads every key.'
+        when 'contact_type' then 'customer or vendor; names the partition.'
+        when 'image_url' then 'Where the picture is served; null while none has been fetched.'
+        when 'zoho_customer_id' then 'Zoho''s customer_id: whose it is, mirrored or not.'
+        when 'customer_id' then 'customers.id, null until that customer is mirrored.'
+        when 'product_id' then 'products.id, null until that product is mirrored.'
+        when 'line_number' then 'Place among the lines, from 1.'
+        when 'position' then '1 billing, 2 shipping, from 3 the others.'
+        when 'address_type' then 'billing, shipping or additional.'
+        when 'subtotal_differs' then 'Whether the lines add up to something else than the subtotal; null while the lines are unknown.'
+        when 'zoho_metadata' then 'The whole merged document, as Zoho''s JSON.'
+        when 'synced_at' then 'When this row was last written.'
+        when 'deleted_at' then 'Proof of deletion in Zoho (when the API said so); null: it exists.'
+        when 'sync_version' then 'How often the row was written.'
+        when 'sync_hash' then 'Hash of the last body whose every value is in zoho_metadata.'
+        when 'sync_modified_at' then 'Version of the document: its last_modified_time.'
+        when 'sync_observed_at' then 'Version of the document: when it was observed.'
+        when 'sync_rank' then 'Version of the document: 1 list, 2 webhook, 3 detail.'
+        when 'sync_read_at' then 'Last API read that changed or confirmed the row in writing.'
+        when 'sync_layers' then 'Keys of zoho_metadata that have another version; see type tds.record_state.'
+        end;
+    if v_told is not null then
+        return v_told;
+    end if;
+    select format('Zoho''s %s, read as %s.', string_agg(distinct concat_ws('.', nullif(f.parent, ''), f.key), ' or '), min(f.reader))
+      into v_told
+      from tds.field f
+      join tds.entity n on n.entity = f.entity
+     where f.column_name = mirror_column_comment.column_name
+       and (mirror_column_comment.target = n.target
+            or mirror_column_comment.target in (select h.inhrelid from pg_inherits h where h.inhparent = n.target)
+            or f.parent <> '');
+    return coalesce(v_told, format('Zoho''s %s.', mirror_column_comment.column_name));
+end
+$$;
+comment on function tds.mirror_column_comment(regclass, text) is 'What a column of the mirror holds, from the mapping in tds.field.';
+
+create or replace function tds.describe_mirror() returns void
+language plpgsql volatile
+set search_path = pg_catalog, pg_temp
+as $$
+declare
+    v_table  record;
+    v_column record;
+begin
+    for v_table in
+        select c.oid::regclass as target, c.relname, v.oid as taken,
+               coalesce(v.relkind = 'v' and v.relowner = c.relowner, true) as ours
+          from pg_class c
+          left join pg_class v on v.relname = c.relname and v.relnamespace = 'public'::regnamespace
+         where c.relnamespace = 'zoho'::regnamespace and c.relkind in ('r', 'p')
+         order by c.relname
+    loop
+        execute format('comment on table %s is %L', v_table.target,
+                       format('Mirror of Zoho Books: %s. Rows with deleted_at are gone in Zoho.', replace(v_table.relname, '_', ' ')));
+        if not v_table.ours then
+            raise notice 'public.% is somebody else''s: read zoho.% instead', v_table.relname, v_table.relname;
+        else
+            execute format('drop view if exists public.%I; create view public.%I as select * from %s',
+                           v_table.relname, v_table.relname, v_table.target);
+            execute format('comment on view public.%I is %L', v_table.relname, format('zoho.%s, under the name an ERP expects.', v_table.relname));
+        end if;
+        for v_column in
+            select a.attname, tds.mirror_column_comment(v_table.target, a.attname) as told
+              from pg_attribute a where a.attrelid = v_table.target and a.attnum > 0 and not a.attisdropped
+        loop
+            execute format('comment on column %s.%I is %L', v_table.target, v_column.attname, v_column.told);
+            if v_table.ours then
+                execute format('comment on column public.%I.%I is %L', v_table.relname, v_column.attname, v_column.told);
+            end if;
+        end loop;
+    end loop;
+end
+$$;
+comment on function tds.describe_mirror() is
+'Comments the mirror''s tables and columns from the mapping, and gives each a view in public wherever that name is free.';
+
+select tds.describe_mirror();

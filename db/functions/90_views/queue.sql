@@ -1,0 +1,84 @@
+create or replace view public.tds_sync_queue as
+select o.inbox_id, o.received_at, o.entity,
+       case when o.retry_at is not null then 'failed'
+            when c.claim_id is not null then 'processing'
+            else 'pending' end as status,
+       o.attempts, o.retry_at, o.error_code, o.error, null::timestamptz as finished_at,
+       null::int as applied, null::int as unchanged, null::int as stale, null::int as retried, null::int as dead
+  from tds.inbox_open o
+  left join (select l.claim_id, e.inbox_id from tds.claim l cross join lateral unnest(l.inbox_ids) e(inbox_id)) c on c.inbox_id = o.inbox_id
+ union all
+select d.inbox_id, d.received_at, d.entity, d.status,
+       null, null, null, null, d.finished_at, d.applied, d.unchanged, d.stale, d.retried, d.dead
+  from tds.inbox_outcome d;
+comment on view public.tds_sync_queue is
+'One row an event and what became of it: pending, processing, failed (parked until retry_at), completed, dead_letter. '
+'Counts whatever the history: tds_queue_counts.';
+comment on column public.tds_sync_queue.inbox_id is 'The event; its body is in tds_inbox_events.';
+comment on column public.tds_sync_queue.received_at is 'When it came.';
+comment on column public.tds_sync_queue.entity is 'What it is about.';
+comment on column public.tds_sync_queue.status is 'pending, processing, failed, completed or dead_letter.';
+comment on column public.tds_sync_queue.attempts is 'Failures attributed to it so far, while it is open.';
+comment on column public.tds_sync_queue.retry_at is 'When it is tried again.';
+comment on column public.tds_sync_queue.error_code is 'SQLSTATE of its last failure, while it is open.';
+comment on column public.tds_sync_queue.error is 'Message of its last failure, while it is open.';
+comment on column public.tds_sync_queue.finished_at is 'When its outcome was written.';
+comment on column public.tds_sync_queue.applied is 'Records whose row it changed.';
+comment on column public.tds_sync_queue.unchanged is 'Records that said nothing new.';
+comment on column public.tds_sync_queue.stale is 'Records older than what was known.';
+comment on column public.tds_sync_queue.retried is 'Records that went on alone after a failure.';
+comment on column public.tds_sync_queue.dead is 'Records that became dead letters.';
+
+create or replace view public.tds_queue_counts as
+select s.status, sum(s.events)::bigint as events
+  from (select c.status, c.events from tds.outcome_counter c
+         union all
+        select case when o.retry_at is not null then 'failed'
+                    when o.inbox_id in (select unnest(l.inbox_ids) from tds.claim l) then 'processing'
+                    else 'pending' end, 1
+          from tds.inbox_open o) s
+ group by s.status;
+comment on view public.tds_queue_counts is 'Events by status, as in tds_sync_queue, from counters: as fast with a long history as with none.';
+comment on column public.tds_queue_counts.status is 'pending, processing, failed, completed or dead_letter.';
+comment on column public.tds_queue_counts.events is 'How many events.';
+
+create or replace view public.tds_inbox_events as
+select i.inbox_id, i.received_at, i.organization_id, i.entity, i.source, i.shape, i.event, i.record_id, i.observed_at, i.run_id,
+       i.headers, i.body, i.body_raw, i.refusal
+  from tds.inbox i;
+comment on view public.tds_inbox_events is 'Every event as it came; name a range of received_at to touch few partitions.';
+comment on column public.tds_inbox_events.inbox_id is 'The event''s number.';
+comment on column public.tds_inbox_events.received_at is 'When it was stored.';
+comment on column public.tds_inbox_events.organization_id is 'Zoho organisation.';
+comment on column public.tds_inbox_events.entity is 'What it is about.';
+comment on column public.tds_inbox_events.source is 'Who brought it: webhook, poller, replay, retry.';
+comment on column public.tds_inbox_events.shape is 'webhook, list or detail.';
+comment on column public.tds_inbox_events.event is 'upsert or delete.';
+comment on column public.tds_inbox_events.record_id is 'Zoho''s id of its one record.';
+comment on column public.tds_inbox_events.observed_at is 'When the request was sent, or the webhook came.';
+comment on column public.tds_inbox_events.run_id is 'The run that fetched it.';
+comment on column public.tds_inbox_events.headers is 'HTTP headers worth keeping.';
+comment on column public.tds_inbox_events.body is 'The body, when it is text.';
+comment on column public.tds_inbox_events.body_raw is 'The body, when it cannot be text.';
+comment on column public.tds_inbox_events.refusal is 'Why it was set aside at once.';
+
+create or replace view public.tds_dead_letter_queue as
+select d.dead_letter_id, d.dead_at, d.entity, d.organization_id, d.zoho_id, d.path, d.value, d.reason, d.error_code, d.attempts,
+       d.inbox_id, d.position, format('select tds.replay(%s);', d.dead_letter_id) as replay_command, d.record
+  from tds.dead_letter d
+ where d.resolved_at is null;
+comment on view public.tds_dead_letter_queue is 'What could not be applied and still waits for somebody: path, value, reason, and the command that sends it on its way again.';
+comment on column public.tds_dead_letter_queue.dead_letter_id is 'The number tds.replay() takes.';
+comment on column public.tds_dead_letter_queue.dead_at is 'When it was given up.';
+comment on column public.tds_dead_letter_queue.entity is 'The entity.';
+comment on column public.tds_dead_letter_queue.organization_id is 'Zoho organisation.';
+comment on column public.tds_dead_letter_queue.zoho_id is 'Zoho''s id, where it could be read.';
+comment on column public.tds_dead_letter_queue.path is 'Path of the bad value in the record.';
+comment on column public.tds_dead_letter_queue.value is 'The bad value.';
+comment on column public.tds_dead_letter_queue.reason is 'What is wrong with it.';
+comment on column public.tds_dead_letter_queue.error_code is 'SQLSTATE.';
+comment on column public.tds_dead_letter_queue.attempts is 'Tries it had.';
+comment on column public.tds_dead_letter_queue.inbox_id is 'The event it came in.';
+comment on column public.tds_dead_letter_queue.position is 'Place in that event''s body, from 1; null: the whole event.';
+comment on column public.tds_dead_letter_queue.replay_command is 'What to run once the cause is mended.';
+comment on column public.tds_dead_letter_queue.record is 'The record as JSON.';

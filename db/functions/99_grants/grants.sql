@@ -1,0 +1,52 @@
+-- Who may do what. A role can do its work and nothing else; what a file's functions need beyond this stands beside them.
+
+grant usage on schema tds, zoho to tds_receiver, tds_worker, tds_poller, tds_operator, tds_reader;
+
+-- the receiver puts bodies in; it can read nothing back
+grant execute on function
+    tds.receive(text, bytea, text, text, text, text, timestamptz, bigint, jsonb),
+    tds.receive_many(text[], bytea[], text[], text, text, text[], jsonb[])
+    to tds_receiver;
+
+-- the worker drains: process_batch() runs with its rights, the functions it calls with the owner's
+grant execute on procedure tds.process_batch(text, int, jsonb) to tds_worker, tds_operator;
+grant execute on function
+    tds.now(), tds.setting_text(text), tds.setting_int(text), tds.outcome(jsonb, int, bigint[]), tds.queues(text),
+    tds.send_due_retries(), tds.free_claims(text), tds.claim(text, int), tds.apply_claim(bigint),
+    tds.finish_claim(bigint, tds.touch[]), tds.release_claim(bigint, text, text), tds.unlock_claim(bigint), tds.lock_class()
+    to tds_worker, tds_operator;
+grant select on tds.setting to tds_worker;
+
+-- the poller feeds pages and details, and knows what is wanted
+grant execute on function
+    tds.receive(text, bytea, text, text, text, text, timestamptz, bigint, jsonb),
+    tds.start_run(text, text, jsonb), tds.store_page(bigint, int, bytea, timestamptz, boolean, int), tds.finish_run(bigint, text, text),
+    tds.take_details(text, text, int), tds.want_detail(text, text, text, text), tds.detail_failed(text, text, text, text)
+    to tds_poller;
+grant select on tds.entity, tds.run, tds.wanted_detail to tds_poller;
+
+-- the reader sees all and changes nothing; the operator sees the same
+grant select on all tables in schema zoho to tds_reader, tds_operator;
+grant select on tds.setting, tds.entity, tds.field, tds.inbox, tds.inbox_open, tds.inbox_outcome, tds.outcome_counter, tds.claim,
+    tds.dead_letter, tds.run, tds.wanted_detail, tds.migration, tds.sql_file, tds.pgmq_install
+    to tds_reader, tds_operator;
+do $$
+declare
+    v_view regclass;
+begin
+    for v_view in
+        select c.oid from pg_class c
+         where c.relnamespace = 'public'::regnamespace and c.relkind = 'v' and c.relowner = 'tds_owner'::regrole
+    loop
+        execute format('grant select on %s to tds_reader, tds_operator', v_view);
+    end loop;
+end
+$$;
+
+-- the operator sends things on their way again
+grant execute on function
+    tds.replay(bigint, jsonb), tds.replay(text, text), tds.requeue_unprocessed(), tds.want_detail(text, text, text, text),
+    tds.ensure_partitions()
+    to tds_operator;
+
+select tds.ensure_partitions();

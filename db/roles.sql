@@ -1,0 +1,37 @@
+-- The roles of TDS. They belong to the whole cluster, so this is run apart from the rest, and may be run again.
+-- Needs CREATEROLE. Nobody is granted a role but the one who installs; what each role may do stands beside the
+-- objects themselves.
+do $$
+declare
+    wanted text;
+begin
+    foreach wanted in array array[
+        'tds_owner',     -- owns every object; nobody logs in as it
+        'tds_receiver',  -- stores webhooks, and nothing else
+        'tds_worker',    -- processes the inbox, runs the scheduled jobs
+        'tds_poller',    -- asks Zoho, stores the answers
+        'tds_operator',  -- retries, replays, pauses
+        'tds_reader'     -- reads the mirror and the views
+    ] loop
+        if not exists (select from pg_catalog.pg_roles where rolname = wanted) then
+            execute pg_catalog.format('create role %I nologin', wanted);
+        end if;
+    end loop;
+    -- pg_cron runs no job of a role that may not log in. Without a password it still cannot where one is asked for.
+    if not (select rolcanlogin from pg_catalog.pg_roles where rolname = 'tds_worker') then
+        alter role tds_worker login;
+    end if;
+end
+$$;
+
+-- From 16 on the creator of a role administers it, but may only become it after this grant.
+do $$
+begin
+    if not pg_catalog.pg_has_role(
+        'tds_owner',
+        case when pg_catalog.current_setting('server_version_num')::int < 160000 then 'member' else 'set' end
+    ) then
+        execute pg_catalog.format('grant tds_owner to %I', current_user);
+    end if;
+end
+$$;

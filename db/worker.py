@@ -1,0 +1,140 @@
+"""The worker: listens for new events and has the database process them.
+
+All the work happens in `CALL tds.process_batch()`. A worker killed at any moment loses nothing: the next
+call, anybody's, takes up what it had claimed.
+"""
+
+import logging
+import os
+import random
+import signal
+import subprocess
+import sys
+import threading
+from collections.abc import Callable, Mapping
+from types import FrameType
+
+import psycopg
+from psycopg import sql
+
+from db.connect import connect, conninfo
+
+log = logging.getLogger(__name__)
+
+CHANNEL = "tds_inbox"
+POLL_SECONDS = 1.0  # notifications only hasten; retries that fall due send none
+FIRST_PAUSE, LONGEST_PAUSE = 0.2, 10.0  # seconds between attempts while the database is away
+RESPAWN_SECONDS = 0.5
+# A server that vanished without a word is noticed within about a minute, even in the middle of a call.
+KEEPALIVE = {"keepalives_idle": 30, "keepalives_interval": 10, "keepalives_count": 3}
+
+Outcome = Mapping[str, int]
+
+
+def drain(connection: psycopg.Connection, queue: str | None = None, max_records: int = 1000) -> Outcome:
+    """Processes what is waiting, once: `CALL tds.process_batch()`.
+
+    Args:
+        connection: in autocommit mode, because the procedure commits.
+        queue: one queue; None: every queue, by priority, until all are empty.
+        max_records: most records of one claim.
+
+    Returns:
+        How many records were claimed, applied, unchanged, stale, retried and dead.
+    """
+    call = sql.SQL("call tds.process_batch({}, {}, null)").format(queue, max_records)
+    row = connection.execute(call).fetchone()
+    assert row is not None
+    outcome: Outcome = row[0]
+    return outcome
+
+
+class Worker:
+    """One worker on one connection; `run` returns after `stop`, which any thread or signal handler may call.
+
+    Args:
+        dsn: libpq connection string of the database.
+        is_orphaned: asked at every turn; when true the worker stops by itself.
+    """
+
+    def __init__(self, dsn: str, *, is_orphaned: Callable[[], bool] = lambda: False) -> None:
+        self._dsn = dsn
+        self._is_orphaned = is_orphaned
+        self._stopping = threading.Event()
+
+    def stop(self) -> None:
+        """Ends `run` after the batch in hand."""
+        self._stopping.set()
+
+    def run(self) -> None:
+        """Works until stopped. Whatever the database answers, it is tried again, more slowly each time."""
+        pause = FIRST_PAUSE
+        while self._goes_on():
+            try:
+                with connect("worker", self._dsn, autocommit=True, **KEEPALIVE) as connection:
+                    connection.add_notice_handler(lambda notice: log.info("%s", notice.message_primary))
+                    connection.execute(sql.SQL("listen {}").format(sql.Identifier(CHANNEL)))
+                    while self._goes_on():
+                        self._turn(connection)
+                        pause = FIRST_PAUSE
+            except psycopg.Error as error:
+                log.error("%s %s: %s", type(error).__name__, error.sqlstate or "", str(error).strip())
+                self._stopping.wait(pause * random.uniform(0.5, 1.0))
+                pause = min(2 * pause, LONGEST_PAUSE)
+
+    def _turn(self, connection: psycopg.Connection) -> None:
+        outcome = drain(connection)
+        if outcome["claimed"]:
+            log.info(" ".join(f"{name} {count}" for name, count in outcome.items() if count))
+        for _ in connection.notifies(timeout=POLL_SECONDS, stop_after=1):
+            pass
+
+    def _goes_on(self) -> bool:
+        return not self._stopping.is_set() and not self._is_orphaned()
+
+
+def run_worker(is_orphaned: Callable[[], bool] = lambda: False) -> None:
+    """Runs one worker in this process until SIGTERM or SIGINT; a second signal ends it at once.
+
+    Raises:
+        ServerError: the embedded server cannot be started.
+    """
+    worker = Worker(conninfo(), is_orphaned=is_orphaned)
+    _on_stop_signal(worker.stop)
+    worker.run()
+
+
+def run_workers(count: int) -> None:
+    """Runs `count` worker processes until SIGTERM or SIGINT, replacing those that end before."""
+    stopping = threading.Event()
+    _on_stop_signal(stopping.set)
+    workers = [_spawn() for _ in range(count)]
+    while not stopping.wait(RESPAWN_SECONDS):
+        for place, worker in enumerate(workers):
+            if (code := worker.poll()) is not None:
+                log.warning("worker %d ended with code %d, another one takes its place", worker.pid, code)
+                workers[place] = _spawn()
+    for worker in workers:
+        worker.terminate()
+    for worker in workers:
+        worker.wait()
+
+
+def _spawn() -> subprocess.Popen[bytes]:
+    # Its own process group: Ctrl-C reaches the parent only, which then asks each worker once.
+    return subprocess.Popen([sys.executable, "-m", "db.worker"], process_group=0)
+
+
+def _on_stop_signal(stop: Callable[[], None]) -> None:
+    def handle(number: int, _: FrameType | None) -> None:
+        signal.signal(number, signal.SIG_DFL)
+        stop()
+
+    signal.signal(signal.SIGTERM, handle)
+    signal.signal(signal.SIGINT, handle)
+
+
+if __name__ == "__main__":
+    logging.basicConfig(level=logging.INFO, format="%(asctime)s worker[%(process)d] %(message)s")
+    parent = os.getppid()
+    run_worker(lambda: os.getppid() != parent)
