@@ -103,6 +103,7 @@ create table zoho.contacts (
 ) partition by list (contact_type);
 create table zoho.customers partition of zoho.contacts for values in ('customer');
 create table zoho.vendors partition of zoho.contacts for values in ('vendor');
+create index contacts_zoho_contact_id_idx on zoho.contacts (organization_id, zoho_contact_id);
 create index contacts_email_idx on zoho.contacts (organization_id, email) where email is not null;
 
 create table zoho.contact_addresses (

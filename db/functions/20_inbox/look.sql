@@ -20,13 +20,13 @@ as $$
 declare
     v_document constant jsonb := tds.document(peek.body);
 begin
-    select case when jsonb_array_length(p.records) = 1 and p.records -> 0 ->> n.id_key ~ '^[A-Za-z0-9_-]{1,50}$'
+    select case when jsonb_array_length(p.records) = 1 and tds.is_id(p.records -> 0 ->> n.id_key)
                 then p.records -> 0 ->> n.id_key end
       into peek.record_id
       from tds.entity n
      cross join lateral (select tds.payload(v_document, n.list_key, n.record_key, n.id_key) as records) p
      where n.entity = peek.entity;
-    if jsonb_typeof(v_document) = 'object' and v_document ->> 'organization_id' ~ '^[A-Za-z0-9_-]{1,50}$' then
+    if jsonb_typeof(v_document) = 'object' and tds.is_id(v_document ->> 'organization_id') then
         peek.organization_id := v_document ->> 'organization_id';
     end if;
 end
@@ -41,16 +41,20 @@ language plpgsql stable
 set search_path = pg_catalog, pg_temp
 as $$
 declare
-    v_last record;
+    v_names text[];
+    v_last  record;
 begin
     if same_event.shape <> 'webhook' or same_event.record_id is null then
         return null;
     end if;
+    -- a contact may come under the name customers as well as vendors
+    v_names := array(select other.entity from tds.entity own join tds.entity other on other.target = own.target
+                      where own.entity = same_event.entity);
     select i.inbox_id, i.received_at, i.shape, i.event, i.body, i.refusal
       into v_last
       from tds.inbox i
      where i.organization_id = same_event.organization_id
-       and i.entity = same_event.entity
+       and i.entity = any (v_names)
        and i.record_id = same_event.record_id
        and i.received_at > same_event.at - make_interval(hours => tds.setting_int('duplicate_window_hours'))
      order by i.received_at desc, i.inbox_id desc
@@ -61,7 +65,7 @@ begin
        and not exists (
             select from tds.inbox i
              where i.organization_id = same_event.organization_id
-               and i.entity = same_event.entity
+               and i.entity = any (v_names)
                and i.shape = 'list'
                and i.received_at >= v_last.received_at)
     then

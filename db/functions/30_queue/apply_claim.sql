@@ -64,13 +64,16 @@ begin
      where excluded.wanted_at > w.wanted_at;
 
     -- a detail whose request was sent later settles the want, whatever it said
-    delete from tds.wanted_detail w
-     using unnest(note_wants.records) r
-     where r.rank = 3
-       and w.organization_id = note_wants.organization_id
-       and w.entity in (select n.entity from tds.entity n where n.target = (note_wants.entity).target)
-       and w.zoho_id = r.zoho_id
-       and w.wanted_at <= r.observed_at;
+    if exists (select from unnest(note_wants.records) r where r.rank = 3) then
+        delete from tds.wanted_detail w
+         using (select r.zoho_id, max(r.observed_at) as observed_at
+                  from unnest(note_wants.records) r where r.rank = 3 group by r.zoho_id) r
+         where w.organization_id = note_wants.organization_id
+           and w.entity = any (array(select n.entity from tds.entity n where n.target = (note_wants.entity).target))
+           and w.zoho_id = any (array(select d.zoho_id from unnest(note_wants.records) d where d.rank = 3))
+           and w.zoho_id = r.zoho_id
+           and w.wanted_at <= r.observed_at;
+    end if;
 end
 $$;
 revoke all on function tds.note_wants(tds.entity, text, tds.record[], tds.verdict[]) from public;

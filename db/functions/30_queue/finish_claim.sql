@@ -15,13 +15,14 @@ begin
        and i.organization_id = later_records.organization_id
        and i.entity = (later_records.entity).entity
        and i.refusal is null
-       and i.body like any (array(select '%' || z.zoho_id || '%' from unnest(later_records.zoho_ids) z(zoho_id)))
+       and (i.record_id is null or i.record_id = any (later_records.zoho_ids))
        and (exists (select from tds.inbox_outcome d
                      where d.received_at = i.received_at and d.inbox_id = i.inbox_id and d.status = 'completed')
             or exists (select from tds.claim c where i.inbox_id = any (c.inbox_ids)));
     return array(
-        select r from unnest(tds.read_records((later_records.entity).entity, v_later.inbox_ids, v_later.received_ats)) r
-         where r.zoho_id = any (later_records.zoho_ids));
+        select r
+          from unnest(tds.read_records((later_records.entity).entity, v_later.inbox_ids, v_later.received_ats)) r
+          join unnest(later_records.zoho_ids) z(zoho_id) on z.zoho_id = r.zoho_id);
 end
 $$;
 comment on function tds.later_records(tds.entity, text, text[], timestamptz) is

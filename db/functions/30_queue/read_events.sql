@@ -25,18 +25,22 @@ as $$
 declare
     v_id_key constant text := (select n.id_key from tds.entity n where n.entity = read_records.entity);
 begin
+    -- materialized: a body is parsed once, not once a record
     return (
+        with document as materialized (
+            select d.*, d.shape <> 'list' and jsonb_array_length(d.records) = 1 as alone
+              from tds.events_documents(read_records.inbox_ids, read_records.received_ats) d)
         select array_agg(row(r.ord, r.inbox_id, r.received_at, r.position, r.alone, r.zoho_id, r.modified_at,
-                             r.observed_at, r.rank, r.is_delete, jsonb_hash_extended(r.doc, 0), r.doc)::tds.record order by r.ord)
-          from (select (row_number() over (order by d.inbox_id, p.position))::int as ord,
+                             r.observed_at, r.rank, r.is_delete, jsonb_hash_extended(r.doc, 0), r.doc)::tds.record)
+          from (select (row_number() over ())::int as ord,
                        d.inbox_id, d.received_at, p.position::int as position,
-                       d.shape <> 'list' and jsonb_array_length(d.records) = 1 as alone,
-                       case when p.doc ->> v_id_key ~ '^[A-Za-z0-9_-]{1,50}$' and jsonb_typeof(p.doc -> v_id_key) in ('string', 'number')
+                       d.alone,
+                       case when tds.is_id(p.doc ->> v_id_key) and jsonb_typeof(p.doc -> v_id_key) in ('string', 'number')
                             then p.doc ->> v_id_key end as zoho_id,
                        case when tds.is_time(p.doc ->> 'last_modified_time')
                             then (p.doc ->> 'last_modified_time')::timestamptz end as modified_at,
                        d.observed_at, tds.shape_rank(d.shape) as rank, d.event = 'delete' as is_delete, p.doc
-                  from tds.events_documents(read_records.inbox_ids, read_records.received_ats) d
+                  from document d
                  cross join lateral jsonb_array_elements(d.records) with ordinality p(doc, position)) r);
 end
 $$;

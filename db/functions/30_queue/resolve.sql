@@ -74,11 +74,12 @@ as $$
          group by l.zoho_id
     ), merged as (
         select g.zoho_id, jsonb_object_agg(g.key, g.value) filter (where g.shown) as doc,
-               array_agg(distinct g.ord) filter (where g.is_news) as authors, bool_or(g.contested) as contested,
+               array_agg(distinct g.ord) filter (where g.is_news or (g.shown and g.ord > 0 and s.doc -> g.key is distinct from g.value)) as authors, bool_or(g.contested) as contested,
                max(g.o) filter (where g.shown and g.ord > 0 and g.r = 2 and (g.m is null or g.contested)) as hinted_at,
                max(g.m) filter (where g.shown and g.key = $4) as detail_m,
                max(g.o) filter (where g.shown and g.key = $4) as detail_o
           from winner g
+          left join unnest($2) s on s.zoho_id = g.zoho_id
          group by g.zoho_id
     ), life as (
         select l.zoho_id, max(l.read_at) as read_at, max(l.dead_at) as dead_at, max(l.ask_at) as ask_at, bool_or(l.proof) as proof
@@ -134,7 +135,9 @@ begin
                    row(t.%1$I, case when k.kind = 'fold' then t.zoho_metadata end, t.sync_version, t.sync_hash, t.sync_modified_at,
                        t.sync_observed_at, t.sync_rank, t.sync_read_at, t.deleted_at, t.sync_layers)::tds.record_state end
           from (select r as incoming, count(*) over (partition by r.zoho_id) as observations from unnest($2) r) i
-          left join %2$s t on t.organization_id = $1 and t.%1$I = (i.incoming).zoho_id
+          -- limit 1: one index probe a record, whatever the planner thinks of a table that was never analysed
+          left join lateral (select t.* from %2$s t
+                              where t.organization_id = $1 and t.%1$I = (i.incoming).zoho_id limit 1) t on true
          cross join lateral (select case
                    when i.observations > 1 or (i.incoming).is_delete then 'fold'
                    when t.%1$I is null then 'new'
