@@ -321,15 +321,16 @@ class _Cluster:
         }
 
     def _clear_remains(self) -> None:
-        """Ends backends that outlived a killed postmaster, and removes its pid file.
+        """Ends backends that outlived a killed postmaster, and removes its lock files.
 
-        PostgreSQL refuses to start while such a backend lives, and also when the pid of the file was given to
-        another process of the same account. It finds shared memory in use by the data directory's inode, too,
-        so removing the file costs no safety.
+        PostgreSQL refuses to start while such a backend lives, and also when the pid in a lock file is that
+        of another process of the same account, or of a zombie that nobody reaps (a container without init).
+        It finds shared memory in use by the data directory's inode, too: without the files it is as safe.
         """
         for pid in self._processes():
             os.kill(pid, signal.SIGKILL)
-        (self.pgdata / "postmaster.pid").unlink(missing_ok=True)
+        for name in (self.pgdata / "postmaster.pid", self.socket_dir / f"{SOCKET_NAME}.lock"):
+            name.unlink(missing_ok=True)
 
     def _log_tail(self) -> str:
         logs = sorted(

@@ -24,7 +24,7 @@ create table tds.entity (
     list_key     text not null,
     record_key   text not null,
     id_key       text not null,
-    target       regclass not null,
+    target       text not null,
     target_key   text not null,
     writer       text not null,
     linker       text not null,
@@ -42,7 +42,7 @@ comment on column tds.entity.api_path is 'Path of the list below /books/v3; a de
 comment on column tds.entity.list_key is 'Key of the array in a list answer.';
 comment on column tds.entity.record_key is 'Key of the object in a detail answer or a webhook body.';
 comment on column tds.entity.id_key is 'Key of Zoho''s id inside a record.';
-comment on column tds.entity.target is 'The table its records are written to.';
+comment on column tds.entity.target is 'The table of schema zoho its records are written to.';
 comment on column tds.entity.target_key is 'The column of that table that holds Zoho''s id.';
 comment on column tds.entity.writer is 'The function that writes a set of resolved records: tds.<writer>(organization_id, tds.record_state[], at), returning the ids written.';
 comment on column tds.entity.linker is 'The function that links its records with those that came before them: tds.<linker>(organization_id, zoho_ids).';
@@ -258,9 +258,9 @@ create table tds.run (
     finished_at     timestamptz,
     error           text,
     constraint state_is_known check (state in ('running', 'complete', 'partial', 'failed', 'cancelled')),
-    constraint finished_runs_say_when check ((state = 'running') = (finished_at is null))
+    constraint finished_runs_say_when check ((state = 'running') = (finished_at is null)),
+    constraint one_run_at_a_time exclude using btree (organization_id with =, entity with =) where (state = 'running')
 );
-create unique index run_one_at_a_time_idx on tds.run (organization_id, entity) where state = 'running';
 comment on table  tds.run is 'Pulls of a list, page by page; the cursor moves in the transaction that stores the page.';
 comment on column tds.run.run_id is 'The run.';
 comment on column tds.run.organization_id is 'Zoho organisation.';
@@ -335,6 +335,13 @@ comment on type tds.record_state is
 'keys that have another version: [{"m": modified_at, "o": observed_at, "r": rank, "keys": [shown in doc], '
 '"hidden": {key: value behind a later observation}}]; read_at, the last API read that had the record; deleted_at, the '
 'proof of deletion, if no read came after it; hash, that of the last body whose every value is in doc.';
+
+create type tds.meeting as (
+    kind     text,
+    incoming tds.record,
+    known    tds.record_state
+);
+comment on type tds.meeting is 'A record beside what its row knows of it, and how plain the case is; see tds.meet().';
 
 create type tds.verdict as (
     ord       int,

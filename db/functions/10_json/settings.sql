@@ -32,7 +32,7 @@ insert into tds.setting (name, value, description) values
     ('outage_pause_seconds', '5', 'Pause of a batch that failed for a reason outside its records, in seconds.'),
     ('crashes_before_solo', '3', 'Crashed batches after which an event is worked on alone.'),
     ('visibility_seconds', '60', 'How long a claimed message stays invisible to others, in seconds.'),
-    ('drain_seconds', '50', 'Longest time one CALL of process_batch() goes on, in seconds.'),
+    ('drain_seconds', '5', 'Longest time one CALL of process_batch() goes on, in seconds.'),
     ('duplicate_window_hours', '24', 'How far back receive() looks for the very bytes it is given, in hours.'),
     ('notify', 'true', 'Whether receive() sends NOTIFY tds_inbox; workers poll every second besides.'),
     ('partition_days_ahead', '14', 'Days for which inbox partitions are made in advance.')

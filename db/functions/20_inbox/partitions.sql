@@ -39,7 +39,7 @@ as $$
 declare
     v_today constant date := (tds.now() at time zone 'UTC')::date;
 begin
-    return (select count(*) filter (where tds.ensure_partition(v_today + d.ahead))
+    return (select (count(*) filter (where tds.ensure_partition(v_today + d.ahead)))::int
               from generate_series(0, tds.setting_int('partition_days_ahead')) d(ahead));
 end
 $$;

@@ -1,3 +1,32 @@
+create or replace function tds.resolve_dead_letters(
+    entity tds.entity, organization_id text, records tds.record[], verdicts tds.verdict[], at timestamptz) returns void
+language plpgsql volatile
+set search_path = pg_catalog, pg_temp
+as $$
+begin
+    if not exists (select from tds.dead_letter d
+                    where d.organization_id = resolve_dead_letters.organization_id
+                      and d.entity = (resolve_dead_letters.entity).entity and d.resolved_at is null) then
+        return;
+    end if;
+    update tds.dead_letter d
+       set resolved_at = resolve_dead_letters.at,
+           resolution = format('overtaken by event %s', r.inbox_id)
+      from unnest(resolve_dead_letters.records) r
+      join unnest(resolve_dead_letters.verdicts) v on v.ord = r.ord and v.outcome in ('applied', 'unchanged')
+     where d.organization_id = resolve_dead_letters.organization_id
+       and d.entity = (resolve_dead_letters.entity).entity
+       and d.zoho_id = r.zoho_id
+       and d.resolved_at is null
+       and d.inbox_id <> r.inbox_id
+       and case when r.modified_at = d.modified_at or r.modified_at is null or d.modified_at is null
+                then r.observed_at > d.observed_at else r.modified_at > d.modified_at end;
+end
+$$;
+revoke all on function tds.resolve_dead_letters(tds.entity, text, tds.record[], tds.verdict[], timestamptz) from public;
+comment on function tds.resolve_dead_letters(tds.entity, text, tds.record[], tds.verdict[], timestamptz) is
+'Closes dead letters whose record has been told anew since.';
+
 create or replace function tds.apply_records(entity tds.entity, organization_id text, records tds.record[], at timestamptz)
 returns tds.verdict[]
 language plpgsql volatile
@@ -5,7 +34,7 @@ set search_path = pg_catalog, pg_temp
 as $$
 declare
     v_left     tds.record[] := apply_records.records;
-    v_all      tds.verdict[] := '{}';
+    v_all      tds.verdict[] := array[]::tds.verdict[];
     v_states   tds.record_state[];
     v_verdicts tds.verdict[];
     v_lost     text[];
@@ -32,7 +61,9 @@ begin
         v_all := v_all || array(select v from unnest(v_verdicts) v where v.zoho_id <> all (v_lost));
         v_left := array(select r from unnest(v_left) r where r.zoho_id = any (v_lost));
     end loop;
-    return v_all || coalesce(v_verdicts, '{}');
+    v_all := v_all || coalesce(v_verdicts, array[]::tds.verdict[]);
+    perform tds.resolve_dead_letters(apply_records.entity, apply_records.organization_id, apply_records.records, v_all, apply_records.at);
+    return v_all;
 end
 $$;
 revoke all on function tds.apply_records(tds.entity, text, tds.record[], timestamptz) from public;
@@ -94,7 +125,7 @@ set search_path = pg_catalog, pg_temp
 as $$
 declare
     v_culprit record;
-    v_ords    int[] := '{}';
+    v_ords    int[] := array[]::int[];
 begin
     for v_culprit in
         select c.*, r as item

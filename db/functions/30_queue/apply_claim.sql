@@ -80,38 +80,8 @@ revoke all on function tds.note_wants(tds.entity, text, tds.record[], tds.verdic
 comment on function tds.note_wants(tds.entity, text, tds.record[], tds.verdict[]) is
 'Adds the details these verdicts want, and takes away those that have come.';
 
-create or replace function tds.resolve_dead_letters(
-    entity tds.entity, organization_id text, records tds.record[], verdicts tds.verdict[], at timestamptz) returns void
-language plpgsql volatile
-set search_path = pg_catalog, pg_temp
-as $$
-begin
-    if not exists (select from tds.dead_letter d
-                    where d.organization_id = resolve_dead_letters.organization_id
-                      and d.entity = (resolve_dead_letters.entity).entity and d.resolved_at is null) then
-        return;
-    end if;
-    update tds.dead_letter d
-       set resolved_at = resolve_dead_letters.at,
-           resolution = format('overtaken by event %s', r.inbox_id)
-      from unnest(resolve_dead_letters.records) r
-      join unnest(resolve_dead_letters.verdicts) v on v.ord = r.ord and v.outcome in ('applied', 'unchanged')
-     where d.organization_id = resolve_dead_letters.organization_id
-       and d.entity = (resolve_dead_letters.entity).entity
-       and d.zoho_id = r.zoho_id
-       and d.resolved_at is null
-       and d.inbox_id <> r.inbox_id
-       and case when r.modified_at = d.modified_at or r.modified_at is null or d.modified_at is null
-                then r.observed_at > d.observed_at else r.modified_at > d.modified_at end;
-end
-$$;
-revoke all on function tds.resolve_dead_letters(tds.entity, text, tds.record[], tds.verdict[], timestamptz) from public;
-comment on function tds.resolve_dead_letters(tds.entity, text, tds.record[], tds.verdict[], timestamptz) is
-'Closes dead letters whose record has been told anew since.';
-
 create or replace function tds.close_events(
-    inbox_ids bigint[], received_ats timestamptz[], entity text, records tds.record[], verdicts tds.verdict[], at timestamptz)
-returns void
+    inbox_ids bigint[], entity text, records tds.record[], verdicts tds.verdict[], at timestamptz) returns void
 language plpgsql volatile
 set search_path = pg_catalog, pg_temp
 as $$
@@ -138,8 +108,8 @@ begin
      having count(*) > 0;
 end
 $$;
-revoke all on function tds.close_events(bigint[], timestamptz[], text, tds.record[], tds.verdict[], timestamptz) from public;
-comment on function tds.close_events(bigint[], timestamptz[], text, tds.record[], tds.verdict[], timestamptz) is
+revoke all on function tds.close_events(bigint[], text, tds.record[], tds.verdict[], timestamptz) from public;
+comment on function tds.close_events(bigint[], text, tds.record[], tds.verdict[], timestamptz) is
 'Writes the outcome of these events and takes them out of inbox_open; parked ones stay.';
 
 create or replace function tds.apply_claim(claim_id bigint, out counts bigint[], out touches tds.touch[])
@@ -175,8 +145,7 @@ begin
         v_records := coalesce(tds.open_records(v_entity, v_group.inbox_ids, v_group.received_ats, v_now), '{}');
         v_verdicts := tds.apply_isolated(v_entity, v_group.organization_id, v_records, v_now);
         perform tds.note_wants(v_entity, v_group.organization_id, v_records, v_verdicts);
-        perform tds.resolve_dead_letters(v_entity, v_group.organization_id, v_records, v_verdicts, v_now);
-        perform tds.close_events(v_group.inbox_ids, v_group.received_ats, v_group.entity, v_records, v_verdicts, v_now);
+        perform tds.close_events(v_group.inbox_ids, v_group.entity, v_records, v_verdicts, v_now);
 
         -- applied by a worker that died before it could finish: finish for it
         v_done := coalesce(tds.read_records(v_group.entity, v_group.done_ids, v_group.done_ats), '{}');

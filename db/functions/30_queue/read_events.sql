@@ -4,11 +4,11 @@ as $$ select case $1 when 'list' then 1 when 'webhook' then 2 else 3 end::smalli
 comment on function tds.shape_rank(text) is 'How much a body says: 1 list, 2 webhook, 3 detail; settles two observations of one moment.';
 
 create or replace function tds.events_documents(inbox_ids bigint[], received_ats timestamptz[])
-returns table (inbox_id bigint, received_at timestamptz, entity text, organization_id text, shape text, event text,
+returns table (inbox_id bigint, received_at timestamptz, entity text, organization_id text, record_id text, shape text, event text,
                observed_at timestamptz, records jsonb)
 language sql stable
 as $$
-    select i.inbox_id, i.received_at, i.entity, i.organization_id, i.shape, i.event, i.observed_at,
+    select i.inbox_id, i.received_at, i.entity, i.organization_id, i.record_id, i.shape, i.event, i.observed_at,
            tds.payload(case when i.body ~ '^[A-Za-z0-9_.%+-]+=' then tds.form_document(i.body) else i.body::jsonb end,
                        n.list_key, n.record_key, n.id_key)
       from unnest($1, $2) e(inbox_id, received_at)
@@ -28,13 +28,12 @@ begin
     -- materialized: a body is parsed once, not once a record
     return (
         with document as materialized (
-            select d.*, d.shape <> 'list' and jsonb_array_length(d.records) = 1 as alone
-              from tds.events_documents(read_records.inbox_ids, read_records.received_ats) d)
+            select d.* from tds.events_documents(read_records.inbox_ids, read_records.received_ats) d)
         select array_agg(row(r.ord, r.inbox_id, r.received_at, r.position, r.alone, r.zoho_id, r.modified_at,
                              r.observed_at, r.rank, r.is_delete, jsonb_hash_extended(r.doc, 0), r.doc)::tds.record)
           from (select (row_number() over ())::int as ord,
                        d.inbox_id, d.received_at, p.position::int as position,
-                       d.alone,
+                       d.record_id is not null as alone,
                        case when tds.is_id(p.doc ->> v_id_key) and jsonb_typeof(p.doc -> v_id_key) in ('string', 'number')
                             then p.doc ->> v_id_key end as zoho_id,
                        case when tds.is_time(p.doc ->> 'last_modified_time')

@@ -45,7 +45,7 @@ language plpgsql volatile security definer
 set search_path = pg_catalog, pg_temp
 as $$
 begin
-    return (select count(tds.replay(d.dead_letter_id))
+    return (select count(tds.replay(d.dead_letter_id))::int
               from (select l.dead_letter_id
                       from tds.dead_letter l
                      where l.entity = replay.entity
@@ -88,7 +88,7 @@ begin
            left join unnest(v_queued) q(inbox_id) on q.inbox_id = o.inbox_id
           where o.queue = v_lost.queue and o.retry_at is null and q.inbox_id is null
          having count(*) > 0;
-        v_sent := v_sent + (select count(*) from tds.inbox_open o
+        v_sent := v_sent + (select count(*)::int from tds.inbox_open o
                               left join unnest(v_queued) q(inbox_id) on q.inbox_id = o.inbox_id
                              where o.queue = v_lost.queue and o.retry_at is null and q.inbox_id is null);
     end loop;

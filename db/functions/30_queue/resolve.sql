@@ -123,8 +123,26 @@ comment on function tds.fold(tds.record[], tds.record_state[], text, text) is
 'Merges records into states, key by key: a pure function of the set of observations, whatever their order. changed: the '
 'row must be written; authors: the ords that said something new; unsettled: last_modified_time could not decide; wanted: why the detail should be read, and from when.';
 
-create or replace function tds.meet(entity tds.entity, organization_id text, records tds.record[])
-returns table (kind text, incoming tds.record, known tds.record_state)
+create or replace function tds.layers_under(doc jsonb, old jsonb, layers jsonb, m timestamptz, o timestamptz, r smallint) returns jsonb
+language sql immutable parallel safe
+as $$
+    select jsonb_agg(jsonb_build_object('m', l.m, 'o', l.o, 'r', l.r, 'keys', l.keys, 'hidden', '{}'::jsonb) order by l.m, l.o, l.r)
+      from (select s.m, s.o, s.r, jsonb_agg(k.key order by k.key) as keys
+              from jsonb_to_recordset($3) s(m timestamptz, o timestamptz, r smallint, keys jsonb)
+             cross join lateral jsonb_array_elements_text(s.keys) k(key)
+             where not $1 ? k.key
+             group by s.m, s.o, s.r
+             union all
+            select $4, $5, $6, jsonb_agg(k.key order by k.key)
+              from jsonb_object_keys($2) k(key)
+             where not $1 ? k.key
+               and not exists (select from jsonb_to_recordset($3) s(keys jsonb) where s.keys ? k.key)
+            having count(*) > 0) l
+$$;
+comment on function tds.layers_under(jsonb, jsonb, jsonb, timestamptz, timestamptz, smallint) is
+'What remains of an old document''s versions under a newer one: the keys the newer does not carry, by their own versions.';
+
+create or replace function tds.meet(entity tds.entity, organization_id text, records tds.record[]) returns setof tds.meeting
 language plpgsql stable
 set search_path = pg_catalog, pg_temp
 as $$
@@ -132,31 +150,33 @@ begin
     return query execute format($sql$
         select k.kind, i.incoming,
                case when t.%1$I is not null then
-                   row(t.%1$I, case when k.kind = 'fold' then t.zoho_metadata end, t.sync_version, t.sync_hash, t.sync_modified_at,
-                       t.sync_observed_at, t.sync_rank, t.sync_read_at, t.deleted_at, t.sync_layers)::tds.record_state end
+                   row(t.%1$I, case when k.kind in ('fold', 'over') then t.zoho_metadata end, t.sync_version, t.sync_hash,
+                       t.sync_modified_at, t.sync_observed_at, t.sync_rank, t.sync_read_at, t.deleted_at, t.sync_layers)::tds.record_state end
           from (select r as incoming, count(*) over (partition by r.zoho_id) as observations from unnest($2) r) i
           -- limit 1: one index probe a record, whatever the planner thinks of a table that was never analysed
-          left join lateral (select t.* from %2$s t
+          left join lateral (select t.* from zoho.%2$I t
                               where t.organization_id = $1 and t.%1$I = (i.incoming).zoho_id limit 1) t on true
          cross join lateral (select case
                    when i.observations > 1 or (i.incoming).is_delete then 'fold'
                    when t.%1$I is null then 'new'
                    when t.deleted_at is not null then 'fold'
-                   when t.sync_modified_at is distinct from (i.incoming).modified_at then
-                       case when (i.incoming).modified_at > t.sync_modified_at and t.sync_layers is null
-                                 and t.zoho_metadata || (i.incoming).doc = (i.incoming).doc then 'newer' else 'fold' end
-                   when t.sync_hash = (i.incoming).hash then 'unchanged'
-                   when (t.sync_layers is null
-                         or not exists (select from jsonb_to_recordset(t.sync_layers) l(m timestamptz, hidden jsonb)
-                                         where l.m is distinct from (i.incoming).modified_at or l.hidden <> '{}'))
-                        and t.zoho_metadata || (i.incoming).doc = t.zoho_metadata then 'unchanged'
+                   when t.sync_modified_at is not distinct from (i.incoming).modified_at
+                        and (t.sync_hash = (i.incoming).hash
+                             or t.zoho_metadata || (i.incoming).doc = t.zoho_metadata
+                                and not exists (select from jsonb_to_recordset(t.sync_layers) l(m timestamptz, keys jsonb, hidden jsonb)
+                                                 where l.hidden <> '{}'
+                                                    or l.m is distinct from (i.incoming).modified_at
+                                                       and l.keys ?| array(select jsonb_object_keys((i.incoming).doc)))) then 'unchanged'
+                   when ((i.incoming).modified_at, (i.incoming).observed_at) > (t.sync_modified_at, t.sync_observed_at)
+                        and not exists (select from jsonb_to_recordset(t.sync_layers) l(m timestamptz, hidden jsonb)
+                                         where l.m is null or l.hidden <> '{}') then 'over'
                    else 'fold' end) k(kind)$sql$, meet.entity.target_key, meet.entity.target)
     using meet.organization_id, meet.records;
 end
 $$;
 comment on function tds.meet(tds.entity, text, tds.record[]) is
-'Each record beside the row it meets: unchanged, new, newer (and as complete), or fold: what only tds.fold() can tell. '
-'Takes no lock; the document is read only where fold needs it.';
+'Each record beside the row it meets: unchanged; new; over (newer than every version the row has, so that each of its keys '
+'wins); or fold, what only tds.fold() can tell. Takes no lock.';
 
 create or replace function tds.resolve(
     entity tds.entity, organization_id text, records tds.record[],
@@ -166,17 +186,32 @@ set search_path = pg_catalog, pg_temp
 as $$
 begin
     with met as materialized (
-        select m.kind, m.incoming as i, m.known as t
+        select m.kind, m.incoming as i, m.known as t,
+               -- the same moment told differently: older layers aside, which side wins depends on when they were observed
+               m.kind = 'over' and (m.incoming).modified_at = (m.known).modified_at and exists (
+                   select from jsonb_each((m.known).doc) k
+                    where (m.incoming).doc -> k.key <> k.value
+                      and not exists (select from jsonb_to_recordset((m.known).layers) l(m timestamptz, keys jsonb)
+                                       where l.m < (m.incoming).modified_at and l.keys ? k.key)) as contested
           from tds.meet(resolve.entity, resolve.organization_id, resolve.records) m
     ), plain as (
-        select row((m.i).zoho_id, (m.i).doc, coalesce((m.t).version, 0) + 1, (m.i).hash, (m.i).modified_at, (m.i).observed_at,
-                   (m.i).rank, greatest((m.t).read_at, case when (m.i).rank <> 2 then (m.i).observed_at end), null, null)::tds.record_state as state,
+        select row((m.i).zoho_id, coalesce((m.t).doc || (m.i).doc, (m.i).doc), coalesce((m.t).version, 0) + 1, (m.i).hash,
+                   (m.i).modified_at, (m.i).observed_at, (m.i).rank,
+                   greatest((m.t).read_at, case when (m.i).rank <> 2 then (m.i).observed_at end), null,
+                   case when m.kind = 'over' then
+                       tds.layers_under((m.i).doc, (m.t).doc, (m.t).layers, (m.t).modified_at, (m.t).observed_at, (m.t).rank) end
+                   )::tds.record_state as state,
                row((m.i).ord, 'applied', (m.i).zoho_id,
                    case when (m.i).rank = 2 and (m.i).modified_at is null then 'webhook without last_modified_time'
-                        when not (m.i).doc ? resolve.entity.detail_key then 'detail older than the record' end,
-                   (m.i).observed_at, (m.i).modified_at is null)::tds.verdict as verdict
+                        when (m.i).rank = 2 and m.contested then 'last_modified_time does not decide'
+                        when not (m.i).doc ? resolve.entity.detail_key
+                             and (m.kind = 'new' or not (m.t).doc ? resolve.entity.detail_key
+                                  or coalesce((select l.m from jsonb_to_recordset((m.t).layers) l(m timestamptz, keys jsonb)
+                                                where l.keys ? resolve.entity.detail_key), (m.t).modified_at) < (m.i).modified_at)
+                             then 'detail older than the record' end,
+                   (m.i).observed_at, (m.i).modified_at is null or m.contested)::tds.verdict as verdict
           from met m
-         where m.kind in ('new', 'newer')
+         where m.kind in ('new', 'over')
     ), folded as materialized (
         select f.*
           from tds.fold(array(select m.i from met m where m.kind = 'fold'),

@@ -174,16 +174,16 @@ comment on function tds.link_contacts(text, text[]) is 'Links the invoices that 
 select tds.register('{
     "entity": "customers", "queue": "contacts", "priority": 30,
     "api_path": "/contacts", "list_key": "contacts", "record_key": "contact", "id_key": "contact_id",
-    "list_filter": {"filter_by": "Status.All", "contact_type": "customer", "sort_column": "created_time"},
+    "list_filter": {"filter_by": "Status.All", "contact_type": "customer", "sort_column": "created_time", "sort_order": "A"},
     "detail_key": "billing_address",
-    "target": "zoho.contacts", "target_key": "zoho_contact_id", "writer": "write_customers", "linker": "link_contacts"}');
+    "target": "contacts", "target_key": "zoho_contact_id", "writer": "write_customers", "linker": "link_contacts"}');
 
 select tds.register('{
     "entity": "vendors", "queue": "contacts", "priority": 31,
     "api_path": "/contacts", "list_key": "contacts", "record_key": "contact", "id_key": "contact_id",
-    "list_filter": {"filter_by": "Status.All", "contact_type": "vendor", "sort_column": "created_time"},
+    "list_filter": {"filter_by": "Status.All", "contact_type": "vendor", "sort_column": "created_time", "sort_order": "A"},
     "detail_key": "billing_address",
-    "target": "zoho.contacts", "target_key": "zoho_contact_id", "writer": "write_vendors", "linker": "link_contacts"}');
+    "target": "contacts", "target_key": "zoho_contact_id", "writer": "write_vendors", "linker": "link_contacts"}');
 
 select tds.map_fields(e.entity, '', $$
     contact_id         id      zoho_contact_id    required

@@ -161,9 +161,9 @@ comment on function tds.link_invoices(text, text[]) is
 select tds.register('{
     "entity": "invoices", "queue": "invoices", "priority": 40,
     "api_path": "/invoices", "list_key": "invoices", "record_key": "invoice", "id_key": "invoice_id",
-    "list_filter": {"filter_by": "Status.All", "sort_column": "created_time"}, "has_modified_filter": true,
+    "list_filter": {"filter_by": "Status.All", "sort_column": "created_time", "sort_order": "A"}, "has_modified_filter": true,
     "detail_key": "line_items",
-    "target": "zoho.invoices", "target_key": "zoho_invoice_id", "writer": "write_invoices", "linker": "link_invoices"}');
+    "target": "invoices", "target_key": "zoho_invoice_id", "writer": "write_invoices", "linker": "link_invoices"}');
 
 select tds.map_fields('invoices', '', $$
     invoice_id         id      zoho_invoice_id    required

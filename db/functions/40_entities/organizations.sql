@@ -67,7 +67,7 @@ select tds.register('{
     "entity": "organizations", "queue": "organizations", "priority": 10,
     "api_path": "/organizations", "list_key": "organizations", "record_key": "organization", "id_key": "organization_id",
     "paged": false,
-    "target": "zoho.organizations", "target_key": "zoho_organization_id",
+    "target": "organizations", "target_key": "zoho_organization_id",
     "writer": "write_organizations", "linker": "link_organizations"}');
 
 select tds.map_fields('organizations', '', $$

@@ -74,9 +74,9 @@ comment on function tds.link_products(text, text[]) is 'Links the lines that wai
 select tds.register('{
     "entity": "products", "queue": "products", "priority": 20,
     "api_path": "/items", "list_key": "items", "record_key": "item", "id_key": "item_id",
-    "list_filter": {"filter_by": "Status.All", "sort_column": "created_time"}, "bulk_detail_path": "/itemdetails",
+    "list_filter": {"filter_by": "Status.All", "sort_column": "created_time", "sort_order": "A"}, "bulk_detail_path": "/itemdetails",
     "detail_key": "brand",
-    "target": "zoho.products", "target_key": "zoho_item_id", "writer": "write_products", "linker": "link_products"}');
+    "target": "products", "target_key": "zoho_item_id", "writer": "write_products", "linker": "link_products"}');
 
 select tds.map_fields('products', '', $$
     item_id            id      zoho_item_id       required

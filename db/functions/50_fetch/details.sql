@@ -1,4 +1,4 @@
-create or replace function tds.take_details(entity text, organization_id text, "limit" int default 20)
+create or replace function tds.take_details(entity text, organization_id text, at_most int default 20)
 returns table (zoho_id text, wanted_at timestamptz, reason text)
 language plpgsql volatile security definer
 set search_path = pg_catalog, pg_temp
@@ -14,7 +14,7 @@ begin
            and w.entity = take_details.entity
            and (w.leased_until is null or w.leased_until < v_now)
          order by w.wanted_at desc, w.zoho_id
-         limit take_details.limit
+         limit take_details.at_most
            for update skip locked)
     update tds.wanted_detail w
        set leased_until = v_now + interval '2 minutes'

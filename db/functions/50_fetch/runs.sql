@@ -17,8 +17,14 @@ begin
     end if;
     insert into tds.run as r (organization_id, entity, options, started_at, heartbeat_at)
     values (start_run.organization_id, start_run.entity, coalesce(start_run.options, '{}') - 'restart', v_now, v_now)
-    on conflict (organization_id, entity) where state = 'running' do update set heartbeat_at = excluded.heartbeat_at
+    on conflict on constraint one_run_at_a_time do nothing
     returning r.run_id into v_run_id;
+    if v_run_id is null then
+        update tds.run r
+           set heartbeat_at = v_now
+         where r.organization_id = start_run.organization_id and r.entity = start_run.entity and r.state = 'running'
+        returning r.run_id into v_run_id;
+    end if;
     return v_run_id;
 end
 $$;

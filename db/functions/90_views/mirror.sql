@@ -36,8 +36,8 @@ begin
       from tds.field f
       join tds.entity n on n.entity = f.entity
      where f.column_name = mirror_column_comment.column_name
-       and (mirror_column_comment.target = n.target
-            or mirror_column_comment.target in (select h.inhrelid from pg_inherits h where h.inhparent = n.target)
+       and (mirror_column_comment.target = to_regclass('zoho.' || n.target)
+            or mirror_column_comment.target in (select h.inhrelid from pg_inherits h where h.inhparent = to_regclass('zoho.' || n.target))
             or f.parent <> '');
     return coalesce(v_told, format('Zoho''s %s.', mirror_column_comment.column_name));
 end
