@@ -1,0 +1,71 @@
+"""What the SQL tests share: putting bodies in, draining, looking at what became of them."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from typing import Any
+
+import psycopg
+import pytest
+from psycopg.rows import dict_row
+
+from tests.db.servers import Database
+
+ORGANIZATION = "60069194202"
+MOMENT = "2026-06-09T09:46:21-0400"
+
+
+class Mirror:
+    """A connection to a fresh database with the few verbs every test needs."""
+
+    def __init__(self, conn: psycopg.Connection) -> None:
+        self.conn = conn
+
+    def receive(self, entity: str, body: Any, shape: str = "webhook", **named: Any) -> str:
+        """Stores a body (bytes as they are, anything else as JSON) and returns the status."""
+        raw = body if isinstance(body, bytes) else json.dumps(body).encode()
+        extra = "".join(f", {name} => %({name})s" for name in named)
+        row = self.conn.execute(
+            f"select status from tds.receive(%(entity)s, %(body)b, %(org)s, shape => %(shape)s{extra})",
+            {"entity": entity, "body": raw, "org": ORGANIZATION, "shape": shape, **named},
+        ).fetchone()
+        assert row is not None
+        return str(row[0])
+
+    def process(self, *arguments: Any) -> dict[str, int]:
+        """Drains, and returns the outcome."""
+        marks = ", ".join(["%s"] * len(arguments))
+        row = self.conn.execute(f"call tds.process_batch({marks})", arguments).fetchone()
+        assert row is not None
+        return dict(row[0])
+
+    def rows(self, query: str, *parameters: Any) -> list[dict[str, Any]]:
+        """All rows of a query, as dicts."""
+        with self.conn.cursor(row_factory=dict_row) as cursor:
+            return cursor.execute(query, parameters).fetchall()
+
+    def value(self, query: str, *parameters: Any) -> Any:
+        """The one value of a query."""
+        row = self.conn.execute(query, parameters).fetchone()
+        assert row is not None
+        return row[0]
+
+
+@pytest.fixture
+def mirror(database: Database) -> Iterator[Mirror]:
+    with database.connect(autocommit=True) as conn:
+        yield Mirror(conn)
+
+
+def product(item_id: Any, **changed: Any) -> dict[str, Any]:
+    """A product as a list shows it."""
+    return {
+        "item_id": item_id,
+        "name": f"Cable {item_id}",
+        "rate": 1.5,
+        "sku": "",
+        "status": "active",
+        "created_time": MOMENT,
+        "last_modified_time": MOMENT,
+    } | changed
