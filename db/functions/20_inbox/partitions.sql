@@ -18,7 +18,9 @@ begin
     -- CREATE … PARTITION OF deadlocks against concurrent inserts; CREATE LIKE and ATTACH under one lock do not
     perform pg_advisory_xact_lock(hashtextextended('tds.ensure_partition', 0));
     foreach v_parent in array array['inbox', 'inbox_outcome'] loop
-        continue when to_regclass(format('tds.%I', v_parent || '_' || v_suffix)) is not null;
+        -- asked of the catalogue itself: what a session has cached may not know yet what the one before it made
+        continue when exists (select from pg_class c
+                               where c.relnamespace = 'tds'::regnamespace and c.relname = v_parent || '_' || v_suffix);
         execute format('create table tds.%I (like tds.%I including all)', v_parent || '_' || v_suffix, v_parent);
         execute format('alter table tds.%I attach partition tds.%I for values from (%L) to (%L)',
                        v_parent, v_parent || '_' || v_suffix,

@@ -57,18 +57,18 @@ begin
          where k.sync_version is null or k.sync_version = s.version - 1
          order by s.zoho_id
         on conflict on constraint contacts_pkey do update
-           set name = excluded.name, full_name = excluded.full_name, email = excluded.email, phone =
-               excluded.phone, mobile = excluded.mobile, company_name = excluded.company_name, customer_type =
-               excluded.customer_type, is_active = excluded.is_active, currency = excluded.currency,
-               payment_terms = excluded.payment_terms, payment_terms_label = excluded.payment_terms_label,
-               outstanding_receivable = excluded.outstanding_receivable, outstanding_payable =
-               excluded.outstanding_payable, billing_address = excluded.billing_address, shipping_address =
-               excluded.shipping_address, zoho_metadata = excluded.zoho_metadata, zoho_created_at =
-               excluded.zoho_created_at, zoho_modified_at = excluded.zoho_modified_at, synced_at =
-               excluded.synced_at, deleted_at = excluded.deleted_at, sync_version = excluded.sync_version,
-               sync_hash = excluded.sync_hash, sync_modified_at = excluded.sync_modified_at, sync_observed_at =
-               excluded.sync_observed_at, sync_rank = excluded.sync_rank, sync_read_at = excluded.sync_read_at,
-               sync_layers = excluded.sync_layers
+           set name = excluded.name, full_name = excluded.full_name, email = excluded.email, phone = excluded.phone,
+               mobile = excluded.mobile, company_name = excluded.company_name, customer_type = excluded.customer_type,
+               is_active = excluded.is_active, currency = excluded.currency, payment_terms = excluded.payment_terms,
+               payment_terms_label = excluded.payment_terms_label,
+               outstanding_receivable = excluded.outstanding_receivable,
+               outstanding_payable = excluded.outstanding_payable, billing_address = excluded.billing_address,
+               shipping_address = excluded.shipping_address, zoho_metadata = excluded.zoho_metadata,
+               zoho_created_at = excluded.zoho_created_at, zoho_modified_at = excluded.zoho_modified_at,
+               synced_at = excluded.synced_at, deleted_at = excluded.deleted_at, sync_version = excluded.sync_version,
+               sync_hash = excluded.sync_hash, sync_modified_at = excluded.sync_modified_at,
+               sync_observed_at = excluded.sync_observed_at, sync_rank = excluded.sync_rank,
+               sync_read_at = excluded.sync_read_at, sync_layers = excluded.sync_layers
          where t.sync_version = excluded.sync_version - 1
         returning t.zoho_contact_id)
     select array_agg(w.zoho_contact_id) into v_written from written w;
@@ -121,9 +121,10 @@ begin
       from wanted w
      order by w.contact_type, w.zoho_contact_id, w.position
     on conflict on constraint contact_addresses_pkey do update
-       set address_type = excluded.address_type, zoho_address_id = excluded.zoho_address_id, attention = excluded.attention,
-           address = excluded.address, street2 = excluded.street2, city = excluded.city, state = excluded.state, zip = excluded.zip,
-           country = excluded.country, country_code = excluded.country_code, phone = excluded.phone, fax = excluded.fax,
+       set address_type = excluded.address_type, zoho_address_id = excluded.zoho_address_id,
+           attention = excluded.attention, address = excluded.address, street2 = excluded.street2,
+           city = excluded.city, state = excluded.state, zip = excluded.zip, country = excluded.country,
+           country_code = excluded.country_code, phone = excluded.phone, fax = excluded.fax,
            synced_at = excluded.synced_at
      where (a.address_type, a.zoho_address_id, a.attention, a.address, a.street2, a.city, a.state, a.zip, a.country,
             a.country_code, a.phone, a.fax)

@@ -50,17 +50,18 @@ begin
          order by s.zoho_id
         on conflict on constraint invoices_pkey do update
            set invoice_number = excluded.invoice_number, reference_number = excluded.reference_number,
-               zoho_customer_id = excluded.zoho_customer_id, customer_id = excluded.customer_id, customer_name =
-               excluded.customer_name, invoice_date = excluded.invoice_date, due_date = excluded.due_date,
-               status = excluded.status, subtotal = excluded.subtotal, tax_total = excluded.tax_total,
-               discount_amount = excluded.discount_amount, total_amount = excluded.total_amount, amount_paid =
-               excluded.amount_paid, balance = excluded.balance, currency = excluded.currency, exchange_rate =
-               excluded.exchange_rate, zoho_metadata = excluded.zoho_metadata, zoho_created_at =
-               excluded.zoho_created_at, zoho_modified_at = excluded.zoho_modified_at, synced_at =
-               excluded.synced_at, deleted_at = excluded.deleted_at, sync_version = excluded.sync_version,
-               sync_hash = excluded.sync_hash, sync_modified_at = excluded.sync_modified_at, sync_observed_at =
-               excluded.sync_observed_at, sync_rank = excluded.sync_rank, sync_read_at = excluded.sync_read_at,
-               sync_layers = excluded.sync_layers
+               zoho_customer_id = excluded.zoho_customer_id, customer_id = excluded.customer_id,
+               customer_name = excluded.customer_name, invoice_date = excluded.invoice_date,
+               due_date = excluded.due_date, status = excluded.status, subtotal = excluded.subtotal,
+               tax_total = excluded.tax_total, discount_amount = excluded.discount_amount,
+               total_amount = excluded.total_amount, amount_paid = excluded.amount_paid, balance = excluded.balance,
+               currency = excluded.currency, exchange_rate = excluded.exchange_rate,
+               subtotal_differs = excluded.subtotal_differs, zoho_metadata = excluded.zoho_metadata,
+               zoho_created_at = excluded.zoho_created_at, zoho_modified_at = excluded.zoho_modified_at,
+               synced_at = excluded.synced_at, deleted_at = excluded.deleted_at, sync_version = excluded.sync_version,
+               sync_hash = excluded.sync_hash, sync_modified_at = excluded.sync_modified_at,
+               sync_observed_at = excluded.sync_observed_at, sync_rank = excluded.sync_rank,
+               sync_read_at = excluded.sync_read_at, sync_layers = excluded.sync_layers
          where t.sync_version = excluded.sync_version - 1
         returning t.zoho_invoice_id)
     select array_agg(w.zoho_invoice_id) into v_written from written w;
@@ -106,7 +107,8 @@ begin
       left join zoho.products p on p.organization_id = write_invoice_line_items.organization_id and p.zoho_item_id = w.zoho_item_id
      order by w.zoho_id, w.line_number
     on conflict on constraint invoice_line_items_pkey do update
-       set zoho_line_item_id = excluded.zoho_line_item_id, zoho_item_id = excluded.zoho_item_id, product_id
+       set zoho_line_item_id = excluded.zoho_line_item_id, zoho_item_id = excluded.zoho_item_id,
+product_id
            = excluded.product_id, name = excluded.name, description = excluded.description, unit =
            excluded.unit, quantity = excluded.quantity, rate = excluded.rate, discount = excluded.discount,
            discount_amount = excluded.discount_amount, tax_name = excluded.tax_name, tax_rate =

@@ -24,11 +24,11 @@ begin
            set name = excluded.name, currency = excluded.currency, price_precision = excluded.price_precision,
                time_zone = excluded.time_zone, country = excluded.country, plan_name = excluded.plan_name,
                zoho_metadata = excluded.zoho_metadata, zoho_created_at = excluded.zoho_created_at,
-               zoho_modified_at = excluded.zoho_modified_at, synced_at = excluded.synced_at, deleted_at =
-               excluded.deleted_at, sync_version = excluded.sync_version, sync_hash = excluded.sync_hash,
+               zoho_modified_at = excluded.zoho_modified_at, synced_at = excluded.synced_at,
+               deleted_at = excluded.deleted_at, sync_version = excluded.sync_version, sync_hash = excluded.sync_hash,
                sync_modified_at = excluded.sync_modified_at, sync_observed_at = excluded.sync_observed_at,
-               sync_rank = excluded.sync_rank, sync_read_at = excluded.sync_read_at, sync_layers =
-               excluded.sync_layers
+               sync_rank = excluded.sync_rank, sync_read_at = excluded.sync_read_at,
+               sync_layers = excluded.sync_layers
          where t.sync_version = excluded.sync_version - 1
         returning t.zoho_organization_id)
     select array_agg(w.zoho_organization_id) into v_written from written w;

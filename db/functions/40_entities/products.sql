@@ -27,15 +27,17 @@ begin
                                       and o.zoho_organization_id = write_products.organization_id
          order by s.zoho_id
         on conflict on constraint products_pkey do update
-           set name = excluded.name, sku = excluded.sku, description = excluded.description, unit_price = excluded.unit_price,
-               stock_quantity = excluded.stock_quantity, is_active = excluded.is_active, tax_rate = excluded.tax_rate,
-               category_name = excluded.category_name, image_document_id = excluded.image_document_id, unit = excluded.unit,
+           set name = excluded.name, sku = excluded.sku, description = excluded.description,
+               unit_price = excluded.unit_price, stock_quantity = excluded.stock_quantity,
+               is_active = excluded.is_active, tax_rate = excluded.tax_rate, category_name = excluded.category_name,
+               image_document_id = excluded.image_document_id, unit = excluded.unit,
                purchase_rate = excluded.purchase_rate, reorder_level = excluded.reorder_level, brand = excluded.brand,
-               currency = excluded.currency, zoho_metadata = excluded.zoho_metadata, zoho_created_at = excluded.zoho_created_at,
-               zoho_modified_at = excluded.zoho_modified_at, synced_at = excluded.synced_at, deleted_at = excluded.deleted_at,
-               sync_version = excluded.sync_version, sync_hash = excluded.sync_hash, sync_modified_at = excluded.sync_modified_at,
-               sync_observed_at = excluded.sync_observed_at, sync_rank = excluded.sync_rank, sync_read_at = excluded.sync_read_at,
-               sync_layers = excluded.sync_layers
+               currency = excluded.currency, zoho_metadata = excluded.zoho_metadata,
+               zoho_created_at = excluded.zoho_created_at, zoho_modified_at = excluded.zoho_modified_at,
+               synced_at = excluded.synced_at, deleted_at = excluded.deleted_at, sync_version = excluded.sync_version,
+               sync_hash = excluded.sync_hash, sync_modified_at = excluded.sync_modified_at,
+               sync_observed_at = excluded.sync_observed_at, sync_rank = excluded.sync_rank,
+               sync_read_at = excluded.sync_read_at, sync_layers = excluded.sync_layers
          where t.sync_version = excluded.sync_version - 1
         returning t.zoho_item_id)
     select array_agg(w.zoho_item_id) into v_written from written w;

@@ -1,0 +1,58 @@
+"""An insert never fails for want of a partition."""
+
+from __future__ import annotations
+
+import threading
+
+from tests.db.servers import Database
+from tests.sql.conftest import Mirror, product
+
+
+def test_the_clock_moves_by_60_days_and_a_body_still_finds_its_partition(mirror: Mirror) -> None:
+    mirror.conn.execute("select set_config('tds.fake_now', (now() + interval '60 days')::text, false)")
+    assert mirror.receive("products", {"item": product("1")}) == "queued"
+    assert mirror.process()["applied"] == 1
+    assert mirror.value(
+        "select to_char(max(received_at) at time zone 'UTC', 'YYYYMMDD') = to_char((now() + interval '60 days') at time zone 'UTC', 'YYYYMMDD') from tds.inbox"
+    )
+
+
+def test_many_sessions_meet_a_missing_partition_at_once(database: Database) -> None:
+    sessions = [database.connect(autocommit=True) for _ in range(16)]
+    together = threading.Barrier(len(sessions))
+    failures: list[BaseException] = []
+
+    def store(number: int) -> None:
+        try:
+            conn = sessions[number]
+            conn.execute("select set_config('tds.fake_now', (now() + interval '60 days')::text, false)")
+            for day in range(5):
+                conn.execute(
+                    "select set_config('tds.fake_now', (current_setting('tds.fake_now')::timestamptz + interval '1 day')::text, false)"
+                )
+                together.wait(timeout=30)
+                conn.execute(
+                    "select tds.receive('products', %b)", [b'{"item": {"item_id": "%d-%d"}}' % (number, day)]
+                )
+        except BaseException as failure:
+            failures.append(failure)
+            together.abort()
+
+    threads = [threading.Thread(target=store, args=[n]) for n in range(len(sessions))]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    count = sessions[0].execute("select count(*) from tds.inbox").fetchone()
+    for conn in sessions:
+        conn.close()
+    assert failures == []
+    assert count == (80,)
+
+
+def test_partitions_are_made_14_days_ahead(mirror: Mirror) -> None:
+    ahead = mirror.value(
+        "select count(*) from pg_inherits where inhparent = 'tds.inbox'::regclass"
+    )
+    assert ahead == 15
+    assert mirror.value("select tds.ensure_partitions()") == 0

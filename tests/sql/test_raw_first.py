@@ -1,0 +1,122 @@
+"""Whatever the body, it is stored and has its defined answer."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+from urllib.parse import urlencode
+
+import pytest
+
+from tests.sql.conftest import Mirror, product
+
+RECORD = {"item_id": "2646610000000113286", "name": "كابل", "rate": 1.5}
+
+TAKEN: dict[str, bytes] = {
+    "wrapped": json.dumps({"item": RECORD}).encode(),
+    "bare": json.dumps(RECORD).encode(),
+    "in data": json.dumps({"event_type": "item.updated", "data": RECORD}).encode(),
+    "in an array": json.dumps([RECORD]).encode(),
+    "id as a 19-digit number": json.dumps({"item": RECORD | {"item_id": 2646610000000113286}}).encode(),
+    "form with JSONString": urlencode({"JSONString": json.dumps({"item": RECORD})}).encode(),
+    "form with JSONString among others": urlencode({"a": "b", "JSONString": json.dumps(RECORD)}).encode(),
+    "form with pairs": urlencode(RECORD).encode(),
+    "form with a nested object": urlencode({"item": json.dumps(RECORD)}).encode(),
+    "10 MB": json.dumps({"item": RECORD | {"description": "x" * 10_000_000}}).encode(),
+}
+REFUSED: dict[str, tuple[bytes, str]] = {
+    "empty": (b"", "empty body"),
+    "blank": (b" \r\n", "empty body"),
+    "not JSON": (b"<html>", "not JSON"),
+    "cut off": (b'{"item": {"item_id": "1"', "not JSON"),
+    "NUL escape": (b'{"item": {"item_id": "1", "name": "a\\u0000b"}}', "not JSON"),
+    "lone surrogate": (b'{"item": {"item_id": "1", "name": "\\ud83d"}}', "not JSON"),
+    "NUL byte": (b'{"item": \x00}', "not UTF-8"),
+    "not UTF-8": (b'{"item": {"name": "\xff\xfe"}}', "not UTF-8"),
+    "too deep": (b"[" * 100_000, "not JSON"),
+    "a broken form": (b"JSONString=%7B", "not JSON"),
+    "a form of broken UTF-8": (b"JSONString=%FF", "not JSON"),
+}
+
+
+@pytest.mark.parametrize("body", TAKEN.values(), ids=TAKEN.keys())
+def test_every_form_of_one_record_is_applied(mirror: Mirror, body: bytes) -> None:
+    assert mirror.receive("products", body) == "queued"
+    assert mirror.process()["applied"] == 1
+    assert mirror.rows("select zoho_item_id, name, unit_price from zoho.products") == [
+        {"zoho_item_id": "2646610000000113286", "name": "كابل", "unit_price": 1.5}
+    ]
+
+
+@pytest.mark.parametrize(("body", "reason"), REFUSED.values(), ids=REFUSED.keys())
+@pytest.mark.parametrize("shape", ["webhook", "list"])
+def test_what_cannot_be_read_is_stored_as_it_came_and_dead_lettered(
+    mirror: Mirror, body: bytes, reason: str, shape: str
+) -> None:
+    mirror.receive("products", body, shape=shape)
+    mirror.receive("products", {"item": product("7")})
+    assert mirror.process()["applied"] == 1, "its neighbour is not harmed"
+    stored = mirror.rows("select body, body_raw from tds.inbox order by inbox_id limit 1")[0]
+    assert (stored["body_raw"] if stored["body"] is None else stored["body"].encode()) == body
+    dead = mirror.rows("select * from tds_dead_letter_queue")
+    assert len(dead) == 1
+    assert dead[0]["reason"].startswith(reason)
+    assert mirror.value("select count(*) from tds.inbox_open") == 0
+
+
+def test_a_webhook_that_cannot_be_read_is_rejected_at_once(mirror: Mirror) -> None:
+    assert mirror.receive("products", b"<html>") == "rejected"
+    assert mirror.rows("select status from tds_sync_queue") == [{"status": "dead_letter"}]
+
+
+@pytest.mark.parametrize("entity", ["stocks", "", "products; drop table", "PRODUCTS"])
+def test_an_unknown_entity_is_stored_and_rejected(mirror: Mirror, entity: str) -> None:
+    assert mirror.receive(entity, {"x": 1}) == "rejected"
+    assert mirror.rows("select entity, error_code from tds_dead_letter_queue") == [
+        {"entity": entity, "error_code": "ZB002"}
+    ]
+
+
+def test_a_body_inserted_by_hand_takes_the_same_way(mirror: Mirror) -> None:
+    """A DBA may feed the inbox with plain SQL."""
+    mirror.conn.execute(
+        """
+        insert into tds.inbox (received_at, organization_id, entity, source, shape, event, observed_at, body)
+        select now(), 'o', 'products', 'by hand', 'webhook', 'upsert', now(), body
+          from unnest(array['{"item": {"item_id": "1"}}', '{']) body"""
+    )
+    outcome = mirror.process()
+    assert (outcome["claimed"], outcome["applied"]) == (2, 1)
+    assert mirror.value("select count(*) from tds_dead_letter_queue") == 1
+
+
+def test_receive_many_gives_one_status_each(mirror: Mirror) -> None:
+    same = json.dumps({"item": product("1")}).encode()
+    statuses: list[Any] = mirror.rows(
+        "select ord, status from tds.receive_many(%s, %s::bytea[])",
+        ["products", "products", "nonsense", "products"],
+        [same, same, b"{}", b"not json"],
+    )
+    assert statuses == [
+        {"ord": 1, "status": "queued"},
+        {"ord": 2, "status": "duplicate"},
+        {"ord": 3, "status": "rejected"},
+        {"ord": 4, "status": "rejected"},
+    ]
+
+
+def test_the_organisation_is_the_callers_the_bodys_or_the_settings(mirror: Mirror) -> None:
+    for organization_id, body in [
+        ("111", {"organization_id": 222, "item": product("1")}),
+        (None, {"organization_id": 222, "item": product("2")}),
+        (None, {"item": product("3")}),
+    ]:
+        mirror.conn.execute(
+            "select tds.receive('products', %b, %s)", [json.dumps(body).encode(), organization_id]
+        )
+    mirror.process()
+    assert mirror.rows("select zoho_item_id, organization_id from zoho.products order by 1") == [
+        {"zoho_item_id": "1", "organization_id": "111"},
+        {"zoho_item_id": "2", "organization_id": "222"},
+        {"zoho_item_id": "3", "organization_id": "default"},
+    ]

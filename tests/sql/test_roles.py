@@ -1,0 +1,89 @@
+"""Each role can do its work and nothing else: tried by acting as each."""
+
+from __future__ import annotations
+
+import psycopg
+import pytest
+
+from tests.db.servers import Database
+
+BODY = b'{"item": {"item_id": "1", "name": "Cable"}}'
+RECEIVE = "select status from tds.receive('products', '{\"item\": {\"item_id\": \"1\"}}')"
+
+MAY = {
+    "tds_receiver": [RECEIVE, "select count(*) from tds.receive_many(array['products'], array['{}'::bytea])"],
+    "tds_worker": ["call tds.process_batch()"],
+    "tds_poller": [
+        RECEIVE,
+        "select tds.start_run('products', 'o')",
+        "select * from tds.take_details('products', 'o')",
+        "select list_filter from tds.entity",
+        "select state from tds.run",
+    ],
+    "tds_operator": [
+        "call tds.process_batch()",
+        "select tds.requeue_unprocessed()",
+        "select tds.replay('products')",
+        "select * from tds_sync_queue",
+        "select * from tds_dead_letter_queue",
+    ],
+    "tds_reader": ["select * from products", "select * from zoho.invoices", "select * from tds_queue_counts"],
+}
+MAY_NOT = {
+    "tds_receiver": [
+        "select * from tds.inbox",
+        "select * from zoho.products",
+        "call tds.process_batch()",
+        "insert into tds.inbox (received_at, entity, source, shape, event, observed_at, body) values (now(), 'products', 'x', 'list', 'upsert', now(), '')",
+        "select tds.replay('products')",
+        "select * from tds.apply_claim(1)",
+    ],
+    "tds_worker": [RECEIVE, "delete from tds.inbox", "select * from zoho.products", "update tds.setting set value = '1'"],
+    "tds_poller": ["call tds.process_batch()", "select * from zoho.products", "delete from tds.run", "select tds.replay('products')"],
+    "tds_operator": [RECEIVE, "delete from tds.dead_letter", "update zoho.products set unit_price = 0", "update tds.setting set value = '1'"],
+    "tds_reader": [
+        RECEIVE,
+        "update zoho.products set unit_price = 0",
+        "call tds.process_batch()",
+        "select tds.requeue_unprocessed()",
+        "select * from pgmq.q_tds_products",
+    ],
+}
+
+
+def pairs(table: dict[str, list[str]]) -> list[tuple[str, str]]:
+    return [(role, statement) for role, statements in table.items() for statement in statements]
+
+
+@pytest.mark.parametrize(("role", "statement"), pairs(MAY))
+def test_a_role_can_do_its_work(database: Database, role: str, statement: str) -> None:
+    with database.connect(autocommit=True) as owner:
+        owner.execute("select tds.receive('products', %b)", [BODY])
+    with database.connect(autocommit=True, role=role) as conn:
+        conn.execute(statement)
+
+
+@pytest.mark.parametrize(("role", "statement"), pairs(MAY_NOT))
+def test_a_role_can_do_nothing_else(database: Database, role: str, statement: str) -> None:
+    with database.connect(autocommit=True, role=role) as conn, pytest.raises(psycopg.errors.InsufficientPrivilege):
+        conn.execute(statement)
+
+
+def test_the_worker_applies_with_no_right_on_the_tables(database: Database) -> None:
+    with database.connect(autocommit=True, role="tds_receiver") as conn:
+        conn.execute("select tds.receive('products', %b)", [BODY])
+    with database.connect(autocommit=True, role="tds_worker") as conn:
+        outcome = conn.execute("call tds.process_batch()").fetchone()
+    assert outcome is not None
+    assert outcome[0]["applied"] == 1
+    with database.connect(autocommit=True, role="tds_reader") as conn:
+        assert conn.execute("select name from products").fetchone() == ("Cable",)
+
+
+def test_nobody_sets_the_clock_of_a_real_database(database: Database) -> None:
+    with database.connect(autocommit=True) as conn:
+        conn.execute("select set_config('tds.fake_now', '2001-01-01', false)")
+        assert conn.execute("select tds.now() < '2002-01-01'").fetchone() == (True,)
+        conn.execute(f"alter database {conn.info.dbname} reset tds.test_database")
+        conn.execute("set tds.test_database = 'on'")
+        assert conn.execute("select tds.now() < '2002-01-01'").fetchone() == (False,)
