@@ -1,0 +1,145 @@
+"""Two transactions at once, step by step: what one cannot see of the other is mended by whoever commits last."""
+
+from __future__ import annotations
+
+import json
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import psycopg
+import pytest
+
+from tests.db.servers import Database
+from tests.sql.conftest import MOMENT, Mirror, product
+
+INVOICE = {"invoice": {"invoice_id": "3", "customer_id": "77", "line_items": [{"item_id": "5"}], "last_modified_time": MOMENT}}
+CUSTOMER = {"contact": {"contact_id": "77", "contact_type": "customer", "last_modified_time": MOMENT}}
+
+
+class Worker:
+    """The steps of process_batch(), one at a time, over a connection of its own."""
+
+    def __init__(self, conn: psycopg.Connection) -> None:
+        self.conn = conn
+
+    def claim(self, queue: str) -> None:
+        self.claim_id = self.one("select claim_id from tds.claim(%s, 1000)", queue)
+
+    def apply(self) -> None:
+        """Applies and does not commit."""
+        self.conn.execute("begin")
+        self.conn.execute(
+            "create temp table touched on commit preserve rows as select touches from tds.apply_claim(%s)", [self.claim_id]
+        )
+
+    def finish(self) -> None:
+        """Commits what apply() did, and finishes."""
+        self.conn.execute("commit")
+        self.conn.execute("select tds.finish_claim(%s, touches) from touched", [self.claim_id])
+        self.one("select tds.unlock_claim(%s)", self.claim_id)
+
+    def one(self, query: str, *parameters: Any) -> Any:
+        row = self.conn.execute(query, parameters).fetchone()
+        assert row is not None
+        return row[0]
+
+
+@contextmanager
+def worker(database: Database) -> Iterator[Worker]:
+    with database.connect(autocommit=True) as conn:
+        yield Worker(conn)
+
+
+LINKED = "select customer_id is not null from zoho.invoices"
+
+
+@pytest.mark.parametrize("slow", ["invoices", "contacts"])
+def test_parent_and_child_in_transactions_that_do_not_see_each_other(database: Database, mirror: Mirror, slow: str) -> None:
+    mirror.receive("invoices", INVOICE)
+    mirror.receive("customers", CUSTOMER)
+    with worker(database) as first:
+        first.claim(slow)
+        first.apply()
+        mirror.process("contacts" if slow == "invoices" else "invoices")
+        first.finish()
+    assert mirror.rows(LINKED) == [{"?column?": True}]
+
+
+def test_an_unchanged_read_that_leaves_no_trace_still_counts_against_an_older_one(database: Database, mirror: Mirror) -> None:
+    """A seen at 1 and again at 5, and between them, told late, a B of the same second: the end is A."""
+    at = "2026-06-09 13:%02d+00"
+
+    def read(name: str, minute: int) -> None:
+        mirror.receive("products", {"items": [product("5", name=name)]}, shape="list", observed_at=at % minute)
+
+    read("A", 1)
+    mirror.process()
+    read("A", 5)
+    with worker(database) as first:
+        first.claim("products")
+        first.apply()
+        read("B", 3)
+        mirror.process()
+        first.finish()
+    assert mirror.value("select name from zoho.products") == "A"
+
+    read("B", 4)
+    mirror.process()
+    assert mirror.value("select name from zoho.products") == "A", "the read at 5 is long finished, and counts"
+    read("B", 6)
+    mirror.process()
+    assert mirror.value("select name from zoho.products") == "B"
+
+
+def test_a_row_that_another_worker_wrote_meanwhile_is_resolved_anew(database: Database, mirror: Mirror) -> None:
+    later = "2026-06-09T10:00:00-0400"
+    mirror.receive("products", {"item": product("5", name="newer", last_modified_time=later)})
+    with worker(database) as first, database.connect(autocommit=True) as second:
+        first.claim("products")
+        first.apply()
+        mirror.receive("products", {"item": product("5", name="older", unit="pcs")})
+        second.execute("set application_name = 'second'")
+        waiting = psycopg.connect(database.conninfo, autocommit=True)
+        pid = waiting.info.backend_pid
+        drain = threading.Thread(target=lambda: waiting.execute("call tds.process_batch('products')"))
+        drain.start()
+        while not second.execute(
+            "select from pg_stat_activity where pid = %s and wait_event_type = 'Lock'", [pid]
+        ).fetchall():
+            assert drain.is_alive()
+        first.finish()
+        drain.join()
+        waiting.close()
+    assert mirror.rows("select name, unit from zoho.products") == [{"name": "newer", "unit": "pcs"}]
+
+
+def test_a_lost_queue_is_rebuilt_from_the_inbox(mirror: Mirror) -> None:
+    for item_id in "123":
+        mirror.receive("products", {"item": product(item_id)})
+    mirror.conn.execute("select pgmq.purge_queue('tds_products')")
+    assert mirror.process()["claimed"] == 0
+    mirror.receive("products", {"item": product("4")})
+    assert mirror.value("select tds.requeue_unprocessed()") == 3, "the fourth is in its queue"
+    assert mirror.value("select tds.requeue_unprocessed()") == 0
+    mirror.conn.execute("delete from tds.inbox_open where inbox_id = 1; select pgmq.purge_queue('tds_products')")
+    assert mirror.value("select tds.requeue_unprocessed()") == 4
+    assert mirror.process()["applied"] == 4
+    assert mirror.value("select count(*) from tds_sync_queue where status = 'completed'") == 4
+
+
+def test_a_batch_is_as_large_as_its_records(mirror: Mirror) -> None:
+    """Pages are taken five at a time, single records by the thousand."""
+    for number in range(7):
+        mirror.receive("products", {"items": [product(f"{number}")]}, shape="list")
+    taken = "select events from tds.claim('products', 1000)"
+    assert mirror.value(taken) == 5
+    assert mirror.value(taken) == 2
+    mirror.conn.execute(
+        "insert into tds.inbox (received_at, organization_id, entity, source, shape, event, observed_at, body) "
+        "select now(), 'o', 'products', 'x', 'webhook', 'upsert', now(), %s from generate_series(1, 1500)",
+        [json.dumps({"item": product("1")})],
+    )
+    assert mirror.value(taken) == 1000
+    assert mirror.value(taken) == 500
