@@ -29,7 +29,7 @@ import stat
 import subprocess
 import time
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -179,7 +179,8 @@ class _Cluster:
             postmaster = self._postmaster()
             if postmaster is None:
                 return False
-            os.kill(postmaster, STOP_SIGNALS[mode])
+            with suppress(ProcessLookupError):
+                os.kill(postmaster, STOP_SIGNALS[mode])
             deadline = time.monotonic() + START_TIMEOUT
             while self._processes():
                 if time.monotonic() > deadline:
@@ -328,7 +329,8 @@ class _Cluster:
         It finds shared memory in use by the data directory's inode, too: without the files it is as safe.
         """
         for pid in self._processes():
-            os.kill(pid, signal.SIGKILL)
+            with suppress(ProcessLookupError):
+                os.kill(pid, signal.SIGKILL)
         for name in (self.pgdata / "postmaster.pid", self.socket_dir / f"{SOCKET_NAME}.lock"):
             name.unlink(missing_ok=True)
 

@@ -1,4 +1,4 @@
-"""Where the database is, from the environment. See `.env.example` style names in the README."""
+"""Where the database is, from the environment."""
 
 from __future__ import annotations
 

@@ -59,6 +59,10 @@ on conflict (path) do update set
     applied_at = excluded.applied_at,
     applied_by = excluded.applied_by;
 """
+GRANT_PGMQ = """\
+grant usage, create on schema pgmq to tds_owner;
+grant all on all tables in schema pgmq to tds_owner;
+grant all on all sequences in schema pgmq to tds_owner;"""
 PSQL_PGMQ = """\
 select
     not exists (select from tds.pgmq_install) as pgmq_wanted,
@@ -301,6 +305,14 @@ def _install_pgmq(conn: Connection) -> Pgmq:
             pass  # on this server only an administrator may; the script serves as well
     if not has_extension:
         SqlFile("pgmq.sql (of the package pgmq)", get_embedded_install_sql()).run(conn)
+    elif not _scalar(
+        conn,
+        "select has_schema_privilege('pgmq', 'usage') and has_schema_privilege('pgmq', 'create') "
+        "and has_table_privilege('pgmq.meta', 'select, insert, update, delete')",
+    ):
+        raise PrivilegeError(
+            "tds_owner may not use the extension pgmq that somebody else installed.", GRANT_PGMQ
+        )
     _execute(conn, _record_pgmq())
     installed = _read_pgmq(conn)
     assert installed is not None

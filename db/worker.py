@@ -17,7 +17,7 @@ from types import FrameType
 import psycopg
 from psycopg import sql
 
-from db.connect import connect, conninfo
+from db.connect import application_name, connect, conninfo
 
 log = logging.getLogger(__name__)
 
@@ -59,6 +59,7 @@ class Worker:
 
     def __init__(self, dsn: str, *, is_orphaned: Callable[[], bool] = lambda: False) -> None:
         self._dsn = dsn
+        self._name = f"{application_name('worker')[:52]}/{os.getpid()}"  # PostgreSQL keeps 63 bytes
         self._is_orphaned = is_orphaned
         self._stopping = threading.Event()
 
@@ -71,7 +72,9 @@ class Worker:
         pause = FIRST_PAUSE
         while self._goes_on():
             try:
-                with connect("worker", self._dsn, autocommit=True, **KEEPALIVE) as connection:
+                with connect(
+                    "worker", self._dsn, application_name=self._name, autocommit=True, **KEEPALIVE
+                ) as connection:
                     connection.add_notice_handler(lambda notice: log.info("%s", notice.message_primary))
                     connection.execute(sql.SQL("listen {}").format(sql.Identifier(CHANNEL)))
                     while self._goes_on():

@@ -1,0 +1,6 @@
+"""``python -m sandbox``."""
+
+from sandbox.cli import sandbox
+
+if __name__ == "__main__":
+    sandbox()

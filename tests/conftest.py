@@ -1,0 +1,123 @@
+"""Fixtures: a fresh, upgraded database for each test that asks for one, on every kind of server there is."""
+
+from __future__ import annotations
+
+import subprocess
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+from typing import cast
+
+import pytest
+
+from tests.db.servers import PGTAP_TEMPLATE, Database, PrivateServer, Servers, TestServer, legs
+
+LEGS = legs()
+RUNNING = [leg for leg, reason in LEGS.items() if not reason]
+PGTAP = Path(__file__).parent / "pgtap"
+SERVERS = pytest.StashKey[Servers]()
+
+
+def all_servers(config: pytest.Config) -> Servers:
+    """The servers of this process; the first call makes the place for them."""
+    if SERVERS not in config.stash:
+        config.stash[SERVERS] = Servers()
+        config.add_cleanup(config.stash[SERVERS].close)
+    return config.stash[SERVERS]
+
+
+@pytest.fixture(scope="session", params=RUNNING)
+def test_server(request: pytest.FixtureRequest) -> TestServer:
+    """The shared server of a leg, for tests that make databases of their own."""
+    return all_servers(request.config).get(request.param)
+
+
+@pytest.fixture
+def database(test_server: TestServer) -> Iterator[Database]:
+    """A fresh, upgraded database. The test runs once on every leg."""
+    with test_server.database() as fresh:
+        yield fresh
+
+
+@pytest.fixture
+def empty_database(test_server: TestServer) -> Iterator[Database]:
+    """A fresh database without TDS. The test runs once on every leg."""
+    with test_server.empty_database() as fresh:
+        yield fresh
+
+
+@pytest.fixture
+def cron_database(request: pytest.FixtureRequest) -> Database:
+    """The one upgraded database where pg_cron is at work; shared by all tests of this process."""
+    if LEGS["pg15"]:
+        pytest.skip(f"pg15 does not run: {LEGS['pg15']}")
+    return all_servers(request.config).get("pg15").cron_database()
+
+
+@pytest.fixture
+def server(request: pytest.FixtureRequest) -> Iterator[PrivateServer]:
+    """A server of the test's own, with fsync on, for being killed."""
+    private = all_servers(request.config).private()
+    yield private
+    private.stop()
+
+
+class PgTapFile(pytest.File):
+    """A file of pgTAP tests is one test: it passes or shows its TAP."""
+
+    def collect(self) -> Iterable[pytest.Item]:
+        yield cast(pytest.Item, PgTapItem.from_parent(self, name="pgtap[pg15]"))
+
+
+class PgTapItem(pytest.Item):
+    """Runs on the pg15 leg, in a database of its own."""
+
+    def runtest(self) -> None:
+        if LEGS["pg15"]:
+            pytest.skip(f"pg15 does not run: {LEGS['pg15']}")
+        with all_servers(self.config).get("pg15").database(PGTAP_TEMPLATE) as database:
+            done = subprocess.run(
+                [
+                    "pg_prove",
+                    "--verbose",
+                    "--failures",
+                    "--psql-bin",
+                    str(database.bin_dir / "psql"),
+                    str(self.path),
+                ],
+                env=database.environment,
+                stdout=subprocess.PIPE,
+                stderr=subprocess.STDOUT,
+                text=True,
+                check=False,
+            )
+        if done.returncode != 0:
+            raise AssertionError(done.stdout)
+
+    def repr_failure(self, excinfo: pytest.ExceptionInfo[BaseException], style: object = None) -> str:
+        """The TAP text, without a Python traceback."""
+        return str(excinfo.value)
+
+    def reportinfo(self) -> tuple[Path, None, str]:
+        """What the terminal calls it."""
+        return self.path, None, self.path.relative_to(PGTAP.parent).as_posix()
+
+
+def pytest_collect_file(file_path: Path, parent: pytest.Collector) -> PgTapFile | None:
+    """Collects tests/pgtap/**/*.sql."""
+    if file_path.suffix == ".sql" and file_path.is_relative_to(PGTAP):
+        return PgTapFile.from_parent(parent, path=file_path)
+    return None
+
+
+def pytest_report_header() -> list[str]:
+    """Says which servers the database tests run on, and why not on the others."""
+    return [
+        f"database leg {leg}: {'does not run: ' + reason if reason else 'runs'}"
+        for leg, reason in LEGS.items()
+    ]
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    """The same, once more, next to the result."""
+    for line in pytest_report_header():
+        terminalreporter.write_line(line)

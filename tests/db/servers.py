@@ -1,0 +1,329 @@
+"""The PostgreSQL servers that the tests run on: legs of the same suite, started when the first test asks.
+
+pg18    the embedded binaries, always
+pg15    Debian's packages, when installed with pg_cron, pgTAP and plpgsql_check
+docker  an image with the pgmq extension, when a Docker engine answers
+given   the server of TDS_TEST_DATABASE_URL, when set: a superuser, or a role with CREATEDB, CREATEROLE and
+        `grant set on parameter tds.test_database`
+
+Local servers of a run live below one directory. A watchdog process stops them and removes it as soon as this
+process is gone, however it went: it waits for the end of a pipe, which the kernel closes.
+"""
+
+from __future__ import annotations
+
+import itertools
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import tempfile
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import psycopg
+from psycopg import Connection, sql
+from psycopg.conninfo import conninfo_to_dict, make_conninfo
+
+from db import embedded
+from db.connect import escape_credentials
+from db.upgrade import upgrade
+
+DEBIAN = Path("/usr/lib/postgresql/15/bin")
+DEBIAN_EXTENSIONS = Path("/usr/share/postgresql/15/extension")
+DOCKER_IMAGE = "ghcr.io/pgmq/pg18-pgmq:v1.10.0"
+CRON_DATABASE = "tds_cron"
+TEMPLATE = "tds_template"
+PGTAP_TEMPLATE = "tds_template_pgtap"
+
+# Nothing of a test server outlives its run, so it need not survive a power cut.
+FAST = {
+    "fsync": "off",
+    "full_page_writes": "off",
+    "synchronous_commit": "off",
+    "shared_buffers": "128MB",
+    "logging_collector": "off",
+}
+# Background workers, because pg_cron would otherwise log in by TCP.
+CRON = {
+    "shared_preload_libraries": "'pg_cron'",
+    "cron.database_name": f"'{CRON_DATABASE}'",
+    "cron.use_background_workers": "on",
+    "max_worker_processes": "20",
+}
+
+
+@dataclass(frozen=True)
+class Database:
+    """A fresh, upgraded database, marked as a test's."""
+
+    leg: str
+    conninfo: str
+    bin_dir: Path
+
+    def dsn(self, **overrides: Any) -> str:
+        """The connection string with other parameters: `dsn(user="x", password="y")`."""
+        return make_conninfo(self.conninfo, **overrides)
+
+    def connect(self, autocommit: bool = False, role: str | None = None, **options: Any) -> Connection:
+        """Connects as the server's superuser, or acting as `role`. The caller closes it."""
+        conn = psycopg.connect(self.conninfo, autocommit=True, **options)
+        if role is not None:
+            conn.execute(sql.SQL("set role {}").format(sql.Identifier(role)))
+        conn.autocommit = autocommit
+        return conn
+
+    @property
+    def environment(self) -> dict[str, str]:
+        """Environment for programs of libpq, psql and pg_dump among them."""
+        names = {"host": "PGHOST", "port": "PGPORT", "user": "PGUSER", "dbname": "PGDATABASE"}
+        names |= {"passfile": "PGPASSFILE", "password": "PGPASSWORD"}
+        given = conninfo_to_dict(self.conninfo)
+        return {**os.environ, **{names[key]: str(value) for key, value in given.items() if key in names}}
+
+
+class TestServer:
+    """A server that hands out databases made from one upgraded template."""
+
+    __test__ = False
+
+    def __init__(self, leg: str, conninfo: str, bin_dir: Path) -> None:
+        self.leg = leg
+        self.conninfo = conninfo
+        self.bin_dir = bin_dir
+        self._prefix = f"tds_test_{os.getpid()}"
+        self._numbers = itertools.count(1)
+        self._templates: dict[str, str] = {}
+
+    @contextmanager
+    def database(self, template: str = TEMPLATE) -> Iterator[Database]:
+        """A fresh copy of the template, dropped at the end together with its sessions."""
+        name = f"{self._prefix}_{next(self._numbers)}"
+        source = self._template(template)
+        mark = sql.SQL("alter database {} set tds.test_database = 'on'").format(sql.Identifier(name))
+        try:
+            with psycopg.connect(self.conninfo, autocommit=True) as conn:
+                self._create(conn, name, source)
+                conn.execute(mark)
+            yield self.named(name)
+        finally:
+            self.drop(name)
+
+    @contextmanager
+    def empty_database(self) -> Iterator[Database]:
+        """A database that nothing has been done to."""
+        name = f"{self._prefix}_{next(self._numbers)}"
+        with psycopg.connect(self.conninfo, autocommit=True) as conn:
+            self._create(conn, name, "template1")
+        try:
+            yield self.named(name)
+        finally:
+            self.drop(name)
+
+    def named(self, name: str) -> Database:
+        """A database of this server by its name."""
+        return Database(self.leg, make_conninfo(self.conninfo, dbname=name), self.bin_dir)
+
+    def drop(self, name: str) -> None:
+        """Drops a database and ends its sessions."""
+        with psycopg.connect(self.conninfo, autocommit=True) as conn:
+            conn.execute(sql.SQL("drop database if exists {} with (force)").format(sql.Identifier(name)))
+
+    def cron_database(self) -> Database:
+        """The one database in which pg_cron runs jobs (pg15 only), upgraded, with the extension."""
+        database = self.named(CRON_DATABASE)
+        if CRON_DATABASE not in self._templates:
+            with psycopg.connect(database.conninfo, autocommit=True) as conn:
+                conn.execute("create extension if not exists pg_cron")
+                conn.execute(f"alter database {CRON_DATABASE} set tds.test_database = 'on'")
+            upgrade(database.conninfo)
+            self._templates[CRON_DATABASE] = CRON_DATABASE
+        return database
+
+    def close(self) -> None:
+        """Drops the templates."""
+        for name in self._templates.values():
+            self.drop(name)
+
+    def _template(self, kind: str) -> str:
+        if kind not in self._templates:
+            name = f"{self._prefix}_{kind}"
+            source = "template1" if kind == TEMPLATE else self._template(TEMPLATE)
+            with psycopg.connect(self.conninfo, autocommit=True) as conn:
+                self._create(conn, name, source)
+            template = self.named(name)
+            if kind == TEMPLATE:
+                upgrade(template.conninfo)
+            else:
+                with psycopg.connect(template.conninfo, autocommit=True) as conn:
+                    conn.execute("create extension pgtap; create extension plpgsql_check")
+            self._templates[kind] = name
+        return self._templates[kind]
+
+    def _create(self, conn: Connection, name: str, template: str) -> None:
+        conn.execute(
+            sql.SQL("create database {} template {} strategy file_copy").format(
+                sql.Identifier(name), sql.Identifier(template)
+            )
+        )
+
+
+class PrivateServer:
+    """A server of one test's own, with fsync on, to be killed and started again."""
+
+    def __init__(
+        self, data_dir: Path, bin_dir: Path | None = None, settings: Mapping[str, str] | None = None
+    ) -> None:
+        self.data_dir = data_dir
+        self.bin_dir = bin_dir
+        self.settings = {"logging_collector": "off", "shared_buffers": "64MB", **(settings or {})}
+        self.start()
+
+    def start(self) -> None:
+        """Starts it, or finds it running."""
+        self.server = embedded.ensure_running(self.data_dir, bin_dir=self.bin_dir, settings=self.settings)
+
+    def kill(self) -> int:
+        """SIGKILLs the postmaster and returns its pid. Its children notice in their own time."""
+        pid = int((self.data_dir / "pgdata" / "postmaster.pid").read_text().split()[0])
+        os.kill(pid, signal.SIGKILL)
+        return pid
+
+    def stop(self) -> None:
+        """Stops it in order."""
+        embedded.stop(self.data_dir)
+
+    def database(self, name: str = "tds") -> Database:
+        """Its database, created and upgraded if need be."""
+        database = Database("private", self.server.conninfo(name), self.server.bin_dir)
+        with psycopg.connect(self.server.conninfo(), autocommit=True) as conn:
+            if conn.execute("select from pg_database where datname = %s", [name]).fetchone() is None:
+                conn.execute(sql.SQL("create database {}").format(sql.Identifier(name)))
+                conn.execute(
+                    sql.SQL("alter database {} set tds.test_database = 'on'").format(sql.Identifier(name))
+                )
+                upgrade(database.conninfo)
+        return database
+
+
+class Servers:
+    """All servers of this process."""
+
+    def __init__(self) -> None:
+        self.directory = Path(tempfile.mkdtemp(prefix="tds-test-", dir=_place()))
+        self.directory.chmod(0o711)
+        self._started: dict[str, TestServer] = {}
+        self._at_end: list[Callable[[], object]] = []
+        self._numbers = itertools.count(1)
+        self._watchdog = subprocess.Popen(
+            [sys.executable, "-m", "tests.db.servers", str(self.directory)],
+            cwd=Path(__file__).parents[2],
+            stdin=subprocess.PIPE,
+            start_new_session=True,
+        )
+
+    def get(self, leg: str) -> TestServer:
+        """The server of a leg, started now if it is the first time."""
+        if leg not in self._started:
+            self._started[leg] = {
+                "pg18": self._pg18,
+                "pg15": self._pg15,
+                "docker": self._docker,
+                "given": self._given,
+            }[leg]()
+        return self._started[leg]
+
+    def private(self, leg: str = "pg18", settings: Mapping[str, str] | None = None) -> PrivateServer:
+        """A new server with the binaries of a local leg, stopped at the end of the run at the latest."""
+        bin_dir = DEBIAN if leg == "pg15" else None
+        return PrivateServer(self.directory / f"private{next(self._numbers)}", bin_dir, settings)
+
+    def close(self) -> None:
+        """Stops everything; the watchdog does the local servers."""
+        for act in reversed(self._at_end):
+            act()
+        assert self._watchdog.stdin is not None
+        self._watchdog.stdin.close()
+        self._watchdog.wait()
+
+    def _pg18(self) -> TestServer:
+        server = embedded.ensure_running(self.directory / "pg18", settings=FAST)
+        return TestServer("pg18", server.conninfo(), server.bin_dir)
+
+    def _pg15(self) -> TestServer:
+        server = embedded.ensure_running(self.directory / "pg15", bin_dir=DEBIAN, settings=FAST | CRON)
+        with psycopg.connect(server.conninfo(), autocommit=True) as conn:
+            conn.execute(f"create database {CRON_DATABASE}")
+        return TestServer("pg15", server.conninfo(), server.bin_dir)
+
+    def _docker(self) -> TestServer:
+        from testcontainers.postgres import PostgresContainer
+
+        container = PostgresContainer(DOCKER_IMAGE, driver=None)
+        container.start()
+        self._at_end.append(container.stop)
+        return TestServer("docker", make_conninfo(container.get_connection_url()), embedded.package_bin_dir())
+
+    def _given(self) -> TestServer:
+        conninfo = make_conninfo(escape_credentials(os.environ["TDS_TEST_DATABASE_URL"]))
+        server = TestServer("given", conninfo, embedded.package_bin_dir())
+        self._at_end.append(server.close)
+        return server
+
+
+def _place() -> str:
+    """In memory, where copying a database takes a tenth of the time on a disk, if there is room for many.
+
+    Never $TMPDIR: a socket's path may have 107 bytes, and the server's account has to get there.
+    """
+    memory = Path("/dev/shm")
+    return str(memory) if memory.is_dir() and shutil.disk_usage(memory).free > 4 << 30 else "/tmp"
+
+
+def legs() -> dict[str, str]:
+    """Every leg, with the reason why it does not run, or '' if it does."""
+    return {
+        "pg18": "",
+        "pg15": _why_no_debian(),
+        "docker": _why_no_docker(),
+        "given": "" if os.environ.get("TDS_TEST_DATABASE_URL") else "TDS_TEST_DATABASE_URL is not set",
+    }
+
+
+def _why_no_debian() -> str:
+    wanted = [
+        DEBIAN / "postgres",
+        *(DEBIAN_EXTENSIONS / f"{x}.control" for x in ("pg_cron", "pgtap", "plpgsql_check")),
+    ]
+    missing = [str(path) for path in wanted if not path.exists()]
+    missing += [] if shutil.which("pg_prove") else ["pg_prove"]
+    return f"missing: {', '.join(missing)}" if missing else ""
+
+
+def _why_no_docker() -> str:
+    if not os.environ.get("DOCKER_HOST") and not Path("/var/run/docker.sock").exists():
+        return "no Docker engine here"
+    try:
+        import docker
+    except ImportError:
+        return "the package testcontainers is not installed"
+    # Naming a version keeps the client from asking for one at once; ping itself does without.
+    client = docker.from_env(version="1.41", timeout=2)
+    try:
+        client.ping()
+    except (docker.errors.DockerException, OSError):
+        return "no Docker engine answers"
+    finally:
+        client.close()
+    return ""
+
+
+if __name__ == "__main__":
+    sys.stdin.read()
+    for pgdata in Path(sys.argv[1]).glob("*/pgdata"):
+        embedded.stop(pgdata.parent, mode="immediate")
+    shutil.rmtree(sys.argv[1])

@@ -1,0 +1,272 @@
+"""A worker that dies at a known place loses nothing, and nobody waits for its messages to time out.
+
+The place is made known by a lock: the test takes one that the worker has to wait for.
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+from collections.abc import Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from typing import Any
+
+import psycopg
+import pytest
+from psycopg.types.json import Jsonb
+
+from tests.db.servers import Database, PrivateServer
+from tests.journeys.programs import WORKER, Program, environment
+from tests.journeys.waiting import wait_until
+from tests.sql.conftest import Mirror, product
+
+# A statement that makes a worker wait inside apply_claim(), or later, inside finish_claim().
+APPLY = "lock table zoho.products in share row exclusive mode"
+FINISH = "lock table zoho.invoice_line_items in exclusive mode"
+
+WAITING = """select pid from pg_stat_activity
+              where wait_event_type = 'Lock' and datname = current_database() and application_name like %s"""
+ADVISORY_LOCKS = """select count(*) from pg_locks where locktype = 'advisory' and classid = tds.lock_class()
+                       and database = (select oid from pg_database where datname = current_database())"""
+OUTCOMES = "select status, applied, unchanged, dead from tds.inbox_outcome order by inbox_id"
+DONE = {"status": "completed", "applied": 1, "unchanged": 0, "dead": 0}
+LINES_LINKED = "select count(*) from zoho.invoice_line_items where product_id is not null"
+
+
+@contextmanager
+def blocked(database: Database, statement: str) -> Iterator[psycopg.Connection]:
+    """Holds the lock that `statement` takes until the block ends."""
+    with database.connect() as holder:
+        holder.execute(statement.encode())
+        yield holder
+
+
+def waiting_backend(mirror: Mirror, application: str = "tds/worker/%") -> int:
+    """The backend that waits for the lock, as soon as there is one."""
+
+    def found() -> int:
+        return next((int(row["pid"]) for row in mirror.rows(WAITING, application)), 0)
+
+    return wait_until(found, f"{application} waits for the lock")
+
+
+def receive_an_invoice_and_then_its_product(mirror: Mirror) -> None:
+    """The invoice is applied: its line waits for the product, which is in the queue."""
+    line = {"line_item_id": "501", "item_id": "1", "quantity": 1, "rate": 2, "item_total": 2}
+    invoice = {
+        "invoice_id": "401",
+        "line_items": [line],
+        "last_modified_time": "2026-06-09T09:00:00-0400",
+    }
+    mirror.receive("invoices", {"invoice": invoice})
+    assert mirror.process()["applied"] == 1
+    mirror.receive("products", {"item": product("1")})
+
+
+def assert_nothing_is_left(mirror: Mirror) -> None:
+    """No event, message, claim, dead letter or lock."""
+    for table in ("tds.inbox_open", "tds.claim", "tds.dead_letter", "pgmq.q_tds_products"):
+        assert mirror.value(f"select count(*) from {table}") == 0, table
+    assert mirror.value(ADVISORY_LOCKS) == 0
+
+
+@contextmanager
+def worker(database: Database, directory: Path) -> Iterator[Program]:
+    """A worker process on that database."""
+    program = Program("worker", WORKER, environment(TDS_DATABASE_URL=database.conninfo), directory)
+    program.start()
+    try:
+        yield program
+    finally:
+        program.kill()
+
+
+def kill_worker(program: Program, mirror: Mirror) -> None:
+    """SIGKILLs the worker and then its backend, as a machine that fails does."""
+    backend = waiting_backend(mirror)
+    program.kill()
+    os.kill(backend, signal.SIGKILL)
+
+
+@pytest.mark.parametrize(
+    ("place", "rows", "second"),
+    [
+        pytest.param(APPLY, 0, {"claimed": 1, "applied": 1}, id="between claim and apply"),
+        pytest.param(FINISH, 1, {"claimed": 1, "applied": 0}, id="between apply and finish"),
+    ],
+)
+def test_a_killed_workers_batch_is_taken_up_by_the_next_drain(
+    server: PrivateServer, tmp_path: Path, place: str, rows: int, second: dict[str, int]
+) -> None:
+    database = server.database()
+    with database.connect(autocommit=True) as conn, suppress(psycopg.OperationalError):
+        mirror = Mirror(conn)
+        receive_an_invoice_and_then_its_product(mirror)
+        with blocked(database, place), worker(database, tmp_path) as program:
+            kill_worker(program, mirror)
+            wait_until(lambda: conn.execute("select") is None, "the server throws everybody out")
+    server.start()
+
+    with database.connect(autocommit=True) as conn:
+        mirror = Mirror(conn)
+        assert mirror.value("select count(*) from zoho.products") == rows
+        assert mirror.value(LINES_LINKED) == 0
+        assert mirror.value("select count(*) from tds.claim") == 1
+        assert mirror.value("select vt > clock_timestamp() from pgmq.q_tds_products"), "not timed out"
+        outcome = mirror.process()
+        assert {name: outcome[name] for name in second} == second
+        assert mirror.rows(OUTCOMES) == [DONE, DONE]
+        assert mirror.value(LINES_LINKED) == 1
+        assert mirror.value("select events from tds_queue_counts where status = 'completed'") == 2
+        assert_nothing_is_left(mirror)
+
+
+def test_a_killed_worker_whose_backend_lives_on_is_not_overtaken(database: Database, tmp_path: Path) -> None:
+    with database.connect(autocommit=True) as conn:
+        mirror = Mirror(conn)
+        mirror.receive("products", {"item": product("1")})
+        with blocked(database, APPLY), worker(database, tmp_path) as program:
+            waiting_backend(mirror)
+            program.kill()
+            if mirror.rows(WAITING, "tds/worker/%"):
+                assert mirror.process()["claimed"] == 0
+        wait_until(
+            lambda: mirror.process()["claimed"] or not mirror.rows("select from tds.inbox_open"),
+            "the event is finished",
+        )
+        wait_until(lambda: not mirror.rows("select from tds.claim"), "the claim is finished")
+        wait_until(lambda: mirror.value(ADVISORY_LOCKS) == 0, "the killed worker's backend ends")
+        assert mirror.rows(OUTCOMES) == [DONE]
+        assert_nothing_is_left(mirror)
+
+
+class Session:
+    """A session of its own that drains in a thread, to be ended or cancelled in the middle."""
+
+    def __init__(self, database: Database, threads: ThreadPoolExecutor) -> None:
+        self.conn = database.connect(autocommit=True, application_name="drains")
+        self.drained: Future[dict[str, int]] = threads.submit(Mirror(self.conn).process)
+
+
+@contextmanager
+def draining(database: Database) -> Iterator[Session]:
+    """A session in the middle of a drain."""
+    with ThreadPoolExecutor(1) as threads:
+        session = Session(database, threads)
+        try:
+            yield session
+        finally:
+            session.conn.close()
+
+
+def crash(database: Database, mirror: Mirror) -> list[int]:
+    """Lets a session claim what waits and die before it can apply it; returns the events it had claimed."""
+    with blocked(database, APPLY), draining(database) as session:
+        backend = waiting_backend(mirror, "drains")
+        claimed: list[int] = mirror.value("select inbox_ids from tds.claim")
+        mirror.conn.execute("select pg_terminate_backend(%s, 10000)", [backend])
+        with pytest.raises(psycopg.errors.AdminShutdown):
+            session.drained.result()
+    return claimed
+
+
+def test_after_three_crashes_each_event_runs_alone(database: Database) -> None:
+    with database.connect(autocommit=True) as conn:
+        mirror = Mirror(conn)
+        for number in "123":
+            mirror.receive("products", {"item": product(number)})
+        events = [row["inbox_id"] for row in mirror.rows("select inbox_id from tds.inbox order by 1")]
+        assert [crash(database, mirror) for _ in range(3)] == [events] * 3
+        mirror.conn.execute("select tds.free_claims('products')")
+        states = mirror.rows("select crashes, attempts, retry_at, error_code from tds.inbox_open")
+        assert states == [{"crashes": 3, "attempts": 0, "retry_at": None, "error_code": "08006"}] * 3
+
+        mirror.conn.execute("create table alone (inbox_ids bigint[])")
+        mirror.conn.execute("grant insert on alone to public")
+        mirror.conn.execute(
+            """create function note_claim() returns trigger language plpgsql as $$
+               begin insert into public.alone values (new.inbox_ids); return null; end $$"""
+        )
+        mirror.conn.execute(
+            "create trigger note after insert on tds.claim for each row execute function note_claim()"
+        )
+        outcome = mirror.process()
+        assert (outcome["claimed"], outcome["applied"]) == (3, 3)
+        alone = [row["inbox_ids"] for row in mirror.rows("select inbox_ids from alone")]
+        assert alone == [[event] for event in events]
+        assert mirror.rows(OUTCOMES) == [DONE] * 3
+        assert_nothing_is_left(mirror)
+
+
+def test_who_crashes_its_worker_alone_waits_and_the_others_go_on(database: Database) -> None:
+    with database.connect(autocommit=True) as conn:
+        mirror = Mirror(conn)
+        for number in "123":
+            mirror.receive("products", {"item": product(number)})
+        for _ in range(3):
+            crash(database, mirror)
+        [guilty] = crash(database, mirror)
+        outcome = mirror.process()
+        assert (outcome["claimed"], outcome["applied"]) == (2, 2)
+        parked = mirror.rows("select inbox_id, crashes, attempts, retry_at > tds.now() as waits from tds.inbox_open")
+        assert parked == [{"inbox_id": guilty, "crashes": 4, "attempts": 0, "waits": True}]
+        assert mirror.process()["claimed"] == 0
+        mirror.conn.execute("select set_config('tds.fake_now', (now() + interval '1 hour')::text, false)")
+        assert mirror.process()["applied"] == 1
+        assert_nothing_is_left(mirror)
+
+
+@pytest.mark.parametrize(
+    ("place", "applied_before"),
+    [pytest.param(APPLY, 0, id="in apply"), pytest.param(FINISH, 1, id="in finish")],
+)
+def test_a_cancelled_call_puts_its_batch_back_and_lets_go_of_it(
+    database: Database, place: str, applied_before: int
+) -> None:
+    with database.connect(autocommit=True) as conn:
+        mirror = Mirror(conn)
+        mirror.conn.execute("update tds.setting set value = %s where name = 'outage_pause_seconds'", [Jsonb(1)])
+        receive_an_invoice_and_then_its_product(mirror)
+        with draining_after_lock(database, place) as session:
+            backend = waiting_backend(mirror, "drains")
+            mirror.conn.execute("select pg_cancel_backend(%s)", [backend])
+            outcome = session.drained.result(30)
+            assert outcome["applied"] == applied_before
+            assert mirror.value("select count(*) from tds.claim") == 0
+            assert mirror.value(ADVISORY_LOCKS) == 0, "the session lives, its lock is gone"
+            left = mirror.rows("select attempts, crashes, error_code from tds.inbox_open")
+            assert left == [{"attempts": 0, "crashes": 0, "error_code": "57014"}][applied_before:]
+        pause = mirror.value("select vt - clock_timestamp() from pgmq.q_tds_products")
+        assert pause.total_seconds() < 1.1
+
+        again: dict[str, Any] = wait_until(
+            lambda: (outcome := mirror.process())["claimed"] and outcome, "the pause is over", 10
+        )
+        assert (again["claimed"], again["applied"]) == (1, 1 - applied_before)
+        assert mirror.value("select count(*) from tds.dead_letter") == 0
+        assert mirror.rows(OUTCOMES) == [DONE, DONE]
+        assert mirror.value(LINES_LINKED) == 1
+        assert_nothing_is_left(mirror)
+
+
+def test_a_call_cancelled_while_it_claims_leaves_no_lock_behind(database: Database) -> None:
+    with database.connect(autocommit=True) as conn:
+        mirror = Mirror(conn)
+        mirror.receive("products", {"item": product("1")})
+        with draining_after_lock(database, "lock table tds.claim in share mode") as session:
+            backend = waiting_backend(mirror, "drains")
+            mirror.conn.execute("select pg_cancel_backend(%s)", [backend])
+            with pytest.raises(psycopg.errors.QueryCanceled):
+                session.drained.result(30)
+            assert mirror.value(ADVISORY_LOCKS) == 0
+        assert mirror.process()["applied"] == 1
+        assert_nothing_is_left(mirror)
+
+
+@contextmanager
+def draining_after_lock(database: Database, statement: str) -> Iterator[Session]:
+    """A session whose drain waits for the lock; it lives until the block ends."""
+    with blocked(database, statement), draining(database) as session:
+        yield session
