@@ -15,9 +15,14 @@ EVENTS = 1_000_000
 def pull(mirror: Mirror) -> dict[str, int]:
     """Stores every page of the catalogue, as a full pull would, and drains."""
     for first in range(0, PRODUCTS, 200):
-        page = {"items": [product(f"55{n:08}", rate=n % 500, stock_on_hand=n % 70) for n in range(first, first + 200)]}
+        page = {
+            "items": [
+                product(f"55{n:08}", rate=n % 500, stock_on_hand=n % 70) for n in range(first, first + 200)
+            ]
+        }
         mirror.conn.execute(
-            "select tds.receive('products', %b, %s, 'poller', 'list')", [json.dumps(page).encode(), ORGANIZATION]
+            "select tds.receive('products', %b, %s, 'poller', 'list')",
+            [json.dumps(page).encode(), ORGANIZATION],
         )
     total: dict[str, int] = {}
     while (outcome := mirror.process())["claimed"]:
@@ -51,14 +56,21 @@ def test_an_unchanged_resync_leaves_no_trace_in_the_mirror(mirror: Mirror) -> No
     assert pull(mirror)["applied"] == PRODUCTS
     first = wal_of_the_mirror(mirror, start)
 
-    before = mirror.rows("select xmin::text, ctid::text, zoho_item_id from zoho.products order by zoho_item_id")
+    before = mirror.rows(
+        "select xmin::text, ctid::text, zoho_item_id from zoho.products order by zoho_item_id"
+    )
     start = mirror.value("select pg_current_wal_insert_lsn()::text")
     outcome = pull(mirror)
     assert (outcome["applied"], outcome["unchanged"]) == (0, PRODUCTS)
     second = wal_of_the_mirror(mirror, start)
-    assert mirror.rows("select xmin::text, ctid::text, zoho_item_id from zoho.products order by zoho_item_id") == before
+    assert (
+        mirror.rows("select xmin::text, ctid::text, zoho_item_id from zoho.products order by zoho_item_id")
+        == before
+    )
     assert mirror.value("select count(*) from zoho.products where xmax <> 0") == 0
-    print(f"WAL of the mirror's tables: first load {first:,} bytes, unchanged re-sync {second:,} bytes ({second / first:.2%})")
+    print(
+        f"WAL of the mirror's tables: first load {first:,} bytes, unchanged re-sync {second:,} bytes ({second / first:.2%})"
+    )
     assert first > PRODUCTS * 100
     assert second < first * 0.05
 
@@ -82,13 +94,27 @@ def test_counting_is_quick_with_a_million_finished_events(mirror: Mirror) -> Non
     )
     mirror.receive("products", {"item": product("1")})
     counts = mirror.rows("SELECT status, COUNT(*) FROM tds_sync_queue GROUP BY status")
-    assert {row["status"]: row["count"] for row in counts} == {"completed": 990_000, "dead_letter": 10_000, "pending": 1}
+    assert {row["status"]: row["count"] for row in counts} == {
+        "completed": 990_000,
+        "dead_letter": 10_000,
+        "pending": 1,
+    }
     quick = mirror.rows("select status, events from tds_queue_counts")
-    assert {row["status"]: row["events"] for row in quick} == {"completed": 990_000, "dead_letter": 10_000, "pending": 1}
+    assert {row["status"]: row["events"] for row in quick} == {
+        "completed": 990_000,
+        "dead_letter": 10_000,
+        "pending": 1,
+    }
     plan = "\n".join(row["QUERY PLAN"] for row in mirror.rows("explain select * from tds_queue_counts"))
     assert "inbox_outcome" not in plan
-    plan = "\n".join(row["QUERY PLAN"] for row in mirror.rows("explain select status, count(*) from tds_sync_queue group by status"))
+    plan = "\n".join(
+        row["QUERY PLAN"]
+        for row in mirror.rows("explain select status, count(*) from tds_sync_queue group by status")
+    )
     assert " inbox_2" not in plan, "no body is read"
-    for query in ("select status, count(*) from tds_sync_queue group by status", "select * from tds_queue_counts"):
+    for query in (
+        "select status, count(*) from tds_sync_queue group by status",
+        "select * from tds_queue_counts",
+    ):
         told = mirror.rows(f"explain (analyze, timing off, summary on) {query}")
         print(query, "|", told[-1]["QUERY PLAN"])

@@ -14,7 +14,14 @@ import pytest
 from tests.db.servers import Database
 from tests.sql.conftest import MOMENT, Mirror, product
 
-INVOICE = {"invoice": {"invoice_id": "3", "customer_id": "77", "line_items": [{"item_id": "5"}], "last_modified_time": MOMENT}}
+INVOICE = {
+    "invoice": {
+        "invoice_id": "3",
+        "customer_id": "77",
+        "line_items": [{"item_id": "5"}],
+        "last_modified_time": MOMENT,
+    }
+}
 CUSTOMER = {"contact": {"contact_id": "77", "contact_type": "customer", "last_modified_time": MOMENT}}
 
 
@@ -31,7 +38,8 @@ class Worker:
         """Applies and does not commit."""
         self.conn.execute("begin")
         self.conn.execute(
-            "create temp table touched on commit preserve rows as select touches from tds.apply_claim(%s)", [self.claim_id]
+            "create temp table touched on commit preserve rows as select touches from tds.apply_claim(%s)",
+            [self.claim_id],
         )
 
     def finish(self) -> None:
@@ -56,7 +64,9 @@ LINKED = "select customer_id is not null from zoho.invoices"
 
 
 @pytest.mark.parametrize("slow", ["invoices", "contacts"])
-def test_parent_and_child_in_transactions_that_do_not_see_each_other(database: Database, mirror: Mirror, slow: str) -> None:
+def test_parent_and_child_in_transactions_that_do_not_see_each_other(
+    database: Database, mirror: Mirror, slow: str
+) -> None:
     mirror.receive("invoices", INVOICE)
     mirror.receive("customers", CUSTOMER)
     with worker(database) as first:
@@ -67,12 +77,16 @@ def test_parent_and_child_in_transactions_that_do_not_see_each_other(database: D
     assert mirror.rows(LINKED) == [{"?column?": True}]
 
 
-def test_an_unchanged_read_that_leaves_no_trace_still_counts_against_an_older_one(database: Database, mirror: Mirror) -> None:
+def test_an_unchanged_read_that_leaves_no_trace_still_counts_against_an_older_one(
+    database: Database, mirror: Mirror
+) -> None:
     """A seen at 1 and again at 5, and between them, told late, a B of the same second: the end is A."""
     at = "2026-06-09 13:%02d+00"
 
     def read(name: str, minute: int) -> None:
-        mirror.receive("products", {"items": [product("5", name=name)]}, shape="list", observed_at=at % minute)
+        mirror.receive(
+            "products", {"items": [product("5", name=name)]}, shape="list", observed_at=at % minute
+        )
 
     read("A", 1)
     mirror.process()
@@ -93,7 +107,9 @@ def test_an_unchanged_read_that_leaves_no_trace_still_counts_against_an_older_on
     assert mirror.value("select name from zoho.products") == "B"
 
 
-def test_a_row_that_another_worker_wrote_meanwhile_is_resolved_anew(database: Database, mirror: Mirror) -> None:
+def test_a_row_that_another_worker_wrote_meanwhile_is_resolved_anew(
+    database: Database, mirror: Mirror
+) -> None:
     later = "2026-06-09T10:00:00-0400"
     mirror.receive("products", {"item": product("5", name="newer", last_modified_time=later)})
     with worker(database) as first, database.connect(autocommit=True) as second:
@@ -123,7 +139,9 @@ def test_a_lost_queue_is_rebuilt_from_the_inbox(mirror: Mirror) -> None:
     mirror.receive("products", {"item": product("4")})
     assert mirror.value("select tds.requeue_unprocessed()") == 3, "the fourth is in its queue"
     assert mirror.value("select tds.requeue_unprocessed()") == 0
-    mirror.conn.execute("delete from tds.inbox_open where inbox_id = 1; select pgmq.purge_queue('tds_products')")
+    mirror.conn.execute(
+        "delete from tds.inbox_open where inbox_id = 1; select pgmq.purge_queue('tds_products')"
+    )
     assert mirror.value("select tds.requeue_unprocessed()") == 4
     assert mirror.process()["applied"] == 4
     assert mirror.value("select count(*) from tds_sync_queue where status = 'completed'") == 4
@@ -143,3 +161,19 @@ def test_a_batch_is_as_large_as_its_records(mirror: Mirror) -> None:
     )
     assert mirror.value(taken) == 1000
     assert mirror.value(taken) == 500
+
+
+def test_work_that_outlasts_the_visibility_timeout_is_not_taken_away(
+    database: Database, mirror: Mirror
+) -> None:
+    mirror.receive("products", {"item": product("1")})
+    with worker(database) as first:
+        first.claim("products")
+        first.apply()
+        mirror.conn.execute("update pgmq.q_tds_products set vt = now() - interval '1 second'")
+        mirror.receive("products", {"item": product("2")})
+        outcome = mirror.process("products")
+        assert (outcome["claimed"], outcome["applied"]) == (1, 1), "only the second is free"
+        first.finish()
+    assert mirror.value("select count(*) from zoho.products") == 2
+    assert mirror.value("select count(*) from pgmq.q_tds_products") == 0

@@ -33,7 +33,11 @@ def test_a_page_of_200_with_3_bad_ones_is_197_rows_and_3_dead_letters(mirror: Mi
     ]
 
     # the source is mended: each is replayed with what it says now
-    for d, record in zip(dead, (records[17] | {"rate": 12.5}, product("1099"), records[150] | {"name": "short"})):
+    for d, record in zip(
+        dead,
+        (records[17] | {"rate": 12.5}, product("1099"), records[150] | {"name": "short"}),
+        strict=True,
+    ):
         mirror.conn.execute("select tds.replay(%s, %s)", [d["dead_letter_id"], Jsonb(record)])
     assert mirror.process()["applied"] == 3
     assert mirror.value("select count(*) from zoho.products") == 200
@@ -68,7 +72,9 @@ def test_what_the_readers_miss_is_found_by_halving_and_is_tried_five_times(mirro
 
     attempts = [1]
     for hour in range(1, 6):
-        mirror.conn.execute("select set_config('tds.fake_now', (now() + %s * interval '2 hours')::text, false)", [hour])
+        mirror.conn.execute(
+            "select set_config('tds.fake_now', (now() + %s * interval '2 hours')::text, false)", [hour]
+        )
         mirror.process()
         attempts += [r["attempts"] for r in mirror.rows("select attempts from tds.inbox_open")]
     assert attempts == [1, 2, 3, 4]
@@ -130,5 +136,8 @@ def test_an_event_without_a_record_says_what_it_lacks(mirror: Mirror) -> None:
     ]
     dead = mirror.rows("select reason, organization_id from tds_dead_letter_queue")
     assert dead == [
-        {"reason": 'no record in it: neither "items" nor "item" nor "item_id"', "organization_id": ORGANIZATION}
+        {
+            "reason": 'no record in it: neither "items" nor "item" nor "item_id"',
+            "organization_id": ORGANIZATION,
+        }
     ]

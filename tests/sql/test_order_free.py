@@ -44,12 +44,18 @@ WEBHOOK = seen("webhook", "webhook", 2, name="A", rate=10, status="active", last
 DETAIL = seen("detail", "detail", 3, name="A", rate=10, brand="Acme", locations=[1], last_modified_time=FIRST)
 SAME_SECOND = seen("same second", "webhook", 4, name="B", rate=10, status="active", last_modified_time=FIRST)
 REDELIVERY = seen("redelivery", "webhook", 5, name="A", rate=10, status="active", last_modified_time=FIRST)
-STOCK = seen("stock moved", "list", 6, name="B", rate=10, stock_on_hand=4, status="active", last_modified_time=FIRST)
+STOCK = seen(
+    "stock moved", "list", 6, name="B", rate=10, stock_on_hand=4, status="active", last_modified_time=FIRST
+)
 UNTIMED = seen("untimed", "webhook", 7, name="C", rate="12.50")
 DELETED = seen("deleted", "detail", 8, event="delete")
-LATE_READ = seen("read once more", "list", 9, name="B", rate=10, stock_on_hand=4, status="active", last_modified_time=FIRST)
+LATE_READ = seen(
+    "read once more", "list", 9, name="B", rate=10, stock_on_hand=4, status="active", last_modified_time=FIRST
+)
 NEWER = seen("newer", "detail", 10, name="D", rate=11, brand="", locations=[2], last_modified_time=SECOND)
-NEWER_LIST = seen("newer list", "list", 4, name="E", rate=11, stock_on_hand=3, status="inactive", last_modified_time=SECOND)
+NEWER_LIST = seen(
+    "newer list", "list", 4, name="E", rate=11, stock_on_hand=3, status="inactive", last_modified_time=SECOND
+)
 
 STORIES = {
     "webhook, page, detail, redelivery, second edit in the same second, deletion": [
@@ -64,7 +70,9 @@ STORIES = {
 
 def store(conn: psycopg.Connection, observation: Observation, item_ids: Sequence[str]) -> None:
     """Puts in one event that tells the same of many records, so that thousands of orders can be tried at once."""
-    body = json.dumps({"items" if observation.shape == "list" else "item": [observation.record(i) for i in item_ids]})
+    body = json.dumps(
+        {"items" if observation.shape == "list" else "item": [observation.record(i) for i in item_ids]}
+    )
     conn.execute(
         "select tds.receive('products', %b, %s, 'test', %s, %s, %s)",
         [
@@ -97,7 +105,7 @@ def orders(story: Sequence[Observation], sample: int) -> Iterator[tuple[Observat
 @pytest.mark.parametrize("story", STORIES.values(), ids=STORIES.keys())
 @pytest.mark.parametrize("at_once", [1, 3])
 def test_every_order_ends_in_the_same_row(database: Database, story: list[Observation], at_once: int) -> None:
-    by_order = dict(zip((f"77{n:08}" for n in itertools.count()), orders(story, 720)))
+    by_order = dict(zip((f"77{n:08}" for n in itertools.count()), orders(story, 720), strict=False))
     with database.connect(autocommit=True) as conn:
         for step in range(len(story)):
             for observation in story:
@@ -112,7 +120,9 @@ def test_every_order_ends_in_the_same_row(database: Database, story: list[Observ
     outcomes: dict[str, list[str]] = {}
     for item_id, row in end.items():
         outcomes.setdefault(repr(row), []).append(" > ".join(o.name for o in by_order[item_id]))
-    assert len(outcomes) == 1, "\n".join(f"{row}\n  e.g. {told[0]} ({len(told)} orders)" for row, told in outcomes.items())
+    assert len(outcomes) == 1, "\n".join(
+        f"{row}\n  e.g. {told[0]} ({len(told)} orders)" for row, told in outcomes.items()
+    )
 
 
 @pytest.mark.parametrize("seed", range(4))
@@ -137,7 +147,9 @@ def test_two_workers_end_in_the_same_row(database: Database, seed: int) -> None:
         def work() -> None:
             with database.connect(autocommit=True) as mine:
                 while True:
-                    batch = mine.execute(f"call tds.process_batch('products', {chance.randint(1, 40)})").fetchone()
+                    batch = mine.execute(
+                        f"call tds.process_batch('products', {chance.randint(1, 40)})"
+                    ).fetchone()
                     if batch is not None and batch[0]["claimed"] == 0:
                         break
 
@@ -150,7 +162,9 @@ def test_two_workers_end_in_the_same_row(database: Database, seed: int) -> None:
         assert set(map(repr, rows(conn).values())) == expected
 
 
-@pytest.mark.parametrize("time", [{}, {"last_modified_time": FIRST}], ids=["without a time", "with the same time"])
+@pytest.mark.parametrize(
+    "time", [{}, {"last_modified_time": FIRST}], ids=["without a time", "with the same time"]
+)
 def test_a_b_a_ends_at_a(database: Database, time: dict[str, str]) -> None:
     with database.connect(autocommit=True) as conn:
         for name in "ABA":
@@ -165,13 +179,15 @@ def test_the_very_bytes_of_the_newest_event_are_a_duplicate(database: Database) 
     body = json.dumps({"item": {"item_id": "1", "name": "A", "last_modified_time": FIRST}}).encode()
     with database.connect(autocommit=True) as conn:
         first, second = (
-            conn.execute("select inbox_id, status from tds.receive('products', %b, 'o')", [body]).fetchone() for _ in range(2)
+            conn.execute("select inbox_id, status from tds.receive('products', %b, 'o')", [body]).fetchone()
+            for _ in range(2)
         )
         assert first is not None
         assert second == (first[0], "duplicate")
         assert conn.execute("select count(*) from tds.inbox").fetchone() == (1,)
         conn.execute(
-            "select tds.receive('products', %b, 'o', shape => 'list')", [json.dumps({"items": [{"item_id": "1"}]}).encode()]
+            "select tds.receive('products', %b, 'o', shape => 'list')",
+            [json.dumps({"items": [{"item_id": "1"}]}).encode()],
         )
         third = conn.execute("select status from tds.receive('products', %b, 'o')", [body]).fetchone()
         assert third == ("queued",), "a page that came since may have told otherwise"

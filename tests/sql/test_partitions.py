@@ -13,7 +13,7 @@ def test_the_clock_moves_by_60_days_and_a_body_still_finds_its_partition(mirror:
     assert mirror.receive("products", {"item": product("1")}) == "queued"
     assert mirror.process()["applied"] == 1
     assert mirror.value(
-        "select to_char(max(received_at) at time zone 'UTC', 'YYYYMMDD') = to_char((now() + interval '60 days') at time zone 'UTC', 'YYYYMMDD') from tds.inbox"
+        "select max(received_at) between now() + interval '59 days' and now() + interval '61 days' from tds.inbox"
     )
 
 
@@ -25,10 +25,10 @@ def test_many_sessions_meet_a_missing_partition_at_once(database: Database) -> N
     def store(number: int) -> None:
         try:
             conn = sessions[number]
-            conn.execute("select set_config('tds.fake_now', (now() + interval '60 days')::text, false)")
             for day in range(5):
                 conn.execute(
-                    "select set_config('tds.fake_now', (current_setting('tds.fake_now')::timestamptz + interval '1 day')::text, false)"
+                    "select set_config('tds.fake_now', (now() + %s * interval '1 day')::text, false)",
+                    [60 + day],
                 )
                 together.wait(timeout=30)
                 conn.execute(
@@ -51,8 +51,6 @@ def test_many_sessions_meet_a_missing_partition_at_once(database: Database) -> N
 
 
 def test_partitions_are_made_14_days_ahead(mirror: Mirror) -> None:
-    ahead = mirror.value(
-        "select count(*) from pg_inherits where inhparent = 'tds.inbox'::regclass"
-    )
+    ahead = mirror.value("select count(*) from pg_inherits where inhparent = 'tds.inbox'::regclass")
     assert ahead == 15
     assert mirror.value("select tds.ensure_partitions()") == 0

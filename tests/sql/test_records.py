@@ -141,7 +141,9 @@ def test_absent_is_not_null(mirror: Mirror) -> None:
     assert mirror.rows("select zoho_id, reason from tds.wanted_detail") == [
         {"zoho_id": "5", "reason": "detail older than the record"}
     ]
-    mirror.receive("products", {"item": product("5", name="New", last_modified_time=LATER, brand="Bolt")}, shape="detail")
+    mirror.receive(
+        "products", {"item": product("5", name="New", last_modified_time=LATER, brand="Bolt")}, shape="detail"
+    )
     mirror.process()
     assert mirror.value("select brand from zoho.products") == "Bolt"
     assert mirror.rows("select * from tds.wanted_detail") == []
@@ -169,14 +171,19 @@ def test_contacts_go_where_their_type_says_whatever_the_address(mirror: Mirror) 
     ]
     mirror.receive("vendors", {"contact": contact("79")}, shape="detail")
     mirror.process()
-    assert mirror.rows("select tableoid::regclass::text as home, name from zoho.contacts where zoho_contact_id = '79'") == [
-        {"home": "zoho.customers", "name": "متجر النور"}
-    ]
+    assert mirror.rows(
+        "select tableoid::regclass::text as home, name from zoho.contacts where zoho_contact_id = '79'"
+    ) == [{"home": "zoho.customers", "name": "متجر النور"}]
 
 
 def test_addresses_follow_the_document_that_lists_them(mirror: Mirror) -> None:
     home = {"attention": "", "address": "Karrada 1", "city": "Baghdad", "zip": "10069", "country": "Iraq"}
-    full = contact("77", billing_address=home, shipping_address=dict.fromkeys(home, ""), addresses=[home | {"city": "Basra"}])
+    full = contact(
+        "77",
+        billing_address=home,
+        shipping_address=dict.fromkeys(home, ""),
+        addresses=[home | {"city": "Basra"}],
+    )
     mirror.receive("customers", {"contact": full}, shape="detail")
     mirror.receive("customers", {"contacts": [contact("77", last_modified_time=LATER)]}, shape="list")
     mirror.process()
@@ -186,7 +193,9 @@ def test_addresses_follow_the_document_that_lists_them(mirror: Mirror) -> None:
         {"position": 3, "address_type": "additional", "city": "Basra"},
     ]
     assert mirror.value("select billing_address ->> 'zip' from customers") == "10069"
-    mirror.receive("customers", {"contact": full | {"addresses": [], "last_modified_time": LATER}}, shape="detail")
+    mirror.receive(
+        "customers", {"contact": full | {"addresses": [], "last_modified_time": LATER}}, shape="detail"
+    )
     mirror.process()
     assert mirror.rows(query) == [{"position": 1, "address_type": "billing", "city": "Baghdad"}]
 
@@ -195,13 +204,23 @@ def test_an_invoice_keeps_every_cent_and_every_line(mirror: Mirror) -> None:
     mirror.receive("invoices", {"invoice": invoice("3", line(1), line(2, item_id="", total=0))})
     mirror.process()
     row = mirror.rows("select * from invoices")[0]
-    assert (row["subtotal"], row["discount_amount"], row["total_amount"], row["amount_paid"], row["balance"]) == tuple(
-        map(Decimal, ("30.3", "3.03", "27.27", "7.27", "20.0"))
+    assert (
+        row["subtotal"],
+        row["discount_amount"],
+        row["total_amount"],
+        row["amount_paid"],
+        row["balance"],
+    ) == tuple(map(Decimal, ("30.3", "3.03", "27.27", "7.27", "20.0")))
+    assert (row["exchange_rate"], row["invoice_date"], row["due_date"]) == (
+        Decimal("0.00076"),
+        date(2026, 6, 9),
+        None,
     )
-    assert (row["exchange_rate"], row["invoice_date"], row["due_date"]) == (Decimal("0.00076"), date(2026, 6, 9), None)
     assert row["subtotal_differs"] is False
     lines = mirror.rows("select * from invoice_line_items order by line_number")
-    assert [(x["zoho_item_id"], x["quantity"], x["rate"], x["discount"], x["total_amount"]) for x in lines] == [
+    assert [
+        (x["zoho_item_id"], x["quantity"], x["rate"], x["discount"], x["total_amount"]) for x in lines
+    ] == [
         ("5", Decimal(3), Decimal("10.1"), "10%", Decimal("30.3")),
         (None, Decimal(3), Decimal("10.1"), "10%", Decimal(0)),
     ]
@@ -221,7 +240,9 @@ def test_parents_never_block_and_link_when_they_come(mirror: Mirror) -> None:
     mirror.receive("customers", {"contact": contact("77")})
     mirror.receive("products", {"item": product("5")})
     mirror.process()
-    assert mirror.rows(linked) == mirror.rows("select c.id as customer_id, p.id as product_id from customers c, products p")
+    assert mirror.rows(linked) == mirror.rows(
+        "select c.id as customer_id, p.id as product_id from customers c, products p"
+    )
     mirror.receive("invoices", {"invoice": invoice("4", line(1))})
     mirror.process()
     assert mirror.value("select count(*) from zoho.invoices where customer_id is not null") == 2
@@ -235,13 +256,19 @@ def test_a_deletion_is_a_hint_until_the_api_proves_it(mirror: Mirror) -> None:
     assert mirror.value("select reason from tds.wanted_detail") == "said to be deleted"
     mirror.receive("products", {"item": {"item_id": "5"}}, shape="detail", event="delete")
     mirror.process()
-    assert mirror.value("select deleted_at is not null and name = 'Cable 5' from zoho.products"), "a tombstone keeps what was known"
+    assert mirror.value("select deleted_at is not null and name = 'Cable 5' from zoho.products"), (
+        "a tombstone keeps what was known"
+    )
     assert mirror.rows("select * from tds.wanted_detail") == []
 
     mirror.receive("products", {"item": product("5", name="Late webhook")})
     mirror.process()
-    assert mirror.value("select deleted_at is not null from zoho.products"), "a webhook does not raise the dead"
-    mirror.receive("products", {"item": product("5", name="Back", brand="", last_modified_time=LATER)}, shape="detail")
+    assert mirror.value("select deleted_at is not null from zoho.products"), (
+        "a webhook does not raise the dead"
+    )
+    mirror.receive(
+        "products", {"item": product("5", name="Back", brand="", last_modified_time=LATER)}, shape="detail"
+    )
     mirror.process()
     assert mirror.rows("select name, deleted_at from zoho.products") == [{"name": "Back", "deleted_at": None}]
 
@@ -265,14 +292,18 @@ def test_a_hint_wants_the_detail_and_a_detail_sent_earlier_does_not_settle_it(mi
 
 def test_details_are_leased_newest_first_and_wait_after_a_failure(mirror: Mirror) -> None:
     for item_id in "12":
-        mirror.receive("invoices", {"invoices": [{"invoice_id": item_id, "last_modified_time": MOMENT}]}, shape="list")
+        mirror.receive(
+            "invoices", {"invoices": [{"invoice_id": item_id, "last_modified_time": MOMENT}]}, shape="list"
+        )
     mirror.process()
     taken = "select zoho_id from tds.take_details('invoices', %s, 1)"
     assert mirror.rows(taken, ORGANIZATION) == [{"zoho_id": "2"}]
     assert mirror.rows(taken, ORGANIZATION) == [{"zoho_id": "1"}]
     assert mirror.rows(taken, ORGANIZATION) == []
     mirror.conn.execute("select tds.detail_failed('invoices', %s, '1', 'HTTP 500')", [ORGANIZATION])
-    assert mirror.rows("select tries, error from tds.wanted_detail where zoho_id = '1'") == [{"tries": 1, "error": "HTTP 500"}]
+    assert mirror.rows("select tries, error from tds.wanted_detail where zoho_id = '1'") == [
+        {"tries": 1, "error": "HTTP 500"}
+    ]
     mirror.conn.execute("select set_config('tds.fake_now', (now() + interval '3 minutes')::text, false)")
     assert {row["zoho_id"] for row in mirror.rows(taken.replace(", 1)", ", 9)"), ORGANIZATION)} == {"1", "2"}
 
@@ -293,4 +324,4 @@ def test_a_run_goes_on_where_it_stopped_and_takes_no_page_out_of_turn(mirror: Mi
 def test_public_names_of_others_are_left_alone(mirror: Mirror) -> None:
     mirror.conn.execute("drop view public.products; create table public.products (mine int)")
     mirror.conn.execute("select tds.describe_mirror()")
-    assert mirror.value("select count(*) from pg_attribute where attrelid = 'public.products'::regclass and attname = 'mine'") == 1
+    assert mirror.value("select count(mine) = 0 from public.products"), "the table is still theirs"

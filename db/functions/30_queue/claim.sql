@@ -55,6 +55,12 @@ declare
     v_messages pgmq.message_record[] := array(select m from tds.read_messages(claim.queue, claim.max_records) m);
     v_solo     bigint;
 begin
+    -- a batch that outlasts the visibility timeout is still its worker's; this reading has renewed its messages
+    if exists (select from unnest(v_messages) m where m.read_ct > 1) then
+        v_messages := array(
+            select m from unnest(v_messages) m
+             where not exists (select from tds.claim c where c.queue = claim.queue and m.msg_id = any (c.msg_ids)));
+    end if;
     if cardinality(v_messages) = 0 then
         return;
     end if;
@@ -71,8 +77,6 @@ begin
     end if;
 
     claim.claim_id := nextval(pg_get_serial_sequence('tds.claim', 'claim_id'));
-    -- held by this session until finish_claim() or its death, whichever comes first
-    perform pg_advisory_lock(tds.lock_class(), (claim.claim_id % 2147483647)::int);
     insert into tds.claim (claim_id, queue, worker, backend_pid, claimed_at, msg_ids, inbox_ids, received_ats, redelivered)
     overriding system value
     select claim.claim_id, claim.queue, current_setting('application_name'), pg_backend_pid(), v_now,
@@ -81,6 +85,8 @@ begin
            array_agg((m.message ->> 'received_at')::timestamptz order by m.msg_id),
            bool_or(m.read_ct > 1)
       from unnest(v_messages) m;
+    -- held by this session until finish_claim() or its death, whichever comes first; last, as a rollback does not undo it
+    perform pg_advisory_lock(tds.lock_class(), (claim.claim_id % 2147483647)::int);
     claim.events := cardinality(v_messages);
 end
 $$;
@@ -149,15 +155,3 @@ set search_path = pg_catalog, pg_temp
 as $$ select pg_advisory_unlock(tds.lock_class(), ($1 % 2147483647)::int) $$;
 revoke all on function tds.unlock_claim(bigint) from public;
 comment on function tds.unlock_claim(bigint) is 'Lets go of the claim''s session advisory lock.';
-
-create or replace function tds.renew_claim(claim_id bigint) returns void
-language plpgsql volatile security definer
-set search_path = pg_catalog, pg_temp
-as $$
-begin
-    perform tds.queue_show(c.queue, c.msg_ids, tds.setting_int('visibility_seconds'))
-       from tds.claim c where c.claim_id = renew_claim.claim_id;
-end
-$$;
-revoke all on function tds.renew_claim(bigint) from public;
-comment on function tds.renew_claim(bigint) is 'Keeps a claim''s messages invisible for another visibility_seconds.';
