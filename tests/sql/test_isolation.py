@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from psycopg.types.json import Jsonb
 
-from tests.sql.conftest import ORGANIZATION, Mirror, product
+from tests.sql.conftest import MOMENT, ORGANIZATION, Mirror, product
 
 
 def page_with_three_bad() -> list[dict[str, object]]:
@@ -141,3 +141,33 @@ def test_an_event_without_a_record_says_what_it_lacks(mirror: Mirror) -> None:
             "organization_id": ORGANIZATION,
         }
     ]
+
+
+def test_only_a_record_that_says_it_anew_closes_a_dead_letter(mirror: Mirror) -> None:
+    """A list row of an invoice says nothing of the lines that were wrong in its detail."""
+    invoice = {"invoice_id": "3", "total": 1, "last_modified_time": MOMENT}
+    mirror.receive("invoices", {"invoices": [invoice]}, shape="list")
+    mirror.receive("invoices", {"invoice": invoice | {"line_items": [{"rate": "x"}]}}, shape="detail")
+    mirror.receive("invoices", {"invoices": [invoice]}, shape="list")
+    mirror.process()
+    assert [d["path"] for d in mirror.rows("select path from tds_dead_letter_queue")] == [
+        "line_items[0].rate"
+    ]
+    mirror.receive("invoices", {"invoice": invoice | {"line_items": [{"rate": 2}]}}, shape="detail")
+    mirror.process()
+    assert mirror.rows("select * from tds_dead_letter_queue") == []
+
+
+def test_the_same_bad_value_told_with_every_pull_is_one_dead_letter(mirror: Mirror) -> None:
+    for _ in range(3):
+        mirror.receive(
+            "products", {"items": [product("1", rate="x"), product(""), product("2", rate="y")]}, shape="list"
+        )
+        mirror.process()
+    open_letters = mirror.rows("select inbox_id, zoho_id from tds_dead_letter_queue order by position")
+    assert open_letters == [
+        {"inbox_id": 3, "zoho_id": "1"},
+        {"inbox_id": 3, "zoho_id": None},
+        {"inbox_id": 3, "zoho_id": "2"},
+    ]
+    assert mirror.value("select count(*) from tds.dead_letter") == 9

@@ -19,6 +19,9 @@ begin
        and d.zoho_id = r.zoho_id
        and d.resolved_at is null
        and d.inbox_id <> r.inbox_id
+       -- by one that says anew what was wrong: the key the path begins with, or, without a path, all it said
+       and case when d.path is null then r.doc ?& array(select jsonb_object_keys(d.record::jsonb))
+                else r.doc ? substring(d.path from '^[^.\[]+') end
        and case when r.modified_at = d.modified_at or r.modified_at is null or d.modified_at is null
                 then r.observed_at > d.observed_at else r.modified_at > d.modified_at end;
 end

@@ -43,15 +43,28 @@ create or replace function tds.bury_record(
 language plpgsql volatile
 set search_path = pg_catalog, pg_temp
 as $$
+declare
+    v_dead_letter_id bigint;
 begin
     insert into tds.dead_letter (inbox_id, received_at, position, entity, organization_id, zoho_id, modified_at, observed_at,
                                  path, value, reason, error_code, attempts, record, dead_at)
     values ((bury_record.culprit).inbox_id, (bury_record.culprit).received_at, (bury_record.culprit).position,
             bury_record.entity, bury_record.organization_id, (bury_record.culprit).zoho_id, (bury_record.culprit).modified_at,
             (bury_record.culprit).observed_at, bury_record.path, left(bury_record.value, 200), left(bury_record.reason, 1000), bury_record.error_code, bury_record.attempts,
-            (bury_record.culprit).doc::text, bury_record.at);
+            (bury_record.culprit).doc::text, bury_record.at)
+    returning dead_letter_id into v_dead_letter_id;
+    -- told again with every pull, it is still one thing for somebody to mend
+    update tds.dead_letter d
+       set resolved_at = bury_record.at, resolution = format('told again as dead letter %s', v_dead_letter_id)
+     where d.entity = bury_record.entity
+       and d.organization_id = bury_record.organization_id
+       and d.resolved_at is null
+       and d.dead_letter_id < v_dead_letter_id
+       and d.path is not distinct from bury_record.path
+       and (d.zoho_id = (bury_record.culprit).zoho_id
+            or d.zoho_id is null and (bury_record.culprit).zoho_id is null and d.record = (bury_record.culprit).doc::text);
 end
 $$;
 revoke all on function tds.bury_record(tds.record, text, text, text, text, text, text, int, timestamptz) from public;
 comment on function tds.bury_record(tds.record, text, text, text, text, text, text, int, timestamptz) is
-'Makes one record a dead letter; its neighbours in the event are not touched.';
+'Makes one record a dead letter, in place of an open one for the same value of the same record; its neighbours are not touched.';
