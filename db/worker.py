@@ -13,6 +13,7 @@ import sys
 import threading
 from collections.abc import Callable, Mapping
 from types import FrameType
+from typing import Any
 
 import psycopg
 from psycopg import sql
@@ -25,8 +26,15 @@ CHANNEL = "tds_inbox"
 POLL_SECONDS = 1.0  # notifications only hasten; retries that fall due send none
 FIRST_PAUSE, LONGEST_PAUSE = 0.2, 10.0  # seconds between attempts while the database is away
 RESPAWN_SECONDS = 0.5
-# A server that vanished without a word is noticed within about a minute, even in the middle of a call.
-KEEPALIVE = {"keepalives_idle": 30, "keepalives_interval": 10, "keepalives_count": 3}
+CONNECTION: Mapping[str, Any] = {
+    "autocommit": True,
+    # A server that vanished without a word is noticed within about a minute, even in the middle of a call.
+    "keepalives_idle": 30,
+    "keepalives_interval": 10,
+    "keepalives_count": 3,
+    # And a worker that vanished, within a second: its backend ends and sets its batch free.
+    "options": "-c client_connection_check_interval=1s",
+}
 
 Outcome = Mapping[str, int]
 
@@ -72,9 +80,7 @@ class Worker:
         pause = FIRST_PAUSE
         while self._goes_on():
             try:
-                with connect(
-                    "worker", self._dsn, application_name=self._name, autocommit=True, **KEEPALIVE
-                ) as connection:
+                with connect("worker", self._dsn, application_name=self._name, **CONNECTION) as connection:
                     connection.add_notice_handler(lambda notice: log.info("%s", notice.message_primary))
                     connection.execute(sql.SQL("listen {}").format(sql.Identifier(CHANNEL)))
                     while self._goes_on():
@@ -89,6 +95,7 @@ class Worker:
         outcome = drain(connection)
         if outcome["claimed"]:
             log.info(" ".join(f"{name} {count}" for name, count in outcome.items() if count))
+            return
         for _ in connection.notifies(timeout=POLL_SECONDS, stop_after=1):
             pass
 

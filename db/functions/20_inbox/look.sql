@@ -13,26 +13,33 @@ end
 $$;
 comment on function tds.body_text(bytea) is 'The body as text, or why it cannot be text.';
 
-create or replace function tds.peek(entity text, body text, out record_id text, out organization_id text)
+create or replace function tds.peek(entity text, body text, out problem text, out record_id text, out organization_id text)
 language plpgsql stable
 set search_path = pg_catalog, pg_temp
 as $$
 declare
-    v_document constant jsonb := tds.document(peek.body);
+    v_document jsonb;
+    v_records  jsonb;
+    v_entity   tds.entity;
 begin
-    select case when jsonb_array_length(p.records) = 1 and tds.is_id(p.records -> 0 ->> n.id_key)
-                then p.records -> 0 ->> n.id_key end
-      into peek.record_id
-      from tds.entity n
-     cross join lateral (select tds.payload(v_document, n.list_key, n.record_key, n.id_key) as records) p
-     where n.entity = peek.entity;
+    begin
+        v_document := tds.document(peek.body);
+    exception when data_exception or statement_too_complex or program_limit_exceeded then
+        peek.problem := tds.document_problem(peek.body);
+        return;
+    end;
     if jsonb_typeof(v_document) = 'object' and tds.is_id(v_document ->> 'organization_id') then
         peek.organization_id := v_document ->> 'organization_id';
+    end if;
+    select n.* into v_entity from tds.entity n where n.entity = peek.entity;
+    v_records := tds.payload(v_document, v_entity.list_key, v_entity.record_key, v_entity.id_key);
+    if jsonb_array_length(v_records) = 1 and tds.is_id(v_records -> 0 ->> v_entity.id_key) then
+        peek.record_id := v_records -> 0 ->> v_entity.id_key;
     end if;
 end
 $$;
 comment on function tds.peek(text, text) is
-'The id of the one record in a body (null for none or many), and the organisation the body names.';
+'Why a body cannot be read; else the id of the one record in it (null for none or many), and the organisation it names.';
 
 create or replace function tds.same_event(
     entity text, organization_id text, record_id text, shape text, event text, body text, at timestamptz)
