@@ -13,12 +13,13 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
+import psutil
 import psycopg
 import pytest
 from psycopg.types.json import Jsonb
 
 from tests.db.servers import Database, PrivateServer
-from tests.journeys.programs import WORKER, Program, environment
+from tests.journeys.programs import TDS, WORKER, Program, environment
 from tests.journeys.waiting import wait_until
 from tests.sql.conftest import Mirror, product
 
@@ -101,12 +102,13 @@ def test_a_killed_workers_batch_is_taken_up_by_the_next_drain(
     server: PrivateServer, tmp_path: Path, place: str, rows: int, second: dict[str, int]
 ) -> None:
     database = server.database()
-    with database.connect(autocommit=True) as conn, suppress(psycopg.OperationalError):
+    with database.connect(autocommit=True) as conn:
         mirror = Mirror(conn)
         receive_an_invoice_and_then_its_product(mirror)
         with blocked(database, place), worker(database, tmp_path) as program:
             kill_worker(program, mirror)
-            wait_until(lambda: conn.execute("select") is None, "the server throws everybody out")
+            with pytest.raises(psycopg.OperationalError):
+                wait_until(lambda: conn.execute("select") is None, "the server throws everybody out")
     server.start()
 
     with database.connect(autocommit=True) as conn:
@@ -270,3 +272,22 @@ def draining_after_lock(database: Database, statement: str) -> Iterator[Session]
     """A session whose drain waits for the lock; it lives until the block ends."""
     with blocked(database, statement), draining(database) as session:
         yield session
+
+
+def test_workers_end_when_the_command_that_keeps_them_is_killed(database: Database, tmp_path: Path) -> None:
+    variables = environment(TDS_DATABASE_URL=database.conninfo)
+    command = Program("workers", [*TDS, "work", "--workers", "2"], variables, tmp_path)
+    command.start()
+    workers: list[psutil.Process] = []
+    try:
+        # At once, while they are still loading their modules: the worst moment to lose a parent.
+        workers = wait_until(lambda: psutil.Process(command.pid).children(), "there are workers")
+        command.kill()
+        _, alive = psutil.wait_procs(workers, timeout=15)
+        assert alive == []
+    finally:
+        if command.is_running:
+            command.kill()
+        for process in workers:
+            with suppress(psutil.NoSuchProcess):
+                process.kill()

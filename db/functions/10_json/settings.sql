@@ -34,6 +34,6 @@ insert into tds.setting (name, value, description) values
     ('visibility_seconds', '60', 'How long a claimed message stays invisible to others, in seconds.'),
     ('drain_seconds', '5', 'Longest time one CALL of process_batch() goes on, in seconds.'),
     ('duplicate_window_hours', '24', 'How far back receive() looks for the very bytes it is given, in hours.'),
-    ('notify', 'true', 'Whether receive() sends NOTIFY tds_inbox; workers poll every second besides.'),
+    ('notify', 'true', 'Whether a webhook or a replay sends NOTIFY tds_inbox; workers look every second besides.'),
     ('partition_days_ahead', '14', 'Days for which inbox partitions are made in advance.')
 on conflict on constraint setting_pkey do nothing;

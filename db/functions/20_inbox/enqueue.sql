@@ -54,10 +54,11 @@ begin
          order by n.queue
     loop
         perform tds.queue_send(v_due.queue, v_due.inbox_ids, v_due.received_ats, v_due.pages);
-        if tds.setting_text('notify') = 'true' then
-            perform pg_notify('tds_inbox', '');
-        end if;
     end loop;
+    -- the poller drains what it brings, and workers look every second anyway: only what came by itself is urgent
+    if exists (select from added e where e.source <> 'poller' and e.refusal is null) and tds.setting_text('notify') = 'true' then
+        perform pg_notify('tds_inbox', '');
+    end if;
     return null;
 end
 $$;

@@ -115,6 +115,9 @@ comment on function tds.close_events(bigint[], text, tds.record[], tds.verdict[]
 create or replace function tds.apply_claim(claim_id bigint, out counts bigint[], out touches tds.touch[])
 language plpgsql volatile security definer
 set search_path = pg_catalog, pg_temp
+-- one record or a thousand, the plan is the same; planning anew would cost more than the work of a small batch
+set plan_cache_mode = force_generic_plan
+set jit = off
 as $$
 declare
     v_now      constant timestamptz := tds.now();

@@ -31,6 +31,9 @@ comment on function tds.later_records(tds.entity, text, text[], timestamptz) is
 create or replace function tds.finish_claim(claim_id bigint, touches tds.touch[]) returns void
 language plpgsql volatile security definer
 set search_path = pg_catalog, pg_temp
+-- one record or a thousand, the plan is the same; planning anew would cost more than the work of a small batch
+set plan_cache_mode = force_generic_plan
+set jit = off
 as $$
 declare
     v_now    constant timestamptz := tds.now();
