@@ -131,8 +131,9 @@ def run_workers(count: int) -> None:
 
 
 def _spawn() -> subprocess.Popen[bytes]:
-    # Its own process group: Ctrl-C reaches the parent only, which then asks each worker once.
-    return subprocess.Popen([sys.executable, "-m", "db.worker"], process_group=0)
+    # Its own process group: Ctrl-C reaches the parent only, which then asks each worker once. It is told its
+    # parent's pid, because a parent that is killed early is gone before the worker could ask.
+    return subprocess.Popen([sys.executable, "-m", "db.worker", str(os.getpid())], process_group=0)
 
 
 def _on_stop_signal(stop: Callable[[], None]) -> None:
@@ -146,5 +147,5 @@ def _on_stop_signal(stop: Callable[[], None]) -> None:
 
 if __name__ == "__main__":
     logging.basicConfig(level=logging.INFO, format="%(asctime)s worker[%(process)d] %(message)s")
-    parent = os.getppid()
+    parent = int(sys.argv[1])
     run_worker(lambda: os.getppid() != parent)

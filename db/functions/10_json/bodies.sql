@@ -42,7 +42,7 @@ language plpgsql immutable parallel safe
 set search_path = pg_catalog, pg_temp
 as $$
 begin
-    if document.body ~ '^[A-Za-z0-9_.%+-]+=' then
+    if left(document.body, 100) ~ '^[A-Za-z0-9_.%+-]+=' then
         return tds.form_document(document.body);
     end if;
     return document.body::jsonb;

@@ -38,15 +38,23 @@ as $$
 $$;
 comment on function tds.is_date(text) is 'Whether the text is a day of the calendar, YYYY-MM-DD.';
 
+create or replace function tds.has_time_shape(value text) returns boolean
+language sql immutable parallel safe
+as $$
+    -- by its digits turned to 0: a pattern as strict costs ten times as much
+    select translate($1, '123456789', '000000000') in (
+        '0000-00-00T00:00:00-0000', '0000-00-00T00:00:00+0000', '0000-00-00T00:00:00Z',
+        '0000-00-00T00:00:00-00:00', '0000-00-00T00:00:00+00:00', '0000-00-00T00:00:00.000Z',
+        '0000-00-00T00:00:00.000-0000', '0000-00-00T00:00:00.000+0000')
+$$;
+comment on function tds.has_time_shape(text) is
+'Whether the text has the shape of a moment with its offset; the server itself refuses hour 25 or day 30 of February then.';
+
 create or replace function tds.is_time(value text) returns boolean
 language sql immutable parallel safe
 as $$
-    -- the shape by its digits turned to 0: a pattern as strict costs twenty times as much
     select case
-        when translate($1, '123456789', '000000000') not in (
-            '0000-00-00T00:00:00-0000', '0000-00-00T00:00:00+0000', '0000-00-00T00:00:00Z',
-            '0000-00-00T00:00:00-00:00', '0000-00-00T00:00:00+00:00', '0000-00-00T00:00:00.000Z',
-            '0000-00-00T00:00:00.000-0000', '0000-00-00T00:00:00.000+0000') then false
+        when not tds.has_time_shape($1) then false
         when substr($1, 12, 2) collate "C" > '23' or substr($1, 15, 2) collate "C" > '59' or substr($1, 18, 2) collate "C" > '59' then false
         when right($1, 1) <> 'Z' and (translate(right($1, 5), ':+-', '') collate "C" > '1559' or right($1, 2) collate "C" > '59') then false
         else tds.is_date(left($1, 10)) end
@@ -96,11 +104,10 @@ $$;
 comment on function tds.json_boolean(jsonb) is 'Reader: true, false, or their texts.';
 
 create or replace function tds.json_date(value jsonb) returns date
-language sql immutable parallel safe
+language sql stable parallel safe
 as $$
     select case
-        when jsonb_typeof($1) = 'string' and tds.is_date($1 #>> '{}')
-            then make_date(left($1 #>> '{}', 4)::int, substr($1 #>> '{}', 6, 2)::int, substr($1 #>> '{}', 9, 2)::int)
+        when jsonb_typeof($1) = 'string' and translate($1 #>> '{}', '123456789', '000000000') = '0000-00-00' then ($1 #>> '{}')::date
         when $1 is null or $1 = '""' or jsonb_typeof($1) = 'null' then null
         else tds.refuse($1, 'not a date (YYYY-MM-DD)')::date end
 $$;
@@ -110,7 +117,7 @@ create or replace function tds.json_time(value jsonb) returns timestamptz
 language sql stable parallel safe
 as $$
     select case
-        when jsonb_typeof($1) = 'string' and tds.is_time($1 #>> '{}') then ($1 #>> '{}')::timestamptz
+        when jsonb_typeof($1) = 'string' and tds.has_time_shape($1 #>> '{}') then ($1 #>> '{}')::timestamptz
         when $1 is null or $1 = '""' or jsonb_typeof($1) = 'null' then null
         else tds.refuse($1, 'not a time with its offset (YYYY-MM-DDTHH:MM:SS+hhmm)')::timestamptz end
 $$;

@@ -9,7 +9,7 @@ returns table (inbox_id bigint, received_at timestamptz, entity text, organizati
 language sql stable
 as $$
     select i.inbox_id, i.received_at, i.entity, i.organization_id, i.record_id, i.shape, i.event, i.observed_at,
-           tds.payload(case when i.body ~ '^[A-Za-z0-9_.%+-]+=' then tds.form_document(i.body) else i.body::jsonb end,
+           tds.payload(case when left(i.body, 100) ~ '^[A-Za-z0-9_.%+-]+=' then tds.form_document(i.body) else i.body::jsonb end,
                        n.list_key, n.record_key, n.id_key)
       from unnest($1, $2) e(inbox_id, received_at)
       join tds.inbox i on i.received_at = e.received_at and i.inbox_id = e.inbox_id
@@ -34,13 +34,13 @@ begin
           from (select (row_number() over ())::int as ord,
                        d.inbox_id, d.received_at, p.position::int as position,
                        d.record_id is not null as alone,
-                       case when tds.is_id(p.doc ->> v_id_key) and jsonb_typeof(p.doc -> v_id_key) in ('string', 'number')
-                            then p.doc ->> v_id_key end as zoho_id,
-                       case when tds.is_time(p.doc ->> 'last_modified_time')
-                            then (p.doc ->> 'last_modified_time')::timestamptz end as modified_at,
+                       case when tds.is_id(t.id) and jsonb_typeof(p.doc -> v_id_key) in ('string', 'number') then t.id end as zoho_id,
+                       case when tds.is_time(t.modified) then t.modified::timestamptz end as modified_at,
                        d.observed_at, tds.shape_rank(d.shape) as rank, d.event = 'delete' as is_delete, p.doc
                   from document d
-                 cross join lateral jsonb_array_elements(d.records) with ordinality p(doc, position)) r);
+                 cross join lateral jsonb_array_elements(d.records) with ordinality p(doc, position)
+                 -- offset 0: read once, not once for every mention
+                 cross join lateral (select p.doc ->> v_id_key as id, p.doc ->> 'last_modified_time' as modified offset 0) t) r);
 end
 $$;
 comment on function tds.read_records(text, bigint[], timestamptz[]) is
