@@ -1,0 +1,1 @@
+"""The Zoho client, the pulls and the `tds` command line."""

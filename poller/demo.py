@@ -1,0 +1,353 @@
+"""`make demo`: a company's Zoho Books mirrored, edited, hurt and compared to the last cent, in a minute.
+
+Everything but Zoho is real: an embedded PostgreSQL, the receiver and two workers, processes of their own in
+a directory of their own that goes with them. Exit code 0 only if everything agrees.
+"""
+
+import asyncio
+import json
+import os
+import secrets
+import shutil
+import signal
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable
+from dataclasses import asdict
+from functools import cache
+from pathlib import Path
+from typing import Any, LiteralString, NoReturn
+
+import click
+import httpx
+import psycopg
+from psycopg.rows import dict_row
+
+from db import embedded
+from db.connect import conninfo
+from db.errors import TdsError
+from db.upgrade import upgrade
+from poller.client import ZohoClient
+from poller.compare import Comparison, Document, Record, compare, read_json
+from poller.migrate import migrate
+from poller.mirror import Mirror
+from poller.output import print_table
+from poller.progress import Steps
+from poller.settings import ZohoSettings
+
+ORGANIZATION = "748139205"
+SIZES = {"items": 2218, "contacts": 2467, "invoices": 1000, "bad-records": 12}
+CLOCK_SCALE = 240  # the sandbox's minute is a quarter of a second, and so is the span of its limits
+ROUNDS = [{"count": 8, "create": 1, "void": 1}] * 4 + [{"count": 8, "create": 1, "delete": 1}]
+KILL_IN_ROUND = 3
+PATIENCE_SECONDS = 60.0
+
+# Zoho's name for the entities of the mirror, and which of Zoho's records those are.
+SOURCES = {"products": "items", "customers": "contacts", "vendors": "contacts", "invoices": "invoices"}
+KINDS = {"customers": "customer", "vendors": "vendor"}
+
+
+class Stage:
+    """Where it happens: a directory, the processes, the sandbox's control pages. `close` takes all down."""
+
+    def __init__(self) -> None:
+        self.directory = Path(tempfile.mkdtemp(prefix="tds-demo-"))
+        self.directory.chmod(0o711)  # for root another account runs the server, and has to get in
+        self.processes: list[subprocess.Popen[str]] = []
+        for name in [name for name in os.environ if name.startswith(("TDS_", "ZOHO_"))]:
+            del os.environ[name]
+        os.environ |= {
+            "TDS_DATA_DIR": str(self.directory),
+            "ZOHO_ORGANIZATION_ID": ORGANIZATION,
+            "ZOHO_WEBHOOK_SECRET": secrets.token_hex(16),
+        }
+
+    def start(self, *arguments: str) -> subprocess.Popen[str]:
+        """Starts `tds` with these arguments; what it says on stderr goes to a file."""
+        log = self.directory / f"{arguments[0]}-{len(self.processes)}.log"
+        with log.open("w") as stderr:
+            process = subprocess.Popen(
+                [sys.executable, "-m", "poller.cli", "-v", *arguments],
+                stdout=subprocess.PIPE,
+                stderr=stderr,
+                text=True,
+                process_group=0,  # Ctrl-C is for us alone: we take the others down in order
+            )
+        self.processes.append(process)
+        return process
+
+    def first_line(self, process: subprocess.Popen[str]) -> str:
+        """What a process prints once it is up."""
+        assert process.stdout is not None
+        if not (line := process.stdout.readline().strip()):
+            raise TdsError(f"{process.args!r} ended with code {process.wait()}.")
+        return line
+
+    def last_words(self) -> str:
+        """The end of what each process logged."""
+        logs = sorted(self.directory.glob("*.log"))
+        return "\n".join(f"--- {log.name}\n" + "\n".join(log.read_text().splitlines()[-8:]) for log in logs)
+
+    def close(self) -> None:
+        """Ends every process, the server last, and removes the directory."""
+        for process in self.processes:
+            process.terminate()
+        for process in self.processes:
+            try:
+                process.wait(10)
+            except subprocess.TimeoutExpired:
+                process.kill()
+                process.wait()
+        embedded.stop(self.directory, mode="immediate")
+        shutil.rmtree(self.directory)
+
+
+class Demo:
+    """The acts of the demonstration, in the order in which they are called."""
+
+    def __init__(self, stage: Stage, steps: Steps) -> None:
+        self.stage = stage
+        self.steps = steps
+        with steps.step("PostgreSQL"):
+            self.conninfo = conninfo()
+        with steps.step("schema"):
+            upgrade(self.conninfo)
+        with steps.step("sandbox, receiver, workers"):
+            sizes = [word for name, size in SIZES.items() for word in (f"--{name}", str(size))]
+            speed = ["--clock-scale", str(CLOCK_SCALE), "--webhook-retry-seconds", str(CLOCK_SCALE)]
+            sandbox = stage.start("sandbox", "--json", "--organization-id", ORGANIZATION, *sizes, *speed)
+            receiver = stage.start("serve", "--port", "0")
+            self.workers = {worker.pid: worker for worker in (self.new_worker(), self.new_worker())}
+            os.environ |= json.loads(stage.first_line(sandbox))
+            self.settings = ZohoSettings(minute_seconds=60 / CLOCK_SCALE, concurrency=8)
+            self.control = httpx.Client(base_url=f"{os.environ['ZOHO_API_BASE']}/_sandbox", timeout=120)
+            self.ask("/webhooks", url=stage.first_line(receiver))
+        self.connection = psycopg.connect(self.conninfo, autocommit=True)
+        self.changes: list[Document] = []
+
+    def new_worker(self) -> subprocess.Popen[str]:
+        """One worker, a process of its own."""
+        return self.stage.start("work", "--workers", "1")
+
+    def ask(self, page: str, **body: object) -> Any:
+        """A control page of the sandbox; with a body it does something."""
+        response = self.control.post(page, json=body) if body else self.control.get(page)
+        response.raise_for_status()
+        return read_json(response.text)
+
+    def migrate(self, steps: Steps) -> None:
+        """Fetches all there is."""
+
+        async def run() -> None:
+            async with Mirror(self.conninfo, ORGANIZATION) as mirror, ZohoClient(self.settings) as client:
+                pulled = await migrate(client, mirror, None, steps)
+                if missing := [row for row in pulled if row.missing]:
+                    raise TdsError(f"Details are missing: {missing}")
+
+        asyncio.run(run())
+
+    def migrate_again(self) -> None:
+        """Fetches all there is once more: what Zoho changes without telling, and proofs of deletion."""
+        with self.steps.step("once more, for what no webhook tells"), Steps(quiet=True) as quiet:
+            self.migrate(quiet)
+
+    def edit(self) -> None:
+        """Has the sandbox edit its records and send webhooks, and kills a worker in the middle."""
+        with self.steps.step("edits and webhooks, a worker killed") as step:
+            for number, kinds in enumerate(ROUNDS, start=1):
+                changes = self.ask("/edit", **kinds)["changes"]
+                self.changes += changes
+                if number == KILL_IN_ROUND:
+                    self.kill_a_worker()
+                step.advance(len(changes))
+                time.sleep(0.2)
+            if not self.ask("/webhooks/drain", timeout=PATIENCE_SECONDS)["drained"]:
+                raise TdsError("Some webhooks were not delivered.")
+            # Every open event counts, parked retries too.
+            self.wait(lambda: not self.rows("select from tds.inbox_open limit 1"), "the workers to finish")
+
+    def kill_a_worker(self) -> None:
+        """SIGKILL for a worker that has a batch in hand; another one takes its place."""
+        victims: list[int] = []
+
+        def someone_works() -> bool:
+            claims = self.rows("select worker from tds.claim")
+            victims.extend(pid for pid in self.workers if any(w.endswith(f"/{pid}") for (w,) in claims))
+            return bool(victims)
+
+        self.wait(someone_works, "a worker to have a batch in hand")
+        self.workers.pop(victims[0]).kill()
+        worker = self.new_worker()
+        self.workers[worker.pid] = worker
+
+    def wait(self, condition: Callable[[], bool], what: str) -> None:
+        """Waits until the condition holds."""
+        deadline = time.monotonic() + PATIENCE_SECONDS
+        while not condition():
+            if time.monotonic() > deadline:
+                raise TdsError(f"Waited in vain for {what}.")
+            time.sleep(0.001)
+
+    def rows(self, query: LiteralString) -> list[tuple[Any, ...]]:
+        """What a query answers."""
+        return self.connection.execute(query).fetchall()
+
+    def delays(self) -> list[float]:
+        """Milliseconds from the newest edit of each record to its row; a deletion waits for its proof."""
+        at = "extract(epoch from synced_at)::float8"
+        synced_at = dict(
+            self.rows(f"select zoho_item_id, {at} from zoho.products")
+            + self.rows(f"select zoho_contact_id, {at} from zoho.contacts")
+            + self.rows(f"select zoho_invoice_id, {at} from zoho.invoices")
+        )
+        edited_at = {
+            change["id"]: float(change["wall"]) for change in self.changes if change["event"] != "delete"
+        }
+        return sorted(1000 * (synced_at.get(zoho_id, 0) - at) for zoho_id, at in edited_at.items())
+
+    def compare(self) -> list[Comparison]:
+        """Every record of every entity with its row."""
+        planted = {fault["id"] for fault in self.ask("/planted")["planted"]}
+        silent = {entity["entity"]: entity["silent_keys"] for entity in self.ask("/entities")["entities"]}
+        results = []
+        with self.steps.step("values compared") as step:
+            for entity, source in SOURCES.items():
+                kind = KINDS.get(entity)
+                result = compare(
+                    self.connection,
+                    ORGANIZATION,
+                    entity,
+                    (record for record in self.truth(source) if record.detail.get("contact_type") == kind),
+                    constants={"currency": "USD"} if entity == "products" else {},
+                    planted=planted,
+                    unannounced=silent[source],
+                )
+                step.advance(result.values)
+                results.append(result)
+        return results
+
+    @cache  # noqa: B019 - the demonstration ends with the process
+    def truth(self, source: str) -> list[Record]:
+        """Every record as the sandbox has it in the end, the deleted ones too."""
+        listed, details = (
+            {row["id"]: row for row in map(read_json, self.control.get(page).text.splitlines())}
+            for page in (f"/truth/{source}?shape=list", f"/truth/{source}?shape=detail")
+        )
+        return [
+            Record(zoho_id, listed[zoho_id]["document"], row["document"], row["deleted"])
+            for zoho_id, row in details.items()
+        ]
+
+    def dead_letters(self) -> list[dict[str, object]]:
+        """Each planted fault with the dead letters that name it; then those that no fault explains."""
+        query = "select entity, zoho_id, path, value, reason, record from tds_dead_letter_queue"
+        letters = self.connection.cursor(row_factory=dict_row).execute(query).fetchall()
+        table: list[dict[str, object]] = []
+        for fault in self.ask("/planted")["planted"]:
+            record = next(r for r in self.truth(fault["entity"]) if r.zoho_id == fault["id"])
+            mine = [letter for letter in letters if _is_due_to(fault, record, letter)]
+            letters = [letter for letter in letters if letter not in mine]
+            reason = mine[0]["reason"] if mine else "NOT FOUND"
+            value = "(absent)" if fault["absent"] else repr(fault["value"][:20])
+            found = {"reason given": reason, "letters": len(mine)}
+            table.append({key: fault[key] for key in ("entity", "id", "path")} | {"value": value} | found)
+        for letter in letters:
+            place = {"entity": letter["entity"], "id": letter["zoho_id"], "path": letter["path"]}
+            table.append(
+                place | {"value": letter["value"], "reason given": f"NOT PLANTED: {letter['reason']}"}
+            )
+        return table
+
+
+def _is_due_to(fault: Document, record: Record, letter: Document) -> bool:
+    """Whether the fault planted in this record is what the dead letter is about."""
+    told = read_json(letter["record"] or "{}")
+    # A record that came without its id is known by its name and when it was created.
+    names = ("created_time", "name", "contact_name", "invoice_number")
+    return (
+        SOURCES[letter["entity"]] == fault["entity"]
+        and letter["path"].replace("[", ".").replace("]", "") == fault["path"]
+        and letter["value"] == (None if fault["absent"] else fault["value"][:200])
+        and (letter["zoho_id"] or record.zoho_id) == record.zoho_id
+        and (letter["zoho_id"] or all(told.get(name) == record.listed.get(name) for name in names))
+    )
+
+
+def report(results: list[Comparison], letters: list[dict[str, object]], delays: list[float]) -> bool:
+    """Prints what came out; whether all agrees."""
+    print_table(
+        "The mirror against Zoho",
+        [
+            {
+                "entity": r.entity,
+                "in Zoho": r.records,
+                "rows": r.rows,
+                "values compared": r.values,
+                "differing": r.differing,
+            }
+            for r in results
+        ],
+    )
+    differences = [difference for result in results for difference in result.differences]
+    if differences:
+        print_table("Differences (the first 20)", [asdict(difference) for difference in differences[:20]])
+    print_table("Dead letters: what was planted, what was found", letters)
+    late = sum(delay < 0 for delay in delays)
+    print_table(
+        "From an edit to its row",
+        [
+            {
+                "edited records": len(delays),
+                "median ms": statistics.median(delays),
+                "p99 ms": statistics.quantiles(delays, n=100, method="inclusive")[98],
+                "not arrived": late,
+            }
+        ],
+    )
+    as_planted = all(letter.get("letters") for letter in letters)
+    return not differences and as_planted and not late
+
+
+def run(stage: Stage) -> bool:
+    """The whole demonstration; whether all agrees."""
+    began = time.monotonic()
+    with Steps() as steps:
+        demo = Demo(stage, steps)
+        demo.migrate(steps)
+        demo.edit()
+        delays = demo.delays()
+        demo.migrate_again()
+        results = demo.compare()
+        letters = demo.dead_letters()
+    agrees = report(results, letters, delays)
+    verdict = "Everything agrees" if agrees else "NOT everything agrees"
+    click.echo(f"{verdict}, after {time.monotonic() - began:.0f} s.")
+    return agrees
+
+
+def main() -> NoReturn:
+    """Runs the demonstration and takes everything down, however it ends."""
+
+    def interrupt(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    signal.signal(signal.SIGTERM, interrupt)
+    signal.signal(signal.SIGINT, interrupt)  # said, because a shell's background jobs ignore it otherwise
+    stage = Stage()
+    try:
+        sys.exit(0 if run(stage) else 1)
+    except TdsError as error:
+        click.echo(f"Error: {error}\n{stage.last_words()}", err=True)
+        sys.exit(1)
+    except KeyboardInterrupt:
+        click.echo("Interrupted.", err=True)
+        sys.exit(130)
+    finally:
+        stage.close()
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,43 @@
+"""Printing data: a table for people, JSON for programs; always on stdout."""
+
+import json
+import sys
+from collections.abc import Mapping, Sequence
+
+import click
+from rich.console import Console
+from rich.table import Table
+
+WIDE = 10_000  # columns where nobody looks: a line of a file is never broken
+
+
+def print_table(title: str, rows: Sequence[Mapping[str, object]]) -> None:
+    """One line a row, a column a key of the first row; nothing but the title for no rows."""
+    console = Console(width=None if sys.stdout.isatty() else WIDE)
+    table = Table(title=title, title_justify="left", box=None, header_style="bold", pad_edge=False)
+    for name, value in (rows[0] if rows else {}).items():
+        table.add_column(
+            name.replace("_", " "), justify="right" if isinstance(value, int | float) else "left"
+        )
+    for row in rows:
+        table.add_row(*map(_cell, row.values()))
+    console.print(table if rows else f"{title}: none", markup=False, highlight=False)
+
+
+def print_json(document: object) -> None:
+    """One JSON document on one line; times and decimals as text."""
+    click.echo(json.dumps(document, default=str, ensure_ascii=False))
+
+
+def _cell(value: object) -> str:
+    match value:
+        case None:
+            return ""
+        case bool():
+            return str(value).lower()
+        case int():
+            return f"{value:,}"
+        case float():
+            return f"{value:,.1f}"
+        case _:
+            return str(value)

@@ -1,0 +1,77 @@
+"""The poller's settings, from the environment."""
+
+from typing import NamedTuple
+
+from pydantic import Field, SecretStr, field_validator
+from pydantic_settings import BaseSettings, SettingsConfigDict
+
+
+class Hosts(NamedTuple):
+    """Where a data centre answers: the accounts server and the API."""
+
+    accounts: str
+    api: str
+
+
+# zoho.com/books/api/v3/introduction and, for Canada, zoho.com/accounts/protocol/oauth/multi-dc.html.
+DATA_CENTRES = {
+    "com": Hosts("https://accounts.zoho.com", "https://www.zohoapis.com"),
+    "eu": Hosts("https://accounts.zoho.eu", "https://www.zohoapis.eu"),
+    "in": Hosts("https://accounts.zoho.in", "https://www.zohoapis.in"),
+    "com.au": Hosts("https://accounts.zoho.com.au", "https://www.zohoapis.com.au"),
+    "jp": Hosts("https://accounts.zoho.jp", "https://www.zohoapis.jp"),
+    "ca": Hosts("https://accounts.zohocloud.ca", "https://www.zohoapis.ca"),
+    "com.cn": Hosts("https://accounts.zoho.com.cn", "https://www.zohoapis.com.cn"),
+    "sa": Hosts("https://accounts.zoho.sa", "https://www.zohoapis.sa"),
+}
+NICKNAMES = {"us": "com", "au": "com.au", "cn": "com.cn"}
+
+
+class ZohoSettings(BaseSettings):
+    """`ZOHO_CLIENT_ID`, `ZOHO_DC` and so on: each field's name in capitals after `ZOHO_`."""
+
+    # Aliases rather than a prefix, so that errors name the variable.
+    model_config = SettingsConfigDict(
+        alias_generator=lambda name: f"ZOHO_{name.upper()}", populate_by_name=True
+    )
+
+    client_id: str = Field(default=...)
+    client_secret: SecretStr = Field(default=...)
+    refresh_token: SecretStr = Field(default=...)
+    organization_id: str = Field(default=...)
+
+    dc: str = "com"
+    """The data centre: com, eu, in, com.au, jp, ca, com.cn or sa."""
+
+    accounts_base: str | None = None
+    api_base: str | None = None
+    """Base URLs (without /books/v3) that replace the data centre's, for the sandbox."""
+
+    calls_per_minute: int = Field(default=90, gt=0)
+    """Calls to spend in any `minute_seconds`; Zoho allows 100 an organisation, whoever makes them."""
+
+    minute_seconds: float = Field(default=60.0, gt=0)
+    """Length of a minute: less than 60 only against a sandbox whose clock runs faster."""
+
+    concurrency: int = Field(default=5, gt=0)
+    """Calls at once; Zoho allows 5 in the free plan, 10 in the paid ones."""
+
+    longest_wait: float = Field(default=300.0, ge=0)
+    """Seconds that one call may wait for a limit before it is an error."""
+
+    @field_validator("dc")
+    @classmethod
+    def _known_data_centre(cls, value: str) -> str:
+        domain = value.lower().removeprefix("zoho.").strip(".")
+        domain = NICKNAMES.get(domain, domain)
+        if domain not in DATA_CENTRES:
+            raise ValueError(f"must be one of {', '.join(DATA_CENTRES)}")
+        return domain
+
+    @property
+    def hosts(self) -> Hosts:
+        """The hosts to ask."""
+        hosts = DATA_CENTRES[self.dc]
+        return Hosts(
+            (self.accounts_base or hosts.accounts).rstrip("/"), (self.api_base or hosts.api).rstrip("/")
+        )

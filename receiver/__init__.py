@@ -1,0 +1,1 @@
+"""The ASGI application that takes webhooks: bytes in, one SQL call, answer."""

@@ -1,0 +1,85 @@
+"""A small sandbox, and the poller's own parts on it and on the test's database."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+from collections.abc import Awaitable, Callable, Iterator
+from contextlib import contextmanager
+from typing import TypeVar
+
+import pytest
+
+from poller.client import ZohoClient
+from poller.migrate import Pulled, migrate
+from poller.mirror import Mirror
+from poller.progress import Steps
+from poller.settings import ZohoSettings
+from sandbox.clock import Clock
+from sandbox.organisation import Organisation
+from sandbox.serve import Running, running
+from tests.db.servers import Database
+
+Result = TypeVar("Result")
+Task = Callable[[ZohoClient, Mirror], Awaitable[Result]]
+
+
+class Poller:
+    """The poller between one sandbox and one database."""
+
+    def __init__(self, sandbox: Running, database: Database) -> None:
+        self.sandbox = sandbox
+        self.database = database
+
+    def settings(self, **changes: object) -> ZohoSettings:
+        """The sandbox's, whose minute lasts a tenth of a second."""
+        names = {
+            name.lower().removeprefix("zoho_"): value for name, value in self.sandbox.environment.items()
+        }
+        return ZohoSettings.model_validate({"minute_seconds": 0.1, **names, **changes})
+
+    def run(self, task: Task[Result], **changes: object) -> Result:
+        """Runs a task with a client and the mirror of its own."""
+
+        async def run() -> Result:
+            settings = self.settings(**changes)
+            async with (
+                Mirror(self.database.conninfo, settings.organization_id) as mirror,
+                ZohoClient(settings) as client,
+            ):
+                return await task(client, mirror)
+
+        return asyncio.run(run())
+
+    def migrate(self, entities: list[str] | None = None) -> list[Pulled]:
+        """Fetches all there is."""
+        return self.run(lambda client, mirror: migrate(client, mirror, entities, Steps(quiet=True)))
+
+    def asked(self, path: str) -> list[str]:
+        """The queries of the successful calls of a path so far."""
+        return [call.query for call in self.sandbox.ledger.calls if call.path == path and call.status == 200]
+
+
+@contextmanager
+def small_sandbox(bad_records: int = 0) -> Iterator[Running]:
+    """450 items are three pages; a minute lasts a tenth of a second."""
+    organisation = Organisation(
+        items=450, contacts=60, invoices=20, bad_records=bad_records, clock=Clock(600)
+    )
+    with running(organisation) as sandbox:
+        yield sandbox
+
+
+@pytest.fixture
+def poller(database: Database) -> Iterator[Poller]:
+    """On a sandbox of its own."""
+    with small_sandbox() as sandbox:
+        yield Poller(sandbox, database)
+
+
+@pytest.fixture
+def environment(poller: Poller) -> dict[str, str]:
+    """For commands: this sandbox, this database."""
+    kept = {name: value for name, value in os.environ.items() if not name.startswith(("TDS_", "ZOHO_"))}
+    own = {"TDS_DATABASE_URL": poller.database.conninfo, "ZOHO_MINUTE_SECONDS": "0.1"}
+    return {**kept, **own, **poller.sandbox.environment}

@@ -1,0 +1,110 @@
+"""The `tds` command: what it prints where, and its exit codes."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+
+import psycopg
+
+from poller.errors import LimitError
+from tests.db.servers import Database
+from tests.poller.conftest import Poller
+
+
+def tds(environment: dict[str, str], *arguments: str) -> subprocess.CompletedProcess[str]:
+    """Runs the command."""
+    command = [sys.executable, "-m", "poller.cli", *arguments]
+    return subprocess.run(command, env=environment, capture_output=True, text=True, check=False, timeout=60)
+
+
+def test_help_imports_no_command() -> None:
+    code = "import sys, poller.cli as cli\ntry: cli.main(['--help'])\nfinally: print(*sys.modules, file=sys.stderr)"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert "migrate" in done.stdout
+    assert "Exit codes:" in done.stdout
+    assert not {"httpx", "psycopg", "rich", "pydantic", "starlette"} & set(done.stderr.split())
+
+
+def test_every_command_can_be_loaded(environment: dict[str, str]) -> None:
+    from poller.cli import COMMANDS
+
+    for name in COMMANDS:
+        if name != "psql":
+            assert "Usage:" in tds(environment, name, "--help").stdout
+
+
+def test_what_is_missing_is_named_and_nothing_secret_shown(environment: dict[str, str]) -> None:
+    secret = environment["ZOHO_CLIENT_SECRET"]
+    done = tds(
+        {k: v for k, v in environment.items() if k != "ZOHO_ORGANIZATION_ID"} | {"ZOHO_DC": "mars"}, "migrate"
+    )
+    assert done.returncode == 1
+    assert "ZOHO_ORGANIZATION_ID: Field required" in done.stderr
+    assert "ZOHO_DC: " in done.stderr
+    assert "Traceback" not in done.stderr
+    assert secret not in done.stderr
+    assert done.stdout == ""
+
+
+def test_a_database_without_tds_names_the_next_command(empty_database: Database) -> None:
+    done = tds({"TDS_DATABASE_URL": empty_database.conninfo, "PATH": ""}, "status")
+    assert done.returncode == 1
+    assert done.stderr.endswith("Next: tds db upgrade\n")
+
+
+def test_migrate_status_and_dead_letters(poller: Poller, environment: dict[str, str]) -> None:
+    done = tds(environment, "migrate", "--json")
+    assert done.returncode == 0, done.stderr
+    answer = json.loads(done.stdout)
+    assert [row["entity"] for row in answer["pulled"]][:2] == ["organizations", "products"]
+    assert answer["calls"] == poller.sandbox.ledger.summary()["calls"] - 1
+    assert "products: 450, done in" in done.stderr
+
+    status = json.loads(tds(environment, "status", "--json").stdout)
+    assert {run["state"] for run in status["runs"]} == {"complete"}
+    assert [row["status"] for row in status["queue"]] == ["completed"]
+
+    with psycopg.connect(poller.database.conninfo, autocommit=True) as connection:
+        connection.execute("""select tds.receive('products', '{"item": {"item_id": "77", "rate": "x"}}')""")
+    assert "dead 1" in tds(environment, "process").stdout
+    assert tds(environment, "status").returncode == 4
+    [letter] = json.loads(tds(environment, "dead", "list", "--json").stdout)
+    assert (letter["entity"], letter["path"], letter["value"]) == ("products", "rate", "x")
+    number = str(letter["number"])
+    assert json.loads(tds(environment, "dead", "show", number).stdout)["reason"] == letter["reason"]
+    assert tds(environment, "dead", "replay", number).returncode == 0
+    assert tds(environment, "dead", "show", "999999").returncode == 1
+    assert tds(environment, "dead", "replay").returncode == 2
+
+
+def test_pull_one_entity(poller: Poller, environment: dict[str, str]) -> None:
+    done = tds(environment, "pull", "vendors", "--no-details")
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.splitlines()[0].startswith("Fetched")
+    assert tds(environment, "pull", "sheep").returncode == 1
+    poller.sandbox.faults.set(next=["45"])
+    done = tds({**environment, "ZOHO_LONGEST_WAIT": "1"}, "pull", "products")
+    assert done.returncode == 1
+    assert "Run the same command again in" in done.stderr
+    assert LimitError.__name__ not in done.stderr
+
+
+def test_serve_announces_itself_and_stops(environment: dict[str, str]) -> None:
+    refused = tds({**environment, "ZOHO_WEBHOOK_SECRET": ""}, "serve", "--host", "0.0.0.0", "--port", "0")
+    assert refused.returncode == 1
+    assert "ZOHO_WEBHOOK_SECRET" in refused.stderr
+    command = [sys.executable, "-m", "poller.cli", "serve", "--port", "0"]
+    with subprocess.Popen(
+        command, env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    ) as served:
+        assert served.stdout is not None
+        url = served.stdout.readline().strip()
+        assert url.startswith("http://127.0.0.1:")
+        import httpx
+
+        with httpx.Client(transport=httpx.HTTPTransport(retries=20), trust_env=False) as client:
+            assert client.get(f"{url}/readyz").json() == {"status": "ready"}
+        served.terminate()
+        served.communicate(timeout=20)

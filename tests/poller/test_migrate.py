@@ -1,0 +1,261 @@
+"""Lists, details, resuming, and the comparison that finds what is wrong."""
+
+from __future__ import annotations
+
+import socket
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+
+import psycopg
+import pytest
+import uvicorn
+from starlette.applications import Starlette
+from starlette.requests import Request
+from starlette.responses import JSONResponse
+from starlette.routing import Route
+
+from poller.client import ZohoClient
+from poller.compare import Comparison, Record, compare, read_json
+from poller.errors import PagingError, UnreachableError, ZohoError
+from poller.migrate import migrate
+from poller.mirror import Mirror
+from poller.progress import Steps
+from poller.pull import pull_list
+from tests.db.servers import Database
+from tests.poller.conftest import Poller, small_sandbox
+
+SOURCES = {"products": "items", "customers": "contacts", "vendors": "contacts", "invoices": "invoices"}
+
+
+def compared(poller: Poller) -> dict[str, Comparison]:
+    """Every record of every entity."""
+    organisation = poller.sandbox.organisation
+    planted = {str(fault["id"]) for fault in organisation.planted_records()}
+    results = {}
+    with psycopg.connect(poller.database.conninfo) as connection:
+        for entity, source in SOURCES.items():
+            lists, details = (
+                [read_json(line) for line in organisation.truth_lines(source, shape)]
+                for shape in ("list", "detail")
+            )
+            kind = {"customers": "customer", "vendors": "vendor"}.get(entity)
+            results[entity] = compare(
+                connection,
+                organisation.organization_id,
+                entity,
+                [
+                    Record(row["id"], listed["document"], row["document"], row["deleted"])
+                    for listed, row in zip(lists, details, strict=True)
+                    if row["document"].get("contact_type") == kind
+                ],
+                planted=planted,
+                unannounced=organisation.book(source).entity.silent_keys,
+            )
+    return results
+
+
+def test_everything_arrives(poller: Poller) -> None:
+    pulled = {row.entity: (row.records, row.missing) for row in poller.migrate()}
+    assert list(pulled) == ["organizations", "products", "customers", "vendors", "invoices"]
+    assert pulled["products"] == (450, 0)
+    assert pulled["customers"][0] + pulled["vendors"][0] == 60
+    for result in compared(poller).values():
+        assert result.differences == []
+        assert result.rows == result.records > 0
+    assert [query.split("&page=")[1][0] for query in poller.asked("/items")] == ["1", "2", "3"]
+    summary = poller.sandbox.ledger.summary()
+    assert summary["repeated"] == 0
+    assert summary["violations"] == []
+
+
+def test_a_second_time_costs_the_lists_only(poller: Poller) -> None:
+    poller.migrate()
+    before = poller.sandbox.ledger.summary()["calls"]
+    # Items that are not kept in stock have keys that only their details carry: these are asked for again, in bulk.
+    poller.migrate()
+    paths = poller.sandbox.ledger.by_path
+    assert paths["GET /contacts/{id}"] == 60
+    assert paths["GET /invoices/{id}"] == 20
+    assert poller.sandbox.ledger.summary()["calls"] - before <= 1 + 1 + 3 + 2 + 1 + 1
+
+
+def test_bad_records_harm_no_other(database: Database) -> None:
+    with small_sandbox(bad_records=12) as sandbox:
+        poller = Poller(sandbox, database)
+        assert all(row.missing == 0 for row in poller.migrate())
+        assert [result.differences for result in compared(poller).values()] == [[], [], [], []]
+        with psycopg.connect(database.conninfo) as connection:
+            [(dead,)] = connection.execute("select count(*) from tds_dead_letter_queue")
+        assert dead == 12
+
+
+def test_a_pull_goes_on_where_it_stopped(poller: Poller) -> None:
+    def stop(count: int) -> Callable[[int], None]:
+        pages: list[int] = []
+
+        def on_page(records: int) -> None:
+            pages.append(records)
+            if len(pages) == count:
+                raise KeyboardInterrupt
+
+        return on_page
+
+    async def pull(client: ZohoClient, mirror: Mirror, on_page: Callable[[int], None]) -> int:
+        endpoints = await mirror.endpoints()
+        return (await pull_list(client, mirror, endpoints["products"], on_page=on_page)).records
+
+    with pytest.raises(KeyboardInterrupt):
+        poller.run(lambda client, mirror: pull(client, mirror, stop(3)))
+    shown: list[int] = []
+    assert poller.run(lambda client, mirror: pull(client, mirror, shown.append)) == 450
+    assert shown == [400, 50]
+    assert [query.split("&page=")[1][0] for query in poller.asked("/items")] == ["1", "2", "3"]
+
+
+def test_an_outage_leaves_the_run_to_be_gone_on_with(poller: Poller, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("poller.retry.PAUSES", (0, 0, 0))
+    poller.sandbox.faults.set(next=["500"] * 4, only="^/items$")
+    with pytest.raises(UnreachableError):
+        poller.migrate()
+    poller.sandbox.faults.set()
+    assert poller.migrate(["products"])[0].records == 450
+    with psycopg.connect(poller.database.conninfo) as connection:
+        assert connection.execute("select state from tds.run").fetchall() == [("complete",)]
+
+
+def test_deletions_are_proved_by_the_detail(poller: Poller) -> None:
+    poller.migrate()
+    change = poller.sandbox.organisation.delete("items")
+    with psycopg.connect(poller.database.conninfo, autocommit=True) as connection:
+        connection.execute(
+            "select tds.want_detail('products', %s, %s)",
+            [poller.sandbox.organisation.organization_id, change.id],
+        )
+        poller.migrate()
+        deleted = connection.execute(
+            "select zoho_item_id from zoho.products where deleted_at is not null"
+        ).fetchall()
+    assert deleted == [(change.id,)]
+    assert compared(poller)["products"].differences == []
+
+
+def test_a_detail_that_cannot_be_had_stays_wanted(poller: Poller) -> None:
+    async def run(client: ZohoClient, mirror: Mirror) -> int:
+        with psycopg.connect(poller.database.conninfo, autocommit=True) as connection:
+            connection.execute(
+                "select tds.want_detail('invoices', %s, 'not-a-number')", [mirror.organization_id]
+            )
+        return (await migrate(client, mirror, ["invoices"], Steps(quiet=True)))[0].missing
+
+    assert poller.run(run) == 1
+    with psycopg.connect(poller.database.conninfo) as connection:
+        assert connection.execute(
+            "select zoho_id, tries, error like '%%code 5%%' from tds.wanted_detail"
+        ).fetchall() == [("not-a-number", 1, True)]
+
+
+def test_an_unknown_entity_is_named(poller: Poller) -> None:
+    with pytest.raises(ZohoError, match="Unknown: sheep") as raised:
+        poller.migrate(["products", "sheep"])
+    assert "customers" in raised.value.hint
+
+
+@contextmanager
+def fake_zoho(page: Callable[[int], dict[str, object]]) -> Iterator[str]:
+    """A server whose only list is what `page` makes of the page number."""
+
+    async def token(_: Request) -> JSONResponse:
+        return JSONResponse({"access_token": "t", "expires_in": 3600})
+
+    async def items(request: Request) -> JSONResponse:
+        return JSONResponse({"code": 0, "message": "success", **page(int(request.query_params["page"]))})
+
+    app = Starlette(
+        routes=[Route("/oauth/v2/token", token, methods=["POST"]), Route("/books/v3/items", items)]
+    )
+    listener = socket.create_server(("127.0.0.1", 0))
+    web = uvicorn.Server(uvicorn.Config(app, log_config=None, lifespan="off"))
+    thread = threading.Thread(target=web.run, kwargs={"sockets": [listener]})
+    thread.start()
+    while not web.started:
+        time.sleep(0.002)
+    try:
+        yield f"http://127.0.0.1:{listener.getsockname()[1]}"
+    finally:
+        web.should_exit = True
+        thread.join()
+        listener.close()
+
+
+ROW = {"item_id": "1"}
+
+
+@pytest.mark.parametrize(
+    ("page", "problem"),
+    [
+        (lambda _: {"items": [ROW]}, "without page_context"),
+        (
+            lambda _: {"items": [ROW], "page_context": {"page": 1, "has_more_page": True}},
+            "page 1 when asked for page 2",
+        ),
+        (
+            lambda n: {"items": [], "page_context": {"page": n, "has_more_page": True}},
+            "page 1, which is empty",
+        ),
+        (lambda n: {"item_list": [], "page_context": {"page": n, "has_more_page": False}}, "without items"),
+        (
+            lambda n: {"items": [ROW], "page_context": {"page": n, "has_more_page": "true"}},
+            "without page_context",
+        ),
+    ],
+)
+def test_lists_without_an_end_are_not_followed(
+    poller: Poller, page: Callable[[int], dict[str, object]], problem: str
+) -> None:
+    async def pull(client: ZohoClient, mirror: Mirror) -> None:
+        endpoints = await mirror.endpoints()
+        await pull_list(client, mirror, endpoints["products"])
+
+    with fake_zoho(page) as url, pytest.raises(PagingError, match=problem):
+        poller.run(pull, api_base=url, accounts_base=url)
+    with psycopg.connect(poller.database.conninfo) as connection:
+        [(state, error)] = connection.execute("select state, error from tds.run")
+    assert state == "failed"
+    assert problem in error
+
+
+# What is done to the mirror of one item or invoice each, and where the comparison must point.
+DAMAGE = {
+    "update zoho.products set unit_price = unit_price + 0.01 where zoho_item_id = %s": "unit_price",
+    "delete from zoho.products where zoho_item_id = %s": "row",
+    "update zoho.products set deleted_at = now() where zoho_item_id = %s": "row",
+    "update zoho.products set zoho_metadata = zoho_metadata - 'sku' where zoho_item_id = %s": "zoho_metadata.sku",
+    """update zoho.products set zoho_metadata = zoho_metadata || '{"sku": 1, "more": 2}'
+        where zoho_item_id = %s""": "zoho_metadata.more",
+    """update zoho.invoice_line_items set quantity = quantity + 1
+        where line_number = 1 and zoho_invoice_id = %s""": "invoice_line_items[1].quantity",
+    """delete from zoho.invoice_line_items
+        where line_number = 1 and zoho_invoice_id = %s""": "invoice_line_items",
+    "update zoho.invoices set customer_id = null where zoho_invoice_id = %s": "invoices.customer_id",
+}
+
+
+def test_the_comparison_finds_damage(poller: Poller) -> None:
+    books = poller.sandbox.organisation.books
+    poller.migrate()
+    expected = {}
+    with psycopg.connect(poller.database.conninfo, autocommit=True) as connection:
+        for number, (damage, path) in enumerate(DAMAGE.items()):
+            zoho_id = books["items" if "zoho_item_id" in damage else "invoices"].records[number].id
+            connection.execute(damage.encode(), [zoho_id])
+            expected[zoho_id] = path
+    found: dict[str, set[str]] = {}
+    for result in compared(poller).values():
+        for difference in result.differences:
+            found.setdefault(difference.zoho_id, set()).add(difference.path)
+    for zoho_id, path in expected.items():
+        assert path in found.pop(zoho_id)
+    # A product that is gone leaves links that lead nowhere, and that is all.
+    assert set().union(*found.values()) <= {"invoice_line_items.product_id"}

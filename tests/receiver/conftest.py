@@ -1,0 +1,53 @@
+"""A receiver that serves over HTTP in a thread of the test's process."""
+
+from __future__ import annotations
+
+import socket
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
+
+import httpx
+import pytest
+import uvicorn
+
+from receiver.app import create_app
+from receiver.settings import ReceiverSettings
+from tests.db.servers import Database
+
+Receive = Callable[..., httpx.Client]
+
+
+@contextmanager
+def serving(conninfo: str, settings: ReceiverSettings) -> Iterator[httpx.Client]:
+    """A receiver and a client of it, until the block ends."""
+    listener = socket.socket(socket.AF_INET, socket.SOCK_STREAM, socket.IPPROTO_TCP)
+    listener.bind(("127.0.0.1", 0))
+    web = uvicorn.Server(uvicorn.Config(create_app(settings, conninfo), log_config=None, access_log=False))
+    thread = threading.Thread(target=web.run, kwargs={"sockets": [listener]})
+    thread.start()
+    try:
+        while not web.started:
+            assert thread.is_alive()
+            time.sleep(0.002)
+        url = f"http://127.0.0.1:{listener.getsockname()[1]}"
+        with httpx.Client(base_url=url, verify=False, trust_env=False, timeout=20) as client:
+            yield client
+    finally:
+        web.should_exit = True
+        thread.join()
+        listener.close()
+
+
+@pytest.fixture
+def receiver(database: Database) -> Iterator[Receive]:
+    """Starts receivers on the test's database: `receiver(webhook_secret=…)` gives a client of one."""
+    with ExitStack() as stack:
+
+        def start(**settings: object) -> httpx.Client:
+            defaults: dict[str, object] = {"organization_id": "748139205", "connections": 2}
+            made = ReceiverSettings.model_validate(defaults | settings)
+            return stack.enter_context(serving(database.conninfo, made))
+
+        yield start
