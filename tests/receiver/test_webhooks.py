@@ -7,6 +7,7 @@ import hashlib
 import hmac
 import json
 import time
+import tracemalloc
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
@@ -16,7 +17,9 @@ import psycopg
 import pytest
 from psycopg.conninfo import conninfo_to_dict
 from psycopg.rows import dict_row
+from starlette.exceptions import HTTPException
 
+from receiver.body import gunzip
 from sandbox.organisation import Organisation
 from sandbox.serve import running
 from sandbox.webhooks import FORMS, WebhookSettings
@@ -163,6 +166,15 @@ def test_limits_of_a_body(receiver: Receive, database: Database) -> None:
     assert client.post(PRODUCTS, content=body, headers=squeezed).status_code == 400
     assert client.post(PRODUCTS, content=body, headers={"Content-Encoding": "br"}).status_code == 415
     assert len(events(database)) == 3
+
+
+def test_a_bomb_is_not_unpacked() -> None:
+    bomb = gzip.compress(b"x" * 50_000_000)
+    tracemalloc.start()
+    with pytest.raises(HTTPException, match="larger than 1000 bytes"):
+        gunzip(bomb, 1000)
+    assert tracemalloc.get_traced_memory()[1] < 1_000_000
+    tracemalloc.stop()
 
 
 def test_a_slow_sender_is_not_waited_for(receiver: Receive) -> None:
