@@ -210,29 +210,27 @@ class Demo:
         return sorted(1000 * (synced_at.get(zoho_id, 0) - at) for zoho_id, at in edited_at.items())
 
     def wrong_by_webhook(self) -> list[Difference]:
-        """What differs in the edited records before anything is read again: they came by webhook alone.
+        """Columns and children that differ in the edited records before anything is read again.
 
-        Not looked at: what Zoho changes without telling, and records whose detail is wanted, which decides.
+        They came by webhook alone. Not looked at: what Zoho changes without telling, keys that only lists
+        carry, and records whose detail is wanted, which decides.
         """
         wanted = {zoho_id for (zoho_id,) in self.rows("select zoho_id from tds.wanted_detail")}
         edited = {change["id"] for change in self.changes if change["event"] != "delete"} - wanted
-        silent = {f"zoho_metadata.{key}" for keys in self.silent_keys().values() for key in keys}
         results = self.compare("values compared that came by webhook", edited)
         return [
             difference
             for result in results
             for difference in result.differences
-            if difference.zoho_id in edited and difference.path not in silent | SILENT_COLUMNS
+            if difference.zoho_id in edited
+            and difference.path not in SILENT_COLUMNS
+            and not difference.path.startswith("zoho_metadata.")
         ]
-
-    def silent_keys(self) -> dict[str, list[str]]:
-        """The keys of Zoho's documents that change without a new time and without a webhook."""
-        return {entity["entity"]: entity["silent_keys"] for entity in self.ask("/entities")["entities"]}
 
     def compare(self, what: str = "values compared", only: Collection[str] = ()) -> list[Comparison]:
         """Every record of every entity, or `only` those, with its row."""
         planted = {fault["id"] for fault in self.ask("/planted")["planted"]}
-        silent = self.silent_keys()
+        silent = {entity["entity"]: entity["silent_keys"] for entity in self.ask("/entities")["entities"]}
         results = []
         with self.steps.step(what) as step:
             for entity, source in SOURCES.items():

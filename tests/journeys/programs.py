@@ -10,7 +10,15 @@ from collections.abc import Mapping
 from pathlib import Path
 
 TDS = [sys.executable, "-c", "from poller.cli import main; main()"]
-WORKER = [sys.executable, "-m", "db.worker"]
+WORKER = [*TDS, "work", "--workers", "1"]
+
+# Starts a program so that Linux kills it when the thread that started it is gone, however that went.
+PR_SET_PDEATHSIG = 1
+LAUNCHER = f"""
+import ctypes, os, sys
+ctypes.CDLL(None).prctl({PR_SET_PDEATHSIG}, {signal.SIGKILL.value})
+os.execv(sys.argv[1], sys.argv[1:])
+"""
 
 
 def environment(**variables: str) -> dict[str, str]:
@@ -43,7 +51,7 @@ class Program:
         assert not self.is_running
         with self._stdout.open("wb") as stdout, self._stderr.open("ab") as stderr:
             self._process = subprocess.Popen(
-                self._command,
+                [sys.executable, "-SEI", "-c", LAUNCHER, *self._command],
                 env=self._variables,
                 cwd=Path(__file__).parents[2],
                 stdin=subprocess.DEVNULL,
@@ -76,9 +84,9 @@ class Program:
         lines = self._stderr.read_text(errors="replace").splitlines() if self.starts else []
         return "\n".join([f"--- {self.name}:", *lines[-15:]])
 
-    def kill(self) -> None:
-        """SIGKILLs it."""
-        self._end(signal.SIGKILL)
+    def kill(self) -> int:
+        """SIGKILLs it and returns its exit code, which is another one if it had ended before."""
+        return self._end(signal.SIGKILL)
 
     def stop(self) -> int:
         """Asks it to stop, waits for at most a minute and returns its exit code."""
