@@ -233,8 +233,11 @@ class _Cluster:
         lines = ["# Written by TDS at every start; ALTER SYSTEM overrides it."]
         lines += [f"{name} = {value}" for name, value in settings.items()]
         lines += [f"unix_socket_directories = '{self.socket_dir}'", ""]
-        conf.write_text("\n".join(lines))
-        conf.chmod(0o644)
+        # Renamed into place: a server that a killed command left starting must not read half of it.
+        unfinished = conf.with_suffix(".unfinished")
+        unfinished.write_text("\n".join(lines))
+        unfinished.chmod(0o644)
+        unfinished.rename(conf)
 
     def _make_socket_dir(self) -> None:
         self.socket_dir.mkdir(mode=0o700, exist_ok=True)

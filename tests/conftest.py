@@ -118,6 +118,10 @@ def pytest_report_header() -> list[str]:
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
-    """The same, once more, next to the result."""
+    """The same, once more, next to the result, and what tests measured (`record_property("measured", …)`)."""
+    for report in terminalreporter.getreports("passed") + terminalreporter.getreports("failed"):
+        for name, value in report.user_properties:
+            if name == "measured" and report.when == "call":
+                terminalreporter.write_line(f"{report.nodeid}: {value}")
     for line in pytest_report_header():
         terminalreporter.write_line(line)

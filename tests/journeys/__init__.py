@@ -1,0 +1,1 @@
+"""Whole ways through the real programs, killed and restarted."""

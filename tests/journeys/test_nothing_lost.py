@@ -22,7 +22,6 @@ from sandbox.limits import UNLIMITED
 from sandbox.organisation import Organisation
 from sandbox.serve import running
 from tests.db.servers import PrivateServer
-from tests.journeys.conftest import MEASURED
 from tests.journeys.feeder import NOBODY_LISTENS, Key, modified
 from tests.journeys.stage import Stage, staged
 
@@ -131,7 +130,7 @@ def test_nothing_is_lost_whatever_is_killed(
         stage.settle()
 
         lost = lost_events(stage)
-        record_property(MEASURED, summary(stage, len(lost), time.monotonic() - began))
+        record_property("measured", summary(stage, len(lost), time.monotonic() - began))
         assert lost == []
         assert left_overs(stage) == {}
         assert rows_that_are_wrong(stage) == []

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 
 import pytest
 
 from tests.sql.conftest import ORGANIZATION, Mirror, product
 
+Record = Callable[[str, object], None]
 PRODUCTS = 50_000
 EVENTS = 1_000_000
 
@@ -50,7 +52,7 @@ def wal_of_the_mirror(mirror: Mirror, since: str) -> int:
 
 
 @pytest.mark.slow
-def test_an_unchanged_resync_leaves_no_trace_in_the_mirror(mirror: Mirror) -> None:
+def test_an_unchanged_resync_leaves_no_trace_in_the_mirror(mirror: Mirror, record_property: Record) -> None:
     mirror.conn.execute("set synchronous_commit = on")
     start = mirror.value("select pg_current_wal_insert_lsn()::text")
     assert pull(mirror)["applied"] == PRODUCTS
@@ -68,15 +70,16 @@ def test_an_unchanged_resync_leaves_no_trace_in_the_mirror(mirror: Mirror) -> No
         == before
     )
     assert mirror.value("select count(*) from zoho.products where xmax <> 0") == 0
-    print(
-        f"WAL of the mirror's tables: first load {first:,} bytes, unchanged re-sync {second:,} bytes ({second / first:.2%})"
+    record_property(
+        "measured",
+        f"WAL of the mirror's tables: first load {first:,} bytes, unchanged re-sync {second:,} bytes ({second / first:.2%})",
     )
     assert first > PRODUCTS * 100
     assert second < first * 0.05
 
 
 @pytest.mark.slow
-def test_counting_is_quick_with_a_million_finished_events(mirror: Mirror) -> None:
+def test_counting_is_quick_with_a_million_finished_events(mirror: Mirror, record_property: Record) -> None:
     """Cost is judged by what is read, not by the clock: no body, and from the counters only rows of the counters."""
     mirror.conn.execute(
         """
@@ -117,4 +120,4 @@ def test_counting_is_quick_with_a_million_finished_events(mirror: Mirror) -> Non
         "select * from tds_queue_counts",
     ):
         told = mirror.rows(f"explain (analyze, timing off, summary on) {query}")
-        print(query, "|", told[-1]["QUERY PLAN"])
+        record_property("measured", f"{query}: {told[-1]['QUERY PLAN']}")
