@@ -28,6 +28,32 @@ $$;
 comment on function tds.later_records(tds.entity, text, text[], timestamptz) is
 'What finished or claimed events, observed after that moment, say of these records.';
 
+create or replace function tds.settle(entity tds.entity, organization_id text, records tds.record[], at timestamptz) returns void
+language plpgsql volatile
+set search_path = pg_catalog, pg_temp
+as $$
+declare
+    v_half constant int := cardinality(settle.records) / 2;
+begin
+    begin
+        perform tds.apply_records(settle.entity, settle.organization_id, settle.records, settle.at);
+        return;
+    exception when others then
+        -- one that fails on its data failed when it came, and has its dead letter or its retry since
+        if not tds.is_data_error(sqlstate) then
+            raise;
+        end if;
+    end;
+    if v_half > 0 then
+        perform tds.settle(settle.entity, settle.organization_id, settle.records[:v_half], settle.at);
+        perform tds.settle(settle.entity, settle.organization_id, settle.records[v_half + 1:], settle.at);
+    end if;
+end
+$$;
+revoke all on function tds.settle(tds.entity, text, tds.record[], timestamptz) from public;
+comment on function tds.settle(tds.entity, text, tds.record[], timestamptz) is
+'Applies records that were applied once before, so that they count against what was written since; those that could not be applied then are left out.';
+
 create or replace function tds.finish_claim(claim_id bigint, touches tds.touch[]) returns void
 language plpgsql volatile security definer
 set search_path = pg_catalog, pg_temp
@@ -48,9 +74,9 @@ begin
         execute format('select tds.%I($1, $2)', v_entity.linker) using v_touch.organization_id, v_touch.zoho_ids;
         -- an unchanged record leaves no trace in its row, so a read that confirmed it may have come after what was just applied
         if v_touch.unsettled_ids is not null then
-            perform tds.apply_records(v_entity, v_touch.organization_id,
-                                      tds.later_records(v_entity, v_touch.organization_id, v_touch.unsettled_ids, v_touch.unsettled_since),
-                                      v_now);
+            perform tds.settle(v_entity, v_touch.organization_id,
+                               tds.later_records(v_entity, v_touch.organization_id, v_touch.unsettled_ids, v_touch.unsettled_since),
+                               v_now);
         end if;
     end loop;
     delete from tds.claim c where c.claim_id = finish_claim.claim_id returning c.* into v_claim;
