@@ -182,7 +182,12 @@ def test_work_that_outlasts_the_visibility_timeout_is_not_taken_away(
 def test_a_later_telling_that_died_does_not_stop_the_settling(mirror: Mirror) -> None:
     """B, observed between two reads of the same second; of the later reads one is A and one is spoilt."""
     at = "2026-06-09 13:%02d+00"
-    for minute, told in [(1, {"name": "A"}), (5, {"name": "A"}), (6, {"name": "A", "rate": "x"}), (3, {"name": "B"})]:
+    for minute, told in [
+        (1, {"name": "A"}),
+        (5, {"name": "A"}),
+        (6, {"name": "A", "rate": "x"}),
+        (3, {"name": "B"}),
+    ]:
         body = {"items": [product("5", **told), product("6")]}
         mirror.receive("products", body, shape="list", observed_at=at % minute)
         mirror.process()
