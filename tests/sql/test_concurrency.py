@@ -195,3 +195,18 @@ def test_a_later_telling_that_died_does_not_stop_the_settling(mirror: Mirror) ->
     assert mirror.value("select count(*) from tds.claim") == 0
     assert mirror.value("select count(*) from pgmq.q_tds_products") == 0
     assert mirror.value("select count(*) from tds.dead_letter") == 1
+
+
+def test_a_later_read_counts_under_whichever_name_it_came(mirror: Mirror) -> None:
+    """The second read of A came with the vendors' list, though the contact is a customer."""
+    at = "2026-06-09 13:%02d+00"
+    for entity, minute, name in [("customers", 1, "A"), ("vendors", 5, "A"), ("customers", 3, "B")]:
+        told = {
+            "contact_id": "77",
+            "contact_name": name,
+            "contact_type": "customer",
+            "last_modified_time": MOMENT,
+        }
+        mirror.receive(entity, {"contacts": [told]}, shape="list", observed_at=at % minute)
+        mirror.process()
+    assert mirror.rows("select name from zoho.contacts") == [{"name": "A"}]

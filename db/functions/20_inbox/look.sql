@@ -41,6 +41,18 @@ $$;
 comment on function tds.peek(text, text) is
 'Why a body cannot be read; else the id of the one record in it (null for none or many), and the organisation it names.';
 
+create or replace function tds.namesakes(entity text) returns text[]
+language plpgsql stable
+set search_path = pg_catalog, pg_temp
+as $$
+begin
+    return array(select other.entity from tds.entity own join tds.entity other on other.target = own.target
+                  where own.entity = namesakes.entity order by other.entity);
+end
+$$;
+comment on function tds.namesakes(text) is
+'Every entity under whose name the same records may come: a contact as customers as well as vendors.';
+
 create or replace function tds.same_event(
     entity text, organization_id text, record_id text, shape text, event text, body text, at timestamptz)
 returns bigint
@@ -54,9 +66,7 @@ begin
     if same_event.shape <> 'webhook' or same_event.record_id is null then
         return null;
     end if;
-    -- a contact may come under the name customers as well as vendors
-    v_names := array(select other.entity from tds.entity own join tds.entity other on other.target = own.target
-                      where own.entity = same_event.entity);
+    v_names := tds.namesakes(same_event.entity);
     select i.inbox_id, i.received_at, i.shape, i.event, i.body, i.refusal
       into v_last
       from tds.inbox i

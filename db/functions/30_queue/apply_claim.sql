@@ -69,7 +69,7 @@ begin
          using (select r.zoho_id, max(r.observed_at) as observed_at
                   from unnest(note_wants.records) r where r.rank = 3 group by r.zoho_id) r
          where w.organization_id = note_wants.organization_id
-           and w.entity = any (array(select n.entity from tds.entity n where n.target = (note_wants.entity).target))
+           and w.entity = any (tds.namesakes((note_wants.entity).entity))
            and w.zoho_id = any (array(select d.zoho_id from unnest(note_wants.records) d where d.rank = 3))
            and w.zoho_id = r.zoho_id
            and w.wanted_at <= r.observed_at;

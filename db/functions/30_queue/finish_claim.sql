@@ -4,6 +4,7 @@ language plpgsql stable
 set search_path = pg_catalog, pg_temp
 as $$
 declare
+    v_names constant text[] := tds.namesakes((later_records.entity).entity);
     v_later record;
 begin
     select coalesce(array_agg(i.inbox_id order by i.inbox_id), '{}') as inbox_ids,
@@ -13,7 +14,7 @@ begin
      where i.received_at > later_records.since
        and i.observed_at > later_records.since
        and i.organization_id = later_records.organization_id
-       and i.entity = (later_records.entity).entity
+       and i.entity = any (v_names)
        and i.refusal is null
        and (i.record_id is null or i.record_id = any (later_records.zoho_ids))
        and (exists (select from tds.inbox_outcome d

@@ -9,8 +9,7 @@ returns table (inbox_id bigint, received_at timestamptz, entity text, organizati
 language sql stable
 as $$
     select i.inbox_id, i.received_at, i.entity, i.organization_id, i.record_id, i.shape, i.event, i.observed_at,
-           tds.payload(case when left(i.body, 100) ~ '^[A-Za-z0-9_.%+-]+=' then tds.form_document(i.body) else i.body::jsonb end,
-                       n.list_key, n.record_key, n.id_key)
+           tds.payload(tds.document(i.body), n.list_key, n.record_key, n.id_key)
       from unnest($1, $2) e(inbox_id, received_at)
       join tds.inbox i on i.received_at = e.received_at and i.inbox_id = e.inbox_id
       join tds.entity n on n.entity = i.entity

@@ -63,6 +63,7 @@ set search_path = pg_catalog, pg_temp
 as $$
 declare
     v_lost   record;
+    v_events record;
     v_queued bigint[];
     v_sent   int := 0;
 begin
@@ -81,16 +82,16 @@ begin
         perform pgmq.create(tds.queue_name(v_lost.queue));
         execute format('select coalesce(array_agg((m.message ->> ''inbox_id'')::bigint), ''{}'') from pgmq.%I m',
                        'q_' || tds.queue_name(v_lost.queue)) into v_queued;
-        perform tds.queue_send(v_lost.queue, array_agg(o.inbox_id order by o.inbox_id), array_agg(o.received_at order by o.inbox_id),
-                               array_agg(i.shape = 'list' order by o.inbox_id))
-           from tds.inbox_open o
-           join tds.inbox i on i.received_at = o.received_at and i.inbox_id = o.inbox_id
-           left join unnest(v_queued) q(inbox_id) on q.inbox_id = o.inbox_id
-          where o.queue = v_lost.queue and o.retry_at is null and q.inbox_id is null
-         having count(*) > 0;
-        v_sent := v_sent + (select count(*)::int from tds.inbox_open o
-                              left join unnest(v_queued) q(inbox_id) on q.inbox_id = o.inbox_id
-                             where o.queue = v_lost.queue and o.retry_at is null and q.inbox_id is null);
+        select array_agg(o.inbox_id order by o.inbox_id) as inbox_ids, array_agg(o.received_at order by o.inbox_id) as received_ats,
+               array_agg(i.shape = 'list' order by o.inbox_id) as pages
+          into v_events
+          from tds.inbox_open o
+          join tds.inbox i on i.received_at = o.received_at and i.inbox_id = o.inbox_id
+          left join unnest(v_queued) q(inbox_id) on q.inbox_id = o.inbox_id
+         where o.queue = v_lost.queue and o.retry_at is null and q.inbox_id is null;
+        continue when v_events.inbox_ids is null;
+        perform tds.queue_send(v_lost.queue, v_events.inbox_ids, v_events.received_ats, v_events.pages);
+        v_sent := v_sent + cardinality(v_events.inbox_ids);
     end loop;
     return v_sent;
 end

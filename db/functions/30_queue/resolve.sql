@@ -74,7 +74,9 @@ as $$
          group by l.zoho_id
     ), merged as (
         select g.zoho_id, jsonb_object_agg(g.key, g.value) filter (where g.shown) as doc,
-               array_agg(distinct g.ord) filter (where g.is_news or (g.shown and g.ord > 0 and s.doc -> g.key is distinct from g.value)) as authors, bool_or(g.contested) as contested,
+               array_agg(distinct g.ord) filter (where g.is_news or (g.shown and g.ord > 0 and s.doc -> g.key is distinct from g.value))
+                   as authors,
+               bool_or(g.contested) as contested,
                max(g.o) filter (where g.shown and g.ord > 0 and g.r = 2 and (g.m is null or g.contested)) as hinted_at,
                max(g.m) filter (where g.shown and g.key = $4) as detail_m,
                max(g.o) filter (where g.shown and g.key = $4) as detail_o
@@ -82,7 +84,8 @@ as $$
           left join unnest($2) s on s.zoho_id = g.zoho_id
          group by g.zoho_id
     ), life as (
-        select l.zoho_id, max(l.read_at) as read_at, max(l.dead_at) as dead_at, max(l.ask_at) as ask_at, bool_or(l.proof) as proof
+        select l.zoho_id, max(l.read_at) as read_at, max(l.ask_at) as ask_at, bool_or(l.proof) as proof,
+               case when max(l.read_at) is null or max(l.dead_at) >= max(l.read_at) then max(l.dead_at) end as deleted_at
           from (select s.zoho_id, s.read_at, s.deleted_at as dead_at, null::timestamptz as ask_at, false as proof from unnest($2) s
                 union all
                 select a.zoho_id, case when not a.is_delete and a.rank <> 2 then a.observed_at end,
@@ -92,10 +95,8 @@ as $$
                   from unnest($1) a) l
          group by l.zoho_id
     ), verdict as (
-        select l.zoho_id, m.doc, t.m, t.o, t.r, y.layers, s.version, l.read_at,
-               case when l.dead_at >= l.read_at or l.read_at is null then l.dead_at end as deleted_at,
-               m.authors, m.authors is not null or (case when l.dead_at >= l.read_at or l.read_at is null then l.dead_at end)
-                                          is distinct from s.deleted_at as changed,
+        select l.zoho_id, m.doc, t.m, t.o, t.r, y.layers, s.version, l.read_at, l.deleted_at,
+               m.authors, m.authors is not null or l.deleted_at is distinct from s.deleted_at as changed,
                coalesce(m.contested, false) or l.proof as contested,
                m.hinted_at, l.ask_at, m.detail_m, m.detail_o
           from life l
