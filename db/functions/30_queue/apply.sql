@@ -1,19 +1,24 @@
 create or replace function tds.resolve_dead_letters(
-    entity tds.entity, organization_id text, records tds.record[], verdicts tds.verdict[], at timestamptz) returns void
+    entity tds.entity, organization_id text, events tds.event[], verdicts tds.verdict[], at timestamptz) returns void
 language plpgsql volatile
 set search_path = pg_catalog, pg_temp
 as $$
+declare
+    v_ords int[];
 begin
-    if not exists (select from tds.dead_letter d
-                    where d.organization_id = resolve_dead_letters.organization_id
-                      and d.entity = (resolve_dead_letters.entity).entity and d.resolved_at is null) then
+    v_ords := array(
+        select v.ord
+          from unnest(resolve_dead_letters.verdicts) v
+          join tds.dead_letter d on d.organization_id = resolve_dead_letters.organization_id
+                                and d.entity = (resolve_dead_letters.entity).entity and d.zoho_id = v.zoho_id and d.resolved_at is null
+         where v.outcome in ('applied', 'unchanged'));
+    if v_ords = '{}' then
         return;
     end if;
     update tds.dead_letter d
        set resolved_at = resolve_dead_letters.at,
            resolution = format('overtaken by event %s', r.inbox_id)
-      from unnest(resolve_dead_letters.records) r
-      join unnest(resolve_dead_letters.verdicts) v on v.ord = r.ord and v.outcome in ('applied', 'unchanged')
+      from unnest(tds.explode((resolve_dead_letters.entity).entity, resolve_dead_letters.events, v_ords)) r
      where d.organization_id = resolve_dead_letters.organization_id
        and d.entity = (resolve_dead_letters.entity).entity
        and d.zoho_id = r.zoho_id
@@ -26,9 +31,14 @@ begin
                 then r.observed_at > d.observed_at else r.modified_at > d.modified_at end;
 end
 $$;
-revoke all on function tds.resolve_dead_letters(tds.entity, text, tds.record[], tds.verdict[], timestamptz) from public;
-comment on function tds.resolve_dead_letters(tds.entity, text, tds.record[], tds.verdict[], timestamptz) is
+revoke all on function tds.resolve_dead_letters(tds.entity, text, tds.event[], tds.verdict[], timestamptz) from public;
+comment on function tds.resolve_dead_letters(tds.entity, text, tds.event[], tds.verdict[], timestamptz) is
 'Closes dead letters whose record has been told anew since.';
+
+create or replace function tds.dead(culprit tds.record) returns tds.verdict
+language sql immutable parallel safe
+as $$ select row($1.ord, $1.inbox_id, $1.zoho_id, 'dead', $1.modified_at, $1.observed_at, $1.rank, null, null, false)::tds.verdict $$;
+comment on function tds.dead(tds.record) is 'The verdict on a record that became a dead letter.';
 
 create or replace function tds.apply_records(entity tds.entity, organization_id text, records tds.record[], at timestamptz)
 returns tds.verdict[]
@@ -52,7 +62,7 @@ begin
           from tds.resolve(apply_records.entity, apply_records.organization_id, v_left) r;
         v_lost := null;
         if v_states is not null then
-            execute format('select tds.%I($1, $2, $3)', apply_records.entity.writer)
+            execute format('select tds.%I($1, $2, $3)', 'write_' || apply_records.entity.entity)
                into v_written
               using apply_records.organization_id, v_states, apply_records.at;
             -- written under the version that was read; whoever was faster changed it, so those are looked at again
@@ -64,9 +74,7 @@ begin
         v_all := v_all || array(select v from unnest(v_verdicts) v where v.zoho_id <> all (v_lost));
         v_left := array(select r from unnest(v_left) r where r.zoho_id = any (v_lost));
     end loop;
-    v_all := v_all || coalesce(v_verdicts, array[]::tds.verdict[]);
-    perform tds.resolve_dead_letters(apply_records.entity, apply_records.organization_id, apply_records.records, v_all, apply_records.at);
-    return v_all;
+    return v_all || coalesce(v_verdicts, array[]::tds.verdict[]);
 end
 $$;
 revoke all on function tds.apply_records(tds.entity, text, tds.record[], timestamptz) from public;
@@ -88,7 +96,7 @@ as $$
 declare
     v_code     text;
     v_error    text;
-    v_culprits int[];
+    v_culprits tds.verdict[];
     v_half     constant int := cardinality(apply_isolated.records) / 2;
 begin
     begin
@@ -101,16 +109,16 @@ begin
     end;
     v_culprits := tds.bury_culprits(apply_isolated.entity, apply_isolated.organization_id, apply_isolated.records, apply_isolated.at);
     if v_culprits <> '{}' then
-        return array(select row(r.ord, 'dead', r.zoho_id, null, null, false)::tds.verdict
-                       from unnest(apply_isolated.records) r where r.ord = any (v_culprits))
+        return v_culprits
             || tds.apply_isolated(apply_isolated.entity, apply_isolated.organization_id,
-                                  array(select r from unnest(apply_isolated.records) r where r.ord <> all (v_culprits)), apply_isolated.at);
+                                  array(select r from unnest(apply_isolated.records) r
+                                         where r.ord not in (select v.ord from unnest(v_culprits) v)), apply_isolated.at);
     end if;
     if v_half = 0 then
-        return array[row(apply_isolated.records[1].ord,
-                         tds.park(apply_isolated.records[1], apply_isolated.entity.entity, apply_isolated.organization_id,
-                                  v_code, v_error, apply_isolated.at),
-                         apply_isolated.records[1].zoho_id, null, null, false)::tds.verdict];
+        v_culprits := array[tds.dead(apply_isolated.records[1])];
+        v_culprits[1].outcome := tds.park(apply_isolated.records[1], apply_isolated.entity.entity, apply_isolated.organization_id,
+                                          v_code, v_error, apply_isolated.at);
+        return v_culprits;
     end if;
     return tds.apply_isolated(apply_isolated.entity, apply_isolated.organization_id, apply_isolated.records[:v_half], apply_isolated.at)
         || tds.apply_isolated(apply_isolated.entity, apply_isolated.organization_id, apply_isolated.records[v_half + 1:], apply_isolated.at);
@@ -122,27 +130,84 @@ comment on function tds.apply_isolated(tds.entity, text, tds.record[], timestamp
 'they missed is found by halving the set until it stands alone, and is tried again later. Errors that are no record''s fault are raised.';
 
 create or replace function tds.bury_culprits(entity tds.entity, organization_id text, records tds.record[], at timestamptz)
-returns int[]
+returns tds.verdict[]
 language plpgsql volatile
 set search_path = pg_catalog, pg_temp
 as $$
 declare
-    v_culprit record;
-    v_ords    int[] := array[]::int[];
+    v_culprit  record;
+    v_verdicts tds.verdict[] := array[]::tds.verdict[];
 begin
     for v_culprit in
-        select c.*, r as item
-          from tds.culprits(bury_culprits.entity.entity, bury_culprits.records) c
-          join unnest(bury_culprits.records) r on r.ord = c.ord
-         order by c.ord
+        execute format('select c.*, r as item from tds.%I($1) c join unnest($1) r on r.ord = c.ord order by c.ord',
+                       'culprits_' || bury_culprits.entity.entity) using bury_culprits.records
     loop
         perform tds.bury_record(v_culprit.item, bury_culprits.entity.entity, bury_culprits.organization_id, v_culprit.path,
                                 v_culprit.value, v_culprit.reason, 'ZB001', 1, bury_culprits.at);
-        v_ords := v_ords || v_culprit.ord;
+        v_verdicts := v_verdicts || tds.dead(v_culprit.item);
     end loop;
-    return v_ords;
+    return v_verdicts;
 end
 $$;
 revoke all on function tds.bury_culprits(tds.entity, text, tds.record[], timestamptz) from public;
 comment on function tds.bury_culprits(tds.entity, text, tds.record[], timestamptz) is
-'Makes dead letters of the records that the strict readers refuse; returns their ords.';
+'Makes dead letters of the records that the strict readers refuse; returns the verdicts on them.';
+
+create or replace function tds.insert_new(
+    entity tds.entity, organization_id text, events tds.event[], skip int[], at timestamptz,
+    out verdicts tds.verdict[], out rest int[], out error_code text)
+language plpgsql volatile
+set search_path = pg_catalog, pg_temp
+as $$
+begin
+    execute format('select n.verdicts, n.rest from tds.%I($1, $2, $3, $4) n', 'insert_' || insert_new.entity.entity)
+       into insert_new.verdicts, insert_new.rest
+      using insert_new.organization_id, insert_new.events, insert_new.skip, insert_new.at;
+exception when others then
+    insert_new.error_code := sqlstate;
+    if not tds.is_data_error(insert_new.error_code) then
+        raise;
+    end if;
+end
+$$;
+revoke all on function tds.insert_new(tds.entity, text, tds.event[], int[], timestamptz) from public;
+comment on function tds.insert_new(tds.entity, text, tds.event[], int[], timestamptz) is
+'The short way: new records inserted and unchanged ones known in one statement, the ords of the rest; or, where a record '
+'spoils the statement, its SQLSTATE. Errors that are no record''s fault are raised.';
+
+create or replace function tds.apply_events(entity tds.entity, organization_id text, events tds.event[], at timestamptz)
+returns tds.verdict[]
+language plpgsql volatile
+set search_path = pg_catalog, pg_temp
+as $$
+declare
+    v_new  record;
+    v_dead tds.verdict[] := array[]::tds.verdict[];
+    v_rest tds.record[];
+begin
+    select n.* into v_new
+      from tds.insert_new(apply_events.entity, apply_events.organization_id, apply_events.events, '{}', apply_events.at) n;
+    if v_new.error_code is not null then
+        v_rest := tds.explode((apply_events.entity).entity, apply_events.events);
+        v_dead := tds.bury_culprits(apply_events.entity, apply_events.organization_id, v_rest, apply_events.at);
+        if v_dead <> '{}' then
+            select n.* into v_new
+              from tds.insert_new(apply_events.entity, apply_events.organization_id, apply_events.events,
+                                  array(select v.ord from unnest(v_dead) v), apply_events.at) n;
+        end if;
+        v_rest := array(select r from unnest(v_rest) r
+                         where r.ord not in (select v.ord from unnest(v_dead) v)
+                           and (v_new.error_code is not null or r.ord in (select unnest(v_new.rest))));
+    elsif v_new.rest is not null then
+        v_rest := tds.explode((apply_events.entity).entity, apply_events.events,
+                              case when v_new.verdicts is not null then v_new.rest end);
+    end if;
+    if cardinality(v_rest) > 0 then
+        v_dead := v_dead || tds.apply_isolated(apply_events.entity, apply_events.organization_id, v_rest, apply_events.at);
+    end if;
+    return coalesce(v_new.verdicts, array[]::tds.verdict[]) || v_dead;
+end
+$$;
+revoke all on function tds.apply_events(tds.entity, text, tds.event[], timestamptz) from public;
+comment on function tds.apply_events(tds.entity, text, tds.event[], timestamptz) is
+'What becomes of the records of these events: the short way for what is new or unchanged, tds.apply_isolated() for the rest.';

@@ -20,68 +20,64 @@ revoke all on function tds.bury_unreadable(tds.entity, bigint[], timestamptz[], 
 comment on function tds.bury_unreadable(tds.entity, bigint[], timestamptz[], timestamptz) is
 'Makes dead letters of those events whose body is not JSON or holds no record.';
 
-create or replace function tds.open_records(
-    entity tds.entity, inbox_ids bigint[], received_ats timestamptz[], at timestamptz, out records tds.record[])
+create or replace function tds.open_events(
+    entity tds.entity, inbox_ids bigint[], received_ats timestamptz[], at timestamptz, out events tds.event[])
 language plpgsql volatile
 set search_path = pg_catalog, pg_temp
 as $$
 begin
     begin
-        open_records.records := tds.read_records((open_records.entity).entity, open_records.inbox_ids, open_records.received_ats);
+        open_events.events := tds.read_events((open_events.entity).entity, open_events.inbox_ids, open_events.received_ats);
     exception when data_exception or statement_too_complex or program_limit_exceeded then
         -- one body that is not JSON spoils the set: put it aside, read the others
-        perform tds.bury_unreadable(open_records.entity, open_records.inbox_ids, open_records.received_ats, open_records.at);
-        open_records.records := tds.read_records(
-            (open_records.entity).entity,
-            array(select o.inbox_id from tds.inbox_open o where o.inbox_id = any (open_records.inbox_ids) order by o.inbox_id),
-            array(select o.received_at from tds.inbox_open o where o.inbox_id = any (open_records.inbox_ids) order by o.inbox_id));
+        perform tds.bury_unreadable(open_events.entity, open_events.inbox_ids, open_events.received_ats, open_events.at);
+        open_events.events := tds.read_events(
+            (open_events.entity).entity,
+            array(select o.inbox_id from tds.inbox_open o where o.inbox_id = any (open_events.inbox_ids) order by o.inbox_id),
+            array(select o.received_at from tds.inbox_open o where o.inbox_id = any (open_events.inbox_ids) order by o.inbox_id));
         return;
     end;
-    if exists (select from unnest(open_records.inbox_ids) e(inbox_id)
-                where e.inbox_id <> all (array(select r.inbox_id from unnest(open_records.records) r))) then
-        perform tds.bury_unreadable(open_records.entity, open_records.inbox_ids, open_records.received_ats, open_records.at);
+    if coalesce(cardinality(open_events.events), 0) < cardinality(open_events.inbox_ids) then
+        perform tds.bury_unreadable(open_events.entity, open_events.inbox_ids, open_events.received_ats, open_events.at);
     end if;
 end
 $$;
-revoke all on function tds.open_records(tds.entity, bigint[], timestamptz[], timestamptz) from public;
-comment on function tds.open_records(tds.entity, bigint[], timestamptz[], timestamptz) is
-'The records of these unfinished events; events that cannot be read become dead letters.';
+revoke all on function tds.open_events(tds.entity, bigint[], timestamptz[], timestamptz) from public;
+comment on function tds.open_events(tds.entity, bigint[], timestamptz[], timestamptz) is
+'These unfinished events with their bodies parsed; events that cannot be read become dead letters.';
 
-create or replace function tds.note_wants(
-    entity tds.entity, organization_id text, records tds.record[], verdicts tds.verdict[]) returns void
+create or replace function tds.note_wants(entity tds.entity, organization_id text, verdicts tds.verdict[]) returns void
 language plpgsql volatile
 set search_path = pg_catalog, pg_temp
 as $$
 begin
-    insert into tds.wanted_detail as w (organization_id, entity, zoho_id, reason, wanted_at)
-    select note_wants.organization_id, (note_wants.entity).entity, v.zoho_id, max(v.wanted), max(v.wanted_at)
+    insert into tds.wanted_detail as w (organization_id, entity, zoho_id, reason, wanted_at, modified_at)
+    select note_wants.organization_id, (note_wants.entity).entity, v.zoho_id, max(v.wanted), max(v.wanted_at), max(v.modified_at)
       from unnest(note_wants.verdicts) v
      where v.wanted is not null
      group by v.zoho_id
      order by v.zoho_id
     on conflict on constraint wanted_detail_pkey do update
-       set wanted_at = excluded.wanted_at, reason = excluded.reason
+       set wanted_at = excluded.wanted_at, reason = excluded.reason, modified_at = greatest(w.modified_at, excluded.modified_at)
      where excluded.wanted_at > w.wanted_at;
 
     -- a detail whose request was sent later settles the want, whatever it said
-    if exists (select from unnest(note_wants.records) r where r.rank = 3) then
+    if exists (select from unnest(note_wants.verdicts) v where v.rank = 3) then
         delete from tds.wanted_detail w
-         using (select r.zoho_id, max(r.observed_at) as observed_at
-                  from unnest(note_wants.records) r where r.rank = 3 group by r.zoho_id) r
+         using (select v.zoho_id, max(v.observed_at) as observed_at
+                  from unnest(note_wants.verdicts) v where v.rank = 3 group by v.zoho_id) v
          where w.organization_id = note_wants.organization_id
            and w.entity = any (tds.namesakes((note_wants.entity).entity))
-           and w.zoho_id = any (array(select d.zoho_id from unnest(note_wants.records) d where d.rank = 3))
-           and w.zoho_id = r.zoho_id
-           and w.wanted_at <= r.observed_at;
+           and w.zoho_id = v.zoho_id
+           and w.wanted_at <= v.observed_at;
     end if;
 end
 $$;
-revoke all on function tds.note_wants(tds.entity, text, tds.record[], tds.verdict[]) from public;
-comment on function tds.note_wants(tds.entity, text, tds.record[], tds.verdict[]) is
+revoke all on function tds.note_wants(tds.entity, text, tds.verdict[]) from public;
+comment on function tds.note_wants(tds.entity, text, tds.verdict[]) is
 'Adds the details these verdicts want, and takes away those that have come.';
 
-create or replace function tds.close_events(
-    inbox_ids bigint[], entity text, records tds.record[], verdicts tds.verdict[], at timestamptz) returns void
+create or replace function tds.close_events(inbox_ids bigint[], entity text, verdicts tds.verdict[], at timestamptz) returns void
 language plpgsql volatile
 set search_path = pg_catalog, pg_temp
 as $$
@@ -90,17 +86,17 @@ declare
 begin
     v_closed := array(
         select row(o.inbox_id, o.received_at, close_events.entity,
-                   case when count(*) filter (where v.outcome = 'dead') = count(v.ord) and count(v.ord) > 0
-                        then 'dead_letter' else 'completed' end,
-                   count(*) filter (where v.outcome = 'applied'), count(*) filter (where v.outcome = 'unchanged'),
-                   count(*) filter (where v.outcome = 'stale'), count(*) filter (where v.outcome = 'retried'),
-                   count(*) filter (where v.outcome = 'dead'), close_events.at)::tds.inbox_outcome
+                   case when v.dead = v.records and v.records > 0 then 'dead_letter' else 'completed' end,
+                   coalesce(v.applied, 0), coalesce(v.unchanged, 0), coalesce(v.stale, 0), coalesce(v.retried, 0), coalesce(v.dead, 0),
+                   close_events.at)::tds.inbox_outcome
           from tds.inbox_open o
-          left join unnest(close_events.records) r on r.inbox_id = o.inbox_id
-          left join unnest(close_events.verdicts) v on v.ord = r.ord
+          left join (select v.inbox_id, count(*) as records,
+                            count(*) filter (where v.outcome = 'applied') as applied, count(*) filter (where v.outcome = 'unchanged') as unchanged,
+                            count(*) filter (where v.outcome = 'stale') as stale, count(*) filter (where v.outcome = 'retried') as retried,
+                            count(*) filter (where v.outcome = 'dead') as dead, count(*) filter (where v.outcome = 'parked') as parked
+                       from unnest(close_events.verdicts) v group by v.inbox_id) v on v.inbox_id = o.inbox_id
          where o.inbox_id = any (close_events.inbox_ids)
-         group by o.inbox_id, o.received_at
-        having count(*) filter (where v.outcome = 'parked') = 0);
+           and coalesce(v.parked, 0) = 0);
     insert into tds.inbox_outcome select c.* from unnest(v_closed) c order by c.received_at, c.inbox_id;
     delete from tds.inbox_open o where o.inbox_id = any (array(select c.inbox_id from unnest(v_closed) c));
     perform tds.count_outcomes(array_agg(c.entity), array_agg(c.received_at), array_agg(c.status))
@@ -108,8 +104,8 @@ begin
      having count(*) > 0;
 end
 $$;
-revoke all on function tds.close_events(bigint[], text, tds.record[], tds.verdict[], timestamptz) from public;
-comment on function tds.close_events(bigint[], text, tds.record[], tds.verdict[], timestamptz) is
+revoke all on function tds.close_events(bigint[], text, tds.verdict[], timestamptz) from public;
+comment on function tds.close_events(bigint[], text, tds.verdict[], timestamptz) is
 'Writes the outcome of these events and takes them out of inbox_open; parked ones stay.';
 
 create or replace function tds.apply_claim(claim_id bigint, out counts bigint[], out touches tds.touch[])
@@ -118,12 +114,14 @@ set search_path = pg_catalog, pg_temp
 -- one record or a thousand, the plan is the same; planning anew would cost more than the work of a small batch
 set plan_cache_mode = force_generic_plan
 set jit = off
+-- every look-up is by key; a table never analysed, or empty when the plan was made, would be read whole
+set enable_seqscan = off
 as $$
 declare
     v_now      constant timestamptz := tds.now();
     v_group    record;
     v_entity   tds.entity;
-    v_records  tds.record[];
+    v_events   tds.event[];
     v_done     tds.record[];
     v_verdicts tds.verdict[];
 begin
@@ -145,19 +143,19 @@ begin
          order by i.entity, i.organization_id
     loop
         select n.* into strict v_entity from tds.entity n where n.entity = v_group.entity;
-        v_records := coalesce(tds.open_records(v_entity, v_group.inbox_ids, v_group.received_ats, v_now), '{}');
-        v_verdicts := tds.apply_isolated(v_entity, v_group.organization_id, v_records, v_now);
-        perform tds.note_wants(v_entity, v_group.organization_id, v_records, v_verdicts);
-        perform tds.close_events(v_group.inbox_ids, v_group.entity, v_records, v_verdicts, v_now);
+        v_events := tds.open_events(v_entity, v_group.inbox_ids, v_group.received_ats, v_now);
+        v_verdicts := tds.apply_events(v_entity, v_group.organization_id, v_events, v_now);
+        perform tds.resolve_dead_letters(v_entity, v_group.organization_id, v_events, v_verdicts, v_now);
+        perform tds.note_wants(v_entity, v_group.organization_id, v_verdicts);
+        perform tds.close_events(v_group.inbox_ids, v_group.entity, v_verdicts, v_now);
 
         -- applied by a worker that died before it could finish: finish for it
-        v_done := coalesce(tds.read_records(v_group.entity, v_group.done_ids, v_group.done_ats), '{}');
+        v_done := tds.explode(v_group.entity, tds.read_events(v_group.entity, v_group.done_ids, v_group.done_ats));
         apply_claim.touches := apply_claim.touches || (
             select row(v_group.entity, v_group.organization_id, array_agg(distinct t.zoho_id),
                        array_agg(distinct t.zoho_id) filter (where t.unsettled),
                        min(t.observed_at) filter (where t.unsettled))::tds.touch
-              from (select r.zoho_id, v.unsettled, r.observed_at
-                      from unnest(v_records) r join unnest(v_verdicts) v on v.ord = r.ord
+              from (select v.zoho_id, v.unsettled, v.observed_at from unnest(v_verdicts) v where v.outcome = 'applied' or v.unsettled
                     union all
                     select r.zoho_id, true, r.observed_at from unnest(v_done) r) t
              where t.zoho_id is not null);

@@ -22,7 +22,8 @@ begin
             or exists (select from tds.claim c where i.inbox_id = any (c.inbox_ids)));
     return array(
         select r
-          from unnest(tds.read_records((later_records.entity).entity, v_later.inbox_ids, v_later.received_ats)) r
+          from unnest(tds.explode((later_records.entity).entity,
+                                  tds.read_events((later_records.entity).entity, v_later.inbox_ids, v_later.received_ats))) r
           join unnest(later_records.zoho_ids) z(zoho_id) on z.zoho_id = r.zoho_id);
 end
 $$;
@@ -61,6 +62,8 @@ set search_path = pg_catalog, pg_temp
 -- one record or a thousand, the plan is the same; planning anew would cost more than the work of a small batch
 set plan_cache_mode = force_generic_plan
 set jit = off
+-- every look-up is by key; a table never analysed, or empty when the plan was made, would be read whole
+set enable_seqscan = off
 as $$
 declare
     v_now    constant timestamptz := tds.now();
@@ -72,7 +75,7 @@ begin
         continue when v_touch.zoho_ids is null;
         select n.* into strict v_entity from tds.entity n where n.entity = v_touch.entity;
         -- in a transaction of its own, so that whichever of parent and child commits last sees the other
-        execute format('select tds.%I($1, $2)', v_entity.linker) using v_touch.organization_id, v_touch.zoho_ids;
+        execute format('select tds.%I($1, $2)', 'link_' || v_entity.entity) using v_touch.organization_id, v_touch.zoho_ids;
         -- an unchanged record leaves no trace in its row, so a read that confirmed it may have come after what was just applied
         if v_touch.unsettled_ids is not null then
             perform tds.settle(v_entity, v_touch.organization_id,

@@ -3,45 +3,63 @@ language sql immutable parallel safe
 as $$ select case $1 when 'list' then 1 when 'webhook' then 2 else 3 end::smallint $$;
 comment on function tds.shape_rank(text) is 'How much a body says: 1 list, 2 webhook, 3 detail; settles two observations of one moment.';
 
-create or replace function tds.events_documents(inbox_ids bigint[], received_ats timestamptz[])
-returns table (inbox_id bigint, received_at timestamptz, entity text, organization_id text, record_id text, shape text, event text,
-               observed_at timestamptz, records jsonb)
-language sql stable
-as $$
-    select i.inbox_id, i.received_at, i.entity, i.organization_id, i.record_id, i.shape, i.event, i.observed_at,
-           tds.payload(tds.document(i.body), n.list_key, n.record_key, n.id_key)
-      from unnest($1, $2) e(inbox_id, received_at)
-      join tds.inbox i on i.received_at = e.received_at and i.inbox_id = e.inbox_id
-      join tds.entity n on n.entity = i.entity
-$$;
-comment on function tds.events_documents(bigint[], timestamptz[]) is
-'The events with the records their bodies hold, as a JSON array; records is null where a body holds none. Raises class 22 for a body that is not JSON.';
+create or replace function tds.record_id(value jsonb) returns text
+language sql immutable parallel safe
+as $$ select case when jsonb_typeof($1) in ('string', 'number') and tds.is_id($1 ->> 0) then $1 ->> 0 end $$;
+comment on function tds.record_id(jsonb) is 'A record''s id, null where it cannot be read.';
 
-create or replace function tds.read_records(entity text, inbox_ids bigint[], received_ats timestamptz[]) returns tds.record[]
+create or replace function tds.record_time(value text, inherited timestamptz, rank smallint) returns timestamptz
+language sql stable parallel safe
+as $$ select case when tds.has_time_shape($1) then $1::timestamptz when coalesce($1, '') = '' and $3 = 3 then $2 end $$;
+comment on function tds.record_time(text, timestamptz, smallint) is
+'A record''s last_modified_time; a detail without one inherits the version of what asked for it. Null where it cannot be '
+'read; raises class 22 for hour 25.';
+
+create or replace function tds.read_events(entity text, inbox_ids bigint[], received_ats timestamptz[]) returns tds.event[]
+language plpgsql stable
+set search_path = pg_catalog, pg_temp
+as $$
+begin
+    return (
+        select array_agg(row((d.up_to - jsonb_array_length(d.records))::int, d.inbox_id, d.received_at, d.alone, d.observed_at,
+                             d.modified_at, d.rank, d.is_delete, d.records)::tds.event order by d.inbox_id)
+          from (select b.*, sum(jsonb_array_length(b.records)) over (order by b.inbox_id) as up_to
+                  -- offset 0: a body is parsed once, not once a mention
+                  from (select i.inbox_id, i.received_at, i.record_id is not null as alone, i.observed_at,
+                               (i.headers ->> 'modified_at')::timestamptz as modified_at, tds.shape_rank(i.shape) as rank,
+                               i.event = 'delete' as is_delete,
+                               tds.payload(tds.document(i.body), n.list_key, n.record_key, n.id_key) as records
+                          from unnest(read_events.inbox_ids, read_events.received_ats) e(inbox_id, received_at)
+                          join tds.inbox i on i.received_at = e.received_at and i.inbox_id = e.inbox_id
+                          join tds.entity n on n.entity = i.entity
+                        offset 0) b
+                 where b.records is not null) d);
+end
+$$;
+comment on function tds.read_events(text, bigint[], timestamptz[]) is
+'These events of one entity with their bodies parsed; those whose body holds no record are left out. Raises class 22 for a body that is not JSON.';
+
+create or replace function tds.explode(entity text, events tds.event[], ords int[] default null) returns tds.record[]
 language plpgsql stable
 set search_path = pg_catalog, pg_temp
 as $$
 declare
-    v_id_key constant text := (select n.id_key from tds.entity n where n.entity = read_records.entity);
+    v_id_key constant text := (select n.id_key from tds.entity n where n.entity = explode.entity);
 begin
-    -- materialized: a body is parsed once, not once a record
     return (
-        with document as materialized (
-            select d.* from tds.events_documents(read_records.inbox_ids, read_records.received_ats) d)
-        select array_agg(row(r.ord, r.inbox_id, r.received_at, r.position, r.alone, r.zoho_id, r.modified_at,
-                             r.observed_at, r.rank, r.is_delete, jsonb_hash_extended(r.doc, 0), r.doc)::tds.record)
-          from (select (row_number() over ())::int as ord,
-                       d.inbox_id, d.received_at, p.position::int as position,
-                       d.record_id is not null as alone,
-                       case when tds.is_id(t.id) and jsonb_typeof(p.doc -> v_id_key) in ('string', 'number') then t.id end as zoho_id,
-                       case when tds.is_time(t.modified) then t.modified::timestamptz end as modified_at,
-                       d.observed_at, tds.shape_rank(d.shape) as rank, d.event = 'delete' as is_delete, p.doc
-                  from document d
-                 cross join lateral jsonb_array_elements(d.records) with ordinality p(doc, position)
-                 -- offset 0: read once, not once for every mention
-                 cross join lateral (select p.doc ->> v_id_key as id, p.doc ->> 'last_modified_time' as modified offset 0) t) r);
+        select array_agg(row(r.ord, r.inbox_id, r.received_at, r.position, r.alone, tds.record_id(r.doc -> v_id_key),
+                             case when coalesce(t.told, '') = '' or tds.is_time(t.told)
+                                  then tds.record_time(t.told, r.modified_at, r.rank) end,
+                             r.observed_at, r.rank, r.is_delete, jsonb_hash_extended(r.doc, 0), r.doc)::tds.record order by r.ord)
+          from (select e.first_ord + p.position::int as ord, e.inbox_id, e.received_at, p.position::int as position, e.alone,
+                       e.modified_at, e.observed_at, e.rank, e.is_delete, p.doc
+                  from unnest(explode.events) e
+                 cross join lateral jsonb_array_elements(e.records) with ordinality p(doc, position)) r
+         -- offset 0: read once, not once for every mention
+         cross join lateral (select r.doc ->> 'last_modified_time' as told offset 0) t
+         where explode.ords is null or r.ord in (select unnest(explode.ords)));
 end
 $$;
-comment on function tds.read_records(text, bigint[], timestamptz[]) is
-'The records of these events of one entity, each with its id and version; an id or a last_modified_time that cannot be '
-'read is null here and named by tds.culprits().';
+comment on function tds.explode(text, tds.event[], int[]) is
+'The records of these events (or those of them named), each with its id and version; an id or a last_modified_time that '
+'cannot be read is null here and named by the culprits_… function of the entity.';

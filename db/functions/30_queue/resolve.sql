@@ -202,7 +202,7 @@ begin
                    case when m.kind = 'over' then
                        tds.layers_under((m.i).doc, (m.t).doc, (m.t).layers, (m.t).modified_at, (m.t).observed_at, (m.t).rank) end
                    )::tds.record_state as state,
-               row((m.i).ord, 'applied', (m.i).zoho_id,
+               row((m.i).ord, (m.i).inbox_id, (m.i).zoho_id, 'applied', (m.i).modified_at, (m.i).observed_at, (m.i).rank,
                    case when (m.i).rank = 2 and (m.i).modified_at is null then 'webhook without last_modified_time'
                         when (m.i).rank = 2 and m.contested then 'last_modified_time does not decide'
                         when not (m.i).doc ? resolve.entity.detail_key
@@ -219,11 +219,11 @@ begin
                         array(select distinct m.t from met m where m.kind = 'fold' and (m.t).zoho_id is not null),
                         resolve.entity.id_key, resolve.entity.detail_key) f
     ), judged as (
-        select row((m.i).ord,
+        select row((m.i).ord, (m.i).inbox_id, (m.i).zoho_id,
                    case when f.changed and (f.authors is null or (m.i).ord = any (f.authors)) then 'applied'
                         when (m.i).is_delete or (f.state).doc || (m.i).doc = (f.state).doc then 'unchanged'
                         else 'stale' end,
-                   (m.i).zoho_id, f.wanted, f.wanted_at, f.unsettled)::tds.verdict as verdict
+                   (m.i).modified_at, (m.i).observed_at, (m.i).rank, f.wanted, f.wanted_at, f.unsettled)::tds.verdict as verdict
           from met m
           join folded f on (f.state).zoho_id = (m.i).zoho_id
          where m.kind = 'fold'
@@ -237,7 +237,8 @@ begin
                     union all
                     select j.verdict from judged j
                     union all
-                    select row((m.i).ord, 'unchanged', (m.i).zoho_id, null, null, false)::tds.verdict
+                    select row((m.i).ord, (m.i).inbox_id, (m.i).zoho_id, 'unchanged', (m.i).modified_at, (m.i).observed_at,
+                               (m.i).rank, null, null, false)::tds.verdict
                       from met m where m.kind = 'unchanged') v)
       into resolve.states, resolve.verdicts;
 end

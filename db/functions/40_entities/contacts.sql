@@ -8,78 +8,36 @@ $$;
 comment on function tds.contact_type(jsonb, text) is
 'Which of the two a contact is: what its document says, else what is known of it otherwise.';
 
-create or replace function tds.write_contacts(organization_id text, states tds.record_state[], at timestamptz, kind text) returns text[]
+create or replace function tds.lock_contacts(organization_id text) returns void
 language plpgsql volatile
 set search_path = pg_catalog, pg_temp
 as $$
-declare
-    v_lock    constant bigint := hashtextextended('zoho.contacts ' || write_contacts.organization_id, 0);
-    v_written text[];
 begin
     -- the key holds the type, so nothing else keeps one contact from standing in both tables while its type is in doubt
-    if exists (select from unnest(write_contacts.states) s where tds.contact_type(s.doc, null) is null or s.version > 1) then
-        perform pg_advisory_xact_lock(v_lock);
-    else
-        perform pg_advisory_xact_lock_shared(v_lock);
-    end if;
+    perform pg_advisory_xact_lock(hashtextextended('zoho.contacts ' || lock_contacts.organization_id, 0));
+end
+$$;
+revoke all on function tds.lock_contacts(text) from public;
+comment on function tds.lock_contacts(text) is 'Whoever writes an organisation''s contacts does it alone until the transaction ends.';
+
+create or replace function tds.prepare_contacts(organization_id text, states tds.record_state[]) returns void
+language plpgsql volatile
+set search_path = pg_catalog, pg_temp
+as $$
+begin
+    perform tds.lock_contacts(prepare_contacts.organization_id);
     update zoho.contacts t
        set contact_type = tds.contact_type(s.doc, t.contact_type)
-      from unnest(write_contacts.states) s
-     where t.organization_id = write_contacts.organization_id
+      from unnest(prepare_contacts.states) s
+     where t.organization_id = prepare_contacts.organization_id
        and t.zoho_contact_id = s.zoho_id
        and t.sync_version = s.version - 1
        and t.contact_type <> tds.contact_type(s.doc, t.contact_type);
-
-    with written as (
-        insert into zoho.contacts as t (
-            organization_id, contact_type, zoho_contact_id, name, full_name, email, phone, mobile, company_name, customer_type,
-            is_active, currency, payment_terms, payment_terms_label, outstanding_receivable, outstanding_payable,
-            billing_address, shipping_address,
-            zoho_metadata, zoho_created_at, zoho_modified_at, synced_at, deleted_at,
-            sync_version, sync_hash, sync_modified_at, sync_observed_at, sync_rank, sync_read_at, sync_layers)
-        select write_contacts.organization_id, tds.contact_type(s.doc, coalesce(k.contact_type, write_contacts.kind)), s.zoho_id,
-               tds.json_text(d.contact_name),
-               nullif(concat_ws(' ', tds.json_text(d.first_name), tds.json_text(d.last_name)), ''),
-               tds.json_text(d.email), tds.json_text(d.phone), tds.json_text(d.mobile), tds.json_text(d.company_name),
-               case tds.json_text(d.customer_sub_type) when 'business' then 'B2B' when 'individual' then 'B2C' end,
-               tds.json_text(d.status) = 'active', tds.json_text(d.currency_code), tds.json_number(d.payment_terms),
-               tds.json_text(d.payment_terms_label), tds.json_number(d.outstanding_receivable_amount),
-               tds.json_number(d.outstanding_payable_amount), tds.json_object(d.billing_address), tds.json_object(d.shipping_address),
-               s.doc, tds.json_time(d.created_time), tds.json_time(d.last_modified_time), write_contacts.at, s.deleted_at,
-               s.version, s.hash, s.modified_at, s.observed_at, s.rank, s.read_at, s.layers
-          from unnest(write_contacts.states) s
-         cross join lateral jsonb_to_record(s.doc) d(
-               contact_name jsonb, first_name jsonb, last_name jsonb, email jsonb, phone jsonb, mobile jsonb, company_name jsonb,
-               customer_sub_type jsonb, status jsonb, currency_code jsonb, payment_terms jsonb, payment_terms_label jsonb,
-               outstanding_receivable_amount jsonb, outstanding_payable_amount jsonb, billing_address jsonb,
-               shipping_address jsonb, created_time jsonb, last_modified_time jsonb)
-          left join zoho.contacts k on k.organization_id = write_contacts.organization_id and k.zoho_contact_id = s.zoho_id
-         where k.sync_version is null or k.sync_version = s.version - 1
-         order by s.zoho_id
-        on conflict on constraint contacts_pkey do update
-           set name = excluded.name, full_name = excluded.full_name, email = excluded.email, phone = excluded.phone,
-               mobile = excluded.mobile, company_name = excluded.company_name, customer_type = excluded.customer_type,
-               is_active = excluded.is_active, currency = excluded.currency, payment_terms = excluded.payment_terms,
-               payment_terms_label = excluded.payment_terms_label,
-               outstanding_receivable = excluded.outstanding_receivable,
-               outstanding_payable = excluded.outstanding_payable, billing_address = excluded.billing_address,
-               shipping_address = excluded.shipping_address, zoho_metadata = excluded.zoho_metadata,
-               zoho_created_at = excluded.zoho_created_at, zoho_modified_at = excluded.zoho_modified_at,
-               synced_at = excluded.synced_at, deleted_at = excluded.deleted_at, sync_version = excluded.sync_version,
-               sync_hash = excluded.sync_hash, sync_modified_at = excluded.sync_modified_at,
-               sync_observed_at = excluded.sync_observed_at, sync_rank = excluded.sync_rank,
-               sync_read_at = excluded.sync_read_at, sync_layers = excluded.sync_layers
-         where t.sync_version = excluded.sync_version - 1
-        returning t.zoho_contact_id)
-    select array_agg(w.zoho_contact_id) into v_written from written w;
-    perform tds.write_contact_addresses(write_contacts.organization_id, v_written, write_contacts.at);
-    return coalesce(v_written, '{}');
 end
 $$;
-revoke all on function tds.write_contacts(text, tds.record_state[], timestamptz, text) from public;
-comment on function tds.write_contacts(text, tds.record_state[], timestamptz, text) is
-'Writes contacts and their addresses, in key order, each only over the version it was resolved from; returns the ids '
-'written. kind: customer or vendor, for a contact of which nothing else says it.';
+revoke all on function tds.prepare_contacts(text, tds.record_state[]) from public;
+comment on function tds.prepare_contacts(text, tds.record_state[]) is
+'Before contacts are written: locks, and moves those whose type has changed into the other table.';
 
 create or replace function tds.write_contact_addresses(organization_id text, zoho_ids text[], at timestamptz) returns void
 language plpgsql volatile
@@ -136,68 +94,30 @@ revoke all on function tds.write_contact_addresses(text, text[], timestamptz) fr
 comment on function tds.write_contact_addresses(text, text[], timestamptz) is
 'Makes the address rows of these contacts what their documents say: 1 billing, 2 shipping, then the others.';
 
-create or replace function tds.write_customers(organization_id text, states tds.record_state[], at timestamptz) returns text[]
-language sql volatile
-as $$ select tds.write_contacts($1, $2, $3, 'customer') $$;
-revoke all on function tds.write_customers(text, tds.record_state[], timestamptz) from public;
-comment on function tds.write_customers(text, tds.record_state[], timestamptz) is 'write_contacts() for events called customers.';
-
-create or replace function tds.write_vendors(organization_id text, states tds.record_state[], at timestamptz) returns text[]
-language sql volatile
-as $$ select tds.write_contacts($1, $2, $3, 'vendor') $$;
-revoke all on function tds.write_vendors(text, tds.record_state[], timestamptz) from public;
-comment on function tds.write_vendors(text, tds.record_state[], timestamptz) is 'write_contacts() for events called vendors.';
-
-create or replace function tds.link_contacts(organization_id text, zoho_ids text[]) returns void
-language plpgsql volatile
-set search_path = pg_catalog, pg_temp
-as $$
-begin
-    with waiting as (
-        select i.zoho_invoice_id, c.id
-          from zoho.invoices i
-          join zoho.customers c on c.organization_id = i.organization_id and c.zoho_contact_id = i.zoho_customer_id
-         where i.organization_id = link_contacts.organization_id
-           and i.zoho_customer_id = any (link_contacts.zoho_ids)
-           and i.customer_id is null
-         order by i.zoho_invoice_id
-           for update of i)
-    update zoho.invoices i
-       set customer_id = w.id
-      from waiting w
-     where i.organization_id = link_contacts.organization_id
-       and i.zoho_invoice_id = w.zoho_invoice_id;
-end
-$$;
-revoke all on function tds.link_contacts(text, text[]) from public;
-comment on function tds.link_contacts(text, text[]) is 'Links the invoices that waited for these customers.';
-
-select tds.register('{
-    "entity": "customers", "queue": "contacts", "priority": 30,
-    "api_path": "/contacts", "list_key": "contacts", "record_key": "contact", "id_key": "contact_id",
-    "list_filter": {"filter_by": "Status.All", "contact_type": "customer", "sort_column": "created_time", "sort_order": "A"},
-    "detail_key": "billing_address",
-    "target": "contacts", "target_key": "zoho_contact_id", "writer": "write_customers", "linker": "link_contacts"}');
-
-select tds.register('{
-    "entity": "vendors", "queue": "contacts", "priority": 31,
-    "api_path": "/contacts", "list_key": "contacts", "record_key": "contact", "id_key": "contact_id",
-    "list_filter": {"filter_by": "Status.All", "contact_type": "vendor", "sort_column": "created_time", "sort_order": "A"},
-    "detail_key": "billing_address",
-    "target": "contacts", "target_key": "zoho_contact_id", "writer": "write_vendors", "linker": "link_contacts"}');
+select tds.register(jsonb_build_object(
+    'entity', e.entity, 'queue', 'contacts', 'priority', e.priority,
+    'api_path', '/contacts', 'list_key', 'contacts', 'record_key', 'contact', 'id_key', 'contact_id',
+    'list_filter', jsonb_build_object('filter_by', 'Status.All', 'contact_type', e.kind, 'sort_column', 'created_time', 'sort_order', 'A'),
+    'detail_key', 'billing_address',
+    'target', 'contacts', 'target_key', 'zoho_contact_id',
+    'prepare', 'prepare_contacts', 'prepare_new', 'lock_contacts', 'complete', 'write_contact_addresses',
+    'joins', 'left join zoho.contacts k on k.organization_id = own.organization_id and k.zoho_contact_id = s.zoho_id',
+    'only_if', 'k.sync_version is null or k.sync_version = s.version - 1',
+    'new_if', 'tds.contact_type(s.doc, null) is not null'))
+  from (values ('customers', 30, 'customer'), ('vendors', 31, 'vendor')) e(entity, priority, kind);
 
 select tds.map_fields(e.entity, '', $$
     contact_id         id      zoho_contact_id    required
     contact_name       text    name               500
-    first_name         text    full_name          250
-    last_name          text    full_name          249
+    first_name         text    -                  250
+    last_name          text    full_name          249  := nullif(concat_ws(' ', tds.json_text(d.first_name), tds.json_text(d.last_name)), '')
     email              text    email              320
     phone              text    phone              100
     mobile             text    mobile             100
     company_name       text    company_name       500
-    contact_type       text    contact_type
-    customer_sub_type  text    customer_type
-    status             text    is_active
+    contact_type       text    -
+    customer_sub_type  text    customer_type      := case tds.json_text(d.customer_sub_type) when 'business' then 'B2B' when 'individual' then 'B2C' end
+    status             text    is_active          := tds.json_text(d.status) = 'active'
     currency_code      text    currency           10
     payment_terms      number  payment_terms
     payment_terms_label text   payment_terms_label 255
@@ -209,3 +129,7 @@ select tds.map_fields(e.entity, '', $$
     created_time       time    zoho_created_at
     last_modified_time time    zoho_modified_at
 $$) from (values ('customers'), ('vendors')) e(entity);
+
+select tds.derive(e.entity, '', 'contact_type', format('tds.contact_type(s.doc, coalesce(k.contact_type, %L))', e.kind),
+                  'customer or vendor; names the partition.')
+  from (values ('customers', 'customer'), ('vendors', 'vendor')) e(entity, kind);

@@ -31,14 +31,14 @@ begin
     if v_told is not null then
         return v_told;
     end if;
-    select format('Zoho''s %s, read as %s.', string_agg(distinct concat_ws('.', nullif(f.parent, ''), f.key), ' or '), min(f.reader))
+    select format('Zoho''s %s, read as %s.', string_agg(distinct concat_ws('.', nullif(f.list_key, ''), f.key), ' or '), min(f.reader))
       into v_told
       from tds.field f
       join tds.entity n on n.entity = f.entity
      where f.column_name = mirror_column_comment.column_name
        and (mirror_column_comment.target = to_regclass('zoho.' || n.target)
             or mirror_column_comment.target in (select h.inhrelid from pg_inherits h where h.inhparent = to_regclass('zoho.' || n.target))
-            or f.parent <> '');
+            or f.list_key <> '');
     return coalesce(v_told, format('Zoho''s %s.', mirror_column_comment.column_name));
 end
 $$;

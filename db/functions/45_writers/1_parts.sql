@@ -1,0 +1,100 @@
+-- The pieces that the generated functions are put together from. Aliases in them: d the fields, as jsonb by their keys;
+-- s the record's state; own the call (organization_id, at); l1, l2, … the rows that links lead to.
+
+create or replace function tds.columns_of(entity text, list_key text)
+returns table (column_name text, expression text, link_join text)
+language plpgsql stable
+set search_path = pg_catalog, pg_temp
+as $$
+begin
+    return query
+    with field as (
+        select f.column_name, coalesce(f.expression, format('tds.json_%s(d.%I)', f.reader, f.key)) as expression, f.key
+          from tds.field f
+          join tds.entity n on n.entity = f.entity
+         where f.entity = columns_of.entity and f.list_key = columns_of.list_key and f.column_name is not null
+           and not (f.list_key = '' and f.key = n.id_key)
+    ), linked as (
+        select l.*, 'l' || row_number() over (order by l.column_name) as alias, f.key
+          from tds.entity n
+          left join tds.child c on c.entity = n.entity and c.list_key = columns_of.list_key
+          join tds.link l on l.target = case when columns_of.list_key = '' then n.target else c.target end
+          left join field f on f.column_name = l.key_column
+         where n.entity = columns_of.entity
+    )
+    select f.column_name, f.expression, null::text from field f
+    union all
+    select v.column_name, v.expression, null
+      from tds.derived v where v.entity = columns_of.entity and v.list_key = columns_of.list_key
+    union all
+    select l.column_name, format('%s.%I', l.alias, l.parent_column),
+           format(E'\n          left join zoho.%I %s on %2$s.organization_id = own.organization_id and %2$s.%3$I = %4$s',
+                  l.parent, l.alias, l.parent_key,
+                  case when l.key_column = 'organization_id' then 'own.organization_id' else format('(d.%I ->> 0)', l.key) end)
+      from linked l
+    order by 1;
+end
+$$;
+comment on function tds.columns_of(text, text) is
+'The columns an entity''s mapping fills (or those of one of its arrays), the SQL of each, and the join it needs if it is a link.';
+
+create or replace function tds.fields_of(entity text, list_key text) returns text
+language plpgsql stable
+set search_path = pg_catalog, pg_temp
+as $$
+begin
+    return (select string_agg(format('%I jsonb', f.key), ', ' order by f.key)
+              from tds.field f where f.entity = fields_of.entity and f.list_key = fields_of.list_key);
+end
+$$;
+comment on function tds.fields_of(text, text) is 'The column list with which jsonb_to_record() reads an entity''s fields, or those of one of its arrays.';
+
+create or replace function tds.key_columns(target text) returns text[]
+language plpgsql stable
+set search_path = pg_catalog, pg_temp
+as $$
+begin
+    return array(select a.attname::text
+                   from pg_index i
+                  cross join lateral unnest(i.indkey) with ordinality k(attnum, n)
+                   join pg_attribute a on a.attrelid = i.indrelid and a.attnum = k.attnum
+                  where i.indrelid = format('zoho.%I', key_columns.target)::regclass and i.indisprimary
+                  order by k.n);
+end
+$$;
+comment on function tds.key_columns(text) is 'The columns of a mirror table''s primary key, in order.';
+
+create or replace function tds.children_of(entity text)
+returns table (list_key text, target text, parent_column text, position_column text, columns text, expressions text, updates text, fields text, joins text)
+language plpgsql stable
+set search_path = pg_catalog, pg_temp
+as $$
+begin
+    return query
+    select c.list_key, c.target, c.parent_column, c.position_column,
+           string_agg(format('%I', k.column_name), ', ' order by k.column_name),
+           string_agg(k.expression, E',\n               ' order by k.column_name),
+           string_agg(format('%I = excluded.%1$I', k.column_name), ', ' order by k.column_name),
+           tds.fields_of(c.entity, c.list_key), coalesce(string_agg(k.link_join, '' order by k.column_name), '')
+      from tds.child c
+     cross join lateral tds.columns_of(c.entity, c.list_key) k
+     where c.entity = children_of.entity
+     group by c.entity, c.list_key, c.target, c.parent_column, c.position_column
+     order by c.list_key;
+end
+$$;
+comment on function tds.children_of(text) is 'The arrays of an entity that have a table of their own, with the parts of the SQL that fills it.';
+
+create or replace function tds.make(name text, arguments text, returns text, volatility text, comment text, body text) returns void
+language plpgsql volatile
+set search_path = pg_catalog, pg_temp
+as $$
+begin
+    execute format(E'create or replace function tds.%I(%s) returns %s\nlanguage plpgsql %s\nset search_path = pg_catalog, pg_temp\nas %L',
+                   make.name, make.arguments, make.returns, make.volatility, make.body);
+    execute format('revoke all on function tds.%I from public', make.name);
+    execute format('comment on function tds.%I is %L', make.name, make.comment);
+end
+$$;
+revoke all on function tds.make(text, text, text, text, text, text) from public;
+comment on function tds.make(text, text, text, text, text, text) is 'Creates a function of schema tds, closed to PUBLIC and commented.';

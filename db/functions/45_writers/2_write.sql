@@ -1,0 +1,114 @@
+create or replace function tds.make_child_writers(entity text) returns void
+language plpgsql volatile
+set search_path = pg_catalog, pg_temp
+as $$
+declare
+    v_child record;
+    v_name  text;
+begin
+    for v_child in select c.* from tds.children_of(make_child_writers.entity) c loop
+        v_name := format('write_%s_%s', make_child_writers.entity, v_child.list_key);
+        perform tds.make(
+            v_name, 'organization_id text, states tds.record_state[], written text[], at timestamptz', 'void', 'volatile',
+            format('Makes the rows of %s what these %s list in %s; made from the mapping.', v_child.target, make_child_writers.entity, v_child.list_key),
+            format($body$
+begin
+    with wanted as materialized (
+        select s.zoho_id, e.n::int as position, own.organization_id, own.at, e.doc,
+               %5$s
+          from unnest(%1$s.states) s
+          join unnest(%1$s.written) w(zoho_id) on w.zoho_id = s.zoho_id
+         cross join (select %1$s.organization_id as organization_id, %1$s.at as at) own
+         cross join lateral jsonb_array_elements(coalesce(tds.json_array(s.doc -> %3$L), '[]')) with ordinality e(doc, n)
+         cross join lateral jsonb_to_record(tds.json_object(e.doc)) d(%6$s)%7$s
+    ), gone as (
+        delete from zoho.%2$I t
+         where t.organization_id = %1$s.organization_id
+           and t.%8$I = any (%1$s.written)
+           and not exists (select from wanted w where w.zoho_id = t.%8$I and w.position = t.%9$I))
+    insert into zoho.%2$I as t (organization_id, %8$I, %9$I, %4$s, zoho_metadata, synced_at)
+    select w.organization_id, w.zoho_id, w.position, %10$s, w.doc, w.at
+      from wanted w
+     order by w.zoho_id, w.position
+    on conflict on constraint %2$s_pkey do update
+       set %11$s, zoho_metadata = excluded.zoho_metadata, synced_at = excluded.synced_at
+     where t.zoho_metadata is distinct from excluded.zoho_metadata%12$s;
+end
+$body$,
+                v_name, v_child.target, v_child.list_key, v_child.columns,
+                (select string_agg(format('%s as %I', k.expression, k.column_name), E',\n               ' order by k.column_name)
+                   from tds.columns_of(make_child_writers.entity, v_child.list_key) k),
+                v_child.fields, v_child.joins, v_child.parent_column, v_child.position_column,
+                (select string_agg(format('w.%I', k.column_name), ', ' order by k.column_name)
+                   from tds.columns_of(make_child_writers.entity, v_child.list_key) k),
+                v_child.updates,
+                (select coalesce(string_agg(format(' or t.%I is distinct from excluded.%1$I', l.column_name), '' order by l.column_name), '')
+                   from tds.link l where l.target = v_child.target)));
+    end loop;
+end
+$$;
+revoke all on function tds.make_child_writers(text) from public;
+comment on function tds.make_child_writers(text) is 'Makes tds.write_<entity>_<array>() for each array of the entity that has a table of its own.';
+
+create or replace function tds.make_writer(entity text) returns void
+language plpgsql volatile
+set search_path = pg_catalog, pg_temp
+as $$
+declare
+    v_name   constant text := 'write_' || make_writer.entity;
+    v_entity tds.entity;
+    v_made   record;
+begin
+    select n.* into strict v_entity from tds.entity n where n.entity = make_writer.entity;
+    select string_agg(format('%I', k.column_name), ', ' order by k.column_name) as columns,
+           string_agg(k.expression, E',\n               ' order by k.column_name) as expressions,
+           string_agg(format('%I = excluded.%1$I', k.column_name), ', ' order by k.column_name)
+               filter (where k.column_name <> all (tds.key_columns(v_entity.target))) as updates,
+           coalesce(string_agg(k.link_join, '' order by k.column_name), '') as joins
+      into v_made
+      from tds.columns_of(make_writer.entity, '') k;
+    perform tds.make(
+        v_name, 'organization_id text, states tds.record_state[], at timestamptz', 'text[]', 'volatile',
+        format('Writes %s in key order, each only over the version it was resolved from; returns the ids written. Made from the mapping.', make_writer.entity),
+        format($body$
+declare
+    v_written text[];
+begin%10$s
+    with written as (
+        insert into zoho.%2$I as t (
+            organization_id, %3$I, %4$s,
+            zoho_metadata, synced_at, deleted_at,
+            sync_version, sync_hash, sync_modified_at, sync_observed_at, sync_rank, sync_read_at, sync_layers)
+        select own.organization_id, s.zoho_id,
+               %5$s,
+               s.doc, own.at, s.deleted_at, s.version, s.hash, s.modified_at, s.observed_at, s.rank, s.read_at, s.layers
+          from unnest(%1$s.states) s
+         cross join (select %1$s.organization_id as organization_id, %1$s.at as at) own
+         cross join lateral jsonb_to_record(s.doc) d(%6$s)%7$s
+         where %8$s
+         order by s.zoho_id
+        on conflict on constraint %2$s_pkey do update
+           set %9$s,
+               zoho_metadata = excluded.zoho_metadata, synced_at = excluded.synced_at, deleted_at = excluded.deleted_at,
+               sync_version = excluded.sync_version, sync_hash = excluded.sync_hash, sync_modified_at = excluded.sync_modified_at,
+               sync_observed_at = excluded.sync_observed_at, sync_rank = excluded.sync_rank, sync_read_at = excluded.sync_read_at,
+               sync_layers = excluded.sync_layers
+         where t.sync_version = excluded.sync_version - 1
+        returning t.%3$I as zoho_id)
+    select coalesce(array_agg(w.zoho_id), '{}') into v_written from written w;%11$s
+    return v_written;
+end
+$body$,
+            v_name, v_entity.target, v_entity.target_key, v_made.columns, v_made.expressions, tds.fields_of(make_writer.entity, ''),
+            case when v_entity.joins <> '' then E'\n          ' || v_entity.joins else '' end || v_made.joins,
+            v_entity.only_if, v_made.updates,
+            case when v_entity.prepare is not null then format(E'\n    perform tds.%I(%s.organization_id, %2$s.states);', v_entity.prepare, v_name) else '' end,
+            (select coalesce(string_agg(format(E'\n    perform tds.write_%s_%s(%s.organization_id, %3$s.states, v_written, %3$s.at);',
+                                               c.entity, c.list_key, v_name), '' order by c.list_key), '')
+               from tds.child c where c.entity = make_writer.entity)
+            || case when v_entity.complete is not null
+                    then format(E'\n    perform tds.%I(%s.organization_id, v_written, %2$s.at);', v_entity.complete, v_name) else '' end));
+end
+$$;
+revoke all on function tds.make_writer(text) from public;
+comment on function tds.make_writer(text) is 'Makes tds.write_<entity>() from the mapping: it writes resolved states.';

@@ -1,0 +1,65 @@
+create or replace function tds.link_statement(link tds.link, ids_column text, name text) returns text
+language plpgsql stable
+set search_path = pg_catalog, pg_temp
+as $$
+declare
+    v_keys constant text[] := tds.key_columns((link_statement.link).target);
+begin
+    return format($sql$
+    with waiting as (
+        select %1$s, p.%2$I as value
+          from zoho.%3$I t
+          join zoho.%4$I p on p.organization_id = t.organization_id and p.%5$I = t.%6$I
+         where t.organization_id = %7$s.organization_id
+           and t.%8$I = any (%7$s.zoho_ids)
+           and %9$s
+         order by %1$s
+           for update of t)
+    update zoho.%3$I t
+       set %10$I = w.value
+      from waiting w
+     where (%1$s) = (%11$s);
+$sql$,
+        (select string_agg(format('t.%I', k), ', ' order by n) from unnest(v_keys) with ordinality u(k, n)),
+        (link_statement.link).parent_column, (link_statement.link).target, (link_statement.link).parent, (link_statement.link).parent_key,
+        (link_statement.link).key_column, link_statement.name, link_statement.ids_column,
+        case when (link_statement.link).follows then format('t.%I is distinct from p.%I', (link_statement.link).column_name, (link_statement.link).parent_column)
+             else format('t.%I is null', (link_statement.link).column_name) end,
+        (link_statement.link).column_name,
+        (select string_agg(format('w.%I', k), ', ' order by n) from unnest(v_keys) with ordinality u(k, n)));
+end
+$$;
+comment on function tds.link_statement(tds.link, text, text) is 'The statement that sets a link where it is missing, for rows whose ids_column is among the ids given.';
+
+create or replace function tds.make_linker(entity text) returns void
+language plpgsql volatile
+set search_path = pg_catalog, pg_temp
+as $$
+declare
+    v_name       constant text := 'link_' || make_linker.entity;
+    v_entity     tds.entity;
+    v_statements text;
+begin
+    select n.* into strict v_entity from tds.entity n where n.entity = make_linker.entity;
+    select string_agg(tds.link_statement(l, m.ids_column, v_name), '' order by l.target, l.column_name, m.ids_column)
+      into v_statements
+      from (select l as link, v_entity.target_key as ids_column
+              from tds.link l where l.target = v_entity.target
+            union all
+            select l, c.parent_column from tds.link l join tds.child c on c.target = l.target and c.entity = make_linker.entity
+            union all
+            select l, l.key_column
+              from tds.link l
+             where l.parent = v_entity.target
+                or format('zoho.%I', l.parent)::regclass in (
+                    select h.inhrelid from pg_inherits h where h.inhparent = format('zoho.%I', v_entity.target)::regclass)
+           ) m
+     cross join lateral (select (m.link).*) l;
+    perform tds.make(v_name, 'organization_id text, zoho_ids text[]', 'void', 'volatile',
+                     format('Links these %s with the rows they name and the rows that name them. Made from tds.link.', make_linker.entity),
+                     format(E'\nbegin%s\n    return;\nend\n', coalesce(v_statements, '')));
+end
+$$;
+revoke all on function tds.make_linker(text) from public;
+comment on function tds.make_linker(text) is
+'Makes tds.link_<entity>(): in a transaction of its own after the apply, so that whichever of two rows commits last sees the other.';
