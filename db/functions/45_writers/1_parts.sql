@@ -28,9 +28,11 @@ begin
       from tds.derived v where v.entity = columns_of.entity and v.list_key = columns_of.list_key
     union all
     select l.column_name, format('%s.%I', l.alias, l.parent_column),
-           format(E'\n          left join zoho.%I %s on %2$s.organization_id = own.organization_id and %2$s.%3$I = %4$s',
-                  l.parent, l.alias, l.parent_key,
-                  case when l.key_column = 'organization_id' then 'own.organization_id' else format('(d.%I ->> 0)', l.key) end)
+           format(E'\n          left join lateral (select p.%1$I from zoho.%2$I p\n'
+                  '                              where p.organization_id = own.organization_id and p.%3$I between %4$s and %4$s\n'
+                  '                              order by p.%3$I limit 1) %5$s on true',
+                  l.parent_column, l.parent, l.parent_key,
+                  case when l.key_column = 'organization_id' then 'own.organization_id' else format('(d.%I ->> 0)', l.key) end, l.alias)
       from linked l
     order by 1;
 end

@@ -35,6 +35,8 @@ begin
         'record', 'volatile',
         format('Inserts those %s of a batch that have no row yet, knows the unchanged ones by their hash, and leaves the rest to tds.resolve(). Made from the mapping.', make_inserter.entity),
         format($body$
+-- A look-up says "between x and x order by" for "= x": only the index that ends in that column gives the order, so the plan
+-- is right even if it was made while the table was empty.
 declare
     v_written text[];
 begin%11$s
@@ -51,7 +53,8 @@ begin%11$s
                                     jsonb_hash_extended(s.doc, 0) as hash offset 0) v
           left join lateral (select t.sync_version, t.sync_hash, t.sync_modified_at, t.deleted_at
                                from zoho.%2$I t
-                              where t.organization_id = %1$s.organization_id and t.%3$I = i.zoho_id limit 1) k on true
+                              where t.organization_id = %1$s.organization_id and t.%3$I between i.zoho_id and i.zoho_id
+                              order by t.%3$I limit 1) k on true
          where e.first_ord + s.n <> all (%1$s.skip)
     ), twice as (
         select m.zoho_id from met m where m.zoho_id is not null group by m.zoho_id having count(*) > 1

@@ -5,20 +5,23 @@ as $$
 declare
     v_keys constant text[] := tds.key_columns((link_statement.link).target);
 begin
+    -- planned anew each time: a plan made while the tables were empty would read all of them for ever
     return format($sql$
+    execute $link$
     with waiting as (
         select %1$s, p.%2$I as value
           from zoho.%3$I t
           join zoho.%4$I p on p.organization_id = t.organization_id and p.%5$I = t.%6$I
-         where t.organization_id = %7$s.organization_id
-           and t.%8$I = any (%7$s.zoho_ids)
+         where t.organization_id = $1
+           and t.%8$I = any ($2)
            and %9$s
          order by %1$s
            for update of t)
     update zoho.%3$I t
        set %10$I = w.value
       from waiting w
-     where (%1$s) = (%11$s);
+     where (%1$s) = (%11$s)
+    $link$ using %7$s.organization_id, %7$s.zoho_ids;
 $sql$,
         (select string_agg(format('t.%I', k), ', ' order by n) from unnest(v_keys) with ordinality u(k, n)),
         (link_statement.link).parent_column, (link_statement.link).target, (link_statement.link).parent, (link_statement.link).parent_key,
