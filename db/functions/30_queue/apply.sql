@@ -62,9 +62,7 @@ begin
           from tds.resolve(apply_records.entity, apply_records.organization_id, v_left) r;
         v_lost := null;
         if v_states is not null then
-            execute format('select tds.%I($1, $2, $3)', 'write_' || apply_records.entity.entity)
-               into v_written
-              using apply_records.organization_id, v_states, apply_records.at;
+            v_written := tds.write_states((apply_records.entity).entity, apply_records.organization_id, v_states, apply_records.at);
             -- written under the version that was read; whoever was faster changed it, so those are looked at again
             if cardinality(v_written) < cardinality(v_states) then
                 v_lost := array(select s.zoho_id from unnest(v_states) s where s.zoho_id <> all (v_written));
@@ -139,8 +137,10 @@ declare
     v_verdicts tds.verdict[] := array[]::tds.verdict[];
 begin
     for v_culprit in
-        execute format('select c.*, r as item from tds.%I($1) c join unnest($1) r on r.ord = c.ord order by c.ord',
-                       'culprits_' || bury_culprits.entity.entity) using bury_culprits.records
+        select c.*, r as item
+          from tds.culprits((bury_culprits.entity).entity, bury_culprits.records) c
+          join unnest(bury_culprits.records) r on r.ord = c.ord
+         order by c.ord
     loop
         perform tds.bury_record(v_culprit.item, bury_culprits.entity.entity, bury_culprits.organization_id, v_culprit.path,
                                 v_culprit.value, v_culprit.reason, 'ZB001', 1, bury_culprits.at);
@@ -160,9 +160,8 @@ language plpgsql volatile
 set search_path = pg_catalog, pg_temp
 as $$
 begin
-    execute format('select n.verdicts, n.rest from tds.%I($1, $2, $3, $4) n', 'insert_' || insert_new.entity.entity)
-       into insert_new.verdicts, insert_new.rest
-      using insert_new.organization_id, insert_new.events, insert_new.skip, insert_new.at;
+    select n.verdicts, n.rest into insert_new.verdicts, insert_new.rest
+      from tds.insert_events((insert_new.entity).entity, insert_new.organization_id, insert_new.events, insert_new.skip, insert_new.at) n;
 exception when others then
     insert_new.error_code := sqlstate;
     if not tds.is_data_error(insert_new.error_code) then

@@ -23,7 +23,7 @@ begin
     return array(
         select r
           from unnest(tds.explode((later_records.entity).entity,
-                                  tds.read_events((later_records.entity).entity, v_later.inbox_ids, v_later.received_ats))) r
+                                  tds.read_events(v_later.inbox_ids, v_later.received_ats))) r
           join unnest(later_records.zoho_ids) z(zoho_id) on z.zoho_id = r.zoho_id);
 end
 $$;
@@ -75,7 +75,7 @@ begin
         continue when v_touch.zoho_ids is null;
         select n.* into strict v_entity from tds.entity n where n.entity = v_touch.entity;
         -- in a transaction of its own, so that whichever of parent and child commits last sees the other
-        execute format('select tds.%I($1, $2)', 'link_' || v_entity.entity) using v_touch.organization_id, v_touch.zoho_ids;
+        perform tds.link_rows(v_touch.entity, v_touch.organization_id, v_touch.zoho_ids);
         -- an unchanged record leaves no trace in its row, so a read that confirmed it may have come after what was just applied
         if v_touch.unsettled_ids is not null then
             perform tds.settle(v_entity, v_touch.organization_id,

@@ -15,7 +15,7 @@ comment on function tds.record_time(text, timestamptz, smallint) is
 'A record''s last_modified_time; a detail without one inherits the version of what asked for it. Null where it cannot be '
 'read; raises class 22 for hour 25.';
 
-create or replace function tds.read_events(entity text, inbox_ids bigint[], received_ats timestamptz[]) returns tds.event[]
+create or replace function tds.read_events(inbox_ids bigint[], received_ats timestamptz[]) returns tds.event[]
 language plpgsql stable
 set search_path = pg_catalog, pg_temp
 as $$
@@ -36,7 +36,7 @@ begin
                  where b.records is not null) d);
 end
 $$;
-comment on function tds.read_events(text, bigint[], timestamptz[]) is
+comment on function tds.read_events(bigint[], timestamptz[]) is
 'These events of one entity with their bodies parsed; those whose body holds no record are left out. Raises class 22 for a body that is not JSON.';
 
 create or replace function tds.explode(entity text, events tds.event[], ords int[] default null) returns tds.record[]

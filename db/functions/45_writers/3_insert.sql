@@ -37,9 +37,7 @@ begin
         format($body$
 -- A look-up says "between x and x order by" for "= x": only the index that ends in that column gives the order, so the plan
 -- is right even if it was made while the table was empty.
-declare
-    v_written text[];
-begin%11$s
+%14$sbegin%11$s
     with met as materialized (
         select e.first_ord + s.n::int as ord, e.inbox_id, e.observed_at, e.rank, i.zoho_id, v.modified_at, v.hash, s.doc,
                case when i.zoho_id is null or e.is_delete or (v.modified_at is null and coalesce(i.told, '') <> '') then 'rest'
@@ -80,9 +78,7 @@ begin%11$s
                               when m.rank = 2 and m.modified_at is null then 'webhook without last_modified_time'
                               when not m.doc ? %9$L then 'detail older than the record' end,
                          m.observed_at, m.kind = 'new' and m.modified_at is null)::tds.verdict) filter (where m.done),
-           array_agg(m.ord) filter (where not m.done),
-           array_agg(m.zoho_id) filter (where m.done and m.kind = 'new')
-      into %1$s.verdicts, %1$s.rest, v_written
+           array_agg(m.ord) filter (where not m.done)%15$s
       from (select m.*, m.kind <> 'rest' and case m.kind when 'new' then w.zoho_id is not null
                                                  else m.zoho_id not in (select d.zoho_id from twice d) end as done
               from met m
@@ -95,7 +91,11 @@ $body$,
             case when v_entity.prepare_new is not null then format(E'\n    perform tds.%I(%s.organization_id);', v_entity.prepare_new, v_name) else '' end,
             v_entity.id_key,
             case when v_entity.complete is not null
-                 then format(E'\n    if v_written is not null then\n        perform tds.%I(%s.organization_id, v_written, %2$s.at);\n    end if;', v_entity.complete, v_name) else '' end));
+                 then format(E'\n    if v_written is not null then\n        perform tds.%I(%s.organization_id, v_written, %2$s.at);\n    end if;', v_entity.complete, v_name) else '' end,
+            case when v_entity.complete is not null then E'declare\n    v_written text[];\n' else '' end,
+            case when v_entity.complete is not null
+                 then format(E',\n           array_agg(m.zoho_id) filter (where m.done and m.kind = ''new'')\n      into %s.verdicts, %1$s.rest, v_written', v_name)
+                 else format(E'\n      into %s.verdicts, %1$s.rest', v_name) end));
 end
 $$;
 revoke all on function tds.make_inserter(text) from public;

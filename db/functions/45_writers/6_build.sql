@@ -1,3 +1,26 @@
+create or replace function tds.make_switch(name text, arguments text, returns text, volatility text, comment text, call text) returns void
+language plpgsql volatile
+set search_path = pg_catalog, pg_temp
+as $$
+begin
+    perform tds.make(make_switch.name, 'entity text, ' || make_switch.arguments, make_switch.returns, make_switch.volatility, make_switch.comment,
+        format($body$
+begin
+    case %1$s.entity%2$s
+    else
+        raise exception using errcode = 'ZB002', message = 'unknown entity', detail = %1$s.entity, hint = 'select entity from tds.entity';
+    end case;
+end
+$body$,
+            make_switch.name,
+            (select string_agg(format(E'\n    when %L then\n        ', n.entity) || replace(make_switch.call, '{entity}', n.entity), '' order by n.entity)
+               from tds.entity n)));
+end
+$$;
+revoke all on function tds.make_switch(text, text, text, text, text, text) from public;
+comment on function tds.make_switch(text, text, text, text, text, text) is
+'Makes a function that calls another one by the name of the entity: call is a statement with {entity} in it.';
+
 create or replace function tds.build() returns void
 language plpgsql volatile
 set search_path = pg_catalog, pg_temp
@@ -12,10 +35,26 @@ begin
         perform tds.make_culprits(v_entity);
         perform tds.make_linker(v_entity);
     end loop;
+    perform tds.make_switch('write_states', 'organization_id text, states tds.record_state[], at timestamptz', 'text[]', 'volatile',
+                            'tds.write_<entity>(): writes resolved states, returns the ids written.',
+                            'return tds.write_{entity}(write_states.organization_id, write_states.states, write_states.at);');
+    perform tds.make_switch('insert_events',
+                            'organization_id text, events tds.event[], skip int[], at timestamptz, out verdicts tds.verdict[], out rest int[]',
+                            'record', 'volatile',
+                            'tds.insert_<entity>(): the short way of what is new or unchanged.',
+                            'select n.verdicts, n.rest into insert_events.verdicts, insert_events.rest from tds.insert_{entity}('
+                            'insert_events.organization_id, insert_events.events, insert_events.skip, insert_events.at) n;');
+    perform tds.make_switch('culprits', 'records tds.record[]', 'table (ord int, path text, value text, reason text)', 'stable',
+                            'tds.culprits_<entity>(): what the strict readers refuse, and why.',
+                            'return query select c.ord, c.path, c.value, c.reason from tds.culprits_{entity}(culprits.records) c;');
+    perform tds.make_switch('link_rows', 'organization_id text, zoho_ids text[]', 'void', 'volatile',
+                            'tds.link_<entity>(): links these records with the rows they name and the rows that name them.',
+                            'perform tds.link_{entity}(link_rows.organization_id, link_rows.zoho_ids);');
 end
 $$;
 revoke all on function tds.build() from public;
 comment on function tds.build() is
-'Makes the functions that write the mirror, from the mapping: for each entity write_…, insert_…, culprits_…, link_…; read them with \sf.';
+'Makes the functions that write the mirror, from the mapping: for each entity write_…, insert_…, culprits_…, link_…, and '
+'the switches that call them by the entity''s name; read them with \sf.';
 
 select tds.build();
