@@ -115,6 +115,7 @@ set plan_cache_mode = force_generic_plan
 set jit = off
 -- every look-up is by key; a table never analysed, or empty when the plan was made, would be read whole
 set enable_seqscan = off
+set enable_memoize = off
 as $$
 declare
     v_now      constant timestamptz := tds.now();
