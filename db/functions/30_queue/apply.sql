@@ -6,6 +6,11 @@ as $$
 declare
     v_ords int[];
 begin
+    if not exists (select from tds.dead_letter d
+                    where d.organization_id = resolve_dead_letters.organization_id
+                      and d.entity = (resolve_dead_letters.entity).entity and d.resolved_at is null) then
+        return;
+    end if;
     v_ords := array(
         select v.ord
           from unnest(resolve_dead_letters.verdicts) v

@@ -50,15 +50,17 @@ language plpgsql volatile
 set search_path = pg_catalog, pg_temp
 as $$
 begin
-    insert into tds.wanted_detail as w (organization_id, entity, zoho_id, reason, wanted_at, modified_at)
-    select note_wants.organization_id, (note_wants.entity).entity, v.zoho_id, max(v.wanted), max(v.wanted_at), max(v.modified_at)
-      from unnest(note_wants.verdicts) v
-     where v.wanted is not null
-     group by v.zoho_id
-     order by v.zoho_id
-    on conflict on constraint wanted_detail_pkey do update
-       set wanted_at = excluded.wanted_at, reason = excluded.reason, modified_at = greatest(w.modified_at, excluded.modified_at)
-     where excluded.wanted_at > w.wanted_at;
+    if exists (select from unnest(note_wants.verdicts) v where v.wanted is not null) then
+        insert into tds.wanted_detail as w (organization_id, entity, zoho_id, reason, wanted_at, modified_at)
+        select note_wants.organization_id, (note_wants.entity).entity, v.zoho_id, max(v.wanted), max(v.wanted_at), max(v.modified_at)
+          from unnest(note_wants.verdicts) v
+         where v.wanted is not null
+         group by v.zoho_id
+         order by v.zoho_id
+        on conflict on constraint wanted_detail_pkey do update
+           set wanted_at = excluded.wanted_at, reason = excluded.reason, modified_at = greatest(w.modified_at, excluded.modified_at)
+         where excluded.wanted_at > w.wanted_at;
+    end if;
 
     -- a detail whose request was sent later settles the want, whatever it said
     if exists (select from unnest(note_wants.verdicts) v where v.rank = 3) then

@@ -19,8 +19,9 @@ begin
           from unnest(%1$s.states) s
           join unnest(%1$s.written) w(zoho_id) on w.zoho_id = s.zoho_id
          cross join (select %1$s.organization_id as organization_id, %1$s.at as at) own
-         cross join lateral jsonb_array_elements(coalesce(tds.json_array(s.doc -> %3$L), '[]')) with ordinality e(doc, n)
-         cross join lateral jsonb_to_record(tds.json_object(e.doc)) d(%6$s)%7$s
+         cross join lateral jsonb_array_elements(coalesce(tds.json_array(s.doc -> %3$L), '[]')) with ordinality c(doc, n)
+         cross join lateral (select tds.json_object(c.doc) as doc, c.n offset 0) e
+         cross join lateral %6$s d%7$s
     ), gone as (
         delete from zoho.%2$I t
          where t.organization_id = %1$s.organization_id
@@ -84,7 +85,7 @@ begin%10$s
                s.doc, own.at, s.deleted_at, s.version, s.hash, s.modified_at, s.observed_at, s.rank, s.read_at, s.layers
           from unnest(%1$s.states) s
          cross join (select %1$s.organization_id as organization_id, %1$s.at as at) own
-         cross join lateral jsonb_to_record(s.doc) d(%6$s)%7$s
+         cross join lateral %6$s d%7$s
          where %8$s
          order by s.zoho_id
         on conflict on constraint %2$s_pkey do update
@@ -99,7 +100,7 @@ begin%10$s
     return v_written;
 end
 $body$,
-            v_name, v_entity.target, v_entity.target_key, v_made.columns, v_made.expressions, tds.fields_of(make_writer.entity, ''),
+            v_name, v_entity.target, v_entity.target_key, v_made.columns, v_made.expressions, tds.fields_of(make_writer.entity, '', 's.doc'),
             case when v_entity.joins <> '' then E'\n          ' || v_entity.joins else '' end || v_made.joins,
             v_entity.only_if, v_made.updates,
             case when v_entity.prepare is not null then format(E'\n    perform tds.%I(%s.organization_id, %2$s.states);', v_entity.prepare, v_name) else '' end,

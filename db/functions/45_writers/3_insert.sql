@@ -22,8 +22,9 @@ begin
           from met m
           join written w on w.zoho_id = m.zoho_id
          cross join (select %7$s.organization_id as organization_id, %7$s.at as at) own
-         cross join lateral jsonb_array_elements(coalesce(tds.json_array(m.doc -> %1$L), '[]')) with ordinality e(doc, n)
-         cross join lateral jsonb_to_record(tds.json_object(e.doc)) d(%8$s)%9$s
+         cross join lateral jsonb_array_elements(coalesce(tds.json_array(m.doc -> %1$L), '[]')) with ordinality c(doc, n)
+         cross join lateral (select tds.json_object(c.doc) as doc, c.n offset 0) e
+         cross join lateral %8$s d%9$s
          order by m.zoho_id, e.n)$sql$,
                 c.list_key, c.target, c.parent_column, c.position_column, c.columns, c.expressions, v_name, c.fields, c.joins), '' order by c.list_key), '')
       into v_children
@@ -46,7 +47,8 @@ begin
                     else 'rest' end as kind
           from unnest(%1$s.events) e
          cross join lateral jsonb_array_elements(e.records) with ordinality s(doc, n)
-         cross join lateral (select tds.record_id(s.doc -> %12$L) as zoho_id, s.doc ->> 'last_modified_time' as told offset 0) i
+         cross join lateral (select s.doc -> %12$L as id, s.doc ->> 'last_modified_time' as told offset 0) r
+         cross join lateral (select tds.record_id(r.id) as zoho_id, r.told offset 0) i
          cross join lateral (select tds.record_time(i.told, e.modified_at, e.rank) as modified_at,
                                     jsonb_hash_extended(s.doc, 0) as hash offset 0) v
           left join lateral (select t.sync_version, t.sync_hash, t.sync_modified_at, t.deleted_at
@@ -65,12 +67,12 @@ begin
         select own.organization_id, s.zoho_id,
                %5$s,
                s.doc, own.at, 1, s.hash, s.modified_at, s.observed_at, s.rank, case when s.rank <> 2 then s.observed_at end
-          -- all or none: with a rest to be written after them, two workers could wait for one another
+          -- a row that another worker is just inserting fails the statement, and all are resolved then: a rare thing, and an
+          -- ON CONFLICT would cost every row a look. All or none: with a rest to be written after them, two workers could wait for one another
           from (select m.* from met m where m.kind = 'new' and not exists (select from mixed) order by m.zoho_id offset 0) s
          cross join (select %1$s.organization_id as organization_id, %1$s.at as at) own
-         cross join lateral jsonb_to_record(s.doc) d(%6$s)%7$s
+         cross join lateral %6$s d%7$s
          order by s.zoho_id
-        on conflict on constraint %2$s_pkey do nothing
         returning t.%3$I as zoho_id)%8$s
     select array_agg(row(m.ord, m.inbox_id, m.zoho_id, case m.kind when 'new' then 'applied' else m.kind end,
                          m.modified_at, m.observed_at, m.rank,
@@ -85,7 +87,7 @@ begin
               left join written w on w.zoho_id = m.zoho_id) m;%13$s
 end
 $body$,
-            v_name, v_entity.target, v_entity.target_key, v_made.columns, v_made.expressions, tds.fields_of(make_inserter.entity, ''),
+            v_name, v_entity.target, v_entity.target_key, v_made.columns, v_made.expressions, tds.fields_of(make_inserter.entity, '', 's.doc'),
             case when v_entity.joins <> '' then E'\n          ' || v_entity.joins else '' end || v_made.joins,
             v_children, v_entity.detail_key, v_entity.new_if,
             case when v_entity.prepare_new is not null then format(E'\n    perform tds.%I(%s.organization_id);', v_entity.prepare_new, v_name) else '' end,

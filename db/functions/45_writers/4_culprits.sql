@@ -24,12 +24,12 @@ begin
           from unnest(%1$s.records) r
          cross join lateral jsonb_array_elements(case when jsonb_typeof(r.doc -> %2$L) = 'array' then r.doc -> %2$L else '[]' end)
                             with ordinality e(doc, n)
-         cross join lateral jsonb_to_record(case when jsonb_typeof(e.doc) = 'object' then e.doc else '{}' end) d(%3$s)
+         cross join lateral %3$s d
          cross join lateral (values
                    (format('%2$s[%%s]', e.n - 1), e.doc, case when jsonb_typeof(e.doc) <> 'object' then 'not an object' end),
                    %4$s) f(path, value, reason)
          where f.reason is not null$sql$,
-               v_name, c.list_key, tds.fields_of(c.entity, c.list_key),
+               v_name, c.list_key, tds.fields_of(c.entity, c.list_key, 'e.doc'),
                tds.problems_of(c.entity, c.list_key, format('%L || e.n - 1 || ''].'' || ', c.list_key || '['))), '' order by c.list_key)
       into v_children
       from (select c.entity, c.list_key from tds.child c
@@ -50,7 +50,7 @@ begin
         union all
         select r.ord, f.path, left(f.value #>> '{}', 200), f.reason
           from unnest(%1$s.records) r
-         cross join lateral jsonb_to_record(case when jsonb_typeof(r.doc) = 'object' then r.doc else '{}' end) d(%2$s)
+         cross join lateral %2$s d
          cross join lateral (values
                    %3$s) f(path, value, reason)
          where f.reason is not null and jsonb_typeof(r.doc) = 'object'%4$s
@@ -58,7 +58,7 @@ begin
      order by c.ord, c.path;
 end
 $body$,
-            v_name, tds.fields_of(make_culprits.entity, ''), tds.problems_of(make_culprits.entity, '', ''), coalesce(v_children, '')));
+            v_name, tds.fields_of(make_culprits.entity, '', 'r.doc'), tds.problems_of(make_culprits.entity, '', ''), coalesce(v_children, '')));
 end
 $$;
 revoke all on function tds.make_culprits(text) from public;
