@@ -142,6 +142,8 @@ class Entity(abc.ABC, Generic[R]):
     silent_keys: ClassVar[frozenset[str]]
     """Keys of the detail that change without a new ``last_modified_time`` and without a webhook."""
     context_extra: ClassVar[Mapping[str, Any]] = {}
+    announced: ClassVar[bool] = True
+    """Whether Zoho has webhooks for it. Where not, only an edit that is told to fire sends one."""
 
     filters: Mapping[str, Predicate[R]]
     sort_keys: Mapping[str, Callable[[R], Any]]
@@ -179,6 +181,15 @@ class Entity(abc.ABC, Generic[R]):
     @abc.abstractmethod
     def retire(self, organisation: Organisation, record: R) -> str:
         """What a user does instead of the refused deletion; returns the name of that edit."""
+
+    def movement(
+        self,
+        organisation: Organisation,  # noqa: ARG002 - for those that have movements
+        record: R,  # noqa: ARG002
+        form: str,  # noqa: ARG002
+    ) -> Document | None:
+        """The body that tells of the record's last silent change, in a form of ``WebhookSettings.stock``."""
+        return None
 
     def on_delete(self, organisation: Organisation, record: R) -> None:
         """Undo what the record's existence did to others: uses of items, a customer's balance."""

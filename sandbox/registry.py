@@ -8,5 +8,10 @@ from sandbox.contacts import Contacts
 from sandbox.entity import Entity
 from sandbox.invoices import Invoices
 from sandbox.items import Items
+from sandbox.reference import Currencies, Locations, Settings, Taxes
 
 ENTITIES: tuple[Entity[Any], ...] = (Items(), Contacts(), Invoices())
+
+LOCATIONS, CURRENCIES, TAXES = Locations(), Currencies(), Taxes()
+SETTINGS: tuple[Settings, ...] = (LOCATIONS, CURRENCIES, TAXES)
+"""What is set up once and served by pages of its own."""
