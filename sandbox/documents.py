@@ -236,6 +236,13 @@ def carry_receivable(organisation: Organisation, customer: Contact, amount: Deci
         organisation.refresh("contacts", customer)
 
 
+def carry_credits(organisation: Organisation, customer: Contact, amount: Decimal) -> None:
+    """The customer has so much more to be credited; neither its time moves nor does a webhook tell."""
+    if amount:
+        customer.credits += amount
+        organisation.refresh("contacts", customer)
+
+
 def carry_payable(organisation: Organisation, vendor: Contact, amount: Decimal) -> None:
     """The vendor is owed so much more; neither its time moves nor does a webhook tell."""
     if amount:

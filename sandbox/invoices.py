@@ -112,16 +112,36 @@ def _make_line(organisation: Organisation, invoice: Invoice, rng: random.Random)
     return new_line(organisation, item, invoice.currency, rng, price=item.rate, taxed=None)
 
 
+def is_unpaid(invoice: Invoice) -> bool:
+    """Whether a payment or a credit can be applied to it."""
+    return invoice.status in _UNPAID and invoice.balance > 0
+
+
+def settle(
+    organisation: Organisation, invoice: Invoice, *, payment: Decimal = ZERO, credit: Decimal = ZERO
+) -> None:
+    """A payment or credit reaches the invoice today, or is taken back where it is negative."""
+    owed = _owed(invoice)
+    today = organisation.calendar.day(organisation.now())
+    invoice.payment_made += payment
+    invoice.credits_applied += credit
+    if payment > 0:
+        invoice.last_payment = max(today, invoice.date)
+    elif not invoice.payment_made:
+        invoice.last_payment = None
+    invoice.settle()
+    invoice.status = "paid" if invoice.balance == 0 else _open_status(invoice, today)
+    carry_receivable(organisation, invoice.contact, _owed(invoice) - owed)
+
+
 def _pay(organisation: Organisation, invoice: Invoice, rng: random.Random) -> None:
     third = invoice.currency.round(invoice.balance / 3)
     part = third if third and rng.random() < 0.4 else invoice.balance
-    owed = _owed(invoice)
-    invoice.payment_made += part
-    today = organisation.calendar.day(organisation.now())
-    invoice.last_payment = max(today, invoice.date)
-    invoice.reckon()
-    invoice.status = "paid" if invoice.balance == 0 else "partially_paid"
-    carry_receivable(organisation, invoice.contact, _owed(invoice) - owed)
+    payments = organisation.book("customerpayments")
+    if payments.records:
+        payments.entity.collect(organisation, invoice, part, rng)
+    else:
+        settle(organisation, invoice, payment=part)
 
 
 def _send(organisation: Organisation, invoice: Invoice, _: random.Random) -> None:
@@ -196,10 +216,9 @@ class Invoices(Entity[Invoice]):
             "created_time": lambda invoice: (invoice.created, invoice.id),
             "last_modified_time": lambda invoice: (invoice.modified, invoice.id),
         }
-        unpaid: Predicate[Invoice] = lambda invoice: invoice.status in _UNPAID and invoice.balance > 0  # noqa: E731
         self.edits: dict[str, EditKind[Invoice]] = {
             **line_edits(_after_edit, _editable, _make_line),
-            "payment": EditKind(_pay, unpaid),
+            "payment": EditKind(_pay, is_unpaid),
             "send": EditKind(_send, lambda invoice: invoice.status == "draft"),
             "view": EditKind(_view, lambda invoice: invoice.status in _UNPAID and not invoice.viewed),
             "due_date": EditKind(_edit_due_date, lambda invoice: invoice.status in _UNPAID),
@@ -642,7 +661,7 @@ class Invoices(Entity[Invoice]):
             "contact": {
                 "customer_balance": invoice.contact.receivable,
                 "credit_limit": ZERO,
-                "unused_customer_credits": ZERO,
+                "unused_customer_credits": invoice.contact.credits,
                 "is_credit_limit_migration_completed": True,
             },
             "salesperson_id": "",
@@ -730,6 +749,8 @@ class Invoices(Entity[Invoice]):
     def retire(self, organisation: Organisation, invoice: Invoice) -> str:
         """Its payments are taken back, then it is voided; it stays in the list."""
         owed = _owed(invoice)
+        for book in organisation.books.values():
+            book.entity.release(organisation, invoice)
         invoice.payment_made = invoice.credits_applied = invoice.write_off = ZERO
         invoice.last_payment = None
         invoice.status = "void"

@@ -252,7 +252,7 @@ class Items(Entity[Item]):
             "sku": EditKind(_edit_sku),
             "reorder_level": EditKind(_edit_reorder_level, lambda item: item.tracked),
             "image": EditKind(_edit_image),
-            "remove_image": EditKind(_remove_image, lambda item: bool(item.image_id)),
+            "remove_image": EditKind(_remove_image, lambda item: bool(item.image_id), named=True),
             "custom_field": EditKind(_edit_custom_field),
             "stock": EditKind(_move_stock, lambda item: item.tracked, silent=True),
             "transfer": EditKind(

@@ -162,6 +162,7 @@ class Organisation:
         self.uses: Counter[str] = Counter()
         """How many transactions use a record, by its id."""
         self.changes: list[Change] = []
+        self._following: list[tuple[str, Record, str, str]] = []
         self.listeners: list[Callable[[Change, Record], None]] = []
         # Like the real ones: a prefix that belongs to the organisation, then a running number; 19 digits.
         self._prefix = str(1_000_000 + crc32(organization_id.encode()) % 8_999_999)
@@ -207,6 +208,8 @@ class Organisation:
         }
         self.user = (self.new_id("settings"), "Sandbox User")
         self.template_id = self.new_id("settings")
+        # Later additions come last, so that all other ids stay what they were.
+        self.accounts["Undeposited Funds"] = self.new_id("settings")
 
     def new_id(self, family: str, step: int = 1) -> str:
         """The next free id of a family of records; ``step`` ids from it on belong to the caller."""
@@ -465,6 +468,29 @@ class Organisation:
                 listener(change, record)
         return change
 
+    def _finish(
+        self, book: Book, record: Record, event: str, kind: str, *, silent: bool = False, fire: bool | None
+    ) -> Change:
+        """Note a change, and after it those of the records that changed with it."""
+        change = self._changed(book, record, event, kind, silent=silent, fire=fire)
+        following, self._following = self._following, []
+        for entity, other, other_event, other_kind in following:
+            if other.deleted is None:
+                self._changed(self.books[entity], other, other_event, other_kind, fire=fire)
+        return change
+
+    def follow(self, entity: str, record: Record, kind: str) -> None:
+        """Note, within an edit, that another record changes with it: its time moves, its webhook goes out."""
+        if not any(other is record for _, other, _, _ in self._following):
+            self._following.append((entity, record, "edit", kind))
+
+    def add(self, entity: str, record: Record) -> None:
+        """Add a record, within an edit that brings it about, as paying an invoice does with a payment."""
+        book = self.books[entity]
+        book.records.append(record)
+        book.index[record.id] = record
+        self._following.append((entity, record, "create", "create"))
+
     def refresh(self, entity: str, record: Record) -> None:
         """Note that derived values of a record changed: its list row is made anew, its time stays."""
         record.row = None
@@ -504,7 +530,8 @@ class Organisation:
             kinds = book.entity.edits
             if kind is not None and kind not in kinds:
                 raise UnsuitableEditError(f"no edit {kind!r} for {entity}; there are {', '.join(kinds)}")
-            candidates = [kind] if kind else [k for k, edit in kinds.items() if silent or not edit.silent]
+            drawn = [k for k, edit in kinds.items() if (silent or not edit.silent) and not edit.named]
+            candidates = [kind] if kind else drawn
             if record_id is not None:
                 record = self.find(entity, record_id)
                 suited = [k for k in candidates if kinds[k].suits(record)]
@@ -514,7 +541,7 @@ class Organisation:
             else:
                 chosen, record = self._pick(book, candidates)
             kinds[chosen].apply(self, record, self._rng)
-            return self._changed(book, record, "edit", chosen, silent=kinds[chosen].silent, fire=fire)
+            return self._finish(book, record, "edit", chosen, silent=kinds[chosen].silent, fire=fire)
 
     def _pick(self, book: Book, candidates: Sequence[str]) -> tuple[str, Record]:
         # Drawing first and searching only when unlucky keeps an edit cheap among 100,000 records.
@@ -543,7 +570,7 @@ class Organisation:
             record = book.entity.create(self, self._rng)
             book.records.append(record)
             book.index[record.id] = record
-            return self._changed(book, record, "create", "create", fire=fire)
+            return self._finish(book, record, "create", "create", fire=fire)
 
     def delete(self, entity: str, record_id: str | None = None, *, fire: bool | None = None) -> Change:
         """Delete a record; one that transactions hang on becomes inactive or void instead, as users do.
@@ -572,14 +599,14 @@ class Organisation:
                 record = self.find(entity, record_id)
             if book.entity.refuses_deletion(self, record):
                 kind = book.entity.retire(self, record)
-                return self._changed(book, record, "edit", kind, fire=fire)
+                return self._finish(book, record, "edit", kind, fire=fire)
             record.deleted = self.now()
             book.records.remove(record)
             del book.index[record.id]
             book.deleted.append(record)
             self.planted.pop(record.id, None)
             book.entity.on_delete(self, record)
-            return self._changed(book, record, "delete", "delete", fire=fire)
+            return self._finish(book, record, "delete", "delete", fire=fire)
 
     def void(
         self, record_id: str | None = None, *, entity: str = "invoices", fire: bool | None = None
