@@ -18,6 +18,7 @@ from sandbox import settings_api
 from sandbox.control import routes as control_routes
 from sandbox.errors import ApiError, UnknownRecordError
 from sandbox.faults import BadGatewayError, Faults, Hit
+from sandbox.images import png
 from sandbox.jsontext import Document, encode
 from sandbox.ledger import Call, Ledger, Violation
 from sandbox.limits import LimitError, Limits, LimitSettings
@@ -30,8 +31,9 @@ PREFIX = "/books/v3"
 MAX_DETAIL_IDS = 100
 _JSON = "application/json;charset=UTF-8"
 _DETAIL = re.compile(r"/([a-z]+)/(\d+)")
+_IMAGE = re.compile(r"/items/(\d+)/image")
 
-Handler = Callable[[Organisation, Request], str]
+Handler = Callable[[Organisation, Request], str | Response]
 
 
 class Sandbox:
@@ -128,7 +130,8 @@ class Sandbox:
             await asyncio.sleep(self.latency + (hit.wait if hit else 0.0))
             if hit and hit.error:
                 raise hit.error
-            response = Response(handler(organisation, request), media_type=_JSON)
+            answer = handler(organisation, request)
+            response = answer if isinstance(answer, Response) else Response(answer, media_type=_JSON)
             response.headers.update(entered.headers())
         except ApiError as error:
             status, code = error.status, error.code
@@ -220,6 +223,9 @@ class Sandbox:
                 lambda organisation, request: list_records(organisation, name, request.query_params),
                 books[name].entity.scope,
             )
+        picture = _IMAGE.fullmatch(path)
+        if picture and "items" in books:
+            return lambda organisation, _: _image(organisation, picture[1]), books["items"].entity.scope
         match = _DETAIL.fullmatch(path)
         if match and match[1] in books:
             name, record_id = match.groups()
@@ -236,6 +242,18 @@ def _detail(organisation: Organisation, name: str, record_id: str) -> str:
             raise ApiError(404, 1002, f"{entity.noun} does not exist.") from None
         document = organisation.detail_json(name, record)
     return f'{{"code":0,"message":"success","{entity.record_key}":{document}}}'
+
+
+def _image(organisation: Organisation, item_id: str) -> Response:
+    """``/items/{id}/image``: the picture as the API serves it, whatever the name it was uploaded under."""
+    with organisation.lock:
+        try:
+            item = organisation.find("items", item_id)
+        except UnknownRecordError:
+            raise ApiError(404, 1002, "Item does not exist.") from None
+        if not item.image_id:
+            raise ApiError(404, 1002, "Image does not exist.")
+        return Response(png(item.image_id), media_type="image/png")
 
 
 def _item_details(organisation: Organisation, request: Request) -> str:

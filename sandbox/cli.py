@@ -13,7 +13,7 @@ from sandbox.errors import SandboxError
 from sandbox.limits import LimitSettings
 from sandbox.organisation import Organisation
 from sandbox.serve import environment, listen, server
-from sandbox.webhooks import WebhookSettings
+from sandbox.webhooks import STOCK_FORMS, WebhookSettings
 
 _COUNT = click.IntRange(min=0)
 
@@ -24,6 +24,18 @@ _COUNT = click.IntRange(min=0)
     "--contacts", type=_COUNT, default=2467, show_default=True, help="How many customers and vendors."
 )
 @click.option("--invoices", type=_COUNT, default=1000, show_default=True, help="How many invoices.")
+@click.option("--pricebooks", type=_COUNT, default=0, show_default=True, help="How many price lists.")
+@click.option("--creditnotes", type=_COUNT, default=0, show_default=True, help="How many credit notes.")
+@click.option(
+    "--customerpayments", type=_COUNT, default=0, show_default=True, help="How many customer payments."
+)
+@click.option(
+    "--stock-by",
+    type=click.Choice(["locations", "warehouses"]),
+    default="locations",
+    show_default=True,
+    help="The key of an item's stock by place; warehouses in older organisations.",
+)
 @click.option("--seed", type=int, default=1, show_default=True, help="The same seed gives the same data.")
 @click.option("--organization-id", default="748139205", show_default=True, help="8 to 11 digits.")
 @click.option("--port", type=click.IntRange(0, 65535), default=0, show_default="a free one")
@@ -52,12 +64,23 @@ _COUNT = click.IntRange(min=0)
 @click.option(
     "--webhook-retry-seconds", type=float, default=60.0, show_default=True, help="First retry, on its clock."
 )
+@click.option(
+    "--webhook-stock",
+    type=click.Choice(["", "mixed", *STOCK_FORMS]),
+    default="",
+    show_default="nothing",
+    help="What is sent to the stock endpoint when stock moves.",
+)
 @click.option("--json", "as_json", is_flag=True, help="Print the environment as one JSON object.")
 def sandbox(
     *,
     items: int,
     contacts: int,
     invoices: int,
+    pricebooks: int,
+    creditnotes: int,
+    customerpayments: int,
+    stock_by: str,
     seed: int,
     organization_id: str,
     port: int,
@@ -70,6 +93,7 @@ def sandbox(
     bad_records: int,
     webhook_url: str,
     webhook_retry_seconds: float,
+    webhook_stock: str,
     as_json: bool,
 ) -> None:
     """Serve a stand-in Zoho Books organisation on 127.0.0.1 until interrupted.
@@ -86,11 +110,16 @@ def sandbox(
             items=items,
             contacts=contacts,
             invoices=invoices,
+            pricebooks=pricebooks,
+            creditnotes=creditnotes,
+            customerpayments=customerpayments,
+            stock_by=stock_by,
         )
         settings = WebhookSettings(
             url=webhook_url,
             secret=os.environ.get("ZOHO_WEBHOOK_SECRET", ""),
             retry_seconds=webhook_retry_seconds,
+            stock=webhook_stock,
         )
     except (SandboxError, ValueError) as error:
         raise click.ClickException(str(error)) from error

@@ -39,7 +39,7 @@ _TEMPLATE_KINDS = (
 
 @dataclass(slots=True, kw_only=True)
 class Contact(Record):
-    """A customer or a vendor. ``receivable`` and ``payable`` are in the contact's own currency."""
+    """A customer or a vendor. ``receivable``, ``credits`` and ``payable`` are in its own currency."""
 
     vendor: bool
     name: str
@@ -61,6 +61,7 @@ class Contact(Record):
     area: str
     source: str
     receivable: Decimal = ZERO
+    credits: Decimal = ZERO
     payable: Decimal = ZERO
 
 
@@ -181,6 +182,8 @@ class Contacts(Entity[Contact]):
         {
             "outstanding_receivable_amount",
             "outstanding_receivable_amount_bcy",
+            "unused_credits_receivable_amount",
+            "unused_credits_receivable_amount_bcy",
             "has_transaction",
             "customer_currency_summaries",
         }
@@ -460,8 +463,8 @@ class Contacts(Entity[Contact]):
             "outstanding_receivable_amount_bcy": self._base(contact, contact.receivable),
             "outstanding_payable_amount": contact.payable,
             "outstanding_payable_amount_bcy": self._base(contact, contact.payable),
-            "unused_credits_receivable_amount": ZERO,
-            "unused_credits_receivable_amount_bcy": ZERO,
+            "unused_credits_receivable_amount": contact.credits,
+            "unused_credits_receivable_amount_bcy": self._base(contact, contact.credits),
             "unused_credits_payable_amount": ZERO,
             "unused_credits_payable_amount_bcy": ZERO,
             "first_name": contact.first_name,
@@ -601,8 +604,8 @@ class Contacts(Entity[Contact]):
             "outstanding_receivable_amount_bcy": self._base(contact, receivable),
             "outstanding_payable_amount": payable,
             "outstanding_payable_amount_bcy": self._base(contact, payable),
-            "unused_credits_receivable_amount": ZERO,
-            "unused_credits_receivable_amount_bcy": ZERO,
+            "unused_credits_receivable_amount": contact.credits,
+            "unused_credits_receivable_amount_bcy": self._base(contact, contact.credits),
             "unused_credits_payable_amount": ZERO,
             "unused_credits_payable_amount_bcy": ZERO,
             "unused_retainer_payments": ZERO,
@@ -658,7 +661,7 @@ class Contacts(Entity[Contact]):
                     "is_base_currency": currency.is_base,
                     "currency_name_formatted": f"{currency.code}- {currency.name}",
                     "outstanding_receivable_amount": receivable,
-                    "unused_credits_receivable_amount": ZERO,
+                    "unused_credits_receivable_amount": contact.credits,
                 }
             ],
             "approvers_list": [],

@@ -38,14 +38,14 @@ def make_edits(
     delete: int = 0,
     void: int = 0,
     silent: bool = False,
-    fire: bool = True,
+    fire: bool | None = None,
 ) -> list[Change]:
     """Make a mixture of edits, creations, deletions and voidings in random order.
 
     Args:
         organisation: where.
         count: edits of existing records.
-        entities: to choose from; all if empty.
+        entities: to choose from; all that have records if empty.
         kind: of the edits; any that suits if None.
         id: of the one record to edit or delete, with exactly one entity.
         seed: starts the choices anew; None goes on.
@@ -53,12 +53,13 @@ def make_edits(
         delete: how many to delete.
         void: how many invoices to void.
         silent: whether stock may move, which nothing announces.
-        fire: whether webhooks are sent.
+        fire: whether webhooks are sent; as Zoho would if None, which has none for price lists and settings.
 
     Raises:
         SandboxError: an entity, a record or an edit does not exist or does not suit.
     """
-    names = list(entities) or list(organisation.books)
+    entities = list(entities)
+    names = entities or list(organisation.books)
     if id is not None and len(names) != 1:
         raise SandboxError("an id needs exactly one entity")
     if seed is not None:
@@ -71,7 +72,8 @@ def make_edits(
     changes = []
     for act in acts:
         if act == "create":
-            changes.append(organisation.create(rng.choice(names), fire=fire))
+            # Modules this organisation does not use stay unused unless they are named.
+            changes.append(organisation.create(rng.choice(names if entities else filled), fire=fire))
         elif act == "void":
             changes.append(organisation.void(id, fire=fire))
         elif act == "delete":
@@ -168,6 +170,8 @@ class Control:
 
     async def entities(self, request: Request) -> Response:
         """``GET /_sandbox/entities``: keys, edits, silent keys of each entity."""
+        organisation = self._organisation(request)
+        books = [*organisation.books.values(), *organisation.settings.values()]
         listed = [
             {
                 "entity": entity.name,
@@ -180,7 +184,7 @@ class Control:
                 "filters": list(entity.filters),
                 "sort_columns": list(entity.sort_keys),
             }
-            for entity in (book.entity for book in self._organisation(request).books.values())
+            for entity in (book.entity for book in books)
         ]
         return _json({"entities": listed})
 
@@ -191,7 +195,7 @@ class Control:
     async def mend(self, request: Request) -> Response:
         """``POST /_sandbox/mend {"ids": […], "fire": true}``: correct them, all without ids."""
         body = await self._body(request)
-        changes = self._organisation(request).mend(body.get("ids"), fire=bool(body.get("fire", True)))
+        changes = self._organisation(request).mend(body.get("ids"), fire=body.get("fire"))
         return _json({"changes": [change.as_dict() for change in changes]})
 
     async def edit(self, request: Request) -> Response:

@@ -11,9 +11,10 @@ import re
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from datetime import date, datetime
+from decimal import Decimal
 from typing import TYPE_CHECKING, Any, ClassVar, Generic, TypeVar
 
-from sandbox.errors import InvalidValueError
+from sandbox.errors import InvalidValueError, SandboxError
 from sandbox.jsontext import Document
 
 if TYPE_CHECKING:
@@ -51,11 +52,13 @@ class EditKind(Generic[R]):
         apply: changes the record.
         suits: whether the edit makes sense for the record.
         silent: neither moves ``last_modified_time`` nor fires a webhook, as movements of stock do.
+        named: is made only where it is asked for by name, never drawn.
     """
 
     apply: Callable[[Organisation, R, random.Random], None]
     suits: Callable[[R], bool] = lambda _: True
     silent: bool = False
+    named: bool = False
 
 
 @dataclass(frozen=True)
@@ -142,6 +145,8 @@ class Entity(abc.ABC, Generic[R]):
     silent_keys: ClassVar[frozenset[str]]
     """Keys of the detail that change without a new ``last_modified_time`` and without a webhook."""
     context_extra: ClassVar[Mapping[str, Any]] = {}
+    announced: ClassVar[bool] = True
+    """Whether Zoho has webhooks for it. Where not, only an edit that is told to fire sends one."""
 
     filters: Mapping[str, Predicate[R]]
     sort_keys: Mapping[str, Callable[[R], Any]]
@@ -179,6 +184,32 @@ class Entity(abc.ABC, Generic[R]):
     @abc.abstractmethod
     def retire(self, organisation: Organisation, record: R) -> str:
         """What a user does instead of the refused deletion; returns the name of that edit."""
+
+    def movement(
+        self,
+        organisation: Organisation,  # noqa: ARG002 - for those that have movements
+        record: R,  # noqa: ARG002
+        form: str,  # noqa: ARG002
+    ) -> Document | None:
+        """The body that tells of the record's last silent change, in a form of ``WebhookSettings.stock``."""
+        return None
+
+    def collect(
+        self,
+        organisation: Organisation,  # noqa: ARG002 - for the modules of payments
+        document: Record,
+        amount: Decimal,  # noqa: ARG002
+        rng: random.Random,  # noqa: ARG002
+    ) -> None:
+        """Record that so much was paid for a document; for the modules of payments.
+
+        Raises:
+            SandboxError: the module is none of those.
+        """
+        raise SandboxError(f"{self.name} do not pay for {document.id}")
+
+    def release(self, organisation: Organisation, document: Record) -> None:
+        """Take back what records of this module pay or credit on a document that is voided."""
 
     def on_delete(self, organisation: Organisation, record: R) -> None:
         """Undo what the record's existence did to others: uses of items, a customer's balance."""

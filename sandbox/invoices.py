@@ -1,95 +1,70 @@
-"""Invoices with their lines, and the arithmetic that holds them together.
-
-The rules, in the invoice's own currency and precision, rounding half up:
-
-* a line's ``item_total`` is ``quantity * rate``, less the line's own ``discount_amount``;
-* ``sub_total`` is the sum of the lines' ``item_total``;
-* an entity-level discount is taken from ``sub_total``; an item-level one is in the lines already;
-* a tax is reckoned once, on the sum of its lines after an entity-level discount before tax
-  (``tax_rounding`` is ``entity_level``, as recorded);
-* ``total = sub_total - entity-level discount + tax_total + shipping_charge + adjustment``;
-* ``balance = total - payment_made - credits_applied - write_off_amount``, and 0 for a void invoice.
-"""
+"""Invoices: documents with lines that customers pay, credit, and have written off."""
 
 from __future__ import annotations
 
 import datetime as dt
 import random
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from datetime import timedelta
 from decimal import Decimal
 from typing import TYPE_CHECKING, Any
 
 from sandbox import vocabulary as words
 from sandbox.contacts import Contact
+from sandbox.documents import (
+    HUNDRED,
+    LINE_COUNTS,
+    Line,
+    Transaction,
+    back_dated,
+    carry_receivable,
+    date_parameter,
+    detail_address,
+    discount_shown,
+    draw_discount,
+    edit_notes,
+    exchange_rate,
+    favourites,
+    line_discount_shown,
+    line_discounts,
+    line_edits,
+    line_taxes,
+    list_address,
+    new_line,
+    note_uses,
+    taxes_shown,
+    text_field,
+    volume_times,
+)
 from sandbox.entity import (
     ABSENT,
     EditKind,
     Entity,
     Fault,
     Predicate,
-    Record,
-    custom_field,
     custom_field_hash,
     flatten_custom_fields,
-    parse_date,
 )
 from sandbox.errors import SandboxError
 from sandbox.items import Item
 from sandbox.jsontext import Document, RawNumber
-from sandbox.money import ZERO, Address, Currency, Tax, Terms, round_base
+from sandbox.money import ZERO, Terms, round_base
 from sandbox.profile import INVOICES
 
 if TYPE_CHECKING:
     from sandbox.organisation import Organisation
 
-_HUNDRED = Decimal(100)
 _UNPAID = frozenset({"sent", "viewed", "overdue", "partially_paid"})
 
 
-@dataclass(slots=True)
-class Line:
-    """One line. ``discount`` is in percent; item-level discounts only."""
-
-    id: str
-    item_id: str
-    name: str
-    description: str
-    unit: str
-    quantity: Decimal
-    rate: Decimal
-    discount: Decimal
-    tax: Tax | None
-    discount_amount: Decimal = ZERO
-    item_total: Decimal = ZERO
-
-
 @dataclass(slots=True, kw_only=True)
-class Invoice(Record):
-    """An invoice. What it took from the customer (name, addresses, currency) stays as it was then."""
+class Invoice(Transaction):
+    """An invoice."""
 
-    number: str
-    reference: str
-    date: dt.date
     due_date: dt.date
-    customer_id: str
-    customer: Contact
-    customer_name: str
     email: str
-    billing: Address
-    shipping: Address
-    currency: Currency
-    exchange_rate: str
     terms: Terms
-    status: str
-    lines: list[Line]
-    discount_kind: str
-    discount: Decimal
-    before_tax: bool
-    shipping_charge: Decimal
-    adjustment: Decimal
-    notes: str
     salesperson: str
     driver: str
     payment_made: Decimal = ZERO
@@ -97,45 +72,16 @@ class Invoice(Record):
     write_off: Decimal = ZERO
     last_payment: dt.date | None = None
     viewed: int | None = None
-    sub_total: Decimal = ZERO
-    discount_total: Decimal = ZERO
-    taxes: list[tuple[Tax, Decimal]] = field(default_factory=list)
-    taxable: Decimal = ZERO
-    tax_total: Decimal = ZERO
-    total: Decimal = ZERO
-    balance: Decimal = ZERO
+
+    @property
+    def customer_id(self) -> str:
+        """The contact's id."""
+        return self.contact.id
 
     @property
     def paid(self) -> Decimal:
         """All that reduces the balance."""
         return self.payment_made + self.credits_applied + self.write_off
-
-    def reckon(self) -> None:
-        """Compute every derived amount from the lines, the discounts and the payments."""
-        rounded = self.currency.round
-        for line in self.lines:
-            gross = line.quantity * line.rate
-            line.discount_amount = rounded(gross * line.discount / _HUNDRED)
-            line.item_total = rounded(gross) - line.discount_amount
-        self.sub_total = sum((line.item_total for line in self.lines), ZERO)
-        off = ZERO
-        if self.discount_kind == "entity_percent":
-            off = rounded(self.sub_total * self.discount / _HUNDRED)
-        elif self.discount_kind == "entity_amount":
-            off = min(self.discount, self.sub_total)
-        share = 1 - off / self.sub_total if self.before_tax and self.sub_total else Decimal(1)
-        by_tax: dict[str, tuple[Tax, Decimal]] = {}
-        for line in self.lines:
-            if line.tax:
-                so_far = by_tax.get(line.tax.id, (line.tax, ZERO))[1]
-                by_tax[line.tax.id] = (line.tax, so_far + line.item_total * share)
-        self.taxes = [(tax, rounded(base * tax.percentage / _HUNDRED)) for tax, base in by_tax.values()]
-        self.taxable = rounded(sum((base for _, base in by_tax.values()), ZERO))
-        self.tax_total = sum((amount for _, amount in self.taxes), ZERO)
-        item_level = self.discount_kind == "item"
-        self.discount_total = sum((line.discount_amount for line in self.lines), ZERO) if item_level else off
-        self.total = self.sub_total - off + self.tax_total + self.shipping_charge + self.adjustment
-        self.balance = ZERO if self.status == "void" else self.total - self.paid
 
 
 def _open_status(invoice: Invoice, today: dt.date) -> str:
@@ -154,68 +100,53 @@ def _after_edit(organisation: Organisation, invoice: Invoice) -> None:
         today = organisation.calendar.day(organisation.now())
         settled = invoice.balance == 0 and invoice.total > 0
         invoice.status = "paid" if settled else _open_status(invoice, today)
-    _carry(organisation, invoice.customer, _owed(invoice) - owed)
+    carry_receivable(organisation, invoice.contact, _owed(invoice) - owed)
 
 
 def _owed(invoice: Invoice) -> Decimal:
     return invoice.balance if invoice.status in _UNPAID else ZERO
 
 
-def _carry(organisation: Organisation, customer: Contact, amount: Decimal) -> None:
-    if amount:
-        customer.receivable += amount
-        organisation.refresh("contacts", customer)
+def _make_line(organisation: Organisation, invoice: Invoice, rng: random.Random) -> Line:
+    item = rng.choice(organisation.book("items").records)
+    return new_line(organisation, item, invoice.currency, rng, price=item.rate, taxed=None)
 
 
-def _line_rate(item: Item, currency: Currency, rng: random.Random) -> Decimal:
-    """The item's price in the invoice's currency; free items are sold at some price all the same."""
-    price = item.rate or Decimal(rng.randrange(1, 40))
-    if currency.precision == 0:
-        return max(Decimal(250), (price / currency.rate / 250).quantize(Decimal(1)) * 250)
-    return price
+def is_unpaid(invoice: Invoice) -> bool:
+    """Whether a payment or a credit can be applied to it."""
+    return invoice.status in _UNPAID and invoice.balance > 0
 
 
-def _edit_quantity(organisation: Organisation, invoice: Invoice, rng: random.Random) -> None:
-    line = rng.choice(invoice.lines)
-    line.quantity += rng.randrange(1, 10)
-    _after_edit(organisation, invoice)
-
-
-def _edit_rate(organisation: Organisation, invoice: Invoice, rng: random.Random) -> None:
-    line = rng.choice(invoice.lines)
-    line.rate += invoice.currency.round(line.rate * Decimal(rng.randrange(1, 30)) / _HUNDRED) + 1
-    _after_edit(organisation, invoice)
-
-
-def _add_line(organisation: Organisation, invoice: Invoice, rng: random.Random) -> None:
-    items = organisation.book("items").records
-    line = _new_line(organisation, rng.choice(items), invoice.currency, rng, taxed=None)
-    invoice.lines.append(line)
-    organisation.uses[line.item_id] += 1
-    _after_edit(organisation, invoice)
-
-
-def _remove_line(organisation: Organisation, invoice: Invoice, rng: random.Random) -> None:
-    line = invoice.lines.pop(rng.randrange(len(invoice.lines)))
-    organisation.uses[line.item_id] -= 1
-    _after_edit(organisation, invoice)
+def settle(
+    organisation: Organisation, invoice: Invoice, *, payment: Decimal = ZERO, credit: Decimal = ZERO
+) -> None:
+    """A payment or credit reaches the invoice today, or is taken back where it is negative."""
+    owed = _owed(invoice)
+    today = organisation.calendar.day(organisation.now())
+    invoice.payment_made += payment
+    invoice.credits_applied += credit
+    if payment > 0:
+        invoice.last_payment = max(today, invoice.date)
+    elif not invoice.payment_made:
+        invoice.last_payment = None
+    invoice.settle()
+    invoice.status = "paid" if invoice.balance == 0 else _open_status(invoice, today)
+    carry_receivable(organisation, invoice.contact, _owed(invoice) - owed)
 
 
 def _pay(organisation: Organisation, invoice: Invoice, rng: random.Random) -> None:
     third = invoice.currency.round(invoice.balance / 3)
     part = third if third and rng.random() < 0.4 else invoice.balance
-    owed = _owed(invoice)
-    invoice.payment_made += part
-    today = organisation.calendar.day(organisation.now())
-    invoice.last_payment = max(today, invoice.date)
-    invoice.reckon()
-    invoice.status = "paid" if invoice.balance == 0 else "partially_paid"
-    _carry(organisation, invoice.customer, _owed(invoice) - owed)
+    payments = organisation.book("customerpayments")
+    if payments.records:
+        payments.entity.collect(organisation, invoice, part, rng)
+    else:
+        settle(organisation, invoice, payment=part)
 
 
 def _send(organisation: Organisation, invoice: Invoice, _: random.Random) -> None:
     invoice.status = "sent"
-    _carry(organisation, invoice.customer, invoice.balance)
+    carry_receivable(organisation, invoice.contact, invoice.balance)
     _after_edit(organisation, invoice)
 
 
@@ -228,7 +159,7 @@ def _void(organisation: Organisation, invoice: Invoice, _: random.Random) -> Non
     owed = _owed(invoice)
     invoice.status = "void"
     invoice.reckon()
-    _carry(organisation, invoice.customer, -owed)
+    carry_receivable(organisation, invoice.contact, -owed)
 
 
 def _edit_due_date(organisation: Organisation, invoice: Invoice, rng: random.Random) -> None:
@@ -236,48 +167,13 @@ def _edit_due_date(organisation: Organisation, invoice: Invoice, rng: random.Ran
     _after_edit(organisation, invoice)
 
 
-def _edit_notes(_: Organisation, invoice: Invoice, rng: random.Random) -> None:
-    invoice.notes = f"ملاحظة {rng.randrange(1, 10**6)}"
-
-
 def _edit_driver(_: Organisation, invoice: Invoice, rng: random.Random) -> None:
     invoice.driver = f"{rng.choice(words.ARABIC_FIRST)} {rng.randrange(1, 10**4)}"
-
-
-def _new_line(
-    organisation: Organisation, item: Item, currency: Currency, rng: random.Random, *, taxed: Tax | None
-) -> Line:
-    fraction = currency.precision > 0 and rng.random() < 0.02
-    quantity = Decimal(rng.choice(("0.5", "1.5", "2.25"))) if fraction else Decimal(rng.choice(_QUANTITIES))
-    return Line(
-        id=organisation.new_id("lines", rng.randrange(1, 4)),
-        item_id=item.id,
-        name=item.name,
-        description=item.description,
-        unit=item.unit,
-        quantity=quantity,
-        rate=_line_rate(item, currency, rng),
-        discount=ZERO,
-        tax=taxed if taxed and rng.random() < 0.85 else None,
-    )
-
-
-_QUANTITIES = (1, 1, 1, 1, 2, 2, 3, 4, 5, 5, 6, 10, 10, 12, 20, 50, 100)
-_LINE_COUNTS = (1, 1, 1, 2, 2, 3, 3, 4, 5, 6, 7, 8, 10, 12)
-_IQD_RATES = ("0.000763", "0.000758", "0.000769", "0.000680")
 
 
 def _editable(invoice: Invoice) -> bool:
     # Zoho lets users change a paid invoice too, but not below what was paid for it.
     return invoice.status != "void" and not invoice.paid
-
-
-def _exchange(currency: Currency, rng: random.Random) -> str:
-    if currency.is_base:
-        return "1.000000"
-    if currency.code == "IQD":
-        return rng.choice(_IQD_RATES)
-    return f"{currency.rate:.6f}"
 
 
 class Invoices(Entity[Invoice]):
@@ -311,7 +207,7 @@ class Invoices(Entity[Invoice]):
             "Status.Viewed": status("viewed"),
         }
         self.sort_keys: dict[str, Callable[[Invoice], Any]] = {
-            "customer_name": lambda invoice: (invoice.customer_name.casefold(), invoice.id),
+            "customer_name": lambda invoice: (invoice.contact_name.casefold(), invoice.id),
             "invoice_number": lambda invoice: (invoice.number, invoice.id),
             "date": lambda invoice: (invoice.date, invoice.id),
             "due_date": lambda invoice: (invoice.due_date, invoice.id),
@@ -320,19 +216,13 @@ class Invoices(Entity[Invoice]):
             "created_time": lambda invoice: (invoice.created, invoice.id),
             "last_modified_time": lambda invoice: (invoice.modified, invoice.id),
         }
-        unpaid: Predicate[Invoice] = lambda invoice: invoice.status in _UNPAID and invoice.balance > 0  # noqa: E731
         self.edits: dict[str, EditKind[Invoice]] = {
-            "quantity": EditKind(_edit_quantity, _editable),
-            "rate": EditKind(_edit_rate, _editable),
-            "add_line": EditKind(_add_line, lambda invoice: _editable(invoice) and len(invoice.lines) < 30),
-            "remove_line": EditKind(
-                _remove_line, lambda invoice: _editable(invoice) and len(invoice.lines) > 1
-            ),
-            "payment": EditKind(_pay, unpaid),
+            **line_edits(_after_edit, _editable, _make_line),
+            "payment": EditKind(_pay, is_unpaid),
             "send": EditKind(_send, lambda invoice: invoice.status == "draft"),
             "view": EditKind(_view, lambda invoice: invoice.status in _UNPAID and not invoice.viewed),
             "due_date": EditKind(_edit_due_date, lambda invoice: invoice.status in _UNPAID),
-            "notes": EditKind(_edit_notes),
+            "notes": EditKind(edit_notes),
             "custom_field": EditKind(_edit_driver),
             "void": EditKind(_void, lambda invoice: invoice.status != "void" and not invoice.paid),
         }
@@ -358,20 +248,15 @@ class Invoices(Entity[Invoice]):
         customers = [c for c in organisation.book("contacts").records if not c.vendor]
         if not items or not customers:
             raise SandboxError("invoices need items and customers")
-        days = min(1600, max(95, count * 30 // INVOICES.per_month))
-        start = organisation.data_ends - days * 86_400
-        times = sorted(rng.randrange(start, organisation.data_ends - 60) for _ in range(count))
+        times = volume_times(organisation, count, INVOICES.per_month, rng)
         statuses = [name for name, _ in INVOICES.statuses]
         weights = [weight for _, weight in INVOICES.statuses]
         today = organisation.calendar.day(organisation.data_ends)
-        # A few customers buy most; half of them never do.
-        regulars = rng.sample(customers, max(1, len(customers) // 10))
-        buyers = rng.sample(customers, max(1, len(customers) // 2))
+        draw = favourites(customers, rng)
         invoices = []
         for number, created in enumerate(times, 1):
-            customer = rng.choice(regulars if rng.random() < 0.6 else buyers)
             invoice = self._make(
-                organisation, number=number, created=created, customer=customer, items=items, rng=rng
+                organisation, number=number, created=created, customer=draw(), items=items, rng=rng
             )
             status = rng.choices(statuses, weights)[0]
             self._settle(organisation, invoice, status, today, rng)
@@ -391,24 +276,16 @@ class Invoices(Entity[Invoice]):
     ) -> Invoice:
         per_mille = rng.randrange(1000)
         currency = customer.currency
-        day = organisation.calendar.day(created)
-        if day.day > 1 and rng.random() < 0.1:
-            day -= timedelta(days=rng.randrange(1, day.day))  # entered late, dated back
+        day = back_dated(organisation.calendar.day(created), rng)
         days = customer.terms.days if customer.terms.days != 99999 else 0
         kinds = [kind for kind, _ in INVOICES.discounts]
         kind = rng.choices(kinds, [weight for _, weight in INVOICES.discounts])[0]
         tax = rng.choice(organisation.taxes) if rng.randrange(INVOICES.rows) < INVOICES.taxed else None
         # The first twelve make sure that even a small organisation has an invoice of every length.
-        size = number if number <= 12 else rng.choice(_LINE_COUNTS)
-        lines = [_new_line(organisation, rng.choice(items), currency, rng, taxed=tax) for _ in range(size)]
-        discount = ZERO
-        if kind == "item":
-            for line in lines:
-                line.discount = rng.choice((ZERO, Decimal(5), Decimal(10), Decimal("12.5")))
-        elif kind == "entity_percent":
-            discount = rng.choice((Decimal("2.5"), Decimal(5), Decimal(10), Decimal(15)))
-        elif kind == "entity_amount":
-            discount = currency.round(sum((line.rate for line in lines), ZERO) / 10)
+        size = number if number <= 12 else rng.choice(LINE_COUNTS)
+        chosen = (rng.choice(items) for _ in range(size))
+        lines = [new_line(organisation, item, currency, rng, price=item.rate, taxed=tax) for item in chosen]
+        discount = draw_discount(kind, lines, currency, rng)
         small = Decimal(1) if currency.precision else Decimal(1000)
         invoice = Invoice(
             id=organisation.new_id("invoices", rng.randrange(4, 90)),
@@ -418,14 +295,13 @@ class Invoices(Entity[Invoice]):
             reference=f"PO-{rng.randrange(100, 9999)}" if rng.random() < 0.1 else "",
             date=day,
             due_date=day + timedelta(days=days),
-            customer_id=customer.id,
-            customer=customer,
-            customer_name=customer.name,
+            contact=customer,
+            contact_name=customer.name,
             email=customer.email,
             billing=customer.billing,
             shipping=customer.shipping,
             currency=currency,
-            exchange_rate=_exchange(currency, rng),
+            exchange_rate=exchange_rate(currency, rng),
             terms=customer.terms,
             status="draft",
             lines=lines,
@@ -438,9 +314,7 @@ class Invoices(Entity[Invoice]):
             salesperson=rng.choice(words.SALESPEOPLE),
             driver=rng.choice(words.ARABIC_FIRST) if rng.random() < 0.2 else "",
         )
-        for line in lines:
-            organisation.uses[line.item_id] += 1
-        organisation.uses[customer.id] += 1
+        note_uses(organisation, invoice)
         invoice.reckon()
         if invoice.total < 5 * small:
             invoice.adjustment = ZERO  # would make the total negative
@@ -456,7 +330,7 @@ class Invoices(Entity[Invoice]):
         if status == "partially_paid" and invoice.total <= 1:
             status = "open"
         if status == "partially_paid":
-            invoice.payment_made = rounded(invoice.total * rng.randrange(10, 90) / _HUNDRED)
+            invoice.payment_made = rounded(invoice.total * rng.randrange(10, 90) / HUNDRED)
             if rng.random() < 0.2:
                 invoice.credits_applied = rounded((invoice.total - invoice.payment_made) / 4)
         elif status == "paid":
@@ -478,7 +352,7 @@ class Invoices(Entity[Invoice]):
         invoice.status = status
         invoice.reckon()
         if status in _UNPAID:
-            invoice.customer.receivable += invoice.balance
+            invoice.contact.receivable += invoice.balance
 
     def create(self, organisation: Organisation, rng: random.Random) -> Invoice:
         """A new invoice, sent to its customer."""
@@ -498,23 +372,16 @@ class Invoices(Entity[Invoice]):
         )
         invoice.status = "sent"
         invoice.reckon()
-        _carry(organisation, invoice.customer, invoice.balance)
+        carry_receivable(organisation, invoice.contact, invoice.balance)
         return invoice
 
     def on_delete(self, organisation: Organisation, invoice: Invoice) -> None:
         """The items and the customer are free again, and nothing is owed."""
-        organisation.uses[invoice.customer_id] -= 1
-        for line in invoice.lines:
-            organisation.uses[line.item_id] -= 1
-        _carry(organisation, invoice.customer, -_owed(invoice))
+        note_uses(organisation, invoice, -1)
+        carry_receivable(organisation, invoice.contact, -_owed(invoice))
 
     def _custom_fields(self, organisation: Organisation, invoice: Invoice) -> list[Document]:
-        if not invoice.driver:
-            return []
-        field_id = organisation.field_ids["cf_driver"]
-        return [
-            custom_field(field_id, "cf_driver", "Driver", index=1, data_type="string", value=invoice.driver)
-        ]
+        return text_field(organisation, "cf_driver", "Driver", invoice.driver)
 
     def list_row(self, organisation: Organisation, invoice: Invoice) -> Document:
         """The keys of the recorded list, and ``cf_*``."""
@@ -528,8 +395,8 @@ class Invoices(Entity[Invoice]):
             "zcrm_potential_id": "",
             "customer_id": invoice.customer_id,
             "zcrm_potential_name": "",
-            "customer_name": invoice.customer_name,
-            "company_name": invoice.customer.company,
+            "customer_name": invoice.contact_name,
+            "company_name": invoice.contact.company,
             "status": invoice.status,
             "invoice_number": invoice.number,
             "reference_number": invoice.reference,
@@ -539,8 +406,8 @@ class Invoices(Entity[Invoice]):
             "due_days": overdue,
             "email": invoice.email,
             "project_name": "",
-            "billing_address": self._list_address(invoice.billing),
-            "shipping_address": self._list_address(invoice.shipping),
+            "billing_address": list_address(invoice.billing),
+            "shipping_address": list_address(invoice.shipping),
             "country": invoice.billing.country,
             "phone": invoice.billing.phone,
             "created_by": organisation.user[1],
@@ -585,39 +452,8 @@ class Invoices(Entity[Invoice]):
         return row
 
     @staticmethod
-    def _list_address(address: Address) -> Document:
-        return {
-            "address": address.address,
-            "street2": address.street2,
-            "city": address.city,
-            "state": address.state,
-            "zipcode": address.zip,
-            "country": address.country,
-            "phone": address.phone,
-            "fax": address.fax,
-            "attention": address.attention,
-        }
-
-    @staticmethod
-    def _address(address: Address) -> Document:
-        return {
-            "street": address.address,
-            "address": address.address,
-            "street2": address.street2,
-            "city": address.city,
-            "state": address.state,
-            "zip": address.zip,
-            "country": address.country,
-            "country_code": address.country_code,
-            "fax": address.fax,
-            "phone": address.phone,
-            "attention": address.attention,
-        }
-
-    @staticmethod
     def _line(organisation: Organisation, invoice: Invoice, line: Line, order: int) -> Document:
         tax = line.tax
-        line_tax = invoice.currency.round(line.item_total * tax.percentage / _HUNDRED) if tax else ZERO
         return {
             "line_item_id": line.id,
             "item_id": line.item_id,
@@ -630,9 +466,8 @@ class Invoices(Entity[Invoice]):
             "unit": line.unit,
             "quantity": line.quantity,
             "discount_amount": line.discount_amount,
-            # A percentage is a string with its sign, an amount a number: the official description.
-            "discount": f"{line.discount:.2f}%" if line.discount else ZERO,
-            "discounts": [{"discount_amount": line.discount_amount}] if line.discount else [],
+            "discount": line_discount_shown(line),
+            "discounts": line_discounts(line),
             "bcy_rate": round_base(line.rate * Decimal(invoice.exchange_rate)),
             "rate": line.rate,
             "account_id": organisation.accounts["Sales"],
@@ -650,18 +485,7 @@ class Invoices(Entity[Invoice]):
             "tags": [],
             "documents": [],
             "image_document_id": "",
-            "line_item_taxes": (
-                [
-                    {
-                        "tax_id": tax.id,
-                        "tax_name": f"{tax.name} ({tax.percentage}%)",
-                        "tax_amount": line_tax,
-                        "tax_percentage": tax.percentage,
-                    }
-                ]
-                if tax
-                else []
-            ),
+            "line_item_taxes": line_taxes(line, invoice.currency),
             "bill_id": "",
             "bill_item_id": "",
             "stock_on_hand": "",
@@ -692,17 +516,12 @@ class Invoices(Entity[Invoice]):
         exchange = Decimal(invoice.exchange_rate)
         entity_level = invoice.discount_kind != "item"
         percent = invoice.discount if invoice.discount_kind == "entity_percent" else ZERO
-        discount: Any = invoice.discount
-        if invoice.discount_kind == "entity_percent":
-            discount = f"{invoice.discount:.2f}%"
-        elif invoice.discount_kind != "entity_amount":
-            discount = ZERO
 
         def base(amount: Decimal) -> Decimal:
             return round_base(amount * exchange)
 
         user_id, user_name = organisation.user
-        billing = invoice.customer.billing
+        billing = invoice.contact.billing
         draft = invoice.status == "draft"
         return {
             "invoice_id": invoice.id,
@@ -714,7 +533,7 @@ class Invoices(Entity[Invoice]):
             "issued_date": "" if draft else invoice.date.isoformat(),
             "offline_created_date_with_time": "",
             "customer_id": invoice.customer_id,
-            "customer_name": invoice.customer_name,
+            "customer_name": invoice.contact_name,
             "customer_custom_fields": [],
             "customer_custom_field_hash": {},
             "email": invoice.email,
@@ -764,7 +583,7 @@ class Invoices(Entity[Invoice]):
             "total_taxable_amount": invoice.taxable,
             "discount_total": invoice.discount_total,
             "discount_percent": percent,
-            "discount": discount,
+            "discount": discount_shown(invoice),
             "discount_applied_on_amount": invoice.sub_total if entity_level and invoice.discount else ZERO,
             "discount_type": "entity_level" if entity_level else "item_level",
             "discount_account_id": "",
@@ -810,10 +629,7 @@ class Invoices(Entity[Invoice]):
             "sub_total_inclusive_of_tax": ZERO,
             "contact_category": "",
             "tax_rounding": "entity_level",
-            "taxes": [
-                {"tax_id": tax.id, "tax_name": f"{tax.name} ({tax.percentage}%)", "tax_amount": amount}
-                for tax, amount in invoice.taxes
-            ],
+            "taxes": taxes_shown(invoice),
             "shipping_charge_taxes": [],
             "exceptions": [],
             "tds_calculation_type": "tds_item_level",
@@ -843,9 +659,9 @@ class Invoices(Entity[Invoice]):
             "shipping_bills": [],
             "contact_persons_details": [],
             "contact": {
-                "customer_balance": invoice.customer.receivable,
+                "customer_balance": invoice.contact.receivable,
                 "credit_limit": ZERO,
-                "unused_customer_credits": ZERO,
+                "unused_customer_credits": invoice.contact.credits,
                 "is_credit_limit_migration_completed": True,
             },
             "salesperson_id": "",
@@ -868,8 +684,8 @@ class Invoices(Entity[Invoice]):
             "template_type": "standard",
             "notes": invoice.notes,
             "terms": "",
-            "billing_address": self._address(invoice.billing),
-            "shipping_address": self._address(invoice.shipping),
+            "billing_address": detail_address(invoice.billing),
+            "shipping_address": detail_address(invoice.shipping),
             "invoice_url": f"https://invoices.example.com/secure?CInvoiceID={invoice.id} ",
             "subject_content": "",
             "can_send_in_mail": False,
@@ -933,11 +749,13 @@ class Invoices(Entity[Invoice]):
     def retire(self, organisation: Organisation, invoice: Invoice) -> str:
         """Its payments are taken back, then it is voided; it stays in the list."""
         owed = _owed(invoice)
+        for book in organisation.books.values():
+            book.entity.release(organisation, invoice)
         invoice.payment_made = invoice.credits_applied = invoice.write_off = ZERO
         invoice.last_payment = None
         invoice.status = "void"
         invoice.reckon()
-        _carry(organisation, invoice.customer, -owed)
+        carry_receivable(organisation, invoice.contact, -owed)
         return "void"
 
     def parameter(self, _: Organisation, name: str, value: str) -> Predicate[Invoice] | None:
@@ -947,18 +765,4 @@ class Invoices(Entity[Invoice]):
             return wanted or (lambda invoice: invoice.status == value)
         if name == "customer_id":
             return lambda invoice: invoice.customer_id == value
-        for which in ("date", "due_date"):
-            if name == which or name in {f"{which}_{end}" for end in ("start", "end", "before", "after")}:
-                day = dt.date.fromisoformat(parse_date(name, value))
-                compare = _COMPARE[name.removeprefix(which)]
-                return lambda invoice, which=which: compare(getattr(invoice, which), day)  # type: ignore[misc]
-        return None
-
-
-_COMPARE: dict[str, Callable[[dt.date, dt.date], bool]] = {
-    "": lambda have, asked: have == asked,
-    "_start": lambda have, asked: have >= asked,
-    "_end": lambda have, asked: have <= asked,
-    "_before": lambda have, asked: have < asked,
-    "_after": lambda have, asked: have > asked,
-}
+        return date_parameter(name, value, ("date", "due_date"))

@@ -7,7 +7,7 @@ import random
 from collections.abc import Callable
 from dataclasses import dataclass
 from decimal import Decimal
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from sandbox import vocabulary as words
 from sandbox.entity import (
@@ -31,9 +31,22 @@ if TYPE_CHECKING:
 _PERCENT = Decimal(100)
 
 
+class Movement(NamedTuple):
+    """An inventory adjustment: how much came to or left which places."""
+
+    id: str
+    line_ids: tuple[str, ...]
+    at: int
+    reason: str
+    deltas: tuple[tuple[int, int], ...]
+
+
 @dataclass(slots=True, kw_only=True)
 class Item(Record):
-    """A product or service. ``rate`` and ``cost`` are in the base currency; ``stock`` is by location."""
+    """A product or service. ``rate`` and ``cost`` are in the base currency; ``stock`` is by location.
+
+    ``moved`` is the last movement of stock; None before the first.
+    """
 
     name: str
     sku: str
@@ -54,6 +67,7 @@ class Item(Record):
     warranty: int
     origin: str
     source: str
+    moved: Movement | None = None
 
     @property
     def on_hand(self) -> int:
@@ -153,13 +167,50 @@ def _edit_custom_field(_: Organisation, item: Item, rng: random.Random) -> None:
     item.warranty = rng.choice([months for months in (3, 6, 12, 24, 36) if months != item.warranty])
 
 
-def _move_stock(_: Organisation, item: Item, rng: random.Random) -> None:
-    place = rng.randrange(len(item.stock))
+def _remove_image(_: Organisation, item: Item, __: random.Random) -> None:
+    item.image_id = item.image_name = ""
+
+
+def _record_movement(
+    organisation: Organisation, item: Item, reason: str, deltas: tuple[tuple[int, int], ...]
+) -> None:
     stock = list(item.stock)
-    stock[place] = max(0, stock[place] + rng.choice((-20, -5, -2, -1, 1, 3, 10, 50)))
-    if tuple(stock) == item.stock:
-        stock[place] += 7
+    for place, quantity in deltas:
+        stock[place] += quantity
     item.stock = tuple(stock)
+    item.moved = Movement(
+        organisation.new_id("adjustments"),
+        tuple(organisation.new_id("adjustments") for _ in deltas),
+        organisation.now(),
+        reason,
+        deltas,
+    )
+
+
+def _move_stock(organisation: Organisation, item: Item, rng: random.Random) -> None:
+    place = rng.choice([i for i, location in enumerate(organisation.locations) if location.active])
+    quantity = rng.choice((-20, -5, -2, -1, 1, 3, 10, 50))
+    # Now and then more is sold than the books say is there.
+    if item.stock[place] + quantity < 0 and rng.random() < 0.8:
+        quantity = -item.stock[place] if item.stock[place] > 0 else 7
+    reason = "Stock written off" if quantity < 0 else "Stocktaking results"
+    _record_movement(organisation, item, reason, ((place, quantity),))
+
+
+def _transfer_stock(organisation: Organisation, item: Item, rng: random.Random) -> None:
+    source = rng.choice([i for i, quantity in enumerate(item.stock) if quantity > 0])
+    target = rng.choice([i for i in range(len(item.stock)) if i != source])
+    quantity = rng.randrange(1, item.stock[source] + 1)
+    _record_movement(organisation, item, "Moved", ((source, -quantity), (target, quantity)))
+
+
+def _as_warehouse(place: Document) -> Document:
+    """The older form of a row of ``locations[]``."""
+    return {
+        key.replace("location_", "warehouse_", 1): value
+        for key, value in place.items()
+        if key != "is_item_mapped"
+    }
 
 
 class Items(Entity[Item]):
@@ -175,7 +226,9 @@ class Items(Entity[Item]):
     default_filter = "Status.Active"
     default_sort = ("name", "A")
     honours_modified_filter = False
-    silent_keys = frozenset({"stock_on_hand", "available_stock", "actual_available_stock", "locations"})
+    silent_keys = frozenset(
+        {"stock_on_hand", "available_stock", "actual_available_stock", "locations", "warehouses"}
+    )
 
     def __init__(self) -> None:
         self.filters: dict[str, Predicate[Item]] = {
@@ -199,8 +252,14 @@ class Items(Entity[Item]):
             "sku": EditKind(_edit_sku),
             "reorder_level": EditKind(_edit_reorder_level, lambda item: item.tracked),
             "image": EditKind(_edit_image),
+            "remove_image": EditKind(_remove_image, lambda item: bool(item.image_id), named=True),
             "custom_field": EditKind(_edit_custom_field),
             "stock": EditKind(_move_stock, lambda item: item.tracked, silent=True),
+            "transfer": EditKind(
+                _transfer_stock,
+                lambda item: item.tracked and len(item.stock) > 1 and any(n > 0 for n in item.stock),
+                silent=True,
+            ),
         }
         self.faults = (
             Fault("bad number", "rate", "12,5x", "not a number"),
@@ -433,15 +492,15 @@ class Items(Entity[Item]):
 
     def _locations(self, organisation: Organisation, item: Item) -> list[Document]:
         rows = []
-        for place, (location_id, name) in enumerate(organisation.locations):
+        for place, location in enumerate(organisation.locations):
             on_hand = Decimal(item.stock[place])
             committed = Decimal(item.committed if place == 0 else 0)
             free = on_hand - committed
             rows.append(
                 {
-                    "location_id": location_id,
-                    "location_name": name,
-                    "status": "active",
+                    "location_id": location.id,
+                    "location_name": location.name,
+                    "status": "active" if location.active else "inactive",
                     "is_primary": place == 0,
                     "is_item_mapped": True,
                     "location_stock_on_hand": on_hand,
@@ -554,8 +613,41 @@ class Items(Entity[Item]):
             document["initial_stock"] = ""
             document["initial_stock_rate"] = ""
             document.update(self._stock_totals(item))
-            document["locations"] = self._locations(organisation, item)
+            places = self._locations(organisation, item)
+            if organisation.stock_by == "warehouses":
+                places = [_as_warehouse(place) for place in places]
+            document[organisation.stock_by] = places
         return document
+
+    def movement(self, organisation: Organisation, item: Item, form: str) -> Document | None:
+        """The last movement of stock, as an ``adjustment`` or as the ``bare`` number it led to."""
+        if item.moved is None:
+            return None
+        if form == "bare":
+            return {"item_id": item.id, "stock_on_hand": Decimal(item.on_hand)}
+        place_id = "warehouse_id" if organisation.stock_by == "warehouses" else "location_id"
+        lines = [
+            {
+                "line_item_id": line_id,
+                "item_id": item.id,
+                "name": item.name,
+                "description": "",
+                "unit": item.unit,
+                "quantity_adjusted": Decimal(quantity),
+                place_id: organisation.locations[place].id,
+            }
+            for line_id, (place, quantity) in zip(item.moved.line_ids, item.moved.deltas, strict=True)
+        ]
+        adjustment = {
+            "inventory_adjustment_id": item.moved.id,
+            "date": organisation.calendar.day(item.moved.at).isoformat(),
+            "reason": item.moved.reason,
+            "description": "",
+            "reference_number": "",
+            "adjustment_type": "quantity",
+            "line_items": lines,
+        }
+        return {"inventory_adjustment": adjustment}
 
     def webhook_extra(self, organisation: Organisation, item: Item) -> Document:
         """Production workers read the image's id from the body, though the single item lacks it."""

@@ -17,6 +17,7 @@ class Currency:
     Args:
         rate: base currency units for one unit of this one, as Zoho's ``exchange_rate``.
         precision: decimals of an amount.
+        effective: the day the rate holds from; empty for the base currency.
     """
 
     id: str
@@ -26,6 +27,7 @@ class Currency:
     precision: int
     rate: Decimal
     is_base: bool = False
+    effective: str = ""
 
     def round(self, amount: Decimal) -> Decimal:
         """Round half up to this currency's precision."""
@@ -48,6 +50,14 @@ class Tax:
     id: str
     name: str
     percentage: Decimal
+
+
+class Location(NamedTuple):
+    """A place where stock is kept; a warehouse, as older organisations call it."""
+
+    id: str
+    name: str
+    active: bool = True
 
 
 class Terms(NamedTuple):

@@ -17,8 +17,8 @@ from sandbox.clock import Calendar, Clock
 from sandbox.entity import Entity, Fault, Record, chunks
 from sandbox.errors import SandboxError, UnknownRecordError, UnsuitableEditError
 from sandbox.jsontext import Document, decode, encode
-from sandbox.money import Currency, Tax, Terms
-from sandbox.registry import ENTITIES
+from sandbox.money import Currency, Location, Tax, Terms
+from sandbox.registry import ENTITIES, SETTINGS
 
 DATA_ENDS = datetime(2025, 10, 31, 18, 0, 0)
 """Local time up to which records are generated: fixed, so that the same seed always gives the same data."""
@@ -102,6 +102,11 @@ class Book:
     selections: dict[Any, tuple[int, list[Any]]] = field(default_factory=dict)
 
 
+def _settings_book(organisation: Organisation, entity: Entity[Any]) -> Book:
+    records = entity.generate(organisation, 0, random.Random(0))
+    return Book(entity, records, {record.id: record for record in records})
+
+
 class Organisation:
     """A stand-in Zoho Books organisation.
 
@@ -117,6 +122,7 @@ class Organisation:
         unstamped_share: share of list rows of items and contacts without ``last_modified_time`` (seen live).
         modified_filter_inclusive: whether ``last_modified_time`` filters with ``>=``; undocumented, so the
             default is the harder ``>``.
+        stock_by: key of an item's stock by place: ``locations``, or ``warehouses`` as in older organisations.
         counts: how many records of each entity, by its name: ``items=2218``.
 
     Raises:
@@ -134,6 +140,7 @@ class Organisation:
         bad_records: int = 0,
         unstamped_share: float = 0.001,
         modified_filter_inclusive: bool = False,
+        stock_by: str = "locations",
         **counts: int,
     ) -> None:
         unknown = set(counts) - {entity.name for entity in ENTITIES}
@@ -141,17 +148,21 @@ class Organisation:
             raise SandboxError(f"unknown entities: {', '.join(sorted(unknown))}")
         if any(count < 0 for count in counts.values()):
             raise SandboxError("counts must not be negative")
+        if stock_by not in {"locations", "warehouses"}:
+            raise SandboxError(f"no stock by {stock_by!r}; there are locations and warehouses")
         self.seed = seed
         self.organization_id = organization_id
         self.name = name
         self.clock = clock or Clock()
         self.calendar = Calendar(offset_minutes)
         self.modified_filter_inclusive = modified_filter_inclusive
+        self.stock_by = stock_by
         self.lock = threading.RLock()
         self.data_ends = self.calendar.epoch(DATA_ENDS)
         self.uses: Counter[str] = Counter()
         """How many transactions use a record, by its id."""
         self.changes: list[Change] = []
+        self._following: list[tuple[str, Record, str, str]] = []
         self.listeners: list[Callable[[Change, Record], None]] = []
         # Like the real ones: a prefix that belongs to the organisation, then a running number; 19 digits.
         self._prefix = str(1_000_000 + crc32(organization_id.encode()) % 8_999_999)
@@ -165,20 +176,28 @@ class Organisation:
                 self, counts.get(entity.name, 0), random.Random(f"{seed}/{entity.name}")
             )
             self.books[entity.name] = Book(entity, records, {record.id: record for record in records})
+        self.settings = {entity.name: _settings_book(self, entity) for entity in SETTINGS}
         self._hide_stamps(unstamped_share)
         self._plant(bad_records)
 
     def _set_up(self) -> None:
         self.currencies = {
             code: Currency(
-                self.new_id("settings"), code, name, symbol, precision, Decimal(rate), code == "USD"
+                self.new_id("settings"),
+                code,
+                name,
+                symbol,
+                precision,
+                Decimal(rate),
+                is_base=code == "USD",
+                effective="" if code == "USD" else "2025-10-01",
             )
             for code, name, symbol, precision, rate in _CURRENCIES
         }
         self.base = self.currencies["USD"]
         self.taxes = [Tax(self.new_id("settings"), name, Decimal(rate)) for name, rate in _TAXES]
         self.terms = {label: Terms(self.new_id("settings"), label, days) for label, days in _TERMS}
-        self.locations = [(self.new_id("settings"), name) for name in _LOCATIONS]
+        self.locations = [Location(self.new_id("settings"), name) for name in _LOCATIONS]
         self.accounts = {
             name: self.new_id("settings")
             for name in ("Sales", "Cost of Goods Sold", "Inventory Asset", "Accounts Receivable", "Discount")
@@ -189,6 +208,8 @@ class Organisation:
         }
         self.user = (self.new_id("settings"), "Sandbox User")
         self.template_id = self.new_id("settings")
+        # Later additions come last, so that all other ids stay what they were.
+        self.accounts["Undeposited Funds"] = self.new_id("settings")
 
     def new_id(self, family: str, step: int = 1) -> str:
         """The next free id of a family of records; ``step`` ids from it on belong to the caller."""
@@ -234,15 +255,16 @@ class Organisation:
     # reading
 
     def book(self, entity: str) -> Book:
-        """The records of an entity.
+        """The records of an entity, or of one of the settings: currencies, taxes, locations.
 
         Raises:
             UnknownRecordError: there is no such entity.
         """
-        try:
-            return self.books[entity]
-        except KeyError:
-            raise UnknownRecordError(f"no entity {entity!r}; there are {', '.join(self.books)}") from None
+        book = self.books.get(entity) or self.settings.get(entity)
+        if book is None:
+            known = ", ".join([*self.books, *self.settings])
+            raise UnknownRecordError(f"no entity {entity!r}; there are {known}")
+        return book
 
     def find(self, entity: str, record_id: str) -> Any:
         """The living record with that id.
@@ -393,12 +415,12 @@ class Organisation:
         faults: list[Fault | None] = [*book.entity.faults]
         return [(book, fault) for fault in faults + [None] * (longest - len(faults))]
 
-    def mend(self, ids: Iterable[str] | None = None, *, fire: bool = True) -> list[Change]:
+    def mend(self, ids: Iterable[str] | None = None, *, fire: bool | None = None) -> list[Change]:
         """Correct planted records as a user would: a new ``last_modified_time``, and a webhook.
 
         Args:
             ids: which; all if None.
-            fire: whether webhooks are sent.
+            fire: whether webhooks are sent; as Zoho would if None.
 
         Raises:
             UnknownRecordError: an id is not planted.
@@ -415,7 +437,14 @@ class Organisation:
             return changes
 
     def _changed(
-        self, book: Book, record: Record, event: str, kind: str, *, silent: bool = False, fire: bool = True
+        self,
+        book: Book,
+        record: Record,
+        event: str,
+        kind: str,
+        *,
+        silent: bool = False,
+        fire: bool | None = None,
     ) -> Change:
         if not silent:
             record.modified = max(record.modified, self.now())
@@ -433,10 +462,34 @@ class Organisation:
             self._rng.getrandbits(32),
         )
         self.changes.append(change)
-        if fire and not silent:
+        # A silent change reaches the listeners too: somebody may have wired stock by other means.
+        if book.entity.announced if fire is None else fire:
             for listener in self.listeners:
                 listener(change, record)
         return change
+
+    def _finish(
+        self, book: Book, record: Record, event: str, kind: str, *, silent: bool = False, fire: bool | None
+    ) -> Change:
+        """Note a change, and after it those of the records that changed with it."""
+        change = self._changed(book, record, event, kind, silent=silent, fire=fire)
+        following, self._following = self._following, []
+        for entity, other, other_event, other_kind in following:
+            if other.deleted is None:
+                self._changed(self.books[entity], other, other_event, other_kind, fire=fire)
+        return change
+
+    def follow(self, entity: str, record: Record, kind: str) -> None:
+        """Note, within an edit, that another record changes with it: its time moves, its webhook goes out."""
+        if not any(other is record for _, other, _, _ in self._following):
+            self._following.append((entity, record, "edit", kind))
+
+    def add(self, entity: str, record: Record) -> None:
+        """Add a record, within an edit that brings it about, as paying an invoice does with a payment."""
+        book = self.books[entity]
+        book.records.append(record)
+        book.index[record.id] = record
+        self._following.append((entity, record, "create", "create"))
 
     def refresh(self, entity: str, record: Record) -> None:
         """Note that derived values of a record changed: its list row is made anew, its time stays."""
@@ -455,7 +508,7 @@ class Organisation:
         *,
         kind: str | None = None,
         silent: bool = False,
-        fire: bool = True,
+        fire: bool | None = None,
     ) -> Change:
         """Make one plausible edit, as a user of the web pages would.
 
@@ -465,7 +518,8 @@ class Organisation:
             kind: of edit (``Entity.edits``); a random one if None.
             silent: whether a random kind may be one that neither moves ``last_modified_time`` nor fires a
                 webhook (stock); naming such a kind needs no permission.
-            fire: whether the webhook is sent; not sending is what imports and custom functions do.
+            fire: whether the webhook is sent; as Zoho would if None: price lists and settings have none. Not
+                sending is what imports and custom functions do.
 
         Raises:
             UnknownRecordError: no such entity or record.
@@ -476,7 +530,8 @@ class Organisation:
             kinds = book.entity.edits
             if kind is not None and kind not in kinds:
                 raise UnsuitableEditError(f"no edit {kind!r} for {entity}; there are {', '.join(kinds)}")
-            candidates = [kind] if kind else [k for k, edit in kinds.items() if silent or not edit.silent]
+            drawn = [k for k, edit in kinds.items() if (silent or not edit.silent) and not edit.named]
+            candidates = [kind] if kind else drawn
             if record_id is not None:
                 record = self.find(entity, record_id)
                 suited = [k for k in candidates if kinds[k].suits(record)]
@@ -486,7 +541,7 @@ class Organisation:
             else:
                 chosen, record = self._pick(book, candidates)
             kinds[chosen].apply(self, record, self._rng)
-            return self._changed(book, record, "edit", chosen, silent=kinds[chosen].silent, fire=fire)
+            return self._finish(book, record, "edit", chosen, silent=kinds[chosen].silent, fire=fire)
 
     def _pick(self, book: Book, candidates: Sequence[str]) -> tuple[str, Record]:
         # Drawing first and searching only when unlucky keeps an edit cheap among 100,000 records.
@@ -508,22 +563,22 @@ class Organisation:
             raise UnsuitableEditError(f"no record of {book.entity.name} suits {', '.join(candidates)}")
         return self._rng.choice(pairs)
 
-    def create(self, entity: str, *, fire: bool = True) -> Change:
+    def create(self, entity: str, *, fire: bool | None = None) -> Change:
         """Add one record, as of now."""
         with self.lock:
             book = self.book(entity)
             record = book.entity.create(self, self._rng)
             book.records.append(record)
             book.index[record.id] = record
-            return self._changed(book, record, "create", "create", fire=fire)
+            return self._finish(book, record, "create", "create", fire=fire)
 
-    def delete(self, entity: str, record_id: str | None = None, *, fire: bool = True) -> Change:
+    def delete(self, entity: str, record_id: str | None = None, *, fire: bool | None = None) -> Change:
         """Delete a record; one that transactions hang on becomes inactive or void instead, as users do.
 
         Args:
             entity: its name.
             record_id: which; a random one that can really be deleted, if None.
-            fire: whether the webhook is sent.
+            fire: whether the webhook is sent; as Zoho would if None.
 
         Raises:
             UnknownRecordError: no such entity or record.
@@ -544,16 +599,18 @@ class Organisation:
                 record = self.find(entity, record_id)
             if book.entity.refuses_deletion(self, record):
                 kind = book.entity.retire(self, record)
-                return self._changed(book, record, "edit", kind, fire=fire)
+                return self._finish(book, record, "edit", kind, fire=fire)
             record.deleted = self.now()
             book.records.remove(record)
             del book.index[record.id]
             book.deleted.append(record)
             self.planted.pop(record.id, None)
             book.entity.on_delete(self, record)
-            return self._changed(book, record, "delete", "delete", fire=fire)
+            return self._finish(book, record, "delete", "delete", fire=fire)
 
-    def void(self, record_id: str | None = None, *, entity: str = "invoices", fire: bool = True) -> Change:
+    def void(
+        self, record_id: str | None = None, *, entity: str = "invoices", fire: bool | None = None
+    ) -> Change:
         """Void a transaction that has no payments.
 
         Raises:

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from sandbox.jsontext import Document, RawNumber
+from sandbox.jsontext import Document
 from sandbox.organisation import Organisation
+from sandbox.registry import CURRENCIES, LOCATIONS, TAXES
 
 _OK: Document = {"code": 0, "message": "success"}
 
@@ -71,41 +72,12 @@ def organization(organisation: Organisation) -> Document:
 
 def currencies(organisation: Organisation) -> Document:
     """``GET /settings/currencies``: no ``page_context``."""
-    rows = [
-        {
-            "currency_id": currency.id,
-            "currency_code": currency.code,
-            "currency_name": currency.name,
-            "currency_name_formatted": f"{currency.code}- {currency.name}",
-            "currency_symbol": currency.symbol,
-            "price_precision": currency.precision,
-            "currency_format": "1,234,567.89" if currency.precision else "1,234,567",
-            "is_base_currency": currency.is_base,
-            "exchange_rate": 0 if currency.is_base else RawNumber(f"{currency.rate:.6f}"),
-            "effective_date": "" if currency.is_base else "2025-10-01",
-            "auto_exchange_rate_enabled": False,
-        }
-        for currency in organisation.currencies.values()
-    ]
-    return _OK | {"currencies": rows}
+    return _OK | {"currencies": CURRENCIES.rows(organisation)}
 
 
 def taxes(organisation: Organisation) -> Document:
     """``GET /settings/taxes``."""
     today = organisation.calendar.day(organisation.now()).isoformat()
-    rows = [
-        {
-            "tax_id": tax.id,
-            "tax_name": tax.name,
-            "tax_percentage": tax.percentage,
-            "tax_type": "tax",
-            "tax_specific_type": "",
-            "is_value_added": tax.name == "VAT",
-            "is_default_tax": False,
-            "is_editable": True,
-        }
-        for tax in organisation.taxes
-    ]
     context = {
         "page": 1,
         "per_page": 200,
@@ -117,35 +89,9 @@ def taxes(organisation: Organisation) -> Document:
         "sort_column": "tax_name",
         "sort_order": "A",
     }
-    return _OK | {"taxes": rows, "page_context": context}
+    return _OK | {"taxes": TAXES.rows(organisation), "page_context": context}
 
 
 def locations(organisation: Organisation) -> Document:
     """``GET /locations``: no ``page_context``."""
-    rows = [
-        {
-            "type": "general",
-            "email": "",
-            "phone": "",
-            "address": {
-                "city": "",
-                "state": "",
-                "country": "Iraq",
-                "attention": "",
-                "state_code": "",
-                "street_address1": "",
-                "street_address2": "",
-            },
-            "location_id": location_id,
-            "location_name": name,
-            "tax_settings_id": "",
-            "status": "active",
-            "is_primary": place == 0,
-            "associated_series_ids": [],
-            "auto_number_generation_id": "",
-            "is_all_users_selected": True,
-            "associated_users": [],
-        }
-        for place, (location_id, name) in enumerate(organisation.locations)
-    ]
-    return _OK | {"locations": rows}
+    return _OK | {"locations": LOCATIONS.rows(organisation)}

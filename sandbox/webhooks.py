@@ -26,6 +26,7 @@ SIGNATURE_HEADER = "X-Zoho-Webhook-Signature"
 FORM_TYPE = "application/x-www-form-urlencoded"
 JSON_TYPE = "application/json"
 FORMS = ("default", "thin", "raw", "form", "jsonstring")
+STOCK_FORMS = ("item", "adjustment", "bare")
 _RAW_KEYS = ("status", "name", "rate", "contact_name", "email", "total", "balance", "payment_made")
 _THIN_KEYS = ("name", "contact_name", "invoice_number", "status")
 
@@ -40,6 +41,9 @@ class WebhookSettings:
         form: of the body: ``default`` (the whole record), ``thin`` (id and few keys), ``raw`` (a user's
             template with numeric ids), ``form`` (key and value pairs), ``jsonstring`` (one pair, the
             record as JSON).
+        stock: what is sent to ``stock`` when stock moves, which Zoho announces by itself to nobody: ``item``
+            (the whole item), ``adjustment`` (an inventory adjustment), ``bare`` (the item's id and its
+            stock), ``mixed`` (any of them); empty for nothing.
         encoding: of the signature, ``hex`` or ``base64``; sources disagree on what Zoho does.
         query: pairs put into every URL; they are part of what is signed.
         delete_query: pairs put into the URL of delete rules besides; a body names no event.
@@ -56,6 +60,7 @@ class WebhookSettings:
     url: str = ""
     secret: str = ""
     form: str = "default"
+    stock: str = ""
     encoding: str = "hex"
     query: dict[str, str] = field(default_factory=dict)
     delete_query: dict[str, str] = field(default_factory=lambda: {"event": "delete"})
@@ -71,6 +76,8 @@ class WebhookSettings:
     def __post_init__(self) -> None:
         if self.form not in FORMS:
             raise SandboxError(f"no body form {self.form!r}; there are {', '.join(FORMS)}")
+        if self.stock not in {"", "mixed", *STOCK_FORMS}:
+            raise SandboxError(f"no stock webhooks {self.stock!r}; there are {', '.join(STOCK_FORMS)}, mixed")
         if self.encoding not in {"hex", "base64"}:
             raise SandboxError(f"no signature encoding {self.encoding!r}; there are hex and base64")
         if self.secret and not (
@@ -263,9 +270,16 @@ class Webhooks:
         if not settings.url:
             return
         organisation = self._organisation
-        document = organisation.webhook_document(change.entity, record)
-        target = organisation.book(change.entity).entity.webhook_entity(record)
-        body, content_type = build_body(organisation, change, document, settings.form)
+        entity = organisation.book(change.entity).entity
+        if change.silent:
+            stock = self._stock_body(change, record)
+            if stock is None:
+                return
+            target, body, content_type = "stock", stock, JSON_TYPE
+        else:
+            target = entity.webhook_entity(record)
+            document = organisation.webhook_document(change.entity, record)
+            body, content_type = build_body(organisation, change, document, settings.form)
         pairs = [
             *settings.query.items(),
             *(settings.delete_query.items() if change.event == "delete" else ()),
@@ -288,6 +302,19 @@ class Webhooks:
             signature=signature,
         )
         self._enqueue(delivery, self._rng.random() * settings.spread_seconds)
+
+    def _stock_body(self, change: Change, record: Record) -> bytes | None:
+        form = self.settings.stock
+        if form == "mixed":
+            form = STOCK_FORMS[change.seed % len(STOCK_FORMS)]
+        organisation = self._organisation
+        movement = organisation.book(change.entity).entity.movement(organisation, record, form)
+        if not form or movement is None:
+            return None
+        if form == "item":
+            document = organisation.webhook_document(change.entity, record)
+            return build_body(organisation, change, document, "default")[0]
+        return encode(movement).encode()
 
     def _enqueue(self, delivery: Delivery, delay: float) -> None:
         with self._changed:

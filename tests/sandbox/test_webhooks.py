@@ -219,7 +219,7 @@ def test_many_edits_arrive_once_each_in_another_order(
     organisation: Organisation, webhooks: Webhooks, receiver: Receiver
 ) -> None:
     webhooks.configure(spread_seconds=0.3)
-    changes = [organisation.edit(entity) for entity in organisation.books for _ in range(20)]
+    changes = [organisation.edit(entity) for entity in ("items", "contacts", "invoices") for _ in range(20)]
     assert webhooks.drain(15)
     assert len(receiver.got) == len(webhooks.deliveries) == 60
     arrived = [
@@ -240,3 +240,43 @@ def test_many_edits_arrive_once_each_in_another_order(
 def test_bad_settings(settings: dict[str, str]) -> None:
     with pytest.raises(SandboxError):
         WebhookSettings(**settings)  # type: ignore[arg-type]
+
+
+def test_stock_that_somebody_wired(
+    organisation: Organisation, webhooks: Webhooks, receiver: Receiver
+) -> None:
+    item = next(i for i in organisation.book("items").records if i.tracked and i.on_hand > 3)
+    for form in ("item", "adjustment", "bare"):
+        webhooks.configure(stock=form)
+        organisation.edit("items", item.id, kind="transfer")
+        assert webhooks.drain(10)
+    assert {path for path, _, _ in receiver.got} == {"/api/zoho/webhooks/stock"}
+    whole, adjusted, bare = receiver.bodies()
+    assert whole["item"]["item_id"] == item.id
+    assert sum(row["location_stock_on_hand"] for row in whole["item"]["locations"]) == item.on_hand
+    lines = adjusted["inventory_adjustment"]["line_items"]
+    assert [line["item_id"] for line in lines] == [item.id, item.id]
+    assert sum(line["quantity_adjusted"] for line in lines) == 0
+    assert {line["location_id"] for line in lines} <= {place.id for place in organisation.locations}
+    assert bare == {"item_id": item.id, "stock_on_hand": item.on_hand}
+    for _, headers, body in receiver.got:
+        assert headers["x-zoho-webhook-signature"] == sign(SECRET, [], body)
+
+
+def test_where_the_other_modules_webhooks_go(receiver: Receiver) -> None:
+    organisation = Organisation(
+        items=40, contacts=40, invoices=40, pricebooks=3, creditnotes=10, customerpayments=30
+    )
+    hooks = Webhooks(organisation, WebhookSettings(url=receiver.url))
+    try:
+        organisation.edit("pricebooks")
+        organisation.edit("locations")
+        assert hooks.deliveries == []
+        organisation.edit("pricebooks", fire=True)
+        organisation.edit("creditnotes", kind="notes")
+        organisation.edit("customerpayments", kind="reference")
+        assert hooks.drain(10)
+    finally:
+        hooks.close()
+    sent = {path.rsplit("/", 1)[1]: next(iter(json.loads(body))) for path, _, body in receiver.got}
+    assert sent == {"prices": "pricebook", "credit-notes": "creditnote", "payments": "payment"}
