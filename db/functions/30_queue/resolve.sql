@@ -143,42 +143,6 @@ $$;
 comment on function tds.layers_under(jsonb, jsonb, jsonb, timestamptz, timestamptz, smallint) is
 'What remains of an old document''s versions under a newer one: the keys the newer does not carry, by their own versions.';
 
-create or replace function tds.meet(entity tds.entity, organization_id text, records tds.record[]) returns setof tds.meeting
-language plpgsql stable
-set search_path = pg_catalog, pg_temp
-as $$
-begin
-    return query execute format($sql$
-        select k.kind, i.incoming,
-               case when t.%1$I is not null then
-                   row(t.%1$I, case when k.kind in ('fold', 'over') then t.zoho_metadata end, t.sync_version, t.sync_hash,
-                       t.sync_modified_at, t.sync_observed_at, t.sync_rank, t.sync_read_at, t.deleted_at, t.sync_layers)::tds.record_state end
-          from (select r as incoming, count(*) over (partition by r.zoho_id) as observations from unnest($2) r) i
-          -- limit 1: one index probe a record, whatever the planner thinks of a table that was never analysed
-          left join lateral (select t.* from zoho.%2$I t
-                              where t.organization_id = $1 and t.%1$I = (i.incoming).zoho_id limit 1) t on true
-         cross join lateral (select case
-                   when i.observations > 1 or (i.incoming).is_delete then 'fold'
-                   when t.%1$I is null then 'new'
-                   when t.deleted_at is not null then 'fold'
-                   when t.sync_modified_at is not distinct from (i.incoming).modified_at
-                        and (t.sync_hash = (i.incoming).hash
-                             or t.zoho_metadata || (i.incoming).doc = t.zoho_metadata
-                                and not exists (select from jsonb_to_recordset(t.sync_layers) l(m timestamptz, keys jsonb, hidden jsonb)
-                                                 where l.hidden <> '{}'
-                                                    or l.m is distinct from (i.incoming).modified_at
-                                                       and l.keys ?| array(select jsonb_object_keys((i.incoming).doc)))) then 'unchanged'
-                   when ((i.incoming).modified_at, (i.incoming).observed_at) > (t.sync_modified_at, t.sync_observed_at)
-                        and not exists (select from jsonb_to_recordset(t.sync_layers) l(m timestamptz, hidden jsonb)
-                                         where l.m is null or l.hidden <> '{}') then 'over'
-                   else 'fold' end) k(kind)$sql$, meet.entity.target_key, meet.entity.target)
-    using meet.organization_id, meet.records;
-end
-$$;
-comment on function tds.meet(tds.entity, text, tds.record[]) is
-'Each record beside the row it meets: unchanged; new; over (newer than every version the row has, so that each of its keys '
-'wins); or fold, what only tds.fold() can tell. Takes no lock.';
-
 create or replace function tds.resolve(
     entity tds.entity, organization_id text, records tds.record[],
     out states tds.record_state[], out verdicts tds.verdict[])
@@ -194,7 +158,7 @@ begin
                     where (m.incoming).doc -> k.key <> k.value
                       and not exists (select from jsonb_to_recordset((m.known).layers) l(m timestamptz, keys jsonb)
                                        where l.m < (m.incoming).modified_at and l.keys ? k.key)) as contested
-          from tds.meet(resolve.entity, resolve.organization_id, resolve.records) m
+          from tds.meet((resolve.entity).entity, resolve.organization_id, resolve.records) m
     ), plain as (
         select row((m.i).zoho_id, coalesce((m.t).doc || (m.i).doc, (m.i).doc), coalesce((m.t).version, 0) + 1, (m.i).hash,
                    (m.i).modified_at, (m.i).observed_at, (m.i).rank,

@@ -32,6 +32,7 @@ begin
         perform tds.make_child_writers(v_entity);
         perform tds.make_writer(v_entity);
         perform tds.make_inserter(v_entity);
+        perform tds.make_meeting(v_entity);
         perform tds.make_culprits(v_entity);
         perform tds.make_linker(v_entity);
     end loop;
@@ -44,6 +45,10 @@ begin
                             'tds.insert_<entity>(): the short way of what is new or unchanged.',
                             'select n.verdicts, n.rest into insert_events.verdicts, insert_events.rest from tds.insert_{entity}('
                             'insert_events.organization_id, insert_events.events, insert_events.skip, insert_events.at) n;');
+    perform tds.make_switch('meet', 'organization_id text, records tds.record[]', 'setof tds.meeting', 'stable',
+                            'Each record beside the row it meets: unchanged; new; over (newer than every version the row has, so that each of its keys '
+                            'wins); or fold, what only tds.fold() can tell. Takes no lock.',
+                            'return query select m.* from tds.meet_{entity}(meet.organization_id, meet.records) m;');
     perform tds.make_switch('culprits', 'records tds.record[]', 'table (ord int, path text, value text, reason text)', 'stable',
                             'tds.culprits_<entity>(): what the strict readers refuse, and why.',
                             'return query select c.ord, c.path, c.value, c.reason from tds.culprits_{entity}(culprits.records) c;');
@@ -54,7 +59,7 @@ end
 $$;
 revoke all on function tds.build() from public;
 comment on function tds.build() is
-'Makes the functions that write the mirror, from the mapping: for each entity write_…, insert_…, culprits_…, link_…, and '
+'Makes the functions that write the mirror, from the mapping: for each entity write_…, insert_…, meet_…, culprits_…, link_…, and '
 'the switches that call them by the entity''s name; read them with \sf.';
 
 select tds.build();
