@@ -2,7 +2,7 @@
 
 import asyncio
 import json
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping
 from datetime import datetime
 from urllib.parse import quote
 
@@ -61,7 +61,7 @@ async def fetch_details(
 
 
 async def _fetch_all(
-    client: ZohoClient, mirror: Mirror, endpoint: Endpoint, wanted: Sequence[str]
+    client: ZohoClient, mirror: Mirror, endpoint: Endpoint, wanted: Mapping[str, datetime | None]
 ) -> dict[str, datetime]:
     """Fetches and stores these details; says when each was asked for."""
     asked_at: dict[str, datetime] = {}
@@ -71,7 +71,7 @@ async def _fetch_all(
         asked_at |= {record[endpoint.id_key]: reply.sent_at for record in reply.document[endpoint.list_key]}
     # What an answer for many leaves out may be gone or not: only its own URL tells.
     one_by_one = [zoho_id for zoho_id in wanted if zoho_id not in asked_at]
-    fetches = [_fetch(client, mirror, endpoint, zoho_id) for zoho_id in one_by_one]
+    fetches = [_fetch(client, mirror, endpoint, zoho_id, wanted[zoho_id]) for zoho_id in one_by_one]
     for zoho_id, outcome in zip(
         one_by_one, await asyncio.gather(*fetches, return_exceptions=True), strict=True
     ):
@@ -81,7 +81,9 @@ async def _fetch_all(
     return asked_at
 
 
-async def _fetch(client: ZohoClient, mirror: Mirror, endpoint: Endpoint, zoho_id: str) -> datetime:
+async def _fetch(
+    client: ZohoClient, mirror: Mirror, endpoint: Endpoint, zoho_id: str, modified_at: datetime | None
+) -> datetime:
     """Fetches and stores one detail; returns when it was asked for."""
     try:
         reply = await client.get(f"{endpoint.api_path}/{quote(zoho_id, safe='')}")
@@ -92,5 +94,5 @@ async def _fetch(client: ZohoClient, mirror: Mirror, endpoint: Endpoint, zoho_id
     except RefusedError as error:
         await mirror.detail_failed(endpoint.entity, zoho_id, error.message)
         return error.sent_at
-    await mirror.store_detail(endpoint.entity, reply.body, reply.sent_at)
+    await mirror.store_detail(endpoint.entity, reply.body, reply.sent_at, modified_at=modified_at)
     return reply.sent_at

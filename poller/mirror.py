@@ -1,7 +1,7 @@
 """The database as the poller sees it: one method a statement, each a transaction of its own."""
 
 import logging
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from types import TracebackType
@@ -115,21 +115,43 @@ class Mirror:
         """Ends a run that cannot be gone on with."""
         await self._row(scalar_row, "select tds.finish_run(%b, 'failed', %b)", run.run_id, error)
 
-    async def take_details(self, entity: str, limit: int) -> Sequence[str]:
-        """Leases the ids of up to `limit` records whose detail is wanted, for two minutes."""
-        return await self._rows(
-            scalar_row,
-            "select zoho_id from tds.take_details(%b, %b, %b)",
-            *(entity, self.organization_id, limit),
+    async def take_details(self, entity: str, limit: int) -> Mapping[str, datetime | None]:
+        """Leases up to `limit` records whose detail is wanted, for two minutes.
+
+        Returns:
+            Their ids, and the version of what asked for each.
+        """
+        return dict(
+            await self._rows(
+                tuple_row,
+                "select zoho_id, modified_at from tds.take_details(%b, %b, %b)",
+                *(entity, self.organization_id, limit),
+            )
         )
 
-    async def store_detail(self, entity: str, body: bytes, sent_at: datetime, event: str = "upsert") -> None:
-        """Stores a detail; with event `delete` the proof that there is none any more."""
+    async def store_detail(
+        self,
+        entity: str,
+        body: bytes,
+        sent_at: datetime,
+        event: str = "upsert",
+        modified_at: datetime | None = None,
+    ) -> None:
+        """Stores a detail; with event `delete` the proof that there is none any more.
+
+        Args:
+            entity: of what.
+            body: as it came.
+            sent_at: when it was asked for.
+            event: `upsert` or `delete`.
+            modified_at: the version of what asked for it, which it inherits if it has none itself.
+        """
+        headers = {"modified_at": modified_at.isoformat()} if modified_at else None
         await self._row(
             scalar_row,
             """select status from tds.receive(entity => %b, body => %b, organization_id => %b, event => %b,
-                                              observed_at => %b, source => 'poller', shape => 'detail')""",
-            *(entity, body, self.organization_id, event, sent_at),
+                                              observed_at => %b, source => 'poller', shape => 'detail', headers => %b)""",
+            *(entity, body, self.organization_id, event, sent_at, headers and Jsonb(headers)),
         )
 
     async def detail_failed(self, entity: str, zoho_id: str, error: str) -> None:

@@ -1,22 +1,3 @@
-create or replace function tds.subtotal_differs(line_items jsonb, sub_total jsonb) returns boolean
-language sql immutable parallel safe
-as $$
-    select sum(tds.json_number(e.doc -> 'item_total')) <> tds.json_number($2)
-      from jsonb_array_elements(coalesce(tds.json_array($1), '[]')) e(doc)
-$$;
-comment on function tds.subtotal_differs(jsonb, jsonb) is
-'Whether the lines add up to something else than the subtotal; null where either is unknown.';
-
-create or replace function tds.discount_amount(discount jsonb, discount_total jsonb) returns numeric
-language sql immutable parallel safe
-as $$
-    select case when jsonb_typeof($2) = 'number' or $2 #>> '{}' <> '' then tds.json_number($2)
-                when jsonb_typeof($1) = 'string' and $1 #>> '{}' like '%\%' then null
-                else tds.json_number($1) end
-$$;
-comment on function tds.discount_amount(jsonb, jsonb) is
-'The discount as an amount: discount_total, else discount unless that is a percentage.';
-
 select tds.register('{
     "entity": "invoices", "queue": "invoices", "priority": 40,
     "api_path": "/invoices", "list_key": "invoices", "record_key": "invoice", "id_key": "invoice_id",
@@ -47,8 +28,7 @@ select tds.map_fields('invoices', '', $$
     last_modified_time time    zoho_modified_at
 $$);
 
-select tds.derive('invoices', '', 'subtotal_differs', 'tds.subtotal_differs(d.line_items, d.sub_total)',
-                  'Whether the lines add up to something else than the subtotal; null while the lines are unknown.');
+select tds.map_document('invoices');
 
 select tds.map_child('invoices', 'line_items', 'invoice_line_items', 'zoho_invoice_id', 'line_number', $$
     line_item_id       id      zoho_line_item_id

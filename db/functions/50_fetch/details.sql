@@ -1,5 +1,5 @@
 create or replace function tds.take_details(entity text, organization_id text, at_most int default 20)
-returns table (zoho_id text, wanted_at timestamptz, reason text)
+returns table (zoho_id text, wanted_at timestamptz, reason text, modified_at timestamptz)
 language plpgsql volatile security definer
 set search_path = pg_catalog, pg_temp
 as $$
@@ -20,12 +20,13 @@ begin
        set leased_until = v_now + interval '2 minutes'
       from taken t
      where (w.organization_id, w.entity, w.zoho_id) = (t.organization_id, t.entity, t.zoho_id)
-    returning w.zoho_id, w.wanted_at, w.reason;
+    returning w.zoho_id, w.wanted_at, w.reason, w.modified_at;
 end
 $$;
 revoke all on function tds.take_details(text, text, int) from public;
 comment on function tds.take_details(text, text, int) is
-'Leases wanted details to a fetcher for two minutes, the newest want first. What it stores with tds.receive(…, shape => ''detail'') settles them.';
+'Leases wanted details to a fetcher for two minutes, the newest want first. What it stores with tds.receive(…, shape => ''detail'') settles them; it hands modified_at back in the headers, for '
+'details without a last_modified_time.';
 
 create or replace function tds.want_detail(entity text, organization_id text, zoho_id text, reason text default 'asked for') returns void
 language plpgsql volatile security definer

@@ -1,3 +1,45 @@
+create or replace function tds.is_of(target regclass, name text) returns boolean
+language plpgsql stable
+set search_path = pg_catalog, pg_temp
+as $$
+begin
+    return is_of.target = to_regclass('zoho.' || is_of.name)
+        or exists (select from pg_inherits h where h.inhparent = to_regclass('zoho.' || is_of.name) and h.inhrelid = is_of.target);
+end
+$$;
+comment on function tds.is_of(regclass, text) is 'Whether a table is the mirror''s table of that name, or a partition of it.';
+
+create or replace function tds.compress_well() returns void
+language plpgsql volatile
+set search_path = pg_catalog, pg_temp
+as $$
+declare
+    v_column record;
+begin
+    -- lz4 halves the cost of large values against pglz; builds without it (the embedded server) keep pglz
+    if not exists (select from pg_settings where name = 'default_toast_compression' and 'lz4' = any (enumvals)) then
+        return;
+    end if;
+    for v_column in
+        select a.attrelid::regclass as relation, a.attname
+          from pg_attribute a
+          join pg_class c on c.oid = a.attrelid
+         where c.relnamespace in ('tds'::regnamespace, 'zoho'::regnamespace)
+           and c.relkind in ('r', 'p')
+           and a.attname in ('zoho_metadata', 'sync_layers', 'body', 'record')
+           and a.atttypid in ('jsonb'::regtype, 'text'::regtype)
+           and a.attcompression <> 'l'
+           and not a.attisdropped
+    loop
+        execute format('alter table %s alter column %I set compression lz4', v_column.relation, v_column.attname);
+    end loop;
+end
+$$;
+revoke all on function tds.compress_well() from public;
+comment on function tds.compress_well() is 'Chooses lz4 for the mirror''s and the inbox''s documents wherever the server has it.';
+
+select tds.compress_well();
+
 create or replace function tds.mirror_column_comment(target regclass, column_name text) returns text
 language plpgsql stable
 set search_path = pg_catalog, pg_temp
@@ -8,15 +50,10 @@ begin
     v_told := case mirror_column_comment.column_name
         when 'id' then 'Our number for the row: what other tables'' links hold.'
         when 'organization_id' then 'Zoho organisation; leads every key.'
-        when 'contact_type' then 'customer or vendor; names the partition.'
         when 'image_url' then 'Where the picture is served; null while none has been fetched.'
-        when 'zoho_customer_id' then 'Zoho''s customer_id: whose it is, mirrored or not.'
-        when 'customer_id' then 'customers.id, null until that customer is mirrored.'
-        when 'product_id' then 'products.id, null until that product is mirrored.'
         when 'line_number' then 'Place among the lines, from 1.'
-        when 'position' then '1 billing, 2 shipping, from 3 the others.'
+        when 'position' then 'Place in the list, from 1 (of addresses: 1 billing, 2 shipping, from 3 the others).'
         when 'address_type' then 'billing, shipping or additional.'
-        when 'subtotal_differs' then 'Whether the lines add up to something else than the subtotal; null while the lines are unknown.'
         when 'zoho_metadata' then 'The whole merged document, as Zoho''s JSON.'
         when 'synced_at' then 'When this row was last written.'
         when 'deleted_at' then 'Proof of deletion in Zoho (when the API said so); null: it exists.'
@@ -28,6 +65,11 @@ begin
         when 'sync_read_at' then 'Last API read that changed or confirmed the row in writing.'
         when 'sync_layers' then 'Keys of zoho_metadata that have another version; see type tds.record_state.'
         end;
+    v_told := coalesce(v_told,
+        (select min(v.description) from tds.derived v where v.column_name = mirror_column_comment.column_name
+            and v.entity in (select n.entity from tds.entity n where tds.is_of(mirror_column_comment.target, n.target))),
+        (select format('%s.%s where %s.%s is this row''s %s; null until it is mirrored.', l.parent, l.parent_column, l.parent, l.parent_key, l.key_column)
+           from tds.link l where l.column_name = mirror_column_comment.column_name and tds.is_of(mirror_column_comment.target, l.target)));
     if v_told is not null then
         return v_told;
     end if;
@@ -36,9 +78,8 @@ begin
       from tds.field f
       join tds.entity n on n.entity = f.entity
      where f.column_name = mirror_column_comment.column_name
-       and (mirror_column_comment.target = to_regclass('zoho.' || n.target)
-            or mirror_column_comment.target in (select h.inhrelid from pg_inherits h where h.inhparent = to_regclass('zoho.' || n.target))
-            or f.list_key <> '');
+       and tds.is_of(mirror_column_comment.target, coalesce(
+               (select c.target from tds.child c where c.entity = f.entity and c.list_key = f.list_key), n.target));
     return coalesce(v_told, format('Zoho''s %s.', mirror_column_comment.column_name));
 end
 $$;

@@ -1,0 +1,115 @@
+-- What invoices, bills, credit notes and orders have in common: discounts, lines, and the arithmetic that must hold. A
+-- document that does not add up is kept as it is and flagged; tds_document_mismatches lists them.
+
+create or replace function tds.discount_amount(discount jsonb, discount_total jsonb) returns numeric
+language sql immutable parallel safe
+as $$
+    select case when jsonb_typeof($2) = 'number' or $2 #>> '{}' <> '' then tds.json_number($2)
+                when jsonb_typeof($1) = 'string' and $1 #>> '{}' like '%\%' then null
+                else tds.json_number($1) end
+$$;
+comment on function tds.discount_amount(jsonb, jsonb) is
+'The discount as an amount: discount_total, else discount unless that is a percentage.';
+
+create or replace function tds.amount_of(value jsonb) returns numeric
+language sql immutable parallel safe
+as $$ select case when jsonb_typeof($1) = 'number' then $1::numeric
+                  when jsonb_typeof($1) = 'string' and tds.is_number($1 ->> 0) then translate($1 ->> 0, ',%', '')::numeric end $$;
+comment on function tds.amount_of(jsonb) is 'A number for the arithmetic checks, null where there is none: the readers refuse what is bad.';
+
+create or replace function tds.precision_of(doc jsonb) returns int
+language sql immutable parallel safe
+as $$ select case when jsonb_typeof($1 -> 'price_precision') = 'number' and ($1 -> 'price_precision')::numeric between 0 and 6
+                  then ($1 -> 'price_precision')::int else 2 end $$;
+comment on function tds.precision_of(jsonb) is 'Decimals of a document''s amounts: its price_precision, else 2.';
+
+create or replace function tds.expected_subtotal(doc jsonb) returns numeric
+language sql immutable parallel safe
+as $$
+    select case when jsonb_typeof($1 -> 'line_items') = 'array' and $1 -> 'is_inclusive_tax' is distinct from 'true' then
+               (select sum(tds.amount_of(e.doc -> 'item_total')) from jsonb_array_elements($1 -> 'line_items') e(doc)) end
+$$;
+comment on function tds.expected_subtotal(jsonb) is 'What a document''s lines add up to; null while they are unknown, or hold their taxes.';
+
+create or replace function tds.expected_total(doc jsonb) returns numeric
+language sql immutable parallel safe
+as $$
+    select tds.amount_of($1 -> 'sub_total')
+           - case when $1 ->> 'discount_type' is distinct from 'entity_level' then 0
+                  else coalesce(tds.amount_of($1 -> 'discount_total'), tds.amount_of($1 -> 'discount_amount'), 0) end
+           + tds.amount_of($1 -> 'tax_total')
+           + coalesce(tds.amount_of($1 -> 'shipping_charge'), 0) + coalesce(tds.amount_of($1 -> 'adjustment'), 0)
+           + coalesce(tds.amount_of($1 -> 'roundoff_value'), 0)
+     where $1 -> 'is_inclusive_tax' is distinct from 'true' and ($1 ? 'discount_type' or tds.amount_of($1 -> 'discount_total') = 0)
+$$;
+comment on function tds.expected_total(jsonb) is
+'sub_total, less a discount of the whole document, plus tax, shipping, adjustment and rounding; null where one is unknown or prices hold their taxes.';
+
+create or replace function tds.expected_balance(doc jsonb, payments text[]) returns numeric
+language sql immutable parallel safe
+as $$
+    select tds.amount_of($1 -> 'total') - (select sum(coalesce(tds.amount_of($1 -> p.key), 0)) from unnest($2) p(key))
+     where $1 ->> 'status' not in ('void', 'draft') and $1 ?| $2
+$$;
+comment on function tds.expected_balance(jsonb, text[]) is
+'The total less what was paid, credited or written off (the keys given); null where none of them is known, and for void and draft documents.';
+
+create or replace function tds.differs(expected numeric, told jsonb, doc jsonb) returns boolean
+language sql immutable parallel safe
+as $$ select round($1 - tds.amount_of($2), tds.precision_of($3)) <> 0 $$;
+comment on function tds.differs(numeric, jsonb, jsonb) is
+'Whether two amounts differ in the document''s precision; null where either is unknown.';
+
+create or replace function tds.balance_keys(entity text) returns text[]
+language sql immutable parallel safe
+as $$
+    select case $1
+        when 'invoices' then '{payment_made,credits_applied,write_off_amount,tax_amount_withheld}'::text[]
+        when 'bills' then '{payment_made,vendor_credits_applied,tax_amount_withheld}'
+        else '{total_credits_used,total_refunded_amount}' end
+$$;
+comment on function tds.balance_keys(text) is 'The keys of what reduces a document''s balance.';
+
+create or replace function tds.map_document(entity text) returns void
+language plpgsql volatile
+set search_path = pg_catalog, pg_temp
+as $$
+begin
+    perform tds.derive(map_document.entity, '', 'subtotal_differs', $x$tds.differs(tds.expected_subtotal(s.doc), s.doc -> 'sub_total', s.doc)$x$,
+                       'Whether the lines add up to something else than the subtotal; null while that is unknown.');
+    perform tds.derive(map_document.entity, '', 'total_differs', $x$tds.differs(tds.expected_total(s.doc), s.doc -> 'total', s.doc)$x$,
+                       'Whether subtotal, discount, taxes and charges make another total; null while that is unknown.');
+    perform tds.derive(map_document.entity, '', 'balance_differs',
+                       format($x$tds.differs(tds.expected_balance(s.doc, %L), s.doc -> 'balance', s.doc)$x$, tds.balance_keys(map_document.entity)),
+                       'Whether the total less payments and credits is another balance; null while that is unknown.');
+end
+$$;
+revoke all on function tds.map_document(text) from public;
+comment on function tds.map_document(text) is
+'Adds the arithmetic checks to an entity''s mapping.';
+
+create or replace function tds.map_lines(entity text, target text, parent_column text) returns void
+language plpgsql volatile
+set search_path = pg_catalog, pg_temp
+as $$
+begin
+    perform tds.map_child(map_lines.entity, 'line_items', map_lines.target, map_lines.parent_column, 'line_number', $x$
+        line_item_id       id      zoho_line_item_id
+        item_id            id      zoho_item_id
+        name               text    name               500
+        description        text    description
+        account_name       text    account_name       255
+        unit               text    unit               100
+        quantity           number  quantity
+        rate               number  rate
+        discount           text    discount           50
+        discount_amount    number  discount_amount
+        tax_name           text    tax_name           255
+        tax_percentage     number  tax_rate
+        item_total         number  total_amount
+    $x$);
+    perform tds.link(map_lines.target, 'product_id', 'zoho_item_id', 'products', 'zoho_item_id');
+end
+$$;
+revoke all on function tds.map_lines(text, text, text) from public;
+comment on function tds.map_lines(text, text, text) is 'Maps the lines of a purchase or credit document, and links them with their products.';

@@ -1,0 +1,218 @@
+"""Bills, credits, payments, orders: lines, allocations, links both ways, deletion, and arithmetic that is only flagged."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from tests.sql.conftest import MOMENT, Mirror, product
+
+LATER = "2026-06-10T09:46:21-0400"
+
+
+def contact(contact_id: str, kind: str) -> dict[str, Any]:
+    return {
+        "contact_id": contact_id,
+        "contact_name": f"Contact {contact_id}",
+        "contact_type": kind,
+        "status": "active",
+        "billing_address": {},
+        "last_modified_time": MOMENT,
+    }
+
+
+def line(number: int, item_id: str = "500", total: float = 10) -> dict[str, Any]:
+    return {
+        "line_item_id": f"9{number}",
+        "item_id": item_id,
+        "name": "Cable",
+        "quantity": 2,
+        "rate": total / 2,
+        "item_total": total,
+        "tax_percentage": 0,
+    }
+
+
+def amounts(**changed: Any) -> dict[str, Any]:
+    return {
+        "line_items": [line(1), line(2)],
+        "sub_total": 20,
+        "tax_total": 1,
+        "discount_type": "item_level",
+        "discount_total": 0,
+        "shipping_charge": 0,
+        "adjustment": "",
+        "total": 21,
+        "balance": 21,
+        "price_precision": 2,
+        "currency_code": "USD",
+        "status": "open",
+        "date": "2026-06-09",
+        "last_modified_time": MOMENT,
+        "created_time": MOMENT,
+    } | changed
+
+
+DOCUMENTS = {
+    "bills": ("bill", {"bill_id": "70", "bill_number": "B-1", "vendor_id": "20", "payment_made": 0}),
+    "vendor_credits": (
+        "vendor_credit",
+        {"vendor_credit_id": "71", "vendor_id": "20", "total_credits_used": 0},
+    ),
+    "credit_notes": ("creditnote", {"creditnote_id": "72", "customer_id": "10", "total_credits_used": 0}),
+    "sales_orders": ("salesorder", {"salesorder_id": "73", "customer_id": "10"}),
+}
+PARENTS = [
+    ("customers", "contact", contact("10", "customer")),
+    ("vendors", "contact", contact("20", "vendor")),
+    ("products", "item", product("500", brand="")),
+]
+
+
+@pytest.mark.parametrize("parents_first", [True, False])
+@pytest.mark.parametrize("entity", DOCUMENTS)
+def test_a_document_has_its_lines_and_finds_its_parents_whichever_comes_first(
+    mirror: Mirror, entity: str, parents_first: bool
+) -> None:
+    key, head = DOCUMENTS[entity]
+    told = [(entity, key, amounts(**head))]
+    for name, record_key, record in PARENTS + told if parents_first else told + PARENTS:
+        assert mirror.receive(name, {record_key: record}, shape="detail") == "queued"
+        assert mirror.process()["applied"] == 1
+    contact_id, children = ("vendor_id", "vendors") if "vendor_id" in head else ("customer_id", "customers")
+    table = {"sales_orders": "sales_order_line_items"}.get(entity, f"{entity[:-1]}_line_items")
+    assert mirror.rows(
+        f"select d.{contact_id} = c.id as linked, total_amount from zoho.{entity} d, zoho.{children} c"
+    ) == [{"linked": True, "total_amount": 21}]
+    assert mirror.rows(
+        f"select line_number, product_id = p.id as linked, total_amount from zoho.{table}, zoho.products p order by 1"
+    ) == [
+        {"line_number": 1, "linked": True, "total_amount": 10},
+        {"line_number": 2, "linked": True, "total_amount": 10},
+    ]
+    assert mirror.rows("select * from tds_document_mismatches") == []
+
+
+@pytest.mark.parametrize("entity", DOCUMENTS)
+def test_lines_that_are_gone_go_and_a_list_row_leaves_them(mirror: Mirror, entity: str) -> None:
+    key, head = DOCUMENTS[entity]
+    table = {"sales_orders": "sales_order_line_items"}.get(entity, f"{entity[:-1]}_line_items")
+    mirror.receive(entity, {key: amounts(**head)}, shape="detail")
+    mirror.process()
+    mirror.receive(
+        entity,
+        {key: amounts(**head, line_items=[line(2, total=20)], last_modified_time=LATER)},
+        shape="detail",
+    )
+    mirror.process()
+    assert mirror.rows(f"select line_number, total_amount from zoho.{table}") == [
+        {"line_number": 1, "total_amount": 20}
+    ]
+    row = {**head, "status": "closed", "last_modified_time": "2026-06-11T09:46:21-0400"}
+    list_key = mirror.value("select list_key from tds.entity where entity = %s", entity)
+    mirror.receive(entity, {list_key: [row]}, shape="list")
+    assert mirror.process()["applied"] == 1
+    assert mirror.value(f"select count(*) from zoho.{table}") == 1
+    assert mirror.value("select reason from tds.wanted_detail") == "detail older than the record"
+
+
+def test_only_a_404_is_a_deletion(mirror: Mirror) -> None:
+    mirror.receive("bills", {"bill": amounts(**DOCUMENTS["bills"][1])}, shape="detail")
+    mirror.process()
+    mirror.receive("bills", {"bill": amounts(**DOCUMENTS["bills"][1])}, event="delete")
+    mirror.process()
+    assert mirror.rows("select deleted_at, reason from zoho.bills, tds.wanted_detail") == [
+        {"deleted_at": None, "reason": "said to be deleted"}
+    ]
+    mirror.receive("bills", {"bill": {"bill_id": "70"}}, shape="detail", event="delete")
+    mirror.process()
+    assert mirror.value("select deleted_at is not null from zoho.bills")
+    assert mirror.value("select count(*) from tds.wanted_detail") == 0
+
+
+def payment(*applied: tuple[str, float], **changed: Any) -> dict[str, Any]:
+    return {
+        "payment_id": "80",
+        "payment_number": "7",
+        "customer_id": "10",
+        "amount": 30,
+        "currency_code": "USD",
+        "date": "2026-06-09",
+        "invoices": [
+            {"invoice_payment_id": f"8{invoice_id}", "invoice_id": invoice_id, "amount_applied": amount}
+            for invoice_id, amount in applied
+        ],
+    } | changed
+
+
+def test_a_payment_over_several_invoices_keeps_every_amount(mirror: Mirror) -> None:
+    mirror.receive("payments", {"payment": payment(("60", 10.5), ("61", 4.25), ("60", 2))}, shape="detail")
+    mirror.process()
+    query = "select zoho_invoice_id, amount::float8, invoice_id is not null as linked from zoho.customer_payment_invoices order by position"
+    assert [tuple(row.values()) for row in mirror.rows(query)] == [
+        ("60", 10.5, False),
+        ("61", 4.25, False),
+        ("60", 2, False),
+    ]
+    mirror.receive("invoices", {"invoice": amounts(invoice_id="60", customer_id="10")}, shape="detail")
+    mirror.process()
+    assert [row["linked"] for row in mirror.rows(query)] == [True, False, True]
+    mirror.receive("payments", {"payment": payment(("61", 30))}, shape="detail")
+    mirror.process()
+    assert [tuple(row.values()) for row in mirror.rows(query)] == [("61", 30, False)]
+
+
+def test_a_detail_without_a_time_settles_what_asked_for_it(mirror: Mirror) -> None:
+    row = {
+        "payment_id": "80",
+        "payment_number": "7",
+        "customer_id": "10",
+        "amount": 30,
+        "last_modified_time": MOMENT,
+    }
+    mirror.receive("payments", {"customerpayments": [row]}, shape="list")
+    mirror.process()
+    [want] = mirror.rows("select zoho_id, modified_at from tds.take_details('payments', '60069194202')")
+    headers = f'{{"modified_at": "{want["modified_at"].isoformat()}"}}'
+    mirror.receive("payments", {"payment": payment(("60", 30))}, shape="detail", headers=headers)
+    mirror.process()
+    assert mirror.value("select count(*) from tds.wanted_detail") == 0
+    mirror.receive("payments", {"customerpayments": [row]}, shape="list")
+    assert mirror.process()["unchanged"] == 1
+    assert mirror.value("select count(*) from tds.wanted_detail") == 0, "an unchanged row asks for nothing"
+    assert mirror.value("select count(*) from zoho.customer_payment_invoices") == 1
+
+
+@pytest.mark.parametrize(
+    ("changed", "expected"),
+    [
+        ({"sub_total": 19.99}, [("subtotal", 20, 19.99), ("total", 20.99, 21)]),
+        ({"sub_total": 20.004}, []),
+        ({"total": 22, "balance": 22}, [("total", 21, 22)]),
+        ({"balance": 20}, [("balance", 21, 20)]),
+        ({"status": "void", "balance": 0}, []),
+        ({"discount_type": "entity_level", "discount_total": 5, "total": 16, "balance": 16}, []),
+        ({"is_inclusive_tax": True, "sub_total": 19}, []),
+        ({"price_precision": 0, "total": 21.4, "balance": 21.4}, []),
+        ({"shipping_charge": 3, "adjustment": -1, "total": 23, "balance": 23}, []),
+    ],
+)
+def test_what_does_not_add_up_is_flagged_and_kept(
+    mirror: Mirror, changed: dict[str, Any], expected: list[tuple[str, float, float]]
+) -> None:
+    mirror.receive(
+        "invoices", {"invoice": amounts(invoice_id="60", payment_made=0, **changed)}, shape="detail"
+    )
+    assert mirror.process()["applied"] == 1
+    rows = mirror.rows(
+        "select what, expected::float8, found::float8 from tds_document_mismatches order by what desc"
+    )
+    assert sorted(tuple(row.values()) for row in rows) == sorted(expected)
+
+
+def test_a_payment_reduces_the_balance_that_is_expected(mirror: Mirror) -> None:
+    bill = amounts(**DOCUMENTS["bills"][1] | {"payment_made": 5, "vendor_credits_applied": 6}, balance=10)
+    mirror.receive("bills", {"bill": bill}, shape="detail")
+    mirror.process()
+    assert mirror.value("select balance_differs from zoho.bills") is False
