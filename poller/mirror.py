@@ -150,7 +150,8 @@ class Mirror:
         await self._row(
             scalar_row,
             """select status from tds.receive(entity => %b, body => %b, organization_id => %b, event => %b,
-                                              observed_at => %b, source => 'poller', shape => 'detail', headers => %b)""",
+                                              observed_at => %b, headers => %b,
+                                              source => 'poller', shape => 'detail')""",
             *(entity, body, self.organization_id, event, sent_at, headers and Jsonb(headers)),
         )
 
