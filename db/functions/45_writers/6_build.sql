@@ -63,10 +63,10 @@ begin
                             'link_{entity}', 'perform tds.link_{entity}(link_rows.organization_id, link_rows.zoho_ids);');
     perform tds.make_switch('stored_states', 'organization_id text, after text, batch int', 'tds.record_state[]', 'stable',
                             'tds.stored_<entity>(): the next rows as states.',
-                            'return tds.stored_{entity}(stored_states.organization_id, stored_states.after, stored_states.batch);');
+                            'stored_{entity}', 'return tds.stored_{entity}(stored_states.organization_id, stored_states.after, stored_states.batch);');
     perform tds.make_switch('derive_states', 'organization_id text, states tds.record_state[]', 'setof tds.derivation', 'stable',
                             'tds.derive_<entity>(): rows as they are and as the mapping makes them.',
-                            'return query select v.* from tds.derive_{entity}(derive_states.organization_id, derive_states.states) v;');
+                            'derive_{entity}', 'return query select v.* from tds.derive_{entity}(derive_states.organization_id, derive_states.states) v;');
 end
 $$;
 revoke all on function tds.build() from public;
