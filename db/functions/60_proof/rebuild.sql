@@ -82,7 +82,7 @@ declare
     v_organization text;
     v_after        text;
     v_found        record;
-    v_sum          jsonb := '{}';
+    v_sum          jsonb := '{}'::jsonb;
 begin
     foreach v_organization in array tds.organizations_of(rebuild_difference.entity) loop
         v_after := '';
@@ -150,9 +150,9 @@ declare
     v_organization text;
     v_after        text;
     v_step         record;
-    v_looked       bigint := 0;
-    v_written      bigint := 0;
-    v_refused      bigint := 0;
+    v_looked       bigint := 0::bigint;
+    v_written      bigint := 0::bigint;
+    v_refused      bigint := 0::bigint;
 begin
     if rebuild.dry_run then
         rebuild.outcome := (select pg_catalog.jsonb_object_agg(d.column_name, pg_catalog.to_jsonb(d) - 'column_name')
