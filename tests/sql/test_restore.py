@@ -19,11 +19,17 @@ def test_a_restored_database_goes_on_to_the_same_end(test_server: TestServer) ->
             source = Mirror(a)
             source.receive("products", {"item": product("1")})
             source.process()
-            source.receive("products", {"items": [product(str(n), rate=n) for n in range(1, 30)]}, shape="list")
+            source.receive(
+                "products", {"items": [product(str(n), rate=n) for n in range(1, 30)]}, shape="list"
+            )
             dump = subprocess.run([str(pg_dump)], env=old.environment, capture_output=True, check=True).stdout
             # what waited in the queues may be lost with them
             subprocess.run(
-                [str(test_server.bin_dir / "psql"), "-qX"], env=new.environment, input=dump, capture_output=True, check=True
+                [str(test_server.bin_dir / "psql"), "-qX"],
+                env=new.environment,
+                input=dump,
+                capture_output=True,
+                check=True,
             )
             source.process()
             want = source.rows("select zoho_item_id, unit_price, sync_version from zoho.products order by 1")
@@ -32,5 +38,8 @@ def test_a_restored_database_goes_on_to_the_same_end(test_server: TestServer) ->
             b.execute("delete from pgmq.q_tds_products")
             assert copy.value("select tds.requeue_unprocessed()") == 1
             copy.process()
-            assert copy.rows("select zoho_item_id, unit_price, sync_version from zoho.products order by 1") == want
+            assert (
+                copy.rows("select zoho_item_id, unit_price, sync_version from zoho.products order by 1")
+                == want
+            )
             assert len(want) == 29

@@ -32,7 +32,9 @@ MAY = {
         "select tds.observe_drift()",
     ],
     "tds_reader": [
-        "select * from products", "select * from zoho.invoices", "select * from tds_queue_counts",
+        "select * from products",
+        "select * from zoho.invoices",
+        "select * from tds_queue_counts",
         "select * from tds.explain_record('products', '1')",
         "select * from tds_schema_drift",
         "select * from tds_custom_fields",
