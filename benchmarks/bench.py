@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from collections import defaultdict
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -33,6 +33,7 @@ class Sizes:
     slow_products: int
     rounds: int
     peer_rounds: int
+    patience: float
     seed: int
 
 
@@ -47,6 +48,8 @@ class Bench:
     """Directory of the peers' environments."""
     notes: dict[str, str] = field(default_factory=dict)
     """Remarks by sample."""
+    stack: ExitStack = field(default_factory=ExitStack)
+    """What is kept for the whole run; whoever makes the bench closes it before the server ends."""
     _data: dict[str, Any] = field(default_factory=dict)
     _fingerprints: dict[str, tuple[str, tuple[int, int]]] = field(default_factory=dict)
 
@@ -91,6 +94,11 @@ class Bench:
         with self.server.database() as dsn, psycopg.connect(dsn, autocommit=True) as conn:
             yield conn
 
+    def kept(self, dbname: str | None = None) -> psycopg.Connection:
+        """A connection kept for the whole run: to a fresh database, or to that one."""
+        dsn = self.server.dsn(dbname) if dbname else self.stack.enter_context(self.server.database())
+        return self.stack.enter_context(psycopg.connect(dsn, autocommit=True))
+
 
 @dataclass(frozen=True, slots=True)
 class Story:
@@ -100,6 +108,8 @@ class Story:
     gives: Sequence[str]
     tell: Callable[[Bench], Mapping[str, float]]
     is_peer: bool = False
+    rounds: int | None = None
+    """At most so many rounds, where one takes long and says enough."""
 
 
 @contextmanager
@@ -116,6 +126,8 @@ def tell_in_turn(bench: Bench, stories: Sequence[Story], rounds: int) -> dict[st
     samples: defaultdict[str, list[float]] = defaultdict(list)
     for number in range(1, rounds + 1):
         for story in stories:
+            if story.rounds is not None and number > story.rounds:
+                continue
             with stopwatch() as seconds:
                 told = story.tell(bench)
             for name, value in told.items():

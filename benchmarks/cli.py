@@ -9,12 +9,13 @@ import sys
 from datetime import UTC, datetime
 from pathlib import Path
 from types import FrameType
+from typing import Any
 
 import click
 import psutil
 from rich.console import Console
 
-from benchmarks import products
+from benchmarks import backlog, products
 from benchmarks.bench import Bench, Sizes, Story, tell_in_turn
 from benchmarks.mirror import BenchError
 from benchmarks.rows import Row, measured, show, write
@@ -22,8 +23,8 @@ from benchmarks.server import bench_server
 from db.errors import TdsError
 
 HERE = Path(__file__).parent
-STORIES: tuple[Story, ...] = (*products.STORIES,)
-ROWS: tuple[Row, ...] = (*products.ROWS,)
+STORIES: tuple[Story, ...] = (*products.STORIES, *backlog.STORIES)
+ROWS: tuple[Row, ...] = (*products.ROWS, *backlog.ROWS)
 KEYS = tuple(dict.fromkeys(row.key for row in ROWS))
 WIDTH = 190  # characters; a table cut to a terminal's width says less than one that wraps
 
@@ -42,6 +43,7 @@ WIDTH = 190  # characters; a table cut to a terminal's width says less than one 
 )
 @click.option("--rounds", default=5, help="Rounds of everything but the peers.")
 @click.option("--peer-rounds", default=5, help="Rounds of the peers.")
+@click.option("--patience", default=300.0, help="Seconds that ageing, or draining an aged queue, may take.")
 @click.option("--seed", default=1, help="Of the generated data.")
 @click.option("--only", default="", help=f"Rows to measure, separated by commas: {', '.join(KEYS)}.")
 @click.option("--place", type=click.Path(path_type=Path), default=None, help="Where the server's data goes.")
@@ -51,7 +53,7 @@ WIDTH = 190  # characters; a table cut to a terminal's width says less than one 
 @click.option(
     "--write", "written", type=click.Path(path_type=Path), default=HERE / "results.json", help="The JSON."
 )
-def main(only: str, place: Path | None, peers: Path, written: Path, **sizes: int) -> None:
+def main(only: str, place: Path | None, peers: Path, written: Path, **sizes: Any) -> None:
     """Measures TDS against plain SQL and against what people would use instead."""
     signal.signal(signal.SIGTERM, _exit)
     keys = [key for key in only.split(",") if key] or KEYS
@@ -72,11 +74,11 @@ def main(only: str, place: Path | None, peers: Path, written: Path, **sizes: int
                 "sizes": sizes,
             }
             log.print(facts)
-            own = [story for story in stories if not story.is_peer]
-            samples = tell_in_turn(bench, own, bench.sizes.rounds)
-            samples |= tell_in_turn(
-                bench, [story for story in stories if story.is_peer], bench.sizes.peer_rounds
-            )
+            with bench.stack:
+                own = [story for story in stories if not story.is_peer]
+                samples = tell_in_turn(bench, own, bench.sizes.rounds)
+                peer_stories = [story for story in stories if story.is_peer]
+                samples |= tell_in_turn(bench, peer_stories, bench.sizes.peer_rounds)
             facts["data"] = bench.described()
     except (BenchError, TdsError) as error:
         click.echo(f"Error: {error}", err=True)

@@ -225,7 +225,8 @@ def fingerprint(conn: psycopg.Connection, schema: str, target: Target) -> tuple[
     columns = ", ".join(f"t.{name}" for name in target.columns)
     row = conn.execute(
         f"select count(*), coalesce(sum(hashtextextended(row({columns})::text, 0)::numeric), 0) "
-        f"from {schema}.{target.table} t".encode()
+        f"from {schema}.{target.table} t where t.organization_id = %s".encode(),
+        [ORGANIZATION],
     ).fetchone()
     assert row is not None
     return int(row[0]), int(row[1])
