@@ -10,7 +10,7 @@ from psycopg.rows import tuple_row
 
 from benchmarks.bench import Bench, Story, stopwatch
 from benchmarks.data import ORGANIZATION
-from benchmarks.mirror import drain_all, expect, warm
+from benchmarks.mirror import drain_all, expect
 from benchmarks.rows import Row
 from benchmarks.server import settle
 from db.worker import drain
@@ -57,7 +57,6 @@ def few_waiting(bench: Bench) -> Mapping[str, float]:
     """Drains a short queue in a fresh database."""
     count = bench.sizes.few_waiting
     with bench.connected() as conn:
-        warm(conn, "products", bench.products().singles(), "webhook")
         fill(conn, _template(bench), 10**12, count)
         settle(conn)
         with stopwatch() as seconds:
@@ -68,25 +67,22 @@ def few_waiting(bench: Bench) -> Mapping[str, float]:
 
 def many_waiting(bench: Bench) -> Mapping[str, float]:
     """Drains as many out of a long queue, which is kept for all rounds."""
-    conn = bench.once("many", lambda: _long_queue(bench))
-    conn.execute("truncate zoho.products")
-    settle(conn)
+    dbname = bench.once("many", lambda: _long_queue(bench))
     done = 0
-    with stopwatch() as seconds:
-        while done < bench.sizes.few_waiting:
-            claimed = drain(conn)["claimed"]
-            if not claimed:
-                break
-            done += claimed
+    with bench.session(dbname) as conn:
+        conn.execute("truncate zoho.products")
+        settle(conn)
+        with stopwatch() as seconds:
+            while done < bench.sizes.few_waiting and (claimed := drain(conn)["claimed"]):
+                done += claimed
     return {"many": done / seconds()}
 
 
-def _long_queue(bench: Bench) -> psycopg.Connection:
+def _long_queue(bench: Bench) -> str:
     conn = bench.kept()
-    warm(conn, "products", bench.products().singles(), "webhook")
     conn.execute("update tds.setting set value = '1' where name = 'drain_seconds'")
     fill(conn, _template(bench), 10**12, bench.sizes.waiting)
-    return conn
+    return conn.info.dbname
 
 
 def aged(bench: Bench) -> Mapping[str, float]:
@@ -100,20 +96,20 @@ def held(bench: Bench) -> Mapping[str, float]:
 
 
 def _drain_aged(bench: Bench, name: str, *, hold: bool) -> float:
-    conn, numbers = bench.once(name, lambda: _age(bench, name, hold=hold))
-    count = bench.sizes.few_waiting
-    fill(conn, _template(bench), next(numbers), count)
-    conn.execute("checkpoint")
+    dbname, numbers = bench.once(name, lambda: _age(bench, name, hold=hold))
     done = 0
-    deadline = time.perf_counter() + bench.sizes.patience
-    with stopwatch() as seconds:
-        while time.perf_counter() < deadline and (claimed := drain(conn)["claimed"]):
-            done += claimed
-    bench.notes[name] = f"{bench.notes[f'{name}, aged']}; {_dead_rows(conn)}"
+    with bench.session(dbname) as conn:
+        fill(conn, _template(bench), next(numbers), bench.sizes.few_waiting)
+        conn.execute("checkpoint")
+        deadline = time.perf_counter() + bench.sizes.patience
+        with stopwatch() as seconds:
+            while time.perf_counter() < deadline and (claimed := drain(conn)["claimed"]):
+                done += claimed
+        bench.notes[name] = f"{bench.notes[f'{name}, aged']}; {_dead_rows(conn)}"
     return done / seconds()
 
 
-def _age(bench: Bench, name: str, *, hold: bool) -> tuple[psycopg.Connection, Iterator[int]]:
+def _age(bench: Bench, name: str, *, hold: bool) -> tuple[str, Iterator[int]]:
     conn = bench.kept()
     _forbid_vacuum(conn)
     if hold:
@@ -129,7 +125,7 @@ def _age(bench: Bench, name: str, *, hold: bool) -> tuple[psycopg.Connection, It
             done += claimed
         done += claimed
     bench.notes[f"{name}, aged"] = f"{done:,} events before"
-    return conn, iter(range(2 * 10**12, 3 * 10**12, 10**9))
+    return conn.info.dbname, iter(range(2 * 10**12, 3 * 10**12, 10**9))
 
 
 def _forbid_vacuum(conn: psycopg.Connection) -> None:

@@ -94,6 +94,12 @@ class Bench:
         with self.server.database() as dsn, psycopg.connect(dsn, autocommit=True) as conn:
             yield conn
 
+    @contextmanager
+    def session(self, dbname: str) -> Iterator[psycopg.Connection]:
+        """A new connection to a database that is there, in autocommit mode."""
+        with psycopg.connect(self.server.dsn(dbname), autocommit=True) as conn:
+            yield conn
+
     def kept(self, dbname: str | None = None) -> psycopg.Connection:
         """A connection kept for the whole run: to a fresh database, or to that one."""
         dsn = self.server.dsn(dbname) if dbname else self.stack.enter_context(self.server.database())

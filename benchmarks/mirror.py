@@ -19,7 +19,6 @@ from benchmarks.data import ORGANIZATION
 from db.worker import drain
 
 WORKERS = 2
-OTHER_ORGANIZATION = "1"
 BATCH = 1_000  # bodies of one receive_many
 
 
@@ -37,14 +36,8 @@ def receive(
     """Stores bodies as the poller does, each in a transaction of its own."""
     for body in bodies:
         conn.execute(
-            "select status from tds.receive(%s, %b, %s, 'poller', %s)", [entity, body, organization, shape]
+            "select status from tds.receive(%s, %b, %s, 'poller', %s)", [entity, body, ORGANIZATION, shape]
         )
-
-
-def warm(conn: psycopg.Connection, entity: str, bodies: Sequence[bytes], shape: str) -> None:
-    """Lets a session do a little of the work for another organisation, as a worker has that lives for days."""
-    receive(conn, entity, bodies[:2], shape, OTHER_ORGANIZATION)
-    drain_all(conn)
 
 
 def receive_webhooks(conn: psycopg.Connection, entity: str, bodies: Sequence[bytes]) -> None:

@@ -15,7 +15,6 @@ from benchmarks.mirror import (
     receive_webhooks,
     wal_of_the_mirror,
     wal_position,
-    warm,
     workers,
 )
 from benchmarks.rows import Row
@@ -50,7 +49,6 @@ ROWS = (
 def _run(conn: psycopg.Connection, statement: str, records: int) -> float:
     """Settles, runs the statement and returns records a second."""
     settle(conn)
-    conn.execute(f"explain {statement}".encode())  # the session is warm, as a worker's is
     with stopwatch() as seconds:
         conn.execute(statement.encode())
     return records / seconds()
@@ -92,7 +90,6 @@ def apply_products(bench: Bench) -> Mapping[str, float]:
     second = table.changed(CHANGED, 2, bench.sizes.seed)
     changed = sum(old != new for old, new in zip(table.rows, second.rows, strict=True))
     with bench.connected() as conn:
-        warm(conn, "products", table.pages(5)[:2], "list")
         receive(conn, "products", table.pages(), "list")
         settle(conn)
         since = wal_position(conn)
@@ -115,7 +112,6 @@ def whole_way(bench: Bench) -> Mapping[str, float]:
     table = bench.products()
     with bench.connected() as conn:
         bodies = table.pages()
-        warm(conn, "products", table.pages(5), "list")
         settle(conn)
         with stopwatch() as seconds:
             receive(conn, "products", bodies, "list")
@@ -145,7 +141,6 @@ def bad_records(bench: Bench) -> Mapping[str, float]:
     table = bench.products()
     bad = len(range(BAD_EVERY // 2, len(table.rows), BAD_EVERY))
     with bench.connected() as conn:
-        warm(conn, "products", table.spoiled(4).pages(8), "list")
         receive(conn, "products", table.spoiled(BAD_EVERY).pages(), "list")
         speed = _drain(conn, len(table.rows), applied=len(table.rows) - bad, dead=bad)
     return {"bad": speed}
@@ -166,7 +161,6 @@ def webhooks(bench: Bench) -> Mapping[str, float]:
     """Webhooks, an event each, received beforehand."""
     table = bench.products(bench.sizes.webhooks)
     with bench.connected() as conn:
-        warm(conn, "products", table.singles(), "webhook")
         receive_webhooks(conn, "products", table.singles())
         speed = _drain(conn, len(table.rows), applied=len(table.rows))
         bench.same("products singly", "webhooks", fingerprint(conn, "zoho", PRODUCTS))
@@ -208,7 +202,6 @@ def apply_single_invoices(bench: Bench) -> Mapping[str, float]:
 def _apply_invoices(bench: Bench, bodies: Sequence[bytes]) -> float:
     count = len(bench.invoices().rows)
     with bench.connected() as conn:
-        warm(conn, "invoices", bench.invoices().pages(5), "detail")
         receive(conn, "invoices", bodies, "detail")
         speed = _drain(conn, count, applied=count)
         bench.same("invoices", "process_batch", fingerprint(conn, "zoho", INVOICES))
