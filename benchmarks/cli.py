@@ -15,7 +15,7 @@ import click
 import psutil
 from rich.console import Console
 
-from benchmarks import backlog, products
+from benchmarks import backlog, products, pulling
 from benchmarks.bench import Bench, Sizes, Story, tell_in_turn
 from benchmarks.mirror import BenchError
 from benchmarks.rows import Row, measured, show, write
@@ -23,8 +23,8 @@ from benchmarks.server import bench_server
 from db.errors import TdsError
 
 HERE = Path(__file__).parent
-STORIES: tuple[Story, ...] = (*products.STORIES, *backlog.STORIES)
-ROWS: tuple[Row, ...] = (*products.ROWS, *backlog.ROWS)
+STORIES: tuple[Story, ...] = (*products.STORIES, *backlog.STORIES, *pulling.STORIES)
+ROWS: tuple[Row, ...] = (*products.ROWS, *backlog.ROWS, *pulling.ROWS)
 KEYS = tuple(dict.fromkeys(row.key for row in ROWS))
 WIDTH = 190  # characters; a table cut to a terminal's width says less than one that wraps
 

@@ -26,13 +26,7 @@ class BenchError(Exception):
     """A measurement that did not do what it was to measure."""
 
 
-def receive(
-    conn: psycopg.Connection,
-    entity: str,
-    bodies: Iterable[bytes],
-    shape: str,
-    organization: str = ORGANIZATION,
-) -> None:
+def receive(conn: psycopg.Connection, entity: str, bodies: Iterable[bytes], shape: str) -> None:
     """Stores bodies as the poller does, each in a transaction of its own."""
     for body in bodies:
         conn.execute(
