@@ -16,6 +16,7 @@ import psutil
 from rich.console import Console
 
 from benchmarks import backlog, products, pulling
+from benchmarks import peers as peer_rows
 from benchmarks.bench import Bench, Sizes, Story, tell_in_turn
 from benchmarks.mirror import BenchError
 from benchmarks.rows import Row, measured, show, write
@@ -23,8 +24,8 @@ from benchmarks.server import bench_server
 from db.errors import TdsError
 
 HERE = Path(__file__).parent
-STORIES: tuple[Story, ...] = (*products.STORIES, *backlog.STORIES, *pulling.STORIES)
-ROWS: tuple[Row, ...] = (*products.ROWS, *backlog.ROWS, *pulling.ROWS)
+STORIES: tuple[Story, ...] = (*products.STORIES, *backlog.STORIES, *pulling.STORIES, *peer_rows.STORIES)
+ROWS: tuple[Row, ...] = (*products.ROWS, *backlog.ROWS, *pulling.ROWS, *peer_rows.ROWS)
 KEYS = tuple(dict.fromkeys(row.key for row in ROWS))
 WIDTH = 190  # characters; a table cut to a terminal's width says less than one that wraps
 
@@ -66,11 +67,12 @@ def main(only: str, place: Path | None, peers: Path, written: Path, **sizes: Any
     try:
         with bench_server(place) as server:
             bench = Bench(server, Sizes(**sizes), log, peers)
-            facts = {
+            settings = server.settings()
+            facts: dict[str, Any] = {
                 "commit": _commit(),
                 "began_at": datetime.now(UTC).isoformat(timespec="seconds"),
                 "machine": f"{os.cpu_count()} cores, {psutil.virtual_memory().total / 2**30:.0f} GiB",
-                "server": server.settings(),
+                "server": settings,
                 "sizes": sizes,
             }
             log.print(facts)
@@ -84,7 +86,8 @@ def main(only: str, place: Path | None, peers: Path, written: Path, **sizes: Any
         click.echo(f"Error: {error}", err=True)
         sys.exit(1)
     lines = measured(rows, samples, bench.notes)
-    show(out, f"TDS at {facts['commit']}, {facts['machine']}, PostgreSQL {facts['server']}", lines)
+    told = ", ".join(f"{name} {value}" for name, value in settings.items())
+    show(out, f"TDS at {facts['commit']} on {facts['machine']}; {told}", lines)
     write(written, facts, lines)
     log.print(f"Every round is in {written}.", highlight=False)
 
