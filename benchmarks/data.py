@@ -14,7 +14,7 @@ from decimal import Decimal
 from itertools import islice
 
 from sandbox import vocabulary as words
-from sandbox.invoices import Line
+from sandbox.documents import Line
 from sandbox.jsontext import Document, decode, encode
 from sandbox.organisation import Organisation
 
