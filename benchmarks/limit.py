@@ -192,19 +192,6 @@ class Limit:
             f"{_on_conflict(LINES, lines, guard and BY_DOCUMENT)}"
         )
 
-    def unmapped(self) -> list[str]:
-        """Columns that the mirror parses and this statement does not: it is that much too fast."""
-        return [
-            f"{target.table}.{name}"
-            for target in (PRODUCTS, INVOICES)
-            for (name,) in self._conn.execute(
-                "select distinct f.column_name from tds.field f where f.entity = %s and f.parent = '' "
-                "and f.column_name is not null order by 1",
-                [target.table],
-            )
-            if name not in target.columns
-        ]
-
     def _filled(self, target: Target) -> dict[str, str]:
         """Column and expression of every column it fills: the mapped ones, and what must not be null."""
         found = self._conn.execute(
@@ -230,6 +217,26 @@ def fingerprint(conn: psycopg.Connection, schema: str, target: Target) -> tuple[
     ).fetchone()
     assert row is not None
     return int(row[0]), int(row[1])
+
+
+def left_out(conn: psycopg.Connection, target: Target) -> list[str]:
+    """Columns that the mirror fills and the limit does not, bookkeeping apart: work it is spared."""
+    names = [
+        name
+        for (name,) in conn.execute(
+            """select a.attname from pg_attribute a
+                where a.attrelid = %s::regclass and a.attnum > 0 and not a.attisdropped
+                  and a.attname !~ '^(id|synced_at|sync_.*)$' order by a.attnum""",
+            [f"zoho.{target.table}"],
+        )
+        if name not in target.columns
+    ]
+    if not names:
+        return []
+    filled = ", ".join(f"count(t.{name}) > 0" for name in names)
+    row = conn.execute(f"select {filled} from zoho.{target.table} t".encode()).fetchone()
+    assert row is not None
+    return [f"{target.table}.{name}" for name, has in zip(names, row, strict=True) if has]
 
 
 def _insert(target: Target, filled: Mapping[str, str]) -> str:
