@@ -24,6 +24,7 @@ from typing import Any, LiteralString, NoReturn
 import click
 import httpx
 import psycopg
+from psycopg import sql
 from psycopg.rows import dict_row
 
 from db import embedded
@@ -31,7 +32,7 @@ from db.connect import conninfo
 from db.errors import TdsError
 from db.upgrade import upgrade
 from poller.client import ZohoClient
-from poller.compare import Comparison, Difference, Document, Record, compare, read_json
+from poller.compare import ENTITIES, Comparison, Difference, Document, Record, compare, read_json
 from poller.migrate import migrate
 from poller.mirror import Mirror
 from poller.output import print_table
@@ -39,14 +40,39 @@ from poller.progress import Steps
 from poller.settings import ZohoSettings
 
 ORGANIZATION = "748139205"
-SIZES = {"items": 2218, "contacts": 2467, "invoices": 1000, "bad-records": 12}
+SIZES = {
+    "items": 2218,
+    "contacts": 2467,
+    "invoices": 1000,
+    "bills": 300,
+    "vendorcredits": 40,
+    "vendorpayments": 150,
+    "creditnotes": 100,
+    "customerpayments": 400,
+    "salesorders": 200,
+    "bad-records": 24,
+}
 CLOCK_SCALE = 240  # the sandbox's minute is a quarter of a second, and so is the span of its limits
 ROUNDS = [{"count": 8, "create": 1, "void": 1}] * 4 + [{"count": 8, "create": 1, "delete": 1}]
 KILL_IN_ROUND = 3
 PATIENCE_SECONDS = 60.0
 
 # Zoho's name for the entities of the mirror, and which of Zoho's records those are.
-SOURCES = {"products": "items", "customers": "contacts", "vendors": "contacts", "invoices": "invoices"}
+SOURCES = {
+    "products": "items",
+    "customers": "contacts",
+    "vendors": "contacts",
+    "invoices": "invoices",
+    "bills": "bills",
+    "vendor_credits": "vendorcredits",
+    "credit_notes": "creditnotes",
+    "payments": "customerpayments",
+    "vendor_payments": "vendorpayments",
+    "sales_orders": "salesorders",
+}
+NAMES = {"name", "contact_name", "payment_number"} | {
+    f"{kind}_number" for kind in ("invoice", "bill", "creditnote", "vendor_credit", "salesorder")
+}
 SILENT_COLUMNS = {"stock_quantity", "outstanding_receivable", "outstanding_payable"}
 KINDS = {"customers": "customer", "vendors": "vendor"}
 
@@ -198,12 +224,12 @@ class Demo:
 
     def delays(self) -> list[float]:
         """Milliseconds from the newest edit of each record to its row; a deletion waits for its proof."""
-        at = "extract(epoch from synced_at)::float8"
-        synced_at = dict(
-            self.rows(f"select zoho_item_id, {at} from zoho.products")
-            + self.rows(f"select zoho_contact_id, {at} from zoho.contacts")
-            + self.rows(f"select zoho_invoice_id, {at} from zoho.invoices")
-        )
+        synced_at: dict[str, float] = {}
+        for entity in {ENTITIES[name].table: ENTITIES[name] for name in SOURCES}.values():
+            query = sql.SQL("select {}, extract(epoch from synced_at)::float8 from zoho.{}").format(
+                sql.Identifier(entity.id_column), sql.Identifier(entity.table)
+            )
+            synced_at |= dict(self.connection.execute(query).fetchall())
         edited_at = {
             change["id"]: float(change["wall"]) for change in self.changes if change["event"] != "delete"
         }
@@ -289,7 +315,7 @@ def _is_due_to(fault: Document, record: Record, letter: Document) -> bool:
     """Whether the fault planted in this record is what the dead letter is about."""
     told = read_json(letter["record"] or "{}")
     # A record that came without its id is known by its name and when it was created.
-    names = ("created_time", "name", "contact_name", "invoice_number")
+    names = ("created_time", *(key for key in told if key in NAMES))
     return (
         SOURCES[letter["entity"]] == fault["entity"]
         and letter["path"].replace("[", ".").replace("]", "") == fault["path"]

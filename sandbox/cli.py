@@ -29,6 +29,12 @@ _COUNT = click.IntRange(min=0)
 @click.option(
     "--customerpayments", type=_COUNT, default=0, show_default=True, help="How many customer payments."
 )
+@click.option("--bills", type=_COUNT, default=0, show_default=True, help="How many bills.")
+@click.option("--vendorcredits", type=_COUNT, default=0, show_default=True, help="How many vendor credits.")
+@click.option(
+    "--vendorpayments", type=_COUNT, default=0, show_default=True, help="How many payments to vendors."
+)
+@click.option("--salesorders", type=_COUNT, default=0, show_default=True, help="How many sales orders.")
 @click.option(
     "--stock-by",
     type=click.Choice(["locations", "warehouses"]),
@@ -80,6 +86,10 @@ def sandbox(
     pricebooks: int,
     creditnotes: int,
     customerpayments: int,
+    bills: int,
+    vendorcredits: int,
+    vendorpayments: int,
+    salesorders: int,
     stock_by: str,
     seed: int,
     organization_id: str,
@@ -113,6 +123,10 @@ def sandbox(
             pricebooks=pricebooks,
             creditnotes=creditnotes,
             customerpayments=customerpayments,
+            bills=bills,
+            vendorcredits=vendorcredits,
+            vendorpayments=vendorpayments,
+            salesorders=salesorders,
             stock_by=stock_by,
         )
         settings = WebhookSettings(

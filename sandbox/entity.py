@@ -131,7 +131,8 @@ class Entity(abc.ABC, Generic[R]):
     """One module of Zoho Books: its URLs, shapes, filters, edits and webhooks."""
 
     name: ClassVar[str]
-    """Path and list key: ``items``."""
+    """Path, and the list's key where ``list_key`` names no other: ``items``."""
+    list_key: ClassVar[str] = ""
     record_key: ClassVar[str]
     id_key: ClassVar[str]
     noun: ClassVar[str]

@@ -105,4 +105,5 @@ def list_records(organisation: Organisation, entity: str, query: Mapping[str, st
             context |= {"response_option": 2, "total": len(records)}
             return encode({"code": 0, "message": "success", "page_context": context})
         rows = ",".join([organisation.row_json(entity, r) for r in records[start : start + per_page]])
-    return f'{{"code":0,"message":"success","{entity}":[{rows}],"page_context":{encode(context)}}}'
+        list_key = book.entity.list_key or entity
+    return f'{{"code":0,"message":"success","{list_key}":[{rows}],"page_context":{encode(context)}}}'

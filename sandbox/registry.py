@@ -11,6 +11,7 @@ from sandbox.entity import Entity
 from sandbox.invoices import Invoices
 from sandbox.items import Items
 from sandbox.pricebooks import Pricebooks
+from sandbox.purchases import Bills, SalesOrders, VendorCredits, VendorPayments
 from sandbox.reference import Currencies, Locations, Settings, Taxes
 
 ENTITIES: tuple[Entity[Any], ...] = (
@@ -20,6 +21,10 @@ ENTITIES: tuple[Entity[Any], ...] = (
     Pricebooks(),
     CreditNotes(),
     CustomerPayments(),
+    Bills(),
+    VendorCredits(),
+    VendorPayments(),
+    SalesOrders(),
 )
 
 LOCATIONS, CURRENCIES, TAXES = Locations(), Currencies(), Taxes()

@@ -64,7 +64,17 @@ class Poller:
 def small_sandbox(bad_records: int = 0) -> Iterator[Running]:
     """450 items are three pages; a minute lasts a tenth of a second."""
     organisation = Organisation(
-        items=450, contacts=60, invoices=20, bad_records=bad_records, clock=Clock(600)
+        items=450,
+        contacts=60,
+        invoices=20,
+        bills=12,
+        vendorcredits=4,
+        vendorpayments=6,
+        creditnotes=8,
+        customerpayments=15,
+        salesorders=5,
+        bad_records=bad_records,
+        clock=Clock(600),
     )
     with running(organisation) as sandbox:
         yield sandbox

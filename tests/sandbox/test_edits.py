@@ -57,13 +57,13 @@ def test_random_edits_are_never_silent_unless_allowed(organisation: Organisation
 
 def test_errors(organisation: Organisation) -> None:
     with pytest.raises(UnknownRecordError):
-        organisation.edit("bills")
+        organisation.edit("purchaseorders")
     with pytest.raises(UnknownRecordError):
         organisation.edit("items", "123")
     with pytest.raises(UnsuitableEditError):
         organisation.edit("items", kind="colour")
-    with pytest.raises(SandboxError, match="bills"):
-        Organisation(bills=3)
+    with pytest.raises(SandboxError, match="purchaseorders"):
+        Organisation(purchaseorders=3)
     with pytest.raises(SandboxError, match="planted"):
         Organisation(items=1, bad_records=50)
 
@@ -155,8 +155,8 @@ def test_control_pages() -> None:
             ("/webhooks", {"form": "xml"}),
         ):
             assert pages.post(path, json=body).status_code == 400
-        assert pages.post("/edit", json={"entities": ["bills"]}).status_code == 404
-        assert pages.get("/truth/bills").status_code == 404
+        assert pages.post("/edit", json={"entities": ["purchaseorders"]}).status_code == 404
+        assert pages.get("/truth/purchaseorders").status_code == 404
         assert pages.post("/edit", content=b"{").status_code == 400
 
 

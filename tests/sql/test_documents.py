@@ -54,7 +54,7 @@ def amounts(**changed: Any) -> dict[str, Any]:
     } | changed
 
 
-DOCUMENTS = {
+DOCUMENTS: dict[str, tuple[str, dict[str, Any]]] = {
     "bills": ("bill", {"bill_id": "70", "bill_number": "B-1", "vendor_id": "20", "payment_made": 0}),
     "vendor_credits": (
         "vendor_credit",
