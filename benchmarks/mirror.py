@@ -82,6 +82,7 @@ def wal_position(conn: psycopg.Connection) -> str:
 
 def wal_of_the_mirror(conn: psycopg.Connection, since: str) -> int:
     """Bytes of WAL records since then that touch a table of schema zoho, its indexes or its TOAST."""
+    conn.execute("checkpoint")  # a drain's commits do not wait for the disk, and only flushed WAL is read
     row = conn.execute(
         """
         with mirrored as (
