@@ -578,6 +578,11 @@ class VendorCredits(Documents[Credit]):
         """A credit."""
         return Credit(**common)
 
+    def _contacts(self, organisation: Organisation) -> list[Contact]:
+        """Vendors who are owed something, if there are any."""
+        found = super()._contacts(organisation)
+        return [vendor for vendor in found if vendor.payable > 0] or found
+
     def is_editable(self, document: Credit) -> bool:
         """Until it is applied."""
         return not document.paid
