@@ -142,7 +142,11 @@ def test_so_is_that_of_a_worker_that_went_down_with_the_server(
         kill_a_worker_and_its_backend(database, tmp_path, place)
     server.start()
     with database.connect(autocommit=True) as conn:
-        assert_the_next_drain_takes_it_up(Mirror(conn), applied_before)
+        mirror = Mirror(conn)
+        # Only the claim's commit waits for the disk: what was applied last may be taken back, and is done again.
+        applied = mirror.value("select count(*) from zoho.products")
+        assert applied <= applied_before
+        assert_the_next_drain_takes_it_up(mirror, applied)
 
 
 class Session:

@@ -31,7 +31,7 @@ create or replace function tds.is_date(value text) returns boolean
 language sql immutable parallel safe
 as $$
     select case
-        when $1 !~ '^[0-9]+-[0-9]+-[0-9]+$' or $1 not like '____-__-__' or left($1, 4) = '0000' then false
+        when $1 not like '____-__-__' or overlay(overlay($1 placing '' from 8 for 1) placing '' from 5 for 1) !~ '^[0-9]+$' or left($1, 4) = '0000' then false
         when substr($1, 6, 2) collate "C" not between '01' and '12' or substr($1, 9, 2) = '00' then false
         else substr($1, 9, 2) collate "C" <= '28'
              or substr($1, 9, 2)::int

@@ -61,8 +61,9 @@ begin
        and d.resolved_at is null
        and d.dead_letter_id < v_dead_letter_id
        and d.path is not distinct from bury_record.path
-       and (d.zoho_id = (bury_record.culprit).zoho_id
-            or d.zoho_id is null and (bury_record.culprit).zoho_id is null and d.record = (bury_record.culprit).doc::text);
+       -- one without an id is known by all it says
+       and case when (bury_record.culprit).zoho_id is null then d.record = (bury_record.culprit).doc::text else true end
+       and d.zoho_id is not distinct from (bury_record.culprit).zoho_id;
 end
 $$;
 revoke all on function tds.bury_record(tds.record, text, text, text, text, text, text, int, timestamptz) from public;

@@ -38,8 +38,9 @@ create or replace procedure tds.process_batch(queue text default null, max_recor
 language plpgsql
 as $$
 -- It commits as it goes, so it can have neither SECURITY DEFINER nor a SET clause: it only calls functions that do.
--- Its commits do not wait for the disk: an event is safe since it was received, and a crash takes back its rows, its outcome
--- and its message's deletion together, so that it is processed again.
+-- The claim waits for the disk, so that a record that takes the server down is known by its crashes. The other commits do
+-- not: an event is safe since it was received, and a crash takes back its rows, its outcome and its message's deletion
+-- together, so that it is processed again.
 declare
     v_until   constant timestamptz := pg_catalog.clock_timestamp()
                                       operator(pg_catalog.+) pg_catalog.make_interval(secs => tds.setting_int('drain_seconds'));
@@ -56,7 +57,6 @@ begin
         perform tds.free_claims(v_queue);
         commit;
         while pg_catalog.clock_timestamp() operator(pg_catalog.<) v_until loop
-            perform pg_catalog.set_config('synchronous_commit', 'off', true);
             select c.claim_id, c.events into v_claim from tds.claim(v_queue, process_batch.max_records) c;
             commit;
             exit when v_claim.claim_id is null;

@@ -10,6 +10,18 @@ end
 $$;
 comment on function tds.problems_of(text, text, text) is 'VALUES rows that ask of each field of an entity, or of one of its arrays, why it cannot be read.';
 
+create or replace function tds.any_problem_of(entity text, list_key text) returns text
+language plpgsql stable
+set search_path = pg_catalog, pg_temp
+as $$
+begin
+    return (select string_agg(format('tds.problem(%L, d.%I, %L, %L) is not null', f.reader, f.key, f.required, f.max_length),
+                              E'\n            or ' order by f.key)
+              from tds.field f where f.entity = any_problem_of.entity and f.list_key = any_problem_of.list_key);
+end
+$$;
+comment on function tds.any_problem_of(text, text) is 'A condition: whether any field of an entity, or of one of its arrays, cannot be read.';
+
 create or replace function tds.make_culprits(entity text) returns void
 language plpgsql volatile
 set search_path = pg_catalog, pg_temp
@@ -17,12 +29,23 @@ as $$
 declare
     v_name     constant text := 'culprits_' || make_culprits.entity;
     v_children text;
+    v_suspects text;
 begin
     -- an array of the record, or (a.b) an array of each element of one
     select string_agg(format($sql$
+            or r.doc ? %7$L and exists (
+               select from (select 1) x%2$s
+                cross join lateral jsonb_array_elements(case when jsonb_typeof(%3$s) = 'array' then %3$s else '[]' end) e(doc)
+                cross join lateral %4$s d
+                where jsonb_typeof(e.doc) <> 'object'
+                   or %8$s)$sql$,
+               v_name, c.outer_join, c.source, tds.fields_of(c.entity, c.list_key, 'e.doc'), p.place,
+               tds.problems_of(c.entity, c.list_key, p.place || ' || ''.'' || '), c.outer_key, tds.any_problem_of(c.entity, c.list_key)),
+               '' order by c.list_key),
+           string_agg(format($sql$
         union all
         select r.ord, f.path, left(coalesce(f.value #>> '{}', e.doc::text), 200), f.reason
-          from unnest(%1$s.records) r%2$s
+          from suspect r%2$s
          cross join lateral jsonb_array_elements(case when jsonb_typeof(%3$s) = 'array' then %3$s else '[]' end)
                             with ordinality e(doc, n)
          cross join lateral %4$s d
@@ -30,17 +53,16 @@ begin
                    (%5$s, e.doc, case when jsonb_typeof(e.doc) <> 'object' then 'not an object' end),
                    %6$s) f(path, value, reason)
          where f.reason is not null$sql$,
-               v_name,
-               case when c.inner_key <> '' then format(E'\n         cross join lateral jsonb_array_elements(case when jsonb_typeof(r.doc -> %1$L) = ''array'' then r.doc -> %1$L else ''[]'' end)\n'
-                                                       '                            with ordinality o(doc, n)', c.outer_key) else '' end,
-               case when c.inner_key <> '' then format('o.doc -> %L', c.inner_key) else format('r.doc -> %L', c.outer_key) end,
-               tds.fields_of(c.entity, c.list_key, 'e.doc'), p.place,
+               v_name, c.outer_join, c.source, tds.fields_of(c.entity, c.list_key, 'e.doc'), p.place,
                tds.problems_of(c.entity, c.list_key, p.place || ' || ''.'' || ')), '' order by c.list_key)
-      into v_children
-      from (select k.*, split_part(k.list_key, '.', 1) as outer_key, split_part(k.list_key, '.', 2) as inner_key
-              from (select c.entity, c.list_key from tds.child c
+      into v_suspects, v_children
+      from (select k.*, k.o as outer_key, k.i as inner_key,
+                   case when k.i <> '' then format(E'\n         cross join lateral jsonb_array_elements(case when jsonb_typeof(r.doc -> %1$L) = ''array'' then r.doc -> %1$L else ''[]'' end)\n'
+                                                   '                            with ordinality o(doc, n)', k.o) else '' end as outer_join,
+                   case when k.i <> '' then format('o.doc -> %L', k.i) else format('r.doc -> %L', k.o) end as source
+              from (select l.*, split_part(l.list_key, '.', 1) as o, split_part(l.list_key, '.', 2) as i from (select c.entity, c.list_key from tds.child c
                     union
-                    select f.entity, f.list_key from tds.field f where f.list_key <> '') k) c
+                    select f.entity, f.list_key from tds.field f where f.list_key <> '') l) k) c
      cross join lateral (select case when c.inner_key <> ''
                                      then format('format(''%s[%%s].%s[%%s]'', o.n - 1, e.n - 1)', c.outer_key, c.inner_key)
                                      else format('format(''%s[%%s]'', e.n - 1)', c.outer_key) end as place) p
@@ -51,14 +73,21 @@ begin
         format($body$
 begin
     return query
+    -- who is suspect at all first, in one look: there are few, and only they are asked for the path
+    with suspect as materialized (
+        select r.ord, r.doc
+          from unnest(%1$s.records) r
+         cross join lateral %2$s d
+         where jsonb_typeof(r.doc) <> 'object'
+            or %5$s%6$s)
     select distinct on (c.ord) c.ord, c.path, c.value, c.reason
       from (
         select r.ord, '$' as path, left(r.doc::text, 200) as value, 'not an object' as reason
-          from unnest(%1$s.records) r
+          from suspect r
          where jsonb_typeof(r.doc) <> 'object'
         union all
         select r.ord, f.path, left(f.value #>> '{}', 200), f.reason
-          from unnest(%1$s.records) r
+          from suspect r
          cross join lateral %2$s d
          cross join lateral (values
                    %3$s) f(path, value, reason)
@@ -67,7 +96,8 @@ begin
      order by c.ord, c.path;
 end
 $body$,
-            v_name, tds.fields_of(make_culprits.entity, '', 'r.doc'), tds.problems_of(make_culprits.entity, '', ''), coalesce(v_children, '')));
+            v_name, tds.fields_of(make_culprits.entity, '', 'r.doc'), tds.problems_of(make_culprits.entity, '', ''), coalesce(v_children, ''),
+            tds.any_problem_of(make_culprits.entity, ''), coalesce(v_suspects, '')));
 end
 $$;
 revoke all on function tds.make_culprits(text) from public;
