@@ -192,16 +192,19 @@ begin
     select n.* into v_new
       from tds.insert_new(apply_events.entity, apply_events.organization_id, apply_events.events, '{}', apply_events.at) n;
     if v_new.error_code is not null then
-        v_rest := tds.explode((apply_events.entity).entity, apply_events.events);
-        v_dead := tds.bury_culprits(apply_events.entity, apply_events.organization_id, v_rest, apply_events.at);
+        v_dead := tds.bury_culprits(
+            apply_events.entity, apply_events.organization_id,
+            tds.explode((apply_events.entity).entity, apply_events.events,
+                        tds.suspects((apply_events.entity).entity, apply_events.events)), apply_events.at);
         if v_dead <> '{}' then
             select n.* into v_new
               from tds.insert_new(apply_events.entity, apply_events.organization_id, apply_events.events,
                                   array(select v.ord from unnest(v_dead) v), apply_events.at) n;
         end if;
-        v_rest := array(select r from unnest(v_rest) r
-                         where r.ord not in (select v.ord from unnest(v_dead) v)
-                           and (v_new.error_code is not null or r.ord in (select unnest(v_new.rest))));
+        if v_new.error_code is not null or v_new.rest is not null then
+            v_rest := array(select r from unnest(tds.explode((apply_events.entity).entity, apply_events.events, v_new.rest)) r
+                             where r.ord not in (select v.ord from unnest(v_dead) v));
+        end if;
     elsif v_new.rest is not null then
         v_rest := tds.explode((apply_events.entity).entity, apply_events.events,
                               case when v_new.verdicts is not null then v_new.rest end);

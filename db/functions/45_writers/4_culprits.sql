@@ -15,12 +15,14 @@ language plpgsql stable
 set search_path = pg_catalog, pg_temp
 as $$
 begin
-    return (select string_agg(format('tds.problem(%L, d.%I, %L, %L) is not null', f.reader, f.key, f.required, f.max_length),
+    return (select string_agg(
+                       case f.reader when 'time' then format('d.%I <> ''""'' and not tds.is_plain_time(d.%1$I ->> 0)', f.key)
+                                     else format('tds.problem(%L, d.%I, %L, %L) is not null', f.reader, f.key, f.required, f.max_length) end,
                               E'\n            or ' order by f.key)
               from tds.field f where f.entity = any_problem_of.entity and f.list_key = any_problem_of.list_key);
 end
 $$;
-comment on function tds.any_problem_of(text, text) is 'A condition: whether any field of an entity, or of one of its arrays, cannot be read.';
+comment on function tds.any_problem_of(text, text) is 'A condition: whether any field of an entity, or of one of its arrays, may be one that cannot be read.';
 
 create or replace function tds.make_culprits(entity text) returns void
 language plpgsql volatile
@@ -68,18 +70,29 @@ begin
                                      else format('format(''%s[%%s]'', e.n - 1)', c.outer_key) end as place) p
      where c.entity = make_culprits.entity;
     perform tds.make(
+        'suspects_' || make_culprits.entity, 'events tds.event[]', 'int[]', 'stable',
+        format('The ords of those %s of a batch that a second look may find unreadable; few, and all that are. Made from the mapping.', make_culprits.entity),
+        format($body$
+begin
+    return array(
+        select e.first_ord + r.n::int
+          from unnest(suspects_%1$s.events) e
+         cross join lateral jsonb_array_elements(e.records) with ordinality r(doc, n)
+         cross join lateral %2$s d
+         where jsonb_typeof(r.doc) <> 'object'
+            or %3$s%4$s);
+end
+$body$,
+            make_culprits.entity, tds.fields_of(make_culprits.entity, '', 'r.doc'), tds.any_problem_of(make_culprits.entity, ''),
+            coalesce(v_suspects, '')));
+    perform tds.make(
         v_name, 'records tds.record[]', 'table (ord int, path text, value text, reason text)', 'stable',
         format('Those %s that the strict readers refuse, each with the path, the value and the reason; asked only once a set has failed. Made from the mapping.', make_culprits.entity),
         format($body$
 begin
     return query
-    -- who is suspect at all first, in one look: there are few, and only they are asked for the path
     with suspect as materialized (
-        select r.ord, r.doc
-          from unnest(%1$s.records) r
-         cross join lateral %2$s d
-         where jsonb_typeof(r.doc) <> 'object'
-            or %5$s%6$s)
+        select r.ord, r.doc from unnest(%1$s.records) r)
     select distinct on (c.ord) c.ord, c.path, c.value, c.reason
       from (
         select r.ord, '$' as path, left(r.doc::text, 200) as value, 'not an object' as reason
@@ -96,9 +109,8 @@ begin
      order by c.ord, c.path;
 end
 $body$,
-            v_name, tds.fields_of(make_culprits.entity, '', 'r.doc'), tds.problems_of(make_culprits.entity, '', ''), coalesce(v_children, ''),
-            tds.any_problem_of(make_culprits.entity, ''), coalesce(v_suspects, '')));
+            v_name, tds.fields_of(make_culprits.entity, '', 'r.doc'), tds.problems_of(make_culprits.entity, '', ''), coalesce(v_children, '')));
 end
 $$;
 revoke all on function tds.make_culprits(text) from public;
-comment on function tds.make_culprits(text) is 'Makes tds.culprits_<entity>() from the mapping: it names what the strict readers refuse.';
+comment on function tds.make_culprits(text) is 'Makes tds.suspects_<entity>() and tds.culprits_<entity>() from the mapping: who may be at fault, and what the strict readers refuse.';

@@ -55,6 +55,9 @@ begin
                             'Each record beside the row it meets: unchanged; new; over (newer than every version the row has, so that each of its keys '
                             'wins); or fold, what only tds.fold() can tell. Takes no lock.',
                             'meet_{entity}', 'return query select m.* from tds.meet_{entity}(meet.organization_id, meet.records) m;');
+    perform tds.make_switch('suspects', 'events tds.event[]', 'int[]', 'stable',
+                            'tds.suspects_<entity>(): the ords of the records of a batch that may be unreadable.',
+                            'suspects_{entity}', 'return tds.suspects_{entity}(suspects.events);');
     perform tds.make_switch('culprits', 'records tds.record[]', 'table (ord int, path text, value text, reason text)', 'stable',
                             'tds.culprits_<entity>(): what the strict readers refuse, and why.',
                             'culprits_{entity}', 'return query select c.ord, c.path, c.value, c.reason from tds.culprits_{entity}(culprits.records) c;');
