@@ -1,7 +1,8 @@
 """What is bought, and what is ordered: bills, what vendors credit, payments to them, and sales orders.
 
 A bill's ``balance = total - payments - vendor credits``, 0 if void; a vendor credit's ``balance = total -
-applied``; a payment's ``amount = applied to bills + balance``. A vendor is owed the sum of the open bills.
+applied``; a payment's ``amount = applied to bills + balance``. A vendor is owed the sum of the open bills;
+what is left of open credits and of payments may settle more of them.
 """
 
 from __future__ import annotations
@@ -9,7 +10,9 @@ from __future__ import annotations
 import abc
 import datetime as dt
 import random
-from collections.abc import Callable, Sequence
+from collections import deque
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import timedelta
 from decimal import Decimal
@@ -23,6 +26,7 @@ from sandbox.documents import (
     Transaction,
     back_dated,
     carry_payable,
+    carry_payable_credits,
     date_parameter,
     detail_address,
     discount_shown,
@@ -94,6 +98,17 @@ class Credit(Transaction):
         """What was applied to bills."""
         return sum((one.amount for one in self.applied), ZERO)
 
+    @property
+    def left(self) -> Decimal:
+        """What bills may still be settled with."""
+        return self.balance if self.status == "open" else ZERO
+
+    def reckon(self) -> None:
+        """Compute every amount, and whether something is left."""
+        Transaction.reckon(self)
+        if self.status in {"open", "closed"}:
+            self.status = "open" if self.balance else "closed"
+
 
 @dataclass(slots=True, kw_only=True, eq=False)
 class Order(Transaction):
@@ -122,6 +137,14 @@ class VendorPayment(Record):
         """What is left of it."""
         return self.amount - sum((one.amount for one in self.applied), ZERO)
 
+    @property
+    def left(self) -> Decimal:
+        """What bills may still be settled with: all that is left of it."""
+        return self.balance
+
+    def reckon(self) -> None:
+        """Nothing: everything is computed when it is asked for."""
+
 
 T = TypeVar("T", Bill, Credit, Order)
 
@@ -137,41 +160,59 @@ def _settle(organisation: Organisation, bill: Bill) -> None:
     carry_payable(organisation, bill.contact, bill.owed - owed)
 
 
+@contextmanager
+def _carrying(organisation: Organisation, source: Credit | VendorPayment) -> Iterator[None]:
+    """Reckon a payment or credit anew after a change, and carry to its vendor what more or less is left."""
+    before = source.left
+    yield
+    source.reckon()
+    carry_payable_credits(organisation, source.contact, source.left - before)
+
+
 def _apply(
     organisation: Organisation, source: Credit | VendorPayment, bills: Sequence[Bill], *, follow: bool
 ) -> None:
-    """Spend what the source has left on bills, in turn."""
+    """Spend what the source has left on bills, in turn; ``follow`` tells of the bills as edits do."""
     today = source.date
     for bill in bills:
-        amount = min(source.balance, bill.balance)
+        amount = min(source.left, bill.balance)
         if amount <= 0:
             break
         one = Applied(organisation.new_id("bill_parts"), bill, source, amount, today)
-        source.applied.append(one)
-        bill.applied.append(one)
-        if isinstance(source, Credit):
-            source.reckon()
+        with _carrying(organisation, source):
+            source.applied.append(one)
+            bill.applied.append(one)
         _settle(organisation, bill)
+        bill.modified = max(bill.modified, source.created)
         if follow:
             organisation.follow("bills", bill, "payment" if isinstance(source, VendorPayment) else "credit")
 
 
 def _release(organisation: Organisation, source: Credit | VendorPayment) -> None:
     """Take back all that was applied."""
-    for one in source.applied:
+    with _carrying(organisation, source):
+        parts, source.applied = source.applied, []
+    for one in parts:
         one.bill.applied.remove(one)
         _settle(organisation, one.bill)
         organisation.follow("bills", one.bill, "take_back")
-    source.applied = []
 
 
-def _open_bills(organisation: Organisation, vendor: Contact) -> list[Bill]:
-    """The vendor's unpaid bills, the oldest first; those with planted faults are left alone."""
+def _open_bills(organisation: Organisation, vendor: Contact, until: int) -> list[Bill]:
+    """The vendor's unpaid bills entered by then, the oldest first; planted ones are left alone."""
     return [
         bill
         for bill in organisation.book("bills").records
-        if bill.contact is vendor and bill.status in _OPEN and bill.id not in organisation.planted
+        if bill.contact is vendor
+        and bill.status in _OPEN
+        and bill.created <= until
+        and bill.id not in organisation.planted
     ]
+
+
+def _vendors(organisation: Organisation) -> list[Contact]:
+    """All vendors."""
+    return [contact for contact in organisation.book("contacts").records if contact.vendor]
 
 
 def _edit_reference(_: Organisation, document: Transaction | VendorPayment, rng: random.Random) -> None:
@@ -439,6 +480,7 @@ class Bills(Documents[Bill]):
     url = "bills"
     states = ("draft", "open", "overdue", "partially_paid", "paid", "void")
     honours_modified_filter = False
+    ignores_filters = True
 
     def __init__(self) -> None:
         super().__init__()
@@ -488,10 +530,10 @@ class Bills(Documents[Bill]):
     def retire(self, organisation: Organisation, document: Bill) -> str:
         """What was applied is taken back at its source, then it is voided."""
         for one in list(document.applied):
-            one.source.applied.remove(one)
+            with _carrying(organisation, one.source):
+                one.source.applied.remove(one)
             document.applied.remove(one)
             if isinstance(one.source, Credit):
-                one.source.reckon()
                 organisation.follow("vendorcredits", one.source, "take_back")
             else:
                 organisation.follow("vendorpayments", one.source, "take_back")
@@ -546,10 +588,6 @@ class Bills(Documents[Bill]):
             ],
         }
 
-    def parameter(self, _: Organisation, name: str, value: str) -> Predicate[Bill] | None:  # noqa: ARG002
-        """None: every filter is ignored in silence (seen live)."""
-        return None
-
 
 class VendorCredits(Documents[Credit]):
     """``/vendorcredits``."""
@@ -570,40 +608,67 @@ class VendorCredits(Documents[Credit]):
 
     def __init__(self) -> None:
         super().__init__()
-        self.edits["apply"] = EditKind(
-            self._spend, lambda credit: credit.balance > 0 and credit.contact.payable > 0
-        )
+        self.edits |= {
+            "apply": EditKind(self._spend, lambda credit: credit.left > 0 and credit.contact.payable > 0),
+            "take_back": EditKind(self._take_back, lambda credit: bool(credit.applied)),
+            "send": EditKind(self._open, lambda credit: credit.status == "draft"),
+            "void": EditKind(self._void, lambda credit: credit.status == "open" and not credit.applied),
+        }
 
     def new(self, common: Document, rng: random.Random) -> Credit:  # noqa: ARG002
         """A credit."""
         return Credit(**common)
 
-    def is_editable(self, document: Credit) -> bool:
-        """Until it is applied."""
-        return not document.paid
+    def _contacts(self, organisation: Organisation) -> list[Contact]:
+        """Vendors that something is owed, if there are any."""
+        found = super()._contacts(organisation)
+        return [vendor for vendor in found if vendor.payable > 0] or found
 
-    def after_edit(self, _: Organisation, document: Credit) -> None:
-        """Reckon anew, with the status that follows."""
-        document.reckon()
-        document.status = "open" if document.balance else "closed"
+    def is_editable(self, document: Credit) -> bool:
+        """Until it is applied or void."""
+        return document.status in {"open", "draft"} and not document.applied
+
+    def after_edit(self, organisation: Organisation, document: Credit) -> None:
+        """Reckon anew, with the status that follows and what is left."""
+        with _carrying(organisation, document):
+            pass
 
     def settle_generated(self, organisation: Organisation, document: Credit, rng: random.Random) -> None:
         """Half of them are applied."""
-        document.reckon()
-        if rng.random() < 0.5:
-            _apply(organisation, document, _open_bills(organisation, document.contact)[:2], follow=False)
+        document.status = rng.choices(("open", "draft", "void"), (90, 6, 4))[0]
         self.after_edit(organisation, document)
+        if rng.random() < 0.5:
+            bills = _open_bills(organisation, document.contact, document.created)
+            _apply(organisation, document, bills[:2], follow=False)
 
     def _spend(self, organisation: Organisation, credit: Credit, _: random.Random) -> None:
-        _apply(organisation, credit, _open_bills(organisation, credit.contact)[:2], follow=True)
-        self.after_edit(organisation, credit)
+        bills = _open_bills(organisation, credit.contact, organisation.now())
+        _apply(organisation, credit, bills[:2], follow=True)
+
+    @staticmethod
+    def _take_back(organisation: Organisation, credit: Credit, _: random.Random) -> None:
+        _release(organisation, credit)
+
+    @staticmethod
+    def _open(organisation: Organisation, credit: Credit, _: random.Random) -> None:
+        with _carrying(organisation, credit):
+            credit.status = "open"
+
+    @staticmethod
+    def _void(organisation: Organisation, credit: Credit, _: random.Random) -> None:
+        with _carrying(organisation, credit):
+            credit.status = "void"
 
     def retire(self, organisation: Organisation, document: Credit) -> str:
         """What was applied is taken back, then it is voided."""
         _release(organisation, document)
-        document.status = "void"
-        document.reckon()
+        self._void(organisation, document, random.Random(0))
         return "void"
+
+    def on_delete(self, organisation: Organisation, document: Credit) -> None:
+        """Nothing is left of it any more."""
+        super().on_delete(organisation, document)
+        carry_payable_credits(organisation, document.contact, -document.left)
 
     def detail(self, organisation: Organisation, document: Credit) -> Document:
         """With the bills it was applied to."""
@@ -701,9 +766,8 @@ class VendorPayments(Entity[VendorPayment]):
         self.edits: dict[str, EditKind[VendorPayment]] = {
             "reference": EditKind(_edit_reference),
             "mode": EditKind(self._edit_mode),
-            "apply": EditKind(
-                self._spend, lambda payment: payment.balance > 0 and payment.contact.payable > 0
-            ),
+            "amount": EditKind(self._raise),
+            "apply": EditKind(self._spend, lambda payment: payment.left > 0 and payment.contact.payable > 0),
             "take_back": EditKind(self._take_back, lambda payment: bool(payment.applied)),
         }
         self.faults = (
@@ -723,8 +787,14 @@ class VendorPayments(Entity[VendorPayment]):
         )
 
     @staticmethod
+    def _raise(organisation: Organisation, payment: VendorPayment, rng: random.Random) -> None:
+        with _carrying(organisation, payment):
+            payment.amount += (1 if payment.currency.precision else 250) * rng.randrange(1, 40)
+
+    @staticmethod
     def _spend(organisation: Organisation, payment: VendorPayment, _: random.Random) -> None:
-        _apply(organisation, payment, _open_bills(organisation, payment.contact)[:3], follow=True)
+        bills = _open_bills(organisation, payment.contact, organisation.now())
+        _apply(organisation, payment, bills[:3], follow=True)
 
     @staticmethod
     def _take_back(organisation: Organisation, payment: VendorPayment, _: random.Random) -> None:
@@ -735,14 +805,18 @@ class VendorPayments(Entity[VendorPayment]):
         organisation: Organisation,
         number: int,
         created: int,
+        *,
+        vendor: Contact,
         bills: Sequence[Bill],
         rng: random.Random,
     ) -> VendorPayment:
-        vendor = bills[0].contact
+        """A payment of these bills, in full or in half; one in ten is larger, as is one without bills."""
         organisation.uses[vendor.id] += 1
         currency = vendor.currency
-        share = rng.choice((1, 1, 1, 2))
-        return VendorPayment(
+        amount = currency.round(sum((bill.balance for bill in bills), ZERO) / rng.choice((1, 1, 1, 2)))
+        if not amount or rng.random() < 0.1:
+            amount += Decimal(5 if currency.precision else 5000) * rng.randrange(1, 60)
+        payment = VendorPayment(
             id=organisation.new_id("vendorpayments", rng.randrange(3, 40)),
             created=created,
             modified=created,
@@ -753,46 +827,71 @@ class VendorPayments(Entity[VendorPayment]):
             currency=currency,
             exchange_rate=exchange_rate(currency, rng),
             mode=rng.choice(("Cash", "Check", "Bank Transfer")),
-            amount=currency.round(sum((bill.balance for bill in bills), ZERO) / share),
+            amount=amount,
             reference="",
         )
+        carry_payable_credits(organisation, vendor, payment.left)
+        return payment
 
     def generate(self, organisation: Organisation, count: int, rng: random.Random) -> list[VendorPayment]:
-        """Payments of one to three open bills of a vendor each, as far as there are any."""
+        """Payments of one to three open bills of a vendor each; where there are none, advances."""
+        if not count:
+            return []
+        vendors = _vendors(organisation)
+        if not vendors:
+            raise SandboxError("vendorpayments need vendors")
+        # One bill in eight is disputed, and one paid in part stays so as often as not.
+        waiting = deque(
+            bill
+            for bill in organisation.book("bills").records
+            if bill.status in _OPEN and rng.random() < 0.88
+        )
+        unpaid: list[Bill] = []
         payments: list[VendorPayment] = []
-        for created in volume_times(organisation, count, 40, rng) if count else ():
-            unpaid = [bill for bill in organisation.book("bills").records if bill.status in _OPEN]
-            if not unpaid:
-                break
-            vendor = rng.choice(unpaid).contact
-            bills = [bill for bill in unpaid if bill.contact is vendor][: rng.randrange(1, 4)]
-            extra = Decimal(rng.randrange(1, 60) * 5) if rng.random() < 0.1 else ZERO
-            payment = self._make(organisation, len(payments) + 1, created, bills, rng)
-            payment.amount += extra
+        for number, created in enumerate(self._times(organisation, count, waiting, rng), 1):
+            while waiting and waiting[0].created <= created:
+                unpaid.append(waiting.popleft())
+            advance = not unpaid or rng.random() < 0.02
+            vendor = rng.choice(vendors) if advance else rng.choice(unpaid).contact
+            bills = [] if advance else [bill for bill in unpaid if bill.contact is vendor]
+            bills = bills[: rng.randrange(1, 4)]
+            payment = self._make(organisation, number, created, vendor=vendor, bills=bills, rng=rng)
             payment.modified = organisation.modified_after(rng, created)
             _apply(organisation, payment, bills, follow=False)
+            for bill in bills:
+                if bill.status not in _OPEN or rng.random() < 0.5:
+                    unpaid.remove(bill)
             payments.append(payment)
         return payments
 
+    @staticmethod
+    def _times(
+        organisation: Organisation, count: int, bills: Sequence[Bill], rng: random.Random
+    ) -> list[int]:
+        """Times of payments: while there are bills."""
+        if not bills:
+            return volume_times(organisation, count, 40, rng)
+        return sorted(rng.randrange(bills[0].created, organisation.data_ends - 60) for _ in range(count))
+
     def create(self, organisation: Organisation, rng: random.Random) -> VendorPayment:
-        """A payment of some open bills."""
-        unpaid = [
-            b
-            for b in organisation.book("bills").records
-            if b.status in _OPEN and b.id not in organisation.planted
-        ]
-        if not unpaid:
-            raise SandboxError("there is no open bill to pay")
-        bills = _open_bills(organisation, rng.choice(unpaid).contact)[:3]
+        """A payment of some open bills, an advance where there are none."""
+        vendors = _vendors(organisation)
+        if not vendors:
+            raise SandboxError("vendorpayments need vendors")
+        now = organisation.now()
+        creditors = [vendor for vendor in vendors if vendor.payable > 0]
+        vendor = rng.choice(creditors or vendors)
+        bills = _open_bills(organisation, vendor, now)[:3]
         book = organisation.book(self.name)
         number = len(book.records) + len(book.deleted) + 1
-        payment = self._make(organisation, number, organisation.now(), bills, rng)
+        payment = self._make(organisation, number, now, vendor=vendor, bills=bills, rng=rng)
         _apply(organisation, payment, bills, follow=True)
         return payment
 
     def on_delete(self, organisation: Organisation, payment: VendorPayment) -> None:
         """Its bills are unpaid again; the deleted payment keeps its last state."""
         organisation.uses[payment.contact.id] -= 1
+        carry_payable_credits(organisation, payment.contact, -payment.left)
         for one in payment.applied:
             one.bill.applied.remove(one)
             _settle(organisation, one.bill)

@@ -156,7 +156,7 @@ def test_control_pages() -> None:
         ):
             assert pages.post(path, json=body).status_code == 400
         assert pages.post("/edit", json={"entities": ["purchaseorders"]}).status_code == 404
-        assert pages.get("/truth/bills").status_code == 404
+        assert pages.get("/truth/purchaseorders").status_code == 404
         assert pages.post("/edit", content=b"{").status_code == 400
 
 
