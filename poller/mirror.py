@@ -77,12 +77,12 @@ class Mirror:
         await self._pool.close()
 
     async def endpoints(self) -> dict[str, Endpoint]:
-        """Every entity the mirror knows, in the order in which they should be pulled."""
+        """Every entity the API has a list of, in the order in which they should be pulled."""
         rows = await self._rows(
             class_row(Endpoint),
             """select entity, queue, api_path, list_key, record_key, id_key, list_filter, paged,
                       bulk_detail_path
-                 from tds.entity order by priority, entity""",
+                 from tds.entity where api_path <> '' order by priority, entity""",
         )
         return {row.entity: row for row in rows}
 

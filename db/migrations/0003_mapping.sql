@@ -119,6 +119,6 @@ drop function if exists tds.culprits(text, tds.record[]), tds.link_products(text
     tds.link_invoices(text, text[]), tds.link_organizations(text, text[]), tds.write_contacts(text, tds.record_state[], timestamptz, text),
     tds.write_invoice_line_items(text, text[], tds.record_state[], timestamptz), tds.events_documents(bigint[], timestamptz[]),
     tds.read_records(text, bigint[], timestamptz[]), tds.map_fields(text, text, text),
-    tds.take_details(text, text, int), tds.meet(tds.entity, text, tds.record[]),
+    tds.take_details(text, text, int), tds.peek(text, text), tds.meet(tds.entity, text, tds.record[]),
     tds.open_records(tds.entity, bigint[], timestamptz[], timestamptz), tds.apply_records(tds.entity, text, tds.record[], timestamptz),
     tds.bury_culprits(tds.entity, text, tds.record[], timestamptz);

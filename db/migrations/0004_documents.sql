@@ -14,7 +14,7 @@ create temporary table record_columns (
     sync_rank        smallint not null,
     sync_read_at     timestamptz,
     sync_layers      jsonb
-) on commit drop;
+);
 
 create temporary table line_columns (
     line_number      int not null,
@@ -34,7 +34,7 @@ create temporary table line_columns (
     total_amount     numeric,
     zoho_metadata    jsonb not null,
     synced_at        timestamptz not null
-) on commit drop;
+);
 
 alter table zoho.invoices add column total_differs boolean, add column balance_differs boolean;
 
@@ -297,3 +297,5 @@ create table zoho.vendor_payment_bills (
 create index vendor_payment_bills_bill_idx on zoho.vendor_payment_bills (organization_id, zoho_bill_id);
 
 drop function if exists tds.subtotal_differs(jsonb, jsonb);
+
+drop table record_columns, line_columns;

@@ -64,7 +64,7 @@ def organisation() -> Organisation:
 def test_what_is_generated_adds_up(organisation: Organisation) -> None:
     check(organisation)
     assert {bill["status"] for bill in documents(organisation, "bills")} >= {"paid", "partially_paid"}
-    assert any(len(payment["bills"]) > 1 for payment in documents(organisation, "vendorpayments"))
+    assert any(payment["bills"] for payment in documents(organisation, "vendorpayments"))
     assert any(credit["bills_credited"] for credit in documents(organisation, "vendorcredits"))
 
 

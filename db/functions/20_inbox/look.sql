@@ -13,7 +13,23 @@ end
 $$;
 comment on function tds.body_text(bytea) is 'The body as text, or why it cannot be text.';
 
-create or replace function tds.peek(entity text, body text, out problem text, out record_id text, out organization_id text)
+create or replace function tds.entity_of(endpoint text, document jsonb) returns text
+language plpgsql stable
+set search_path = pg_catalog, pg_temp
+as $$
+begin
+    return coalesce(
+        (select p.entity from tds.endpoint p
+          where p.endpoint = entity_of.endpoint and jsonb_typeof(entity_of.document) = 'object' and entity_of.document ? p.key
+          order by p.priority limit 1),
+        entity_of.endpoint);
+end
+$$;
+comment on function tds.entity_of(text, jsonb) is
+'The entity a body is about: the endpoint''s own name, or, where several kinds of record come under one name, what its keys say.';
+
+create or replace function tds.peek(
+    endpoint text, body text, out problem text, out entity text, out record_id text, out organization_id text)
 language plpgsql stable
 set search_path = pg_catalog, pg_temp
 as $$
@@ -22,6 +38,7 @@ declare
     v_records  jsonb;
     v_entity   tds.entity;
 begin
+    peek.entity := peek.endpoint;
     begin
         v_document := tds.document(peek.body);
     exception when data_exception or statement_too_complex or program_limit_exceeded then
@@ -31,6 +48,7 @@ begin
     if jsonb_typeof(v_document) = 'object' and tds.is_id(v_document ->> 'organization_id') then
         peek.organization_id := v_document ->> 'organization_id';
     end if;
+    peek.entity := tds.entity_of(peek.endpoint, v_document);
     select n.* into v_entity from tds.entity n where n.entity = peek.entity;
     v_records := tds.payload(v_document, v_entity.list_key, v_entity.record_key, v_entity.id_key);
     if jsonb_array_length(v_records) = 1 and tds.is_id(v_records -> 0 ->> v_entity.id_key) then
@@ -39,7 +57,7 @@ begin
 end
 $$;
 comment on function tds.peek(text, text) is
-'Why a body cannot be read; else the id of the one record in it (null for none or many), and the organisation it names.';
+'Why a body cannot be read; else the entity it is about, the id of the one record in it (null for none or many), and the organisation it names.';
 
 create or replace function tds.namesakes(entity text) returns text[]
 language plpgsql stable

@@ -8,7 +8,7 @@ set search_path = pg_catalog, pg_temp
 as $$
 declare
     v_now      constant timestamptz := tds.now();
-    v_entity   constant text := coalesce(receive.entity, '');
+    v_entity   text := coalesce(receive.entity, '');
     v_observed constant timestamptz := least(coalesce(receive.observed_at, v_now), v_now);
     v_text     text;
     v_refusal  text;
@@ -16,10 +16,11 @@ declare
 begin
     select t.body, t.problem into v_text, v_refusal from tds.body_text(receive.body) t;
     -- a page is parsed when it is applied: it is stored five times as fast so
-    select p.problem, p.record_id, p.organization_id into v_record
+    select p.problem, p.entity, p.record_id, p.organization_id into v_record
       from tds.peek(v_entity, v_text) p
      where v_refusal is null and receive.shape <> 'list';
     v_refusal := coalesce(v_refusal, v_record.problem);
+    v_entity := coalesce(v_record.entity, v_entity);
     v_record.organization_id := coalesce(receive.organization_id, v_record.organization_id,
                                          tds.setting_text('organization_id'));
 

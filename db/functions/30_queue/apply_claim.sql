@@ -50,7 +50,7 @@ language plpgsql volatile
 set search_path = pg_catalog, pg_temp
 as $$
 begin
-    if exists (select from unnest(note_wants.verdicts) v where v.wanted is not null) then
+    if (note_wants.entity).api_path <> '' and exists (select from unnest(note_wants.verdicts) v where v.wanted is not null) then
         insert into tds.wanted_detail as w (organization_id, entity, zoho_id, reason, wanted_at, modified_at)
         select note_wants.organization_id, (note_wants.entity).entity, v.zoho_id, max(v.wanted), max(v.wanted_at), max(v.modified_at)
           from unnest(note_wants.verdicts) v

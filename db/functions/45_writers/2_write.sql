@@ -108,7 +108,10 @@ $body$,
                                                c.entity, c.list_key, v_name), '' order by c.list_key), '')
                from tds.child c where c.entity = make_writer.entity)
             || case when v_entity.complete is not null
-                    then format(E'\n    perform tds.%I(%s.organization_id, v_written, %2$s.at);', v_entity.complete, v_name) else '' end));
+                    then format(E'\n    perform tds.%1$I(%2$s.organization_id, c.zoho_ids, %2$s.at)\n'
+                                 '       from (select array_agg(s.zoho_id) as zoho_ids from unnest(%2$s.states) s\n'
+                                 '              where s.zoho_id in (select unnest(v_written)) and (%3$s)) c\n'
+                                 '      where c.zoho_ids is not null;', v_entity.complete, v_name, v_entity.complete_if) else '' end));
 end
 $$;
 revoke all on function tds.make_writer(text) from public;

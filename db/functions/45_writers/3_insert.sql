@@ -96,7 +96,8 @@ $body$,
                  then format(E'\n    if v_written is not null then\n        perform tds.%I(%s.organization_id, v_written, %2$s.at);\n    end if;', v_entity.complete, v_name) else '' end,
             case when v_entity.complete is not null then E'declare\n    v_written text[];\n' else '' end,
             case when v_entity.complete is not null
-                 then format(E',\n           array_agg(m.zoho_id) filter (where m.done and m.kind = ''new'')\n      into %s.verdicts, %1$s.rest, v_written', v_name)
+                 then format(E',\n           array_agg(m.zoho_id) filter (where m.done and m.kind = ''new'' and (%s))\n      into %s.verdicts, %2$s.rest, v_written',
+                             replace(v_entity.complete_if, 's.doc', 'm.doc'), v_name)
                  else format(E'\n      into %s.verdicts, %1$s.rest', v_name) end));
 end
 $$;

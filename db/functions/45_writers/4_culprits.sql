@@ -18,23 +18,32 @@ declare
     v_name     constant text := 'culprits_' || make_culprits.entity;
     v_children text;
 begin
+    -- an array of the record, or (a.b) an array of each element of one
     select string_agg(format($sql$
         union all
         select r.ord, f.path, left(coalesce(f.value #>> '{}', e.doc::text), 200), f.reason
-          from unnest(%1$s.records) r
-         cross join lateral jsonb_array_elements(case when jsonb_typeof(r.doc -> %2$L) = 'array' then r.doc -> %2$L else '[]' end)
+          from unnest(%1$s.records) r%2$s
+         cross join lateral jsonb_array_elements(case when jsonb_typeof(%3$s) = 'array' then %3$s else '[]' end)
                             with ordinality e(doc, n)
-         cross join lateral %3$s d
+         cross join lateral %4$s d
          cross join lateral (values
-                   (format('%2$s[%%s]', e.n - 1), e.doc, case when jsonb_typeof(e.doc) <> 'object' then 'not an object' end),
-                   %4$s) f(path, value, reason)
+                   (%5$s, e.doc, case when jsonb_typeof(e.doc) <> 'object' then 'not an object' end),
+                   %6$s) f(path, value, reason)
          where f.reason is not null$sql$,
-               v_name, c.list_key, tds.fields_of(c.entity, c.list_key, 'e.doc'),
-               tds.problems_of(c.entity, c.list_key, format('%L || e.n - 1 || ''].'' || ', c.list_key || '['))), '' order by c.list_key)
+               v_name,
+               case when c.inner_key <> '' then format(E'\n         cross join lateral jsonb_array_elements(case when jsonb_typeof(r.doc -> %1$L) = ''array'' then r.doc -> %1$L else ''[]'' end)\n'
+                                                       '                            with ordinality o(doc, n)', c.outer_key) else '' end,
+               case when c.inner_key <> '' then format('o.doc -> %L', c.inner_key) else format('r.doc -> %L', c.outer_key) end,
+               tds.fields_of(c.entity, c.list_key, 'e.doc'), p.place,
+               tds.problems_of(c.entity, c.list_key, p.place || ' || ''.'' || ')), '' order by c.list_key)
       into v_children
-      from (select c.entity, c.list_key from tds.child c
-            union
-            select f.entity, f.list_key from tds.field f where f.list_key <> '') c
+      from (select k.*, split_part(k.list_key, '.', 1) as outer_key, split_part(k.list_key, '.', 2) as inner_key
+              from (select c.entity, c.list_key from tds.child c
+                    union
+                    select f.entity, f.list_key from tds.field f where f.list_key <> '') k) c
+     cross join lateral (select case when c.inner_key <> ''
+                                     then format('format(''%s[%%s].%s[%%s]'', o.n - 1, e.n - 1)', c.outer_key, c.inner_key)
+                                     else format('format(''%s[%%s]'', e.n - 1)', c.outer_key) end as place) p
      where c.entity = make_culprits.entity;
     perform tds.make(
         v_name, 'records tds.record[]', 'table (ord int, path text, value text, reason text)', 'stable',

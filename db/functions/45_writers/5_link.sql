@@ -58,9 +58,12 @@ begin
                     select h.inhrelid from pg_inherits h where h.inhparent = format('zoho.%I', v_entity.target)::regclass)
            ) m
      cross join lateral (select (m.link).*) l;
+    if v_statements is null then
+        return;
+    end if;
     perform tds.make(v_name, 'organization_id text, zoho_ids text[]', 'void', 'volatile',
                      format('Links these %s with the rows they name and the rows that name them. Made from tds.link.', make_linker.entity),
-                     format(E'\nbegin%s\n    return;\nend\n', coalesce(v_statements, '')));
+                     format(E'\nbegin%s\n    return;\nend\n', v_statements));
 end
 $$;
 revoke all on function tds.make_linker(text) from public;

@@ -1,4 +1,5 @@
-create or replace function tds.make_switch(name text, arguments text, returns text, volatility text, comment text, call text) returns void
+create or replace function tds.make_switch(
+    name text, arguments text, returns text, volatility text, comment text, target text, call text) returns void
 language plpgsql volatile
 set search_path = pg_catalog, pg_temp
 as $$
@@ -13,13 +14,17 @@ begin
 end
 $body$,
             make_switch.name,
-            (select string_agg(format(E'\n    when %L then\n        ', n.entity) || replace(make_switch.call, '{entity}', n.entity), '' order by n.entity)
+            (select string_agg(format(E'\n    when %L then\n        ', n.entity)
+                               || case when exists (select from pg_proc f where f.pronamespace = 'tds'::regnamespace
+                                                       and f.proname = replace(make_switch.target, '{entity}', n.entity))
+                                       then replace(make_switch.call, '{entity}', n.entity) else 'return;' end, '' order by n.entity)
                from tds.entity n)));
 end
 $$;
-revoke all on function tds.make_switch(text, text, text, text, text, text) from public;
-comment on function tds.make_switch(text, text, text, text, text, text) is
-'Makes a function that calls another one by the name of the entity: call is a statement with {entity} in it.';
+revoke all on function tds.make_switch(text, text, text, text, text, text, text) from public;
+comment on function tds.make_switch(text, text, text, text, text, text, text) is
+'Makes a function that calls another one by the name of the entity: target is its name, call a statement, both with {entity} in '
+'them; an entity that has no such function returns at once.';
 
 create or replace function tds.build() returns void
 language plpgsql volatile
@@ -38,23 +43,23 @@ begin
     end loop;
     perform tds.make_switch('write_states', 'organization_id text, states tds.record_state[], at timestamptz', 'text[]', 'volatile',
                             'tds.write_<entity>(): writes resolved states, returns the ids written.',
-                            'return tds.write_{entity}(write_states.organization_id, write_states.states, write_states.at);');
+                            'write_{entity}', 'return tds.write_{entity}(write_states.organization_id, write_states.states, write_states.at);');
     perform tds.make_switch('insert_events',
                             'organization_id text, events tds.event[], skip int[], at timestamptz, out verdicts tds.verdict[], out rest int[]',
                             'record', 'volatile',
                             'tds.insert_<entity>(): the short way of what is new or unchanged.',
-                            'select n.verdicts, n.rest into insert_events.verdicts, insert_events.rest from tds.insert_{entity}('
+                            'insert_{entity}', 'select n.verdicts, n.rest into insert_events.verdicts, insert_events.rest from tds.insert_{entity}('
                             'insert_events.organization_id, insert_events.events, insert_events.skip, insert_events.at) n;');
     perform tds.make_switch('meet', 'organization_id text, records tds.record[]', 'setof tds.meeting', 'stable',
                             'Each record beside the row it meets: unchanged; new; over (newer than every version the row has, so that each of its keys '
                             'wins); or fold, what only tds.fold() can tell. Takes no lock.',
-                            'return query select m.* from tds.meet_{entity}(meet.organization_id, meet.records) m;');
+                            'meet_{entity}', 'return query select m.* from tds.meet_{entity}(meet.organization_id, meet.records) m;');
     perform tds.make_switch('culprits', 'records tds.record[]', 'table (ord int, path text, value text, reason text)', 'stable',
                             'tds.culprits_<entity>(): what the strict readers refuse, and why.',
-                            'return query select c.ord, c.path, c.value, c.reason from tds.culprits_{entity}(culprits.records) c;');
+                            'culprits_{entity}', 'return query select c.ord, c.path, c.value, c.reason from tds.culprits_{entity}(culprits.records) c;');
     perform tds.make_switch('link_rows', 'organization_id text, zoho_ids text[]', 'void', 'volatile',
                             'tds.link_<entity>(): links these records with the rows they name and the rows that name them.',
-                            'perform tds.link_{entity}(link_rows.organization_id, link_rows.zoho_ids);');
+                            'link_{entity}', 'perform tds.link_{entity}(link_rows.organization_id, link_rows.zoho_ids);');
 end
 $$;
 revoke all on function tds.build() from public;

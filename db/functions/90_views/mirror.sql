@@ -80,7 +80,10 @@ begin
      where f.column_name = mirror_column_comment.column_name
        and tds.is_of(mirror_column_comment.target, coalesce(
                (select c.target from tds.child c where c.entity = f.entity and c.list_key = f.list_key), n.target));
-    return coalesce(v_told, format('Zoho''s %s.', mirror_column_comment.column_name));
+    return coalesce(v_told,
+        (select col_description(a.attrelid, a.attnum) from pg_attribute a
+          where a.attrelid = mirror_column_comment.target and a.attname = mirror_column_comment.column_name),
+        format('Zoho''s %s.', mirror_column_comment.column_name));
 end
 $$;
 comment on function tds.mirror_column_comment(regclass, text) is 'What a column of the mirror holds, from the mapping in tds.field.';

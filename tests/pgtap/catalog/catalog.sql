@@ -43,8 +43,8 @@ select is_empty($$
       from pg_proc p
       join pg_language l on l.oid = p.prolang and l.lanname = 'plpgsql'
      cross join lateral plpgsql_check_function(
-           p.oid, case when p.prorettype = 'trigger'::regtype then 'tds.inbox'::regclass::oid else 0 end,
-           newtable => case when p.prorettype = 'trigger'::regtype then 'added' end,
+           p.oid, coalesce((select min(t.tgrelid::int8)::oid from pg_trigger t where t.tgfoid = p.oid), 0),
+           newtable => (select min(t.tgnewtable) from pg_trigger t where t.tgfoid = p.oid),
            fatal_errors => false,
            -- tds.make() executes SQL by trade, and only the upgrade's own files call it
            security_warnings => p.proname <> 'make', performance_warnings => true) c

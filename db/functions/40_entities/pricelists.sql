@@ -1,0 +1,96 @@
+-- The API calls them price books. A list has prices by item, prices by item and quantity (brackets), or one percentage.
+
+create or replace function tds.write_product_prices(organization_id text, zoho_ids text[], at timestamptz) returns void
+language plpgsql volatile
+set search_path = pg_catalog, pg_temp
+as $$
+begin
+    with told as materialized (
+        select distinct on (l.zoho_pricebook_id, i.zoho_item_id, b.start_quantity)
+               l.zoho_pricebook_id, i.zoho_item_id, coalesce(b.start_quantity, 0) as start_quantity, b.end_quantity, l.id as pricelist_id,
+               p.id as product_id, b.zoho_pricebook_item_id, b.rate, b.discount, l.currency
+          from zoho.pricelists l
+         cross join lateral jsonb_array_elements(coalesce(tds.json_array(l.zoho_metadata -> 'pricebook_items'), '[]')) e(doc)
+         cross join lateral (select tds.json_id(e.doc -> 'item_id') as zoho_item_id) i
+         -- an item without brackets is its own, from any quantity on
+         cross join lateral jsonb_array_elements(coalesce(tds.json_array(e.doc -> 'price_brackets'), jsonb_build_array(e.doc))) with ordinality c(doc, n)
+         cross join lateral (select tds.json_number(c.doc -> 'start_quantity') as start_quantity,
+                                    tds.json_number(c.doc -> 'end_quantity') as end_quantity,
+                                    tds.json_id(c.doc -> 'pricebook_item_id') as zoho_pricebook_item_id,
+                                    tds.json_number(c.doc -> 'pricebook_rate') as rate,
+                                    tds.json_number(c.doc -> 'pricebook_discount') as discount) b
+          left join zoho.products p on p.organization_id = l.organization_id and p.zoho_item_id = i.zoho_item_id
+         where l.organization_id = write_product_prices.organization_id
+           and l.zoho_pricebook_id = any (write_product_prices.zoho_ids)
+           and i.zoho_item_id is not null
+         order by l.zoho_pricebook_id, i.zoho_item_id, b.start_quantity, c.n desc
+    ), gone as (
+        delete from zoho.product_prices t
+         where t.organization_id = write_product_prices.organization_id
+           and t.zoho_pricebook_id = any (write_product_prices.zoho_ids)
+           and not exists (select from told w where (w.zoho_pricebook_id, w.zoho_item_id, w.start_quantity)
+                                                  = (t.zoho_pricebook_id, t.zoho_item_id, t.start_quantity)))
+    insert into zoho.product_prices as t (
+        organization_id, zoho_pricebook_id, zoho_item_id, start_quantity, end_quantity, pricelist_id, product_id, zoho_pricebook_item_id,
+        rate, discount, currency, synced_at)
+    select write_product_prices.organization_id, w.*, write_product_prices.at
+      from told w
+     order by w.zoho_pricebook_id, w.zoho_item_id, w.start_quantity
+    on conflict on constraint product_prices_pkey do update
+       set end_quantity = excluded.end_quantity, pricelist_id = excluded.pricelist_id, product_id = excluded.product_id,
+           zoho_pricebook_item_id = excluded.zoho_pricebook_item_id, rate = excluded.rate, discount = excluded.discount,
+           currency = excluded.currency, synced_at = excluded.synced_at
+     where (t.end_quantity, t.pricelist_id, t.product_id, t.zoho_pricebook_item_id, t.rate, t.discount, t.currency)
+           is distinct from (excluded.end_quantity, excluded.pricelist_id, excluded.product_id, excluded.zoho_pricebook_item_id,
+                             excluded.rate, excluded.discount, excluded.currency);
+end
+$$;
+revoke all on function tds.write_product_prices(text, text[], timestamptz) from public;
+comment on function tds.write_product_prices(text, text[], timestamptz) is
+'Makes the prices of these lists what their documents say: a row an item, or a row a bracket.';
+
+select tds.register('{
+    "entity": "pricelists", "queue": "pricelists", "priority": 50,
+    "api_path": "/pricebooks", "list_key": "pricebooks", "record_key": "pricebook", "id_key": "pricebook_id",
+    "list_filter": {"filter_by": "Status.All"},
+    "detail_key": "pricebook_items",
+    "target": "pricelists", "target_key": "zoho_pricebook_id",
+    "complete": "write_product_prices", "complete_if": "s.doc ? ''pricebook_items''"}');
+
+select tds.map_fields('pricelists', '', $$
+    pricebook_id       id      zoho_pricebook_id  required
+    name               text    name               255
+    description        text    description
+    pricebook_type     text    kind               50
+    pricing_scheme     text    pricing_scheme     50
+    sales_or_purchase_type text sales_or_purchase 50
+    percentage         number  percentage
+    is_increase        boolean is_increase
+    rounding_type      text    rounding_type      50
+    decimal_place      number  decimal_place
+    currency_code      text    currency           10
+    status             text    is_active          := tds.json_text(d.status) = 'active'
+    effective_from     date    effective_from
+    effective_to       date    effective_to
+    pricebook_items    array   -
+    created_time       time    zoho_created_at
+    last_modified_time time    zoho_modified_at
+$$);
+
+select tds.map_fields('pricelists', 'pricebook_items', $$
+    item_id            id      -                  required
+    pricebook_item_id  id      -
+    pricebook_rate     number  -
+    pricebook_discount number  -
+    price_brackets     array   -
+$$);
+
+select tds.map_fields('pricelists', 'pricebook_items.price_brackets', $$
+    pricebook_item_id  id      -
+    start_quantity     number  -
+    end_quantity       number  -
+    pricebook_rate     number  -
+    pricebook_discount number  -
+$$);
+
+select tds.link('product_prices', 'product_id', 'zoho_item_id', 'products', 'zoho_item_id');

@@ -1,0 +1,251 @@
+"""Stock by place and its history, pictures, reports, and what is wired to the endpoints stock and prices."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import pytest
+
+from tests.sql.conftest import MOMENT, Mirror, product
+
+LATER = "2026-06-10T09:46:21-0400"
+LATEST = "2026-06-11T09:46:21-0400"
+LEVELS = "select zoho_warehouse_id, on_hand::float8 from zoho.stock_levels order by 1"
+
+
+def places(form: str, **on_hand: Any) -> dict[str, Any]:
+    return {
+        f"{form}s": [
+            {f"{form}_id": place, f"{form}_name": place.upper(), f"{form}_stock_on_hand": quantity}
+            for place, quantity in on_hand.items()
+        ]
+    }
+
+
+def tell(mirror: Mirror, record: dict[str, Any], shape: str = "detail") -> None:
+    body = {"items": [record]} if shape == "list" else {"item": record}
+    mirror.receive("products", body, shape=shape)
+    mirror.process()
+
+
+def values(mirror: Mirror, query: str) -> list[tuple[Any, ...]]:
+    return [tuple(row.values()) for row in mirror.rows(query)]
+
+
+@pytest.mark.parametrize("form", ["location", "warehouse"])
+def test_stock_by_place_in_either_form(mirror: Mirror, form: str) -> None:
+    mirror.receive(
+        "warehouses",
+        {"locations": [{"location_id": "a", "location_name": "Main", "status": "active"}]},
+        shape="list",
+    )
+    mirror.process()
+    tell(mirror, product("1", stock_on_hand=7, brand="", **places(form, a="5", b=2)))
+    assert values(mirror, LEVELS) == [("a", 5), ("b", 2)]
+    assert values(
+        mirror, "select warehouse_id is not null from zoho.stock_levels order by zoho_warehouse_id"
+    ) == [(True,), (False,)]
+    assert values(mirror, "select * from zoho.stock_history") == [], "what is seen first is no change"
+    tell(mirror, product("1", stock_on_hand=4, brand="", last_modified_time=LATER, **places(form, a=4)))
+    assert values(mirror, LEVELS) == [("a", 4)]
+    history = "select zoho_warehouse_id, quantity_before::float8, quantity::float8 from zoho.stock_history order by 1"
+    assert values(mirror, history) == [("a", 5, 4), ("b", 2, 0), (None, 7, 4)]
+    assert values(mirror, "select * from tds_stock_disagreements") == []
+
+
+def test_a_warehouse_that_comes_late_is_linked(mirror: Mirror) -> None:
+    tell(mirror, product("1", stock_on_hand=5, brand="", **places("location", a=5)))
+    mirror.receive("warehouses", {"locations": [{"location_id": "a", "location_name": "Main"}]}, shape="list")
+    mirror.process()
+    assert values(mirror, "select l.warehouse_id = w.id from zoho.stock_levels l, zoho.warehouses w") == [
+        (True,)
+    ]
+
+
+def test_an_old_detail_does_not_move_stock_back(mirror: Mirror) -> None:
+    tell(mirror, product("1", stock_on_hand=4, brand="", last_modified_time=LATER, **places("location", a=4)))
+    tell(mirror, product("1", stock_on_hand=7, brand="", **places("location", a=7)))
+    assert values(mirror, LEVELS) == [("a", 4)]
+
+
+def test_a_list_that_disagrees_shows_until_the_next_detail(mirror: Mirror) -> None:
+    tell(mirror, product("1", stock_on_hand=5, brand="", **places("location", a=5)))
+    tell(mirror, product("1", stock_on_hand=3, last_modified_time=LATER), "list")
+    disagreements = "select zoho_item_id, difference::float8 from tds_stock_disagreements"
+    assert values(mirror, disagreements) == [("1", -2)]
+    assert values(mirror, "select zoho_id from tds.wanted_detail") == [("1",)]
+    tell(mirror, product("1", stock_on_hand=3, brand="", last_modified_time=LATER, **places("location", a=3)))
+    assert values(mirror, disagreements) == []
+
+
+def test_low_and_negative_stock(mirror: Mirror) -> None:
+    for number, (stock, level) in enumerate([(5, ""), (6, 0), (9, 10), (11, 10), (-2, 3)]):
+        tell(mirror, product(str(number), stock_on_hand=stock, reorder_level=level, brand=""))
+    low = "select zoho_item_id, by_default from tds_low_stock order by 1"
+    assert values(mirror, low) == [("0", True), ("2", False), ("4", False)]
+    assert values(mirror, "select zoho_item_id, quantity::float8 from tds_negative_stock") == [("4", -2)]
+
+
+def test_a_snapshot_is_taken_once_a_day(mirror: Mirror) -> None:
+    tell(mirror, product("1", stock_on_hand=5, brand="", **places("location", a=3, b=2)))
+    mirror.conn.execute("set tds.fake_now = '2026-07-01 10:00:00+00'")
+    assert mirror.value("select tds.snapshot_stock()") == 3
+    assert mirror.value("select tds.snapshot_stock()") == 0
+    mirror.conn.execute("set tds.fake_now = '2026-07-02 10:00:00+00'")
+    assert mirror.value("select tds.snapshot_stock()") == 3
+
+
+def test_only_a_picture_that_exists_is_shown(mirror: Mirror) -> None:
+    tell(mirror, product("1", image_document_id="77", brand=""))
+    assert values(mirror, "select zoho_item_id, image_document_id from tds_wanted_images") == [("1", "77")]
+    assert values(mirror, "select * from tds.take_images('60069194202')") == [("1", "77")]
+    assert values(mirror, "select * from tds.take_images('60069194202')") == [], "somebody has it"
+    fetched = "select tds.image_fetched('60069194202', '1', %s, 'abc', 'image/png', 3, '/images/abc.png')"
+    assert mirror.value(fetched, "77")
+    assert values(mirror, "select image_url from zoho.products") == [("/images/abc.png",)]
+    assert values(mirror, "select * from tds_wanted_images") == []
+    tell(mirror, product("1", name="other", image_document_id="77", brand="", last_modified_time=LATER))
+    assert values(mirror, "select image_url from zoho.products") == [("/images/abc.png",)], (
+        "the writer leaves it"
+    )
+    tell(mirror, product("1", image_document_id="78", brand="", last_modified_time=LATEST))
+    assert values(mirror, "select image_url from zoho.products") == [(None,)]
+    assert not mirror.value(fetched, "77"), "too late: that picture is not shown any more"
+    assert values(mirror, "select image_document_id from tds.take_images('60069194202')") == [("78",)]
+    mirror.conn.execute("select tds.image_failed('60069194202', '1', '78', 'no such document', gone => true)")
+    assert values(mirror, "select * from tds_wanted_images") == []
+
+
+def test_conflicts_are_reported_not_refused(mirror: Mirror) -> None:
+    for number in ("1", "2"):
+        tell(mirror, product(number, sku="X-1", brand=""))
+        mirror.receive(
+            "customers",
+            {"contact": {"contact_id": number, "contact_type": "customer", "email": "A@example.com"}},
+        )
+    mirror.process()
+    assert values(mirror, "select sku, zoho_item_ids from tds_sku_conflicts") == [("X-1", ["1", "2"])]
+    assert values(mirror, "select email, contacts from tds_email_conflicts") == [("a@example.com", 2)]
+
+
+@pytest.mark.parametrize("endpoint", ["stock", "prices"])
+def test_an_item_wired_to_another_endpoint_is_an_item(mirror: Mirror, endpoint: str) -> None:
+    tell(mirror, product("1", stock_on_hand=5, brand=""))
+    assert (
+        mirror.receive(
+            endpoint, {"item": product("1", rate=2, stock_on_hand=4, brand="", last_modified_time=LATER)}
+        )
+        == "queued"
+    )
+    assert mirror.process()["applied"] == 1
+    assert values(mirror, "select unit_price::float8, stock_quantity::float8 from zoho.products") == [(2, 4)]
+
+
+def test_a_bare_stock_number_is_applied_and_asked_about(mirror: Mirror) -> None:
+    tell(mirror, product("1", stock_on_hand=5, brand=""))
+    mirror.receive("stock", {"item_id": "1", "stock_on_hand": 3})
+    assert mirror.process()["applied"] == 1
+    assert values(mirror, "select stock_quantity::float8 from zoho.products") == [(3,)]
+    assert values(mirror, "select entity, zoho_id from tds.wanted_detail") == [("products", "1")]
+
+
+def test_an_adjustment_asks_for_its_items(mirror: Mirror) -> None:
+    lines = [{"item_id": "1", "quantity_adjusted": -2}, {"item_id": "2", "quantity_adjusted": 1}]
+    mirror.receive(
+        "stock",
+        {"inventory_adjustment": {"inventory_adjustment_id": "9", "date": "2026-06-09", "line_items": lines}},
+    )
+    outcome = mirror.process()
+    assert (outcome["applied"], outcome["dead"]) == (1, 0)
+    wanted = "select entity, zoho_id, reason from tds.wanted_detail order by 2"
+    assert values(mirror, wanted) == [("products", one, "inventory adjustment") for one in ("1", "2")]
+
+
+def test_a_body_that_says_nothing_of_stock_is_a_dead_letter(mirror: Mirror) -> None:
+    assert mirror.receive("stock", {"hello": "world"}) == "rejected"
+    assert values(mirror, "select reason from tds_dead_letter_queue") == [("unknown entity stock",)]
+
+
+def pricelist(*items: dict[str, Any], **changed: Any) -> dict[str, Any]:
+    return {
+        "pricebook_id": "5",
+        "name": "Retail",
+        "pricebook_type": "per_item",
+        "pricing_scheme": "volume",
+        "currency_code": "IQD",
+        "status": "active",
+        "sales_or_purchase_type": "sales",
+        "pricebook_items": list(items),
+    } | changed
+
+
+PRICES = "select zoho_item_id, start_quantity::float8, rate::float8, currency, product_id is not null from zoho.product_prices order by 1, 2"
+
+
+def test_prices_follow_their_list(mirror: Mirror) -> None:
+    tell(mirror, product("1", brand=""))
+    brackets = [
+        {"pricebook_item_id": "1", "start_quantity": 1, "end_quantity": 9, "pricebook_rate": 100},
+        {"pricebook_item_id": "2", "start_quantity": 10, "end_quantity": "", "pricebook_rate": 90},
+    ]
+    mirror.receive(
+        "prices",
+        {
+            "pricebook": pricelist(
+                {"item_id": "1", "price_brackets": brackets}, {"item_id": "2", "pricebook_rate": 7}
+            )
+        },
+    )
+    mirror.process()
+    assert values(mirror, PRICES) == [
+        ("1", 1, 100, "IQD", True),
+        ("1", 10, 90, "IQD", True),
+        ("2", 0, 7, "IQD", False),
+    ]
+    tell(mirror, product("2", brand=""))
+    assert values(mirror, PRICES)[-1] == ("2", 0, 7, "IQD", True)
+    mirror.receive(
+        "pricelists", {"pricebook": pricelist({"item_id": "2", "pricebook_rate": 8})}, shape="detail"
+    )
+    mirror.process()
+    assert values(mirror, PRICES) == [("2", 0, 8, "IQD", True)]
+    row = {key: value for key, value in pricelist().items() if key != "pricebook_items"} | {
+        "last_modified_time": MOMENT
+    }
+    mirror.receive("pricelists", {"pricebooks": [row | {"name": "Retail B"}]}, shape="list")
+    mirror.process()
+    assert values(mirror, PRICES) == [("2", 0, 8, "IQD", True)], "a list row says nothing of prices"
+
+
+def test_a_bad_price_is_named_by_its_path(mirror: Mirror) -> None:
+    bad = pricelist({"item_id": "1", "price_brackets": [{"start_quantity": 1, "pricebook_rate": "12,5x"}]})
+    mirror.receive("pricelists", {"pricebook": bad}, shape="detail")
+    assert mirror.process()["dead"] == 1
+    assert values(mirror, "select path, value, reason from tds_dead_letter_queue") == [
+        ("pricebook_items[0].price_brackets[0].pricebook_rate", "12,5x", "not a number")
+    ]
+
+
+def test_reference_data_read_again_is_unchanged_and_wants_nothing(mirror: Mirror) -> None:
+    told = {
+        "currencies": {
+            "currencies": [
+                {"currency_id": "1", "currency_code": "USD", "exchange_rate": 1, "is_base_currency": True}
+            ]
+        },
+        "taxes": {"taxes": [{"tax_id": "2", "tax_name": "VAT", "tax_percentage": 5}]},
+        "warehouses": {
+            "locations": [
+                {"location_id": "3", "location_name": "Main", "is_primary": True, "status": "active"}
+            ]
+        },
+    }
+    for entity, body in told.items():
+        mirror.receive(entity, body, shape="list")
+    assert mirror.process()["applied"] == 3
+    for entity, body in told.items():
+        mirror.receive(entity, json.dumps(body, indent=1).encode(), shape="list")
+    outcome = mirror.process()
+    assert (outcome["applied"], outcome["unchanged"]) == (0, 3)
+    assert mirror.value("select count(*) from tds.wanted_detail") == 0
