@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import json
 from collections import defaultdict
 from decimal import Decimal
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -117,6 +119,71 @@ def test_the_list_of_bills_ignores_every_filter(organisation: Organisation) -> N
     assert len(shown[0]["bills"]) == 60
     with pytest.raises(InvalidValueError):
         list_records(organisation, "vendorcredits", {"filter_by": "nonsense"})
+
+
+RECORDED: dict[str, list[str]] = json.loads((Path(__file__).parent / "recorded_keys.json").read_text())
+
+
+@pytest.mark.parametrize("entity", ["bills", "vendorpayments"])
+def test_keys_are_those_of_the_recorded_answers(organisation: Organisation, entity: str) -> None:
+    for shape in ("list", "detail"):
+        rows = [decode(line)["document"] for line in organisation.truth_lines(entity, shape)]
+        keys = {key for row in rows for key in row if not key.startswith("cf_")}
+        assert keys == set(RECORDED[f"{entity} {shape}"])
+    context = decode(list_records(organisation, entity, {}))["page_context"]
+    assert set(context) == set(RECORDED[f"{entity} list page_context"])
+    inner, name = {"bills": ("line_items", "bill line"), "vendorpayments": ("bills", "vendorpayment bill")}[
+        entity
+    ]
+    parts = [part for row in documents(organisation, entity) for part in row[inner]]
+    assert {frozenset(part) for part in parts} == {frozenset(RECORDED[name])}
+
+
+def test_what_is_bought_has_taxes_discounts_currencies_and_custom_fields() -> None:
+    organisation = Organisation(items=100, contacts=900, bills=300, vendorpayments=100, salesorders=100)
+    bills = documents(organisation, "bills")
+    assert {bill["currency_code"] for bill in bills} >= {"USD", "RMB"}
+    assert {bill["discount_type"] for bill in bills} == {"entity_level", "item_level"}
+    assert any(isinstance(bill["discount"], str) for bill in bills)
+    assert any(bill["taxes"] for bill in bills)
+    assert any(bill["custom_field_hash"].get("cf_container") for bill in bills)
+    assert any(len(bill["payments"]) > 1 for bill in bills)
+    for document in bills + documents(organisation, "salesorders"):
+        off = document["discount_total"] if document["discount_type"] == "entity_level" else 0
+        assert document["tax_total"] == sum(tax["tax_amount"] for tax in document["taxes"])
+        assert document["total"] == document["sub_total"] - off + document["tax_total"]
+
+
+def test_a_bill_follows_what_its_payment_says(organisation: Organisation) -> None:
+    payment = next(p for p in organisation.book("vendorpayments").records if p.applied)
+    change = organisation.edit("vendorpayments", payment.id, kind="reference")
+    bill = payment.applied[0].bill
+    shown = organisation.document("bills", bill.id)
+    assert payment.reference in {one["reference_number"] for one in shown["payments"]}
+    assert ("bills", bill.id) in {(c.entity, c.id) for c in organisation.changes[change.number :]}
+
+
+def test_every_edit_tells_all_that_it_changed(organisation: Organisation) -> None:
+    """A mirror fed by webhooks alone holds the truth, silent keys aside."""
+
+    def truth() -> dict[tuple[str, str], Any]:
+        return {
+            (entity, decode(line)["id"]): decode(line)["document"]
+            for entity in (*MODULES, "contacts")
+            for line in organisation.truth_lines(entity, silent=False)
+        }
+
+    mirror = truth()
+    for number in range(120):
+        seen = len(organisation.changes)
+        entity = MODULES[number % len(MODULES)]
+        act = organisation.delete if number % 11 == 5 else organisation.edit
+        (organisation.create if number % 7 == 3 else act)(entity)
+        now = truth()
+        told = {(change.entity, change.id) for change in organisation.changes[seen:]}
+        for key, document in now.items():
+            assert key in told or mirror.get(key) == document, organisation.changes[seen]
+        mirror = now
 
 
 def test_lists_lack_what_details_have(organisation: Organisation) -> None:
