@@ -135,12 +135,18 @@ def itself(key: str) -> Reader:
 
 @dataclass(frozen=True, slots=True)
 class Children:
-    """Rows that hang on a record: `documents` says what they are made from, in the order of `position`."""
+    """Rows that hang on a record, known by `position`: `documents` says what they are made from."""
 
     table: str
-    position: str
-    documents: Callable[[Document], Iterable[tuple[int, Document]]]
+    position: str | tuple[str, ...]
+    documents: Callable[[Document], Iterable[tuple[Any, Document]]]
     columns: Mapping[str, Reader]
+
+    def place(self, row: DictRow) -> Any:
+        """What tells a row from the others of its record."""
+        if isinstance(self.position, str):
+            return row[self.position]
+        return tuple(row[column] for column in self.position)
 
 
 @dataclass(frozen=True, slots=True)
@@ -167,6 +173,18 @@ def _addresses(told: Document) -> Iterator[tuple[int, Document]]:
     for position, (kind, address) in enumerate(every, start=1):
         if address and any(address.get(key) for key in ADDRESS_KEYS):
             yield position, {**address, "address_type": kind}
+
+
+def _places(told: Document) -> Iterator[tuple[str, Document]]:
+    for place in told.get("locations") or ():
+        yield place["location_id"], place
+
+
+def _prices(told: Document) -> Iterator[tuple[tuple[Any, Any], Document]]:
+    for item in told.get("pricebook_items") or ():
+        for price in item.get("price_brackets") or (item,):
+            start = number("start_quantity")(price) or Decimal(0)
+            yield (item["item_id"], start), {**price, "currency_code": told["currency_code"]}
 
 
 def _contacts(table: str, addresses: str) -> Entity:
@@ -278,6 +296,85 @@ ENTITIES: Mapping[str, Entity] = {
             "brand": text("brand"),
         },
         has_detail=False,
+        children=(
+            Children(
+                "stock_levels",
+                "zoho_warehouse_id",
+                _places,
+                {
+                    "warehouse_name": text("location_name"),
+                    "on_hand": number("location_stock_on_hand"),
+                    "available": number("location_available_stock"),
+                    "committed": number("location_committed_stock"),
+                    "actual_available": number("location_actual_available_stock"),
+                },
+            ),
+        ),
+    ),
+    "currencies": Entity(
+        "currencies",
+        "zoho_currency_id",
+        {
+            "code": text("currency_code"),
+            "name": text("currency_name"),
+            "symbol": text("currency_symbol"),
+            "price_precision": number("price_precision"),
+            "exchange_rate": number("exchange_rate"),
+            "is_base": itself("is_base_currency"),
+            "effective_date": day("effective_date"),
+        },
+        has_detail=False,
+    ),
+    "taxes": Entity(
+        "taxes",
+        "zoho_tax_id",
+        {"name": text("tax_name"), "percentage": number("tax_percentage"), "tax_type": text("tax_type")},
+        has_detail=False,
+    ),
+    "warehouses": Entity(
+        "warehouses",
+        "zoho_warehouse_id",
+        {
+            "name": text("location_name"),
+            "is_primary": itself("is_primary"),
+            "is_active": is_active,
+            "email": text("email"),
+            "phone": text("phone"),
+            "address": itself("address"),
+        },
+        has_detail=False,
+    ),
+    "pricelists": Entity(
+        "pricelists",
+        "zoho_pricebook_id",
+        {
+            "zoho_modified_at": moment("last_modified_time"),
+            "name": text("name"),
+            "description": text("description"),
+            "kind": text("pricebook_type"),
+            "pricing_scheme": text("pricing_scheme"),
+            "sales_or_purchase": text("sales_or_purchase_type"),
+            "percentage": number("percentage"),
+            "is_increase": itself("is_increase"),
+            "rounding_type": text("rounding_type"),
+            "decimal_place": number("decimal_place"),
+            "currency": text("currency_code"),
+            "is_active": is_active,
+        },
+        children=(
+            Children(
+                "product_prices",
+                ("zoho_item_id", "start_quantity"),
+                _prices,
+                {
+                    "end_quantity": number("end_quantity"),
+                    "zoho_pricebook_item_id": text("pricebook_item_id"),
+                    "rate": number("pricebook_rate"),
+                    "discount": number("pricebook_discount"),
+                    "currency": text("currency_code"),
+                },
+            ),
+        ),
     ),
     "customers": _contacts("customers", "customer_addresses"),
     "vendors": _contacts("vendors", "vendor_addresses"),
@@ -480,6 +577,8 @@ PRODUCT_LINK = ("product_id", "zoho_item_id", "products", "zoho_item_id")
 INVOICE_LINK = ("invoice_id", "zoho_invoice_id", "invoices", "zoho_invoice_id")
 BILL_LINK = ("bill_id", "zoho_bill_id", "bills", "zoho_bill_id")
 LINKS = {
+    "product_prices": PRODUCT_LINK,
+    "stock_levels": ("warehouse_id", "zoho_warehouse_id", "warehouses", "zoho_warehouse_id"),
     "invoices": CUSTOMER_LINK,
     "invoice_line_items": PRODUCT_LINK,
     "bills": VENDOR_LINK,
@@ -535,10 +634,10 @@ def compare(
     columns = {**spec.columns, **{name: _always(value) for name, value in (constants or {}).items()}}
     rows = {row[spec.id_column]: row for row in _rows(connection, spec.table, organization_id)}
     result = Comparison(entity, rows=sum(row["deleted_at"] is None for row in rows.values()))
-    children: dict[str, dict[str, dict[int, DictRow]]] = {child.table: {} for child in spec.children}
+    children: dict[str, dict[str, dict[Any, DictRow]]] = {child.table: {} for child in spec.children}
     for kind in spec.children:
         for child in _rows(connection, kind.table, organization_id):
-            children[kind.table].setdefault(child[spec.id_column], {})[child[kind.position]] = child
+            children[kind.table].setdefault(child[spec.id_column], {})[kind.place(child)] = child
     for record in records:
         result.records += not record.deleted
         row = rows.pop(record.zoho_id, None)
@@ -601,9 +700,9 @@ def _document_pairs(
     return pairs
 
 
-def _child_pairs(spec: Children, told: Document, found: Mapping[int, DictRow]) -> list[Pair]:
+def _child_pairs(spec: Children, told: Document, found: Mapping[Any, DictRow]) -> list[Pair]:
     expected = dict(spec.documents(told))
-    pairs: list[Pair] = [(f"{spec.table}", sorted(expected), sorted(found))]
+    pairs: list[Pair] = [(spec.table, sorted(expected), sorted(found))]
     for position in expected.keys() & found.keys():
         pairs += [
             (f"{spec.table}[{position}].{column}", read(expected[position]), found[position][column])

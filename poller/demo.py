@@ -50,7 +50,8 @@ SIZES = {
     "creditnotes": 100,
     "customerpayments": 400,
     "salesorders": 200,
-    "bad-records": 24,
+    "pricebooks": 7,
+    "bad-records": 26,
 }
 CLOCK_SCALE = 240  # the sandbox's minute is a quarter of a second, and so is the span of its limits
 ROUNDS = [{"count": 8, "create": 1, "void": 1}] * 4 + [{"count": 8, "create": 1, "delete": 1}]
@@ -59,6 +60,9 @@ PATIENCE_SECONDS = 60.0
 
 # Zoho's name for the entities of the mirror, and which of Zoho's records those are.
 SOURCES = {
+    "currencies": "currencies",
+    "taxes": "taxes",
+    "warehouses": "locations",
     "products": "items",
     "customers": "contacts",
     "vendors": "contacts",
@@ -69,6 +73,7 @@ SOURCES = {
     "payments": "customerpayments",
     "vendor_payments": "vendorpayments",
     "sales_orders": "salesorders",
+    "pricelists": "pricebooks",
 }
 NAMES = {"name", "contact_name", "payment_number"} | {
     f"{kind}_number" for kind in ("invoice", "bill", "creditnote", "vendor_credit", "salesorder")
@@ -179,6 +184,8 @@ class Demo:
     def migrate_again(self) -> None:
         """Fetches all there is once more: what Zoho changes without telling, and proofs of deletion."""
         with self.steps.step("once more, for what no webhook tells"), Steps(quiet=True) as quiet:
+            # a price list changes without a sign, when an item in it is deleted for one
+            self.connection.execute("select tds.want_again('pricelists', %s)", [ORGANIZATION])
             self.migrate(quiet)
 
     def edit(self) -> None:
@@ -272,7 +279,7 @@ class Demo:
                     ),
                     constants={"currency": "USD"} if entity == "products" else {},
                     planted=planted,
-                    unannounced=silent[source],
+                    unannounced=silent.get(source, ()),
                 )
                 step.advance(result.values)
                 results.append(result)
@@ -347,7 +354,13 @@ def report(
     )
     differences = wrong_by_webhook + [difference for result in results for difference in result.differences]
     if differences:
-        print_table("Differences (the first 20)", [asdict(difference) for difference in differences[:20]])
+        print_table(
+            "Differences (the first 20)",
+            [
+                {key: str(value)[:80] for key, value in asdict(difference).items()}
+                for difference in differences[:20]
+            ],
+        )
     print_table("Dead letters: what was planted, what was found", letters)
     late = sum(delay < 0 for delay in delays)
     print_table(

@@ -874,7 +874,11 @@ class SalesOrders(Documents[Order]):
 
     def __init__(self) -> None:
         super().__init__()
-        self.edits["close"] = EditKind(self._close, lambda order: order.status == "open")
+        self.edits |= {
+            "send": EditKind(self._become("open"), lambda order: order.status == "draft"),
+            "close": EditKind(self._become("closed"), lambda order: order.status == "open"),
+            "void": EditKind(self._become("void"), lambda order: order.status in {"draft", "open"}),
+        }
 
     def new(self, common: Document, rng: random.Random) -> Order:
         """An order."""
@@ -886,8 +890,12 @@ class SalesOrders(Documents[Order]):
         document.reckon()
 
     @staticmethod
-    def _close(_: Organisation, order: Order, __: random.Random) -> None:
-        order.status = "closed"
+    def _become(status: str) -> Callable[[Organisation, Order, random.Random], None]:
+        def become(_: Organisation, order: Order, __: random.Random) -> None:
+            order.status = status
+            order.reckon()
+
+        return become
 
     def refuses_deletion(self, _: Organisation, document: Order) -> bool:
         """Invoiced orders cannot be deleted."""

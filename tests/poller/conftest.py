@@ -73,6 +73,7 @@ def small_sandbox(bad_records: int = 0) -> Iterator[Running]:
         creditnotes=8,
         customerpayments=15,
         salesorders=5,
+        pricebooks=3,
         bad_records=bad_records,
         clock=Clock(600),
     )

@@ -58,7 +58,7 @@ def test_migrate_status_and_dead_letters(poller: Poller, environment: dict[str, 
     done = tds(environment, "migrate", "--json")
     assert done.returncode == 0, done.stderr
     answer = json.loads(done.stdout)
-    assert [row["entity"] for row in answer["pulled"]][:2] == ["organizations", "products"]
+    assert {row["entity"] for row in answer["pulled"]} >= {"organizations", "products", "pricelists"}
     assert answer["calls"] == poller.sandbox.ledger.summary()["calls"] - 1
     assert "products: 450, done in" in done.stderr
 

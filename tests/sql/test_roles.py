@@ -26,8 +26,20 @@ MAY = {
         "select tds.replay('products')",
         "select * from tds_sync_queue",
         "select * from tds_dead_letter_queue",
+        "select * from tds.explain_record('products', '1')",
+        "select * from tds.rebuild_difference('products')",
+        "call tds.rebuild('products', false)",
+        "select tds.observe_drift()",
     ],
-    "tds_reader": ["select * from products", "select * from zoho.invoices", "select * from tds_queue_counts"],
+    "tds_reader": [
+        "select * from products",
+        "select * from zoho.invoices",
+        "select * from tds_queue_counts",
+        "select * from tds.explain_record('products', '1')",
+        "select * from tds_schema_drift",
+        "select * from tds_custom_fields",
+        "select tds.custom_fields(zoho_metadata) from products",
+    ],
 }
 MAY_NOT = {
     "tds_receiver": [
@@ -62,6 +74,8 @@ MAY_NOT = {
         "call tds.process_batch()",
         "select tds.requeue_unprocessed()",
         "select * from pgmq.q_tds_products",
+        "call tds.rebuild('products', false)",
+        "select tds.observe_drift()",
     ],
 }
 

@@ -89,7 +89,10 @@ begin
         select row(o.inbox_id, o.received_at, close_events.entity,
                    case when v.dead = v.records and v.records > 0 then 'dead_letter' else 'completed' end,
                    coalesce(v.applied, 0), coalesce(v.unchanged, 0), coalesce(v.stale, 0), coalesce(v.retried, 0), coalesce(v.dead, 0),
-                   close_events.at)::tds.inbox_outcome
+                   close_events.at,
+                   case when greatest(v.applied, v.unchanged, v.stale, v.retried, v.dead) < v.records then (
+                       select string_agg(left(r.outcome, 1), '' order by r.ord)
+                         from unnest(close_events.verdicts) r where r.inbox_id = o.inbox_id) end)::tds.inbox_outcome
           from tds.inbox_open o
           left join (select v.inbox_id, count(*) as records,
                             count(*) filter (where v.outcome = 'applied') as applied, count(*) filter (where v.outcome = 'unchanged') as unchanged,

@@ -43,8 +43,8 @@ $body$,
                 (select string_agg(format('w.%I', k.column_name), ', ' order by k.column_name)
                    from tds.columns_of(make_child_writers.entity, v_child.list_key) k),
                 v_child.updates,
-                (select coalesce(string_agg(format(' or t.%I is distinct from excluded.%1$I', l.column_name), '' order by l.column_name), '')
-                   from tds.link l where l.target = v_child.target)));
+                (select string_agg(format(' or t.%I is distinct from excluded.%1$I', k.column_name), '' order by k.column_name)
+                   from tds.columns_of(make_child_writers.entity, v_child.list_key) k)));
     end loop;
 end
 $$;

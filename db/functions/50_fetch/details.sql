@@ -60,3 +60,36 @@ end
 $$;
 revoke all on function tds.detail_failed(text, text, text, text) from public;
 comment on function tds.detail_failed(text, text, text, text) is 'Notes why a detail could not be read; it is wanted again after a pause.';
+
+create or replace function tds.want_again(entity text, organization_id text) returns bigint
+language plpgsql volatile security definer
+set search_path = pg_catalog, pg_temp
+as $$
+declare
+    v_now    constant timestamptz := tds.now();
+    v_entity tds.entity;
+    v_rows   bigint;
+begin
+    select n.* into v_entity from tds.entity n where n.entity = want_again.entity;
+    if v_entity.entity is null then
+        raise exception using errcode = 'ZB002', message = 'unknown entity', detail = want_again.entity,
+            hint = 'select entity from tds.entity';
+    end if;
+    execute format($sql$
+        insert into tds.wanted_detail as w (organization_id, entity, zoho_id, reason, wanted_at, modified_at)
+        select t.organization_id, $1, t.%1$I, 'read again', $3, t.sync_modified_at
+          from zoho.%2$I t
+         where t.organization_id = $2 and t.deleted_at is null
+         order by t.%1$I
+        on conflict on constraint wanted_detail_pkey do update
+           set wanted_at = excluded.wanted_at, reason = excluded.reason, modified_at = excluded.modified_at, leased_until = null$sql$,
+        v_entity.target_key, v_entity.target)
+    using want_again.entity, want_again.organization_id, v_now;
+    get diagnostics v_rows = row_count;
+    return v_rows;
+end
+$$;
+revoke all on function tds.want_again(text, text) from public;
+comment on function tds.want_again(text, text) is
+'Asks for every record''s detail once more, for entities whose details change without a sign (price lists); returns how many. Raises ZB002.';
+grant execute on function tds.want_again(text, text) to tds_poller, tds_operator;

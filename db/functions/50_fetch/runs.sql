@@ -49,7 +49,8 @@ begin
             hint = 'another process goes on with this run; select * from tds.run';
     end if;
     select e.inbox_id into v_inbox_id
-      from tds.receive(v_run.entity, store_page.body, v_run.organization_id, 'poller', 'list', 'upsert', store_page.observed_at, v_run.run_id) e;
+      from tds.receive(v_run.entity, store_page.body, v_run.organization_id, 'poller', 'list', 'upsert', store_page.observed_at, v_run.run_id,
+                   jsonb_build_object('page', store_page.page)) e;
     update tds.run r
        set next_page = r.next_page + 1,
            pages = r.pages + 1,

@@ -49,4 +49,14 @@ grant execute on function
     tds.ensure_partitions()
     to tds_operator;
 
+-- what a record went through, and what it says; a rebuild commits, so it runs with the operator's rights and its steps with the owner's
+grant execute on function
+    tds.explain_record(text, text, text), tds.custom_fields(jsonb), tds.custom_field_rows(jsonb, jsonb)
+    to tds_reader, tds_operator;
+grant execute on function
+    tds.rebuild_difference(text, int), tds.rebuild_batch(text, text, text, int, boolean), tds.organizations_of(text), tds.observe_drift(int)
+    to tds_operator;
+grant execute on procedure tds.rebuild(text, boolean, int, boolean, jsonb) to tds_operator;
+grant select on tds.drift, tds.drift_observed to tds_reader, tds_operator;
+
 select tds.ensure_partitions();

@@ -1,0 +1,86 @@
+create or replace function tds.observe_drift(max_events int default 1000) returns int
+language plpgsql volatile security definer
+set search_path = pg_catalog, pg_temp
+as $$
+declare
+    -- read before any snapshot of the statements below: what is claimed later finishes later
+    v_now    constant timestamptz := tds.now();
+    v_mark   tds.drift_observed;
+    v_events record;
+begin
+    select o.* into strict v_mark from tds.drift_observed o for update;
+    -- an event finishes between its claim and the end of that claim, so nothing can still appear before the oldest claim
+    select array_agg(e.inbox_id) as inbox_ids, array_agg(e.received_at) as received_ats, array_agg(e.finished_at) as finished_ats
+      into v_events
+      from (select d.inbox_id, d.received_at, d.finished_at
+              from tds.inbox_outcome d
+             where d.finished_at >= v_mark.finished_at
+               and (d.finished_at, d.inbox_id) > (v_mark.finished_at, v_mark.inbox_id)
+               and d.finished_at < least(v_now, (select min(c.claimed_at) from tds.claim c))
+             order by d.finished_at, d.inbox_id
+             limit observe_drift.max_events) e;
+    if v_events.inbox_ids is null then
+        return 0;
+    end if;
+    with recursive document as materialized (
+        select i.inbox_id, i.received_at, i.entity, tds.payload(tds.document(i.body), n.list_key, n.record_key, n.id_key) as records
+          from unnest(v_events.inbox_ids, v_events.received_ats) e(inbox_id, received_at)
+          join tds.inbox i on i.received_at = e.received_at and i.inbox_id = e.inbox_id
+          join tds.entity n on n.entity = i.entity
+         where i.body is not null and case when i.refusal is null then tds.document_problem(i.body) is null end
+    ), node(inbox_id, received_at, entity, path, value) as (
+        select d.inbox_id, d.received_at, d.entity, '', r.doc
+          from document d
+         cross join lateral jsonb_array_elements(d.records) r(doc)
+        union all
+        select o.inbox_id, o.received_at, o.entity, case when o.path = '' or c.step = '[]' then o.path || c.step else o.path || '.' || c.step end, c.value
+          from node o
+         cross join lateral (
+               select k.key as step, k.value from jsonb_each(case when jsonb_typeof(o.value) = 'object' then o.value end) k
+                union all
+               select '[]', a.value from jsonb_array_elements(case when jsonb_typeof(o.value) = 'array' then o.value end) a) c
+    )
+    insert into tds.drift as t (entity, path, json_type, first_seen_at, last_seen_at, seen, first_inbox_id, sample, known)
+    select o.entity, o.path, y.json_type, min(o.received_at), max(o.received_at), count(*), min(o.inbox_id),
+           (array_agg(left(o.value::text, 200) order by o.inbox_id))[1],
+           exists (select from tds.field f
+                    where f.entity = o.entity and o.path = case when f.list_key = '' then f.key else f.list_key || '[].' || f.key end)
+      from node o
+     cross join lateral (select case when o.value in ('null', '""') then 'empty' else jsonb_typeof(o.value) end) y(json_type)
+     where o.path <> ''
+     group by o.entity, o.path, y.json_type
+     order by o.entity, o.path, y.json_type
+    on conflict on constraint drift_pkey do update
+       set last_seen_at = greatest(t.last_seen_at, excluded.last_seen_at), seen = t.seen + excluded.seen, known = excluded.known;
+    update tds.drift_observed o
+       set finished_at = v_events.finished_ats[cardinality(v_events.inbox_ids)],
+           inbox_id = v_events.inbox_ids[cardinality(v_events.inbox_ids)];
+    return cardinality(v_events.inbox_ids);
+end
+$$;
+revoke all on function tds.observe_drift(int) from public;
+comment on function tds.observe_drift(int) is
+'Reads the next finished events, at most so many, and enters their paths and types into tds.drift; returns how many it read. Nothing of the '
+'sync waits for it: call it from time to time (cron, pg_cron: select tds.observe_drift()), again while it returns max_events.';
+
+create or replace view public.tds_schema_drift as
+select d.entity, d.path, d.json_type,
+       case when o.types > 1 then 'type differs' else 'not mapped' end as what,
+       d.known, d.seen, d.first_seen_at, d.last_seen_at, d.first_inbox_id, d.sample
+  from tds.drift d
+ cross join lateral (select count(*) as types from tds.drift s
+                      where s.entity = d.entity and s.path = d.path and s.json_type <> 'empty') o
+ where d.json_type <> 'empty' and o.types > 1
+    or not d.known and (d.json_type <> 'empty' or o.types = 0);
+comment on view public.tds_schema_drift is
+'Paths that the mapping does not read, and paths that came with more than one type; the newest by first_seen_at. Filled by tds.observe_drift().';
+comment on column public.tds_schema_drift.entity is 'The entity.';
+comment on column public.tds_schema_drift.path is 'Path in a record; an array''s elements are [].';
+comment on column public.tds_schema_drift.json_type is 'JSON type of the values; empty: only null and the empty string so far.';
+comment on column public.tds_schema_drift.what is 'type differs: there is another row of this path with another type; not mapped: no column is read from it.';
+comment on column public.tds_schema_drift.known is 'Whether the mapping reads it.';
+comment on column public.tds_schema_drift.seen is 'How often it was seen.';
+comment on column public.tds_schema_drift.first_seen_at is 'When it first came.';
+comment on column public.tds_schema_drift.last_seen_at is 'When it last came.';
+comment on column public.tds_schema_drift.first_inbox_id is 'The first event that had it.';
+comment on column public.tds_schema_drift.sample is 'A value, cut at 200 characters.';
