@@ -39,7 +39,7 @@ _TEMPLATE_KINDS = (
 
 @dataclass(slots=True, kw_only=True)
 class Contact(Record):
-    """A customer or a vendor. ``receivable``, ``credits`` and ``payable`` are in its own currency."""
+    """A customer or a vendor. What is owed and what may still be credited are in its own currency."""
 
     vendor: bool
     name: str
@@ -63,6 +63,7 @@ class Contact(Record):
     receivable: Decimal = ZERO
     credits: Decimal = ZERO
     payable: Decimal = ZERO
+    payable_credits: Decimal = ZERO
 
 
 def _phone(rng: random.Random, shape: str) -> str:
@@ -182,6 +183,10 @@ class Contacts(Entity[Contact]):
         {
             "outstanding_receivable_amount",
             "outstanding_receivable_amount_bcy",
+            "outstanding_payable_amount",
+            "outstanding_payable_amount_bcy",
+            "unused_credits_payable_amount",
+            "unused_credits_payable_amount_bcy",
             "unused_credits_receivable_amount",
             "unused_credits_receivable_amount_bcy",
             "has_transaction",
@@ -465,8 +470,8 @@ class Contacts(Entity[Contact]):
             "outstanding_payable_amount_bcy": self._base(contact, contact.payable),
             "unused_credits_receivable_amount": contact.credits,
             "unused_credits_receivable_amount_bcy": self._base(contact, contact.credits),
-            "unused_credits_payable_amount": ZERO,
-            "unused_credits_payable_amount_bcy": ZERO,
+            "unused_credits_payable_amount": contact.payable_credits,
+            "unused_credits_payable_amount_bcy": self._base(contact, contact.payable_credits),
             "first_name": contact.first_name,
             "last_name": contact.last_name,
             "email": contact.email,
@@ -606,8 +611,8 @@ class Contacts(Entity[Contact]):
             "outstanding_payable_amount_bcy": self._base(contact, payable),
             "unused_credits_receivable_amount": contact.credits,
             "unused_credits_receivable_amount_bcy": self._base(contact, contact.credits),
-            "unused_credits_payable_amount": ZERO,
-            "unused_credits_payable_amount_bcy": ZERO,
+            "unused_credits_payable_amount": contact.payable_credits,
+            "unused_credits_payable_amount_bcy": self._base(contact, contact.payable_credits),
             "unused_retainer_payments": ZERO,
             "status": "active" if contact.active else "inactive",
             "payment_reminder_enabled": True,

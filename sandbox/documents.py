@@ -250,6 +250,13 @@ def carry_payable(organisation: Organisation, vendor: Contact, amount: Decimal) 
         organisation.refresh("contacts", vendor)
 
 
+def carry_payable_credits(organisation: Organisation, vendor: Contact, amount: Decimal) -> None:
+    """The vendor's bills may be settled with so much more; unannounced too."""
+    if amount:
+        vendor.payable_credits += amount
+        organisation.refresh("contacts", vendor)
+
+
 # edits
 
 

@@ -143,6 +143,8 @@ class Entity(abc.ABC, Generic[R]):
     default_sort: ClassVar[tuple[str, str]]
     honours_modified_filter: ClassVar[bool]
     """Whether the list obeys ``last_modified_time``; where not, the filter is ignored in silence."""
+    ignores_filters: ClassVar[bool] = False
+    """Whether the list ignores every filter in silence, ``filter_by`` included, as that of bills does."""
     silent_keys: ClassVar[frozenset[str]]
     """Keys of the detail that change without a new ``last_modified_time`` and without a webhook."""
     context_extra: ClassVar[Mapping[str, Any]] = {}

@@ -23,7 +23,8 @@ def _number(query: Mapping[str, str], name: str, default: int) -> int:
 def _select(organisation: Organisation, book: Book, query: Mapping[str, str]) -> tuple[list[Any], Document]:
     """The records that fit, in order, and what ``page_context`` says about it."""
     entity = book.entity
-    applied = query.get("filter_by") or entity.default_filter
+    asked = "" if entity.ignores_filters else query.get("filter_by")
+    applied = asked or entity.default_filter
     if applied not in entity.filters:
         raise InvalidValueError("filter_by")
     column = query.get("sort_column") or entity.default_sort[0]
@@ -39,7 +40,11 @@ def _select(organisation: Organisation, book: Book, query: Mapping[str, str]) ->
             # Where the real API has no such filter it answers with unfiltered rows, without a word.
             if entity.honours_modified_filter and value:
                 predicates.append(_modified(organisation, value))
-        elif value and (predicate := entity.parameter(organisation, name, value)):
+        elif (
+            not entity.ignores_filters
+            and value
+            and (predicate := entity.parameter(organisation, name, value))
+        ):
             predicates.append(predicate)
             criteria.append(
                 {

@@ -210,6 +210,9 @@ class Organisation:
         self.template_id = self.new_id("settings")
         # Later additions come last, so that all other ids stay what they were.
         self.accounts["Undeposited Funds"] = self.new_id("settings")
+        for name in ("Accounts Payable", "Petty Cash"):
+            self.accounts[name] = self.new_id("settings")
+        self.field_ids["cf_container"] = self.new_id("settings")
 
     def new_id(self, family: str, step: int = 1) -> str:
         """The next free id of a family of records; ``step`` ids from it on belong to the caller."""
