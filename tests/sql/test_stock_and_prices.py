@@ -249,3 +249,33 @@ def test_reference_data_read_again_is_unchanged_and_wants_nothing(mirror: Mirror
     outcome = mirror.process()
     assert (outcome["applied"], outcome["unchanged"]) == (0, 3)
     assert mirror.value("select count(*) from tds.wanted_detail") == 0
+
+
+def test_a_transfer_to_a_new_place_leaves_both_halves_in_the_history(mirror: Mirror) -> None:
+    tell(mirror, product("1", brand="", stock_on_hand=10, **places("location", a=10)))
+    assert mirror.value("select count(*) from zoho.stock_history") == 0, "first sight is no change"
+    moved = product("1", brand="", stock_on_hand=10, last_modified_time=LATER, **places("location", a=6, b=4))
+    tell(mirror, moved)
+    assert values(
+        mirror,
+        "select zoho_warehouse_id, quantity_before::int, quantity::int from zoho.stock_history order by 1",
+    ) == [("a", 10, 6), ("b", 0, 4)]
+
+
+def test_a_picture_that_comes_back_is_wanted_again(mirror: Mirror) -> None:
+    fetched = (
+        "select tds.image_fetched(organization_id, '1', 'A', 'x', 'image/png', 1, '/a.png') from products"
+    )
+    wanted = "select image_document_id from tds_wanted_images"
+    taken = "select t.image_document_id from products p, tds.take_images(p.organization_id) t"
+    tell(mirror, product("1", image_document_id="A"), "list")
+    assert values(mirror, taken) == [("A",)]
+    assert mirror.value(fetched) is True
+    assert values(mirror, wanted) == []
+    tell(mirror, product("1", image_document_id="B", last_modified_time=LATER), "list")
+    tell(mirror, product("1", image_document_id="A", last_modified_time=LATEST), "list")
+    assert mirror.value("select image_url from zoho.products") is None
+    assert values(mirror, taken) == [("A",)]
+    assert mirror.value(fetched) is True
+    assert mirror.value("select image_url from zoho.products") == "/a.png"
+    assert values(mirror, wanted) == []

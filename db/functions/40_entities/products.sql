@@ -27,7 +27,20 @@ begin
         delete from zoho.stock_levels t
          where t.organization_id = write_stock_levels.organization_id
            and t.zoho_item_id = any (write_stock_levels.zoho_ids)
-           and not exists (select from told w where (w.zoho_item_id, w.zoho_warehouse_id) = (t.zoho_item_id, t.zoho_warehouse_id)))
+           and not exists (select from told w where (w.zoho_item_id, w.zoho_warehouse_id) = (t.zoho_item_id, t.zoho_warehouse_id))
+    ), known as materialized (
+        select t.zoho_item_id, t.zoho_warehouse_id from zoho.stock_levels t
+         where t.organization_id = write_stock_levels.organization_id and t.zoho_item_id = any (write_stock_levels.zoho_ids)
+    ), come as (
+        -- a new place of a product whose places were known is the other half of a transfer; the triggers see only what changes or goes
+        insert into zoho.stock_history (organization_id, zoho_item_id, zoho_warehouse_id, kind, quantity_before, quantity, recorded_at, day)
+        select write_stock_levels.organization_id, w.zoho_item_id, w.zoho_warehouse_id, 'change', 0, w.on_hand,
+               write_stock_levels.at, (write_stock_levels.at at time zone 'UTC')::date
+          from told w
+         where w.on_hand <> 0
+           and w.zoho_item_id in (select k.zoho_item_id from known k)
+           and (w.zoho_item_id, w.zoho_warehouse_id) not in (select k.zoho_item_id, k.zoho_warehouse_id from known k)
+         order by w.zoho_item_id, w.zoho_warehouse_id)
     insert into zoho.stock_levels as t (
         organization_id, zoho_item_id, zoho_warehouse_id, product_id, warehouse_id, warehouse_name, on_hand, available, committed,
         actual_available, synced_at)

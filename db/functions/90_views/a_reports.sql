@@ -5,8 +5,11 @@ select p.organization_id, p.zoho_item_id, p.image_document_id, i.state, i.tries,
   left join tds.image i on i.organization_id = p.organization_id and i.zoho_item_id = p.zoho_item_id
  where p.image_document_id is not null
    and p.deleted_at is null
-   and (i.image_document_id is distinct from p.image_document_id or i.state in ('wanted', 'failed'));
-comment on view public.tds_wanted_images is 'Products whose picture is to be fetched: it never was, another one took its place, or it failed.';
+   and (i.image_document_id is distinct from p.image_document_id or i.state in ('wanted', 'failed')
+        -- fetched once, given up for another, and back before that one came
+        or i.state = 'ready' and p.image_url is null);
+comment on view public.tds_wanted_images is
+'Products whose picture is to be fetched: it never was, another one took its place, it failed, or it came back.';
 comment on column public.tds_wanted_images.organization_id is 'Zoho organisation.';
 comment on column public.tds_wanted_images.zoho_item_id is 'The product.';
 comment on column public.tds_wanted_images.image_document_id is 'The document to fetch.';
