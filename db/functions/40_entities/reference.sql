@@ -1,4 +1,4 @@
--- Currencies, taxes and warehouses: lists without last_modified_time and without details.
+-- Currencies, taxes and warehouses: lists without last_modified_time and without details; only the taxes come in pages.
 select tds.register('{
     "entity": "currencies", "queue": "settings", "priority": 11,
     "api_path": "/settings/currencies", "list_key": "currencies", "record_key": "currency", "id_key": "currency_id", "paged": false,
@@ -18,7 +18,7 @@ $$);
 
 select tds.register('{
     "entity": "taxes", "queue": "settings", "priority": 12,
-    "api_path": "/settings/taxes", "list_key": "taxes", "record_key": "tax", "id_key": "tax_id", "paged": false,
+    "api_path": "/settings/taxes", "list_key": "taxes", "record_key": "tax", "id_key": "tax_id",
     "target": "taxes", "target_key": "zoho_tax_id"}');
 
 select tds.map_fields('taxes', '', $$
