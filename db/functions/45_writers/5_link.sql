@@ -7,6 +7,7 @@ declare
 begin
     -- planned anew each time: a plan made while the tables were empty would read all of them for ever
     return format($sql$
+    if exists (select from zoho.%3$I t where t.organization_id = %7$s.organization_id) then
     execute $link$
     with waiting as (
         select %1$s, p.%2$I as value
@@ -22,6 +23,7 @@ begin
       from waiting w
      where (%1$s) = (%11$s)
     $link$ using %7$s.organization_id, %7$s.zoho_ids;
+    end if;
 $sql$,
         (select string_agg(format('t.%I', k), ', ' order by n) from unnest(v_keys) with ordinality u(k, n)),
         (link_statement.link).parent_column, (link_statement.link).target, (link_statement.link).parent, (link_statement.link).parent_key,
