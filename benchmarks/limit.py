@@ -147,16 +147,16 @@ class Limit:
     def __init__(self, conn: psycopg.Connection) -> None:
         self._conn = conn
         conn.execute(
-            "create table bench.page (n int generated always as identity primary key, body text not null)
+            "create table bench.page (n int generated always as identity primary key, body text not null)"
+        )
         # Its pages are stored as the inbox stores them, compressed or not.
-        self._conn.execute(
+        conn.execute(
             """do $$ begin
                    if (select attstorage = 'e' from pg_attribute
                         where attrelid = 'tds.inbox'::regclass and attname = 'body') then
                        alter table bench.page alter column body set storage external;
                    end if;
                end $$"""
-        )"
         )
         for target in (PRODUCTS, INVOICES, LINES):
             conn.execute(
