@@ -127,9 +127,10 @@ def stopwatch() -> Iterator[Callable[[], float]]:
     ended.append(time.perf_counter())
 
 
-def tell_in_turn(bench: Bench, stories: Sequence[Story], rounds: int) -> dict[str, list[float]]:
-    """A B C A B C …: what slows the machine for a while slows all of them."""
-    samples: defaultdict[str, list[float]] = defaultdict(list)
+def tell_in_turn(
+    bench: Bench, stories: Sequence[Story], rounds: int, samples: defaultdict[str, list[float]]
+) -> None:
+    """A B C A B C …: what slows the machine for a while slows all of them. Adds to `samples`."""
     for number in range(1, rounds + 1):
         for story in stories:
             if story.rounds is not None and number > story.rounds:
@@ -140,4 +141,3 @@ def tell_in_turn(bench: Bench, stories: Sequence[Story], rounds: int) -> dict[st
                 samples[name].append(value)
             figures = ", ".join(f"{name} {value:,.0f}" for name, value in told.items())
             bench.log.print(f"round {number}: {story.name} in {seconds():.1f} s: {figures}", highlight=False)
-    return samples

@@ -6,6 +6,7 @@ import os
 import signal
 import subprocess
 import sys
+from collections import defaultdict
 from datetime import UTC, datetime
 from pathlib import Path
 from types import FrameType
@@ -13,6 +14,7 @@ from typing import Any
 
 import click
 import psutil
+import psycopg
 from rich.console import Console
 
 from benchmarks import backlog, products, pulling
@@ -64,32 +66,36 @@ def main(only: str, place: Path | None, peers: Path, written: Path, **sizes: Any
     wanted = {name for row in rows for name in (row.sample, row.against)}
     stories = [story for story in STORIES if wanted & set(story.gives)]
     out, log = Console(width=WIDTH), Console(stderr=True, width=WIDTH)
+    samples: defaultdict[str, list[float]] = defaultdict(list)
+    notes: dict[str, str] = {}
+    facts: dict[str, Any] = {
+        "commit": _commit(),
+        "began_at": datetime.now(UTC).isoformat(timespec="seconds"),
+        "machine": f"{os.cpu_count()} cores, {psutil.virtual_memory().total / 2**30:.0f} GiB",
+        "sizes": sizes,
+    }
+    failure: BaseException | None = None
     try:
         with bench_server(place) as server:
-            bench = Bench(server, Sizes(**sizes), log, peers)
-            settings = server.settings()
-            facts: dict[str, Any] = {
-                "commit": _commit(),
-                "began_at": datetime.now(UTC).isoformat(timespec="seconds"),
-                "machine": f"{os.cpu_count()} cores, {psutil.virtual_memory().total / 2**30:.0f} GiB",
-                "server": settings,
-                "sizes": sizes,
-            }
+            bench = Bench(server, Sizes(**sizes), log, peers, notes)
+            facts["server"] = server.settings()
             log.print(facts)
             with bench.stack:
                 own = [story for story in stories if not story.is_peer]
-                samples = tell_in_turn(bench, own, bench.sizes.rounds)
-                peer_stories = [story for story in stories if story.is_peer]
-                samples |= tell_in_turn(bench, peer_stories, bench.sizes.peer_rounds)
-            facts["data"] = bench.described()
-    except (BenchError, TdsError) as error:
-        click.echo(f"Error: {error}", err=True)
-        sys.exit(1)
-    lines = measured(rows, samples, bench.notes)
-    told = ", ".join(f"{name} {value}" for name, value in settings.items())
+                tell_in_turn(bench, own, bench.sizes.rounds, samples)
+                of_peers = [story for story in stories if story.is_peer]
+                tell_in_turn(bench, of_peers, bench.sizes.peer_rounds, samples)
+                facts["data"] = bench.described()
+    except (BenchError, TdsError, psycopg.Error, KeyboardInterrupt, SystemExit) as error:
+        failure = error  # what was measured by then is shown all the same
+    lines = measured(rows, samples, notes)
+    told = ", ".join(f"{name} {value}" for name, value in facts.get("server", {}).items())
     show(out, f"TDS at {facts['commit']} on {facts['machine']}; {told}", lines)
-    write(written, facts, lines)
+    write(written, {**facts, "failure": failure and repr(failure)}, lines)
     log.print(f"Every round is in {written}.", highlight=False)
+    if failure is not None:
+        click.echo(f"Error: not complete: {failure!r}", err=True)
+        sys.exit(1)
 
 
 def _commit() -> str:

@@ -15,10 +15,10 @@ import sys
 import tempfile
 import threading
 import time
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 import psutil
 import psycopg
@@ -79,23 +79,29 @@ ROWS = (
 
 
 class Watch:
-    """Watches the memory of a process and its descendants from a thread.
+    """Watches the memory of a process and its descendants, from a thread, while the block runs.
 
     Args:
-        pids: where to begin.
+        pid: where to begin.
     """
 
-    def __init__(self, pids: Iterable[int]) -> None:
-        self._roots = list(pids)
+    def __init__(self, pid: int) -> None:
+        self._root = pid
         self._peaks: dict[int, int] = {}
         self._ended = threading.Event()
         self._thread = threading.Thread(target=self._look_on)
-        self._thread.start()
 
-    def end(self) -> int:
-        """Stops looking; the sum of the peaks of all processes seen."""
+    def __enter__(self) -> Self:
+        self._thread.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
         self._ended.set()
         self._thread.join()
+
+    @property
+    def peak(self) -> int:
+        """The sum of the peaks of all processes seen."""
         return sum(self._peaks.values())
 
     def _look_on(self) -> None:
@@ -104,13 +110,11 @@ class Watch:
                 self._peaks[pid] = max(self._peaks.get(pid, 0), peak_of(pid))
 
     def _family(self) -> list[int]:
-        family = list(self._roots)
-        for root in self._roots:
-            try:
-                family += [child.pid for child in psutil.Process(root).children(recursive=True)]
-            except psutil.NoSuchProcess:
-                continue
-        return family
+        try:
+            children = psutil.Process(self._root).children(recursive=True)
+        except psutil.NoSuchProcess:
+            children = []
+        return [self._root, *(child.pid for child in children)]
 
 
 @dataclass(frozen=True, slots=True)
@@ -208,16 +212,21 @@ def _watched(command: Sequence[str], environment: Mapping[str, str], stdin: Path
         process = subprocess.Popen(
             command, stdin=source, stdout=subprocess.PIPE, stderr=errors, env={**os.environ, **environment}
         )
-        watch = Watch([process.pid])
-        told, _ = process.communicate()
-        took, peak = time.perf_counter() - began, watch.end()
+        try:
+            with Watch(process.pid) as watch:
+                told, _ = process.communicate()
+        except BaseException:
+            process.kill()
+            process.wait()
+            raise
+        took = time.perf_counter() - began
         if process.returncode:
             errors.seek(0)
             raise BenchError(f"{command[0]} failed: {errors.read().decode(errors='replace').strip()[-500:]}")
     last = told.decode().strip().rpartition("\n")[2]
     if last.startswith('{"seconds"'):
         took = float(json.loads(last)["seconds"])
-    return took, peak
+    return took, watch.peak
 
 
 def _tell(peer: Peer) -> Callable[[Bench], Mapping[str, float]]:
@@ -311,15 +320,14 @@ def tds(bench: Bench) -> Mapping[str, float]:
                     stdout=subprocess.PIPE,
                     env=environment,
                 )
-                watch = Watch([feeder.pid])
-                assert feeder.stdout is not None
-                feeder.stdout.readline()
-                began = time.perf_counter()
-                feeder.stdout.close()
-                if feeder.wait():
+                with feeder, Watch(feeder.pid) as watch:
+                    assert feeder.stdout is not None
+                    feeder.stdout.readline()
+                    began = time.perf_counter()
+                if feeder.returncode:
                     raise BenchError("the feeder failed")
                 report = running.finish()
-                peak = watch.end() + report.peak_bytes
+                peak = watch.peak + report.peak_bytes
             expect(report.outcome, **counts[load])
             samples[f"tds_{name}"] = files.count / (report.ended_at - began)
             samples["tds_memory"] = max(samples["tds_memory"], peak)
