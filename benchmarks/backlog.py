@@ -101,11 +101,15 @@ def _drain_aged(bench: Bench, name: str, *, hold: bool) -> float:
     with bench.session(dbname) as conn:
         fill(conn, _template(bench), next(numbers), bench.sizes.few_waiting)
         conn.execute("checkpoint")
+        before = _queue_entries_read(conn)
         deadline = time.perf_counter() + bench.sizes.patience
         with stopwatch() as seconds:
             while time.perf_counter() < deadline and (claimed := drain(conn)["claimed"]):
                 done += claimed
-        bench.notes[name] = f"{bench.notes[f'{name}, aged']}; {_dead_rows(conn)}"
+        bench.notes[name] = (
+            f"{bench.notes[f'{name}, aged']}; {_dead_rows(conn)}; index entries of the queues "
+        )
+        bench.notes[name] += f"read for each event: {(_queue_entries_read(conn) - before) / done:,.0f}"
     return done / seconds()
 
 
@@ -157,6 +161,16 @@ def _dead_rows(conn: psycopg.Connection) -> str:
                  from pg_stat_user_tables where n_dead_tup > 0 order by n_dead_tup desc limit 3"""
         ).fetchall()
     return "dead rows: " + ", ".join(f"{table} {dead:,} ({size})" for table, dead, size in rows)
+
+
+def _queue_entries_read(conn: psycopg.Connection) -> int:
+    """Entries that scans of the queues' indexes have gone over: a claim begins at the oldest, gone or not."""
+    conn.execute("select pg_stat_force_next_flush()")
+    row = conn.execute(
+        "select coalesce(sum(idx_tup_read), 0) from pg_stat_user_indexes where schemaname = 'pgmq'"
+    ).fetchone()
+    assert row is not None
+    return int(row[0])
 
 
 STORIES = (
