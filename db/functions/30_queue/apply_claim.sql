@@ -121,6 +121,8 @@ set jit = off
 -- every look-up is by key; a table never analysed, or empty when the plan was made, would be read whole
 set enable_seqscan = off
 set enable_memoize = off
+-- a thousand invoices with their lines are held at once
+set work_mem = '64MB'
 as $$
 declare
     v_now      constant timestamptz := tds.now();
