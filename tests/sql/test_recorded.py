@@ -12,7 +12,7 @@ from tests.sql.conftest import ORGANIZATION, Mirror
 
 RENAMED = {"items": "products", "item": "products", "contacts": "customers", "contact": "customers"}
 
-# Zoho's published example shows one line as an object where its own schema says array; no answer of the API does.
+# Zoho's published example shows the lines of a vendor credit as one object. Its description has that form and an array.
 EXPLAINED = {("vendorcredits__openapi-get.json", "line_items", "not an array")}
 
 
