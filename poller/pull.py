@@ -63,7 +63,8 @@ async def pull_organization(client: ZohoClient, mirror: Mirror, endpoint: Endpoi
 
 
 def _records(endpoint: Endpoint, document: Mapping[str, Any]) -> int:
-    records = document.get(endpoint.list_key)
+    # vendor_credits is vendorcredits in Zoho's own documentation: tds.payload() reads either
+    records = document.get(endpoint.list_key, document.get(endpoint.list_key.replace("_", "")))
     if not isinstance(records, list):
         raise PagingError(f"GET {endpoint.api_path} answered without {endpoint.list_key}.")
     return len(records)

@@ -172,11 +172,11 @@ def fake_zoho(page: Callable[[int], dict[str, object]]) -> Iterator[str]:
     async def token(_: Request) -> JSONResponse:
         return JSONResponse({"access_token": "t", "expires_in": 3600})
 
-    async def items(request: Request) -> JSONResponse:
+    async def page_of(request: Request) -> JSONResponse:
         return JSONResponse({"code": 0, "message": "success", **page(int(request.query_params["page"]))})
 
     app = Starlette(
-        routes=[Route("/oauth/v2/token", token, methods=["POST"]), Route("/books/v3/items", items)]
+        routes=[Route("/oauth/v2/token", token, methods=["POST"]), Route("/books/v3/{module}", page_of)]
     )
     listener = socket.create_server(("127.0.0.1", 0))
     web = uvicorn.Server(uvicorn.Config(app, log_config=None, lifespan="off"))
@@ -227,6 +227,22 @@ def test_lists_without_an_end_are_not_followed(
         [(state, error)] = connection.execute("select state, error from tds.run")
     assert state == "failed"
     assert problem in error
+
+
+@pytest.mark.parametrize("list_key", ["vendor_credits", "vendorcredits"])
+def test_vendor_credits_are_listed_under_either_name(poller: Poller, list_key: str) -> None:
+    async def pull(client: ZohoClient, mirror: Mirror) -> int:
+        endpoints = await mirror.endpoints()
+        return (await pull_list(client, mirror, endpoints["vendor_credits"])).records
+
+    def page(number: int) -> dict[str, object]:
+        return {
+            list_key: [{"vendor_credit_id": "1"}],
+            "page_context": {"page": number, "has_more_page": False},
+        }
+
+    with fake_zoho(page) as url:
+        assert poller.run(pull, api_base=url, accounts_base=url) == 1
 
 
 # What is done to the mirror of one item or invoice each, and where the comparison must point.

@@ -211,6 +211,34 @@ def test_what_does_not_add_up_is_flagged_and_kept(
     assert sorted(tuple(row.values()) for row in rows) == sorted(expected)
 
 
+def test_a_balance_is_judged_only_by_payments_of_the_same_edit(mirror: Mirror) -> None:
+    listed = {"invoice_id": "60", "status": "paid", "total": 21, "balance": 0, "write_off_amount": 0}
+    judged = "select balance_differs from zoho.invoices"
+    mirror.receive("invoices", {"invoices": [listed | {"last_modified_time": MOMENT}]}, shape="list")
+    mirror.process()
+    assert mirror.value(judged) is None, "a list does not tell what was paid"
+    detail = amounts(**listed, payment_made=21)
+    mirror.receive("invoices", {"invoice": detail}, shape="detail")
+    mirror.process()
+    assert mirror.value(judged) is False
+    reopened = listed | {"status": "sent", "balance": 21, "last_modified_time": LATER}
+    mirror.receive("invoices", {"invoices": [reopened]}, shape="list")
+    mirror.process()
+    assert mirror.value(judged) is None, "what was paid is known of an older edit only"
+    assert mirror.value("select count(*) from tds_document_mismatches") == 0
+    mirror.receive("invoices", {"invoice": detail | reopened | {"payment_made": 5}}, shape="detail")
+    mirror.process()
+    assert mirror.value(judged) is True
+
+
+@pytest.mark.parametrize("list_key", ["vendor_credits", "vendorcredits"])
+def test_vendor_credits_are_read_under_either_name(mirror: Mirror, list_key: str) -> None:
+    credit = {**DOCUMENTS["vendor_credits"][1], "last_modified_time": MOMENT}
+    mirror.receive("vendor_credits", {list_key: [credit]}, shape="list")
+    assert mirror.process()["applied"] == 1
+    assert mirror.value("select zoho_vendor_credit_id from zoho.vendor_credits") == "71"
+
+
 def test_a_payment_reduces_the_balance_that_is_expected(mirror: Mirror) -> None:
     bill = amounts(**DOCUMENTS["bills"][1] | {"payment_made": 5, "vendor_credits_applied": 6}, balance=10)
     mirror.receive("bills", {"bill": bill}, shape="detail")

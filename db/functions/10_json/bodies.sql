@@ -81,8 +81,10 @@ as $$
             case when jsonb_typeof($1 -> $2) = 'array' then $1 -> $2
                  when jsonb_typeof($1 -> $3) in ('object', 'array') then jsonb_path_query_array($1 -> $3, '$[*]')
                  when jsonb_typeof($1 -> 'data') in ('object', 'array') then jsonb_path_query_array($1 -> 'data', '$[*]')
+                 when jsonb_typeof($1 -> replace($2, '_', '')) = 'array' then $1 -> replace($2, '_', '')
                  when $1 ? $4 then jsonb_build_array($1) end
     end
 $$;
 comment on function tds.payload(jsonb, text, text, text) is
-'The records in a document, as an array: an API list, one wrapped record, {"data": …}, or the bare record; null where there is none.';
+'The records in a document, as an array: an API list (its key with or without underscores), one wrapped record, {"data": …}, or the '
+'bare record; null where there is none.';

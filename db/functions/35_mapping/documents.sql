@@ -49,10 +49,11 @@ create or replace function tds.expected_balance(doc jsonb, payments text[]) retu
 language sql immutable parallel safe
 as $$
     select tds.amount_of($1 -> 'total') - (select sum(coalesce(tds.amount_of($1 -> p.key), 0)) from unnest($2) p(key))
-     where $1 ->> 'status' not in ('void', 'draft') and $1 ?| $2
+     where $1 ->> 'status' not in ('void', 'draft') and tds.amount_of($1 -> $2[1]) is not null
 $$;
 comment on function tds.expected_balance(jsonb, text[]) is
-'The total less what was paid, credited or written off (the keys given); null where none of them is known, and for void and draft documents.';
+'The total less what was paid, credited or written off (the keys given); null where the first of them is unknown (lists tell what '
+'was written off, but not what was paid), and for void and draft documents.';
 
 create or replace function tds.differs(expected numeric, told jsonb, doc jsonb) returns boolean
 language sql immutable parallel safe
@@ -68,20 +69,50 @@ as $$
         when 'bills' then '{payment_made,vendor_credits_applied,tax_amount_withheld}'
         else '{total_credits_used,total_refunded_amount}' end
 $$;
-comment on function tds.balance_keys(text) is 'The keys of what reduces a document''s balance.';
+comment on function tds.balance_keys(text) is 'The keys of what reduces a document''s balance, first the one without which nothing can be said.';
+
+create or replace function tds.is_of_one_version(doc jsonb, layers jsonb, modified_at timestamptz, keys text[]) returns boolean
+language sql stable parallel safe
+as $$
+    select count(distinct case when l.keys is null then coalesce($3, '-infinity') else coalesce(l.m, '-infinity') end) < 2
+      from unnest($4) k(key)
+      left join lateral (select l.m, l.keys from jsonb_to_recordset($2) l(m timestamptz, keys jsonb) where l.keys ? k.key limit 1) l on true
+     where $1 ? k.key
+$$;
+comment on function tds.is_of_one_version(jsonb, jsonb, timestamptz, text[]) is
+'Whether these keys of a merged document were told of the same edit (see tds.record_state): a list row''s new balance and what an '
+'older detail says was paid do not belong together.';
+
+create or replace function tds.add_check(entity text, column_name text, expected text, told text, keys text[], description text) returns void
+language plpgsql volatile
+set search_path = pg_catalog, pg_temp
+as $$
+begin
+    perform tds.derive(add_check.entity, '', add_check.column_name, format(
+        'case when s.layers is null or tds.is_of_one_version(s.doc, s.layers, s.modified_at, %L) then tds.differs(%s, s.doc -> %L, s.doc) end',
+        add_check.keys, add_check.expected, add_check.told), add_check.description);
+end
+$$;
+revoke all on function tds.add_check(text, text, text, text, text[], text) from public;
+comment on function tds.add_check(text, text, text, text, text[], text) is
+'Adds one arithmetic check: whether what is told under a key differs from the SQL of what is expected; null while the keys it '
+'goes by are of several versions.';
 
 create or replace function tds.map_document(entity text) returns void
 language plpgsql volatile
 set search_path = pg_catalog, pg_temp
 as $$
 begin
-    perform tds.derive(map_document.entity, '', 'subtotal_differs', $x$tds.differs(tds.expected_subtotal(s.doc), s.doc -> 'sub_total', s.doc)$x$,
-                       'Whether the lines add up to something else than the subtotal; null while that is unknown.');
-    perform tds.derive(map_document.entity, '', 'total_differs', $x$tds.differs(tds.expected_total(s.doc), s.doc -> 'total', s.doc)$x$,
-                       'Whether subtotal, discount, taxes and charges make another total; null while that is unknown.');
-    perform tds.derive(map_document.entity, '', 'balance_differs',
-                       format($x$tds.differs(tds.expected_balance(s.doc, %L), s.doc -> 'balance', s.doc)$x$, tds.balance_keys(map_document.entity)),
-                       'Whether the total less payments and credits is another balance; null while that is unknown.');
+    perform tds.add_check(map_document.entity, 'subtotal_differs', 'tds.expected_subtotal(s.doc)', 'sub_total',
+                          '{line_items,is_inclusive_tax,sub_total}',
+                          'Whether the lines add up to something else than the subtotal; null while that is unknown.');
+    perform tds.add_check(map_document.entity, 'total_differs', 'tds.expected_total(s.doc)', 'total',
+                          '{sub_total,discount_type,discount_total,discount_amount,tax_total,shipping_charge,adjustment,roundoff_value,total}',
+                          'Whether subtotal, discount, taxes and charges make another total; null while that is unknown.');
+    perform tds.add_check(map_document.entity, 'balance_differs',
+                          format('tds.expected_balance(s.doc, %L)', tds.balance_keys(map_document.entity)), 'balance',
+                          tds.balance_keys(map_document.entity) || '{status,total,balance}'::text[],
+                          'Whether the total less payments and credits is another balance; null while that is unknown.');
 end
 $$;
 revoke all on function tds.map_document(text) from public;

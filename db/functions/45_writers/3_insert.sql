@@ -69,7 +69,7 @@ begin
                s.doc, own.at, 1, s.hash, s.modified_at, s.observed_at, s.rank, case when s.rank <> 2 then s.observed_at end
           -- a row that another worker is just inserting fails the statement, and all are resolved then: a rare thing, and an
           -- ON CONFLICT would cost every row a look. All or none: with a rest to be written after them, two workers could wait for one another
-          from (select m.* from met m where m.kind = 'new' and not exists (select from mixed) order by m.zoho_id offset 0) s
+          from (select m.*, null::jsonb as layers from met m where m.kind = 'new' and not exists (select from mixed) order by m.zoho_id offset 0) s
          cross join (select %1$s.organization_id as organization_id, %1$s.at as at) own
          cross join lateral %6$s d%7$s
          order by s.zoho_id
