@@ -77,6 +77,23 @@ def test_parent_and_child_in_transactions_that_do_not_see_each_other(
     assert mirror.rows(LINKED) == [{"?column?": True}]
 
 
+@pytest.mark.parametrize("slow", ["pricelists", "products"])
+def test_a_row_that_a_hook_wrote_is_linked_by_whoever_commits_last(
+    database: Database, mirror: Mirror, slow: str
+) -> None:
+    items = [{"item_id": "5", "pricebook_rate": 1}]
+    mirror.receive(
+        "pricelists", {"pricebook": {"pricebook_id": "7", "pricebook_items": items}}, shape="detail"
+    )
+    mirror.receive("products", {"item": product("5")})
+    with worker(database) as first:
+        first.claim(slow)
+        first.apply()
+        mirror.process("products" if slow == "pricelists" else "pricelists")
+        first.finish()
+    assert mirror.value("select product_id is not null from zoho.product_prices")
+
+
 def test_an_unchanged_read_that_leaves_no_trace_still_counts_against_an_older_one(
     database: Database, mirror: Mirror
 ) -> None:

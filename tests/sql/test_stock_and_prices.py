@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from tests.sql.conftest import MOMENT, Mirror, product
+from tests.sql.conftest import MOMENT, ORGANIZATION, Mirror, product
 
 LATER = "2026-06-10T09:46:21-0400"
 LATEST = "2026-06-11T09:46:21-0400"
@@ -279,3 +279,43 @@ def test_a_picture_that_comes_back_is_wanted_again(mirror: Mirror) -> None:
     assert mirror.value(fetched) is True
     assert mirror.value("select image_url from zoho.products") == "/a.png"
     assert values(mirror, wanted) == []
+
+
+def price_list(*items: dict[str, Any]) -> dict[str, Any]:
+    kind = {"pricebook_type": "per_item", "pricing_scheme": "unit", "sales_or_purchase_type": "sales"}
+    told = {"pricebook_id": "7", "currency_code": "USD", "status": "active", "last_modified_time": MOMENT}
+    return {"pricebook": kind | told | {"pricebook_items": list(items)}}
+
+
+def bracket(start: Any, end: Any, rate: float) -> dict[str, Any]:
+    return {"start_quantity": start, "end_quantity": end, "pricebook_rate": rate}
+
+
+@pytest.mark.parametrize(
+    ("items", "prices"),
+    [
+        ([{"item_id": "1", "pricebook_rate": 55000.0, "price_brackets": []}], [(0, None, 55000)]),
+        ([{"item_id": "1", "price_brackets": [bracket("", 9, 3), bracket(0, "", 2)]}], [(0, None, 2)]),
+        ([{"item_id": "1", "pricebook_rate": 3}, {"item_id": "1", "pricebook_rate": 2}], [(0, None, 2)]),
+    ],
+    ids=["no bracket in the array", "no start is 0", "an item told twice"],
+)
+def test_odd_price_lists(mirror: Mirror, items: list[dict[str, Any]], prices: list[tuple[Any, ...]]) -> None:
+    mirror.receive("pricelists", price_list(*items), shape="detail")
+    mirror.process()
+    told = "select start_quantity::float8, end_quantity::float8, rate::float8 from zoho.product_prices"
+    assert values(mirror, told) == prices
+
+
+def test_a_price_without_an_organisation_is_of_the_only_one(mirror: Mirror) -> None:
+    mirror.receive("pricelists", price_list({"item_id": "1", "pricebook_rate": 3}), shape="detail")
+    tell(mirror, product("1"))
+    assert mirror.value("select tds.price_of('1', '7')") == 3
+    body = json.dumps(price_list({"item_id": "1", "pricebook_rate": 4})).encode()
+    mirror.conn.execute("select tds.receive('pricelists', %b, '2')", [body])
+    mirror.process()
+    assert mirror.value("select tds.price_of('1', '7')") is None
+    mirror.conn.execute(
+        "update tds.setting set value = to_jsonb(%s::text) where name = 'organization_id'", [ORGANIZATION]
+    )
+    assert mirror.value("select tds.price_of('1', '7')") == 3

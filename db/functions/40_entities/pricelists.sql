@@ -7,14 +7,14 @@ as $$
 begin
     with told as materialized (
         select distinct on (l.zoho_pricebook_id, i.zoho_item_id, b.start_quantity)
-               l.zoho_pricebook_id, i.zoho_item_id, coalesce(b.start_quantity, 0) as start_quantity, b.end_quantity, l.id as pricelist_id,
+               l.zoho_pricebook_id, i.zoho_item_id, b.start_quantity, b.end_quantity, l.id as pricelist_id,
                p.id as product_id, b.zoho_pricebook_item_id, b.rate, b.discount, l.currency
           from zoho.pricelists l
-         cross join lateral jsonb_array_elements(coalesce(tds.json_array(l.zoho_metadata -> 'pricebook_items'), '[]')) e(doc)
+         cross join lateral jsonb_array_elements(coalesce(tds.json_array(l.zoho_metadata -> 'pricebook_items'), '[]')) with ordinality e(doc, n)
          cross join lateral (select tds.json_id(e.doc -> 'item_id') as zoho_item_id) i
-         -- an item without brackets is its own, from any quantity on
-         cross join lateral jsonb_array_elements(coalesce(tds.json_array(e.doc -> 'price_brackets'), jsonb_build_array(e.doc))) with ordinality c(doc, n)
-         cross join lateral (select tds.json_number(c.doc -> 'start_quantity') as start_quantity,
+         -- an item without brackets (or with none in the array) is its own, from any quantity on; of two that begin alike the last counts
+         cross join lateral jsonb_array_elements(coalesce(nullif(tds.json_array(e.doc -> 'price_brackets'), '[]'), jsonb_build_array(e.doc))) with ordinality c(doc, n)
+         cross join lateral (select coalesce(tds.json_number(c.doc -> 'start_quantity'), 0) as start_quantity,
                                     tds.json_number(c.doc -> 'end_quantity') as end_quantity,
                                     tds.json_id(c.doc -> 'pricebook_item_id') as zoho_pricebook_item_id,
                                     tds.json_number(c.doc -> 'pricebook_rate') as rate,
@@ -23,7 +23,7 @@ begin
          where l.organization_id = write_product_prices.organization_id
            and l.zoho_pricebook_id = any (write_product_prices.zoho_ids)
            and i.zoho_item_id is not null
-         order by l.zoho_pricebook_id, i.zoho_item_id, b.start_quantity, c.n desc
+         order by l.zoho_pricebook_id, i.zoho_item_id, b.start_quantity, e.n desc, c.n desc
     ), gone as (
         delete from zoho.product_prices t
          where t.organization_id = write_product_prices.organization_id

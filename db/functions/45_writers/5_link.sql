@@ -53,6 +53,15 @@ begin
             union all
             select l, c.parent_column from tds.link l join tds.child c on c.target = l.target and c.entity = make_linker.entity
             union all
+            -- what a hook writes beside the record holds its key
+            select l, v_entity.target_key
+              from tds.link l
+              join pg_attribute a on a.attrelid = format('zoho.%I', l.target)::regclass and a.attname = v_entity.target_key
+             where l.key_column <> v_entity.target_key
+               and v_entity.complete is not null
+               and not exists (select from tds.entity n where n.target = l.target)
+               and not exists (select from tds.child c where c.target = l.target)
+            union all
             select l, l.key_column
               from tds.link l
              where l.parent = v_entity.target

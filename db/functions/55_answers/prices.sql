@@ -13,6 +13,21 @@ comment on function tds.round_price(numeric, text, numeric) is
 'A price rounded as a price list says, halves away from zero and never below 0: to the unit, the half unit, one hundredth less '
 'than either, or (no_rounding) to decimal_place if that is above 0. Null for a rule that is not known.';
 
+create or replace function tds.own_organization() returns text
+language plpgsql stable
+set search_path = pg_catalog, pg_temp
+as $$
+declare
+    v_told constant text := tds.setting_text('organization_id');
+begin
+    -- unset, the setting says default: where only one organisation is mirrored, that is the one meant
+    return case when v_told <> 'default' then v_told
+                else (select min(l.organization_id) from zoho.pricelists l having min(l.organization_id) = max(l.organization_id)) end;
+end
+$$;
+comment on function tds.own_organization() is
+'The organisation of a question that names none: the setting organization_id, or, unset, the only one with price lists; null if there are several.';
+
 create or replace function tds.price_of(
     product text, pricelist text, quantity numeric default 1, at timestamptz default null, organization_id text default null)
 returns numeric
@@ -20,7 +35,7 @@ language plpgsql stable
 set search_path = pg_catalog, pg_temp
 as $$
 declare
-    v_organization constant text := coalesce(price_of.organization_id, tds.setting_text('organization_id'));
+    v_organization constant text := coalesce(price_of.organization_id, tds.own_organization());
     v_day          constant date := (coalesce(price_of.at, tds.now()) at time zone 'UTC')::date;
     v_list         zoho.pricelists;
     v_product      zoho.products;

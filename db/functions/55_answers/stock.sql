@@ -94,7 +94,7 @@ grant execute on function tds.take_images(text, int), tds.image_fetched(text, te
     tds.image_failed(text, text, text, text, boolean) to tds_poller;
 grant execute on function tds.snapshot_stock() to tds_worker, tds_operator;
 grant execute on function tds.price_of(text, text, numeric, timestamptz, text), tds.round_price(numeric, text, numeric),
-    tds.setting_text(text), tds.now() to tds_reader, tds_operator;
+    tds.own_organization(), tds.setting_text(text), tds.now() to tds_reader, tds_operator;
 
 insert into tds.setting (name, value, description) values
     ('low_stock_default', '5', 'Stock at or below which a product is low that has no reorder_level of its own, in its unit.')
