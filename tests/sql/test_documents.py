@@ -244,3 +244,13 @@ def test_a_payment_reduces_the_balance_that_is_expected(mirror: Mirror) -> None:
     mirror.receive("bills", {"bill": bill}, shape="detail")
     mirror.process()
     assert mirror.value("select balance_differs from zoho.bills") is False
+
+
+def test_an_inherited_version_is_not_taken_for_what_the_document_says(mirror: Mirror) -> None:
+    headers = f'{{"modified_at": "{MOMENT}"}}'
+    mirror.receive("payments", {"payment": payment(("60", 30))}, shape="detail", headers=headers)
+    assert mirror.process()["applied"] == 1
+    assert mirror.rows(
+        "select zoho_modified_at, sync_modified_at is not null as has_version from zoho.customer_payments"
+    ) == [{"zoho_modified_at": None, "has_version": True}]
+    assert mirror.rows("select * from tds.rebuild_difference('payments')") == []

@@ -101,7 +101,9 @@ select tds.register(jsonb_build_object(
     'detail_key', 'billing_address',
     'target', 'contacts', 'target_key', 'zoho_contact_id',
     'prepare', 'prepare_contacts', 'prepare_new', 'lock_contacts', 'complete', 'write_contact_addresses',
-    'joins', 'left join zoho.contacts k on k.organization_id = own.organization_id and k.zoho_contact_id = s.zoho_id',
+    'joins', 'left join lateral (select c.contact_type, c.sync_version from zoho.contacts c
+                              where c.organization_id = own.organization_id and c.zoho_contact_id between s.zoho_id and s.zoho_id
+                              order by c.zoho_contact_id limit 1) k on true',
     'only_if', 'k.sync_version is null or k.sync_version = s.version - 1',
     'new_if', 'tds.contact_type(s.doc, null) is not null'))
   from (values ('customers', 30, 'customer'), ('vendors', 31, 'vendor')) e(entity, priority, kind);

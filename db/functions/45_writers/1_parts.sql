@@ -68,26 +68,53 @@ end
 $$;
 comment on function tds.key_columns(text) is 'The columns of a mirror table''s primary key, in order.';
 
+create or replace function tds.parts_of(
+    entity text, list_key text, out columns text, out expressions text, out named text, out updates text, out joins text)
+language plpgsql stable
+set search_path = pg_catalog, pg_temp
+as $$
+begin
+    select string_agg(format('%I', k.column_name), ', ' order by k.column_name),
+           string_agg(k.expression, E',\n               ' order by k.column_name),
+           string_agg(format('%s as %I', k.expression, k.column_name), E',\n               ' order by k.column_name),
+           string_agg(format('%I = excluded.%1$I', k.column_name), ', ' order by k.column_name)
+               filter (where k.column_name <> all (tds.key_columns(coalesce(c.target, n.target)))),
+           case when parts_of.list_key = '' and n.joins <> '' then E'\n          ' || n.joins else '' end
+           || coalesce(string_agg(k.link_join, '' order by k.column_name), '')
+      into parts_of.columns, parts_of.expressions, parts_of.named, parts_of.updates, parts_of.joins
+      from tds.entity n
+      left join tds.child c on c.entity = n.entity and c.list_key = parts_of.list_key
+     cross join lateral tds.columns_of(n.entity, parts_of.list_key) k
+     where n.entity = parts_of.entity
+     group by n.entity, n.joins;
+end
+$$;
+comment on function tds.parts_of(text, text) is
+'The parts of the SQL that fills an entity''s table (or that of one of its arrays): columns, their expressions, these named, what an update sets, joins.';
+
 create or replace function tds.children_of(entity text)
-returns table (list_key text, target text, parent_column text, position_column text, columns text, expressions text, updates text, fields text, joins text)
+returns table (
+    list_key text, target text, parent_column text, position_column text, columns text, expressions text, named text, updates text,
+    fields text, joins text)
 language plpgsql stable
 set search_path = pg_catalog, pg_temp
 as $$
 begin
     return query
-    select c.list_key, c.target, c.parent_column, c.position_column,
-           string_agg(format('%I', k.column_name), ', ' order by k.column_name),
-           string_agg(k.expression, E',\n               ' order by k.column_name),
-           string_agg(format('%I = excluded.%1$I', k.column_name), ', ' order by k.column_name),
-           tds.fields_of(c.entity, c.list_key, 'e.doc'), coalesce(string_agg(k.link_join, '' order by k.column_name), '')
+    select c.list_key, c.target, c.parent_column, c.position_column, k.columns, k.expressions, k.named, k.updates,
+           tds.fields_of(c.entity, c.list_key, 'e.doc'), k.joins
       from tds.child c
-     cross join lateral tds.columns_of(c.entity, c.list_key) k
+     cross join lateral tds.parts_of(c.entity, c.list_key) k
      where c.entity = children_of.entity
-     group by c.entity, c.list_key, c.target, c.parent_column, c.position_column
      order by c.list_key;
 end
 $$;
 comment on function tds.children_of(text) is 'The arrays of an entity that have a table of their own, with the parts of the SQL that fills it.';
+
+create or replace function tds.qualified(alias text, columns text) returns text
+language sql immutable parallel safe
+as $$ select $1 || '.' || replace($2, ', ', ', ' || $1 || '.') $$;
+comment on function tds.qualified(text, text) is 'A column list with each column qualified by the alias.';
 
 create or replace function tds.make(name text, arguments text, returns text, volatility text, comment text, body text) returns void
 language plpgsql volatile

@@ -37,12 +37,8 @@ begin
 end
 $body$,
                 v_name, v_child.target, v_child.list_key, v_child.columns,
-                (select string_agg(format('%s as %I', k.expression, k.column_name), E',\n               ' order by k.column_name)
-                   from tds.columns_of(make_child_writers.entity, v_child.list_key) k),
-                v_child.fields, v_child.joins, v_child.parent_column, v_child.position_column,
-                (select string_agg(format('w.%I', k.column_name), ', ' order by k.column_name)
-                   from tds.columns_of(make_child_writers.entity, v_child.list_key) k),
-                v_child.updates,
+                v_child.named, v_child.fields, v_child.joins, v_child.parent_column, v_child.position_column,
+                tds.qualified('w', v_child.columns), v_child.updates,
                 (select string_agg(format(' or t.%I is distinct from excluded.%1$I', k.column_name), '' order by k.column_name)
                    from tds.columns_of(make_child_writers.entity, v_child.list_key) k)));
     end loop;
@@ -61,13 +57,7 @@ declare
     v_made   record;
 begin
     select n.* into strict v_entity from tds.entity n where n.entity = make_writer.entity;
-    select string_agg(format('%I', k.column_name), ', ' order by k.column_name) as columns,
-           string_agg(k.expression, E',\n               ' order by k.column_name) as expressions,
-           string_agg(format('%I = excluded.%1$I', k.column_name), ', ' order by k.column_name)
-               filter (where k.column_name <> all (tds.key_columns(v_entity.target))) as updates,
-           coalesce(string_agg(k.link_join, '' order by k.column_name), '') as joins
-      into v_made
-      from tds.columns_of(make_writer.entity, '') k;
+    select m.* into v_made from tds.parts_of(make_writer.entity, '') m;
     perform tds.make(
         v_name, 'organization_id text, states tds.record_state[], at timestamptz', 'text[]', 'volatile',
         format('Writes %s in key order, each only over the version it was resolved from; returns the ids written. Made from the mapping.', make_writer.entity),
@@ -101,8 +91,7 @@ begin%10$s
 end
 $body$,
             v_name, v_entity.target, v_entity.target_key, v_made.columns, v_made.expressions, tds.fields_of(make_writer.entity, '', 's.doc'),
-            case when v_entity.joins <> '' then E'\n          ' || v_entity.joins else '' end || v_made.joins,
-            v_entity.only_if, v_made.updates,
+            v_made.joins, v_entity.only_if, v_made.updates,
             case when v_entity.prepare is not null then format(E'\n    perform tds.%I(%s.organization_id, %2$s.states);', v_entity.prepare, v_name) else '' end,
             (select coalesce(string_agg(format(E'\n    perform tds.write_%s_%s(%s.organization_id, %3$s.states, v_written, %3$s.at);',
                                                c.entity, c.list_key, v_name), '' order by c.list_key), '')

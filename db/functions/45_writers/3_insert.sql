@@ -9,11 +9,7 @@ declare
     v_children text;
 begin
     select n.* into strict v_entity from tds.entity n where n.entity = make_inserter.entity;
-    select string_agg(format('%I', k.column_name), ', ' order by k.column_name) as columns,
-           string_agg(replace(k.expression, 'tds.json_time(d.last_modified_time)', 's.modified_at'), E',\n               ' order by k.column_name) as expressions,
-           coalesce(string_agg(k.link_join, '' order by k.column_name), '') as joins
-      into v_made
-      from tds.columns_of(make_inserter.entity, '') k;
+    select m.* into v_made from tds.parts_of(make_inserter.entity, '') m;
     select coalesce(string_agg(format($sql$, %1$s as (
         insert into zoho.%2$I (organization_id, %3$I, %4$I, %5$s, zoho_metadata, synced_at)
         select own.organization_id, m.zoho_id, e.n,
@@ -40,7 +36,7 @@ begin
 -- is right even if it was made while the table was empty.
 %14$sbegin%11$s
     with met as materialized (
-        select e.first_ord + s.n::int as ord, e.inbox_id, e.observed_at, e.rank, i.zoho_id, v.modified_at, v.hash, s.doc,
+        select e.first_ord + s.n::int as ord, e.inbox_id, e.observed_at, e.rank, i.zoho_id, i.told, v.modified_at, v.hash, s.doc,
                case when i.zoho_id is null or e.is_delete or (v.modified_at is null and coalesce(i.told, '') <> '') then 'rest'
                     when k.sync_version is null then case when %10$s then 'new' else 'rest' end
                     when k.sync_hash = v.hash and k.sync_modified_at is not distinct from v.modified_at and k.deleted_at is null then 'unchanged'
@@ -87,8 +83,10 @@ begin
               left join written w on w.zoho_id = m.zoho_id) m;%13$s
 end
 $body$,
-            v_name, v_entity.target, v_entity.target_key, v_made.columns, v_made.expressions, tds.fields_of(make_inserter.entity, '', 's.doc'),
-            case when v_entity.joins <> '' then E'\n          ' || v_entity.joins else '' end || v_made.joins,
+            v_name, v_entity.target, v_entity.target_key, v_made.columns,
+            -- it has been read for the version already; one that was inherited is not told by the document
+            replace(v_made.expressions, 'tds.json_time(d.last_modified_time)', 'case when s.told <> '''' then s.modified_at end'),
+            tds.fields_of(make_inserter.entity, '', 's.doc'), v_made.joins,
             v_children, v_entity.detail_key, v_entity.new_if,
             case when v_entity.prepare_new is not null then format(E'\n    perform tds.%I(%s.organization_id);', v_entity.prepare_new, v_name) else '' end,
             v_entity.id_key,

@@ -11,18 +11,14 @@ begin
                           from jsonb_array_elements(coalesce(tds.json_array(s.doc -> %2$L), '[]')) with ordinality c(doc, n)
                          cross join lateral (select tds.json_object(c.doc) as doc, c.n offset 0) e
                          cross join lateral %3$s d%4$s) x)$sql$,
-                  m.named, c.list_key, c.fields, c.joins),
+                  c.named, c.list_key, c.fields, c.joins),
            format($sql$
                (select jsonb_agg(to_jsonb(x) order by x.n)
                   from (select b.%1$I as n, %2$s
                           from zoho.%3$I b
                          where b.organization_id = own.organization_id and b.%4$I = s.zoho_id) x)$sql$,
-                  c.position_column, m.stored, c.target, c.parent_column)
-      from tds.children_of(child_derivations.entity) c
-     cross join lateral (
-           select string_agg(format('%s as %I', k.expression, k.column_name), ', ' order by k.column_name) as named,
-                  string_agg(format('b.%I', k.column_name), ', ' order by k.column_name) as stored
-             from tds.columns_of(child_derivations.entity, c.list_key) k) m;
+                  c.position_column, tds.qualified('b', c.columns), c.target, c.parent_column)
+      from tds.children_of(child_derivations.entity) c;
 end
 $$;
 comment on function tds.child_derivations(text) is
@@ -40,11 +36,7 @@ declare
     v_child  record;
 begin
     select n.* into strict v_entity from tds.entity n where n.entity = make_deriver.entity;
-    select string_agg(format('%s as %I', k.expression, k.column_name), E',\n                       ' order by k.column_name) as named,
-           string_agg(format('t.%I', k.column_name), ', ' order by k.column_name) as stored,
-           coalesce(string_agg(k.link_join, '' order by k.column_name), '') as joins
-      into v_made
-      from tds.columns_of(make_deriver.entity, '') k;
+    select m.* into v_made from tds.parts_of(make_deriver.entity, '') m;
     select coalesce(string_agg(format(' || jsonb_build_object(%L, %s)', c.target, c.after), '' order by c.target), '') as after,
            coalesce(string_agg(format(' || jsonb_build_object(%L, %s)', c.target, c.before), '' order by c.target), '') as before
       into v_child
@@ -80,8 +72,7 @@ begin
 end
 $body$,
             v_name, v_entity.target, v_entity.target_key, v_made.named, tds.fields_of(make_deriver.entity, '', 's.doc'),
-            case when v_entity.joins <> '' then E'\n          ' || v_entity.joins else '' end || v_made.joins,
-            v_child.after, v_child.before, v_made.stored));
+            v_made.joins, v_child.after, v_child.before, tds.qualified('t', v_made.columns)));
 end
 $$;
 revoke all on function tds.make_deriver(text) from public;
