@@ -25,6 +25,8 @@ COMMANDS = {
     "psql": ("db.cli:psql", "Open psql on the database of TDS."),
     "migrate": ("poller.commands:migrate", "Fetch everything from Zoho, going on where it stopped."),
     "pull": ("poller.commands:pull", "Fetch one entity from Zoho."),
+    "poll": ("poller.poll:poll", "Do the pulls that are asked for, and fetch the details that are wanted."),
+    "keys": ("poller.keys:keys", "Make, list and revoke the API keys of operators."),
     "serve": ("receiver.cli:serve", "Take webhooks."),
     "work": ("poller.commands:work", "Run workers that process what has come."),
     "process": ("poller.commands:process", "Process what has come, once."),

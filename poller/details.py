@@ -8,7 +8,7 @@ from urllib.parse import quote
 
 from poller.client import ZohoClient
 from poller.errors import NotFoundError, RefusedError
-from poller.mirror import Endpoint, Mirror
+from poller.mirror import Endpoint, Mirror, Want
 
 MOST_AT_ONCE = 100  # also the ids in one call of /itemdetails, as other clients send them
 PAUSE_SECONDS = 0.2  # between looks at what other processes are still working on
@@ -43,7 +43,7 @@ async def fetch_details(
     while True:
         taken = await mirror.take_details(endpoint.entity, at_once)
         asked_at, _ = await asyncio.gather(
-            _fetch_all(client, mirror, endpoint, taken), mirror.drain(endpoint.queue)
+            fetch_taken(client, mirror, endpoint, taken), mirror.drain(endpoint.queue)
         )
         fetched |= asked_at
         on_progress(len(fetched), await mirror.wanted(endpoint.entity))
@@ -60,10 +60,14 @@ async def fetch_details(
         await asyncio.sleep(PAUSE_SECONDS)
 
 
-async def _fetch_all(
-    client: ZohoClient, mirror: Mirror, endpoint: Endpoint, wanted: Mapping[str, datetime | None]
+async def fetch_taken(
+    client: ZohoClient, mirror: Mirror, endpoint: Endpoint, wanted: Mapping[str, Want]
 ) -> dict[str, datetime]:
-    """Fetches and stores these details; says when each was asked for."""
+    """Fetches and stores these details; says when each was asked for.
+
+    Raises:
+        ZohoError: Zoho cannot be asked any further. What was fetched is stored, the rest is still wanted.
+    """
     asked_at: dict[str, datetime] = {}
     if wanted and endpoint.bulk_detail_path:
         reply = await client.get(endpoint.bulk_detail_path, {f"{endpoint.id_key}s": ",".join(wanted)})
@@ -71,7 +75,7 @@ async def _fetch_all(
         asked_at |= {record[endpoint.id_key]: reply.sent_at for record in reply.document[endpoint.list_key]}
     # What an answer for many leaves out may be gone or not: only its own URL tells.
     one_by_one = [zoho_id for zoho_id in wanted if zoho_id not in asked_at]
-    fetches = [_fetch(client, mirror, endpoint, zoho_id, wanted[zoho_id]) for zoho_id in one_by_one]
+    fetches = [_fetch(client, mirror, endpoint, zoho_id, wanted[zoho_id].modified_at) for zoho_id in one_by_one]
     for zoho_id, outcome in zip(
         one_by_one, await asyncio.gather(*fetches, return_exceptions=True), strict=True
     ):

@@ -5,18 +5,34 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from types import TracebackType
-from typing import Any, Self, TypeVar
+from typing import Any, NamedTuple, Self, TypeVar
 
+import psycopg
 from psycopg import AsyncConnection
 from psycopg.rows import BaseRowFactory, class_row, scalar_row, tuple_row
 from psycopg.types.json import Jsonb
 from psycopg_pool import AsyncConnectionPool
 
 from db.connect import application_name
+from db.errors import TdsError
 from poller.client import Reply
 
 log = logging.getLogger(__name__)
 Row = TypeVar("Row")
+
+PER_PAGE = 200  # Zoho's maximum
+OUT_OF_TURN = "ZB003"
+
+
+class OutOfTurnError(TdsError):
+    """A page of a run that another process goes on with, or that was cancelled: it is not stored."""
+
+
+class Want(NamedTuple):
+    """A wanted detail: the version of what asked for it, and the run it belongs to, if any."""
+
+    modified_at: datetime | None
+    run_id: int | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,6 +61,14 @@ class Run:
     pages: int
     records: int
     error: str | None
+    options: Mapping[str, Any]
+    since: datetime | None
+    filtered: bool
+
+    @property
+    def per_page(self) -> int:
+        """Records a page; of stock, batch_size is about the details."""
+        return PER_PAGE if self.entity == "stock" else int(self.options.get("batch_size", PER_PAGE))
 
 
 class Mirror:
@@ -96,36 +120,114 @@ class Mirror:
         """A run as it stands."""
         return await self._row(
             class_row(Run),
-            "select run_id, entity, state, next_page, pages, records, error from tds.run where run_id = %b",
+            """select run_id, entity, state, next_page, pages, records, error, options, since, filtered
+                 from tds.run where run_id = %b""",
             run_id,
         )
 
-    async def store_page(self, run: Run, page: int, reply: Reply, has_more: bool, records: int) -> None:
+    async def store_page(
+        self, run: Run, page: int, reply: Reply, has_more: bool, records: int, calls: int
+    ) -> None:
         """Stores one page of a list and moves the run's cursor past it, both or neither.
 
-        The page that nothing follows completes the run.
+        The page that nothing follows ends the list.
+
+        Args:
+            run: whose page it is.
+            page: its number.
+            reply: what was answered.
+            has_more: whether another page follows.
+            records: how many records it has.
+            calls: how many calls it took to get it.
+
+        Raises:
+            OutOfTurnError: another process goes on with the run, or it was cancelled.
         """
-        await self._row(
-            scalar_row,
-            "select tds.store_page(%b, %b, %b, %b, %b, %b)",
-            *(run.run_id, page, reply.body, reply.sent_at, has_more, records),
-        )
+        try:
+            await self._row(
+                scalar_row,
+                "select tds.store_page(%b, %b, %b, %b, %b, %b, %b)",
+                *(run.run_id, page, reply.body, reply.sent_at, has_more, records, calls),
+            )
+        except psycopg.Error as error:
+            if error.sqlstate != OUT_OF_TURN:
+                raise
+            raise OutOfTurnError(f"{error.diag.message_detail}.", "See: tds status") from error
+
+    async def begin_pull(self, run_id: int) -> str:
+        """Begins a requested run, or says how it stands; see `tds.begin_pull`."""
+        return str(await self._row(scalar_row, "select tds.begin_pull(%b)", run_id))
+
+    async def fall_back(self, run: Run) -> None:
+        """Notes that the API has ignored the run's filter: its whole list is read, from page 1 on."""
+        await self._row(scalar_row, "select tds.fall_back(%b)", run.run_id)
+
+    async def note_progress(
+        self, run_id: int, calls: int, details: int = 0, error: str | None = None
+    ) -> None:
+        """Adds calls and fetched details to a run's account; `error` is what it waits for."""
+        query = "select tds.note_progress(%b, %b, %b, %b)"
+        await self._row(scalar_row, query, run_id, calls, details, error)
+
+    async def settle_pulls(self) -> int:
+        """Ends the runs whose pages are processed and whose details are there; how many."""
+        return int(await self._row(scalar_row, "select tds.settle_pulls(%b)", self.organization_id))
+
+    async def open_pulls(self) -> int:
+        """How many requested runs have not ended."""
+        query = """select count(*) from tds.run
+                    where organization_id = %b and finished_at is null and requested_at is not null"""
+        return int(await self._row(scalar_row, query, self.organization_id))
+
+    async def refusal(self) -> str | None:
+        """Why no pulls are to be done now; None: they are."""
+        refusal: str | None = await self._row(scalar_row, "select tds.bulk_sync_refusal()")
+        return refusal
+
+    async def setting(self, name: str) -> int:
+        """A setting that is a whole number."""
+        return int(await self._row(scalar_row, "select tds.setting_int(%b)", name))
+
+    async def may_drain(self) -> bool:
+        """Whether this role may process events; the poller's own may not and waits for the workers."""
+        query = "select has_function_privilege('tds.process_batch(text, int, jsonb)', 'execute')"
+        return bool(await self._row(scalar_row, query))
 
     async def fail_run(self, run: Run, error: str) -> None:
         """Ends a run that cannot be gone on with."""
         await self._row(scalar_row, "select tds.finish_run(%b, 'failed', %b)", run.run_id, error)
 
-    async def take_details(self, entity: str, limit: int) -> Mapping[str, datetime | None]:
+    async def complete_run(self, run: Run) -> None:
+        """Ends a run that has no pages to store."""
+        await self._row(scalar_row, "select tds.finish_run(%b, 'complete')", run.run_id)
+
+    async def take_details(self, entity: str, limit: int) -> Mapping[str, Want]:
         """Leases up to `limit` records whose detail is wanted, for two minutes.
 
         Returns:
-            Their ids, and the version of what asked for each.
+            Their ids, and what is known of each want.
+        """
+        rows = await self._rows(
+            tuple_row,
+            "select zoho_id, modified_at, run_id from tds.take_details(%b, %b, %b)",
+            *(entity, self.organization_id, limit),
+        )
+        return {zoho_id: Want(modified_at, run_id) for zoho_id, modified_at, run_id in rows}
+
+    async def wanting(self) -> Mapping[str, int]:
+        """The entities of which details are wanted that nobody has leased, and how many to take at once.
+
+        That is the smallest batch_size that a pull of stock in work asks for, else 100.
         """
         return dict(
             await self._rows(
                 tuple_row,
-                "select zoho_id, modified_at from tds.take_details(%b, %b, %b)",
-                *(entity, self.organization_id, limit),
+                """select w.entity, least(100, min((r.options ->> 'batch_size')::int))::int
+                     from tds.wanted_detail w
+                     left join tds.run r on r.run_id = w.run_id and r.entity = 'stock'
+                    where w.organization_id = %b and (w.leased_until is null or w.leased_until < tds.now())
+                    group by w.entity""",
+                self.organization_id,
             )
         )
 

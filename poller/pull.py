@@ -1,13 +1,14 @@
 """Pulling a list: page by page, each stored as it came together with the cursor that points past it."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
+from dataclasses import replace
+from datetime import UTC, datetime
 from typing import Any
 
 from poller.client import ZohoClient
-from poller.errors import PagingError
-from poller.mirror import Endpoint, Mirror, Run
-
-PER_PAGE = 200  # Zoho's maximum
+from poller.errors import PagingError, ZohoError
+from poller.mirror import Endpoint, Mirror, OutOfTurnError, Run
 
 
 async def pull_list(
@@ -35,20 +36,53 @@ async def pull_list(
         ZohoError: anything else; the run stays unfinished and will be gone on with.
     """
     run = await mirror.start_run(endpoint.entity, restart=restart)
+    return await pull_pages(client, mirror, endpoint, run, on_page=on_page)
+
+
+async def pull_pages(
+    client: ZohoClient,
+    mirror: Mirror,
+    endpoint: Endpoint,
+    run: Run,
+    *,
+    on_page: Callable[[int], None] = lambda _: None,
+) -> Run:
+    """Pulls the pages that a run lacks; see `pull_list`.
+
+    Raises:
+        OutOfTurnError: the run was cancelled, or another process goes on with it.
+        PagingError: as `pull_list`.
+        ZohoError: as `pull_list`.
+    """
     on_page(run.records)
     page, has_more = run.next_page, True
     while has_more:
-        place = {"page": str(page), "per_page": str(PER_PAGE)} if endpoint.paged else {}
-        reply = await client.get(endpoint.api_path, {**endpoint.list_filter, **place})
+        calls = client.calls
+        try:
+            reply = await client.get(endpoint.api_path, _query(endpoint, run, page))
+        except ZohoError as error:
+            await mirror.note_progress(run.run_id, client.calls - calls, error=error.message)
+            raise
         try:
             records = _records(endpoint, reply.document)
-            has_more = endpoint.paged and _has_more(endpoint, reply.document, page, records)
+            has_more = endpoint.paged and _has_more(endpoint, reply.document, page, len(records))
         except PagingError as error:
+            await mirror.note_progress(run.run_id, client.calls - calls)
             await mirror.fail_run(run, error.message)
             raise
-        await mirror.store_page(run, page, reply, has_more, records)
-        on_page(records)
+        if run.filtered and not _satisfy(records, run.since):
+            # The filter was ignored, without a word. A first page is then that of the whole list.
+            await mirror.fall_back(run)
+            run = replace(run, filtered=False)
+            if page > 1:
+                await mirror.note_progress(run.run_id, client.calls - calls)
+                page, has_more = 1, True
+                continue
+        await mirror.store_page(run, page, reply, has_more, len(records), client.calls - calls)
+        on_page(len(records))
         page += 1
+        if has_more and (state := (await mirror.run(run.run_id)).state) != "running":
+            raise OutOfTurnError(f"Run {run.run_id} is {state}.")
     return await mirror.run(run.run_id)
 
 
@@ -62,12 +96,31 @@ async def pull_organization(client: ZohoClient, mirror: Mirror, endpoint: Endpoi
     await mirror.store_detail(endpoint.entity, reply.body, reply.sent_at)
 
 
-def _records(endpoint: Endpoint, document: Mapping[str, Any]) -> int:
+def _query(endpoint: Endpoint, run: Run, page: int) -> dict[str, str]:
+    query = dict(endpoint.list_filter)
+    if endpoint.paged:
+        query |= {"page": str(page), "per_page": str(run.per_page)}
+    if run.filtered and run.since is not None:
+        # The one form that every endpoint takes: Z is refused, and without an offset it is anybody's time.
+        query["last_modified_time"] = run.since.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%S+0000")
+    return query
+
+
+def _satisfy(records: Sequence[Mapping[str, Any]], since: datetime | None) -> bool:
+    """Whether no record says that it was modified before; one that does not say is let pass."""
+    for record in records:
+        with suppress(ValueError, TypeError):
+            if since is not None and datetime.fromisoformat(record.get("last_modified_time", "")) < since:
+                return False
+    return True
+
+
+def _records(endpoint: Endpoint, document: Mapping[str, Any]) -> list[Mapping[str, Any]]:
     # vendor_credits is vendorcredits in Zoho's own documentation: tds.payload() reads either
     records = document.get(endpoint.list_key, document.get(endpoint.list_key.replace("_", "")))
     if not isinstance(records, list):
         raise PagingError(f"GET {endpoint.api_path} answered without {endpoint.list_key}.")
-    return len(records)
+    return records
 
 
 def _has_more(endpoint: Endpoint, document: Mapping[str, Any], page: int, records: int) -> bool:

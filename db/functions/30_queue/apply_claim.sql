@@ -45,20 +45,27 @@ revoke all on function tds.open_events(tds.entity, bigint[], timestamptz[], time
 comment on function tds.open_events(tds.entity, bigint[], timestamptz[], timestamptz) is
 'These unfinished events with their bodies parsed; events that cannot be read become dead letters.';
 
-create or replace function tds.note_wants(entity tds.entity, organization_id text, verdicts tds.verdict[]) returns void
+create or replace function tds.note_wants(
+    entity tds.entity, organization_id text, verdicts tds.verdict[], inbox_ids bigint[], received_ats timestamptz[]) returns void
 language plpgsql volatile
 set search_path = pg_catalog, pg_temp
 as $$
 begin
     if (note_wants.entity).api_path <> '' and exists (select from unnest(note_wants.verdicts) v where v.wanted is not null) then
-        insert into tds.wanted_detail as w (organization_id, entity, zoho_id, reason, wanted_at, modified_at)
-        select note_wants.organization_id, (note_wants.entity).entity, v.zoho_id, max(v.wanted), max(v.wanted_at), max(v.modified_at)
+        insert into tds.wanted_detail as w (organization_id, entity, zoho_id, reason, wanted_at, modified_at, run_id)
+        select note_wants.organization_id, (note_wants.entity).entity, v.zoho_id, max(v.wanted), max(v.wanted_at), max(v.modified_at),
+               max(r.run_id)
           from unnest(note_wants.verdicts) v
-         where v.wanted is not null
+          left join (select i.inbox_id, u.run_id, tds.wants_details(u.options) as wants_details
+                       from unnest(note_wants.inbox_ids, note_wants.received_ats) e(inbox_id, received_at)
+                       join tds.inbox i on i.received_at = e.received_at and i.inbox_id = e.inbox_id
+                       join tds.run u on u.run_id = i.run_id) r on r.inbox_id = v.inbox_id
+         where v.wanted is not null and r.wants_details is not false
          group by v.zoho_id
          order by v.zoho_id
         on conflict on constraint wanted_detail_pkey do update
-           set wanted_at = excluded.wanted_at, reason = excluded.reason, modified_at = greatest(w.modified_at, excluded.modified_at)
+           set wanted_at = excluded.wanted_at, reason = excluded.reason, modified_at = greatest(w.modified_at, excluded.modified_at),
+               run_id = coalesce(excluded.run_id, w.run_id)
          where excluded.wanted_at > w.wanted_at;
     end if;
 
@@ -74,9 +81,9 @@ begin
     end if;
 end
 $$;
-revoke all on function tds.note_wants(tds.entity, text, tds.verdict[]) from public;
-comment on function tds.note_wants(tds.entity, text, tds.verdict[]) is
-'Adds the details these verdicts want, and takes away those that have come.';
+revoke all on function tds.note_wants(tds.entity, text, tds.verdict[], bigint[], timestamptz[]) from public;
+comment on function tds.note_wants(tds.entity, text, tds.verdict[], bigint[], timestamptz[]) is
+'Adds the details that these verdicts on these events want (but not for pages of a run without details), and takes away those that have come.';
 
 create or replace function tds.close_events(inbox_ids bigint[], entity text, verdicts tds.verdict[], at timestamptz) returns void
 language plpgsql volatile
@@ -153,7 +160,7 @@ begin
         v_events := tds.open_events(v_entity, v_group.inbox_ids, v_group.received_ats, v_now);
         v_verdicts := tds.apply_events(v_entity, v_group.organization_id, v_events, v_now);
         perform tds.resolve_dead_letters(v_entity, v_group.organization_id, v_events, v_verdicts, v_now);
-        perform tds.note_wants(v_entity, v_group.organization_id, v_verdicts);
+        perform tds.note_wants(v_entity, v_group.organization_id, v_verdicts, v_group.inbox_ids, v_group.received_ats);
         perform tds.close_events(v_group.inbox_ids, v_group.entity, v_verdicts, v_now);
 
         -- applied by a worker that died before it could finish: finish for it

@@ -1,5 +1,5 @@
 create or replace function tds.take_details(entity text, organization_id text, at_most int default 20)
-returns table (zoho_id text, wanted_at timestamptz, reason text, modified_at timestamptz)
+returns table (zoho_id text, wanted_at timestamptz, reason text, modified_at timestamptz, run_id bigint)
 language plpgsql volatile security definer
 set search_path = pg_catalog, pg_temp
 as $$
@@ -20,7 +20,7 @@ begin
        set leased_until = v_now + interval '2 minutes'
       from taken t
      where (w.organization_id, w.entity, w.zoho_id) = (t.organization_id, t.entity, t.zoho_id)
-    returning w.zoho_id, w.wanted_at, w.reason, w.modified_at;
+    returning w.zoho_id, w.wanted_at, w.reason, w.modified_at, w.run_id;
 end
 $$;
 revoke all on function tds.take_details(text, text, int) from public;

@@ -32,7 +32,8 @@ revoke all on function tds.start_run(text, text, jsonb) from public;
 comment on function tds.start_run(text, text, jsonb) is
 'Begins a pull, or goes on with the unfinished one of that entity and organisation ({"restart": true} begins anew). Raises ZB002.';
 
-create or replace function tds.store_page(run_id bigint, page int, body bytea, observed_at timestamptz, has_more boolean, records int default 0)
+create or replace function tds.store_page(
+    run_id bigint, page int, body bytea, observed_at timestamptz, has_more boolean, records int default 0, calls int default 1)
 returns bigint
 language plpgsql volatile security definer
 set search_path = pg_catalog, pg_temp
@@ -40,32 +41,42 @@ as $$
 declare
     v_now      constant timestamptz := tds.now();
     v_run      tds.run;
+    v_entity   tds.entity;
+    v_body     bytea := store_page.body;
     v_inbox_id bigint;
 begin
     select r.* into v_run from tds.run r where r.run_id = store_page.run_id for update;
     if v_run.state is distinct from 'running' or v_run.next_page <> store_page.page then
         raise exception using errcode = 'ZB003', message = 'page out of turn',
             detail = format('run %s is %s and waits for page %s; page %s came', store_page.run_id, v_run.state, v_run.next_page, store_page.page),
-            hint = 'another process goes on with this run; select * from tds.run';
+            hint = 'another process goes on with this run, or it was cancelled; select * from tds_sync_runs';
+    end if;
+    if v_run.options ?| array['update_only', 'pricelist_ids', 'modified_since'] then
+        select n.* into v_entity from tds.entity n where n.entity = tds.pulled_entity(v_run.entity);
+        v_body := tds.kept_records(v_run, v_entity, v_body);
     end if;
     select e.inbox_id into v_inbox_id
-      from tds.receive(v_run.entity, store_page.body, v_run.organization_id, 'poller', 'list', 'upsert', store_page.observed_at, v_run.run_id,
-                   jsonb_build_object('page', store_page.page)) e;
+      from tds.receive(tds.pulled_entity(v_run.entity), v_body, v_run.organization_id, 'poller', 'list', 'upsert', store_page.observed_at,
+                       v_run.run_id, jsonb_build_object('page', store_page.page)) e;
     update tds.run r
        set next_page = r.next_page + 1,
            pages = r.pages + 1,
            records = r.records + store_page.records,
+           calls = r.calls + store_page.calls,
            cursor_from = coalesce(r.cursor_from, store_page.observed_at),
            heartbeat_at = v_now,
-           state = case when store_page.has_more then r.state else 'complete' end,
-           finished_at = case when store_page.has_more then null else v_now end
+           error = null
      where r.run_id = store_page.run_id;
+    if not store_page.has_more then
+        perform tds.end_list(store_page.run_id, v_now);
+    end if;
     return v_inbox_id;
 end
 $$;
-revoke all on function tds.store_page(bigint, int, bytea, timestamptz, boolean, int) from public;
-comment on function tds.store_page(bigint, int, bytea, timestamptz, boolean, int) is
-'Stores a page and moves its run''s cursor in one transaction; the last page (has_more false) completes the run. Raises ZB003 for a page out of turn.';
+revoke all on function tds.store_page(bigint, int, bytea, timestamptz, boolean, int, int) from public;
+comment on function tds.store_page(bigint, int, bytea, timestamptz, boolean, int, int) is
+'Stores a page and moves its run''s cursor in one transaction; the last page (has_more false) ends the list. calls: what it took to get it. '
+'Raises ZB003 for a page out of turn, or of a run that was cancelled.';
 
 create or replace function tds.finish_run(run_id bigint, state text, error text default null) returns void
 language plpgsql volatile security definer

@@ -82,3 +82,59 @@ comment on column public.tds_dead_letter_queue.inbox_id is 'The event it came in
 comment on column public.tds_dead_letter_queue.position is 'Place in that event''s body, from 1; null: the whole event.';
 comment on column public.tds_dead_letter_queue.replay_command is 'What to run once the cause is mended.';
 comment on column public.tds_dead_letter_queue.record is 'The record as JSON.';
+
+create or replace view public.tds_sync_runs as
+select r.run_id, r.organization_id, r.entity, r.state, r.options, r.requested_at, r.requested_by, r.started_at, r.finished_at,
+       coalesce(r.finished_at, n.now) - r.started_at as duration,
+       r.since, r.filtered, r.pages, e.pages as expected_pages, r.records, r.calls,
+       r.details + w.wanted as details_wanted, r.details as details_fetched, w.failed as details_failed,
+       case r.state
+           when 'queued' then 0.0
+           when 'running' then least(round(r.pages::numeric / nullif(e.pages, 0), 3), 0.999)
+           when 'settling' then round(coalesce(r.details::numeric / nullif(r.details + w.wanted, 0), 1), 3)
+           when 'complete' then 1.0 end as progress,
+       round(r.records / nullif(extract(epoch from coalesce(r.listed_at, r.heartbeat_at) - r.started_at), 0), 1) as records_per_second,
+       case r.state
+           when 'running' then n.now + (r.heartbeat_at - r.started_at) / nullif(r.pages, 0) * greatest(e.pages - r.pages, 1)
+           when 'settling' then n.now + (r.heartbeat_at - r.listed_at) / nullif(r.details, 0) * (w.wanted - w.failed) end as eta,
+       r.heartbeat_at, r.error
+  from tds.run r
+ cross join (select tds.now() as now) n
+ cross join lateral (select count(*)::int as wanted, count(d.error)::int as failed from tds.wanted_detail d
+                      where d.run_id = r.run_id and r.finished_at is null or d.run_id = r.run_id and r.state = 'partial') w
+  left join lateral (
+        select greatest(ceil(p.records::numeric / case when r.entity = 'stock' then 200 else coalesce((r.options ->> 'batch_size')::int, 200) end), 1)::int as pages
+          from tds.run p
+         where p.organization_id = r.organization_id and p.entity = r.entity and p.run_id < r.run_id
+           and p.listed_at is not null and not p.filtered and p.records > 0
+           and not r.filtered
+         order by p.run_id desc
+         limit 1) e on true;
+comment on view public.tds_sync_runs is 'One row a pull: what was asked for, how far it is, what it has cost, and when it will be through.';
+comment on column public.tds_sync_runs.run_id is 'The run.';
+comment on column public.tds_sync_runs.organization_id is 'Zoho organisation.';
+comment on column public.tds_sync_runs.entity is 'What is pulled.';
+comment on column public.tds_sync_runs.state is 'queued, running, settling, complete, partial, failed or cancelled; see tds.run.';
+comment on column public.tds_sync_runs.options is 'What was asked for, defaults left out.';
+comment on column public.tds_sync_runs.requested_at is 'When it was asked for; null: a command fetched it itself.';
+comment on column public.tds_sync_runs.requested_by is 'Who asked.';
+comment on column public.tds_sync_runs.started_at is 'When it began.';
+comment on column public.tds_sync_runs.finished_at is 'When it ended.';
+comment on column public.tds_sync_runs.duration is 'How long it took, or takes so far.';
+comment on column public.tds_sync_runs.since is 'Only records modified since then are asked for; null: all.';
+comment on column public.tds_sync_runs.filtered is 'Whether the API does the asking; false: the whole list is read.';
+comment on column public.tds_sync_runs.pages is 'Pages stored.';
+comment on column public.tds_sync_runs.expected_pages is
+'Pages to expect, from the records of the newest whole list read before; null: there was none, or the run is filtered. The API tells no total '
+'without a call that would have to be paid.';
+comment on column public.tds_sync_runs.records is 'Records in the pages.';
+comment on column public.tds_sync_runs.calls is 'Calls it has cost.';
+comment on column public.tds_sync_runs.details_wanted is 'Details it wants, those fetched included.';
+comment on column public.tds_sync_runs.details_fetched is 'Details fetched for it.';
+comment on column public.tds_sync_runs.details_failed is 'Details that could not be had so far.';
+comment on column public.tds_sync_runs.progress is 'Share that is done, 0 to 1: of the pages while running, of the details while settling; null where unknown.';
+comment on column public.tds_sync_runs.records_per_second is 'How fast the list was read.';
+comment on column public.tds_sync_runs.eta is
+'When the pages (while running) or the details (while settling) will be through at the speed so far; null where that is unknown.';
+comment on column public.tds_sync_runs.heartbeat_at is 'When it last made progress.';
+comment on column public.tds_sync_runs.error is 'Why it did not complete, or what it is waiting for.';

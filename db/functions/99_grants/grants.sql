@@ -7,6 +7,11 @@ grant execute on function
     tds.receive(text, bytea, text, text, text, text, timestamptz, bigint, jsonb),
     tds.receive_many(text[], bytea[], text[], text, text, text[], jsonb[])
     to tds_receiver;
+-- and the bulk-sync API, which asks for an operator's key first; what it shows of the database are counts and the names of files
+grant execute on function
+    tds.check_api_key(bytea), tds.api_request_pull(text, jsonb, text, text), tds.api_run(bigint), tds.api_runs(text, text, bigint, int),
+    tds.api_cancel_run(bigint), tds.bulk_sync_refusal(), tds.installed_files(), tds.missing_queues(), tds.metrics()
+    to tds_receiver;
 
 -- the worker drains: process_batch() runs with its rights, the functions it calls with the owner's
 grant execute on procedure tds.process_batch(text, int, jsonb) to tds_worker, tds_operator;
@@ -20,10 +25,23 @@ grant select on tds.setting to tds_worker;
 -- the poller feeds pages and details, and knows what is wanted
 grant execute on function
     tds.receive(text, bytea, text, text, text, text, timestamptz, bigint, jsonb),
-    tds.start_run(text, text, jsonb), tds.store_page(bigint, int, bytea, timestamptz, boolean, int), tds.finish_run(bigint, text, text),
-    tds.take_details(text, text, int), tds.want_detail(text, text, text, text), tds.detail_failed(text, text, text, text)
+    tds.start_run(text, text, jsonb), tds.store_page(bigint, int, bytea, timestamptz, boolean, int, int), tds.finish_run(bigint, text, text),
+    tds.take_details(text, text, int), tds.want_detail(text, text, text, text), tds.detail_failed(text, text, text, text),
+    tds.begin_pull(bigint), tds.fall_back(bigint), tds.note_progress(bigint, int, int, text), tds.settle_pulls(text),
+    tds.bulk_sync_refusal(), tds.setting_int(text), tds.setting_text(text)
     to tds_poller;
-grant select on tds.entity, tds.run, tds.wanted_detail to tds_poller;
+grant select on tds.entity, tds.run, tds.wanted_detail, tds.inbox_open, tds.setting to tds_poller;
+
+-- the pulls it is asked for are the one queue it reads, and it reads it itself
+do $$
+begin
+    grant usage on schema pgmq to tds_poller;
+    if not has_schema_privilege('tds_poller', 'pgmq', 'usage') then
+        raise notice 'an administrator has to run: grant usage on schema pgmq to tds_poller';
+    end if;
+end
+$$;
+grant select, update, delete on pgmq.q_tds_pull to tds_poller;
 
 -- the reader sees all and changes nothing; the operator sees the same
 grant select on all tables in schema zoho to tds_reader, tds_operator;
@@ -46,7 +64,8 @@ $$;
 -- the operator sends things on their way again
 grant execute on function
     tds.replay(bigint, jsonb), tds.replay(text, text), tds.requeue_unprocessed(), tds.want_detail(text, text, text, text),
-    tds.ensure_partitions()
+    tds.ensure_partitions(), tds.request_pull(text, jsonb, text), tds.cancel_run(bigint), tds.pull_option_names(text), tds.last_pass(text, text),
+    tds.bulk_sync_refusal(), tds.create_api_key(text), tds.revoke_api_key(text), tds.metrics()
     to tds_operator;
 
 -- what a record went through, and what it says; a rebuild commits, so it runs with the operator's rights and its steps with the owner's

@@ -1,0 +1,61 @@
+-- What the receiver's bulk-sync API may call: the same as an operator's functions, with the caller's name for the record, answering as JSON.
+
+create or replace function tds.api_request_pull(entity text, options jsonb, organization_id text, requested_by text) returns jsonb
+language plpgsql volatile security definer
+set search_path = pg_catalog, pg_temp
+as $$
+begin
+    return tds.api_run(tds.request_pull_for(
+        api_request_pull.entity, api_request_pull.options, api_request_pull.organization_id, 'API key ' || api_request_pull.requested_by));
+end
+$$;
+revoke all on function tds.api_request_pull(text, jsonb, text, text) from public;
+comment on function tds.api_request_pull(text, jsonb, text, text) is 'tds.request_pull() for the holder of an API key; answers with tds.api_run().';
+
+create or replace function tds.api_run(run_id bigint) returns jsonb
+language plpgsql volatile security definer
+set search_path = pg_catalog, pg_temp
+as $$
+declare
+    v_run jsonb;
+begin
+    select to_jsonb(r) || jsonb_build_object('duration', round(extract(epoch from r.duration), 3)) into v_run
+      from public.tds_sync_runs r where r.run_id = api_run.run_id;
+    if v_run is null then
+        raise exception using errcode = 'ZB012', message = 'no such run', detail = api_run.run_id::text, hint = 'select * from tds_sync_runs';
+    end if;
+    return v_run;
+end
+$$;
+revoke all on function tds.api_run(bigint) from public;
+comment on function tds.api_run(bigint) is 'A run as tds_sync_runs shows it, as JSON; duration in seconds. Raises ZB012.';
+
+create or replace function tds.api_runs(state text, entity text, before bigint, at_most int) returns jsonb
+language plpgsql volatile security definer
+set search_path = pg_catalog, pg_temp
+as $$
+begin
+    return coalesce((
+        select jsonb_agg(tds.api_run(l.run_id) order by l.run_id desc)
+          from (select r.run_id from tds.run r
+                 where (api_runs.state is null or r.state = api_runs.state)
+                   and (api_runs.entity is null or r.entity = api_runs.entity)
+                   and (api_runs.before is null or r.run_id < api_runs.before)
+                 order by r.run_id desc
+                 limit api_runs.at_most) l), '[]');
+end
+$$;
+revoke all on function tds.api_runs(text, text, bigint, int) from public;
+comment on function tds.api_runs(text, text, bigint, int) is 'Runs, newest first, as JSON: of a state, of an entity, older than a run; null: any.';
+
+create or replace function tds.api_cancel_run(run_id bigint) returns jsonb
+language plpgsql volatile security definer
+set search_path = pg_catalog, pg_temp
+as $$
+begin
+    perform tds.cancel_run(api_cancel_run.run_id);
+    return tds.api_run(api_cancel_run.run_id);
+end
+$$;
+revoke all on function tds.api_cancel_run(bigint) from public;
+comment on function tds.api_cancel_run(bigint) is 'tds.cancel_run(), answering with tds.api_run().';

@@ -1,0 +1,64 @@
+-- Whether all is ready, and how it stands: for probes and for Prometheus.
+
+create or replace function tds.installed_files() returns jsonb
+language plpgsql stable security definer
+set search_path = pg_catalog, pg_temp
+as $$
+begin
+    return (select jsonb_object_agg(f.name, f.sha256)
+              from (select 'migrations/' || m.id || '.sql' as name, m.content_hash as sha256 from tds.migration m
+                     union all
+                    select s.path, s.sha256 from tds.sql_file s) f);
+end
+$$;
+revoke all on function tds.installed_files() from public;
+comment on function tds.installed_files() is 'The migrations and function files that the database was made from, with their SHA-256: a program compares its own.';
+
+create or replace function tds.missing_queues() returns text[]
+language plpgsql volatile security definer
+set search_path = pg_catalog, pg_temp
+as $$
+declare
+    v_queue   text;
+    v_missing text[] := '{}';
+begin
+    foreach v_queue in array array(select distinct tds.queue_name(n.queue) from tds.entity n union all select 'tds_pull' order by 1) loop
+        begin
+            -- as a worker would, but for no message
+            perform pgmq.set_vt(v_queue, 0::bigint, 0);
+        exception when undefined_table or undefined_function or insufficient_privilege or invalid_schema_name then
+            v_missing := v_missing || v_queue;
+        end;
+    end loop;
+    return v_missing;
+end
+$$;
+revoke all on function tds.missing_queues() from public;
+comment on function tds.missing_queues() is 'The pgmq queues that cannot be reached; none: {}.';
+
+create or replace function tds.metrics() returns jsonb
+language plpgsql volatile security definer
+set search_path = pg_catalog, pg_temp
+as $$
+declare
+    v_now constant timestamptz := tds.now();
+begin
+    -- counters and small tables only: as cheap after years as on the first day
+    return jsonb_build_object(
+        'events', (select coalesce(jsonb_object_agg(c.status, c.events), '{}') from public.tds_queue_counts c),
+        'queues', (select coalesce(jsonb_object_agg(q.queue, jsonb_build_object(
+                              'depth', coalesce(o.events, 0), 'oldest_seconds', coalesce(round(extract(epoch from v_now - o.oldest), 3), 0))), '{}')
+                     from (select distinct n.queue from tds.entity n) q
+                     left join (select p.queue, count(*) as events, min(p.received_at) filter (where p.retry_at is null) as oldest
+                                  from tds.inbox_open p group by p.queue) o on o.queue = q.queue),
+        'dead_letters', (select coalesce(jsonb_object_agg(d.entity, d.letters), '{}')
+                           from (select l.entity, count(*) as letters from tds.dead_letter l where l.resolved_at is null group by l.entity) d),
+        'details', (select coalesce(jsonb_object_agg(w.entity, w.wanted), '{}')
+                      from (select d.entity, count(*) as wanted from tds.wanted_detail d group by d.entity) w),
+        'runs', (select coalesce(jsonb_object_agg(r.state, r.runs), '{}')
+                   from (select n.state, count(*) as runs from tds.run n where n.finished_at is null group by n.state) r));
+end
+$$;
+revoke all on function tds.metrics() from public;
+comment on function tds.metrics() is
+'How it stands, for Prometheus: events by status; depth and age of the oldest unprocessed event by queue; dead letters and wanted details by entity; open runs by state.';

@@ -1,0 +1,3 @@
+"""Pulls that are asked for: from the queue to the rows."""
+
+from __future__ import annotations
