@@ -210,6 +210,16 @@ def status(conninfo: str, *, directory: Path = DIRECTORY) -> Status:
         )
 
 
+def file_hashes(directory: Path = DIRECTORY) -> dict[str, str]:
+    """This program's migrations and function files by their paths, with the SHA-256 that the books have.
+
+    Raises:
+        MigrationError: a file cannot be read.
+    """
+    files = [*read_migrations(directory / "migrations"), *read_functions(directory / "functions")]
+    return {file.path: file.sha256 for file in files}
+
+
 def dump_sql(
     *, applied: Collection[str] = (), lock_timeout: str = "5s", directory: Path = DIRECTORY
 ) -> Iterator[str]:

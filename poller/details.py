@@ -75,7 +75,9 @@ async def fetch_taken(
         asked_at |= {record[endpoint.id_key]: reply.sent_at for record in reply.document[endpoint.list_key]}
     # What an answer for many leaves out may be gone or not: only its own URL tells.
     one_by_one = [zoho_id for zoho_id in wanted if zoho_id not in asked_at]
-    fetches = [_fetch(client, mirror, endpoint, zoho_id, wanted[zoho_id].modified_at) for zoho_id in one_by_one]
+    fetches = [
+        _fetch(client, mirror, endpoint, zoho_id, wanted[zoho_id].modified_at) for zoho_id in one_by_one
+    ]
     for zoho_id, outcome in zip(
         one_by_one, await asyncio.gather(*fetches, return_exceptions=True), strict=True
     ):

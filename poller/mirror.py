@@ -126,7 +126,7 @@ class Mirror:
         )
 
     async def store_page(
-        self, run: Run, page: int, reply: Reply, has_more: bool, records: int, calls: int
+        self, run: Run, page: int, reply: Reply, *, has_more: bool, records: int, calls: int
     ) -> None:
         """Stores one page of a list and moves the run's cursor past it, both or neither.
 

@@ -287,8 +287,8 @@ RESULT = """
 def poll(once: bool, as_json: bool) -> None:
     """Does the pulls that are asked for, and fetches the details that are wanted.
 
-    Pulls come from tds.request_pull() and the bulk-sync API. Several pollers may run. Exit code 4, with --once:
-    a pull did not complete.
+    Pulls come from tds.request_pull() and the bulk-sync API. Several pollers may run.
+    Exit code 4, with --once: a pull did not complete.
     """
     if not once:
         logging.getLogger("poller").setLevel(logging.INFO)

@@ -78,7 +78,8 @@ async def pull_pages(
                 await mirror.note_progress(run.run_id, client.calls - calls)
                 page, has_more = 1, True
                 continue
-        await mirror.store_page(run, page, reply, has_more, len(records), client.calls - calls)
+        spent = client.calls - calls
+        await mirror.store_page(run, page, reply, has_more=has_more, records=len(records), calls=spent)
         on_page(len(records))
         page += 1
         if has_more and (state := (await mirror.run(run.run_id)).state) != "running":

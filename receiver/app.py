@@ -7,8 +7,10 @@ because Zoho takes a redirect for a failure.
 
 import logging
 import re
+import time
 from collections.abc import AsyncGenerator, AsyncIterator
 from contextlib import asynccontextmanager
+from http import HTTPStatus
 from typing import Literal
 from uuid import uuid4
 
@@ -20,8 +22,11 @@ from starlette.requests import ClientDisconnect, Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
+from receiver.api.app import Api
+from receiver.api.settings import ApiSettings
 from receiver.body import read_body
 from receiver.inbox import Event, Inbox, UnavailableError
+from receiver.metrics import Metrics
 from receiver.settings import ReceiverSettings
 from receiver.signature import Pairs, is_authentic, signed_text, url_pairs
 
@@ -43,12 +48,26 @@ def create_app(settings: ReceiverSettings, conninfo: str) -> Starlette:
         conninfo: libpq connection string of the database; it need not be up yet.
     """
     inbox = Inbox(conninfo, connections=settings.connections)
-    receiver = Receiver(settings, inbox)
+    metrics = Metrics()
+    api_settings = ApiSettings()
+    if api_settings.organization_id is None:
+        api_settings.organization_id = settings.organization_id
+    api = Api(api_settings, conninfo, metrics)
+    receiver = Receiver(settings, inbox, metrics)
 
     @asynccontextmanager
     async def lifespan(_: Starlette) -> AsyncIterator[None]:
-        async with inbox:
+        async with inbox, api:
             yield
+
+    async def refused(request: Request, error: Exception) -> Response:
+        if isinstance(error, HTTPException) and request.url.path.startswith(PREFIXES):
+            metrics.refused(HTTPStatus(error.status_code).phrase.lower().replace(" ", "_"))
+        return await _refused(request, error)
+
+    async def unavailable(request: Request, error: Exception) -> Response:
+        metrics.refused("unavailable")
+        return await _unavailable(request, error)
 
     # The path names any entity, known or not: what nobody knows yet is stored too and can be replayed later.
     # Both spellings of the path exist because a redirect would lose the event.
@@ -57,10 +76,9 @@ def create_app(settings: ReceiverSettings, conninfo: str) -> Starlette:
         routes=[
             *(Route(path, receiver.webhook, methods=["POST", "PUT", "DELETE"]) for path in webhooks),
             *(Route(path, receiver.explain, methods=["GET"]) for path in webhooks),
-            Route("/healthz", receiver.healthz),
-            Route("/readyz", receiver.readyz),
+            *api.routes,
         ],
-        exception_handlers={HTTPException: _refused, UnavailableError: _unavailable, ClientDisconnect: _gone},
+        exception_handlers={HTTPException: refused, UnavailableError: unavailable, ClientDisconnect: _gone},
         lifespan=lifespan,
     )
     app.router.redirect_slashes = False
@@ -70,13 +88,15 @@ def create_app(settings: ReceiverSettings, conninfo: str) -> Starlette:
 class Receiver:
     """The endpoints."""
 
-    def __init__(self, settings: ReceiverSettings, inbox: Inbox) -> None:
+    def __init__(self, settings: ReceiverSettings, inbox: Inbox, metrics: Metrics) -> None:
         self._settings = settings
+        self._metrics = metrics
         self._secrets = settings.secrets
         self._inbox = inbox
 
     async def webhook(self, request: Request) -> Response:
         """Takes one event; answers 202 `{"status": …, "inbox_id": …}` after the commit (see `Accepted`)."""
+        began = time.monotonic()
         request_id = _printable(request.headers.get("x-request-id", "")) or uuid4().hex
         if self._secrets and SIGNATURE_HEADER not in request.headers:
             raise HTTPException(401)
@@ -96,6 +116,7 @@ class Receiver:
             | {"x-request-id": request_id},
         )
         accepted = await self._inbox.put(event)
+        self._metrics.accepted(event.entity, accepted.status, time.monotonic() - began)
         log.info(
             "%s %s: %s as %d, request %s",
             event.event,
@@ -117,16 +138,6 @@ class Receiver:
                 "answer": "202 once the event is stored; 503 when it could not be: send it again",
             }
         )
-
-    async def healthz(self, _: Request) -> Response:
-        """Whether this process runs."""
-        return JSONResponse({"status": "ok"})
-
-    async def readyz(self, _: Request) -> Response:
-        """Whether events can be stored now."""
-        if await self._inbox.is_ready():
-            return JSONResponse({"status": "ready"})
-        return JSONResponse({"status": "unavailable"}, 503, headers={"retry-after": RETRY_AFTER_SECONDS})
 
     async def _is_authentic(self, request: Request, body: bytes) -> bool:
         kind = request.headers.get("content-type", "").partition(";")[0].strip().lower()

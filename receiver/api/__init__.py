@@ -1,0 +1,1 @@
+"""What operators and monitoring call: bulk sync, health, metrics, the OpenAPI document."""

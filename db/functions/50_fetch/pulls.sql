@@ -251,41 +251,69 @@ set search_path = pg_catalog, pg_temp
 as $$
 declare
     v_entity tds.entity;
-    v_which  text;
+    v_ids    text[];
 begin
     select n.* into strict v_entity from tds.entity n where n.entity = tds.pulled_entity((want_for_run.run).entity);
-    v_which := case
-        when (want_for_run.run).entity = 'stock' then
-            't.stock_quantity is not null and (not $5 ? ''warehouses'' or exists (select from zoho.stock_levels s
-                where s.organization_id = t.organization_id and s.zoho_item_id = t.zoho_item_id and $5 -> ''warehouses'' ? s.zoho_warehouse_id))'
-        when (want_for_run.run).entity = 'pricelists' then
-            'not $5 ? ''pricelist_ids'' or $5 -> ''pricelist_ids'' ? t.zoho_pricebook_id'
-        when v_entity.detail_key is not null and exists (
-                select from tds.run r
-                 where r.organization_id = (want_for_run.run).organization_id and r.entity = (want_for_run.run).entity
-                   and r.run_id < (want_for_run.run).run_id and (r.state = 'cancelled' or not tds.wants_details(r.options))) then
-            format('(not t.zoho_metadata ? %1$L or exists (select from jsonb_to_recordset(t.sync_layers) l(m timestamptz, keys jsonb)
-                        where l.keys ? %1$L and l.m < t.sync_modified_at)) and (%2$L::text is null or to_jsonb(t) ->> ''contact_type'' = %2$L)',
-                   v_entity.detail_key, v_entity.list_filter ->> 'contact_type')
-        end;
-    if v_which is null then
-        return;
-    end if;
+    v_ids := tds.ids_for_run(want_for_run.run, v_entity);
     execute format($sql$
         insert into tds.wanted_detail as w (organization_id, entity, zoho_id, reason, wanted_at, modified_at, run_id)
         select t.organization_id, $1, t.%1$I, 'asked for by a pull', $3, t.sync_modified_at, $4
           from zoho.%2$I t
-         where t.organization_id = $2 and t.deleted_at is null and (%3$s)
+         where t.organization_id = $2 and t.%1$I = any ($5)
          order by t.%1$I
         on conflict on constraint wanted_detail_pkey do update
            set wanted_at = excluded.wanted_at, reason = excluded.reason, run_id = excluded.run_id, leased_until = null$sql$,
-        v_entity.target_key, v_entity.target, v_which)
-    using v_entity.entity, (want_for_run.run).organization_id, want_for_run.at, (want_for_run.run).run_id, (want_for_run.run).options;
+        v_entity.target_key, v_entity.target)
+    using v_entity.entity, (want_for_run.run).organization_id, want_for_run.at, (want_for_run.run).run_id, v_ids;
 end
 $$;
 revoke all on function tds.want_for_run(tds.run, timestamptz) from public;
 comment on function tds.want_for_run(tds.run, timestamptz) is
-'Asks for the details that a run is about whether or not its pages say anything new: stock, prices, and what earlier runs without details left out.';
+'Asks for the details that a run is about whether or not its pages say anything new (see tds.ids_for_run()).';
+
+create or replace function tds.ids_for_run(run tds.run, entity tds.entity) returns text[]
+language plpgsql stable
+set search_path = pg_catalog, pg_temp
+as $$
+declare
+    v_options constant jsonb := (ids_for_run.run).options;
+    v_ids     text[];
+begin
+    if (ids_for_run.run).entity = 'stock' then
+        return array(
+            select p.zoho_item_id from zoho.products p
+             where p.organization_id = (ids_for_run.run).organization_id and p.deleted_at is null and p.stock_quantity is not null
+               and (not v_options ? 'warehouses'
+                    or exists (select from zoho.stock_levels s
+                                where s.organization_id = p.organization_id and s.zoho_item_id = p.zoho_item_id
+                                  and v_options -> 'warehouses' ? s.zoho_warehouse_id)));
+    elsif (ids_for_run.run).entity = 'pricelists' then
+        return array(
+            select l.zoho_pricebook_id from zoho.pricelists l
+             where l.organization_id = (ids_for_run.run).organization_id and l.deleted_at is null
+               and (not v_options ? 'pricelist_ids' or v_options -> 'pricelist_ids' ? l.zoho_pricebook_id));
+    elsif (ids_for_run.entity).detail_key is null or not exists (
+            select from tds.run r
+             where r.organization_id = (ids_for_run.run).organization_id and r.entity = (ids_for_run.run).entity
+               and r.run_id < (ids_for_run.run).run_id and (r.state = 'cancelled' or not tds.wants_details(r.options))) then
+        return v_ids;
+    end if;
+    execute format($sql$
+        select array_agg(t.%1$I) from zoho.%2$I t
+         where t.organization_id = $1 and t.deleted_at is null
+           and (not t.zoho_metadata ? $2
+                or exists (select from jsonb_to_recordset(t.sync_layers) l(m timestamptz, keys jsonb)
+                            where l.keys ? $2 and l.m < t.sync_modified_at))
+           and ($3 is null or t.zoho_metadata ->> 'contact_type' = $3)$sql$,
+        (ids_for_run.entity).target_key, (ids_for_run.entity).target)
+       into v_ids
+      using (ids_for_run.run).organization_id, (ids_for_run.entity).detail_key, (ids_for_run.entity).list_filter ->> 'contact_type';
+    return v_ids;
+end
+$$;
+revoke all on function tds.ids_for_run(tds.run, tds.entity) from public;
+comment on function tds.ids_for_run(tds.run, tds.entity) is
+'The records whose details a run asks for although no page may: those with stock, all price lists, and what earlier runs without details left out.';
 
 create or replace function tds.note_progress(run_id bigint, calls int, details int default 0, error text default null) returns void
 language plpgsql volatile security definer

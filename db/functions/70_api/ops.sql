@@ -20,7 +20,7 @@ set search_path = pg_catalog, pg_temp
 as $$
 declare
     v_queue   text;
-    v_missing text[] := '{}';
+    v_missing text[] := array[]::text[];
 begin
     foreach v_queue in array array(select distinct tds.queue_name(n.queue) from tds.entity n union all select 'tds_pull' order by 1) loop
         begin
