@@ -55,7 +55,7 @@ class Guard:
         """Whose key it is; None: nobody's."""
         scheme, _, given = headers.get("authorization", "").partition(" ")
         key = given.strip() if scheme.lower() == "bearer" else headers.get("x-api-key", "")
-        # A secret that somebody chose is compared in constant time; one that we made is looked up by its hash.
+        # A secret somebody chose is compared in constant time; one that we made is looked up by its hash.
         if self._api_key and hmac.compare_digest(key.encode(), self._api_key):
             return "TDS_API_KEY"
         if not KEY.fullmatch(key):

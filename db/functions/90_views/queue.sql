@@ -90,7 +90,7 @@ select r.run_id, r.organization_id, r.entity, r.state, r.options, r.requested_at
        r.details + w.wanted as details_wanted, r.details as details_fetched, w.failed as details_failed,
        case r.state
            when 'queued' then 0.0
-           when 'running' then least(round(r.pages::numeric / nullif(e.pages, 0), 3), 0.999)
+           when 'running' then case when e.pages > 0 then least(round(r.pages::numeric / e.pages, 3), 0.999) end
            when 'settling' then round(coalesce(r.details::numeric / nullif(r.details + w.wanted, 0), 1), 3)
            when 'complete' then 1.0 end as progress,
        round(r.records / nullif(extract(epoch from coalesce(r.listed_at, r.heartbeat_at) - r.started_at), 0), 1) as records_per_second,
