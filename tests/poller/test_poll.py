@@ -1,3 +1,299 @@
-"""Pulls that are asked for: from the queue to the rows."""
+"""Pulls that are asked for: from the queue to the rows, through kills, cancellations and filters that are ignored."""
 
 from __future__ import annotations
+
+import json
+import signal
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+from urllib.parse import parse_qs
+
+import psycopg
+import pytest
+from psycopg.rows import dict_row
+
+from tests.db.servers import Database
+from tests.journeys.waiting import wait_until
+from tests.poller.conftest import Poller
+from tests.poller.test_cli import tds
+from tests.poller.test_migrate import compared
+
+POLL = [sys.executable, "-m", "poller.cli", "poll"]
+
+
+class Pulls:
+    """Asking for pulls, and looking at them."""
+
+    def __init__(self, poller: Poller, environment: dict[str, str], conn: psycopg.Connection[Any]) -> None:
+        self.poller = poller
+        self.environment = environment
+        self.conn = conn
+
+    def ask(self, entity: str, **options: Any) -> int:
+        """The run of a new wish."""
+        query = "select tds.request_pull(%s, %s::jsonb, %s) as run"
+        organization = self.poller.sandbox.organisation.organization_id
+        return int(self.value(query, entity, json.dumps(options), organization))
+
+    def once(self, code: int = 0) -> list[dict[str, Any]]:
+        """Does all there is; the runs, as the command prints them."""
+        done = tds(self.environment, "poll", "--once", "--json")
+        assert done.returncode == code, done.stderr
+        return list(json.loads(done.stdout))
+
+    def value(self, query: str, *parameters: Any) -> Any:
+        """The one value of a query."""
+        [row] = self.conn.execute(query, parameters)
+        return next(iter(row.values()))
+
+    def run(self, run: int) -> dict[str, Any]:
+        """A run as the view shows it."""
+        [row] = self.conn.execute("select * from tds_sync_runs where run_id = %s", [run])
+        return dict(row)
+
+    def pages(self, path: str) -> list[int]:
+        """The pages of a list asked for so far."""
+        return [int(parse_qs(query)["page"][0]) for query in self.poller.asked(path)]
+
+
+@pytest.fixture
+def pulls(poller: Poller, environment: dict[str, str]) -> Iterator[Pulls]:
+    with psycopg.connect(poller.database.conninfo, autocommit=True, row_factory=dict_row) as conn:
+        yield Pulls(poller, environment, conn)
+
+
+@contextmanager
+def polling(pulls: Pulls, **variables: str) -> Iterator[subprocess.Popen[str]]:
+    """`tds poll` in the background."""
+    environment = pulls.environment | variables
+    with subprocess.Popen(POLL, env=environment, stderr=subprocess.PIPE, text=True) as process:
+        try:
+            yield process
+        finally:
+            process.kill()
+
+
+@contextmanager
+def draining(conninfo: str) -> Iterator[None]:
+    """A worker."""
+    ended = threading.Event()
+
+    def drain() -> None:
+        with psycopg.connect(conninfo, autocommit=True) as connection:
+            while not ended.wait(0.05):
+                connection.execute("call tds.process_batch()")
+
+    thread = threading.Thread(target=drain)
+    thread.start()
+    try:
+        yield
+    finally:
+        ended.set()
+        thread.join()
+
+
+def test_what_is_asked_for_arrives(pulls: Pulls) -> None:
+    asked = {
+        name: pulls.ask(name) for name in ("products", "customers", "vendors", "invoices", "organizations")
+    }
+    asked["stock"] = pulls.ask("stock", update_only=True)
+    shown = {row["run_id"]: row for row in pulls.once()}
+    assert set(shown) == set(asked.values())
+    assert {row["state"] for row in shown.values()} == {"complete"}
+    assert shown[asked["products"]]["records"] == 450
+    assert {name: result.differences for name, result in compared(pulls.poller).items()} == dict.fromkeys(
+        ("products", "customers", "vendors", "invoices"), []
+    )
+    summary = pulls.poller.sandbox.ledger.summary()
+    assert (summary["repeated"], summary["violations"]) == (0, [])
+    # Every call is on some run's account.
+    assert sum(row["calls"] for row in shown.values()) == summary["calls"] - 1
+    assert pulls.value("select count(*) from pgmq.q_tds_pull") == 0
+    assert pulls.once() == []
+
+
+def test_an_incremental_pull_costs_what_has_changed(pulls: Pulls) -> None:
+    pulls.ask("invoices")
+    pulls.once()
+    change = pulls.poller.sandbox.organisation.edit("invoices")
+    before = pulls.poller.sandbox.ledger.summary()["calls"]
+    run = pulls.ask("invoices", incremental=True)
+    pulls.once()
+    shown = pulls.run(run)
+    assert (shown["state"], shown["filtered"], shown["records"]) == ("complete", True, 1)
+    assert (shown["calls"], shown["details_fetched"]) == (2, 1)
+    assert pulls.poller.sandbox.ledger.summary()["calls"] - before == 2 + 1
+    assert compared(pulls.poller)["invoices"].differences == []
+    assert pulls.poller.asked("/invoices")[-1].count("last_modified_time=") == 1
+    assert change.id in {call.path.rpartition("/")[2] for call in pulls.poller.sandbox.ledger.calls[-1:]}
+
+
+@pytest.mark.parametrize("stamp", [None, "the last pages only"])
+def test_a_filter_that_is_ignored_is_noticed(pulls: Pulls, stamp: str | None) -> None:
+    # As if the API were documented to filter bills; it answers with all of them, without a word.
+    pulls.conn.execute("update tds.entity set has_modified_filter = true where entity = 'bills'")
+    organisation = pulls.poller.sandbox.organisation
+    bills = sorted(organisation.book("bills").records, key=lambda bill: (bill.created, bill.id))
+    if stamp:
+        # Only the second page tells: what came before may have been filtered, so that all is read again.
+        for bill in bills[:5]:
+            organisation.edit("bills", record_id=bill.id)
+        pulls.value("select pg_sleep(1.1)::text")
+    since = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(organisation.clock.now() - 30 * 600))
+    run = pulls.ask("bills", modified_since=since, batch_size=5, include_line_items=False)
+    pulls.once()
+    shown = pulls.run(run)
+    assert (shown["state"], shown["filtered"]) == ("complete", False)
+    assert pulls.pages("/bills") == ([1, 2, 1, 2, 3] if stamp else [1, 2, 3])
+    kept = pulls.value("select count(*) from zoho.bills")
+    assert kept == sum(bill.modified >= organisation.clock.now() - 30 * 600 for bill in bills)
+
+
+def test_a_killed_poller_is_gone_on_from(pulls: Pulls) -> None:
+    pulls.conn.execute("update tds.setting set value = '1' where name = 'pull_visibility_seconds'")
+    pulls.poller.sandbox.sandbox.latency = 0.03
+    run = pulls.ask("products", batch_size=15)
+    with polling(pulls) as process:
+        wait_until(lambda: pulls.run(run)["pages"] >= 5, "five pages")
+        process.send_signal(signal.SIGKILL)
+        process.wait()
+    stored = pulls.run(run)["pages"]
+    assert (pulls.run(run)["state"], stored < 30) == ("running", True)
+    with polling(pulls):
+        wait_until(lambda: pulls.run(run)["state"] == "complete", "the end")
+    pages = pulls.pages("/items")
+    assert sorted(set(pages)) == list(range(1, 31))
+    # Only the page that was on its way when the poller died is asked for again.
+    assert [page for page in set(pages) if pages.count(page) > 1] in ([], [stored + 1])
+    assert pulls.value("select count(*) from tds.inbox where run_id = %s and shape = 'list'", run) == 30
+    assert compared(pulls.poller)["products"].differences == []
+
+
+def test_a_cancelled_pull_stops_between_pages(pulls: Pulls) -> None:
+    pulls.poller.sandbox.sandbox.latency = 0.05
+    run = pulls.ask("products", batch_size=10)
+    with polling(pulls):
+        wait_until(lambda: pulls.run(run)["pages"] >= 2, "two pages")
+        assert pulls.value("select tds.cancel_run(%s)", run) == "cancelled"
+        other = pulls.ask("bills", include_line_items=False)
+        wait_until(lambda: pulls.run(other)["state"] == "complete", "the next one")
+    shown = pulls.run(run)
+    assert (shown["state"], shown["error"]) == ("cancelled", None)
+    assert shown["pages"] <= len(pulls.pages("/items")) <= shown["pages"] + 1
+
+
+def test_two_pollers_share_the_work(pulls: Pulls) -> None:
+    pulls.poller.sandbox.sandbox.latency = 0.02
+    runs = [
+        pulls.ask("products", batch_size=50),
+        pulls.ask("customers"),
+        pulls.ask("bills"),
+        pulls.ask("stock"),
+    ]
+    with polling(pulls), polling(pulls):
+        for run in runs:
+            wait_until(lambda run=run: pulls.run(run)["state"] == "complete", "the end")  # type: ignore[misc]
+    assert pulls.pages("/items") == [*range(1, 10), 1, 2, 3] or sorted(pulls.pages("/items")) == sorted(
+        [*range(1, 10), 1, 2, 3]
+    )
+    details = [call.path for call in pulls.poller.sandbox.ledger.calls if call.path.startswith("/contacts/")]
+    assert len(details) == len(set(details))
+
+
+def test_the_pollers_own_role_is_enough(pulls: Pulls, database: Database) -> None:
+    pulls.environment["TDS_DATABASE_URL"] = database.dsn(options="-c role=tds_poller")
+    runs = [pulls.ask("bills"), pulls.ask("products"), pulls.ask("pricelists")]
+    with polling(pulls), draining(database.conninfo):
+        for run in runs:
+            wait_until(lambda run=run: pulls.run(run)["state"] == "complete", "the end")  # type: ignore[misc]
+    assert pulls.value("select count(*) from zoho.bill_line_items") > 0
+
+
+def test_options_of_stock_and_price_lists(pulls: Pulls) -> None:
+    pulls.ask("pricelists", include_item_prices=False)
+    pulls.ask("products", update_only=True)
+    first = pulls.once()
+    assert [row["calls"] for row in first] == [1, 3]
+    assert pulls.value("select count(*) from zoho.product_prices") == 0
+    assert pulls.value("select count(*) from zoho.products") == 0, "none was known"
+    books = pulls.poller.sandbox.organisation.book("pricebooks").records
+    one = pulls.ask("pricelists", pricelist_ids=[books[0].id])
+    pulls.once()
+    assert pulls.run(one)["calls"] == 2
+    assert pulls.value("select array_agg(distinct zoho_pricebook_id) from zoho.product_prices") in (
+        [books[0].id],
+        None,
+    )
+    unknown = pulls.ask("pricelists", pricelist_ids=[books[0].id, "12345"])
+    pulls.once(code=4)
+    assert (pulls.run(unknown)["state"], pulls.run(unknown)["error"]) == (
+        "partial",
+        "no such price list: 12345",
+    )
+    stock = pulls.ask("stock", batch_size=50)
+    pulls.once()
+    shown = pulls.run(stock)
+    assert shown["state"] == "complete"
+    assert shown["pages"] == 3
+    asked = [len(parse_qs(query)["item_ids"][0].split(",")) for query in pulls.poller.asked("/itemdetails")]
+    assert max(asked) == 50
+    assert shown["details_fetched"] == sum(asked)
+    assert pulls.value("select count(*) from zoho.stock_levels") > 0
+
+
+def test_what_zoho_refuses_fails_alone(pulls: Pulls) -> None:
+    pulls.conn.execute("update tds.entity set api_path = '/nowhere' where entity = 'bills'")
+    bills, credit = pulls.ask("bills"), pulls.ask("credit_notes")
+    rows = {row["run_id"]: row for row in pulls.once(code=4)}
+    assert rows[bills]["state"] == "failed"
+    assert "Invalid URL Passed" in rows[bills]["error"]
+    assert (rows[bills]["calls"], rows[credit]["state"]) == (1, "complete")
+
+
+def test_a_used_up_quota_leaves_the_pull_for_later(pulls: Pulls) -> None:
+    run = pulls.ask("products")
+    pulls.poller.sandbox.faults.set(next=["45"])
+    pulls.environment["ZOHO_LONGEST_WAIT"] = "1"
+    done = tds(pulls.environment, "poll", "--once")
+    assert done.returncode == 1
+    assert "Run the same command again in" in done.stderr
+    shown = pulls.run(run)
+    assert shown["state"] == "running"
+    assert "code 45" in shown["error"], "what it waits for"
+    # Until then nobody looks at it; here the wait is over.
+    pulls.conn.execute("select pgmq.set_vt('tds_pull', message_id, 0) from tds.run where run_id = %s", [run])
+    assert pulls.once()[0]["state"] == "complete"
+    assert pulls.run(run)["error"] is None
+
+
+def test_while_it_is_off_nothing_is_pulled(pulls: Pulls) -> None:
+    run = pulls.ask("products")
+    pulls.conn.execute("update tds.setting set value = 'false' where name = 'bulk_sync_enabled'")
+    done = tds(pulls.environment, "poll", "--once")
+    assert (done.returncode, "bulk sync is switched off" in done.stderr) == (1, True)
+    assert pulls.run(run)["state"] == "queued"
+    assert pulls.pages("/items") == []
+
+
+def test_a_lost_queue_is_made_again(pulls: Pulls) -> None:
+    run = pulls.ask("organizations")
+    pulls.conn.execute("delete from pgmq.q_tds_pull")
+    assert pulls.value("select tds.requeue_unprocessed()") == 1
+    assert pulls.value("select tds.requeue_unprocessed()") == 0
+    assert pulls.once()[0]["run_id"] == run
+
+
+def test_keys_from_the_command_line(pulls: Pulls) -> None:
+    key = tds(pulls.environment, "keys", "create", "ERP").stdout.strip()
+    [row] = json.loads(tds(pulls.environment, "keys", "list", "--json").stdout)
+    assert (row["name"], row["revoked_at"]) == ("ERP", None)
+    check = "select tds.check_api_key(sha256(%s::text::bytea))"
+    assert pulls.value(check, key) == "ERP"
+    assert tds(pulls.environment, "keys", "revoke", "ERP").returncode == 0
+    assert pulls.value(check, key) is None
+    assert tds(pulls.environment, "keys", "revoke", "ERP").returncode == 1

@@ -93,10 +93,10 @@ begin
         perform tds.queue_send(v_lost.queue, v_events.inbox_ids, v_events.received_ats, v_events.pages);
         v_sent := v_sent + cardinality(v_events.inbox_ids);
     end loop;
-    return v_sent;
+    return v_sent + tds.requeue_pulls();
 end
 $$;
 revoke all on function tds.requeue_unprocessed() from public;
 comment on function tds.requeue_unprocessed() is
-'Rebuilds the queues from the inbox: every event without an outcome that is neither parked nor in its queue gets a message. '
-'Returns how many. After a restore, or whenever a queue was lost.';
+'Rebuilds the queues from the inbox: every event without an outcome that is neither parked nor in its queue gets a message, '
+'and so does every pull. Returns how many. After a restore, or whenever a queue was lost.';

@@ -56,6 +56,21 @@ $$;
 revoke all on function tds.send_pull(bigint) from public;
 comment on function tds.send_pull(bigint) is 'Puts a run''s message into the queue of pulls.';
 
+create or replace function tds.requeue_pulls() returns int
+language plpgsql volatile
+set search_path = pg_catalog, pg_temp
+as $$
+begin
+    perform pgmq.create('tds_pull');
+    return (select (count(*) filter (where tds.send_pull(r.run_id) is not null))::int
+              from tds.run r
+             where r.message_id is not null and r.state in ('queued', 'running')
+               and not exists (select from pgmq.q_tds_pull m where m.msg_id = r.message_id));
+end
+$$;
+revoke all on function tds.requeue_pulls() from public;
+comment on function tds.requeue_pulls() is 'Gives every requested run that is not done and has lost its message another one; returns how many.';
+
 create or replace function tds.request_pull(entity text, options jsonb default '{}', organization_id text default null) returns bigint
 language plpgsql volatile security definer
 set search_path = pg_catalog, pg_temp
