@@ -118,6 +118,7 @@ class Poll:
             if self._refusal is None and (message := await self._next()):
                 await self._pull(message)
                 return True
+            ended = await self._mirror.settle_pulls()
             if await self._some_details():
                 return True
         except (LimitError, UnreachableError) as error:
@@ -128,7 +129,7 @@ class Poll:
             self._closed_until = asyncio.get_running_loop().time() + seconds
             return False
         await self._process()
-        return await self._mirror.settle_pulls() > 0
+        return ended > 0
 
     async def _next(self) -> Message | None:
         only = {"organization_id": self._mirror.organization_id}

@@ -11,6 +11,7 @@ alter table tds.run
     add column filtered     boolean not null default false,
     add column is_pass      boolean not null default true,
     add column listed_at    timestamptz,
+    add column asked_at     timestamptz,
     add column calls        int not null default 0,
     add column details      int not null default 0;
 alter table tds.run
@@ -36,6 +37,7 @@ comment on column tds.run.since is 'Records modified since then are asked for; n
 comment on column tds.run.filtered is 'Whether the API is given since as a filter; false: the whole list is read.';
 comment on column tds.run.is_pass is 'Whether it leaves no gap behind the pass before it, so that the next incremental pull may start from its cursor_from.';
 comment on column tds.run.listed_at is 'When its last page was stored.';
+comment on column tds.run.asked_at is 'When its pages were processed, and the details it is about were asked for.';
 comment on column tds.run.calls is 'Calls it has cost so far, retries and details included.';
 comment on column tds.run.details is 'Details fetched for it.';
 

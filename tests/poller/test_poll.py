@@ -120,7 +120,7 @@ def test_what_is_asked_for_arrives(pulls: Pulls) -> None:
 def test_an_incremental_pull_costs_what_has_changed(pulls: Pulls) -> None:
     pulls.ask("invoices")
     pulls.once()
-    change = pulls.poller.sandbox.organisation.edit("invoices")
+    pulls.poller.sandbox.organisation.edit("invoices")
     before = pulls.poller.sandbox.ledger.summary()["calls"]
     run = pulls.ask("invoices", incremental=True)
     pulls.once()
@@ -130,7 +130,6 @@ def test_an_incremental_pull_costs_what_has_changed(pulls: Pulls) -> None:
     assert pulls.poller.sandbox.ledger.summary()["calls"] - before == 2 + 1
     assert compared(pulls.poller)["invoices"].differences == []
     assert pulls.poller.asked("/invoices")[-1].count("last_modified_time=") == 1
-    assert change.id in {call.path.rpartition("/")[2] for call in pulls.poller.sandbox.ledger.calls[-1:]}
 
 
 @pytest.mark.parametrize("stamp", [None, "the last pages only"])

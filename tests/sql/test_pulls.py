@@ -32,6 +32,10 @@ def page(
     return int(mirror.value(query, run, number, body, more, len(records)))
 
 
+def settle(mirror: Mirror) -> int:
+    return int(mirror.value("select tds.settle_pulls(%s)", ORGANIZATION))
+
+
 def row(mirror: Mirror, run: int) -> dict[str, Any]:
     [found] = mirror.rows("select * from tds_sync_runs where run_id = %s", run)
     return found
@@ -233,7 +237,7 @@ def test_details_that_a_pull_leaves_out_are_had_by_the_next_one(mirror: Mirror) 
     page(mirror, run, "invoices", [invoice("1"), invoice("2")])
     mirror.process()
     assert mirror.rows("select * from tds.wanted_detail") == []
-    assert mirror.value("select tds.settle_pulls(%s)", ORGANIZATION) == 1
+    assert settle(mirror) == 1
     assert row(mirror, run)["state"] == "complete"
     detail = {"invoice": invoice("2", line_items=[])}
     mirror.receive("invoices", detail, "detail")
@@ -242,6 +246,7 @@ def test_details_that_a_pull_leaves_out_are_had_by_the_next_one(mirror: Mirror) 
     begin(mirror, full)
     page(mirror, full, "invoices", [invoice("1"), invoice("2"), invoice("3")])
     mirror.process()
+    settle(mirror)
     assert wants(mirror, full) == {"1", "3"}, "1 is unchanged, yet lacks its lines"
     shown = row(mirror, full)
     assert (shown["state"], shown["details_wanted"], shown["details_fetched"]) == ("settling", 2, 0)
@@ -251,9 +256,9 @@ def test_a_run_ends_with_its_last_detail(mirror: Mirror) -> None:
     run = ask(mirror, "invoices")
     begin(mirror, run)
     page(mirror, run, "invoices", [invoice("1"), invoice("2")])
-    assert mirror.value("select tds.settle_pulls(%s)", ORGANIZATION) == 0, "its page is not processed yet"
+    assert settle(mirror) == 0, "its page is not processed yet"
     mirror.process()
-    assert mirror.value("select tds.settle_pulls(%s)", ORGANIZATION) == 0, "two details are wanted"
+    assert settle(mirror) == 0, "two details are wanted"
     mirror.receive("invoices", {"invoice": invoice("1", line_items=[])}, "detail")
     mirror.process()
     mirror.conn.execute("select tds.note_progress(%s, 2, 1)", [run])
@@ -262,7 +267,7 @@ def test_a_run_ends_with_its_last_detail(mirror: Mirror) -> None:
     assert shown["progress"] == pytest.approx(0.5)
     assert shown["eta"] is not None
     mirror.conn.execute("select tds.detail_failed('invoices', %s, '2', 'code 5')", [ORGANIZATION])
-    assert mirror.value("select tds.settle_pulls(%s)", ORGANIZATION) == 1
+    assert settle(mirror) == 1
     shown = row(mirror, run)
     assert (shown["state"], shown["details_failed"]) == ("partial", 1)
     assert shown["error"] == "1 details could not be had, e.g. code 5"
@@ -292,6 +297,7 @@ def test_a_cancelled_run_takes_no_more(mirror: Mirror) -> None:
     begin(mirror, again)
     page(mirror, again, "invoices", [invoice("1")])
     mirror.process()
+    settle(mirror)
     assert wants(mirror, again) == {"1"}, "what the cancelled one wanted is wanted again"
 
 
@@ -339,10 +345,12 @@ def test_stock_asks_for_what_is_kept_in_these_warehouses(mirror: Mirror) -> None
     mirror.process()
     run = ask(mirror, "stock", update_only=True)
     assert begin(mirror, run) == "settling"
+    settle(mirror)
     assert wants(mirror, run) == {"1", "2"}
     mirror.conn.execute("select tds.cancel_run(%s)", [run])
     run = ask(mirror, "stock", update_only=True, warehouses=["9"])
     begin(mirror, run)
+    settle(mirror)
     assert wants(mirror, run) == {"1"}
 
 

@@ -242,18 +242,12 @@ create or replace function tds.end_list(run_id bigint, at timestamptz) returns v
 language plpgsql volatile
 set search_path = pg_catalog, pg_temp
 as $$
-declare
-    v_run tds.run;
 begin
     update tds.run r
        set listed_at = end_list.at, heartbeat_at = end_list.at,
            state = case when r.requested_at is null then 'complete' else 'settling' end,
            finished_at = case when r.requested_at is null then end_list.at end
-     where r.run_id = end_list.run_id
-    returning r.* into v_run;
-    if v_run.state = 'settling' and tds.wants_details(v_run.options) then
-        perform tds.want_for_run(v_run, end_list.at);
-    end if;
+     where r.run_id = end_list.run_id;
 end
 $$;
 revoke all on function tds.end_list(bigint, timestamptz) from public;
@@ -346,14 +340,41 @@ revoke all on function tds.note_progress(bigint, int, int, text) from public;
 comment on function tds.note_progress(bigint, int, int, text) is
 'Adds calls and fetched details to a run''s account, and says what keeps it waiting (error; null: nothing).';
 
+create or replace function tds.is_processed(run tds.run) returns boolean
+language plpgsql stable
+set search_path = pg_catalog, pg_temp
+as $$
+begin
+    -- what is parked for another try is not waited for
+    return not exists (
+        select from tds.inbox_open o
+          join tds.inbox i on i.received_at = o.received_at and i.inbox_id = o.inbox_id
+         where o.entity = tds.pulled_entity((is_processed.run).entity) and o.retry_at is null and i.run_id = (is_processed.run).run_id);
+end
+$$;
+revoke all on function tds.is_processed(tds.run) from public;
+comment on function tds.is_processed(tds.run) is 'Whether all pages of a run are processed.';
+
 create or replace function tds.settle_pulls(organization_id text) returns int
 language plpgsql volatile security definer
 set search_path = pg_catalog, pg_temp
 as $$
 declare
     v_now   constant timestamptz := tds.now();
+    v_run   tds.run;
     v_ended int;
 begin
+    for v_run in
+        select r.* from tds.run r
+         where r.organization_id = settle_pulls.organization_id and r.state = 'settling' and r.asked_at is null and tds.is_processed(r)
+         order by r.run_id
+           for update skip locked
+    loop
+        if tds.wants_details(v_run.options) then
+            perform tds.want_for_run(v_run, v_now);
+        end if;
+        update tds.run r set asked_at = v_now where r.run_id = v_run.run_id;
+    end loop;
     with left_over as materialized (
         select r.run_id, count(w.zoho_id) as wanted, count(w.error) as failed, min(w.error) as error,
                (select string_agg(p.id, ', ' order by p.id)
@@ -361,9 +382,7 @@ begin
                  where not exists (select from zoho.pricelists l where l.organization_id = r.organization_id and l.zoho_pricebook_id = p.id)) as unknown
           from tds.run r
           left join tds.wanted_detail w on w.run_id = r.run_id
-         where r.organization_id = settle_pulls.organization_id and r.state = 'settling'
-           and not exists (select from tds.inbox_open o join tds.inbox i on i.received_at = o.received_at and i.inbox_id = o.inbox_id
-                            where i.run_id = r.run_id and o.retry_at is null)
+         where r.organization_id = settle_pulls.organization_id and r.state = 'settling' and r.asked_at is not null
          group by r.run_id)
     update tds.run r
        set state = case when l.failed = 0 and l.unknown is null then 'complete' else 'partial' end,
@@ -371,14 +390,15 @@ begin
                                                 'no such price list: ' || l.unknown), ''), 1000),
            finished_at = v_now
       from left_over l
-     where r.run_id = l.run_id and l.wanted = l.failed;
+     where r.run_id = l.run_id and r.state = 'settling' and l.wanted = l.failed;
     get diagnostics v_ended = row_count;
     return v_ended;
 end
 $$;
 revoke all on function tds.settle_pulls(text) from public;
 comment on function tds.settle_pulls(text) is
-'Ends the settling runs of an organisation whose pages are processed and whose details are there: complete, or partial where some could not be had. Returns how many.';
+'Looks after the settling runs of an organisation: once their pages are processed it asks for the details they are about, and once these are '
+'there it ends them: complete, or partial where some could not be had. Returns how many it ended.';
 
 create or replace function tds.cancel_run(run_id bigint) returns text
 language plpgsql volatile security definer
