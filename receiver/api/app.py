@@ -46,6 +46,7 @@ OrganizationId = Annotated[
 REFUSALS: dict[int | str, dict[str, Any]] = {
     status: {"model": models.Refusal, "description": told}
     for status, told in {
+        400: "The body is not text.",
         401: "No key, or one that is not in force.",
         408: "The body took too long.",
         413: "The body is too large.",

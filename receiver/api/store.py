@@ -1,6 +1,7 @@
 """The API's few SQL calls, over a pool of its own, so that no webhook ever waits for an operator."""
 
 import asyncio
+import logging
 import time
 from collections.abc import Mapping
 from types import TracebackType
@@ -13,6 +14,10 @@ from psycopg_pool import AsyncConnectionPool
 
 from db.connect import application_name
 
+log = logging.getLogger(__name__)
+
+WAIT_SECONDS = 2.0  # for a connection; nobody is kept waiting while the database is away
+PROBE_SECONDS = 1.0  # the same for probes and scrapes
 CACHE_SECONDS = 3.0  # a snapshot of the metrics is good for so long
 OURS = {"ZB002", "ZB010", "ZB011", "ZB012", "ZB013"}
 
@@ -52,7 +57,7 @@ class Store:
             min_size=0,
             max_size=2,
             max_waiting=50,
-            timeout=4.0,
+            timeout=WAIT_SECONDS,
             reconnect_timeout=2.0,
             check=AsyncConnectionPool.check_connection,
             open=False,
@@ -111,19 +116,20 @@ class Store:
 
     async def installed_files(self) -> dict[str, str]:
         """The migrations and function files the database was made from, and their hashes."""
-        return dict(await self._value("select tds.installed_files()") or {})
+        return dict(await self._value("select tds.installed_files()", wait=PROBE_SECONDS) or {})
 
     async def missing_queues(self) -> list[str]:
         """The queues that cannot be reached."""
-        return list(await self._value("select tds.missing_queues()"))
+        return list(await self._value("select tds.missing_queues()", wait=PROBE_SECONDS))
 
     async def metrics(self) -> Mapping[str, Any] | None:
         """How it stands in the database, at most `CACHE_SECONDS` old; None: it cannot be asked."""
         async with self._turn:
             if time.monotonic() - self._taken_at > CACHE_SECONDS:
                 try:
-                    self._snapshot = await self._value("select tds.metrics()")
-                except UnavailableError:
+                    self._snapshot = await self._value("select tds.metrics()", wait=PROBE_SECONDS)
+                except UnavailableError as error:
+                    log.warning("metrics without the database's: %s", error)
                     self._snapshot = None
                 self._taken_at = time.monotonic()
             return self._snapshot
@@ -132,9 +138,9 @@ class Store:
         run: dict[str, Any] = await self._value(query, *parameters)
         return run
 
-    async def _value(self, query: str, *parameters: object) -> Any:
+    async def _value(self, query: str, *parameters: object, wait: float = WAIT_SECONDS) -> Any:
         try:
-            async with self._pool.connection() as connection:
+            async with self._pool.connection(wait) as connection:
                 cursor = await connection.execute(query, parameters, binary=True)
                 row = await cursor.fetchone()
         except Error as error:

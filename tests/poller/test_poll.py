@@ -23,6 +23,9 @@ from tests.poller.conftest import Poller
 from tests.poller.test_cli import tds
 from tests.poller.test_migrate import compared
 
+# The SQL is tried on every server in tests/sql; what is tried here is the program.
+pytestmark = pytest.mark.parametrize("test_server", ["pg18"], indirect=True)
+
 POLL = [sys.executable, "-m", "poller.cli", "poll"]
 
 
@@ -106,9 +109,7 @@ def test_what_is_asked_for_arrives(pulls: Pulls) -> None:
     assert set(shown) == set(asked.values())
     assert {row["state"] for row in shown.values()} == {"complete"}
     assert shown[asked["products"]]["records"] == 450
-    assert {name: result.differences for name, result in compared(pulls.poller).items()} == dict.fromkeys(
-        ("products", "customers", "vendors", "invoices"), []
-    )
+    assert [result.differences for result in compared(pulls.poller).values()] == [[], [], [], []]
     summary = pulls.poller.sandbox.ledger.summary()
     assert (summary["repeated"], summary["violations"]) == (0, [])
     # Every call is on some run's account.
@@ -197,9 +198,8 @@ def test_two_pollers_share_the_work(pulls: Pulls) -> None:
     with polling(pulls), polling(pulls):
         for run in runs:
             wait_until(lambda run=run: pulls.run(run)["state"] == "complete", "the end")  # type: ignore[misc]
-    assert pulls.pages("/items") == [*range(1, 10), 1, 2, 3] or sorted(pulls.pages("/items")) == sorted(
-        [*range(1, 10), 1, 2, 3]
-    )
+    # Those of products, nine, and those that stock reads first.
+    assert sorted(pulls.pages("/items")) == sorted([*range(1, 10), 1, 2, 3])
     details = [call.path for call in pulls.poller.sandbox.ledger.calls if call.path.startswith("/contacts/")]
     assert len(details) == len(set(details))
 
@@ -221,14 +221,12 @@ def test_options_of_stock_and_price_lists(pulls: Pulls) -> None:
     assert pulls.value("select count(*) from zoho.product_prices") == 0
     assert pulls.value("select count(*) from zoho.products") == 0, "none was known"
     books = pulls.poller.sandbox.organisation.book("pricebooks").records
-    one = pulls.ask("pricelists", pricelist_ids=[books[0].id])
+    priced = [book.id for book in books if book.shown]
+    one = pulls.ask("pricelists", pricelist_ids=[priced[0]])
     pulls.once()
     assert pulls.run(one)["calls"] == 2
-    assert pulls.value("select array_agg(distinct zoho_pricebook_id) from zoho.product_prices") in (
-        [books[0].id],
-        None,
-    )
-    unknown = pulls.ask("pricelists", pricelist_ids=[books[0].id, "12345"])
+    assert pulls.value("select array_agg(distinct zoho_pricebook_id) from zoho.product_prices") == [priced[0]]
+    unknown = pulls.ask("pricelists", pricelist_ids=[priced[0], "12345"])
     pulls.once(code=4)
     assert (pulls.run(unknown)["state"], pulls.run(unknown)["error"]) == (
         "partial",

@@ -11,7 +11,14 @@ BODY = b'{"item": {"item_id": "1", "name": "Cable"}}'
 RECEIVE = 'select status from tds.receive(\'products\', \'{"item": {"item_id": "1"}}\')'
 
 MAY = {
-    "tds_receiver": [RECEIVE, "select count(*) from tds.receive_many(array['products'], array['{}'::bytea])"],
+    "tds_receiver": [
+        "select tds.check_api_key('')",
+        "select tds.api_request_pull('products', '{}', '77', 'somebody')",
+        "select tds.api_runs(null, null, null, 10)",
+        "select tds.bulk_sync_refusal(), tds.installed_files(), tds.missing_queues(), tds.metrics()",
+        RECEIVE,
+        "select count(*) from tds.receive_many(array['products'], array['{}'::bytea])",
+    ],
     "tds_worker": ["call tds.process_batch()"],
     "tds_poller": [
         RECEIVE,
@@ -19,6 +26,8 @@ MAY = {
         "select * from tds.take_details('products', 'o')",
         "select list_filter from tds.entity",
         "select state from tds.run",
+        "select tds.settle_pulls('o')",
+        "select * from pgmq.read('tds_pull', 30, 1)",
     ],
     "tds_operator": [
         "call tds.process_batch()",
@@ -30,8 +39,14 @@ MAY = {
         "select * from tds.rebuild_difference('products')",
         "call tds.rebuild('products', false)",
         "select tds.observe_drift()",
+        "select tds.request_pull('products', '{}', '77')",
+        "select tds.cancel_run(tds.request_pull('products', '{}', '77'))",
+        "select tds.revoke_api_key((select name from (select tds.create_api_key('a'), 'a' as name) k))",
+        "select * from tds_sync_runs",
     ],
     "tds_reader": [
+        "select * from tds_sync_runs",
+        "select * from tds_api_keys",
         "select * from products",
         "select * from zoho.invoices",
         "select * from tds_queue_counts",
@@ -49,6 +64,10 @@ MAY_NOT = {
         "insert into tds.inbox (received_at, entity, body) values (now(), 'products', '')",
         "select tds.replay('products')",
         "select * from tds.apply_claim(1)",
+        "select tds.request_pull('products')",
+        "select tds.create_api_key('a')",
+        "select * from tds.run",
+        "select * from pgmq.read('tds_pull', 30, 1)",
     ],
     "tds_worker": [
         RECEIVE,
@@ -61,18 +80,24 @@ MAY_NOT = {
         "select * from zoho.products",
         "delete from tds.run",
         "select tds.replay('products')",
+        "select * from pgmq.read('tds_products', 30, 1)",
+        "select tds.create_api_key('a')",
     ],
     "tds_operator": [
         RECEIVE,
         "delete from tds.dead_letter",
         "update zoho.products set unit_price = 0",
         "update tds.setting set value = '1'",
+        "select sha256 from tds.api_key",
     ],
     "tds_reader": [
         RECEIVE,
         "update zoho.products set unit_price = 0",
         "call tds.process_batch()",
         "select tds.requeue_unprocessed()",
+        "select tds.request_pull('products')",
+        "select tds.cancel_run(1)",
+        "select sha256 from tds.api_key",
         "select * from pgmq.q_tds_products",
         "call tds.rebuild('products', false)",
         "select tds.observe_drift()",

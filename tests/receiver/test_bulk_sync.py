@@ -1,0 +1,360 @@
+"""The bulk-sync API and the operations' routes over HTTP, with a real database and the sandbox."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
+from typing import Any
+
+import httpx
+import psycopg
+import pytest
+import requests
+import schemathesis
+from hypothesis import HealthCheck, given, settings
+from hypothesis.errors import Unsatisfiable
+from prometheus_client.parser import text_string_to_metric_families
+from psycopg.conninfo import conninfo_to_dict
+from schemathesis.checks import not_a_server_error
+from schemathesis.core.result import Ok
+from schemathesis.specs.openapi.checks import (
+    content_type_conformance,
+    response_schema_conformance,
+    status_code_conformance,
+)
+
+from tests.db.servers import Database
+from tests.poller.conftest import Poller, small_sandbox
+from tests.poller.test_cli import tds
+from tests.poller.test_migrate import compared
+from tests.receiver.conftest import Receive
+
+# The SQL is tried on every server in tests/sql; what is tried here is the program.
+pytestmark = pytest.mark.parametrize("test_server", ["pg18"], indirect=True)
+
+ORGANIZATION = "748139205"
+BULK = "/api/zoho/bulk-sync"
+OWN_KEY = "the operator's own key"
+
+
+def execute(database: Database, query: str, *parameters: Any) -> list[Any]:
+    """Runs a statement as the superuser."""
+    with psycopg.connect(database.conninfo, autocommit=True) as connection:
+        cursor = connection.execute(query.encode(), parameters)
+        return cursor.fetchall() if cursor.description else []
+
+
+@pytest.fixture
+def api(receiver: Receive, database: Database) -> httpx.Client:
+    """A client with a key."""
+    client = receiver(organization_id=ORGANIZATION)
+    [(key,)] = execute(database, "select tds.create_api_key('ERP')")
+    client.headers["Authorization"] = f"Bearer {key}"
+    return client
+
+
+@pytest.fixture
+def as_receiver(receiver: Receive, database: Database, monkeypatch: pytest.MonkeyPatch) -> httpx.Client:
+    """A client with the environment's key, of a receiver that has its own role and no other."""
+    monkeypatch.setenv("TDS_API_KEY", OWN_KEY)
+    monkeypatch.setenv("PGOPTIONS", "-c role=tds_receiver")
+    client = receiver(organization_id=ORGANIZATION)
+    client.headers["X-API-Key"] = OWN_KEY
+    return client
+
+
+def test_a_pull_over_http_ends_in_the_rows(api: httpx.Client, database: Database) -> None:
+    with small_sandbox() as sandbox:
+        poller = Poller(sandbox, database)
+        assert sandbox.organisation.organization_id == ORGANIZATION
+        asked: dict[str, httpx.Response] = {}
+        for entity, options in {
+            "products": {"incremental": True, "batch_size": 100},
+            "customers": {"include_addresses": True},
+            "invoices": {"include_line_items": True, "batch_size": 7},
+            "stock": {"update_only": True},
+            "pricelists": {"include_item_prices": True},
+            "bills": {"modified_since": "2020-01-01"},
+        }.items():
+            asked[entity] = api.post(f"{BULK}/{entity}", json=options)
+            assert asked[entity].status_code == 202, asked[entity].text
+        first = asked["products"].json()
+        assert first == {
+            "run_id": first["run_id"],
+            "status": "queued",
+            "url": f"{BULK}/runs/{first['run_id']}",
+        }
+        assert asked["products"].headers["location"] == first["url"]
+        again = api.post("/api/tds/bulk-sync/products", json={"batch_size": 100, "incremental": True})
+        assert again.json()["run_id"] == first["run_id"]
+        assert again.json()["url"] == f"/api/tds/bulk-sync/runs/{first['run_id']}"
+        environment = {"TDS_DATABASE_URL": database.conninfo, "ZOHO_MINUTE_SECONDS": "0.1", "PATH": ""}
+        done = tds(environment | sandbox.environment, "poll", "--once")
+        assert done.returncode == 0, done.stderr
+        shown = {entity: api.get(answer.json()["url"]).json() for entity, answer in asked.items()}
+        assert {run["state"] for run in shown.values()} == {"complete"}
+        assert {run["progress"] for run in shown.values()} == {1.0}
+        assert sum(run["calls"] for run in shown.values()) == sandbox.ledger.summary()["calls"] - 1
+        assert (shown["products"]["pages"], shown["invoices"]["pages"]) == (5, 3)
+        assert shown["invoices"]["details_fetched"] == 20
+        assert shown["customers"]["requested_by"] == "API key ERP"
+        differences = {
+            name: compared(poller)[name].differences for name in ("products", "customers", "invoices")
+        }
+        assert differences == {"products": [], "customers": [], "invoices": []}
+
+
+def test_every_option_is_its_entitys_own(api: httpx.Client) -> None:
+    refused = {
+        "products": ({"include_line_items": True}, "include_line_items", "Extra inputs are not permitted"),
+        "customers": ({"batch_size": 201}, "batch_size", "less than or equal to 200"),
+        "invoices": ({"modified_since": "yesterday"}, "modified_since", "should match pattern"),
+        "stock": ({"incremental": True}, "incremental", "Extra inputs are not permitted"),
+        "pricelists": ({"pricelist_ids": []}, "pricelist_ids", "at least 1 item"),
+        "bills": ({"modified_since": "2026-02-30"}, "modified_since", "must be a date"),
+    }
+    for entity, (options, path, reason) in refused.items():
+        answer = api.post(f"{BULK}/{entity}", json=options)
+        assert answer.status_code == 422, entity
+        assert (answer.json()["status"], answer.json()["path"]) == ("refused", path)
+        assert reason in answer.json()["reason"]
+    answer = api.post(f"{BULK}/bills", json={"incremental": False, "modified_since": "2026-01-01"})
+    assert answer.json()["reason"] == "asks for an incremental pull, and incremental is false"
+    assert answer.json()["hint"].startswith("options of bills: ")
+    assert (
+        api.post(f"{BULK}/bills", content=b"{", headers={"Content-Type": "application/json"}).status_code
+        == 422
+    )
+    assert api.post(f"{BULK}/bills", content=b"x" * 70_000).status_code == 413
+    assert api.post(f"{BULK}/bills", params={"organization_id": "a b"}).status_code == 422
+    assert api.post(f"{BULK}/sheep").json() == {"status": "refused", "reason": "Not Found"}
+    assert api.get(f"{BULK}/runs").json() == {"runs": [], "next": None}
+
+
+def test_runs_are_listed_and_cancelled(api: httpx.Client, database: Database) -> None:
+    ids = [api.post(f"{BULK}/{entity}").json()["run_id"] for entity in ("products", "bills", "stock")]
+    page = api.get(f"{BULK}/runs", params={"limit": 2}).json()
+    assert ([run["run_id"] for run in page["runs"]], page["next"]) == (ids[:0:-1], ids[1])
+    page = api.get(f"{BULK}/runs", params={"limit": 2, "before": page["next"]}).json()
+    assert ([run["run_id"] for run in page["runs"]], page["next"]) == (ids[:1], None)
+    assert [r["entity"] for r in api.get(f"{BULK}/runs", params={"entity": "bills"}).json()["runs"]] == [
+        "bills"
+    ]
+    assert api.post(f"{BULK}/runs/{ids[0]}/cancel").json()["state"] == "cancelled"
+    assert api.delete(f"{BULK}/runs/{ids[1]}").json()["state"] == "cancelled"
+    cancelled = api.get(f"{BULK}/runs", params={"state": "cancelled"}).json()["runs"]
+    assert [run["run_id"] for run in cancelled] == ids[1::-1]
+    assert api.get(f"{BULK}/runs", params={"state": "asleep"}).status_code == 422
+    missing = api.get(f"{BULK}/runs/{2**62}")
+    assert (missing.status_code, missing.json()["reason"]) == (404, f"no such run: {2**62}")
+    assert api.get(f"{BULK}/runs/{2**63}").status_code == 422
+
+
+def test_without_a_key_nothing_is_told(receiver: Receive, database: Database, api: httpx.Client) -> None:
+    key = api.headers.pop("Authorization").removeprefix("Bearer ")
+    wrong = key[:-1] + ("0" if key[-1] != "0" else "1")
+    assert api.get(f"{BULK}/runs", headers={"X-API-Key": key}).status_code == 200
+    assert api.get(f"{BULK}/runs", headers={"Authorization": f"bearer {key}"}).status_code == 200
+    for headers in (
+        {},
+        {"X-API-Key": wrong},
+        {"X-API-Key": OWN_KEY},
+        {"Authorization": f"Basic {key}"},
+        {"Authorization": "Bearer"},
+        {"X-API-Key": "ü"},
+    ):
+        for path, body in ((f"{BULK}/products", b"{"), ("/api/tds/bulk-sync/nowhere", b"")):
+            sent = {name.encode(): value.encode() for name, value in headers.items()}
+            answer = api.post(path, content=body, headers=sent)
+            assert (answer.status_code, answer.json()) == (
+                401,
+                {"status": "refused", "reason": "Unauthorized"},
+            )
+            assert answer.headers["www-authenticate"] == "Bearer"
+    execute(database, "select tds.revoke_api_key('ERP')")
+    assert api.get(f"{BULK}/runs", headers={"X-API-Key": key}).status_code == 401
+
+
+def test_the_receivers_own_role_and_the_environments_key_are_enough(as_receiver: httpx.Client) -> None:
+    answer = as_receiver.post(f"{BULK}/stock", json={"warehouses": ["1"]})
+    assert answer.status_code == 202
+    assert as_receiver.get(answer.json()["url"]).json()["requested_by"] == "API key TDS_API_KEY"
+    assert as_receiver.delete(answer.json()["url"]).json()["state"] == "cancelled"
+    assert as_receiver.get("/readyz").json() == {"status": "ready"}
+    assert "tds_database_up 1.0" in as_receiver.get("/metrics").text
+    assert as_receiver.get(f"{BULK}/runs", headers={"X-API-Key": OWN_KEY + "x"}).status_code == 401
+    assert as_receiver.post("/api/zoho/webhooks/products", json={"item": {"item_id": "1"}}).status_code == 202
+
+
+def test_bulk_sync_is_off_while_webhooks_go_on(api: httpx.Client, database: Database) -> None:
+    execute(database, "update tds.setting set value = 'false' where name = 'bulk_sync_enabled'")
+    execute(database, """update tds.setting set value = '"rolled back"' where name = 'bulk_sync_reason'""")
+    answer = api.post(f"{BULK}/products")
+    assert (answer.status_code, answer.json()) == (503, {"status": "refused", "reason": "rolled back"})
+    assert answer.headers["retry-after"] == "5"
+    assert api.post("/api/zoho/webhooks/products", json={"item": {"item_id": "1"}}).status_code == 202
+    assert api.get(f"{BULK}/runs").status_code == 200
+    execute(database, "update tds.setting set value = 'true' where name = 'bulk_sync_enabled'")
+    assert api.post(f"{BULK}/products").status_code == 202
+
+
+def test_ready_says_which_part_is_not(api: httpx.Client, database: Database) -> None:
+    assert api.get("/readyz").json() == {"status": "ready"}
+    path = "functions/50_fetch/pulls.sql"
+    execute(database, "update tds.sql_file set sha256 = 'older' where path = %s", path)
+    answer = api.get("/readyz")
+    assert (answer.status_code, answer.headers["retry-after"]) == (503, "5")
+    told = f"{path} differ from this program's: tds db upgrade"
+    assert answer.json() == {"status": "unavailable", "failed": {"schema": told}}
+    execute(database, "drop table pgmq.q_tds_pull")
+    execute(database, "delete from tds.migration where id like '0010%%'")
+    assert api.get("/readyz").json()["failed"]["queue"] == "tds_pull cannot be reached"
+    assert "migrations/0010_pull_requests.sql" in api.get("/readyz").json()["failed"]["schema"]
+    assert api.get("/healthz").json() == {"status": "ok"}
+
+
+def samples(text: str) -> dict[tuple[str, str], float]:
+    """The values of a page of metrics, by name and labels."""
+    return {
+        (sample.name, ",".join(f"{k}={v}" for k, v in sorted(sample.labels.items()))): sample.value
+        for family in text_string_to_metric_families(text)
+        for sample in family.samples
+    }
+
+
+def test_metrics_are_what_was_done(api: httpx.Client, database: Database) -> None:
+    hook = "/api/zoho/webhooks/products"
+    for body in (b'{"item": {"item_id": "1"}}', b'{"item": {"item_id": "1"}}', b"{"):
+        assert api.post(hook, content=body).status_code == 202
+    assert api.post("/api/zoho/webhooks/whatever", content=b"{}").status_code == 202
+    assert api.post(hook, params={"organization_id": "a b"}).status_code == 400
+    api.post(f"{BULK}/bills")
+    shown = samples(api.get("/metrics").text)
+    accepted = {
+        labels: value for (name, labels), value in shown.items() if name == "tds_webhooks_accepted_total"
+    }
+    assert accepted == {
+        "entity=products,status=queued": 1,
+        "entity=products,status=duplicate": 1,
+        "entity=products,status=rejected": 1,
+        "entity=other,status=rejected": 1,
+    }
+    assert shown["tds_webhooks_refused_total", "reason=bad_request"] == 1
+    assert shown["tds_webhook_seconds_count", ""] == 4
+    assert 0 < shown["tds_webhook_seconds_sum", ""] < 4
+    assert shown["tds_database_up", ""] == 1
+    assert shown["tds_events", "status=pending"] == 1
+    assert shown["tds_events", "status=dead_letter"] == 2
+    assert shown["tds_queue_depth", "queue=products"] == 1
+    assert shown["tds_queue_oldest_seconds", "queue=products"] > 0
+    assert shown["tds_dead_letters", "entity=products"] == 1
+    assert shown["tds_runs_open", "state=queued"] == 1
+
+
+def test_metrics_without_a_database_are_the_processs_own(api: httpx.Client, database: Database) -> None:
+    assert api.post("/api/zoho/webhooks/products", content=b'{"item": {"item_id": "1"}}').status_code == 202
+    name = str(conninfo_to_dict(database.conninfo)["dbname"])
+    with psycopg.connect(database.dsn(dbname="postgres"), autocommit=True) as administrator:
+        administrator.execute(f"alter database {name} allow_connections false".encode())
+        administrator.execute(
+            "select pg_terminate_backend(pid) from pg_stat_activity where datname = %s", [name]
+        )
+        shown = samples(api.get("/metrics").text)
+        assert shown["tds_database_up", ""] == 0
+        assert shown["tds_webhooks_accepted_total", "entity=products,status=queued"] == 1
+        assert ("tds_events", "status=pending") not in shown
+        assert api.get("/readyz").json()["failed"] == {"database": "it cannot be reached"}
+        answer = api.get(f"{BULK}/runs")
+        assert (answer.status_code, answer.json()["status"]) == (503, "unavailable")
+        administrator.execute(f"alter database {name} allow_connections true".encode())
+    deadline = time.monotonic() + 10
+    while samples(api.get("/metrics").text)["tds_database_up", ""] != 1:
+        assert time.monotonic() < deadline
+        time.sleep(0.1)
+    assert api.get(f"{BULK}/runs").status_code == 200
+
+
+def test_many_scrapes_ask_the_database_once(api: httpx.Client, database: Database) -> None:
+    execute(database, "create table public.asked (at timestamptz)")
+    execute(database, "grant insert on public.asked to public")
+    execute(
+        database,
+        """create or replace function tds.metrics() returns jsonb language plpgsql security definer as $$ begin
+           insert into public.asked values (now()); return '{"events": {}, "queues": {}, "dead_letters": {},
+           "details": {}, "runs": {}}'; end $$""",
+    )
+    with ThreadPoolExecutor(8) as pool:
+        assert {answer.status_code for answer in pool.map(api.get, ["/metrics"] * 30)} == {200}
+    assert len(execute(database, "select 1 from public.asked")) == 1
+
+
+def test_the_document_tells_of_all(api: httpx.Client) -> None:
+    document = api.get("/openapi.json").json()
+    entities = ["products", "customers", "invoices", "bills", "stock", "pricelists"]
+    assert set(document["paths"]) == {
+        *(f"{BULK}/{entity}" for entity in entities),
+        f"{BULK}/runs",
+        f"{BULK}/runs/{{run_id}}",
+        f"{BULK}/runs/{{run_id}}/cancel",
+        "/healthz",
+        "/readyz",
+        "/metrics",
+        "/api/zoho/webhooks/{entity}",
+    }
+    hook = document["paths"]["/api/zoho/webhooks/{entity}"]["post"]
+    assert hook["requestBody"]["content"] == {"*/*": {"schema": {"type": "string", "format": "binary"}}}
+    assert document["paths"][f"{BULK}/stock"]["post"]["security"] == [{"bearer": []}, {"header": []}]
+    taken = document["components"]["schemas"]["StockOptions"]
+    assert (set(taken["properties"]), taken["additionalProperties"]) == (
+        {"warehouses", "update_only", "batch_size"},
+        False,
+    )
+    assert "swagger" in api.get("/docs").text
+
+
+@pytest.fixture
+def calls(api: httpx.Client) -> Iterator[requests.Session]:
+    """A session for schemathesis, with a key."""
+    with requests.Session() as session:
+        session.trust_env = False
+        session.headers["Authorization"] = api.headers["Authorization"]
+        yield session
+
+
+CHECKS = [
+    not_a_server_error,
+    status_code_conformance,
+    content_type_conformance,
+    response_schema_conformance,
+]
+
+
+def test_generated_requests_are_answered_as_documented(api: httpx.Client, calls: requests.Session) -> None:
+    document = api.get("/openapi.json").json()
+    schema = schemathesis.openapi.from_dict(document)
+    schema.config.update(base_url=str(api.base_url).rstrip("/"))
+    tried = 0
+    for result in schema.exclude(path_regex="webhooks").get_all_operations():
+        assert isinstance(result, Ok)
+        operation = result.ok()
+
+        for mode in schemathesis.GenerationMode:
+
+            @settings(
+                max_examples=8,
+                deadline=None,
+                database=None,
+                derandomize=True,
+                suppress_health_check=list(HealthCheck),
+            )
+            @given(case=operation.as_strategy(generation_mode=mode))
+            def conforms(case: schemathesis.Case[Any]) -> None:
+                nonlocal tried
+                tried += 1
+                case.call_and_validate(session=calls, checks=CHECKS)
+
+            with suppress(Unsatisfiable):  # what takes nothing cannot be asked wrongly
+                conforms()
+    assert tried > 100
