@@ -25,11 +25,12 @@ from schemathesis.specs.openapi.checks import (
     status_code_conformance,
 )
 
+from receiver.settings import ReceiverSettings
 from tests.db.servers import Database
 from tests.poller.conftest import Poller, small_sandbox
 from tests.poller.test_cli import tds
 from tests.poller.test_migrate import compared
-from tests.receiver.conftest import Receive
+from tests.receiver.conftest import Receive, serving
 
 # The SQL is tried on every server in tests/sql; what is tried here is the program.
 pytestmark = pytest.mark.parametrize("test_server", ["pg18"], indirect=True)
@@ -56,13 +57,18 @@ def api(receiver: Receive, database: Database) -> httpx.Client:
 
 
 @pytest.fixture
-def as_receiver(receiver: Receive, database: Database, monkeypatch: pytest.MonkeyPatch) -> httpx.Client:
+def as_receiver(database: Database, monkeypatch: pytest.MonkeyPatch) -> Iterator[httpx.Client]:
     """A client with the environment's key, of a receiver that has its own role and no other."""
     monkeypatch.setenv("TDS_API_KEY", OWN_KEY)
-    monkeypatch.setenv("PGOPTIONS", "-c role=tds_receiver")
-    client = receiver(organization_id=ORGANIZATION)
-    client.headers["X-API-Key"] = OWN_KEY
-    return client
+    user = f"receiver_of_{conninfo_to_dict(database.conninfo)['dbname']}"
+    execute(database, f"create role {user} login password 'secret' in role tds_receiver")
+    made = ReceiverSettings(organization_id=ORGANIZATION, connections=1)
+    try:
+        with serving(database.dsn(user=user, password="secret"), made) as client:
+            client.headers["X-API-Key"] = OWN_KEY
+            yield client
+    finally:
+        execute(database, f"drop role {user}")
 
 
 def test_a_pull_over_http_ends_in_the_rows(api: httpx.Client, database: Database) -> None:
@@ -177,7 +183,12 @@ def test_without_a_key_nothing_is_told(receiver: Receive, database: Database, ap
     assert api.get(f"{BULK}/runs", headers={"X-API-Key": key}).status_code == 401
 
 
-def test_the_receivers_own_role_and_the_environments_key_are_enough(as_receiver: httpx.Client) -> None:
+def test_the_receivers_own_role_and_the_environments_key_are_enough(
+    as_receiver: httpx.Client, database: Database
+) -> None:
+    for name in ("tds.setting", "tds.run", "tds.api_key", "zoho.products"):
+        query = "select has_table_privilege(rolname, %s, 'select') from pg_roles where rolname like 'receiver_of_%%'"
+        assert execute(database, query, name) == [(False,)]
     answer = as_receiver.post(f"{BULK}/stock", json={"warehouses": ["1"]})
     assert answer.status_code == 202
     assert as_receiver.get(answer.json()["url"]).json()["requested_by"] == "API key TDS_API_KEY"

@@ -248,6 +248,11 @@ def test_details_that_a_pull_leaves_out_are_had_by_the_next_one(mirror: Mirror) 
     mirror.process()
     settle(mirror)
     assert wants(mirror, full) == {"1", "3"}, "1 is unchanged, yet lacks its lines"
+    later = ask(mirror, "invoices", incremental=True)
+    begin(mirror, later)
+    page(mirror, later, "invoices", [])
+    settle(mirror)
+    assert (wants(mirror, later), wants(mirror, full)) == (set(), {"1", "3"}), "one that asks is enough"
     shown = row(mirror, full)
     assert (shown["state"], shown["details_wanted"], shown["details_fetched"]) == ("settling", 2, 0)
 
@@ -315,9 +320,18 @@ def test_a_run_whose_command_has_died_is_gone_on_with(mirror: Mirror) -> None:
         == 1
     )
     assert begin(mirror, dead) == "running"
+    assert begin(mirror, dead) == "running", "it is the poller's from now on"
     page(mirror, dead, "bills", [])
-    assert row(mirror, dead)["state"] == "complete"
+    assert row(mirror, dead)["state"] == "settling"
     assert begin(mirror, other) == "running"
+
+
+def test_a_command_that_lives_is_left_alone(mirror: Mirror) -> None:
+    own = mirror.value("select tds.start_run('bills', %s)", ORGANIZATION)
+    assert ask(mirror, "bills") == own, "the same wish"
+    assert begin(mirror, own) == "queued", "not the poller's turn"
+    page(mirror, own, "bills", [])
+    assert begin(mirror, own) == "complete"
 
 
 def test_an_unfinished_list_tells_its_eta_from_the_one_before(mirror: Mirror) -> None:

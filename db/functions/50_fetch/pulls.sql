@@ -145,6 +145,7 @@ set search_path = pg_catalog, pg_temp
 as $$
 declare
     v_now    constant timestamptz := tds.now();
+    v_stale  constant timestamptz := v_now - make_interval(secs => tds.setting_int('pull_adopt_seconds'));
     v_run    tds.run;
     v_other  tds.run;
     v_last   timestamptz;
@@ -153,14 +154,20 @@ begin
     if v_run.run_id is null then
         raise exception using errcode = 'ZB012', message = 'no such run', detail = begin_pull.run_id::text, hint = 'select * from tds_sync_runs';
     end if;
+    if v_run.state = 'running' and v_run.requested_at is null then
+        -- begun by a command, which may still be at it; if not, it is the poller's from now on
+        if v_run.heartbeat_at >= v_stale then
+            return 'queued';
+        end if;
+        update tds.run r set requested_at = v_now, requested_by = 'a command that died' where r.run_id = v_run.run_id;
+    end if;
     if v_run.state <> 'queued' then
         return v_run.state;
     end if;
     select r.* into v_other from tds.run r
      where r.organization_id = v_run.organization_id and r.entity = v_run.entity and r.state = 'running';
     if v_other.run_id is not null then
-        -- a command began it and has died since: the poller goes on with it
-        if v_other.message_id is null and v_other.heartbeat_at < v_now - make_interval(secs => tds.setting_int('pull_adopt_seconds')) then
+        if v_other.message_id is null and v_other.heartbeat_at < v_stale then
             perform tds.send_pull(v_other.run_id);
         end if;
         return 'queued';
@@ -304,7 +311,12 @@ begin
     elsif (ids_for_run.entity).detail_key is null or not exists (
             select from tds.run r
              where r.organization_id = (ids_for_run.run).organization_id and r.entity = (ids_for_run.run).entity
-               and r.run_id < (ids_for_run.run).run_id and (r.state = 'cancelled' or not tds.wants_details(r.options))) then
+               and r.run_id < (ids_for_run.run).run_id and (r.state = 'cancelled' or not tds.wants_details(r.options))
+               -- and no run has asked for what that one left out
+               and not exists (
+                    select from tds.run c
+                     where c.organization_id = r.organization_id and c.entity = r.entity and c.asked_at is not null and c.state <> 'cancelled'
+                       and c.run_id > r.run_id and c.run_id < (ids_for_run.run).run_id and tds.wants_details(c.options))) then
         return v_ids;
     end if;
     execute format($sql$

@@ -101,7 +101,7 @@ select r.run_id, r.organization_id, r.entity, r.state, r.options, r.requested_at
   from tds.run r
  cross join (select tds.now() as now) n
  cross join lateral (select count(*)::int as wanted, count(d.error)::int as failed from tds.wanted_detail d
-                      where d.run_id = r.run_id and r.finished_at is null or d.run_id = r.run_id and r.state = 'partial') w
+                      where d.run_id = r.run_id) w
   left join lateral (
         select greatest(ceil(p.records::numeric / case when r.entity = 'stock' then 200 else coalesce((r.options ->> 'batch_size')::int, 200) end), 1)::int as pages
           from tds.run p
