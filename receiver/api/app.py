@@ -2,6 +2,7 @@
 
 import logging
 from collections.abc import Callable
+from contextlib import suppress
 from functools import cached_property
 from types import TracebackType
 from typing import Annotated, Any, Self
@@ -33,6 +34,14 @@ Mirrors a company's Zoho Books into PostgreSQL. Webhooks of Zoho's come in here;
 Bulk sync needs a key (`tds keys create NAME`), as `Authorization: Bearer KEY` or `X-API-Key: KEY`.
 Every path below `/api/zoho` is there below `/api/tds` too.
 """
+PULLS: dict[str, type[models.Options]] = {
+    "products": models.ProductOptions,
+    "customers": models.CustomerOptions,
+    "invoices": models.DocumentOptions,
+    "bills": models.DocumentOptions,
+    "stock": models.StockOptions,
+    "pricelists": models.PricelistOptions,
+}
 STATUS_OF = {"ZB002": 422, "ZB010": 422, "ZB011": 503, "ZB012": 404, "ZB013": 422}
 
 RunId = Annotated[int, Path(ge=1, le=models.LARGEST_ID)]
@@ -110,7 +119,7 @@ class Api:
         app.include_router(self._bulk_sync(), prefix=PREFIXES[0])
         app.include_router(self._bulk_sync(), prefix=PREFIXES[1], include_in_schema=False)
         app.add_exception_handler(HTTPException, _http_error)
-        app.add_exception_handler(RequestValidationError, _invalid)
+        app.add_exception_handler(RequestValidationError, self._invalid)
         app.add_exception_handler(RefusedError, _refused)
         app.add_exception_handler(UnavailableError, _unavailable)
         app.openapi = _openapi(app)  # type: ignore[method-assign]
@@ -126,14 +135,7 @@ class Api:
                 Security(APIKeyHeader(name="X-API-Key", auto_error=False, scheme_name="header")),
             ],
         )
-        for entity, options in (
-            ("products", models.ProductOptions),
-            ("customers", models.CustomerOptions),
-            ("invoices", models.DocumentOptions),
-            ("bills", models.DocumentOptions),
-            ("stock", models.StockOptions),
-            ("pricelists", models.PricelistOptions),
-        ):
+        for entity, options in PULLS.items():
             router.add_api_route(
                 f"/{entity}",
                 self._asker(entity, options),
@@ -227,6 +229,19 @@ class Api:
         )
         return router
 
+    async def _invalid(self, request: Request, error: Exception) -> Response:
+        assert isinstance(error, RequestValidationError)
+        # The values stay out of it: whoever sent them knows them.
+        first = error.errors()[0]
+        path = ".".join(str(part) for part in first["loc"][1:]) or str(first["loc"][0])
+        entity = request.url.path.rpartition("/")[2]
+        if first["type"] != "extra_forbidden" or entity not in PULLS:
+            return _answer(422, str(first["msg"]), path)
+        options = ", ".join(sorted(PULLS[entity].model_fields))
+        with suppress(UnavailableError):
+            first["msg"] = await self._store.why_no_option(entity, path)
+        return _answer(422, str(first["msg"]), path, f"options of {entity}: {options}")
+
     async def _healthz(self) -> dict[str, str]:
         """Asks nobody else: a database that is away is no reason to restart the receiver."""
         return {"status": "ok"}
@@ -294,14 +309,6 @@ async def _http_error(_: Request, error: Exception) -> Response:
     answer = _answer(error.status_code, str(error.detail))
     answer.headers.update(error.headers or {})
     return answer
-
-
-async def _invalid(_: Request, error: Exception) -> Response:
-    assert isinstance(error, RequestValidationError)
-    # The values stay out of it: whoever sent them knows them.
-    first = error.errors()[0]
-    path = ".".join(str(part) for part in first["loc"][1:]) or str(first["loc"][0])
-    return _answer(422, str(first["msg"]), path)
 
 
 async def _refused(_: Request, error: Exception) -> Response:

@@ -93,6 +93,10 @@ class Store:
         query = "select tds.api_request_pull(%b, %b, %b, %b)"
         return await self._run(query, entity, Jsonb(dict(options)), organization_id, caller)
 
+    async def why_no_option(self, entity: str, name: str) -> str:
+        """Why a pull of an entity does not take an option."""
+        return str(await self._value("select tds.why_no_option(%b, %b)", entity, name))
+
     async def run(self, run_id: int) -> dict[str, Any]:
         """A run."""
         return await self._run("select tds.api_run(%b)", run_id)

@@ -19,7 +19,9 @@ declare
 begin
     if v_organization_id is null then
         -- the only one needs no name
-        select min(o.zoho_organization_id) into v_organization_id from zoho.organizations o having count(*) = 1;
+        select min(o.id) into v_organization_id
+          from (select z.zoho_organization_id from zoho.organizations z union select r.organization_id from tds.run r) o(id)
+        having count(*) = 1;
     end if;
     if v_organization_id is null or not tds.is_id(v_organization_id) then
         raise exception using errcode = 'ZB013', message = 'organisation unknown', detail = coalesce(v_organization_id, ''),
@@ -29,7 +31,7 @@ begin
 end
 $$;
 comment on function tds.own_organization(text) is
-'The organisation that is meant: the one named, the setting''s, or the only one that the mirror has. Raises ZB013.';
+'The organisation that is meant: the one named, the setting''s, or the only one that was ever pulled. Raises ZB013.';
 
 create or replace function tds.bulk_sync_refusal() returns text
 language plpgsql stable security definer

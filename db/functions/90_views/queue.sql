@@ -93,10 +93,10 @@ select r.run_id, r.organization_id, r.entity, r.state, r.options, r.requested_at
            when 'running' then case when e.pages > 0 then least(round(r.pages::numeric / e.pages, 3), 0.999) end
            when 'settling' then round(coalesce(r.details::numeric / nullif(r.details + w.wanted, 0), 1), 3)
            when 'complete' then 1.0 end as progress,
-       round(r.records / nullif(extract(epoch from coalesce(r.listed_at, r.heartbeat_at) - r.started_at), 0), 1) as records_per_second,
+       round(r.records / nullif(extract(epoch from coalesce(r.listed_at, r.finished_at, n.now) - r.started_at), 0), 1) as records_per_second,
        case r.state
-           when 'running' then n.now + (r.heartbeat_at - r.started_at) / nullif(r.pages, 0) * greatest(e.pages - r.pages, 1)
-           when 'settling' then n.now + (r.heartbeat_at - r.listed_at) / nullif(r.details, 0) * (w.wanted - w.failed) end as eta,
+           when 'running' then n.now + (n.now - r.started_at) / nullif(r.pages, 0) * greatest(e.pages - r.pages, 1)
+           when 'settling' then n.now + (n.now - r.listed_at) / nullif(r.details, 0) * (w.wanted - w.failed) end as eta,
        r.heartbeat_at, r.error
   from tds.run r
  cross join (select tds.now() as now) n

@@ -10,7 +10,7 @@ grant execute on function
 -- and the bulk-sync API, which asks for an operator's key first; what it shows of the database are counts and the names of files
 grant execute on function
     tds.check_api_key(bytea), tds.api_request_pull(text, jsonb, text, text), tds.api_run(bigint), tds.api_runs(text, text, bigint, int),
-    tds.api_cancel_run(bigint), tds.bulk_sync_refusal(), tds.installed_files(), tds.missing_queues(), tds.metrics()
+    tds.api_cancel_run(bigint), tds.why_no_option(text, text), tds.bulk_sync_refusal(), tds.installed_files(), tds.missing_queues(), tds.metrics()
     to tds_receiver;
 
 -- the worker drains: process_batch() runs with its rights, the functions it calls with the owner's
