@@ -214,6 +214,16 @@ def test_two_pollers_share_the_work(pulls: Pulls) -> None:
     assert len(details) == len(set(details))
 
 
+def test_a_long_pull_stays_with_its_poller(pulls: Pulls) -> None:
+    pulls.conn.execute("update tds.setting set value = '1' where name = 'pull_visibility_seconds'")
+    pulls.poller.sandbox.sandbox.latency = 0.1
+    run = pulls.ask("products", batch_size=15)
+    with polling(pulls), polling(pulls):
+        wait_until(lambda: pulls.run(run)["state"] == "complete", "the end")
+    assert pulls.run(run)["duration"].total_seconds() > 2
+    assert pulls.pages("/items") == list(range(1, 31))
+
+
 def test_the_pollers_own_role_is_enough(pulls: Pulls, database: Database) -> None:
     pulls.environment["TDS_DATABASE_URL"] = database.dsn(options="-c role=tds_poller")
     runs = [pulls.ask("bills"), pulls.ask("products"), pulls.ask("pricelists")]
@@ -343,7 +353,7 @@ def test_no_edit_falls_between_two_incremental_pulls(database: Database) -> None
                 organisation.edit("invoices")
 
         poller.run(passes, calls_per_minute=100_000)
-        told = dict(
+        told: dict[str, datetime] = dict(
             connection.execute("select zoho_invoice_id, zoho_modified_at from zoho.invoices").fetchall()
         )
     for line in organisation.truth_lines("invoices", "list"):
