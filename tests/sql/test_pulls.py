@@ -94,6 +94,7 @@ def test_the_same_wish_is_one_run_however_it_is_written(mirror: Mirror) -> None:
         ("products", {"incremental": 1}, "incremental", "true or false"),
         ("products", {"modified_since": "2026-13-01"}, "modified_since", "must be a date"),
         ("products", {"modified_since": "2026-01-01T00:00:00"}, "modified_since", "must be a date"),
+        ("products", {"modified_since": "2026-01-01T00:00:00+30:28"}, "modified_since", "must be a date"),
         ("products", {"modified_since": 5}, "modified_since", "must be a date"),
         ("products", {"modified_since": "2999-01-01"}, "modified_since", "in the future"),
         ("products", {"modified_since": "1999-01-01"}, "modified_since", "full pull"),

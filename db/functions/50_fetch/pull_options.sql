@@ -73,7 +73,7 @@ begin
         return option_moment.value::timestamptz;
     end if;
     return null;
-exception when datetime_field_overflow or invalid_datetime_format then
+exception when data_exception then
     return null;
 end
 $$;
