@@ -112,7 +112,7 @@ revoke all on function tds.close_events(bigint[], text, tds.verdict[], timestamp
 comment on function tds.close_events(bigint[], text, tds.verdict[], timestamptz) is
 'Writes the outcome of these events and takes them out of inbox_open; parked ones stay.';
 
-create or replace function tds.apply_claim(claim_id bigint, out counts bigint[], out touches tds.touch[])
+create or replace function tds.apply_claim(claim_id bigint, wary boolean default false, out counts bigint[], out touches tds.touch[])
 language plpgsql volatile security definer
 set search_path = pg_catalog, pg_temp
 -- one record or a thousand, the plan is the same; planning anew would cost more than the work of a small batch
@@ -128,7 +128,6 @@ declare
     v_now      constant timestamptz := tds.now();
     v_group    record;
     v_entity   tds.entity;
-    v_events   tds.event[];
     v_done     tds.record[];
     v_verdicts tds.verdict[];
 begin
@@ -150,16 +149,16 @@ begin
          order by i.entity, i.organization_id
     loop
         select n.* into strict v_entity from tds.entity n where n.entity = v_group.entity;
-        v_events := tds.open_events(v_entity, v_group.inbox_ids, v_group.received_ats, v_now);
-        v_verdicts := tds.apply_events(v_entity, v_group.organization_id, v_events, v_now);
-        perform tds.resolve_dead_letters(v_entity, v_group.organization_id, v_events, v_verdicts, v_now);
+        v_verdicts := tds.apply_events(v_entity, v_group.organization_id, v_group.inbox_ids, v_group.received_ats,
+                                       apply_claim.wary, v_now);
+        perform tds.resolve_dead_letters(v_entity, v_group.organization_id, v_group.inbox_ids, v_group.received_ats, v_verdicts, v_now);
         perform tds.note_wants(v_entity, v_group.organization_id, v_verdicts);
         perform tds.close_events(v_group.inbox_ids, v_group.entity, v_verdicts, v_now);
 
         -- applied by a worker that died before it could finish: finish for it
         v_done := tds.explode(v_group.entity, tds.read_events(v_group.done_ids, v_group.done_ats));
         apply_claim.touches := apply_claim.touches || (
-            select row(v_group.entity, v_group.organization_id, array_agg(distinct t.zoho_id),
+            select row(v_group.entity, v_group.organization_id, array_agg(t.zoho_id),
                        array_agg(distinct t.zoho_id) filter (where t.unsettled),
                        min(t.observed_at) filter (where t.unsettled))::tds.touch
               from (select v.zoho_id, v.unsettled, v.observed_at from unnest(v_verdicts) v where v.outcome = 'applied' or v.unsettled
@@ -176,7 +175,7 @@ begin
     end loop;
 end
 $$;
-revoke all on function tds.apply_claim(bigint) from public;
-comment on function tds.apply_claim(bigint) is
+revoke all on function tds.apply_claim(bigint, boolean) from public;
+comment on function tds.apply_claim(bigint, boolean) is
 'Applies a claimed batch: rows, outcomes, wants and dead letters in one transaction. counts: applied, unchanged, stale, '
-'retried, dead. Safe to do twice. Raises what is no record''s fault.';
+'retried, dead. wary: look for the unreadable before trying. Safe to do twice. Raises what is no record''s fault.';
