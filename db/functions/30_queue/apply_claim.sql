@@ -49,12 +49,20 @@ create or replace function tds.note_wants(entity tds.entity, organization_id tex
 language plpgsql volatile
 set search_path = pg_catalog, pg_temp
 as $$
+declare
+    -- whose webhooks' bodies are hints only, whatever they hold
+    v_hints constant boolean := exists (select from tds.setting s
+                                         where s.name = 'webhook_is_hint' and s.value ? (note_wants.entity).entity);
 begin
-    if (note_wants.entity).api_path <> '' and exists (select from unnest(note_wants.verdicts) v where v.wanted is not null) then
+    if (note_wants.entity).api_path <> ''
+       and exists (select from unnest(note_wants.verdicts) v
+                    where v.wanted is not null or v_hints and v.rank = 2 and v.outcome = 'applied')
+    then
         insert into tds.wanted_detail as w (organization_id, entity, zoho_id, reason, wanted_at, modified_at)
-        select note_wants.organization_id, (note_wants.entity).entity, v.zoho_id, max(v.wanted), max(v.wanted_at), max(v.modified_at)
+        select note_wants.organization_id, (note_wants.entity).entity, v.zoho_id, coalesce(max(v.wanted), 'a webhook is a hint'),
+               max(coalesce(v.wanted_at, v.observed_at)), max(v.modified_at)
           from unnest(note_wants.verdicts) v
-         where v.wanted is not null
+         where v.wanted is not null or v_hints and v.rank = 2 and v.outcome = 'applied'
          group by v.zoho_id
          order by v.zoho_id
         on conflict on constraint wanted_detail_pkey do update
