@@ -3,6 +3,11 @@ language plpgsql volatile
 set search_path = pg_catalog, pg_temp
 as $$
 begin
+    -- all rows in key order before any is written: what goes and what stays are two sets, and who links warehouses takes both in one
+    perform from zoho.stock_levels t
+      where t.organization_id = write_stock_levels.organization_id and t.zoho_item_id = any (write_stock_levels.zoho_ids)
+      order by t.zoho_item_id, t.zoho_warehouse_id
+        for update;
     with told as materialized (
         select distinct on (p.zoho_item_id, l.zoho_warehouse_id)
                p.zoho_item_id, l.zoho_warehouse_id, p.id as product_id, w.id as warehouse_id, l.warehouse_name,
