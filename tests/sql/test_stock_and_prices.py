@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from typing import Any
 
+import psycopg
 import pytest
 
 from tests.sql.conftest import MOMENT, ORGANIZATION, Mirror, product
@@ -319,3 +320,27 @@ def test_a_price_without_an_organisation_is_of_the_only_one(mirror: Mirror) -> N
         "update tds.setting set value = to_jsonb(%s::text) where name = 'organization_id'", [ORGANIZATION]
     )
     assert mirror.value("select tds.price_of('1', '7')") == 3
+
+
+@pytest.mark.parametrize(
+    "statement",
+    [
+        "update zoho.stock_history set quantity = 0",
+        "delete from zoho.stock_history",
+        "delete from stock_history where false",
+        "truncate zoho.stock_history",
+        "merge into zoho.stock_history h using zoho.products p on true when matched then delete",
+    ],
+)
+def test_what_stock_there_was_is_never_changed_by_anybody(mirror: Mirror, statement: str) -> None:
+    tell(mirror, product("1", brand="", stock_on_hand=10, **places("location", a=10)))
+    tell(mirror, product("1", brand="", stock_on_hand=9, last_modified_time=LATER, **places("location", b=9)))
+    history = "select count(*) from zoho.stock_history"
+    assert mirror.value(history) == 3
+    with pytest.raises(psycopg.Error) as refused:
+        mirror.conn.execute(statement)
+    assert refused.value.sqlstate == "ZB006"
+    assert mirror.value(history) == 3
+    assert mirror.value("select tds.snapshot_stock() + tds.snapshot_stock()") == 2, "a row more is no change"
+    mirror.conn.execute("call tds.rebuild('products', false, everything => true)")
+    assert mirror.value(history) == 5, "a rebuild leaves it"
