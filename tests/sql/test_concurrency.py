@@ -227,3 +227,41 @@ def test_a_later_read_counts_under_whichever_name_it_came(mirror: Mirror) -> Non
         mirror.receive(entity, {"contacts": [told]}, shape="list", observed_at=at % minute)
         mirror.process()
     assert mirror.rows("select name from zoho.contacts") == [{"name": "A"}]
+
+
+DRIFT = "select entity, path from tds.drift where path in ('novelty_a', 'novelty_b') order by path"
+
+
+@pytest.mark.parametrize("claim_is_seen", [True, False])
+def test_an_event_that_is_committed_late_is_observed_late(
+    database: Database, mirror: Mirror, claim_is_seen: bool
+) -> None:
+    mirror.receive("products", {"item": product("1", novelty_a=1)})
+    with worker(database) as slow:
+        if claim_is_seen:
+            slow.claim("products")
+            slow.apply()
+        else:
+            slow.conn.execute("begin")
+            slow.claim("products")
+            slow.conn.execute(
+                "create temp table touched as select touches from tds.apply_claim(%s)", [slow.claim_id]
+            )
+        mirror.receive("products", {"item": product("2", novelty_b=1)})
+        assert mirror.process("products")["applied"] == 1
+        assert mirror.value("select tds.observe_drift()") == 0, "what is not committed began earlier"
+        slow.finish()
+    assert mirror.value("select tds.observe_drift()") == 2
+    assert mirror.rows(DRIFT) == [
+        {"entity": "products", "path": "novelty_a"},
+        {"entity": "products", "path": "novelty_b"},
+    ]
+
+
+def test_who_reads_or_receives_does_not_hold_the_drift_up(database: Database, mirror: Mirror) -> None:
+    mirror.receive("products", {"item": product("1", novelty_a=1)})
+    mirror.process()
+    with database.connect() as reader, database.connect() as receiver:
+        reader.execute("select count(*) from tds.inbox_outcome, tds.claim")
+        receiver.execute("select tds.receive('products', '{}')")
+        assert mirror.value("select tds.observe_drift()") == 1

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import json
 from typing import Any
+from urllib.parse import quote
 
+import psycopg
 import pytest
 
 from tests.sql.conftest import MOMENT, ORGANIZATION, Mirror, product
@@ -319,3 +321,60 @@ def test_a_price_without_an_organisation_is_of_the_only_one(mirror: Mirror) -> N
         "update tds.setting set value = to_jsonb(%s::text) where name = 'organization_id'", [ORGANIZATION]
     )
     assert mirror.value("select tds.price_of('1', '7')") == 3
+
+
+@pytest.mark.parametrize(
+    "statement",
+    [
+        "update zoho.stock_history set quantity = 0",
+        "delete from zoho.stock_history",
+        "delete from stock_history where false",
+        "truncate zoho.stock_history",
+        "merge into zoho.stock_history h using zoho.products p on true when matched then delete",
+    ],
+)
+def test_what_stock_there_was_is_never_changed_by_anybody(mirror: Mirror, statement: str) -> None:
+    tell(mirror, product("1", brand="", stock_on_hand=10, **places("location", a=10)))
+    tell(mirror, product("1", brand="", stock_on_hand=9, last_modified_time=LATER, **places("location", b=9)))
+    history = "select count(*) from zoho.stock_history"
+    assert mirror.value(history) == 3
+    with pytest.raises(psycopg.Error) as refused:
+        mirror.conn.execute(statement)
+    assert refused.value.sqlstate == "ZB006"
+    assert mirror.value(history) == 3
+    assert mirror.value("select tds.snapshot_stock() + tds.snapshot_stock()") == 2, "a row more is no change"
+    mirror.conn.execute("call tds.rebuild('products', false, everything => true)")
+    assert mirror.value(history) == 5, "a rebuild leaves it"
+
+
+@pytest.mark.parametrize("form", ["data", "data array", "array", "two", "form"])
+def test_a_wrapped_body_is_unwrapped_at_these_endpoints_too(mirror: Mirror, form: str) -> None:
+    price = {
+        "pricebook_id": "7",
+        "name": "Retail",
+        "pricebook_items": [{"item_id": "1", "pricebook_rate": 3}],
+    }
+    stock = {"item_id": "1", "name": "Cable", "stock_on_hand": 3}
+    moved = {"inventory_adjustment_id": "9", "line_items": [{"item_id": "1", "quantity_adjusted": -2}]}
+
+    def wrapped(record: dict[str, Any]) -> Any:
+        body: Any = {
+            "data": {"data": record},
+            "data array": {"data": [record]},
+            "array": [record],
+            "two": {"data": [record, record | {"name": "B"}]},
+            "form": b"JSONString=" + quote(json.dumps({"data": record})).encode(),
+        }[form]
+        return body
+
+    assert mirror.receive("prices", wrapped(price)) == "queued"
+    assert mirror.receive("stock", wrapped(stock)) == "queued"
+    assert mirror.receive("stock", wrapped(moved)) == "queued"
+    assert mirror.process()["dead"] == 0
+    assert values(mirror, "select zoho_item_id, rate::float8 from zoho.product_prices") == [("1", 3)]
+    assert values(mirror, "select zoho_item_id, stock_quantity::float8 from zoho.products") == [("1", 3)]
+    assert values(mirror, "select zoho_adjustment_id from zoho.stock_adjustments") == [("9",)]
+    by_id = "select entity, record_id is not null from tds.inbox order by inbox_id"
+    entities = ["pricelists", "products", "stock_adjustments"]
+    assert values(mirror, by_id) == [(entity, form != "two") for entity in entities]
+    assert mirror.receive("prices", wrapped(price)) == ("queued" if form == "two" else "duplicate")

@@ -72,13 +72,19 @@ begin
 
     -- a detail whose request was sent later settles the want, whatever it said
     if exists (select from unnest(note_wants.verdicts) v where v.rank = 3) then
+        with settled as materialized (
+            select w.organization_id, w.entity, w.zoho_id
+              from (select v.zoho_id, max(v.observed_at) as observed_at
+                      from unnest(note_wants.verdicts) v where v.rank = 3 group by v.zoho_id) v
+              join tds.wanted_detail w on w.zoho_id = v.zoho_id
+             where w.organization_id = note_wants.organization_id
+               and w.entity = any (tds.namesakes((note_wants.entity).entity))
+               and w.wanted_at <= v.observed_at
+             order by w.entity, w.zoho_id
+               for update of w)
         delete from tds.wanted_detail w
-         using (select v.zoho_id, max(v.observed_at) as observed_at
-                  from unnest(note_wants.verdicts) v where v.rank = 3 group by v.zoho_id) v
-         where w.organization_id = note_wants.organization_id
-           and w.entity = any (tds.namesakes((note_wants.entity).entity))
-           and w.zoho_id = v.zoho_id
-           and w.wanted_at <= v.observed_at;
+         using settled s
+         where (w.organization_id, w.entity, w.zoho_id) = (s.organization_id, s.entity, s.zoho_id);
     end if;
 end
 $$;

@@ -5,6 +5,11 @@ language plpgsql volatile
 set search_path = pg_catalog, pg_temp
 as $$
 begin
+    -- all rows in key order before any is written: what goes and what stays are two sets, and who links products takes both in one
+    perform from zoho.product_prices t
+      where t.organization_id = write_product_prices.organization_id and t.zoho_pricebook_id = any (write_product_prices.zoho_ids)
+      order by t.zoho_pricebook_id, t.zoho_item_id, t.start_quantity
+        for update;
     with told as materialized (
         select distinct on (l.zoho_pricebook_id, i.zoho_item_id, b.start_quantity)
                l.zoho_pricebook_id, i.zoho_item_id, b.start_quantity, b.end_quantity, l.id as pricelist_id,

@@ -54,7 +54,8 @@ grant execute on function
     tds.explain_record(text, text, text), tds.custom_fields(jsonb), tds.custom_field_rows(jsonb, jsonb)
     to tds_reader, tds_operator;
 grant execute on function
-    tds.rebuild_difference(text, int), tds.rebuild_batch(text, text, text, int, boolean), tds.organizations_of(text), tds.observe_drift(int)
+    tds.rebuild_difference(text, int), tds.rebuild_batch(text, text, text, int, boolean),
+    tds.rebuild_links(text, text, text, text), tds.organizations_of(text), tds.observe_drift(int)
     to tds_operator;
 grant execute on procedure tds.rebuild(text, boolean, int, boolean, jsonb) to tds_operator;
 grant select on tds.drift, tds.drift_observed to tds_reader, tds_operator;
