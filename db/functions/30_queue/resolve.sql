@@ -160,10 +160,11 @@ begin
                                        where l.m < (m.incoming).modified_at and l.keys ? k.key)) as contested
           from tds.meet((resolve.entity).entity, resolve.organization_id, resolve.records) m
     ), plain as (
-        select row((m.i).zoho_id, coalesce((m.t).doc || (m.i).doc, (m.i).doc), coalesce((m.t).version, 0) + 1, (m.i).hash,
+        select row((m.i).zoho_id, d.merged, coalesce((m.t).version, 0) + 1, (m.i).hash,
                    (m.i).modified_at, (m.i).observed_at, (m.i).rank,
                    greatest((m.t).read_at, case when (m.i).rank <> 2 then (m.i).observed_at end), null,
-                   case when m.kind = 'over' then
+                   -- nothing is left under a document that has every key of the one before it
+                   case when m.kind = 'over' and ((m.t).layers is not null or d.merged <> (m.i).doc) then
                        tds.layers_under((m.i).doc, (m.t).doc, (m.t).layers, (m.t).modified_at, (m.t).observed_at, (m.t).rank) end
                    )::tds.record_state as state,
                row((m.i).ord, (m.i).inbox_id, (m.i).zoho_id, 'applied', (m.i).modified_at, (m.i).observed_at, (m.i).rank,
@@ -176,6 +177,7 @@ begin
                              then 'detail older than the record' end,
                    (m.i).observed_at, (m.i).modified_at is null or m.contested)::tds.verdict as verdict
           from met m
+         cross join lateral (select coalesce((m.t).doc || (m.i).doc, (m.i).doc) as merged offset 0) d
          where m.kind in ('new', 'over')
     ), folded as materialized (
         select f.*
