@@ -98,10 +98,12 @@ grant usage on schema cron to tds_worker;
 set role tds_worker;
 select * from tds.install_jobs();"""
 PSQL_JOBS = """\
-select exists (select from pg_extension where extname = 'pg_cron') as jobs_here \\gset
+select
+    exists (select from pg_extension where extname = 'pg_cron')
+    and to_regprocedure('tds.install_jobs()') is not null as jobs_here \\gset
 \\if :jobs_here
-{become_worker}\\endif
-select * from tds.install_jobs();
+{become_worker}select * from tds.install_jobs();
+\\endif
 """
 
 ORPHANS = """\
@@ -280,14 +282,15 @@ def dump_sql(
 
 
 def install_jobs(conn: Connection) -> list[Job]:
-    """Has pg_cron run the jobs, if it is here. Whoever installs may lack the right to; TDS works without, for a
-    worker runs what nobody else does.
+    """Has pg_cron run the jobs, if it is here.
+
+    Whoever installs may lack the right to. TDS works without: a worker runs what nobody else does.
 
     Args:
         conn: in a transaction, which goes on as tds_worker where pg_cron is here.
 
     Returns:
-        What became of each job, with what is left to do for an administrator; nothing where there is no pg_cron.
+        What became of each job, or what is left to do for an administrator; nothing where pg_cron is not.
     """
     if not _scalar(conn, "select to_regprocedure('tds.install_jobs()') is not null"):
         return []  # an upgrade from other files than ours

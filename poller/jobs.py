@@ -7,7 +7,7 @@ import click
 import psycopg
 from psycopg.rows import DictRow, dict_row
 
-from db.connect import connect, conninfo
+from db.connect import application_name, conninfo
 from db.upgrade import install_jobs
 from poller.output import print_json, print_table
 
@@ -42,7 +42,7 @@ def jobs(context: click.Context, as_json: bool) -> None:
 @jobs.command("run")
 @click.argument("name")
 def run(name: str) -> None:
-    """Runs the job NAME now, whether it is due or not, with the rights of the connection. Exit code 1: it failed."""
+    """Runs the job NAME now, due or not, with the rights of the connection. Exit code 1: it failed."""
     with _connect() as connection:
         connection.add_notice_handler(lambda notice: click.echo(notice.message_primary, err=True))
         row = connection.execute("call tds.run_job(%s, false, 'by hand', null)", [name]).fetchone()
@@ -74,4 +74,4 @@ def install(as_json: bool) -> None:
 
 def _connect() -> psycopg.Connection[DictRow]:
     options: dict[str, Any] = {"row_factory": dict_row, "autocommit": True}
-    return connect("jobs", conninfo(), **options)
+    return psycopg.connect(conninfo(), application_name=application_name("jobs"), **options)

@@ -47,3 +47,6 @@ comment on column tds.job_run.started_at is 'When it began.';
 comment on column tds.job_run.finished_at is 'When it ended; of a lost one, when that was noticed.';
 comment on column tds.job_run.error_code is 'SQLSTATE, where it failed.';
 comment on column tds.job_run.error is 'What it said then.';
+
+comment on column tds.image.state is
+'wanted (a fetcher has it), ready (the file exists), failed (tried again later), gone (Zoho has none, or it is nothing that is kept: see error).';
