@@ -26,8 +26,8 @@ NO_SUCH_RECORD = {1001, 1002}
 
 @dataclass(frozen=True, slots=True)
 class Reply:
-    """A successful answer: `body` as it came, `document` the same parsed (of a file: empty), `sent_at` when it
-    was asked for."""
+    """A successful answer: `body` as it came, `document` the same parsed (of a file: empty), and `sent_at`,
+    when it was asked for."""
 
     body: bytes
     document: Mapping[str, Any]

@@ -164,7 +164,7 @@ class Mirror:
         )
 
     async def take_images(self, limit: int) -> list[tuple[str, str]]:
-        """Leases up to `limit` wanted pictures for two minutes: products' ids with the documents they show."""
+        """Leases up to `limit` wanted pictures for two minutes: products' ids, and the documents."""
         return await self._rows(
             tuple_row,
             "select zoho_item_id, image_document_id from tds.take_images(%b, %b)",
@@ -182,7 +182,7 @@ class Mirror:
         )
 
     async def image_failed(self, zoho_item_id: str, document_id: str, error: str, *, gone: bool) -> None:
-        """Records that a picture could not be had: for now, or (gone) for as long as its document is shown."""
+        """Records that a picture could not be had: for now, or (gone) until another takes its place."""
         await self._row(
             scalar_row,
             "select tds.image_failed(%b, %b, %b, %b, %b)",
