@@ -95,13 +95,13 @@ class _Fetcher:
             return await self._refuse(zoho_item_id, document_id, error.message, gone=gone)
         size, kind = len(reply.body), content_type(reply.body)
         self.images.bytes += size
-        # Another answer for the same document is not to be expected, and a call costs the same however it ends.
+        # Gone, because the same document would give the same answer again, and each costs a call.
         if size > self.settings.max_bytes:
-            error = f"too large: {size:,} bytes, more than TDS_IMAGE_MAX_BYTES"
-            return await self._refuse(zoho_item_id, document_id, error, gone=True)
+            flaw = f"too large: {size:,} bytes, more than TDS_IMAGE_MAX_BYTES"
+            return await self._refuse(zoho_item_id, document_id, flaw, gone=True)
         if kind is None:
-            error = "not a PNG, JPEG, GIF or WebP picture"
-            return await self._refuse(zoho_item_id, document_id, error, gone=True)
+            flaw = "not a PNG, JPEG, GIF or WebP picture"
+            return await self._refuse(zoho_item_id, document_id, flaw, gone=True)
         sha256 = await asyncio.to_thread(self.store.put, reply.body)
         url = f"{self.settings.base.rstrip('/')}/images/{sha256}"
         await self.mirror.image_fetched(

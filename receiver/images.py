@@ -1,4 +1,4 @@
-"""Serving the pictures of products, `GET /images/{sha256}`: from where they are kept, without the database."""
+"""Serving the pictures of products, `GET /images/{sha256}`: from where they are kept, past the database."""
 
 from starlette.concurrency import run_in_threadpool
 from starlette.exceptions import HTTPException

@@ -12,7 +12,11 @@ RECEIVE = 'select status from tds.receive(\'products\', \'{"item": {"item_id": "
 
 MAY = {
     "tds_receiver": [RECEIVE, "select count(*) from tds.receive_many(array['products'], array['{}'::bytea])"],
-    "tds_worker": ["call tds.process_batch()", "call tds.run_due_jobs()", "call tds.run_job('snapshot_stock')"],
+    "tds_worker": [
+        "call tds.process_batch()",
+        "call tds.run_due_jobs()",
+        "call tds.run_job('snapshot_stock')",
+    ],
     "tds_poller": [
         RECEIVE,
         "select tds.start_run('products', 'o')",
