@@ -20,6 +20,7 @@ from poller.client import ZohoClient
 from poller.errors import ZohoError
 from poller.images import Images, fetch_images
 from poller.mirror import Mirror
+from sandbox.errors import ApiError
 from sandbox.images import png
 from tests.poller.conftest import Poller
 
@@ -137,6 +138,29 @@ def test_what_zoho_has_not_is_asked_for_once(pictures: Pictures) -> None:
     ) == [("gone", None)]
     pictures.end_leases()
     assert pictures.fetch().done == 0
+
+
+def test_what_fails_for_now_is_left_alone_for_a_while(
+    pictures: Pictures, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(*_: object) -> None:
+        raise ApiError(400, 9, "Not today.")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(sandbox.app, "_image", refuse)
+        images = pictures.fetch()
+        assert (images.fetched, images.gone, images.failed) == (0, 0, 20)
+        assert pictures.fetch().done == 0
+        pauses = (
+            "select distinct leased_until - changed_at from tds.image where state = 'failed' and tries = %s"
+        )
+        [(first,)] = pictures.rows(pauses, 1)
+        pictures.end_leases()
+        assert pictures.fetch().failed == 20
+        assert pictures.rows(pauses, 2) == [(2 * first,)]
+    pictures.end_leases()
+    assert pictures.fetch().fetched == 20
+    assert pictures.rows("select count(*) from zoho.products where image_url is not null") == [(20,)]
 
 
 @pytest.mark.parametrize("body", [b"<svg xmlns='http://www.w3.org/2000/svg'/>", b"<!DOCTYPE html><html></html>", b"BM" + bytes(60), b"", b"hello"], ids=["svg", "html", "bmp", "empty", "text"])  # fmt: skip
