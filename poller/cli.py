@@ -34,6 +34,8 @@ COMMANDS = {
     "work": ("poller.commands:work", "Run workers that process what has come."),
     "process": ("poller.commands:process", "Process what has come, once."),
     "status": ("poller.commands:status", "Show queues, runs, missing details and dead letters."),
+    "jobs": ("poller.jobs:jobs", "Show what runs by the clock, and run it by hand."),
+    "images": ("poller.image_command:images", "Fetch the pictures of products."),
     "dead": ("poller.commands:dead", "List, show and replay dead letters."),
     "sandbox": ("sandbox.cli:sandbox", "Serve a stand-in Zoho Books organisation."),
 }

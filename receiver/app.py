@@ -20,7 +20,9 @@ from starlette.requests import ClientDisconnect, Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
+from db.images import ImageSettings
 from receiver.body import read_body
+from receiver.images import image_routes
 from receiver.inbox import Event, Inbox, UnavailableError
 from receiver.settings import ReceiverSettings
 from receiver.signature import Pairs, is_authentic, signed_text, url_pairs
@@ -57,6 +59,7 @@ def create_app(settings: ReceiverSettings, conninfo: str) -> Starlette:
         routes=[
             *(Route(path, receiver.webhook, methods=["POST", "PUT", "DELETE"]) for path in webhooks),
             *(Route(path, receiver.explain, methods=["GET"]) for path in webhooks),
+            *image_routes(ImageSettings(url=settings.image_url).place),
             Route("/healthz", receiver.healthz),
             Route("/readyz", receiver.readyz),
         ],

@@ -12,7 +12,11 @@ RECEIVE = 'select status from tds.receive(\'products\', \'{"item": {"item_id": "
 
 MAY = {
     "tds_receiver": [RECEIVE, "select count(*) from tds.receive_many(array['products'], array['{}'::bytea])"],
-    "tds_worker": ["call tds.process_batch()"],
+    "tds_worker": [
+        "call tds.process_batch()",
+        "call tds.run_due_jobs()",
+        "call tds.run_job('snapshot_stock')",
+    ],
     "tds_poller": [
         RECEIVE,
         "select tds.start_run('products', 'o')",
@@ -30,9 +34,12 @@ MAY = {
         "select * from tds.rebuild_difference('products')",
         "call tds.rebuild('products', false)",
         "select tds.observe_drift()",
+        "select tds.ensure_partitions()",
+        "select * from tds_jobs",
     ],
     "tds_reader": [
         "select * from products",
+        "select * from tds_jobs",
         "select * from zoho.invoices",
         "select * from tds_queue_counts",
         "select * from tds.explain_record('products', '1')",
@@ -55,20 +62,29 @@ MAY_NOT = {
         "delete from tds.inbox",
         "select * from zoho.products",
         "update tds.setting set value = '1'",
+        "update tds.job set command = 'select 1'",
+        "delete from tds.job_run",
     ],
     "tds_poller": [
+        "call tds.run_job('snapshot_stock')",
         "call tds.process_batch()",
         "select * from zoho.products",
         "delete from tds.run",
         "select tds.replay('products')",
     ],
     "tds_operator": [
+        "call tds.run_job('snapshot_stock')",
+        "call tds.run_due_jobs()",
+        "select * from tds.install_jobs()",
         RECEIVE,
         "delete from tds.dead_letter",
         "update zoho.products set unit_price = 0",
         "update tds.setting set value = '1'",
     ],
     "tds_reader": [
+        "call tds.run_job('snapshot_stock')",
+        "call tds.run_due_jobs()",
+        "select * from tds.install_jobs()",
         RECEIVE,
         "update zoho.products set unit_price = 0",
         "call tds.process_batch()",

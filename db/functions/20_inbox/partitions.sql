@@ -40,7 +40,7 @@ comment on function tds.ensure_partition(date) is
 'Makes the inbox partitions of that day (UTC) where they are missing; true if it made any. Takes an advisory transaction lock.';
 
 create or replace function tds.ensure_partitions() returns int
-language plpgsql volatile
+language plpgsql volatile security definer
 set search_path = pg_catalog, pg_temp
 as $$
 declare
