@@ -180,8 +180,10 @@ def held_up(mirror: Mirror) -> Iterator[None]:
     add(mirror, "select pg_advisory_lock(99), pg_advisory_unlock(99)")
     mirror.conn.execute("update tds.job set since = '2026-01-01' where job = 'probe'")
     mirror.conn.execute("select pg_advisory_lock(99)")
-    yield
-    mirror.conn.execute("select pg_advisory_unlock_all()")
+    try:
+        yield
+    finally:
+        mirror.conn.execute("select pg_advisory_unlock_all()")
 
 
 def test_a_job_never_runs_beside_itself(database: Database, mirror: Mirror) -> None:
@@ -277,7 +279,7 @@ def test_without_pg_cron_here_its_statements_are_for_elsewhere(database: Databas
         return
     assert [job.job for job in done] == OURS
     name = mirror.conn.info.dbname
-    assert f"'tds:{name}:observe_drift', '*/5 * * * *'" in (done[2].statement or "")
+    assert f"'tds:{name}:observe_drift', '*/2 * * * *'" in (done[2].statement or "")
 
 
 # Where pg_cron is
