@@ -151,6 +151,15 @@ def _describe(report: Report) -> str:
     lines = [f"migration {name}" for name in report.migrations]
     lines += [f"changed   {path}" for path in report.changed_functions]
     lines += [f"orphan    {name} (no file defines it)" for name in report.orphans]
+    lines += [
+        f"job       {job.job}: {job.action}"
+        for job in report.jobs
+        if job.action != "kept" and not job.statement
+    ]
+    if any(job.statement for job in report.jobs):
+        lines.append(
+            "Workers run the jobs. For pg_cron to do so, an administrator's statements: tds jobs install"
+        )
     done = "Would apply" if report.dry_run else "Applied"
     lines.append(
         f"{done} {len(report.migrations)} migrations and {report.functions} function files "

@@ -77,6 +77,35 @@ create extension if not exists pgmq;
 
 """
 
+# pg_cron runs a job as whoever scheduled it, so the installing role becomes tds_worker for a moment.
+BECOME_WORKER = """\
+reset role;
+do $$ begin
+    if not has_schema_privilege('tds_worker', 'cron', 'usage') then
+        grant usage on schema cron to tds_worker;
+    end if;
+    if not pg_has_role(
+        'tds_worker',
+        case when current_setting('server_version_num')::int < 160000 then 'member' else 'set' end
+    ) then
+        execute format('grant tds_worker to %I', current_user);
+    end if;
+end $$;
+set local role tds_worker;
+"""
+INSTALL_JOBS_BY_HAND = """\
+grant usage on schema cron to tds_worker;
+set role tds_worker;
+select * from tds.install_jobs();"""
+PSQL_JOBS = """\
+select
+    exists (select from pg_extension where extname = 'pg_cron')
+    and to_regprocedure('tds.install_jobs()') is not null as jobs_here \\gset
+\\if :jobs_here
+{become_worker}select * from tds.install_jobs();
+\\endif
+"""
+
 ORPHANS = """\
 select object from tds.sql_object
 where object not in (select unnest(objects) from tds.sql_file)
@@ -93,6 +122,15 @@ class Pgmq:
 
 
 @dataclass(frozen=True)
+class Job:
+    """What became of a job in pg_cron: see tds.install_jobs()."""
+
+    job: str
+    action: str
+    statement: str | None
+
+
+@dataclass(frozen=True)
 class Report:
     """What an upgrade did, or, as a dry run, would do."""
 
@@ -106,6 +144,8 @@ class Report:
     orphans: list[str]
     """Routines and views of TDS that no file defines."""
     pgmq: Pgmq
+    jobs: list[Job]
+    """What became of the jobs in pg_cron; none where the server has no pg_cron: the workers run them."""
     seconds: float
 
 
@@ -176,6 +216,7 @@ def upgrade(
             _execute(conn, _record_file(file))
         _execute(conn, _forget_other_files(functions))
         orphans = [name for (name,) in conn.execute(ORPHANS)]
+        jobs = install_jobs(conn)
     return Report(
         dry_run=dry_run,
         migrations=[migration.id for migration in pending],
@@ -183,6 +224,7 @@ def upgrade(
         changed_functions=[file.path for file in functions if before.get(file.path) != file.sha256],
         orphans=orphans,
         pgmq=pgmq,
+        jobs=jobs,
         seconds=time.monotonic() - started,
     )
 
@@ -244,7 +286,32 @@ def dump_sql(
             yield f"-- {migration.path}\n{migration.text}\n{_record_migration(migration)}\n"
     for file in functions:
         yield f"-- {file.path}\n{REMEMBER_OBJECTS}{file.text}\n{_record_file(file)}\n"
-    yield f"{_forget_other_files(functions)}commit;\n"
+    yield _forget_other_files(functions)
+    yield PSQL_JOBS.format(become_worker=BECOME_WORKER)
+    yield "commit;\n"
+
+
+def install_jobs(conn: Connection) -> list[Job]:
+    """Has pg_cron run the jobs, if it is here.
+
+    Whoever installs may lack the right to. TDS works without: a worker runs what nobody else does.
+
+    Args:
+        conn: in a transaction, which goes on as tds_worker where pg_cron is here.
+
+    Returns:
+        What became of each job, or what is left to do for an administrator; nothing where pg_cron is not.
+    """
+    if not _scalar(conn, "select to_regprocedure('tds.install_jobs()') is not null"):
+        return []  # an upgrade from other files than ours
+    here = _scalar(conn, "select exists (select from pg_extension where extname = 'pg_cron')")
+    try:
+        with conn.transaction():
+            if here:
+                _execute(conn, BECOME_WORKER)
+            return [Job(*row) for row in conn.execute("select * from tds.install_jobs()")]
+    except errors.InsufficientPrivilege:
+        return [Job("all", "run here as an administrator", INSTALL_JOBS_BY_HAND)]
 
 
 # The steps

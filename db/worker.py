@@ -11,6 +11,7 @@ import signal
 import subprocess
 import sys
 import threading
+import time
 from collections.abc import Callable, Mapping
 from types import FrameType
 from typing import Any
@@ -26,6 +27,7 @@ CHANNEL = "tds_inbox"
 POLL_SECONDS = 1.0  # notifications only hasten; retries that fall due send none
 FIRST_PAUSE, LONGEST_PAUSE = 0.2, 10.0  # seconds between attempts while the database is away
 RESPAWN_SECONDS = 0.5
+JOBS_SECONDS = 10.0  # between looks at what is due by the clock; schedules know minutes
 CONNECTION: Mapping[str, Any] = {
     "autocommit": True,
     # A server that vanished without a word is noticed within about a minute, even in the middle of a call.
@@ -57,6 +59,21 @@ def drain(connection: psycopg.Connection, queue: str | None = None, max_records:
     return outcome
 
 
+def run_due_jobs(connection: psycopg.Connection) -> Mapping[str, str]:
+    """Runs the jobs that are due, if no other worker is at it: `CALL tds.run_due_jobs()`.
+
+    Args:
+        connection: in autocommit mode, because the procedure commits.
+
+    Returns:
+        What became of each: done, failed (tds.job_run says why), not due, running already.
+    """
+    row = connection.execute("call tds.run_due_jobs(null)").fetchone()
+    assert row is not None
+    outcome: Mapping[str, str] = row[0]
+    return outcome
+
+
 class Worker:
     """One worker on one connection; `run` returns after `stop`, which any thread or signal handler may call.
 
@@ -70,6 +87,7 @@ class Worker:
         self._name = f"{application_name('worker')[:52]}/{os.getpid()}"  # PostgreSQL keeps 63 bytes
         self._is_orphaned = is_orphaned
         self._stopping = threading.Event()
+        self._next_jobs = 0.0
 
     def stop(self) -> None:
         """Ends `run` after the batch in hand."""
@@ -95,6 +113,12 @@ class Worker:
         outcome = drain(connection)
         if outcome["claimed"]:
             log.info(" ".join(f"{name} {count}" for name, count in outcome.items() if count))
+        if time.monotonic() >= self._next_jobs:
+            # Told before it is tried: should it fail, the next turns drain all the same.
+            self._next_jobs = time.monotonic() + JOBS_SECONDS
+            for job, became in run_due_jobs(connection).items():
+                log.log(logging.ERROR if became == "failed" else logging.INFO, "job %s: %s", job, became)
+        if outcome["claimed"]:
             return
         for _ in connection.notifies(timeout=POLL_SECONDS, stop_after=1):
             pass

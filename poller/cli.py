@@ -5,7 +5,11 @@ Each subcommand is imported when it is run, so that `tds --help` and a misspelt 
 
 import importlib
 import logging
+import os
+import signal
 import sys
+import threading
+import time
 from typing import Any
 
 import click
@@ -21,6 +25,7 @@ Exit codes:
 
 # Name of the command: where it is, and what it does.
 COMMANDS = {
+    "up": ("poller.up:up", "Run everything: database, receiver, workers, poller."),
     "db": ("db.cli:db", "Look after the database: upgrade, status, the embedded server."),
     "psql": ("db.cli:psql", "Open psql on the database of TDS."),
     "migrate": ("poller.commands:migrate", "Fetch everything from Zoho, going on where it stopped."),
@@ -31,6 +36,8 @@ COMMANDS = {
     "work": ("poller.commands:work", "Run workers that process what has come."),
     "process": ("poller.commands:process", "Process what has come, once."),
     "status": ("poller.commands:status", "Show queues, runs, missing details and dead letters."),
+    "jobs": ("poller.jobs:jobs", "Show what runs by the clock, and run it by hand."),
+    "images": ("poller.image_command:images", "Fetch the pictures of products."),
     "dead": ("poller.commands:dead", "List, show and replay dead letters."),
     "sandbox": ("sandbox.cli:sandbox", "Serve a stand-in Zoho Books organisation."),
 }
@@ -101,8 +108,17 @@ def main(verbose: bool) -> None:
 
     Data goes to stdout, messages to stderr. The database is that of TDS_DATABASE_URL, else the embedded one.
     """
+    if parent := os.environ.pop("TDS_PARENT_PID", None):
+        threading.Thread(target=_end_with, args=[int(parent)], daemon=True).start()
     level = logging.INFO if verbose else logging.WARNING
     logging.basicConfig(level=level, format="%(asctime)s %(name)s: %(message)s")
+
+
+def _end_with(parent: int) -> None:
+    """Asks this process to stop as soon as the one that started it is gone."""
+    while os.getppid() == parent:
+        time.sleep(0.5)
+    os.kill(os.getpid(), signal.SIGTERM)
 
 
 if __name__ == "__main__":

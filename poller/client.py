@@ -26,7 +26,8 @@ NO_SUCH_RECORD = {1001, 1002}
 
 @dataclass(frozen=True, slots=True)
 class Reply:
-    """A successful answer: `body` as it came, `document` the same parsed, `sent_at` when it was asked for."""
+    """A successful answer: `body` as it came, `document` the same parsed (of a file: empty), and `sent_at`,
+    when it was asked for."""
 
     body: bytes
     document: Mapping[str, Any]
@@ -61,10 +62,17 @@ class ZohoClient:
     ) -> None:
         await self._http.aclose()
 
-    async def get(self, path: str, parameters: Mapping[str, str | int] | None = None) -> Reply:
+    async def get(
+        self, path: str, parameters: Mapping[str, str | int] | None = None, *, file: bool = False
+    ) -> Reply:
         """`GET /books/v3{path}` with the organisation's id.
 
         Faults are retried, an expired token is refreshed, limits are waited for, all within bounds.
+
+        Args:
+            path: below /books/v3.
+            parameters: besides the organisation's id.
+            file: whether a success answers with a file instead of a JSON object.
 
         Raises:
             NotFoundError: there is no such record.
@@ -75,7 +83,7 @@ class ZohoClient:
         while True:
             token = await self._tokens.get()
             try:
-                return await retried(name, partial(self._send, name, token, path, parameters or {}))
+                return await retried(name, partial(self._send, name, token, path, parameters or {}, file))
             except UnauthorizedError:
                 if refreshed:
                     raise
@@ -88,7 +96,9 @@ class ZohoClient:
                 if self._pace.pause(limit.seconds):
                     log.warning("%s Nothing is asked for %.1f s.", limit.message, limit.seconds)
 
-    async def _send(self, name: str, token: Token, path: str, parameters: Mapping[str, str | int]) -> Reply:
+    async def _send(
+        self, name: str, token: Token, path: str, parameters: Mapping[str, str | int], file: bool
+    ) -> Reply:
         async with self._pace:
             sent_at = datetime.now(UTC)
             self.calls += 1
@@ -99,6 +109,9 @@ class ZohoClient:
             )
         if (left := response.headers.get("x-rate-limit-remaining", "")).isdigit():
             self.calls_left = int(left)
+        # what went wrong is told as JSON, whatever was asked for, and sometimes with a 200
+        if file and response.status_code == 200 and "json" not in response.headers.get("content-type", ""):
+            return Reply(response.content, {}, sent_at)
         document = json_object(response)
         code = document.get("code")
         if response.status_code == 200 and code == 0:

@@ -265,6 +265,37 @@ class Mirror:
             *(entity, self.organization_id, zoho_id, error),
         )
 
+    async def take_images(self, limit: int) -> list[tuple[str, str]]:
+        """Leases up to `limit` wanted pictures for two minutes: products' ids, and the documents."""
+        return await self._rows(
+            tuple_row,
+            "select zoho_item_id, image_document_id from tds.take_images(%b, %b)",
+            *(self.organization_id, limit),
+        )
+
+    async def image_fetched(
+        self, zoho_item_id: str, document_id: str, *, sha256: str, content_type: str, size: int, url: str
+    ) -> None:
+        """Records that a picture is stored, and shows it at its product."""
+        await self._row(
+            scalar_row,
+            "select tds.image_fetched(%b, %b, %b, %b, %b, %b, %b)",
+            *(self.organization_id, zoho_item_id, document_id, sha256, content_type, size, url),
+        )
+
+    async def image_failed(self, zoho_item_id: str, document_id: str, error: str, *, gone: bool) -> None:
+        """Records that a picture could not be had: for now, or (gone) until another takes its place."""
+        await self._row(
+            scalar_row,
+            "select tds.image_failed(%b, %b, %b, %b, %b)",
+            *(self.organization_id, zoho_item_id, document_id, error, gone),
+        )
+
+    async def wanted_images(self) -> int:
+        """How many pictures are wanted."""
+        query = "select count(*) from tds_wanted_images where organization_id = %b"
+        return int(await self._row(scalar_row, query, self.organization_id))
+
     async def drain(self, queue: str | None = None) -> Mapping[str, int]:
         """Processes what waits in a queue, or in all; see `db.worker.drain`."""
         return await self._row(scalar_row, "call tds.process_batch(%b, 1000, null)", queue)

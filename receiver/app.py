@@ -22,9 +22,11 @@ from starlette.requests import ClientDisconnect, Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
+from db.images import ImageSettings
 from receiver.api.app import Api
 from receiver.api.settings import ApiSettings
 from receiver.body import read_body
+from receiver.images import image_routes
 from receiver.inbox import Event, Inbox, UnavailableError
 from receiver.metrics import Metrics
 from receiver.settings import ReceiverSettings
@@ -77,6 +79,7 @@ def create_app(settings: ReceiverSettings, conninfo: str) -> Starlette:
             *(Route(path, receiver.webhook, methods=["POST", "PUT", "DELETE"]) for path in webhooks),
             *(Route(path, receiver.explain, methods=["GET"]) for path in webhooks),
             *api.routes,
+            *image_routes(ImageSettings(url=settings.image_url).place),
         ],
         exception_handlers={HTTPException: refused, UnavailableError: unavailable, ClientDisconnect: _gone},
         lifespan=lifespan,

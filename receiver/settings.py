@@ -24,6 +24,9 @@ class ReceiverSettings(BaseSettings):
     connections: int = Field(default=8, gt=0, validation_alias="TDS_RECEIVER_CONNECTIONS")
     """Connections to the database."""
 
+    image_url: str | None = Field(default=None, validation_alias="TDS_IMAGE_URL")
+    """Where the pictures that are served are kept; see `db.images.ImageSettings`."""
+
     @property
     def secrets(self) -> tuple[bytes, ...]:
         """The secret tokens in force; none: signatures are not checked."""

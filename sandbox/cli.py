@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+from contextlib import suppress
 
 import click
 
@@ -157,8 +158,8 @@ def sandbox(
             click.echo(f"export {name}={value}")
     click.echo(f"Sandbox on {url}, control pages {url}/_sandbox/; stop it with Ctrl-C.", err=True)
     try:
-        server(stand_in).run(sockets=[listener])
-    except KeyboardInterrupt:
+        with suppress(KeyboardInterrupt):  # uvicorn mostly raises it anew once it has stopped
+            server(stand_in).run(sockets=[listener])
         click.echo("Stopped.", err=True)
     finally:
         stand_in.close()

@@ -227,3 +227,87 @@ def test_a_later_read_counts_under_whichever_name_it_came(mirror: Mirror) -> Non
         mirror.receive(entity, {"contacts": [told]}, shape="list", observed_at=at % minute)
         mirror.process()
     assert mirror.rows("select name from zoho.contacts") == [{"name": "A"}]
+
+
+DRIFT = "select entity, path from tds.drift where path in ('novelty_a', 'novelty_b') order by path"
+
+
+@pytest.mark.parametrize("claim_is_seen", [True, False])
+def test_an_event_that_is_committed_late_is_observed_late(
+    database: Database, mirror: Mirror, claim_is_seen: bool
+) -> None:
+    mirror.receive("products", {"item": product("1", novelty_a=1)})
+    with worker(database) as slow:
+        if claim_is_seen:
+            slow.claim("products")
+            slow.apply()
+        else:
+            slow.conn.execute("begin")
+            slow.claim("products")
+            slow.conn.execute(
+                "create temp table touched as select touches from tds.apply_claim(%s)", [slow.claim_id]
+            )
+        mirror.receive("products", {"item": product("2", novelty_b=1)})
+        assert mirror.process("products")["applied"] == 1
+        assert mirror.value("select tds.observe_drift()") == 0, "what is not committed began earlier"
+        slow.finish()
+    assert mirror.value("select tds.observe_drift()") == 2
+    assert mirror.rows(DRIFT) == [
+        {"entity": "products", "path": "novelty_a"},
+        {"entity": "products", "path": "novelty_b"},
+    ]
+
+
+def test_who_reads_or_receives_does_not_hold_the_drift_up(database: Database, mirror: Mirror) -> None:
+    mirror.receive("products", {"item": product("1", novelty_a=1)})
+    mirror.process()
+    with database.connect() as reader, database.connect() as receiver:
+        reader.execute("select count(*) from tds.inbox_outcome, tds.claim")
+        receiver.execute("select tds.receive('products', '{}')")
+        assert mirror.value("select tds.observe_drift()") == 1
+
+
+def test_a_link_that_is_made_while_records_are_settled_is_not_lost(
+    database: Database, mirror: Mirror
+) -> None:
+    """Two invoices are settled anew; while that waits for the first, the customer of the second comes and links it."""
+
+    def told(name: str, minute: int) -> None:
+        rows = [
+            {
+                "invoice_id": number,
+                "customer_id": customer,
+                "invoice_number": name,
+                "last_modified_time": MOMENT,
+            }
+            for number, customer in (("1", ""), ("2", "77"))
+        ]
+        at = f"2026-06-09 13:{minute:02}+00"
+        mirror.receive("invoices", {"invoices": rows}, shape="list", observed_at=at)
+
+    for name, minute in (("A", 1), ("A", 5)):
+        told(name, minute)
+        mirror.process()
+    told("B", 3)
+    linked = (
+        "select invoice_number, customer_id is not null as linked from zoho.invoices order by zoho_invoice_id"
+    )
+    with worker(database) as first, database.connect() as holder:
+        first.claim("invoices")
+        first.apply()
+        first.conn.execute("commit")
+        holder.execute("select from zoho.invoices where zoho_invoice_id = '1' for update")
+        finish = threading.Thread(target=first.finish)
+        finish.start()
+        waits = "select from pg_stat_activity where pid = %s and wait_event_type = 'Lock'"
+        while not mirror.rows(waits, first.conn.info.backend_pid):
+            assert finish.is_alive()
+        mirror.receive("customers", CUSTOMER)
+        assert mirror.process("contacts")["applied"] == 1
+        assert [row["linked"] for row in mirror.rows(linked)] == [False, True]
+        holder.rollback()
+        finish.join()
+    assert mirror.rows(linked) == [
+        {"invoice_number": "A", "linked": False},
+        {"invoice_number": "A", "linked": True},
+    ]

@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import json
 from typing import Any
+from urllib.parse import quote
 
+import psycopg
 import pytest
 
+from tests.db.servers import Database
 from tests.sql.conftest import MOMENT, ORGANIZATION, Mirror, product
 
 LATER = "2026-06-10T09:46:21-0400"
@@ -319,3 +322,83 @@ def test_a_price_without_an_organisation_is_of_the_only_one(mirror: Mirror) -> N
         "update tds.setting set value = to_jsonb(%s::text) where name = 'organization_id'", [ORGANIZATION]
     )
     assert mirror.value("select tds.price_of('1', '7')") == 3
+
+
+@pytest.mark.parametrize(
+    "statement",
+    [
+        "update zoho.stock_history set quantity = 0",
+        "delete from zoho.stock_history",
+        "delete from stock_history where false",
+        "truncate zoho.stock_history",
+        "merge into zoho.stock_history h using zoho.products p on true when matched then delete",
+    ],
+)
+def test_what_stock_there_was_is_never_changed_by_anybody(mirror: Mirror, statement: str) -> None:
+    tell(mirror, product("1", brand="", stock_on_hand=10, **places("location", a=10)))
+    tell(mirror, product("1", brand="", stock_on_hand=9, last_modified_time=LATER, **places("location", b=9)))
+    history = "select count(*) from zoho.stock_history"
+    assert mirror.value(history) == 3
+    with pytest.raises(psycopg.Error) as refused:
+        mirror.conn.execute(statement)
+    assert refused.value.sqlstate == "ZB006"
+    assert mirror.value(history) == 3
+    assert mirror.value("select tds.snapshot_stock() + tds.snapshot_stock()") == 2, "a row more is no change"
+    mirror.conn.execute("call tds.rebuild('products', false, everything => true)")
+    assert mirror.value(history) == 5, "a rebuild leaves it"
+
+
+@pytest.mark.parametrize("form", ["data", "data array", "array", "two", "form"])
+def test_a_wrapped_body_is_unwrapped_at_these_endpoints_too(mirror: Mirror, form: str) -> None:
+    price = {
+        "pricebook_id": "7",
+        "name": "Retail",
+        "pricebook_items": [{"item_id": "1", "pricebook_rate": 3}],
+    }
+    stock = {"item_id": "1", "name": "Cable", "stock_on_hand": 3}
+    moved = {"inventory_adjustment_id": "9", "line_items": [{"item_id": "1", "quantity_adjusted": -2}]}
+
+    def wrapped(record: dict[str, Any]) -> Any:
+        body: Any = {
+            "data": {"data": record},
+            "data array": {"data": [record]},
+            "array": [record],
+            "two": {"data": [record, record | {"name": "B"}]},
+            "form": b"JSONString=" + quote(json.dumps({"data": record})).encode(),
+        }[form]
+        return body
+
+    assert mirror.receive("prices", wrapped(price)) == "queued"
+    assert mirror.receive("stock", wrapped(stock)) == "queued"
+    assert mirror.receive("stock", wrapped(moved)) == "queued"
+    assert mirror.process()["dead"] == 0
+    assert values(mirror, "select zoho_item_id, rate::float8 from zoho.product_prices") == [("1", 3)]
+    assert values(mirror, "select zoho_item_id, stock_quantity::float8 from zoho.products") == [("1", 3)]
+    assert values(mirror, "select zoho_adjustment_id from zoho.stock_adjustments") == [("9",)]
+    by_id = "select entity, record_id is not null from tds.inbox order by inbox_id"
+    entities = ["pricelists", "products", "stock_adjustments"]
+    assert values(mirror, by_id) == [(entity, form != "two") for entity in entities]
+    assert mirror.receive("prices", wrapped(price)) == ("queued" if form == "two" else "duplicate")
+
+
+def test_a_reader_asks_for_prices_of_every_kind(database: Database, mirror: Mirror) -> None:
+    tell(mirror, product("1", rate=10))
+    percent = {
+        "pricebook_type": "fixed_percentage",
+        "percentage": 5,
+        "is_increase": True,
+        "currency_code": "",
+        "effective_from": "2020-01-01",
+    }
+    mirror.receive(
+        "pricelists",
+        {"pricebook": price_list()["pricebook"] | percent | {"pricebook_id": "8"}},
+        shape="detail",
+    )
+    mirror.receive("pricelists", price_list({"item_id": "1", "pricebook_rate": 3}), shape="detail")
+    mirror.process()
+    with database.connect(autocommit=True, role="tds_reader") as conn:
+        row = conn.execute(
+            "select tds.price_of('1', '7')::float8, tds.price_of('1', '8', 2)::float8"
+        ).fetchone()
+    assert row == (3, 10.5)

@@ -19,14 +19,19 @@ set search_path = pg_catalog, pg_temp
 as $$
 begin
     return coalesce(
-        (select p.entity from tds.endpoint p
-          where p.endpoint = entity_of.endpoint and jsonb_typeof(entity_of.document) = 'object' and entity_of.document ? p.key
-          order by p.priority limit 1),
+        (select p.entity
+           from tds.endpoint p
+          -- the body itself, what is wrapped in data, and of several records the first
+          cross join lateral (values (1, entity_of.document), (2, entity_of.document -> 'data')) w(place, told)
+          cross join lateral (select case when jsonb_typeof(w.told) = 'array' then w.told -> 0 else w.told end as told) r
+          where p.endpoint = entity_of.endpoint and jsonb_typeof(r.told) = 'object' and r.told ? p.key
+          order by w.place, p.priority limit 1),
         entity_of.endpoint);
 end
 $$;
 comment on function tds.entity_of(text, jsonb) is
-'The entity a body is about: the endpoint''s own name, or, where several kinds of record come under one name, what its keys say.';
+'The entity a body is about: the endpoint''s own name, or, where several kinds of record come under one name, what its keys say, '
+'or those of what it wraps in data.';
 
 create or replace function tds.peek(
     endpoint text, body text, out problem text, out entity text, out record_id text, out organization_id text)

@@ -74,14 +74,14 @@ begin
     foreach v_touch in array finish_claim.touches loop
         continue when v_touch.zoho_ids is null;
         select n.* into strict v_entity from tds.entity n where n.entity = v_touch.entity;
-        -- in a transaction of its own, so that whichever of parent and child commits last sees the other
-        perform tds.link_rows(v_touch.entity, v_touch.organization_id, v_touch.zoho_ids);
         -- an unchanged record leaves no trace in its row, so a read that confirmed it may have come after what was just applied
         if v_touch.unsettled_ids is not null then
             perform tds.settle(v_entity, v_touch.organization_id,
                                tds.later_records(v_entity, v_touch.organization_id, v_touch.unsettled_ids, v_touch.unsettled_since),
                                v_now);
         end if;
+        -- in a transaction of its own, so that whichever of parent and child commits last sees the other
+        perform tds.link_rows(v_touch.entity, v_touch.organization_id, v_touch.zoho_ids);
     end loop;
     delete from tds.claim c where c.claim_id = finish_claim.claim_id returning c.* into v_claim;
     perform tds.queue_done(v_claim.queue, v_claim.msg_ids);

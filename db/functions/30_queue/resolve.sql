@@ -3,7 +3,7 @@
 -- last_modified_time stands above those that have one only while it was made later than they were.
 
 create or replace function tds.registers(records tds.record[], states tds.record_state[], id_key text)
-returns table (zoho_id text, key text, value jsonb, m timestamptz, o timestamptz, r smallint, ord int, hidden boolean)
+returns table (zoho_id text, key text, value jsonb, m timestamptz, o timestamptz, r smallint, ord bigint, hidden boolean)
 language sql stable
 as $$
     select s.zoho_id, d.key, d.value, coalesce(l.m, case when l.keys is null then s.modified_at end),
@@ -28,7 +28,7 @@ comment on function tds.registers(tds.record[], tds.record_state[], text) is
 'stored states (ord 0; hidden: behind a later observation) and those that arrive. A deletion carries only the id.';
 
 create or replace function tds.fold(records tds.record[], states tds.record_state[], id_key text, detail_key text)
-returns table (state tds.record_state, changed boolean, authors int[], unsettled boolean, wanted text, wanted_at timestamptz)
+returns table (state tds.record_state, changed boolean, authors bigint[], unsettled boolean, wanted text, wanted_at timestamptz)
 language sql stable
 as $$
     with register as materialized (
@@ -160,10 +160,11 @@ begin
                                        where l.m < (m.incoming).modified_at and l.keys ? k.key)) as contested
           from tds.meet((resolve.entity).entity, resolve.organization_id, resolve.records) m
     ), plain as (
-        select row((m.i).zoho_id, coalesce((m.t).doc || (m.i).doc, (m.i).doc), coalesce((m.t).version, 0) + 1, (m.i).hash,
+        select row((m.i).zoho_id, d.merged, coalesce((m.t).version, 0) + 1, (m.i).hash,
                    (m.i).modified_at, (m.i).observed_at, (m.i).rank,
                    greatest((m.t).read_at, case when (m.i).rank <> 2 then (m.i).observed_at end), null,
-                   case when m.kind = 'over' then
+                   -- nothing is left under a document that has every key of the one before it
+                   case when m.kind = 'over' and ((m.t).layers is not null or d.merged <> (m.i).doc) then
                        tds.layers_under((m.i).doc, (m.t).doc, (m.t).layers, (m.t).modified_at, (m.t).observed_at, (m.t).rank) end
                    )::tds.record_state as state,
                row((m.i).ord, (m.i).inbox_id, (m.i).zoho_id, 'applied', (m.i).modified_at, (m.i).observed_at, (m.i).rank,
@@ -176,6 +177,7 @@ begin
                              then 'detail older than the record' end,
                    (m.i).observed_at, (m.i).modified_at is null or m.contested)::tds.verdict as verdict
           from met m
+         cross join lateral (select coalesce((m.t).doc || (m.i).doc, (m.i).doc) as merged offset 0) d
          where m.kind in ('new', 'over')
     ), folded as materialized (
         select f.*

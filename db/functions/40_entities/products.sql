@@ -3,6 +3,11 @@ language plpgsql volatile
 set search_path = pg_catalog, pg_temp
 as $$
 begin
+    -- all rows in key order before any is written: what goes and what stays are two sets, and who links warehouses takes both in one
+    perform from zoho.stock_levels t
+      where t.organization_id = write_stock_levels.organization_id and t.zoho_item_id = any (write_stock_levels.zoho_ids)
+      order by t.zoho_item_id, t.zoho_warehouse_id
+        for update;
     with told as materialized (
         select distinct on (p.zoho_item_id, l.zoho_warehouse_id)
                p.zoho_item_id, l.zoho_warehouse_id, p.id as product_id, w.id as warehouse_id, l.warehouse_name,
@@ -99,6 +104,21 @@ create or replace trigger stock_level_changed after update of on_hand on zoho.st
     for each row when (old.on_hand is distinct from new.on_hand) execute function tds.note_stock_level();
 create or replace trigger stock_level_gone after delete on zoho.stock_levels
     for each row when (old.on_hand <> 0) execute function tds.note_stock_level();
+
+create or replace function tds.refuse_change() returns trigger
+language plpgsql volatile
+set search_path = pg_catalog, pg_temp
+as $$
+begin
+    raise exception using errcode = 'ZB006', message = format('%I.%I is insert-only', tg_table_schema, tg_table_name), detail = tg_op,
+        hint = 'what happened stays as it was; a new row says what is known better';
+end
+$$;
+revoke all on function tds.refuse_change() from public;
+comment on function tds.refuse_change() is 'Trigger of a history: rows are added, never changed or removed, by whomever. Raises ZB006.';
+
+create or replace trigger stock_history_is_insert_only before update or delete or truncate on zoho.stock_history
+    for each statement execute function tds.refuse_change();
 
 create or replace function tds.forget_image() returns trigger
 language plpgsql volatile

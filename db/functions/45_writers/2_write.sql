@@ -13,6 +13,11 @@ begin
             format('Makes the rows of %s what these %s list in %s; made from the mapping.', v_child.target, make_child_writers.entity, v_child.list_key),
             format($body$
 begin
+    -- all rows in key order before any is written: what goes and what stays are two sets, and who links them takes both in one
+    perform from zoho.%2$I t
+      where t.organization_id = %1$s.organization_id and t.%8$I = any (%1$s.written)
+      order by t.%8$I, t.%9$I
+        for update;
     with wanted as materialized (
         select s.zoho_id, e.n::int as position, own.organization_id, own.at, e.doc,
                %5$s

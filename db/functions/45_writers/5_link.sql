@@ -46,7 +46,9 @@ declare
     v_statements text;
 begin
     select n.* into strict v_entity from tds.entity n where n.entity = make_linker.entity;
-    select string_agg(tds.link_statement(l, m.ids_column, v_name), '' order by l.target, l.column_name, m.ids_column)
+    -- in the order of the writers: a record's row, then those of its arrays
+    select string_agg(tds.link_statement(l, m.ids_column, v_name), ''
+                      order by not exists (select from tds.entity n where n.target = l.target), l.target, l.column_name, m.ids_column)
       into v_statements
       from (select l as link, v_entity.target_key as ids_column
               from tds.link l where l.target = v_entity.target

@@ -30,13 +30,18 @@ as $$
 declare
     v_now constant timestamptz := tds.now();
 begin
+    -- one at a time: of two who looked at once, the second would choose the same and get none of them
+    perform pg_advisory_xact_lock(hashtextextended('tds.take_images', 0));
     return query
     insert into tds.image as i (organization_id, zoho_item_id, image_document_id, state, leased_until, changed_at)
-    select w.organization_id, w.zoho_item_id, w.image_document_id, 'wanted', v_now + interval '2 minutes', v_now
-      from public.tds_wanted_images w
-     where w.organization_id = take_images.organization_id and coalesce(w.not_before, v_now) <= v_now
-     order by w.zoho_item_id
-     limit take_images.at_most
+    select c.organization_id, c.zoho_item_id, c.image_document_id, 'wanted', v_now + interval '2 minutes', v_now
+      from (select w.organization_id, w.zoho_item_id, w.image_document_id
+              from public.tds_wanted_images w
+              join zoho.products p on p.organization_id = w.organization_id and p.zoho_item_id = w.zoho_item_id
+             where w.organization_id = take_images.organization_id and coalesce(w.not_before, v_now) <= v_now
+             order by p.sync_modified_at desc nulls last, w.zoho_item_id
+             limit take_images.at_most) c
+     order by c.zoho_item_id
     on conflict on constraint image_pkey do update
        set image_document_id = excluded.image_document_id, state = excluded.state, leased_until = excluded.leased_until,
            changed_at = excluded.changed_at, tries = case when i.image_document_id = excluded.image_document_id then i.tries else 0 end
@@ -45,7 +50,7 @@ begin
 end
 $$;
 revoke all on function tds.take_images(text, int) from public;
-comment on function tds.take_images(text, int) is 'Leases wanted pictures to a fetcher for two minutes; it answers with image_fetched() or image_failed().';
+comment on function tds.take_images(text, int) is 'Leases wanted pictures to a fetcher for two minutes, those of the newest edits first; it answers with image_fetched() or image_failed().';
 
 create or replace function tds.image_fetched(
     organization_id text, zoho_item_id text, image_document_id text, sha256 text, content_type text, bytes bigint, url text) returns boolean
@@ -88,12 +93,13 @@ end
 $$;
 revoke all on function tds.image_failed(text, text, text, text, boolean) from public;
 comment on function tds.image_failed(text, text, text, text, boolean) is
-'Notes why a picture could not be had; it is wanted again after a pause, unless Zoho has none (gone).';
+'Notes why a picture could not be had; it is wanted again after a pause, unless there is none to be had (gone: Zoho has none, or it is nothing that is kept).';
 
 grant execute on function tds.take_images(text, int), tds.image_fetched(text, text, text, text, text, bigint, text),
     tds.image_failed(text, text, text, text, boolean) to tds_poller;
 grant execute on function tds.snapshot_stock() to tds_worker, tds_operator;
 grant execute on function tds.price_of(text, text, numeric, timestamptz, text), tds.round_price(numeric, text, numeric),
+    tds.percentage_price(zoho.pricelists, numeric), tds.is_effective(zoho.pricelists, timestamptz), tds.time_zone_of(text),
     tds.own_organization(), tds.setting_text(text), tds.now() to tds_reader, tds_operator;
 
 insert into tds.setting (name, value, description) values

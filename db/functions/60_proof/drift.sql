@@ -1,3 +1,26 @@
+create or replace function tds.all_finished_before(at timestamptz) returns timestamptz
+language plpgsql volatile
+set search_path = pg_catalog, pg_temp
+as $$
+begin
+    -- an event finishes after its claim; whoever writes outcomes without one that can be seen may have begun at any time
+    return (
+        select least(all_finished_before.at, min(c.claimed_at))
+          from tds.claim c
+        having not exists (
+               select from pg_locks l
+                where l.database = (select d.oid from pg_database d where d.datname = current_database())
+                  and l.relation in (select 'tds.claim'::regclass union all select t.relid from pg_partition_tree('tds.inbox_outcome') t)
+                  and l.mode = 'RowExclusiveLock'
+                  and l.pid is distinct from pg_backend_pid()
+                  and (l.pid = any (array_agg(c.backend_pid))) is not true));
+end
+$$;
+revoke all on function tds.all_finished_before(timestamptz) from public;
+comment on function tds.all_finished_before(timestamptz) is
+'The moment before which no event can finish any more that is not seen to have finished: the one given, read before the call, or the oldest claim; null '
+'while a transaction is writing outcomes whose claim is not seen, for that may have begun at any time.';
+
 create or replace function tds.observe_drift(max_events int default 1000) returns int
 language plpgsql volatile security definer
 set search_path = pg_catalog, pg_temp
@@ -5,18 +28,19 @@ as $$
 declare
     -- read before any snapshot of the statements below: what is claimed later finishes later
     v_now    constant timestamptz := tds.now();
+    v_until  timestamptz;
     v_mark   tds.drift_observed;
     v_events record;
 begin
     select o.* into strict v_mark from tds.drift_observed o for update;
-    -- an event finishes between its claim and the end of that claim, so nothing can still appear before the oldest claim
+    v_until := tds.all_finished_before(v_now);
     select array_agg(e.inbox_id) as inbox_ids, array_agg(e.received_at) as received_ats, array_agg(e.finished_at) as finished_ats
       into v_events
       from (select d.inbox_id, d.received_at, d.finished_at
               from tds.inbox_outcome d
              where d.finished_at >= v_mark.finished_at
                and (d.finished_at, d.inbox_id) > (v_mark.finished_at, v_mark.inbox_id)
-               and d.finished_at < least(v_now, (select min(c.claimed_at) from tds.claim c))
+               and d.finished_at < v_until
              order by d.finished_at, d.inbox_id
              limit observe_drift.max_events) e;
     if v_events.inbox_ids is null then
@@ -60,8 +84,9 @@ end
 $$;
 revoke all on function tds.observe_drift(int) from public;
 comment on function tds.observe_drift(int) is
-'Reads the next finished events, at most so many, and enters their paths and types into tds.drift; returns how many it read. Nothing of the '
-'sync waits for it: call it from time to time (cron, pg_cron: select tds.observe_drift()), again while it returns max_events.';
+'Reads the next finished events, at most so many, and enters their paths and types into tds.drift; returns how many it read. An event that is '
+'committed late is read late, never skipped. Nothing of the sync waits for it: call it from time to time (cron, pg_cron: select '
+'tds.observe_drift()), again while it returns max_events.';
 
 create or replace view public.tds_schema_drift as
 select d.entity, d.path, d.json_type,

@@ -40,9 +40,12 @@ begin
             hint = 'select entity from tds.entity';
     end if;
     return query
-    with told as materialized (
+    with recursive told as materialized (
         select t.inbox_id, t.received_at, t.event as e, t.pos, t.doc, t.doc ->> 'last_modified_time' as modified,
-               case when tds.is_time(t.doc ->> 'last_modified_time') then (t.doc ->> 'last_modified_time')::timestamptz end as m,
+               case when tds.is_time(t.doc ->> 'last_modified_time') then (t.doc ->> 'last_modified_time')::timestamptz
+                    -- a detail without one has that of what asked for it
+                    when coalesce(t.doc ->> 'last_modified_time', '') = '' and (t.event).shape = 'detail'
+                        then ((t.event).headers ->> 'modified_at')::timestamptz end as m,
                d.finished_at,
                case when d.inbox_id is null then
                         case when o.retry_at is not null then 'parked'
@@ -60,9 +63,18 @@ begin
           from tds.record_events(explain_record.entity, explain_record.zoho_id, explain_record.organization_id) t
           left join tds.inbox_outcome d on d.received_at = t.received_at and d.inbox_id = t.inbox_id
           left join tds.inbox_open o on o.inbox_id = t.inbox_id
+    ), origin as (
+        -- a retry or replay comes from the page of the event it goes back to
+        select distinct t.inbox_id, (t.e).headers as headers from told t
+         union
+        select o.inbox_id, (t.e).headers
+          from origin o
+          join told t on t.inbox_id = (o.headers ->> 'of_event')::bigint
+    ), page as (
+        select o.inbox_id, max((o.headers ->> 'page')::int) as page from origin o group by o.inbox_id
     )
     select t.inbox_id, t.received_at, (t.e).source, (t.e).shape, (t.e).event, (t.e).observed_at, t.modified,
-           (t.e).run_id, coalesce((t.e).headers ->> 'page', (f.headers ->> 'page'))::int,
+           (t.e).run_id, p.page,
            coalesce(((t.e).headers ->> 'position')::int, t.pos), t.became,
            case t.became
                when 'stale' then coalesce(
@@ -70,7 +82,8 @@ begin
                       from told w
                      where w.became in ('applied', 'unchanged') and w.inbox_id <> t.inbox_id and w.finished_at <= t.finished_at
                        and (w.e).organization_id = (t.e).organization_id
-                     order by w.m desc nulls last, (w.e).observed_at desc, w.inbox_id desc
+                       and case when w.m <> t.m then w.m > t.m else (w.e).observed_at >= (t.e).observed_at end
+                     order by (w.m is null) = (t.m is null) desc, w.m desc nulls last, (w.e).observed_at desc, w.inbox_id desc
                      limit 1), 'older than what is known')
                when 'unchanged' then 'says nothing new'
                when 'dead' then (select concat_ws('; ', concat_ws(': ', l.path, l.reason), 'value ' || l.value, l.resolution)
@@ -87,7 +100,7 @@ begin
            end,
            t.finished_at
       from told t
-      left join tds.inbox f on (t.e).source = 'retry' and f.inbox_id = ((t.e).headers ->> 'of_event')::bigint
+      join page p on p.inbox_id = t.inbox_id
      order by t.inbox_id, t.pos;
 end
 $$;

@@ -140,7 +140,28 @@ $$;
 revoke all on function tds.rebuild_batch(text, text, text, int, boolean) from public;
 comment on function tds.rebuild_batch(text, text, text, int, boolean) is
 'One step of tds.rebuild(): writes those of the next rows after that id whose columns are not what the mapping makes of them, each only '
-'over the version that was read, so that a worker that is faster wins. last_id: where to go on; null: done.';
+'over the version that was read, so that a worker that is faster wins. last_id: where to go on; null: done. Commit, and then call '
+'tds.rebuild_links().';
+
+create or replace function tds.rebuild_links(entity text, organization_id text, after text, last_id text) returns void
+language plpgsql volatile security definer
+set search_path = pg_catalog, pg_temp
+as $$
+declare
+    v_entity tds.entity;
+    v_ids    text[];
+begin
+    select n.* into strict v_entity from tds.entity n where n.entity = rebuild_links.entity;
+    execute format('select array(select t.%1$I from zoho.%2$I t where t.organization_id = $1 and t.%1$I > $2 and t.%1$I <= $3 order by t.%1$I)',
+                   v_entity.target_key, v_entity.target)
+       into v_ids using rebuild_links.organization_id, rebuild_links.after, rebuild_links.last_id;
+    perform tds.link_rows(rebuild_links.entity, rebuild_links.organization_id, v_ids);
+end
+$$;
+revoke all on function tds.rebuild_links(text, text, text, text) from public;
+comment on function tds.rebuild_links(text, text, text, text) is
+'Links the rows after one id up to another, after tds.rebuild_batch() has committed: it looked parents up as they were when it began, and may '
+'have written over a link that was made since.';
 
 create or replace procedure tds.rebuild(
     entity text, dry_run boolean default true, batch int default 1000, everything boolean default false, inout outcome jsonb default null)
@@ -167,6 +188,10 @@ begin
               from tds.rebuild_batch(rebuild.entity, v_organization, v_after, rebuild.batch, rebuild.everything) b;
             commit;
             exit when v_step.last_id is null;
+            if v_step.written > 0 then
+                perform tds.rebuild_links(rebuild.entity, v_organization, v_after, v_step.last_id);
+                commit;
+            end if;
             v_after := v_step.last_id;
             v_looked := v_looked + v_step.looked;
             v_written := v_written + v_step.written;

@@ -17,6 +17,7 @@ comment on column public.tds_wanted_images.state is 'State of the last try; null
 comment on column public.tds_wanted_images.tries is 'Times it was fetched in vain.';
 comment on column public.tds_wanted_images.error is 'What the last of those answered.';
 comment on column public.tds_wanted_images.not_before is 'A fetcher has it until then, or it is left alone until then after a failure.';
+grant select on public.tds_wanted_images to tds_poller;
 
 create or replace view public.tds_low_stock as
 select p.organization_id, p.zoho_item_id, p.sku, p.name, p.stock_quantity, l.level, p.reorder_level is null or p.reorder_level = 0 as by_default,

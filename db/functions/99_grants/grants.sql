@@ -17,7 +17,7 @@ grant execute on function
 grant execute on procedure tds.process_batch(text, int, jsonb) to tds_worker, tds_operator;
 grant execute on function
     tds.now(), tds.setting_text(text), tds.setting_int(text), tds.outcome(jsonb, int, bigint[]), tds.queues(text),
-    tds.send_due_retries(), tds.free_claims(text), tds.claim(text, int), tds.apply_claim(bigint),
+    tds.send_due_retries(), tds.free_claims(text), tds.claim(text, int), tds.apply_claim(bigint, boolean),
     tds.finish_claim(bigint, tds.touch[]), tds.release_claim(bigint, text, text), tds.unlock_claim(bigint), tds.lock_class()
     to tds_worker, tds_operator;
 grant select on tds.setting to tds_worker;
@@ -70,10 +70,13 @@ grant execute on function
 
 -- what a record went through, and what it says; a rebuild commits, so it runs with the operator's rights and its steps with the owner's
 grant execute on function
-    tds.explain_record(text, text, text), tds.custom_fields(jsonb), tds.custom_field_rows(jsonb, jsonb)
+    tds.explain_record(text, text, text), tds.custom_fields(jsonb),
+    tds.custom_field_rows(jsonb, jsonb, timestamptz, timestamptz, smallint), tds.custom_fields_told(jsonb),
+    tds.is_newer(timestamptz, timestamptz, smallint, timestamptz, timestamptz, smallint)
     to tds_reader, tds_operator;
 grant execute on function
-    tds.rebuild_difference(text, int), tds.rebuild_batch(text, text, text, int, boolean), tds.organizations_of(text), tds.observe_drift(int)
+    tds.rebuild_difference(text, int), tds.rebuild_batch(text, text, text, int, boolean),
+    tds.rebuild_links(text, text, text, text), tds.organizations_of(text), tds.observe_drift(int)
     to tds_operator;
 grant execute on procedure tds.rebuild(text, boolean, int, boolean, jsonb) to tds_operator;
 grant select on tds.drift, tds.drift_observed to tds_reader, tds_operator;

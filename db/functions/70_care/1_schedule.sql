@@ -1,0 +1,95 @@
+create or replace function tds.cron_values(field text, low int, high int) returns int[]
+language plpgsql immutable parallel safe
+set search_path = pg_catalog, pg_temp
+as $$
+declare
+    v_part   text;
+    v_match  text[];
+    v_from   int;
+    v_to     int;
+    v_step   int;
+    v_values int[] := array[]::int[];
+begin
+    foreach v_part in array regexp_split_to_array(cron_values.field, ',') loop
+        v_match := regexp_match(v_part, '^(?:\*|(\d{1,2})(-\d{1,2})?)(?:/(\d{1,2}))?$');
+        v_from := coalesce(v_match[1]::int, cron_values.low);
+        v_to := coalesce(-v_match[2]::int, v_match[1]::int, cron_values.high);
+        v_step := coalesce(v_match[3]::int, 1);
+        -- cron itself takes a step only behind * or a range
+        if v_match is null or v_from < cron_values.low or v_to > cron_values.high or v_from > v_to or v_step = 0
+           or v_match[3] is not null and v_match[1] is not null and v_match[2] is null then
+            raise exception using errcode = 'ZB020', message = 'schedule not understood',
+                detail = format('%s is not a value from %s to %s, *, a range, a step or a list of these', v_part, cron_values.low, cron_values.high),
+                hint = 'like */5 * * * * or 15 3 * * 1-5';
+        end if;
+        v_values := v_values || array(select generate_series(v_from, v_to, v_step));
+    end loop;
+    return v_values;
+end
+$$;
+comment on function tds.cron_values(text, int, int) is 'The numbers that a field of a cron schedule means. Raises ZB020.';
+
+create or replace function tds.cron_next(schedule text, after timestamptz, zone text default 'UTC') returns timestamptz
+language plpgsql immutable parallel safe
+set search_path = pg_catalog, pg_temp
+as $$
+declare
+    v_fields  constant text[] := regexp_split_to_array(btrim(cron_next.schedule), '\s+');
+    v_after   constant timestamp := cron_next.after at time zone cron_next.zone;
+    v_minutes int[];
+    v_hours   int[];
+    v_days    int[];
+    v_months  int[];
+    v_weekday int[];
+begin
+    if cardinality(v_fields) <> 5 then
+        raise exception using errcode = 'ZB020', message = 'schedule not understood', detail = cron_next.schedule,
+            hint = 'five fields: minute, hour, day of month, month, day of week';
+    end if;
+    v_minutes := tds.cron_values(v_fields[1], 0, 59);
+    v_hours := tds.cron_values(v_fields[2], 0, 23);
+    v_days := tds.cron_values(v_fields[3], 1, 31);
+    v_months := tds.cron_values(v_fields[4], 1, 12);
+    v_weekday := array(select w.d % 7 from unnest(tds.cron_values(v_fields[5], 0, 7)) w(d));
+    return (
+        select (d.day + make_interval(hours => h.hour, mins => m.minute)) at time zone cron_next.zone
+          -- two days that match are enough: the first may have no time left; in nine years there is a 29 February
+          from (select g.day from generate_series(v_after::date::timestamp, v_after::date + 3288, interval '1 day') g(day)
+                 where extract(month from g.day) = any (v_months)
+                   -- as cron does: where both days are told, either will do
+                   and case when v_fields[3] like '*%' or v_fields[5] like '*%'
+                            then extract(day from g.day) = any (v_days) and extract(dow from g.day) = any (v_weekday)
+                            else extract(day from g.day) = any (v_days) or extract(dow from g.day) = any (v_weekday) end
+                 order by g.day limit 2) d
+         cross join unnest(v_hours) h(hour)
+         cross join unnest(v_minutes) m(minute)
+         where d.day + make_interval(hours => h.hour, mins => m.minute) > v_after
+         order by 1
+         limit 1);
+end
+$$;
+comment on function tds.cron_next(text, timestamptz, text) is
+'The first moment after the given one that a cron schedule means, in a time zone; null for a day that never comes. Raises ZB020.';
+
+create or replace function tds.check_job() returns trigger
+language plpgsql volatile security definer
+set search_path = pg_catalog, pg_temp
+as $$
+declare
+    v_now constant timestamptz := tds.now();
+begin
+    if tds.cron_next(new.schedule, v_now) is null then
+        raise exception using errcode = 'ZB020', message = 'schedule never comes', detail = new.schedule,
+            hint = 'like */5 * * * * or 15 3 * * 1-5';
+    end if;
+    if tg_op = 'INSERT' or (old.schedule, old.enabled) is distinct from (new.schedule, new.enabled) then
+        new.since := v_now;
+    end if;
+    return new;
+end
+$$;
+revoke all on function tds.check_job() from public;
+comment on function tds.check_job() is 'Trigger: a job''s schedule can be understood, and counts from now on. Raises ZB020.';
+
+create or replace trigger job_is_checked before insert or update on tds.job
+    for each row execute function tds.check_job();

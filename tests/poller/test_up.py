@@ -1,0 +1,110 @@
+"""`tds up`: one command, everything; nothing of it stays when it goes."""
+
+from __future__ import annotations
+
+import json
+import signal
+import socket
+import subprocess
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import httpx
+import psutil
+import psycopg
+import pytest
+
+from tests.db.servers import Database
+from tests.journeys.programs import TDS, environment
+
+PATIENCE = 40.0
+
+
+class Running:
+    """A running `tds up`."""
+
+    def __init__(self, process: subprocess.Popen[str]) -> None:
+        self.process = process
+        assert process.stdout is not None
+        self.told = json.loads(process.stdout.readline())
+        self.url = str(self.told["base_url"])
+
+    def children(self) -> list[psutil.Process]:
+        """Its processes, and theirs."""
+        return psutil.Process(self.process.pid).children(recursive=True)
+
+    def send(self, item: int) -> None:
+        """One webhook, sent again until it is taken."""
+        body = {"item": {"item_id": str(item), "name": "x", "last_modified_time": "2026-01-01T00:00:00+0000"}}
+
+        def taken() -> bool:
+            try:
+                url = f"{self.url}/api/zoho/webhooks/products"
+                return httpx.post(url, json=body, timeout=5).status_code == 202
+            except httpx.TransportError:
+                return False
+
+        until(taken)
+
+
+def until(condition: Callable[[], object]) -> None:
+    """Waits for a condition."""
+    deadline = time.monotonic() + PATIENCE
+    while not condition():
+        assert time.monotonic() < deadline
+        time.sleep(0.05)
+
+
+def free_port() -> int:
+    """A port that nobody listens on."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
+@pytest.fixture
+def up(database: Database, tmp_path: Path) -> Iterator[Running]:
+    variables = environment(TDS_DATABASE_URL=database.conninfo, TDS_DATA_DIR=str(tmp_path))
+    command = [*TDS, "up", "--json", "--workers", "1", "--port", str(free_port())]
+    with subprocess.Popen(
+        command, env=variables, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True
+    ) as process:
+        try:
+            running = Running(process)
+            yield running
+        finally:
+            process.kill()
+
+
+def products(database: Database) -> list[str]:
+    """The ids in the mirror."""
+    with psycopg.connect(database.conninfo) as conn:
+        rows = conn.execute("select zoho_item_id from zoho.products order by 1")
+        return [str(zoho_item_id) for (zoho_item_id,) in rows]
+
+
+def test_a_webhook_becomes_a_row_and_sigterm_leaves_nothing_behind(up: Running, database: Database) -> None:
+    up.send(1)
+    until(lambda: products(database) == ["1"])
+    children = up.children()
+    up.process.send_signal(signal.SIGTERM)
+    assert up.process.wait(PATIENCE) == 0
+    assert [child for child in children if child.is_running()] == []
+
+
+def test_whatever_is_killed_comes_back(up: Running, database: Database) -> None:
+    victims = up.children()
+    for victim in victims:
+        victim.kill()
+    up.send(2)
+    until(lambda: products(database) == ["2"])
+    assert {child.pid for child in victims} & {child.pid for child in up.children()} == set()
+
+
+def test_nothing_outlives_it(up: Running) -> None:
+    children = up.children()
+    assert len(children) >= 2
+    up.process.kill()
+    up.process.wait()
+    until(lambda: not any(c.is_running() and c.status() != psutil.STATUS_ZOMBIE for c in children))
