@@ -10,7 +10,6 @@ import re
 import time
 from collections.abc import AsyncGenerator, AsyncIterator
 from contextlib import asynccontextmanager
-from http import HTTPStatus
 from typing import Literal
 from uuid import uuid4
 
@@ -64,11 +63,11 @@ def create_app(settings: ReceiverSettings, conninfo: str) -> Starlette:
 
     async def refused(request: Request, error: Exception) -> Response:
         if isinstance(error, HTTPException) and request.url.path.startswith(PREFIXES):
-            metrics.refused(HTTPStatus(error.status_code).phrase.lower().replace(" ", "_"))
+            metrics.answered("", error.status_code, "refused", 0)
         return await _refused(request, error)
 
     async def unavailable(request: Request, error: Exception) -> Response:
-        metrics.refused("unavailable")
+        metrics.answered("", 503, "unavailable", 0)
         return await _unavailable(request, error)
 
     # The path names any entity, known or not: what nobody knows yet is stored too and can be replayed later.
@@ -119,7 +118,7 @@ class Receiver:
             | {"x-request-id": request_id},
         )
         accepted = await self._inbox.put(event)
-        self._metrics.accepted(event.entity, accepted.status, time.monotonic() - began)
+        self._metrics.answered(event.entity, 202, accepted.status, time.monotonic() - began)
         log.info(
             "%s %s: %s as %d, request %s",
             event.event,

@@ -6,6 +6,7 @@ directory: whichever of them is asked then answers for all.
 
 import os
 from collections.abc import Iterable, Mapping
+from http import HTTPStatus
 from typing import Any
 
 from prometheus_client import (
@@ -86,9 +87,23 @@ class Metrics:
         """A webhook was not stored.
 
         Args:
-            reason: one of few, for example `unauthorized`, `too_large`, `unavailable`.
+            reason: one of few, for example `unauthorized` or `service_unavailable`.
         """
         self._refused.labels(reason).inc()
+
+    def answered(self, entity: str, code: int, status: str, seconds: float) -> None:
+        """A webhook was answered, however that was.
+
+        Args:
+            entity: what it is about.
+            code: HTTP status.
+            status: queued, duplicate or rejected; anything else where it was not stored.
+            seconds: how long it took.
+        """
+        if code == HTTPStatus.ACCEPTED:
+            self.accepted(entity, status, seconds)
+        else:
+            self.refused(HTTPStatus(code).phrase.lower().replace(" ", "_"))
 
     def text(self, snapshot: Mapping[str, Any] | None) -> bytes:
         """Everything in Prometheus' text format.
