@@ -237,6 +237,9 @@ def test_the_pollers_own_role_is_enough(pulls: Pulls, database: Database) -> Non
         for run in runs:
             wait_until(lambda run=run: pulls.run(run)["state"] == "complete", "the end")  # type: ignore[misc]
     assert pulls.value("select count(*) from zoho.bill_line_items") > 0
+    pulls.ask("stock", update_only=True)
+    with draining(database.conninfo):
+        assert [row["state"] for row in pulls.once()] == ["complete"]
 
 
 def test_options_of_stock_and_price_lists(pulls: Pulls) -> None:

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
+from pathlib import Path
 from typing import Any
 
 import httpx
@@ -26,7 +29,7 @@ from schemathesis.specs.openapi.checks import (
 )
 
 from receiver.settings import ReceiverSettings
-from tests.db.servers import Database
+from tests.db.servers import Database, TestServer
 from tests.poller.conftest import Poller, small_sandbox
 from tests.poller.test_cli import tds
 from tests.poller.test_migrate import compared
@@ -142,6 +145,18 @@ def test_every_option_is_its_entitys_own(api: httpx.Client) -> None:
     assert api.post(f"{BULK}/bills", params={"organization_id": "a b"}).status_code == 422
     assert api.post(f"{BULK}/sheep").json() == {"status": "refused", "reason": "Not Found"}
     assert api.get(f"{BULK}/runs").json() == {"runs": [], "next": None}
+
+
+def test_a_slow_body_is_not_waited_for(api: httpx.Client, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("receiver.api.guard.BODY_SECONDS", 0.2)
+
+    def slowly() -> Iterator[bytes]:
+        yield b"{"
+        time.sleep(0.5)
+        yield b"}"
+
+    answer = api.post(f"{BULK}/products", content=slowly(), headers={"Content-Type": "application/json"})
+    assert (answer.status_code, answer.json()["status"]) == (408, "refused")
 
 
 def test_runs_are_listed_and_cancelled(api: httpx.Client, database: Database) -> None:
@@ -304,6 +319,18 @@ def test_many_scrapes_ask_the_database_once(api: httpx.Client, database: Databas
     with ThreadPoolExecutor(8) as pool:
         assert {answer.status_code for answer in pool.map(api.get, ["/metrics"] * 30)} == {200}
     assert len(execute(database, "select 1 from public.asked")) == 1
+
+
+def test_any_of_several_processes_answers_for_all(test_server: TestServer, tmp_path: Path) -> None:
+    count = "from receiver.metrics import Metrics; m = Metrics(); m.accepted('bills', 'queued', 0.01); print(m.text(None).decode())"
+    environment = {"PROMETHEUS_MULTIPROC_DIR": str(tmp_path), "PATH": ""}
+    for total in (1, 2):
+        done = subprocess.run(
+            [sys.executable, "-c", count], env=environment, capture_output=True, text=True, check=True
+        )
+        shown = samples(done.stdout)
+        assert shown["tds_webhooks_accepted_total", "entity=bills,status=queued"] == total
+        assert shown["tds_database_up", ""] == 0
 
 
 def test_the_document_tells_of_all(api: httpx.Client) -> None:

@@ -30,7 +30,7 @@ grant execute on function
     tds.begin_pull(bigint), tds.fall_back(bigint), tds.note_progress(bigint, int, int, text), tds.settle_pulls(text),
     tds.bulk_sync_refusal(), tds.setting_int(text), tds.setting_text(text), tds.now()
     to tds_poller;
-grant select on tds.entity, tds.run, tds.wanted_detail, tds.inbox_open, tds.setting to tds_poller;
+grant select on tds.entity, tds.run, tds.wanted_detail, tds.inbox_open, tds.setting, public.tds_sync_runs to tds_poller;
 
 -- the pulls it is asked for are the one queue it reads, and it reads it itself
 do $$
