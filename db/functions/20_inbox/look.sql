@@ -91,6 +91,8 @@ create or replace function tds.repeats(
 returns table (n int, inbox_id bigint)
 language plpgsql stable
 set search_path = pg_catalog, pg_temp
+-- planning anew for every call, over all partitions, takes five times as long as the search
+set plan_cache_mode = force_generic_plan
 as $$
 declare
     v_since constant timestamptz := repeats.at - make_interval(hours => tds.setting_int('duplicate_window_hours'));

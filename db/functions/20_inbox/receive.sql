@@ -115,6 +115,8 @@ create or replace function tds.receive_many(
 returns table (ord int, inbox_id bigint, status text)
 language plpgsql volatile security definer
 set search_path = pg_catalog, pg_temp
+-- planning it takes longer than doing it
+set plan_cache_mode = force_generic_plan
 as $$
 declare
     v_texts     text[];
