@@ -104,6 +104,7 @@ def configured(app: ASGIApp, settings: ReceiverSettings) -> uvicorn.Config:
         access_log=False,
         log_config=None,
         server_header=False,
+        proxy_headers=False,  # nobody's address is used for anything
         timeout_graceful_shutdown=SHUTDOWN_SECONDS,
     )
 

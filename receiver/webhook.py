@@ -5,7 +5,6 @@ business: it is not read here, except to check a signature and to undo what only
 redirects, because Zoho takes a redirect for a failure.
 """
 
-import json
 import logging
 import re
 import time
@@ -14,6 +13,8 @@ from functools import lru_cache
 from typing import Any, Literal, NamedTuple
 from urllib.parse import parse_qsl
 from uuid import uuid4
+
+import orjson
 
 from receiver.bodies import FORM, MULTIPART, as_stored, media_type, multipart_pairs
 from receiver.body import GoneError, Receive, RefusedError, decompressed, read_body, too_large
@@ -123,7 +124,7 @@ class Webhooks:
                 extra = {"event": given.event, "inbox_id": accepted.inbox_id}
         except RefusedError as error:
             code, status = error.status, "refused"
-            answer = json.dumps({"status": status, "reason": error.reason}).encode()
+            answer = orjson.dumps({"status": status, "reason": error.reason})
             extra = {"reason": error.reason}
         except UnavailableError as error:
             code, status = 503, "unavailable"
@@ -164,7 +165,7 @@ class Webhooks:
                 as_stored(kind, charset, body, multipart),
                 self._organization_id(given.query),
                 given.event,
-                json.dumps(given.kept),
+                orjson.dumps(given.kept).decode(),
             )
             return await self._inbox.put(event)
         finally:
@@ -246,7 +247,7 @@ def _explained(method: str, entity: str) -> tuple[int, str, bytes]:
         "send": "POST or PUT the record, as JSON or a form; DELETE, or ?event=delete, for a deletion",
         "answer": "202 once the event is stored; 503 when it could not be: send it again",
     }
-    return 200, "explained", json.dumps(told).encode()
+    return 200, "explained", orjson.dumps(told)
 
 
 async def _send(send: Send, code: int, answer: bytes, request_id: str) -> None:

@@ -45,13 +45,16 @@ begin
           from parsed p
     )
     select p.n::int, p.entity, e.target,
-           case when jsonb_array_length(r.records) = 1 and tds.is_id(r.records -> 0 ->> e.id_key)
-                then r.records -> 0 ->> e.id_key end,
-           case when jsonb_typeof(p.document) = 'object' and tds.is_id(p.document ->> 'organization_id')
-                then p.document ->> 'organization_id' end
+           case when tds.is_id(r.id) then r.id end,
+           case when tds.is_id(o.id) then o.id end
       from named p
       left join tds.entity e on e.entity = p.entity
-     cross join lateral (select tds.payload(p.document, e.list_key, e.record_key, e.id_key) as records) r;
+     -- "offset 0": worked out once, and not wherever it is named
+     cross join lateral (select tds.payload(p.document, e.list_key, e.record_key, e.id_key) as records offset 0) l
+     cross join lateral (
+            select case when jsonb_array_length(l.records) = 1 then l.records -> 0 ->> e.id_key end as id offset 0) r
+     cross join lateral (
+            select case when jsonb_typeof(p.document) = 'object' then p.document ->> 'organization_id' end as id offset 0) o;
 end
 $$;
 comment on function tds.look(text[], text[]) is

@@ -66,34 +66,33 @@ declare
 begin
     perform tds.ensure_partition((v_now at time zone 'UTC')::date);
     with looked as materialized (
-        select l.n, l.entity, l.target, l.record_id,
-               coalesce(receive_set.organization_id[l.n], l.organization_id, v_default) as organization_id,
-               coalesce(receive_set.event[l.n], 'upsert') as event, receive_set.body[l.n] as body, receive_set.headers[l.n] as headers
+        select l.n, l.entity, l.target, l.record_id, coalesce(g.organization_id, l.organization_id, v_default) as organization_id
           from tds.look(receive_set.entity, receive_set.body) l
+          join unnest(receive_set.organization_id) with ordinality g(organization_id, n) on g.n = l.n
     ), first as materialized (
         -- the second telling of a record is compared with the first, and needs it stored for that
-        select k.*, row_number() over (order by k.n) as place
+        select k.*
           from (select d.*, row_number() over (partition by d.organization_id, d.target, d.record_id order by d.n) as telling
                   from looked d) k
          where k.record_id is null or k.telling = 1
     ), repeated as materialized (
-        select f.n, r.inbox_id
-          from (select array_agg(i.entity order by i.place) as entity, array_agg(i.organization_id order by i.place) as organization_id,
-                       array_agg(i.record_id order by i.place) as record_id, array_agg(i.event order by i.place) as event,
-                       array_agg(i.body order by i.place) as body
-                  from first i) s
-         cross join lateral tds.repeats(s.entity, s.organization_id, s.record_id, s.event, s.body, v_now) r
-          join first f on f.place = r.n
+        select r.n, r.inbox_id
+          from (select array_agg(d.entity order by d.n) as entities, array_agg(d.organization_id order by d.n) as organization_ids,
+                       array_agg(d.record_id order by d.n) as record_ids
+                  from looked d) s
+         cross join lateral tds.repeats(s.entities, s.organization_ids, s.record_ids, receive_set.event, receive_set.body, v_now) r
          where receive_set.shape = 'webhook'
+           and r.n in (select f.n from first f)
     ), fresh as materialized (
         select f.*, nextval('tds.inbox_id_seq') as inbox_id
           from (select i.* from first i where i.n not in (select r.n from repeated r) order by i.n) f
     ), stored as (
         insert into tds.inbox (inbox_id, received_at, organization_id, entity, source, shape, event, record_id, observed_at,
                                headers, body)
-        select f.inbox_id, v_now, f.organization_id, f.entity, receive_set.source, receive_set.shape, f.event, f.record_id, v_now,
-               f.headers, f.body
-          from fresh f
+        select f.inbox_id, v_now, f.organization_id, f.entity, receive_set.source, receive_set.shape, b.event, f.record_id, v_now,
+               b.headers, b.body
+          from unnest(receive_set.event, receive_set.headers, receive_set.body) with ordinality b(event, headers, body, n)
+          join fresh f on f.n = b.n
          order by f.n
     ), told as (
         select f.n, f.inbox_id, case when f.target is null then 'rejected' else 'queued' end as status from fresh f
@@ -120,17 +119,23 @@ set plan_cache_mode = force_generic_plan
 as $$
 declare
     v_texts     text[];
+    v_asked     text[];
+    v_events    text[];
     v_ords      int[];
     v_inbox_ids bigint[];
     v_statuses  text[];
 begin
     begin
-        select array_agg(convert_from(coalesce(b.body, ''), 'UTF8') order by b.n) into v_texts
-          from unnest(receive_many.body) with ordinality b(body, n)
+        -- arrays of one length, so that none of them pads another with nulls
+        select array_agg(convert_from(coalesce(b.body, ''), 'UTF8') order by b.n), array_agg(b.organization_id order by b.n),
+               array_agg(coalesce(b.event, 'upsert') order by b.n)
+          into v_texts, v_asked, v_events
+          from unnest(receive_many.body, receive_many.organization_id, receive_many.event)
+               with ordinality b(body, organization_id, event, n)
          where receive_many.shape <> 'list';
         select s.ords, s.inbox_ids, s.statuses into v_ords, v_inbox_ids, v_statuses
-          from tds.receive_set(receive_many.entity, v_texts, receive_many.organization_id, receive_many.source,
-                                   receive_many.shape, receive_many.event, receive_many.headers) s;
+          from tds.receive_set(receive_many.entity, v_texts, v_asked, receive_many.source, receive_many.shape, v_events,
+                               receive_many.headers) s;
     exception when data_exception or statement_too_complex or program_limit_exceeded then
         -- one of them cannot be read: each is looked at by itself
         v_ords := null;
