@@ -108,6 +108,8 @@ class Inbox:
         self._bytes = 0
         self._idle: deque[asyncio.Future[None]] = deque()
         self._connected = 0
+        self._connecting: set[asyncio.Task[Any] | None] = set()
+        self._stopping = False
         self._committers: list[asyncio.Task[None]] = []
 
     async def __aenter__(self) -> Self:
@@ -120,8 +122,11 @@ class Inbox:
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
+        # One that is just connecting is let be: broken off, the server would wait for the rest of its greeting.
+        self._stopping = True
         for committer in self._committers:
-            committer.cancel()
+            if committer not in self._connecting:
+                committer.cancel()
         await asyncio.gather(*self._committers, return_exceptions=True)
         self._turn_away("the receiver stops")
 
@@ -154,28 +159,37 @@ class Inbox:
 
     async def _commit_forever(self) -> None:
         """One committer: a connection that takes whatever waits, again and again."""
-        while True:
+        me = asyncio.current_task()
+        while not self._stopping:
+            self._connecting.add(me)
             try:
-                async with await self._connect() as connection:
-                    self._connected += 1
-                    try:
-                        await self._commit_on(connection)
-                    finally:
-                        self._connected -= 1
-            except (Error, TimeoutError) as error:
+                connection = await self._connect()
+            except Error as error:
                 log.error("the database is away", extra={"error": _told(error)})
                 if not self._connected:
                     self._turn_away(_told(error))
-            await asyncio.sleep(RECONNECT_SECONDS)
+                await asyncio.sleep(RECONNECT_SECONDS)
+                continue
+            finally:
+                self._connecting.discard(me)
+            self._connected += 1
+            try:
+                async with connection:
+                    await self._commit_on(connection)
+            except (Error, TimeoutError) as error:
+                log.error("the connection is given up", extra={"error": _told(error)})
+            finally:
+                self._connected -= 1
 
     async def _commit_on(self, connection: Connection) -> None:
         used = time.monotonic()
-        while True:
+        while not self._stopping:
             while not self._waiting:
                 woken = asyncio.get_running_loop().create_future()
                 self._idle.append(woken)
                 await woken
             if time.monotonic() - used > IDLE_SECONDS:
+                # If it died meanwhile, another one is made, and who waits does not notice.
                 async with asyncio.timeout(COMMIT_SECONDS):
                     await connection.execute("")
             batch = self._take()
@@ -184,6 +198,8 @@ class Inbox:
                     await _store(connection, batch)
             except (Error, TimeoutError) as error:
                 _refuse(batch, _told(error))
+                # They have waited as long as this one took, and would have to wait as long again.
+                self._turn_away(_told(error))
                 raise
             finally:
                 _refuse(batch, "interrupted")
