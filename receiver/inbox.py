@@ -122,7 +122,7 @@ class Inbox:
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        # One that is just connecting is let be: broken off, the server would wait for the rest of its greeting.
+        # One that is just connecting is let be: the server would wait a minute for the rest of its greeting.
         self._stopping = True
         for committer in self._committers:
             if committer not in self._connecting:

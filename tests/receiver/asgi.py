@@ -44,17 +44,45 @@ class Endpoint:
         method: str = "POST",
     ) -> int:
         """Sends one request and returns its status."""
+        message = {"type": "http.request", "body": body, "more_body": False}
+        return asyncio.run(self._one([message], headers or {}, query, path, method))
+
+    def send_raw(self, messages: list[dict[str, Any]]) -> int:
+        """Sends these messages of ASGI and returns the status."""
+        return asyncio.run(self._one(messages, {}))
+
+    def send_all(self, requests: list[tuple[bytes, dict[str, str]]]) -> list[int]:
+        """Sends several at once and returns their statuses."""
+
+        async def at_once() -> list[int]:
+            sent = [
+                self._one([{"type": "http.request", "body": body, "more_body": False}], headers)
+                for body, headers in requests
+            ]
+            return await asyncio.gather(*sent)
+
+        return asyncio.run(at_once())
+
+    async def _one(
+        self,
+        messages: list[dict[str, Any]],
+        headers: Mapping[str, str],
+        query: bytes = b"",
+        path: str = "/api/zoho/webhooks/products",
+        method: str = "POST",
+    ) -> int:
         answers: list[int] = []
+        waiting = iter(messages)
 
         async def receive() -> dict[str, Any]:
-            return {"type": "http.request", "body": body, "more_body": False}
+            return next(waiting)
 
         async def send(message: Any) -> None:
             if message["type"] == "http.response.start":
                 answers.append(message["status"])
 
-        raw = [(name.lower().encode(), value.encode("latin-1")) for name, value in (headers or {}).items()]
+        raw = [(name.lower().encode(), value.encode("latin-1")) for name, value in headers.items()]
         scope = {"type": "http", "method": method, "path": path, "query_string": query, "headers": raw}
-        asyncio.run(self._webhooks(scope, receive, send))
+        await self._webhooks(scope, receive, send)
         [status] = answers
         return status
