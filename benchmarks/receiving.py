@@ -161,8 +161,11 @@ def load(bench: Bench) -> Mapping[str, float]:
     numbers = bench.once("loads", lambda: itertools.count(10**6))
     with bench.connected() as conn, tempfile.TemporaryDirectory() as directory:
         conn.execute(
-            """create table public.plain (id bigint generated always as identity primary key,
-                                          received_at timestamptz not null default now(), body text not null)"""
+            """
+            create table public.plain (
+                id bigint generated always as identity primary key,
+                received_at timestamptz not null default now(),
+                body text not null)"""
         )
         conn.execute("alter table public.plain alter body set storage external")
         place = Path(directory)
@@ -316,7 +319,7 @@ def away(bench: Bench) -> Mapping[str, float]:
     recovered = min(at for at in sent.acknowledged_at if at > back) - back
     slowest = max(sent.acknowledged_at) - back
     bench.notes["away_back"] = (
-        f"{sent.refused:,} attempts refused, none lost; the last of all was taken {slowest:.1f} s after the return"
+        f"{sent.refused:,} attempts refused, none lost; all were taken {slowest:.1f} s after its return"
     )
     return {"away_back": recovered, "away_bound": 5.0}
 
@@ -339,7 +342,8 @@ def lag(bench: Bench) -> Mapping[str, float]:
                 time.sleep(3)
                 edited = {each.id: each.edited_at for each in sandbox.webhooks.deliveries[begin:]}
                 rows = conn.execute(
-                    "select zoho_item_id, extract(epoch from synced_at)::float8 from zoho.products where zoho_item_id = any (%s)",
+                    "select zoho_item_id, extract(epoch from synced_at)::float8"
+                    "  from zoho.products where zoho_item_id = any (%s)",
                     [list(edited)],
                 ).fetchall()
                 if len(rows) != len(edited):

@@ -24,6 +24,8 @@ log = logging.getLogger(__name__)
 CONNECT_SECONDS = 3
 COMMIT_SECONDS = 5.0
 RECONNECT_SECONDS = 0.5  # between two attempts to reach a database that is away
+EMPTY_TURNS = 3  # of the event loop without a new event, until a batch is taken: microseconds
+STEP_IN_SECONDS = 0.05  # how long a commit takes until the next connection begins another beside it
 IDLE_SECONDS = 1.0  # a connection unused for longer is tried before an event is trusted to it
 CONNECTION: Mapping[str, Any] = {
     "autocommit": True,
@@ -81,7 +83,8 @@ class Inbox:
 
     Args:
         conninfo: libpq connection string.
-        connections: how many commit at once.
+        connections: how many may commit at once. One does, as long as it is quick: what waits for it shares its
+            next commit, which is cheaper than two. Only where one takes long, another steps in.
         waiting: events that may wait; more are turned away at once.
         waiting_bytes: the same for the sum of their bodies.
         batch: most events of one commit.
@@ -108,6 +111,7 @@ class Inbox:
         self._bytes = 0
         self._idle: deque[asyncio.Future[None]] = deque()
         self._connected = 0
+        self._busy = 0
         self._connecting: set[asyncio.Task[Any] | None] = set()
         self._stopping = False
         self._committers: list[asyncio.Task[None]] = []
@@ -141,10 +145,8 @@ class Inbox:
         answer: asyncio.Future[Accepted] = asyncio.get_running_loop().create_future()
         self._waiting.append(_Waiting(event, answer))
         self._bytes += len(event.body)
-        while self._idle:
-            if not (woken := self._idle.popleft()).done():
-                woken.set_result(None)
-                break
+        if not self._busy and len(self._waiting) == 1:
+            self._wake()
         return await answer
 
     async def is_ready(self) -> bool:
@@ -156,6 +158,21 @@ class Inbox:
             return False
         assert row is not None
         return bool(row[0])
+
+    def _wake(self) -> None:
+        """Has an idle committer look for events."""
+        while self._waiting and self._idle:
+            if not (woken := self._idle.popleft()).done():
+                woken.set_result(None)
+                return
+
+    async def _gather(self) -> None:
+        """Lets those in that have arrived already: as long as there are more after each turn of the loop."""
+        seen, turns = 0, 0
+        while turns < EMPTY_TURNS and len(self._waiting) < self._batch:
+            turns = 0 if len(self._waiting) > seen else turns + 1
+            seen = len(self._waiting)
+            await asyncio.sleep(0)
 
     async def _commit_forever(self) -> None:
         """One committer: a connection that takes whatever waits, again and again."""
@@ -192,6 +209,9 @@ class Inbox:
                 # If it died meanwhile, another one is made, and who waits does not notice.
                 async with asyncio.timeout(COMMIT_SECONDS):
                     await connection.execute("")
+            self._busy += 1
+            stepping_in = asyncio.get_running_loop().call_later(STEP_IN_SECONDS, self._wake)
+            await self._gather()
             batch = self._take()
             try:
                 async with asyncio.timeout(COMMIT_SECONDS):
@@ -202,6 +222,8 @@ class Inbox:
                 self._turn_away(_told(error))
                 raise
             finally:
+                self._busy -= 1
+                stepping_in.cancel()
                 _refuse(batch, "interrupted")
             used = time.monotonic()
 
