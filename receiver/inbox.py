@@ -83,8 +83,8 @@ class Inbox:
 
     Args:
         conninfo: libpq connection string.
-        connections: how many may commit at once. One does, as long as it is quick: what waits for it shares its
-            next commit, which is cheaper than two. Only where one takes long, another steps in.
+        connections: how many may commit at once. One does, as long as it is quick: what waits for it shares
+            its next commit, which is cheaper than two. Only where one takes long, another steps in.
         waiting: events that may wait; more are turned away at once.
         waiting_bytes: the same for the sum of their bodies.
         batch: most events of one commit.
