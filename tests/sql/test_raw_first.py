@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import time
 from typing import Any
 from urllib.parse import quote, urlencode
 
@@ -175,3 +176,25 @@ def test_a_batch_knows_what_came_before_it(mirror: Mirror) -> None:
     mirror.receive("products", json.dumps({"items": [product("1")]}).encode(), shape="list")
     mirror.conn.execute("update tds.inbox set organization_id = 'default' where shape = 'list'")
     assert mirror.rows(query, ["products"], [body], ["delete"])[0]["status"] == "queued"
+
+
+def test_the_search_for_duplicates_does_not_grow_with_the_day(mirror: Mirror) -> None:
+    """Even if it was planned while the day was empty, and known to be."""
+    mirror.conn.execute("vacuum analyze tds.inbox")
+    query = "select count(*) from tds.receive_many(%s, %s::bytea[]) where status = %s"
+    batches = [
+        [json.dumps({"item": product(f"{batch}-{number}")}).encode() for number in range(50)]
+        for batch in range(30)
+    ]
+    for status in ("queued", "duplicate"):
+        for batch in batches:
+            assert mirror.value(query, ["products"] * 50, batch, status) == 50
+    mirror.conn.execute("select pg_stat_clear_snapshot()")
+    time.sleep(1.1)  # a session tells of its reads once a second at most
+    mirror.conn.execute("select 1")
+    read = mirror.value(
+        """select sum(t.seq_tup_read) + sum(i.idx_tup_read)
+             from pg_stat_user_tables t join pg_stat_user_indexes i using (relid)
+            where starts_with(t.relname, 'inbox_2')"""
+    )
+    assert read < 10 * 3000
