@@ -29,6 +29,7 @@ class Sizes:
     few_waiting: int
     aged: int
     pulled: int
+    burst: int
     peer_products: int
     slow_products: int
     rounds: int
@@ -44,6 +45,8 @@ class Bench:
     server: BenchServer
     sizes: Sizes
     log: Console
+    place: Path | None
+    """Where servers' data goes."""
     peers: Path
     """Directory of the peers' environments."""
     notes: dict[str, str] = field(default_factory=dict)

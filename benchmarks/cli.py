@@ -17,7 +17,7 @@ import psutil
 import psycopg
 from rich.console import Console
 
-from benchmarks import backlog, products, pulling
+from benchmarks import backlog, products, pulling, receiving
 from benchmarks import peers as peer_rows
 from benchmarks.bench import Bench, Sizes, Story, tell_in_turn
 from benchmarks.mirror import BenchError
@@ -26,8 +26,14 @@ from benchmarks.server import bench_server
 from db.errors import TdsError
 
 HERE = Path(__file__).parent
-STORIES: tuple[Story, ...] = (*products.STORIES, *backlog.STORIES, *pulling.STORIES, *peer_rows.STORIES)
-ROWS: tuple[Row, ...] = (*products.ROWS, *backlog.ROWS, *pulling.ROWS, *peer_rows.ROWS)
+STORIES: tuple[Story, ...] = (
+    *products.STORIES,
+    *backlog.STORIES,
+    *pulling.STORIES,
+    *receiving.STORIES,
+    *peer_rows.STORIES,
+)
+ROWS: tuple[Row, ...] = (*products.ROWS, *backlog.ROWS, *pulling.ROWS, *receiving.ROWS, *peer_rows.ROWS)
 KEYS = tuple(dict.fromkeys(row.key for row in ROWS))
 WIDTH = 190  # characters; a table cut to a terminal's width says less than one that wraps
 
@@ -40,6 +46,7 @@ WIDTH = 190  # characters; a table cut to a terminal's width says less than one 
 @click.option("--few-waiting", default=10_000, help="Events waiting in the short queue.")
 @click.option("--aged", default=500_000, help="Events worked off without vacuum.")
 @click.option("--pulled", default=1_000_000, help="Records of the pull whose memory is watched.")
+@click.option("--burst", default=50_000, help="Webhooks of a burst.")
 @click.option("--peer-products", default=100_000, help="Items the peers load.")
 @click.option(
     "--slow-products", default=20_000, help="Items the slow peers load; theirs are rows a second too."
@@ -77,7 +84,7 @@ def main(only: str, place: Path | None, peers: Path, written: Path, **sizes: Any
     failure: BaseException | None = None
     try:
         with bench_server(place) as server:
-            bench = Bench(server, Sizes(**sizes), log, peers, notes)
+            bench = Bench(server, Sizes(**sizes), log, place, peers, notes)
             facts["server"] = server.settings()
             log.print(facts)
             with bench.stack:

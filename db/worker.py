@@ -12,7 +12,7 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from types import FrameType
 from typing import Any
 
@@ -28,6 +28,7 @@ POLL_SECONDS = 1.0  # notifications only hasten; retries that fall due send none
 FIRST_PAUSE, LONGEST_PAUSE = 0.2, 10.0  # seconds between attempts while the database is away
 RESPAWN_SECONDS = 0.5
 JOBS_SECONDS = 10.0  # between looks at what is due by the clock; schedules know minutes
+WORKER_COMMAND = (sys.executable, "-m", "db.worker")  # and the pid of its parent
 CONNECTION: Mapping[str, Any] = {
     "autocommit": True,
     # A server that vanished without a word is noticed within about a minute, even in the middle of a call.
@@ -140,24 +141,35 @@ def run_worker(is_orphaned: Callable[[], bool] = lambda: False) -> None:
 
 def run_workers(count: int) -> None:
     """Runs `count` worker processes until SIGTERM or SIGINT, replacing those that end before."""
-    stopping = threading.Event()
-    _on_stop_signal(stopping.set)
-    workers = [_spawn() for _ in range(count)]
-    while not stopping.wait(RESPAWN_SECONDS):
-        for place, worker in enumerate(workers):
-            if (code := worker.poll()) is not None:
-                log.warning("worker %d ended with code %d, another one takes its place", worker.pid, code)
-                workers[place] = _spawn()
-    for worker in workers:
-        worker.terminate()
-    for worker in workers:
-        worker.wait()
+    # It is told its parent's pid, because a parent that is killed early is gone before the worker could ask.
+    # Its own process group: Ctrl-C reaches the parent only, which then asks each worker once.
+    supervise(
+        [lambda: subprocess.Popen([*WORKER_COMMAND, str(os.getpid())], process_group=0)] * count,
+    )
 
 
-def _spawn() -> subprocess.Popen[bytes]:
-    # Its own process group: Ctrl-C reaches the parent only, which then asks each worker once. It is told its
-    # parent's pid, because a parent that is killed early is gone before the worker could ask.
-    return subprocess.Popen([sys.executable, "-m", "db.worker", str(os.getpid())], process_group=0)
+def supervise(
+    spawns: Sequence[Callable[[], subprocess.Popen[bytes]]], stopping: Callable[[], None] = lambda: None
+) -> None:
+    """Runs processes until SIGTERM or SIGINT, replacing those that end before; then stops each.
+
+    Args:
+        spawns: how each is started; it should notice by itself when this process is gone.
+        stopping: called before they are asked.
+    """
+    stop = threading.Event()
+    _on_stop_signal(stop.set)
+    children = [spawn() for spawn in spawns]
+    while not stop.wait(RESPAWN_SECONDS):
+        for place, child in enumerate(children):
+            if (code := child.poll()) is not None:
+                log.warning("process %d ended with code %d, another one takes its place", child.pid, code)
+                children[place] = spawns[place]()
+    stopping()
+    for child in children:
+        child.terminate()
+    for child in children:
+        child.wait()
 
 
 def _on_stop_signal(stop: Callable[[], None]) -> None:

@@ -13,6 +13,7 @@ import pytest
 import uvicorn
 
 from receiver.app import create_app
+from receiver.server import configured
 from receiver.settings import ReceiverSettings
 from tests.db.servers import Database
 
@@ -24,7 +25,7 @@ def serving(conninfo: str, settings: ReceiverSettings) -> Iterator[httpx.Client]
     """A receiver and a client of it, until the block ends."""
     listener = socket.socket(socket.AF_INET, socket.SOCK_STREAM, socket.IPPROTO_TCP)
     listener.bind(("127.0.0.1", 0))
-    web = uvicorn.Server(uvicorn.Config(create_app(settings, conninfo), log_config=None, access_log=False))
+    web = uvicorn.Server(configured(create_app(settings, conninfo), settings))
     thread = threading.Thread(target=web.run, kwargs={"sockets": [listener]})
     thread.start()
     try:

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import json
+import time
 from typing import Any
-from urllib.parse import urlencode
+from urllib.parse import quote, urlencode
 
 import pytest
 
+from tests.db.servers import Database
 from tests.sql.conftest import Mirror, product
 
 RECORD = {"item_id": "2646610000000113286", "name": "كابل", "rate": 1.5}
@@ -120,3 +122,79 @@ def test_the_organisation_is_the_callers_the_bodys_or_the_settings(mirror: Mirro
         {"zoho_item_id": "2", "organization_id": "222"},
         {"zoho_item_id": "3", "organization_id": "default"},
     ]
+
+
+def test_a_batch_is_taken_as_its_bodies_would_be_one_by_one(database: Database) -> None:
+    """Whatever the batch: statuses, and what is stored, are those of single calls, record by record."""
+    one, two = (json.dumps({"item": product("1", name=name)}).encode() for name in ("A", "B"))
+    contact = json.dumps({"contact": {"contact_id": "5", "contact_name": "C"}}).encode()
+    batches = [
+        [("products", one), ("products", one), ("products", two), ("products", one), ("products", one)],
+        [("customers", contact), ("vendors", contact), ("nonsense", contact), ("nonsense", contact)],
+        [("products", one), ("products", b"not json"), ("products", b"\xff"), ("products", b"")],
+        [("products", b"[" * 20_000 + b"]" * 20_000), ("customers", contact)],
+        [("products", b"[]"), ("products", b"[]"), ("stock", one), ("prices", one), ("stock", b"1")],
+        [("products", b"JSONString=" + quote(two).encode()), ("products", two), ("", b"{}")],
+        [("products", json.dumps({"organization_id": 77, "item": product("1")}).encode())] * 2,
+    ]
+    for batch in batches:
+        found = []
+        for whole in (True, False):
+            with database.connect() as conn:
+                mirror = Mirror(conn)
+                entities, bodies = zip(*batch, strict=True)
+                if whole:
+                    query = "select ord, status from tds.receive_many(%s, %s::bytea[])"
+                    statuses = mirror.rows(query, list(entities), list(bodies))
+                else:
+                    statuses = [
+                        {
+                            "ord": place,
+                            "status": mirror.value("select status from tds.receive(%s, %b)", *each),
+                        }
+                        for place, each in enumerate(batch, 1)
+                    ]
+                stored = mirror.rows(
+                    """select organization_id, entity, source, shape, event, record_id, body, body_raw, refusal,
+                              observed_at = received_at as at_once
+                         from tds.inbox order by entity, record_id, inbox_id"""
+                )
+                opened = mirror.rows("select queue, entity from tds.inbox_open order by 1, 2")
+                dead = mirror.value("select count(*) from tds.dead_letter")
+                found.append((statuses, stored, opened, dead))
+                conn.rollback()
+        assert found[0] == found[1], batch
+
+
+def test_a_batch_knows_what_came_before_it(mirror: Mirror) -> None:
+    body = json.dumps({"item": product("1")}).encode()
+    query = "select ord, inbox_id, status from tds.receive_many(%s, %s::bytea[], event => %s)"
+    first = mirror.rows(query, ["products"], [body], None)
+    again = mirror.rows(query, ["products"] * 2, [body, body], ["upsert", "delete"])
+    assert again[0] == {**first[0], "status": "duplicate"}
+    assert again[1]["status"] == "queued"
+    mirror.receive("products", json.dumps({"items": [product("1")]}).encode(), shape="list")
+    mirror.conn.execute("update tds.inbox set organization_id = 'default' where shape = 'list'")
+    assert mirror.rows(query, ["products"], [body], ["delete"])[0]["status"] == "queued"
+
+
+def test_the_search_for_duplicates_does_not_grow_with_the_day(mirror: Mirror) -> None:
+    """Even if it was planned while the day was empty, and known to be."""
+    mirror.conn.execute("vacuum analyze tds.inbox")
+    query = "select count(*) from tds.receive_many(%s, %s::bytea[]) where status = %s"
+    batches = [
+        [json.dumps({"item": product(f"{batch}-{number}")}).encode() for number in range(50)]
+        for batch in range(30)
+    ]
+    for status in ("queued", "duplicate"):
+        for batch in batches:
+            assert mirror.value(query, ["products"] * 50, batch, status) == 50
+    mirror.conn.execute("select pg_stat_clear_snapshot()")
+    time.sleep(1.1)  # a session tells of its reads once a second at most
+    mirror.conn.execute("select 1")
+    read = mirror.value(
+        """select sum(t.seq_tup_read) + sum(i.idx_tup_read)
+             from pg_stat_user_tables t join pg_stat_user_indexes i using (relid)
+            where starts_with(t.relname, 'inbox_2')"""
+    )
+    assert read < 10 * 3000

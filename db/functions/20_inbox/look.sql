@@ -33,36 +33,54 @@ comment on function tds.entity_of(text, jsonb) is
 'The entity a body is about: the endpoint''s own name, or, where several kinds of record come under one name, what its keys say, '
 'or those of what it wraps in data.';
 
+create or replace function tds.look(endpoint text[], body text[])
+returns table (n int, entity text, target text, record_id text, organization_id text)
+language plpgsql stable
+set search_path = pg_catalog, pg_temp
+as $$
+begin
+    return query
+    with parsed as materialized (
+        select b.n, coalesce(b.endpoint, '') as endpoint, tds.document(b.body) as document
+          from unnest(look.endpoint, look.body) with ordinality b(endpoint, body, n)
+    ), named as materialized (
+        select p.n, p.document,
+               case when p.endpoint in (select s.endpoint from tds.endpoint s)
+                    then tds.entity_of(p.endpoint, p.document) else p.endpoint end as entity
+          from parsed p
+    )
+    select p.n::int, p.entity, e.target,
+           case when tds.is_id(r.id) then r.id end,
+           case when tds.is_id(o.id) then o.id end
+      from named p
+      left join tds.entity e on e.entity = p.entity
+     -- "offset 0": worked out once, and not wherever it is named
+     cross join lateral (select tds.payload(p.document, e.list_key, e.record_key, e.id_key) as records offset 0) l
+     cross join lateral (
+            select case when jsonb_array_length(l.records) = 1 then l.records -> 0 ->> e.id_key end as id offset 0) r
+     cross join lateral (
+            select case when jsonb_typeof(p.document) = 'object' then p.document ->> 'organization_id' end as id offset 0) o;
+end
+$$;
+comment on function tds.look(text[], text[]) is
+'What each body is about: its entity (target: that one''s table, null for one nobody knows), the id of the one record in it (null '
+'for none or many), and the organisation it names. Raises class 22, 54000 or 54001 if any of them cannot be read.';
+
 create or replace function tds.peek(
     endpoint text, body text, out problem text, out entity text, out record_id text, out organization_id text)
 language plpgsql stable
 set search_path = pg_catalog, pg_temp
 as $$
-declare
-    v_document jsonb;
-    v_records  jsonb;
-    v_entity   tds.entity;
 begin
+    select l.entity, l.record_id, l.organization_id
+      into peek.entity, peek.record_id, peek.organization_id
+      from tds.look(array[peek.endpoint], array[peek.body]) l;
+exception when data_exception or statement_too_complex or program_limit_exceeded then
     peek.entity := peek.endpoint;
-    begin
-        v_document := tds.document(peek.body);
-    exception when data_exception or statement_too_complex or program_limit_exceeded then
-        peek.problem := tds.document_problem(peek.body);
-        return;
-    end;
-    if jsonb_typeof(v_document) = 'object' and tds.is_id(v_document ->> 'organization_id') then
-        peek.organization_id := v_document ->> 'organization_id';
-    end if;
-    peek.entity := tds.entity_of(peek.endpoint, v_document);
-    select n.* into v_entity from tds.entity n where n.entity = peek.entity;
-    v_records := tds.payload(v_document, v_entity.list_key, v_entity.record_key, v_entity.id_key);
-    if jsonb_array_length(v_records) = 1 and tds.is_id(v_records -> 0 ->> v_entity.id_key) then
-        peek.record_id := v_records -> 0 ->> v_entity.id_key;
-    end if;
+    peek.problem := tds.document_problem(peek.body);
 end
 $$;
-comment on function tds.peek(text, text) is
-'Why a body cannot be read; else the entity it is about, the id of the one record in it (null for none or many), and the organisation it names.';
+comment on function tds.peek(text, text) is 'tds.look() at one body, or why it cannot be read.';
 
 create or replace function tds.namesakes(entity text) returns text[]
 language plpgsql stable
@@ -76,43 +94,58 @@ $$;
 comment on function tds.namesakes(text) is
 'Every entity under whose name the same records may come: a contact as customers as well as vendors.';
 
-create or replace function tds.same_event(
-    entity text, organization_id text, record_id text, shape text, event text, body text, at timestamptz)
-returns bigint
+create or replace function tds.repeats(
+    entity text[], organization_id text[], record_id text[], event text[], body text[], at timestamptz)
+returns table (n int, inbox_id bigint)
 language plpgsql stable
 set search_path = pg_catalog, pg_temp
+-- Planning anew for every call, over all partitions, takes five times as long as the search. A plan made once must not
+-- depend on what the day's partition holds just then: while it is empty, reading all of it looks cheapest.
+set plan_cache_mode = force_generic_plan
+set enable_seqscan = off
 as $$
 declare
-    v_names text[];
-    v_last  record;
+    v_since constant timestamptz := repeats.at - make_interval(hours => tds.setting_int('duplicate_window_hours'));
 begin
-    if same_event.shape <> 'webhook' or same_event.record_id is null then
-        return null;
-    end if;
-    v_names := tds.namesakes(same_event.entity);
-    select i.inbox_id, i.received_at, i.shape, i.event, i.body, i.refusal
-      into v_last
-      from tds.inbox i
-     where i.organization_id = same_event.organization_id
-       and i.entity = any (v_names)
-       and i.record_id = same_event.record_id
-       and i.received_at > same_event.at - make_interval(hours => tds.setting_int('duplicate_window_hours'))
-     order by i.received_at desc, i.inbox_id desc
-     limit 1;
-    if v_last.shape = 'webhook' and v_last.event = same_event.event and v_last.body = same_event.body
-       and v_last.refusal is null
+    return query
+    with names as materialized (
+        select e.entity, tds.namesakes(e.entity) as names
+          from (select distinct g.entity from unnest(repeats.entity) g(entity)) e
+    )
+    select g.n::int, l.inbox_id
+      from unnest(repeats.entity, repeats.organization_id, repeats.record_id, repeats.event, repeats.body)
+           with ordinality g(entity, organization_id, record_id, event, body, n)
+      join names m on m.entity = g.entity
+     cross join lateral (
+            select e.*
+              from unnest(m.names) w(name)
+             cross join lateral (
+                    select i.inbox_id, i.received_at, i.shape, i.event, i.body, i.refusal
+                      from tds.inbox i
+                     -- "between x and x order by x": so that no plan made while the day was empty takes another index
+                     where i.organization_id = g.organization_id
+                       and i.entity = w.name
+                       and i.record_id between g.record_id and g.record_id
+                       and i.received_at > v_since
+                       -- the days made ahead need not be looked at
+                       and i.received_at < repeats.at + interval '1 day'
+                     order by i.record_id desc, i.received_at desc, i.inbox_id desc
+                     limit 1) e
+             order by e.received_at desc, e.inbox_id desc
+             limit 1) l
+     where l.shape = 'webhook' and l.event = g.event and l.body = g.body and l.refusal is null
        -- a page that came since may have told otherwise
        and not exists (
-            select from tds.inbox i
-             where i.organization_id = same_event.organization_id
-               and i.entity = any (v_names)
-               and i.shape = 'list'
-               and i.received_at >= v_last.received_at)
-    then
-        return v_last.inbox_id;
-    end if;
-    return null;
+            select from unnest(m.names) w(name)
+             cross join lateral (
+                    select from tds.inbox i
+                     where i.organization_id = g.organization_id
+                       and i.entity between w.name and w.name
+                       and i.shape = 'list'
+                       and i.received_at >= l.received_at
+                     order by i.entity, i.received_at
+                     limit 1) p);
 end
 $$;
-comment on function tds.same_event(text, text, text, text, text, text, timestamptz) is
-'The event whose very bytes these are, if it is the record''s newest; null otherwise. A → B → A is three events.';
+comment on function tds.repeats(text[], text[], text[], text[], text[], timestamptz) is
+'Which of these webhooks are, byte by byte, their record''s newest event, and its number. A → B → A is three events.';

@@ -24,8 +24,11 @@ begin
     v_record.organization_id := coalesce(receive.organization_id, v_record.organization_id,
                                          tds.setting_text('organization_id'));
 
-    receive.inbox_id := tds.same_event(v_entity, v_record.organization_id, v_record.record_id,
-                                       receive.shape, receive.event, v_text, v_now);
+    receive.inbox_id := (
+        select r.inbox_id
+          from tds.repeats(array[v_entity], array[v_record.organization_id], array[v_record.record_id],
+                           array[receive.event], array[v_text], v_now) r
+         where receive.shape = 'webhook' and v_record.record_id is not null);
     if receive.inbox_id is not null then
         receive.status := 'duplicate';
         return next;
@@ -51,21 +54,103 @@ comment on function tds.receive(text, bytea, text, text, text, text, timestamptz
 'event: nothing was stored); rejected (stored and dead-lettered at once: not JSON, or an unknown entity). Commit, '
 'and only then acknowledge. shape: webhook, list, detail; event: upsert, delete; observed_at: when the API request was sent.';
 
+create or replace function tds.receive_set(
+    entity text[], body text[], organization_id text[], source text, shape text, event text[], headers jsonb[],
+    out ords int[], out inbox_ids bigint[], out statuses text[])
+language plpgsql volatile
+set search_path = pg_catalog, pg_temp
+as $$
+declare
+    v_now     constant timestamptz := tds.now();
+    v_default constant text := tds.setting_text('organization_id');
+begin
+    perform tds.ensure_partition((v_now at time zone 'UTC')::date);
+    with looked as materialized (
+        select l.n, l.entity, l.target, l.record_id, coalesce(g.organization_id, l.organization_id, v_default) as organization_id
+          from tds.look(receive_set.entity, receive_set.body) l
+          join unnest(receive_set.organization_id) with ordinality g(organization_id, n) on g.n = l.n
+    ), first as materialized (
+        -- the second telling of a record is compared with the first, and needs it stored for that
+        select k.*
+          from (select d.*, row_number() over (partition by d.organization_id, d.target, d.record_id order by d.n) as telling
+                  from looked d) k
+         where k.record_id is null or k.telling = 1
+    ), repeated as materialized (
+        select r.n, r.inbox_id
+          from (select array_agg(d.entity order by d.n) as entities, array_agg(d.organization_id order by d.n) as organization_ids,
+                       array_agg(d.record_id order by d.n) as record_ids
+                  from looked d) s
+         cross join lateral tds.repeats(s.entities, s.organization_ids, s.record_ids, receive_set.event, receive_set.body, v_now) r
+         where receive_set.shape = 'webhook'
+           and r.n in (select f.n from first f)
+    ), fresh as materialized (
+        select f.*, nextval('tds.inbox_id_seq') as inbox_id
+          from (select i.* from first i where i.n not in (select r.n from repeated r) order by i.n) f
+    ), stored as (
+        insert into tds.inbox (inbox_id, received_at, organization_id, entity, source, shape, event, record_id, observed_at,
+                               headers, body)
+        select f.inbox_id, v_now, f.organization_id, f.entity, receive_set.source, receive_set.shape, b.event, f.record_id, v_now,
+               b.headers, b.body
+          from unnest(receive_set.event, receive_set.headers, receive_set.body) with ordinality b(event, headers, body, n)
+          join fresh f on f.n = b.n
+         order by f.n
+    ), told as (
+        select f.n, f.inbox_id, case when f.target is null then 'rejected' else 'queued' end as status from fresh f
+        union all
+        select r.n, r.inbox_id, 'duplicate' from repeated r
+    )
+    select array_agg(t.n), array_agg(t.inbox_id), array_agg(t.status)
+      into receive_set.ords, receive_set.inbox_ids, receive_set.statuses
+      from told t;
+end
+$$;
+revoke all on function tds.receive_set(text[], text[], text[], text, text, text[], jsonb[]) from public;
+comment on function tds.receive_set(text[], text[], text[], text, text, text[], jsonb[]) is
+'Stores bodies as one set, of each record the first only, and says which it took and what became of them. Raises where one cannot be read.';
+
 create or replace function tds.receive_many(
     entity text[], body bytea[], organization_id text[] default null, source text default 'webhook',
     shape text default 'webhook', event text[] default null, headers jsonb[] default null)
 returns table (ord int, inbox_id bigint, status text)
 language plpgsql volatile security definer
 set search_path = pg_catalog, pg_temp
+-- planning it takes longer than doing it
+set plan_cache_mode = force_generic_plan
 as $$
+declare
+    v_texts     text[];
+    v_asked     text[];
+    v_events    text[];
+    v_ords      int[];
+    v_inbox_ids bigint[];
+    v_statuses  text[];
 begin
+    begin
+        -- arrays of one length, so that none of them pads another with nulls
+        select array_agg(convert_from(coalesce(b.body, ''), 'UTF8') order by b.n), array_agg(b.organization_id order by b.n),
+               array_agg(coalesce(b.event, 'upsert') order by b.n)
+          into v_texts, v_asked, v_events
+          from unnest(receive_many.body, receive_many.organization_id, receive_many.event)
+               with ordinality b(body, organization_id, event, n)
+         where receive_many.shape <> 'list';
+        select s.ords, s.inbox_ids, s.statuses into v_ords, v_inbox_ids, v_statuses
+          from tds.receive_set(receive_many.entity, v_texts, v_asked, receive_many.source, receive_many.shape, v_events,
+                               receive_many.headers) s;
+    exception when data_exception or statement_too_complex or program_limit_exceeded then
+        -- one of them cannot be read: each is looked at by itself
+        v_ords := null;
+    end;
     return query
+    select t.ord, t.inbox_id, t.status
+      from unnest(v_ords, v_inbox_ids, v_statuses) t(ord, inbox_id, status)
+     union all
     select b.n::int, r.inbox_id, r.status
       from unnest(receive_many.entity, receive_many.body, receive_many.organization_id, receive_many.event,
                   receive_many.headers) with ordinality b(entity, body, organization_id, event, headers, n)
      cross join lateral tds.receive(b.entity, b.body, b.organization_id, receive_many.source, receive_many.shape,
                                     coalesce(b.event, 'upsert'), null, null, b.headers) r
-     order by b.n;
+     where b.n <> all (coalesce(v_ords, '{}'))
+     order by 1;
 end
 $$;
 revoke all on function tds.receive_many(text[], bytea[], text[], text, text, text[], jsonb[]) from public;
