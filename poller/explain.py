@@ -38,7 +38,7 @@ def explain(entity: str, zoho_id: str, organization: str | None, as_json: bool) 
         for row in now:
             click.echo()
             print_table(
-                f"Now, in organisation {row['organization']}", [{"what": n, "is": v} for n, v in _now(row)]
+                f"Now, in organisation {row['organization_id']}", [{"what": n, "is": v} for n, v in _now(row)]
             )
     if not events and not now:
         click.echo(f"Nothing is known of {entity} {zoho_id}. Next: tds pull {entity}", err=True)

@@ -5,7 +5,7 @@ import json
 import sys
 import time
 from collections.abc import Mapping, Sequence
-from datetime import datetime
+from datetime import UTC, datetime
 from decimal import Decimal
 from functools import partial
 from types import TracebackType
@@ -19,7 +19,6 @@ from psycopg.types.json import set_json_loads
 from db.connect import application_name, conninfo
 from db.errors import TdsError
 from poller.client import ZohoClient
-from poller.errors import PagingError
 from poller.mirror import Endpoint, Mirror
 from poller.output import print_json, print_table
 from poller.progress import Step, Steps
@@ -107,19 +106,16 @@ async def verify_entity(
     # The list of organisations is of all that the user has; the mirror has one.
     path = f"{endpoint.api_path}/{own_id}" if endpoint.entity == "organizations" else endpoint.api_path
     pages: list[str] = []
-    since: datetime | None = None
+    since = datetime.now(UTC)
     has_more = True
     while has_more:
         number = len(pages) + 1
         place = {"page": str(number), "per_page": str(PER_PAGE)} if endpoint.paged else {}
         reply = await client.get(path, {**endpoint.list_filter, **place})
-        since = since or reply.sent_at
         pages.append(books.listed(endpoint.entity, reply.body))
         records = len(json.loads(pages[-1]))
         has_more = endpoint.paged and _has_more(endpoint, reply.document, number, records)
         step.advance(records)
-    if since is None:
-        raise PagingError(f"GET {path} was never asked for.")
     await books.settle(endpoint.entity)
     return books.compare(endpoint.entity, pages, since)
 

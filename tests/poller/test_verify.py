@@ -182,24 +182,16 @@ def test_events_that_wait_are_told(poller: Poller, environment: dict[str, str]) 
     assert "products: 1 events wait" in done.stderr
 
 
-def test_lists_that_cannot_be_read_and_names_that_are_none(
-    poller: Poller, environment: dict[str, str]
-) -> None:
+def test_what_cannot_be_read_is_told(poller: Poller, environment: dict[str, str]) -> None:
     done = tds(environment, "verify", "sheep")
     assert done.exit_code == 1
     assert "Unknown: sheep" in done.stderr
-    with (
-        psycopg.connect(poller.database.conninfo, autocommit=True) as connection,
-        pytest.raises(psycopg.Error, match="no list of records"),
-    ):
-        connection.execute("select tds.listed('products', %b)", [b'{"code": 0}'])
-
-
-def test_values_that_cannot_be_read_stop_nothing(poller: Poller) -> None:
     organization = poller.sandbox.organisation.organization_id
     record = poller.sandbox.organisation.books["items"].records[0].id
     page = json.dumps([{"item_id": record, "rate": "dear", "last_modified_time": "soon"}])
     with psycopg.connect(poller.database.conninfo, autocommit=True) as connection:
+        with pytest.raises(psycopg.Error, match="no list of records"):
+            connection.execute("select tds.listed('products', %b)", [b'{"code": 0}'])
         [(found,)] = connection.execute(
             "select tds.verify('products', %s, array[%s::jsonb], now())", [organization, page]
         )
@@ -221,7 +213,7 @@ def test_explain_and_runs(poller: Poller, environment: dict[str, str]) -> None:
     first, *_, last = ((event["shape"], event["outcome"]) for event in told["events"])
     assert (first, last) == (("list", "applied"), ("webhook", "dead"))
     [now] = told["now"]
-    assert (now["organization"], now["in_mirror"], now["deleted_at"]) == (organization, True, None)
+    assert (now["organization_id"], now["in_mirror"], now["deleted_at"]) == (organization, True, None)
     assert now["wanted_reason"] == "by hand"
     [letter] = now["dead_letters"]
     done = tds(environment, "explain", "invoices", record)

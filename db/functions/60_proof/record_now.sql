@@ -1,7 +1,5 @@
 create or replace function tds.record_now(entity text, zoho_id text, organization_id text default null)
-returns table (
-    organization text, version int, last_modified_at timestamptz, observed_at timestamptz, synced_at timestamptz, deleted_at timestamptz,
-    in_mirror boolean, wanted_since timestamptz, wanted_reason text, wanted_error text, dead_letters bigint[])
+returns setof tds.standing
 language plpgsql stable security definer
 set search_path = pg_catalog, pg_temp
 as $$
@@ -16,7 +14,7 @@ begin
     end if;
     return query execute format(
         $sql$
-        select organization_id, m.sync_version, m.sync_modified_at, m.sync_observed_at, m.synced_at, m.deleted_at, m.organization_id is not null,
+        select organization_id, m.organization_id is not null, m.sync_version, m.sync_modified_at, m.sync_observed_at, m.synced_at, m.deleted_at,
                w.wanted_at, w.reason, w.error, l.numbers
           from (select m.* from zoho.%1$I m where m.%2$I = $1) m
           full join (select distinct on (w.organization_id) w.* from tds.wanted_detail w

@@ -1,50 +1,5 @@
 -- Whether the mirror holds what Zoho lists: record by record, and in counts and sums. What is compared follows from the mapping.
 
-create or replace view tds.verified_field as
-select distinct on (f.entity, f.key) f.entity, f.key, k.role, f.reader, f.max_length, f.column_name,
-       coalesce(f.expression, format('tds.json_%s(d.%I)', f.reader, f.key)) as expression
-  from (select k.*, f.entity as of, row_number() over (partition by f.entity, k.role order by k.rank) as place
-          -- of several keys of a role the first that the entity maps has it; without a role: compared, neither counted nor summed
-          from (values (1, null, 'status', 'status'),
-                       (2, null, 'currency_code', 'currency'),
-                       (3, null, 'date', 'day'),
-                       (4, null, 'created_time', 'day'),
-                       (5, 'vendors', 'outstanding_payable_amount', 'amount'),
-                       (6, null, 'total', 'amount'),
-                       (7, null, 'amount', 'amount'),
-                       (8, null, 'rate', 'amount'),
-                       (9, null, 'outstanding_receivable_amount', 'amount'),
-                       (10, null, 'balance', null),
-                       (11, null, 'unused_amount', null),
-                       (12, null, 'stock_on_hand', null),
-                       (13, null, 'outstanding_receivable_amount', null),
-                       (14, null, 'outstanding_payable_amount', null),
-                       (15, null, 'last_modified_time', null)) k(rank, entity, key, role)
-          join tds.field f on f.list_key = '' and f.key = k.key and f.column_name is not null and f.entity = coalesce(k.entity, f.entity)) k
-  join tds.field f on f.entity = k.of and f.list_key = '' and f.key = k.key
- where k.role is null or k.place = 1
- order by f.entity, f.key, k.role nulls last;
-comment on view tds.verified_field is 'What tds.verify() compares, by entity: keys of Zoho''s lists and the columns that hold them.';
-comment on column tds.verified_field.entity is 'The entity.';
-comment on column tds.verified_field.key is 'Key of Zoho''s list.';
-comment on column tds.verified_field.role is 'status, currency, day (its month) group the counts, amount is summed; null: is only compared.';
-comment on column tds.verified_field.reader is 'Its strict reader.';
-comment on column tds.verified_field.max_length is 'The longest text.';
-comment on column tds.verified_field.column_name is 'The column of the mirror that holds it.';
-comment on column tds.verified_field.expression is 'How the column is read from it: SQL over d, the fields as jsonb by their keys.';
-
-create or replace function tds.verified_table(entity text) returns text
-language plpgsql stable
-set search_path = pg_catalog, pg_temp
-as $$
-begin
-    -- where several entities share a table, each has the part that bears its name
-    return (select case when cardinality(tds.namesakes(n.entity)) > 1 then n.entity else n.target end
-              from tds.entity n where n.entity = verified_table.entity);
-end
-$$;
-comment on function tds.verified_table(text) is 'The table of schema zoho that holds the records of this entity and no others.';
-
 create or replace function tds.listed(entity text, body bytea) returns jsonb
 language plpgsql stable security definer
 set search_path = pg_catalog, pg_temp
@@ -72,51 +27,6 @@ revoke all on function tds.listed(text, bytea) from public;
 comment on function tds.listed(text, bytea) is
 'The records of a page of Zoho''s list, each cut to what tds.verify() compares, so that many pages can be kept. Raises ZB008 for a page without records.';
 
-create or replace function tds.verify_records(entity text, organization_id text, pages jsonb[])
-returns table (zoho_id text, told jsonb, kept jsonb, problem jsonb, deleted_at timestamptz, observed_at timestamptz)
-language plpgsql stable
-set search_path = pg_catalog, pg_temp
-as $$
-declare
-    v_entity tds.entity;
-    v_parts  record;
-begin
-    select n.* into strict v_entity from tds.entity n where n.entity = verify_records.entity;
-    select coalesce(string_agg(format('%L, case when p.%I is null then to_jsonb(%s) end', f.key, f.key, f.expression), ', ' order by f.key), '') as told,
-           coalesce(string_agg(format('%L, to_jsonb(m.%I)', f.key, f.column_name), ', ' order by f.key), '') as kept,
-           coalesce(string_agg(format('%L, p.%I', f.key, f.key), ', ' order by f.key), '') as problem,
-           coalesce(string_agg(format('tds.problem(%L, e.doc -> %L, false, %L) as %I', f.reader, f.key, f.max_length, f.key), ', ' order by f.key), 'null') as problems
-      into v_parts
-      from tds.verified_field f
-     where f.entity = verify_records.entity;
-    return query execute format(
-        $sql$
-        with listed as (
-            -- a list that moves while it is read shows a record twice: the later telling counts
-            select distinct on (e.doc ->> %1$L) e.doc ->> %1$L as zoho_id, e.doc
-              from unnest($2) with ordinality g(page, n)
-             cross join lateral jsonb_array_elements(g.page) with ordinality e(doc, n)
-             order by e.doc ->> %1$L, g.n desc, e.n desc
-        ), told as (
-            select e.zoho_id, jsonb_strip_nulls(jsonb_build_object(%2$s)) as told, nullif(jsonb_strip_nulls(jsonb_build_object(%3$s)), '{}') as problem
-              from listed e
-             cross join lateral (select %4$s offset 0) p
-             cross join lateral %5$s d
-        ), kept as (
-            select m.%6$I as zoho_id, jsonb_build_object(%7$s) as kept, m.deleted_at, m.sync_observed_at
-              from zoho.%8$I m where m.organization_id = $1
-        )
-        select zoho_id, t.told, k.kept, t.problem, k.deleted_at, k.sync_observed_at
-          from told t full join kept k using (zoho_id)
-        $sql$,
-        v_entity.id_key, v_parts.told, v_parts.problem, v_parts.problems, tds.fields_of(v_entity.entity, '', 'e.doc'),
-        v_entity.target_key, v_parts.kept, tds.verified_table(v_entity.entity))
-        using verify_records.organization_id, verify_records.pages;
-end
-$$;
-comment on function tds.verify_records(text, text, jsonb[]) is
-'Every record that Zoho lists or the mirror has: what the pages tell of it (null: nothing), what the mirror keeps, and keys whose value cannot be read.';
-
 create or replace function tds.verify_differences(entity text, organization_id text, pages jsonb[], since timestamptz)
 returns table (zoho_id text, what text, meanwhile boolean, fields jsonb, told jsonb, kept jsonb)
 language plpgsql stable
@@ -136,7 +46,7 @@ begin
            coalesce(d.fields, '{}') || coalesce((select jsonb_object_agg(p.key, jsonb_build_object('problem', p.value)) from jsonb_each(r.problem) p), '{}'),
            r.told,
            case when r.deleted_at is null then r.kept end
-      from tds.verify_records(verify_differences.entity, verify_differences.organization_id, verify_differences.pages) r
+      from tds.compare_records(verify_differences.entity, verify_differences.organization_id, verify_differences.pages) r
       left join lateral (
            -- what a list leaves out or empty is not compared: details may say more
            select jsonb_object_agg(t.key, jsonb_build_object('zoho', t.value, 'mirror', r.kept -> t.key)) as fields
@@ -148,7 +58,7 @@ comment on function tds.verify_differences(text, text, jsonb[], timestamptz) is
 'Every record, and what is the matter with it: missing (in the mirror), extra (not in Zoho), deleted (in the mirror alone), differs, unreadable; null: nothing. '
 'meanwhile: Zoho or the mirror changed it after that moment, so that the two cannot be compared.';
 
-create or replace function tds.verify_groups(entity text, records jsonb[], differing boolean default false)
+create or replace function tds.verify_groups(entity text, records jsonb[])
 returns table (status text, currency text, month text, zoho_count bigint, mirror_count bigint, zoho_sum numeric, mirror_sum numeric)
 language plpgsql stable
 set search_path = pg_catalog, pg_temp
@@ -161,29 +71,27 @@ begin
       into v_key, v_column
       from tds.verified_field f where f.entity = verify_groups.entity and f.role is not null;
     return query
-    select g.*
-      from (select v.status, v.currency, v.month, count(*) filter (where v.is_zoho), count(*) filter (where not v.is_zoho),
-                   sum(v.amount) filter (where v.is_zoho), sum(v.amount) filter (where not v.is_zoho)
-              from (select s.is_zoho,
-                           -- is_active: active, not active
-                           case s.doc ->> (v_key ->> 'status') when 'true' then substr(v_column, 4) when 'false' then 'not ' || substr(v_column, 4)
-                                                               else s.doc ->> (v_key ->> 'status') end as status,
-                           s.doc ->> (v_key ->> 'currency') as currency,
-                           case when length(s.doc ->> (v_key ->> 'day')) > 10
-                                then to_char((s.doc ->> (v_key ->> 'day'))::timestamptz at time zone 'UTC', 'YYYY-MM')
-                                else left(s.doc ->> (v_key ->> 'day'), 7) end as month,
-                           (s.doc ->> (v_key ->> 'amount'))::numeric as amount
-                      from unnest(verify_groups.records) r(doc)
-                     cross join lateral (values (true, coalesce(nullif(r.doc -> 'kept', 'null'), '{}') || (r.doc -> 'told')),
-                                                (false, r.doc -> 'kept')) s(is_zoho, doc)
-                     where jsonb_typeof(s.doc) = 'object') v
-             group by v.status, v.currency, v.month) g(status, currency, month, zoho_count, mirror_count, zoho_sum, mirror_sum)
-     where not verify_groups.differing or (g.zoho_count, g.zoho_sum) is distinct from (g.mirror_count, g.mirror_sum)
-     order by g.status, g.currency, g.month;
+    select v.status, v.currency, v.month, count(*) filter (where v.is_zoho), count(*) filter (where not v.is_zoho),
+           sum(v.amount) filter (where v.is_zoho), sum(v.amount) filter (where not v.is_zoho)
+      from (select s.is_zoho,
+                   -- is_active: active, not active
+                   case s.doc ->> (v_key ->> 'status') when 'true' then substr(v_column, 4) when 'false' then 'not ' || substr(v_column, 4)
+                                                       else s.doc ->> (v_key ->> 'status') end as status,
+                   s.doc ->> (v_key ->> 'currency') as currency,
+                   case when length(s.doc ->> (v_key ->> 'day')) > 10
+                        then to_char((s.doc ->> (v_key ->> 'day'))::timestamptz at time zone 'UTC', 'YYYY-MM')
+                        else left(s.doc ->> (v_key ->> 'day'), 7) end as month,
+                   (s.doc ->> (v_key ->> 'amount'))::numeric as amount
+              from unnest(verify_groups.records) r(doc)
+             cross join lateral (values (true, coalesce(nullif(r.doc -> 'kept', 'null'), '{}') || (r.doc -> 'told')),
+                                        (false, r.doc -> 'kept')) s(is_zoho, doc)
+             where jsonb_typeof(s.doc) = 'object') v
+     group by v.status, v.currency, v.month
+     order by v.status, v.currency, v.month;
 end
 $$;
-comment on function tds.verify_groups(text, jsonb[], boolean) is
-'Counts and sums of records ({told, kept}) by status, currency and month, in Zoho and in the mirror (differing: only where they are not equal). '
+comment on function tds.verify_groups(text, jsonb[]) is
+'Counts and sums of records ({told, kept}) by status, currency and month, in Zoho and in the mirror. '
 'What a list leaves out (the currency of a payment, say) is what the mirror has.';
 
 create or replace function tds.verify(entity text, organization_id text, pages jsonb[], since timestamptz) returns jsonb
@@ -235,7 +143,7 @@ begin
         verify_plan.entity := v_entity.entity;
         execute format('select count(*) from zoho.%I m where m.organization_id = $1 and m.deleted_at is null', tds.verified_table(v_entity.entity))
            into verify_plan.rows using verify_plan.organization_id;
-        verify_plan.calls := case when v_entity.paged then greatest(1, ceil(verify_plan.rows::numeric / verify_plan.per_page)) else 1 end;
+        verify_plan.calls := case when v_entity.paged then greatest(1, (verify_plan.rows + verify_plan.per_page - 1) / verify_plan.per_page) else 1 end;
         return next;
     end loop;
 end
