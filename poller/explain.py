@@ -1,6 +1,7 @@
 """`tds explain`: what became of all that was ever told of a record, and how it stands."""
 
 import sys
+from datetime import datetime
 from typing import Any
 
 import click
@@ -67,20 +68,24 @@ def _now(row: DictRow) -> list[tuple[str, str]]:
     if not row["in_mirror"]:
         mirror = "no row"
     elif row["deleted_at"]:
-        mirror = f"deleted at {row['deleted_at']}"
+        mirror = f"deleted at {_moment(row['deleted_at'])}"
     else:
         mirror = f"version {row['version']}"
-    wanted = f"since {row['wanted_since']}: {row['wanted_reason']}" if row["wanted_since"] else "no"
+    wanted = f"since {_moment(row['wanted_since'])}: {row['wanted_reason']}" if row["wanted_since"] else "no"
     if row["wanted_error"]:
         wanted += f"; last try: {row['wanted_error']}"
     return [
         ("in the mirror", mirror),
-        ("last modified in Zoho", str(row["last_modified_at"] or "not told")),
-        ("observed", str(row["observed_at"] or "")),
-        ("written", str(row["synced_at"] or "")),
+        ("last modified in Zoho", _moment(row["last_modified_at"]) or "not told"),
+        ("observed", _moment(row["observed_at"])),
+        ("written", _moment(row["synced_at"])),
         ("detail wanted", wanted),
         ("dead letters", ", ".join(map(str, row["dead_letters"] or ())) or "none"),
     ]
+
+
+def _moment(at: datetime | None) -> str:
+    return f"{at:%Y-%m-%d %H:%M:%S%z}" if at else ""
 
 
 def _connect() -> psycopg.Connection[DictRow]:

@@ -37,9 +37,14 @@ def runs(entity: str | None, state: str | None, limit: int, as_json: bool) -> No
     if as_json:
         print_json(rows)
         return
-    print_table("Runs", [{name: row[name] for name in row if name != "organization_id"} for row in rows])
+    print_table("Runs", list(map(_shown, rows)))
     if any(row["state"] == "running" for row in rows):
         click.echo("What is running and stands still goes on with: tds pull ENTITY", err=True)
+
+
+def _shown(row: DictRow) -> dict[str, object]:
+    times = {name: row[name] and f"{row[name]:%Y-%m-%d %H:%M:%S}" for name in ("started_at", "finished_at")}
+    return {name: times.get(name, value) for name, value in row.items() if name != "organization_id"}
 
 
 def _connect() -> psycopg.Connection[DictRow]:

@@ -149,22 +149,22 @@ def verify(
             raise TdsError(f"Unknown: {', '.join(sorted(unknown))}.", f"There are {', '.join(known)}.")
         chosen = [row for name, row in known.items() if not entities or name in entities]
         calls = sum(row["calls"] for row in chosen)
-        click.echo(f"About {calls:,} calls: one for every {PER_PAGE} records.", err=True)
+        click.echo(f"About {_calls(calls)}: one for every {PER_PAGE} records.", err=True)
         if dry_run:
             print_json({"calls": calls, "entities": chosen}) if as_json else print_table("Plan", chosen)
             return
         if not yes and sys.stdin.isatty():
             click.confirm("Spend them?", abort=True, err=True)
         results, spent = asyncio.run(_verify(settings, books, [row["entity"] for row in chosen]))
-    click.echo(f"{spent:,} calls spent.", err=True)
+    click.echo(f"{_calls(spent)} spent.", err=True)
     agree = all(map(agrees, results))
     if as_json:
         print_json({"agree": agree, "calls": spent, "entities": results})
     else:
         _show(results, groups=groups)
     for result in results:
-        _next_step(result)
-    sys.exit(not agree)
+        _next_step(result, settings.organization_id)
+    sys.exit(0 if agree else 1)
 
 
 async def _verify(settings: ZohoSettings, books: Books, entities: Sequence[str]) -> tuple[list[Result], int]:
@@ -195,7 +195,7 @@ def _show(results: Sequence[Result], *, groups: bool) -> None:
     click.echo()
     print_table("Sums", sums)
     rows = [
-        {"entity": result["entity"], **group}
+        {"entity": result["entity"], **_group(group)}
         for result in results
         for group in result["groups"]
         if groups or _group_differs(group)
@@ -215,17 +215,33 @@ def _group_differs(group: Result) -> bool:
     return bool(group["zoho_count"] != group["mirror_count"] or group["zoho_sum"] != group["mirror_sum"])
 
 
+def _group(group: Result) -> dict[str, object]:
+    names = ("status", "currency", "month", "zoho_count", "mirror_count")
+    return {name: group[name] for name in names} | {
+        name: _money(group[name]) for name in ("zoho_sum", "mirror_sum")
+    }
+
+
+def _money(value: Decimal | int | None) -> Decimal | None:
+    """With two decimals, or more where there are more."""
+    return None if value is None else value + Decimal("0.00")
+
+
+def _calls(count: int) -> str:
+    return f"{count:,} call" + ("" if count == 1 else "s")
+
+
 def _sums(result: Result) -> list[dict[str, object]]:
     """A row a currency."""
-    found: dict[str, dict[str, Any]] = {}
+    found: dict[str, list[Decimal]] = {}
     for group in result["groups"] if result["amount"] else ():
-        row = found.setdefault(group["currency"] or "", {"zoho_sum": Decimal(0), "mirror_sum": Decimal(0)})
-        for name in row:
-            row[name] += group[name] or 0
+        sums = found.setdefault(group["currency"] or "", [Decimal("0.00"), Decimal("0.00")])
+        sums[0] += group["zoho_sum"] or 0
+        sums[1] += group["mirror_sum"] or 0
     return [
-        {"entity": result["entity"], "sum_of": result["amount"], "currency": currency, **row}
-        | {"difference": row["zoho_sum"] - row["mirror_sum"]}
-        for currency, row in found.items()
+        {"entity": result["entity"], "sum_of": result["amount"], "currency": currency}
+        | {"zoho": zoho, "mirror": mirror, "difference": zoho - mirror}
+        for currency, (zoho, mirror) in found.items()
     ]
 
 
@@ -249,7 +265,7 @@ def _told(value: object) -> object:
     return f"{value:f}" if isinstance(value, Decimal) else value
 
 
-def _next_step(result: Result) -> None:
+def _next_step(result: Result, organization_id: str) -> None:
     """What to do about an entity, where there is something to do."""
     entity = result["entity"]
     if result["waiting"]:
@@ -258,12 +274,23 @@ def _next_step(result: Result) -> None:
             "Next: tds work, or tds process; then tds verify again",
             err=True,
         )
-    if not agrees(result):
-        one = next(row["id"] for row in result["differences"] if not row["meanwhile"])
-        click.echo(f"{entity}: differs. Next: tds explain {entity} {one}, tds pull {entity}", err=True)
-        if result["extra"]:
-            click.echo(
-                f"{entity}: Zoho does not list {result['extra']:,} any more. The detail is the proof: "
-                f"select tds.want_detail('{entity}', organization_id, id), then tds pull {entity}",
-                err=True,
-            )
+    ids: dict[str, str] = {}
+    for row in result["differences"]:
+        if row["id"] and not row["meanwhile"]:
+            ids.setdefault(row["what"], row["id"])
+    if one := next(iter(ids.values()), None):
+        rebuild = f"; what a pull leaves: call tds.rebuild('{entity}', false)" if "differs" in ids else ""
+        click.echo(
+            f"{entity}: differs. Next: tds explain {entity} {one}, tds pull {entity}{rebuild}", err=True
+        )
+    if extra := ids.get("extra"):
+        want = f"select tds.want_detail('{entity}', '{organization_id}', '{extra}')"
+        click.echo(
+            f"{entity}: Zoho does not list {result['extra']:,} any more; only the detail proves a deletion. "
+            f"Next: {want}, then tds pull {entity}",
+            err=True,
+        )
+    if any(row["what"] == "unreadable" for row in result["differences"]):
+        click.echo(
+            f"{entity}: Zoho tells what cannot be read. Next: tds dead list --entity {entity}", err=True
+        )

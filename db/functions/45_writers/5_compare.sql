@@ -70,11 +70,12 @@ begin
 begin
     return query
     with listed as (
-        -- a list that moves while it is read shows a record twice: the later telling counts
-        select distinct on (e.doc ->> %2$L) e.doc ->> %2$L as zoho_id, e.doc
+        -- a list that moves while it is read shows a record twice: the later telling counts; what has no id is nobody's twin
+        select distinct on (i.zoho_id, i.place) i.zoho_id, e.doc
           from unnest(%1$s.pages) with ordinality g(page, n)
          cross join lateral jsonb_array_elements(g.page) with ordinality e(doc, n)
-         order by e.doc ->> %2$L, g.n desc, e.n desc
+         cross join lateral (select nullif(e.doc ->> %2$L, '') as zoho_id, case when e.doc ->> %2$L <> '' then null else array[g.n, e.n] end as place) i
+         order by i.zoho_id, i.place, g.n desc, e.n desc
     ), told as (
         select e.zoho_id, jsonb_strip_nulls(jsonb_build_object(%3$s)) as told,
                nullif(jsonb_strip_nulls(jsonb_build_object(%4$s)), '{}') as problem

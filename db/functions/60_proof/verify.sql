@@ -35,7 +35,7 @@ as $$
 begin
     return query
     select r.zoho_id,
-           case when r.problem is not null then 'unreadable'
+           case when r.problem is not null or r.zoho_id is null then 'unreadable'
                 when r.kept is null then 'missing'
                 when r.told is null then case when r.deleted_at is null then 'extra' end
                 when r.deleted_at is not null then 'deleted'
@@ -43,7 +43,8 @@ begin
            -- Zoho's own time, or that of what the mirror has read since
            coalesce((r.told ->> 'last_modified_time')::timestamptz >= verify_differences.since, false)
            or coalesce(r.observed_at >= verify_differences.since, false),
-           coalesce(d.fields, '{}') || coalesce((select jsonb_object_agg(p.key, jsonb_build_object('problem', p.value)) from jsonb_each(r.problem) p), '{}'),
+           case when r.zoho_id is null then '{"id": {"problem": "missing"}}' else '{}'::jsonb end || coalesce(d.fields, '{}')
+           || coalesce((select jsonb_object_agg(p.key, jsonb_build_object('problem', p.value)) from jsonb_each(r.problem) p), '{}'),
            r.told,
            case when r.deleted_at is null then r.kept end
       from tds.compare_records(verify_differences.entity, verify_differences.organization_id, verify_differences.pages) r
