@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import threading
 import time
 from collections.abc import Iterator
 from typing import Any
@@ -168,37 +169,57 @@ def test_edits_that_were_not_pulled_are_found(poller: Poller, environment: dict[
     assert found["products"]["meanwhile"] == 1
 
 
-def test_events_that_wait_are_told(poller: Poller, environment: dict[str, str]) -> None:
+def test_events_that_wait_are_waited_for_and_told(poller: Poller, environment: dict[str, str]) -> None:
     record = poller.sandbox.organisation.books["items"].records[0]
+    body = json.dumps({"item": {"item_id": record.id}})
     with psycopg.connect(poller.database.conninfo, autocommit=True) as connection:
-        connection.execute(
-            "select tds.receive('products', convert_to(%s, 'UTF8'), %s)",
-            [json.dumps({"item": {"item_id": record.id}}), poller.sandbox.organisation.organization_id],
-        )
-    began = time.monotonic()
-    done = tds(environment, "verify", "products", "bills", "--wait", "1", "--json")
-    assert time.monotonic() - began > 1
-    assert [result["waiting"] for result in json.loads(done.stdout)["entities"]] == [1, 0]
-    assert "products: 1 events wait" in done.stderr
+        receive = "select tds.receive('products', convert_to(%s, 'UTF8'), %s)"
+        connection.execute(receive, [body, poller.sandbox.organisation.organization_id])
+        done = tds(environment, "verify", "products", "bills", "--wait", "0.3", "--json")
+        assert [result["waiting"] for result in json.loads(done.stdout)["entities"]] == [1, 0]
+        assert "products: 1 events wait" in done.stderr
+
+        worker = threading.Timer(0.3, connection.execute, ["call tds.process_batch()"])
+        worker.start()
+        began = time.monotonic()
+        done = tds(environment, "verify", "products", "--wait", "60", "--json")
+        worker.join()
+        assert 0.3 < time.monotonic() - began < 30
+        assert [result["waiting"] for result in json.loads(done.stdout)["entities"]] == [0]
 
 
-def test_what_cannot_be_read_is_told(poller: Poller, environment: dict[str, str]) -> None:
+def test_what_cannot_be_read_and_what_comes_twice(poller: Poller, environment: dict[str, str]) -> None:
     done = tds(environment, "verify", "sheep")
     assert done.exit_code == 1
     assert "Unknown: sheep" in done.stderr
     organization = poller.sandbox.organisation.organization_id
     record = poller.sandbox.organisation.books["items"].records[0].id
-    page = json.dumps([{"item_id": record, "rate": "dear", "last_modified_time": "soon"}])
+    nameless = {"name": "Cable", "rate": 1}
+    page = json.dumps([{"item_id": record, "rate": "dear", "last_modified_time": "soon"}, nameless, nameless])
     with psycopg.connect(poller.database.conninfo, autocommit=True) as connection:
         with pytest.raises(psycopg.Error, match="no list of records"):
             connection.execute("select tds.listed('products', %b)", [b'{"code": 0}'])
-        [(found,)] = connection.execute(
-            "select tds.verify('products', %s, array[%s::jsonb], now())", [organization, page]
+        compare = "select tds.verify('products', %s, array[%s::jsonb, '[]'], now())"
+        [(found,)] = connection.execute(compare, [organization, page])
+        [(earlier,)] = connection.execute(
+            compare.replace("now()", "now() - interval '1 h'"), [organization, page]
         )
-    [unreadable] = [row for row in found["differences"] if row["what"] == "unreadable"]
-    assert unreadable["id"] == record
-    assert unreadable["fields"]["rate"] == {"problem": "not a number"}
-    assert found["extra"] == 209
+    # What the mirror has read since the list was read may be newer than the list.
+    assert (earlier["extra"], earlier["meanwhile"]) == (0, 210)
+    unreadable = [(row["id"], row["fields"]) for row in found["differences"] if row["what"] == "unreadable"]
+    assert [zoho_id for zoho_id, _ in unreadable] == [record, None, None]
+    assert unreadable[0][1]["rate"] == {"problem": "not a number"}
+    assert unreadable[1][1] == {"id": {"problem": "missing"}}
+    assert (found["zoho"], found["extra"], found["differing"]) == (3, 209, 3)
+
+    # A list that moves while it is read shows records twice: the later telling counts.
+    lines = [json.loads(line) for line in poller.sandbox.organisation.truth_lines("invoices", "list")]
+    old = [{**line["document"], "total": 1, "status": "draft"} for line in lines[:2]]
+    pages = [json.dumps(old), json.dumps([line["document"] for line in lines])]
+    with psycopg.connect(poller.database.conninfo, autocommit=True) as connection:
+        compare = "select tds.verify('invoices', %s, %s::jsonb[], now())"
+        [(found,)] = connection.execute(compare, [organization, pages])
+    assert (found["zoho"], found["mirror"], found["differences"]) == (8, 8, [])
 
 
 def test_explain_and_runs(poller: Poller, environment: dict[str, str]) -> None:
@@ -221,6 +242,10 @@ def test_explain_and_runs(poller: Poller, environment: dict[str, str]) -> None:
     assert "run " in done.stdout
     assert "version " in done.stdout
     assert f"tds dead show {letter}" in done.stderr
+    assert tds(environment, "dead", "replay", str(letter)).exit_code == 0
+    told = json.loads(tds(environment, "explain", "invoices", record, "--json").stdout)
+    assert told["events"][-1]["outcome"] == "pending"
+    assert told["now"][0]["dead_letters"] is None
     assert tds(environment, "explain", "invoices", "12345").exit_code == 1
     done = tds(environment, "explain", "sheep", "1")
     assert done.exit_code == 1
