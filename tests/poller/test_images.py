@@ -8,6 +8,8 @@ import itertools
 import json
 import subprocess
 import sys
+import time
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -237,6 +239,47 @@ def test_dying_while_a_file_is_written_leaves_none(tmp_path: Path, monkeypatch: 
     assert [path for path in tmp_path.rglob("*") if path.is_file()] == []
     assert store.get(hashlib.sha256(GIF).hexdigest()) is None
     assert store.get(store.put(GIF)) == GIF
+
+
+def test_who_comes_while_another_takes_gets_the_rest(pictures: Pictures) -> None:
+    take = "select zoho_item_id from tds.take_images(%s, 10)"
+    organization = [pictures.poller.settings().organization_id]
+    database = pictures.poller.database
+    with database.connect() as first, database.connect() as second, ThreadPoolExecutor() as pool:
+        taken = first.execute(take, organization).fetchall()
+        other = pool.submit(lambda: second.execute(take, organization).fetchall())
+        blocked = "select 1 from pg_stat_activity where pid = %s and wait_event_type = 'Lock'"
+        while not pictures.rows(blocked, second.info.backend_pid):
+            assert not other.done()
+            time.sleep(0.01)
+        first.commit()
+        assert len({*taken, *other.result(20)}) == 20
+
+
+def test_a_fetcher_that_is_killed_leaves_the_picture_wanted(
+    pictures: Pictures, environment: dict[str, str]
+) -> None:
+    """With SIGKILL, when the file is there and the row waits for a lock that the test holds."""
+    waiting = "select pid from pg_stat_activity where wait_event_type = 'Lock' and application_name like 'tds/poller/%%'"
+    with pictures.poller.database.connect() as blocker:
+        blocker.execute("lock table zoho.products in exclusive mode")
+        command = [sys.executable, "-m", "poller.cli", "images"]
+        own = {**environment, "TDS_IMAGE_URL": str(pictures.directory)}
+        program = subprocess.Popen(command, env=own, stderr=subprocess.DEVNULL)
+        deadline = time.monotonic() + 20
+        while not (waits := pictures.rows(waiting)) or not pictures.files():
+            assert time.monotonic() < deadline
+            time.sleep(0.02)
+        program.kill()
+        program.wait()
+        while waits:
+            for (pid,) in waits:
+                pictures.connection.execute("select pg_terminate_backend(%s, 5000)", [pid])
+            waits = pictures.rows(waiting)
+    assert pictures.rows("select count(*) from zoho.products where image_url is not null") == [(0,)]
+    pictures.end_leases()
+    assert pictures.fetch().fetched == 20
+    assert pictures.rows("select count(*) from zoho.products where image_url is not null") == [(20,)]
 
 
 def test_two_fetchers_share_the_work(pictures: Pictures) -> None:

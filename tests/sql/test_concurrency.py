@@ -265,3 +265,49 @@ def test_who_reads_or_receives_does_not_hold_the_drift_up(database: Database, mi
         reader.execute("select count(*) from tds.inbox_outcome, tds.claim")
         receiver.execute("select tds.receive('products', '{}')")
         assert mirror.value("select tds.observe_drift()") == 1
+
+
+def test_a_link_that_is_made_while_records_are_settled_is_not_lost(
+    database: Database, mirror: Mirror
+) -> None:
+    """Two invoices are settled anew; while that waits for the first, the customer of the second comes and links it."""
+
+    def told(name: str, minute: int) -> None:
+        rows = [
+            {
+                "invoice_id": number,
+                "customer_id": customer,
+                "invoice_number": name,
+                "last_modified_time": MOMENT,
+            }
+            for number, customer in (("1", ""), ("2", "77"))
+        ]
+        at = f"2026-06-09 13:{minute:02}+00"
+        mirror.receive("invoices", {"invoices": rows}, shape="list", observed_at=at)
+
+    for name, minute in (("A", 1), ("A", 5)):
+        told(name, minute)
+        mirror.process()
+    told("B", 3)
+    linked = (
+        "select invoice_number, customer_id is not null as linked from zoho.invoices order by zoho_invoice_id"
+    )
+    with worker(database) as first, database.connect() as holder:
+        first.claim("invoices")
+        first.apply()
+        first.conn.execute("commit")
+        holder.execute("select from zoho.invoices where zoho_invoice_id = '1' for update")
+        finish = threading.Thread(target=first.finish)
+        finish.start()
+        waits = "select from pg_stat_activity where pid = %s and wait_event_type = 'Lock'"
+        while not mirror.rows(waits, first.conn.info.backend_pid):
+            assert finish.is_alive()
+        mirror.receive("customers", CUSTOMER)
+        assert mirror.process("contacts")["applied"] == 1
+        assert [row["linked"] for row in mirror.rows(linked)] == [False, True]
+        holder.rollback()
+        finish.join()
+    assert mirror.rows(linked) == [
+        {"invoice_number": "A", "linked": False},
+        {"invoice_number": "A", "linked": True},
+    ]

@@ -39,7 +39,9 @@ def test_a_record_of_a_page_that_is_retried_parked_and_buried(mirror: Mirror) ->
     assert second == (retry, "retry", run_id, 2, 2, "parked")
     [(went_on,), (waits,)] = explain(mirror, "products", "5", "why")
     assert went_on == f"goes on as event {retry}"
-    assert waits.startswith("tried again at ") and " after 23514: " in waits and '"dear"' in waits
+    assert waits.startswith("tried again at ")
+    assert " after 23514: " in waits
+    assert '"dear"' in waits
     assert explain(mirror, "products", "1", *columns[2:]) == [(run_id, 1, 1, "applied")]
     assert explain(mirror, "products", "3", *columns[2:]) == [(run_id, 2, 3, "applied")]
 

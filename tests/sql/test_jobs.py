@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import signal
 import subprocess
@@ -180,21 +181,25 @@ def held_up(mirror: Mirror) -> Iterator[None]:
     add(mirror, "select pg_advisory_lock(99), pg_advisory_unlock(99)")
     mirror.conn.execute("update tds.job set since = '2026-01-01' where job = 'probe'")
     mirror.conn.execute("select pg_advisory_lock(99)")
-    yield
-    mirror.conn.execute("select pg_advisory_unlock_all()")
+    try:
+        yield
+    finally:
+        mirror.conn.execute("select pg_advisory_unlock_all()")
 
 
-def test_a_job_never_runs_beside_itself(database: Database, mirror: Mirror) -> None:
+def test_no_job_runs_beside_itself_and_no_runner_beside_another(database: Database, mirror: Mirror) -> None:
     only_probe(mirror)
     with database.connect(autocommit=True) as other, ThreadPoolExecutor() as pool:
         with held_up(mirror):
+            add(mirror, "select 1", job="waits")
+            mirror.conn.execute("update tds.job set since = '2026-01-01' where job = 'waits'")
             first = pool.submit(due, Mirror(other))
             until(lambda: [row["state"] for row in mirror.rows(STATES)] == ["running"])
             assert run(mirror) == "running already"
-            assert due(mirror) == {}
-            assert mirror.value("select state from tds_jobs where job = 'probe'") == "running"
-            assert not mirror.value("select overdue from tds_jobs where job = 'probe'")
-        assert first.result(PATIENCE) == {"probe": "done"}
+            assert due(mirror) == {}, "whoever looks first does what waits, too"
+            shown = mirror.rows("select state, overdue from tds_jobs where job = 'probe'")
+            assert shown == [{"state": "running", "overdue": False}]
+        assert first.result(PATIENCE) == {"probe": "done", "waits": "done"}
     assert len(mirror.rows(STATES)) == 1
 
 
@@ -277,7 +282,42 @@ def test_without_pg_cron_here_its_statements_are_for_elsewhere(database: Databas
         return
     assert [job.job for job in done] == OURS
     name = mirror.conn.info.dbname
-    assert f"'tds:{name}:observe_drift', '*/5 * * * *'" in (done[2].statement or "")
+    assert f"'tds:{name}:observe_drift', '*/2 * * * *'" in (done[2].statement or "")
+
+
+def tds(database: Database, *arguments: str) -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, "-m", "poller.cli", "jobs", *arguments]
+    environment = {**os.environ, "TDS_DATABASE_URL": database.conninfo}
+    return subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
+
+
+def test_the_command_shows_and_runs_them(database: Database, mirror: Mirror) -> None:
+    add(mirror, "select 1/0")
+    done = tds(database, "run", "snapshot_stock")
+    assert (done.returncode, done.stdout) == (0, "done\n"), done.stderr
+    failed = tds(database, "run", "probe")
+    assert (failed.returncode, failed.stdout) == (1, "failed\n")
+    assert "22012 division by zero" in failed.stderr
+    shown = tds(database, "--json")
+    assert shown.returncode == 0, shown.stderr
+    states = {row["job"]: row["state"] for row in json.loads(shown.stdout)}
+    assert states == dict.fromkeys(OURS) | {"snapshot_stock": "done", "probe": "failed"}
+    mirror.conn.execute("update tds.job set since = '2026-01-01' where job = 'observe_drift'")
+    assert tds(database).returncode == 4
+    assert tds(database, "run", "nonsense").returncode == 1
+    assert tds(database, "install").returncode == 0
+
+
+def test_a_worker_goes_on_where_jobs_cannot_be_run(database: Database, mirror: Mirror) -> None:
+    mirror.conn.execute("drop function tds.due_jobs()")
+    worker = start_worker(database)
+    try:
+        for item in ("1", "2"):
+            mirror.receive("products", {"item": {"item_id": item, "name": "x"}})
+            until(lambda: mirror.value("select count(*) from zoho.products") == int(item))  # noqa: B023
+    finally:
+        worker.terminate()
+        worker.wait()
 
 
 # Where pg_cron is
@@ -328,20 +368,29 @@ def test_pg_cron_s_jobs_belong_to_the_worker_only(cron: Mirror) -> None:
     assert caught.value.sqlstate == "ZB022"
 
 
-def test_the_statements_for_elsewhere_can_be_run_there(
-    test_server: object, cron: Mirror, database: Database
-) -> None:
+def test_who_may_not_is_told_what_an_administrator_has_to_do(cron: Mirror) -> None:
+    with cron.conn.transaction(force_rollback=True):
+        cron.conn.execute("create role tds_test_installer; grant tds_owner to tds_test_installer")
+        cron.conn.execute("set local session authorization tds_test_installer")
+        [job] = install_jobs(cron.conn)
+        assert job.action == "run here as an administrator"
+        cron.conn.execute("set local session authorization default")
+        cron.conn.execute((job.statement or "").encode())
+
+
+def test_the_statements_for_elsewhere_can_be_run_there(cron: Mirror, database: Database) -> None:
     if database.leg != "pg15":
         pytest.skip("pg_cron is on the pg15 leg")
     with database.connect(autocommit=True) as conn:
+        name = conn.info.dbname
         statements = [job.statement for job in install_jobs(conn)]
     try:
         for statement in statements:
             cron.conn.execute((statement or "").encode())
         there = "select count(*) from cron.job where database = %s and username = 'tds_worker'"
-        assert cron.value(there, conn_name := database.conninfo.split("dbname=")[1].split()[0]) == len(OURS)
+        assert cron.value(there, name) == len(OURS)
         assert install(cron).keys() == set(OURS), "another database's jobs are none of ours"
-        assert cron.value(there, conn_name) == len(OURS)
+        assert cron.value(there, name) == len(OURS)
     finally:
         cron.conn.execute("delete from cron.job where database <> current_database()")
 

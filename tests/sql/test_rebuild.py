@@ -55,7 +55,7 @@ def rebuilt(mirror: Mirror, entity: str, **named: Any) -> dict[str, Any]:
 
 def test_lines_are_made_anew_and_only_those_that_differ(mirror: Mirror) -> None:
     for number in "1234":
-        lines = {"line_items": []} if number == "3" else {}
+        lines: dict[str, Any] = {"line_items": []} if number == "3" else {}
         mirror.receive("invoices", {"invoice": invoice(number, **lines)}, shape="detail")
     mirror.process()
     mirror.conn.execute("update zoho.invoice_line_items set name = 'LINE 2' where line_number = 2")
@@ -194,9 +194,9 @@ def test_what_is_applied_between_two_batches_wins_and_loses_nothing(
     with rebuilding(
         database, mirror, statement, "select from zoho.invoices where zoho_invoice_id = '3' for update"
     ) as told:
-        for number in "147":
+        for live_one in "147":
             body = invoice(
-                number, invoice_number="live", last_modified_time=LATER, line_items=[{"name": "new"}]
+                live_one, invoice_number="live", last_modified_time=LATER, line_items=[{"name": "new"}]
             )
             mirror.receive("invoices", {"invoice": body}, shape="detail")
         assert mirror.process("invoices")["applied"] == 3

@@ -9,6 +9,7 @@ from urllib.parse import quote
 import psycopg
 import pytest
 
+from tests.db.servers import Database
 from tests.sql.conftest import MOMENT, ORGANIZATION, Mirror, product
 
 LATER = "2026-06-10T09:46:21-0400"
@@ -378,3 +379,26 @@ def test_a_wrapped_body_is_unwrapped_at_these_endpoints_too(mirror: Mirror, form
     entities = ["pricelists", "products", "stock_adjustments"]
     assert values(mirror, by_id) == [(entity, form != "two") for entity in entities]
     assert mirror.receive("prices", wrapped(price)) == ("queued" if form == "two" else "duplicate")
+
+
+def test_a_reader_asks_for_prices_of_every_kind(database: Database, mirror: Mirror) -> None:
+    tell(mirror, product("1", rate=10))
+    percent = {
+        "pricebook_type": "fixed_percentage",
+        "percentage": 5,
+        "is_increase": True,
+        "currency_code": "",
+        "effective_from": "2020-01-01",
+    }
+    mirror.receive(
+        "pricelists",
+        {"pricebook": price_list()["pricebook"] | percent | {"pricebook_id": "8"}},
+        shape="detail",
+    )
+    mirror.receive("pricelists", price_list({"item_id": "1", "pricebook_rate": 3}), shape="detail")
+    mirror.process()
+    with database.connect(autocommit=True, role="tds_reader") as conn:
+        row = conn.execute(
+            "select tds.price_of('1', '7')::float8, tds.price_of('1', '8', 2)::float8"
+        ).fetchone()
+    assert row == (3, 10.5)

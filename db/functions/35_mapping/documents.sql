@@ -17,16 +17,41 @@ as $$ select case when jsonb_typeof($1) = 'number' then $1::numeric
                   when jsonb_typeof($1) = 'string' and tds.is_number($1 ->> 0) then translate($1 ->> 0, ',%', '')::numeric end $$;
 comment on function tds.amount_of(jsonb) is 'A number for the arithmetic checks, null where there is none: the readers refuse what is bad.';
 
-create or replace function tds.precision_of(doc jsonb) returns int
-language sql immutable parallel safe
+create or replace function tds.precision_of_currency(doc jsonb, organization_id text) returns int
+language plpgsql stable
+set search_path = pg_catalog, pg_temp
+as $$
+declare
+    v_told constant numeric := tds.amount_of(precision_of_currency.doc -> 'price_precision');
+begin
+    if v_told between 0 and 6 then
+        return v_told::int;
+    end if;
+    return coalesce(
+        (select c.price_precision::int
+           from zoho.currencies c
+          where c.organization_id = precision_of_currency.organization_id
+            and c.price_precision between 0 and 6
+            and c.deleted_at is null
+            and (c.zoho_currency_id = precision_of_currency.doc ->> 'currency_id' or c.code = precision_of_currency.doc ->> 'currency_code')
+          order by c.zoho_currency_id = precision_of_currency.doc ->> 'currency_id' desc nulls last, c.zoho_currency_id
+          limit 1), 2);
+end
+$$;
+comment on function tds.precision_of_currency(jsonb, text) is
+'Decimals of the amounts of a document that does not plainly tell them: those of its currency as the organisation has it, else 2.';
+
+create or replace function tds.precision_of(doc jsonb, organization_id text) returns int
+language sql stable parallel safe
 as $$ select case when jsonb_typeof($1 -> 'price_precision') = 'number' and ($1 -> 'price_precision')::numeric between 0 and 6
-                  then ($1 -> 'price_precision')::int else 2 end $$;
-comment on function tds.precision_of(jsonb) is 'Decimals of a document''s amounts: its price_precision, else 2.';
+                  then ($1 -> 'price_precision')::int else tds.precision_of_currency($1, $2) end $$;
+comment on function tds.precision_of(jsonb, text) is
+'Decimals of a document''s amounts: its price_precision, else its currency''s, which is looked up only then, else 2.';
 
 create or replace function tds.expected_subtotal(doc jsonb) returns numeric
 language sql immutable parallel safe
 as $$
-    select case when jsonb_typeof($1 -> 'line_items') = 'array' and $1 -> 'is_inclusive_tax' is distinct from 'true' then
+    select case when jsonb_typeof($1 -> 'line_items') = 'array' and $1 ->> 'is_inclusive_tax' is distinct from 'true' then
                (select sum(tds.amount_of(e.doc -> 'item_total')) from jsonb_array_elements($1 -> 'line_items') e(doc)) end
 $$;
 comment on function tds.expected_subtotal(jsonb) is 'What a document''s lines add up to; null while they are unknown, or hold their taxes.';
@@ -35,12 +60,14 @@ create or replace function tds.expected_total(doc jsonb) returns numeric
 language sql immutable parallel safe
 as $$
     select tds.amount_of($1 -> 'sub_total')
+           -- a list row's 10 % or 10 without the amount it makes cannot be told from one another
            - case when $1 ->> 'discount_type' is distinct from 'entity_level' then 0
-                  else coalesce(tds.amount_of($1 -> 'discount_total'), tds.amount_of($1 -> 'discount_amount'), 0) end
+                  else coalesce(tds.amount_of($1 -> 'discount_total'), tds.amount_of($1 -> 'discount_amount'),
+                                case when coalesce(tds.amount_of($1 -> 'discount'), 0) = 0 then 0 end) end
            + tds.amount_of($1 -> 'tax_total')
            + coalesce(tds.amount_of($1 -> 'shipping_charge'), 0) + coalesce(tds.amount_of($1 -> 'adjustment'), 0)
            + coalesce(tds.amount_of($1 -> 'roundoff_value'), 0)
-     where $1 -> 'is_inclusive_tax' is distinct from 'true' and ($1 ? 'discount_type' or tds.amount_of($1 -> 'discount_total') = 0)
+     where $1 ->> 'is_inclusive_tax' is distinct from 'true' and ($1 ? 'discount_type' or tds.amount_of($1 -> 'discount_total') = 0)
 $$;
 comment on function tds.expected_total(jsonb) is
 'sub_total, less a discount of the whole document, plus tax, shipping, adjustment and rounding; null where one is unknown or prices hold their taxes.';
@@ -55,11 +82,38 @@ comment on function tds.expected_balance(jsonb, text[]) is
 'The total less what was paid, credited or written off (the keys given); null where the first of them is unknown (lists tell what '
 'was written off, but not what was paid), and for void and draft documents.';
 
-create or replace function tds.differs(expected numeric, told jsonb, doc jsonb) returns boolean
-language sql immutable parallel safe
-as $$ select round($1 - tds.amount_of($2), tds.precision_of($3)) <> 0 $$;
-comment on function tds.differs(numeric, jsonb, jsonb) is
+create or replace function tds.differs(expected numeric, told jsonb, doc jsonb, organization_id text) returns boolean
+language sql stable parallel safe
+as $$ select round($1 - tds.amount_of($2), tds.precision_of($3, $4)) <> 0 $$;
+comment on function tds.differs(numeric, jsonb, jsonb, text) is
 'Whether two amounts differ in the document''s precision; null where either is unknown.';
+
+create or replace function tds.is_certain(doc jsonb, doubts text[]) returns boolean
+language sql immutable parallel safe
+as $$
+    select case when not exists (select from unnest($2) k(key)
+                                  where tds.amount_of($1 -> k.key) <> 0 or $1 ->> k.key = 'true')
+                 and ($1 ->> 'discount_type' = 'item_level' and $1 ->> 'is_discount_before_tax' = 'false'
+                      and tds.amount_of($1 -> 'discount_total') <> 0) is not true
+                then true end
+$$;
+comment on function tds.is_certain(jsonb, text[]) is
+'True where nothing in a document makes it add up in another way than expected: none of these keys has an amount (or is true), and no discount of '
+'the lines comes after the tax; null otherwise. Asked only of what differs.';
+
+create or replace function tds.doubts(column_name text) returns text[]
+language sql immutable parallel safe
+as $$
+    select case $1
+        -- withheld or collected at the source, owed by the buyer instead of the seller, or added for the freight: in the total, or not
+        when 'total_differs' then '{tds_total,tcs_total,is_tds_applied,tax_amount_withheld,total_retention_amount,is_reverse_charge_applied,
+                                    shipping_charge_tax}'::text[]
+        -- held back, or let off for paying early
+        when 'balance_differs' then '{tds_total,tcs_total,total_retention_amount,payment_discount,unprocessed_payment_amount}'
+        else '{}' end
+$$;
+comment on function tds.doubts(text) is
+'Keys of amounts of which Zoho''s documents do not say how they enter a sum: a document that has one and does not add up is not flagged.';
 
 create or replace function tds.balance_keys(entity text) returns text[]
 language sql immutable parallel safe
@@ -89,14 +143,15 @@ set search_path = pg_catalog, pg_temp
 as $$
 begin
     perform tds.derive(add_check.entity, '', add_check.column_name, format(
-        'case when s.layers is null or tds.is_of_one_version(s.doc, s.layers, s.modified_at, %L) then tds.differs(%s, s.doc -> %L, s.doc) end',
-        add_check.keys, add_check.expected, add_check.told), add_check.description);
+        'case when s.layers is null or tds.is_of_one_version(s.doc, s.layers, s.modified_at, %L) '
+        'then tds.differs(%s, s.doc -> %L, s.doc, own.organization_id) and tds.is_certain(s.doc, %L) end',
+        add_check.keys, add_check.expected, add_check.told, tds.doubts(add_check.column_name)), add_check.description);
 end
 $$;
 revoke all on function tds.add_check(text, text, text, text, text[], text) from public;
 comment on function tds.add_check(text, text, text, text, text[], text) is
 'Adds one arithmetic check: whether what is told under a key differs from the SQL of what is expected; null while the keys it '
-'goes by are of several versions.';
+'goes by are of several versions, and where there is reason for doubt (tds.doubts()).';
 
 create or replace function tds.map_document(entity text) returns void
 language plpgsql volatile
@@ -144,3 +199,26 @@ end
 $$;
 revoke all on function tds.map_lines(text, text, text) from public;
 comment on function tds.map_lines(text, text, text) is 'Maps the lines of a purchase or credit document, and links them with their products.';
+
+create or replace function tds.currency_changed() returns trigger
+language plpgsql volatile
+set search_path = pg_catalog, pg_temp
+as $$
+begin
+    perform tds.check_anew(d.entity, new.organization_id, new.zoho_currency_id, array[old.code, new.code])
+       from (select distinct d.entity from tds.derived d where d.list_key = '' and d.column_name like '%\_differs' order by 1) d;
+    return null;
+end
+$$;
+revoke all on function tds.currency_changed() from public;
+comment on function tds.currency_changed() is 'Trigger: documents that were told before their currency was are checked in its decimals.';
+
+-- 2 is what is taken while a currency is unknown
+create or replace trigger currency_is_new after insert on zoho.currencies
+    for each row when (new.price_precision <> 2) execute function tds.currency_changed();
+create or replace trigger currency_is_another after update on zoho.currencies
+    for each row when ((old.code, old.price_precision, old.deleted_at is null) is distinct from (new.code, new.price_precision, new.deleted_at is null))
+    execute function tds.currency_changed();
+
+drop function if exists tds.precision_of(jsonb);
+drop function if exists tds.differs(numeric, jsonb, jsonb);

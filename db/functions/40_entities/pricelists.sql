@@ -23,7 +23,9 @@ begin
                                     tds.json_number(c.doc -> 'end_quantity') as end_quantity,
                                     tds.json_id(c.doc -> 'pricebook_item_id') as zoho_pricebook_item_id,
                                     tds.json_number(c.doc -> 'pricebook_rate') as rate,
-                                    tds.json_number(c.doc -> 'pricebook_discount') as discount) b
+                                    -- Zoho writes 10%: without the sign it may as well be an amount
+                                    case when c.doc ->> 'pricebook_discount' like '%\%' or tds.json_number(c.doc -> 'pricebook_discount') = 0
+                                         then tds.json_number(c.doc -> 'pricebook_discount') end as discount) b
           left join zoho.products p on p.organization_id = l.organization_id and p.zoho_item_id = i.zoho_item_id
          where l.organization_id = write_product_prices.organization_id
            and l.zoho_pricebook_id = any (write_product_prices.zoho_ids)
@@ -53,6 +55,9 @@ $$;
 revoke all on function tds.write_product_prices(text, text[], timestamptz) from public;
 comment on function tds.write_product_prices(text, text[], timestamptz) is
 'Makes the prices of these lists what their documents say: a row an item, or a row a bracket.';
+
+comment on column zoho.product_prices.discount is
+'Percent off the product''s own price, where the list gives that instead of a rate; null where it gives one without %.';
 
 select tds.register('{
     "entity": "pricelists", "queue": "pricelists", "priority": 50,

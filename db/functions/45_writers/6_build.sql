@@ -41,6 +41,7 @@ begin
         perform tds.make_culprits(v_entity);
         perform tds.make_linker(v_entity);
         perform tds.make_deriver(v_entity);
+        perform tds.make_checker(v_entity);
         perform tds.make_comparison(v_entity);
     end loop;
     perform tds.make_switch('write_states', 'organization_id text, states tds.record_state[], at timestamptz', 'text[]', 'volatile',
@@ -67,6 +68,9 @@ begin
     perform tds.make_switch('link_rows', 'organization_id text, zoho_ids text[]', 'void', 'volatile',
                             'tds.link_<entity>(): links these records with the rows they name and the rows that name them.',
                             'link_{entity}', 'perform tds.link_{entity}(link_rows.organization_id, link_rows.zoho_ids);');
+    perform tds.make_switch('check_anew', 'organization_id text, zoho_currency_id text, codes text[]', 'void', 'volatile',
+                            'tds.check_<entity>(): makes the arithmetic checks of documents in a currency anew.',
+                            'check_{entity}', 'perform tds.check_{entity}(check_anew.organization_id, check_anew.zoho_currency_id, check_anew.codes);');
     perform tds.make_switch('stored_states', 'organization_id text, after text, batch int', 'tds.record_state[]', 'stable',
                             'tds.stored_<entity>(): the next rows as states.',
                             'stored_{entity}', 'return tds.stored_{entity}(stored_states.organization_id, stored_states.after, stored_states.batch);');
@@ -81,6 +85,6 @@ $$;
 revoke all on function tds.build() from public;
 comment on function tds.build() is
 'Makes the functions that write and verify the mirror, from the mapping: for each entity write_…, insert_…, meet_…, culprits_…, link_…, stored_…, '
-'derive_…, compare_…, and the switches that call them by the entity''s name; read them with \sf.';
+'derive_…, check_…, compare_…, and the switches that call them by the entity''s name; read them with \sf.';
 
 select tds.build();

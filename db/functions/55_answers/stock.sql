@@ -99,6 +99,7 @@ grant execute on function tds.take_images(text, int), tds.image_fetched(text, te
     tds.image_failed(text, text, text, text, boolean) to tds_poller;
 grant execute on function tds.snapshot_stock() to tds_worker, tds_operator;
 grant execute on function tds.price_of(text, text, numeric, timestamptz, text), tds.round_price(numeric, text, numeric),
+    tds.percentage_price(zoho.pricelists, numeric), tds.is_effective(zoho.pricelists, timestamptz), tds.time_zone_of(text),
     tds.own_organization(), tds.setting_text(text), tds.now() to tds_reader, tds_operator;
 
 insert into tds.setting (name, value, description) values

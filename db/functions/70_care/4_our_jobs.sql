@@ -23,7 +23,7 @@ grant execute on function tds.forget_cron_runs(int), tds.observe_drift(int), tds
 insert into tds.job (job, schedule, command, description) values
     ('ensure_partitions', '15 0 * * *', 'select tds.ensure_partitions()', 'Makes the inbox''s partitions of the days ahead.'),
     ('snapshot_stock', '5 0 * * *', 'select tds.snapshot_stock()', 'Writes the day''s stock into the history.'),
-    ('observe_drift', '*/5 * * * *', 'select tds.observe_drift(5000)', 'Looks for paths and types that Zoho never sent before.'),
+    ('observe_drift', '*/2 * * * *', 'select tds.observe_drift(500)', 'Looks for paths and types that Zoho never sent before.'),
     ('forget_cron_runs', '25 3 * * *', 'select tds.forget_cron_runs()', 'Keeps pg_cron''s own record of our runs small.')
 on conflict on constraint job_pkey do update
    set command = excluded.command, description = excluded.description

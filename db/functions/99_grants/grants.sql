@@ -51,7 +51,9 @@ grant execute on function
 
 -- what a record went through, and what it says; a rebuild commits, so it runs with the operator's rights and its steps with the owner's
 grant execute on function
-    tds.explain_record(text, text, text), tds.custom_fields(jsonb), tds.custom_field_rows(jsonb, jsonb)
+    tds.explain_record(text, text, text), tds.custom_fields(jsonb),
+    tds.custom_field_rows(jsonb, jsonb, timestamptz, timestamptz, smallint), tds.custom_fields_told(jsonb),
+    tds.is_newer(timestamptz, timestamptz, smallint, timestamptz, timestamptz, smallint)
     to tds_reader, tds_operator;
 grant execute on function
     tds.rebuild_difference(text, int), tds.rebuild_batch(text, text, text, int, boolean),
