@@ -3,6 +3,7 @@
 import json
 import sys
 from collections.abc import Mapping, Sequence
+from decimal import Decimal
 
 import click
 from rich.console import Console
@@ -17,7 +18,7 @@ def print_table(title: str, rows: Sequence[Mapping[str, object]]) -> None:
     table = Table(title=title, title_justify="left", box=None, header_style="bold", pad_edge=False)
     for name, value in (rows[0] if rows else {}).items():
         table.add_column(
-            name.replace("_", " "), justify="right" if isinstance(value, int | float) else "left"
+            name.replace("_", " "), justify="right" if isinstance(value, int | float | Decimal) else "left"
         )
     for row in rows:
         table.add_row(*map(_cell, row.values()))
@@ -37,6 +38,8 @@ def _cell(value: object) -> str:
             return str(value).lower()
         case int():
             return f"{value:,}"
+        case Decimal():
+            return f"{value:,f}"
         case float():
             return f"{value:,.1f}"
         case _:

@@ -32,6 +32,10 @@ MAY = {
         "select state from tds.run",
         "select tds.settle_pulls('o')",
         "select * from pgmq.read('tds_pull', 30, 1)",
+        "select tds.listed('products', '{\"items\": []}')",
+        "select tds.verify('products', 'o', '{}', now())",
+        "select * from tds.verify_plan('o')",
+        "select tds.waiting_events(array['products'])",
     ],
     "tds_operator": [
         "call tds.process_batch()",
@@ -58,6 +62,7 @@ MAY = {
         "select * from zoho.invoices",
         "select * from tds_queue_counts",
         "select * from tds.explain_record('products', '1')",
+        "select * from tds.record_now('products', '1')",
         "select * from tds_schema_drift",
         "select * from tds_custom_fields",
         "select tds.custom_fields(zoho_metadata) from products",

@@ -42,6 +42,7 @@ begin
         perform tds.make_linker(v_entity);
         perform tds.make_deriver(v_entity);
         perform tds.make_checker(v_entity);
+        perform tds.make_comparison(v_entity);
     end loop;
     perform tds.make_switch('write_states', 'organization_id text, states tds.record_state[], at timestamptz', 'text[]', 'volatile',
                             'tds.write_<entity>(): writes resolved states, returns the ids written.',
@@ -76,11 +77,14 @@ begin
     perform tds.make_switch('derive_states', 'organization_id text, states tds.record_state[]', 'setof tds.derivation', 'stable',
                             'tds.derive_<entity>(): rows as they are and as the mapping makes them.',
                             'derive_{entity}', 'return query select v.* from tds.derive_{entity}(derive_states.organization_id, derive_states.states) v;');
+    perform tds.make_switch('compare_records', 'organization_id text, pages jsonb[]', 'setof tds.compared', 'stable',
+                            'tds.compare_<entity>(): the records of pages of Zoho''s list beside the rows of the mirror.',
+                            'compare_{entity}', 'return query select v.* from tds.compare_{entity}(compare_records.organization_id, compare_records.pages) v;');
 end
 $$;
 revoke all on function tds.build() from public;
 comment on function tds.build() is
-'Makes the functions that write the mirror, from the mapping: for each entity write_…, insert_…, meet_…, culprits_…, link_…, stored_…, derive_…, check_…, and '
-'the switches that call them by the entity''s name; read them with \sf.';
+'Makes the functions that write and verify the mirror, from the mapping: for each entity write_…, insert_…, meet_…, culprits_…, link_…, stored_…, '
+'derive_…, check_…, compare_…, and the switches that call them by the entity''s name; read them with \sf.';
 
 select tds.build();

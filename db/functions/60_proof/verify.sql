@@ -1,0 +1,170 @@
+-- Whether the mirror holds what Zoho lists: record by record, and in counts and sums. What is compared follows from the mapping.
+
+create or replace function tds.listed(entity text, body bytea) returns jsonb
+language plpgsql stable security definer
+set search_path = pg_catalog, pg_temp
+as $$
+declare
+    v_keys    text[];
+    v_records jsonb;
+begin
+    select array_agg(f.key) || n.id_key, tds.payload(tds.document(convert_from(listed.body, 'UTF8')), n.list_key, n.record_key, n.id_key)
+      into v_keys, v_records
+      from tds.entity n
+      left join tds.verified_field f on f.entity = n.entity
+     where n.entity = listed.entity
+     group by n.entity;
+    if v_records is null then
+        raise exception using errcode = 'ZB008', message = 'no list of records', detail = listed.entity,
+            hint = left(convert_from(listed.body, 'UTF8'), 200);
+    end if;
+    return (select coalesce(jsonb_agg((select jsonb_object_agg(k.key, k.value) from jsonb_each(r.doc) k where k.key = any (v_keys)) order by r.n), '[]')
+              from jsonb_array_elements(v_records) with ordinality r(doc, n)
+             where jsonb_typeof(r.doc) = 'object');
+end
+$$;
+revoke all on function tds.listed(text, bytea) from public;
+comment on function tds.listed(text, bytea) is
+'The records of a page of Zoho''s list, each cut to what tds.verify() compares, so that many pages can be kept. Raises ZB008 for a page without records.';
+
+create or replace function tds.verify_differences(entity text, organization_id text, pages jsonb[], since timestamptz)
+returns table (zoho_id text, what text, meanwhile boolean, fields jsonb, told jsonb, kept jsonb)
+language plpgsql stable
+set search_path = pg_catalog, pg_temp
+as $$
+begin
+    return query
+    select r.zoho_id,
+           case when r.problem is not null or r.zoho_id is null then 'unreadable'
+                when r.kept is null then 'missing'
+                when r.told is null then case when r.deleted_at is null then 'extra' end
+                when r.deleted_at is not null then 'deleted'
+                when d.fields is not null then 'differs' end,
+           -- Zoho's own time, or that of what the mirror has read since
+           coalesce((r.told ->> 'last_modified_time')::timestamptz >= verify_differences.since, false)
+           or coalesce(r.observed_at >= verify_differences.since, false),
+           case when r.zoho_id is null then '{"id": {"problem": "missing"}}' else '{}'::jsonb end || coalesce(d.fields, '{}')
+           || coalesce((select jsonb_object_agg(p.key, jsonb_build_object('problem', p.value)) from jsonb_each(r.problem) p), '{}'),
+           r.told,
+           case when r.deleted_at is null then r.kept end
+      from tds.compare_records(verify_differences.entity, verify_differences.organization_id, verify_differences.pages) r
+      left join lateral (
+           -- what a list leaves out or empty is not compared: details may say more
+           select jsonb_object_agg(t.key, jsonb_build_object('zoho', t.value, 'mirror', r.kept -> t.key)) as fields
+             from jsonb_each(r.told) t
+            where r.kept is not null and t.value is distinct from r.kept -> t.key) d on true;
+end
+$$;
+comment on function tds.verify_differences(text, text, jsonb[], timestamptz) is
+'Every record, and what is the matter with it: missing (in the mirror), extra (not in Zoho), deleted (in the mirror alone), differs, unreadable; null: nothing. '
+'meanwhile: Zoho or the mirror changed it after that moment, so that the two cannot be compared.';
+
+create or replace function tds.verify_groups(entity text, records jsonb[])
+returns table (status text, currency text, month text, zoho_count bigint, mirror_count bigint, zoho_sum numeric, mirror_sum numeric)
+language plpgsql stable
+set search_path = pg_catalog, pg_temp
+as $$
+declare
+    v_key    jsonb;
+    v_column text;
+begin
+    select coalesce(jsonb_object_agg(f.role, f.key), '{}'), max(f.column_name) filter (where f.role = 'status')
+      into v_key, v_column
+      from tds.verified_field f where f.entity = verify_groups.entity and f.role is not null;
+    return query
+    select v.status, v.currency, v.month, count(*) filter (where v.is_zoho), count(*) filter (where not v.is_zoho),
+           sum(v.amount) filter (where v.is_zoho), sum(v.amount) filter (where not v.is_zoho)
+      from (select s.is_zoho,
+                   -- is_active: active, not active
+                   case s.doc ->> (v_key ->> 'status') when 'true' then substr(v_column, 4) when 'false' then 'not ' || substr(v_column, 4)
+                                                       else s.doc ->> (v_key ->> 'status') end as status,
+                   s.doc ->> (v_key ->> 'currency') as currency,
+                   case when length(s.doc ->> (v_key ->> 'day')) > 10
+                        then to_char((s.doc ->> (v_key ->> 'day'))::timestamptz at time zone 'UTC', 'YYYY-MM')
+                        else left(s.doc ->> (v_key ->> 'day'), 7) end as month,
+                   (s.doc ->> (v_key ->> 'amount'))::numeric as amount
+              from unnest(verify_groups.records) r(doc)
+             cross join lateral (values (true, coalesce(nullif(r.doc -> 'kept', 'null'), '{}') || (r.doc -> 'told')),
+                                        (false, r.doc -> 'kept')) s(is_zoho, doc)
+             where jsonb_typeof(s.doc) = 'object') v
+     group by v.status, v.currency, v.month
+     order by v.status, v.currency, v.month;
+end
+$$;
+comment on function tds.verify_groups(text, jsonb[]) is
+'Counts and sums of records ({told, kept}) by status, currency and month, in Zoho and in the mirror. '
+'What a list leaves out (the currency of a payment, say) is what the mirror has.';
+
+create or replace function tds.verify(entity text, organization_id text, pages jsonb[], since timestamptz) returns jsonb
+language plpgsql stable security definer
+set search_path = pg_catalog, pg_temp
+as $$
+declare
+    v_records     jsonb[];
+    v_differences jsonb;
+    v_counts      jsonb;
+begin
+    if not exists (select from tds.entity n where n.entity = verify.entity) then
+        raise exception using errcode = 'ZB002', message = 'unknown entity', detail = verify.entity, hint = 'select entity from tds.entity';
+    end if;
+    -- one statement sees all at one moment
+    select array_agg(jsonb_build_object('told', r.told, 'kept', r.kept)) filter (where r.what is null or not r.meanwhile),
+           coalesce(jsonb_agg(jsonb_build_object('id', r.zoho_id, 'what', r.what, 'meanwhile', r.meanwhile, 'fields', r.fields)
+                              order by r.meanwhile, r.what, r.zoho_id) filter (where r.what is not null), '[]'),
+           jsonb_build_object('zoho', count(r.told), 'mirror', count(r.kept),
+                              'missing', count(*) filter (where r.what in ('missing', 'deleted') and not r.meanwhile),
+                              'extra', count(*) filter (where r.what = 'extra' and not r.meanwhile),
+                              'differing', count(*) filter (where r.what in ('differs', 'unreadable') and not r.meanwhile),
+                              'meanwhile', count(*) filter (where r.what is not null and r.meanwhile))
+      into v_records, v_differences, v_counts
+      from tds.verify_differences(verify.entity, verify.organization_id, verify.pages, verify.since) r
+     where r.told is not null or r.kept is not null;
+    return v_counts || jsonb_build_object(
+        'entity', verify.entity, 'amount', (select f.column_name from tds.verified_field f where f.entity = verify.entity and f.role = 'amount'),
+        'compared', (select coalesce(jsonb_agg(f.key order by f.key), '[]') from tds.verified_field f where f.entity = verify.entity),
+        'differences', v_differences,
+        'groups', (select coalesce(jsonb_agg(g), '[]') from tds.verify_groups(verify.entity, coalesce(v_records, '{}')) g),
+        'waiting', (select count(*) from tds.inbox_open o where o.entity = any (tds.namesakes(verify.entity))));
+end
+$$;
+revoke all on function tds.verify(text, text, jsonb[], timestamptz) from public;
+comment on function tds.verify(text, text, jsonb[], timestamptz) is
+'Compares the mirror with pages of Zoho''s list (tds.listed()) that were read after that moment: how many records each has, what differs with its ids, '
+'counts and sums by status, currency and month without what was changed meanwhile, and how many events wait. Writes nothing. Raises ZB002.';
+
+create or replace function tds.verify_plan(organization_id text, per_page int default 200)
+returns table (entity text, rows bigint, calls bigint)
+language plpgsql stable security definer
+set search_path = pg_catalog, pg_temp
+as $$
+declare
+    v_entity record;
+begin
+    for v_entity in select n.entity, n.paged from tds.entity n where n.api_path <> '' order by n.priority, n.entity loop
+        verify_plan.entity := v_entity.entity;
+        execute format('select count(*) from zoho.%I m where m.organization_id = $1 and m.deleted_at is null', tds.verified_table(v_entity.entity))
+           into verify_plan.rows using verify_plan.organization_id;
+        verify_plan.calls := case when v_entity.paged then greatest(1, (verify_plan.rows + verify_plan.per_page - 1) / verify_plan.per_page) else 1 end;
+        return next;
+    end loop;
+end
+$$;
+revoke all on function tds.verify_plan(text, int) from public;
+comment on function tds.verify_plan(text, int) is
+'What reading the lists of Zoho once more costs, by the rows that the mirror has: a call a page.';
+
+create or replace function tds.waiting_events(entities text[]) returns bigint
+language plpgsql stable security definer
+set search_path = pg_catalog, pg_temp
+as $$
+begin
+    return (select count(*) from tds.inbox_open o
+             where o.retry_at is null and o.entity in (select unnest(tds.namesakes(e.entity)) from unnest(waiting_events.entities) e(entity)));
+end
+$$;
+revoke all on function tds.waiting_events(text[]) from public;
+comment on function tds.waiting_events(text[]) is 'How many events of these entities are not finished; parked retries are not counted, for they wait by the clock.';
+
+grant execute on function
+    tds.listed(text, bytea), tds.verify(text, text, jsonb[], timestamptz), tds.verify_plan(text, int), tds.waiting_events(text[])
+    to tds_poller, tds_operator;
