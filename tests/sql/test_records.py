@@ -132,6 +132,24 @@ def test_the_organisation_may_come_after_its_products(mirror: Mirror) -> None:
     assert mirror.value("select currency from zoho.products") == "IQD"
 
 
+def test_a_webhook_may_be_a_hint(mirror: Mirror) -> None:
+    """A whole body is believed; where an administrator thinks otherwise, it is applied and the detail is read."""
+    whole = product("5", brand="Acme")
+    mirror.receive("products", {"item": whole})
+    mirror.process()
+    assert mirror.rows("select * from tds.wanted_detail") == []
+    mirror.conn.execute("update tds.setting set value = '[\"products\"]' where name = 'webhook_is_hint'")
+    mirror.receive("products", {"item": whole | {"name": "New", "last_modified_time": LATER}})
+    mirror.process()
+    assert mirror.value("select name from zoho.products") == "New"
+    assert mirror.rows("select zoho_id, reason from tds.wanted_detail") == [
+        {"zoho_id": "5", "reason": "a webhook is a hint"}
+    ]
+    mirror.receive("products", {"item": whole | {"name": "New", "last_modified_time": LATER}}, shape="detail")
+    mirror.process()
+    assert mirror.rows("select * from tds.wanted_detail") == []
+
+
 def test_absent_is_not_null(mirror: Mirror) -> None:
     """A list row, though newer, leaves alone what only a detail says."""
     mirror.receive("products", {"item": product("5", brand="Acme")}, shape="detail")

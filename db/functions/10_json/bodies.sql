@@ -37,12 +37,17 @@ $$;
 comment on function tds.form_document(text) is
 'The JSON of a form-encoded body: its field JSONString, or its pairs as an object.';
 
+create or replace function tds.is_form(body text) returns boolean
+language sql immutable parallel safe
+as $$ select left($1, 100) ~ '^[A-Za-z0-9_.%+-]+=' $$;
+comment on function tds.is_form(text) is 'Whether a body looks form-encoded.';
+
 create or replace function tds.document(body text) returns jsonb
 language plpgsql immutable parallel safe
 set search_path = pg_catalog, pg_temp
 as $$
 begin
-    if left(document.body, 100) ~ '^[A-Za-z0-9_.%+-]+=' then
+    if tds.is_form(document.body) then
         return tds.form_document(document.body);
     end if;
     return document.body::jsonb;

@@ -8,15 +8,20 @@ language plpgsql volatile security definer
 set search_path = pg_catalog, pg_temp
 as $$
 declare
+    v_lock   constant bigint := hashtextextended('tds.ensure_partition', 0);
     v_suffix constant text := to_char(ensure_partition.day, 'YYYYMMDD');
     v_parent text;
 begin
     if to_regclass('tds.inbox_' || v_suffix) is not null
        and to_regclass('tds.inbox_outcome_' || v_suffix) is not null then
+        -- a commit can be seen before it tells other sessions what they have to forget: who made it has told them all once this
+        -- lock is free, and without that an insert could still miss the partition
+        perform pg_advisory_lock_shared(v_lock);
+        perform pg_advisory_unlock_shared(v_lock);
         return false;
     end if;
     -- CREATE … PARTITION OF deadlocks against concurrent inserts; CREATE LIKE and ATTACH under one lock do not
-    perform pg_advisory_xact_lock(hashtextextended('tds.ensure_partition', 0));
+    perform pg_advisory_xact_lock(v_lock);
     foreach v_parent in array array['inbox', 'inbox_outcome'] loop
         -- asked of the catalogue itself: what a session has cached may not know yet what the one before it made
         continue when exists (select from pg_class c

@@ -1,10 +1,11 @@
 create or replace function tds.resolve_dead_letters(
-    entity tds.entity, organization_id text, events tds.event[], verdicts tds.verdict[], at timestamptz) returns void
+    entity tds.entity, organization_id text, inbox_ids bigint[], received_ats timestamptz[], verdicts tds.verdict[], at timestamptz)
+returns void
 language plpgsql volatile
 set search_path = pg_catalog, pg_temp
 as $$
 declare
-    v_ords int[];
+    v_ords bigint[];
 begin
     if not exists (select from tds.dead_letter d
                     where d.organization_id = resolve_dead_letters.organization_id
@@ -23,7 +24,8 @@ begin
     update tds.dead_letter d
        set resolved_at = resolve_dead_letters.at,
            resolution = format('overtaken by event %s', r.inbox_id)
-      from unnest(tds.explode((resolve_dead_letters.entity).entity, resolve_dead_letters.events, v_ords)) r
+      from unnest(tds.explode((resolve_dead_letters.entity).entity,
+                              tds.read_events(resolve_dead_letters.inbox_ids, resolve_dead_letters.received_ats), v_ords)) r
      where d.organization_id = resolve_dead_letters.organization_id
        and d.entity = (resolve_dead_letters.entity).entity
        and d.zoho_id = r.zoho_id
@@ -36,8 +38,8 @@ begin
                 then r.observed_at > d.observed_at else r.modified_at > d.modified_at end;
 end
 $$;
-revoke all on function tds.resolve_dead_letters(tds.entity, text, tds.event[], tds.verdict[], timestamptz) from public;
-comment on function tds.resolve_dead_letters(tds.entity, text, tds.event[], tds.verdict[], timestamptz) is
+revoke all on function tds.resolve_dead_letters(tds.entity, text, bigint[], timestamptz[], tds.verdict[], timestamptz) from public;
+comment on function tds.resolve_dead_letters(tds.entity, text, bigint[], timestamptz[], tds.verdict[], timestamptz) is
 'Closes dead letters whose record has been told anew since.';
 
 create or replace function tds.dead(culprit tds.record) returns tds.verdict
@@ -159,55 +161,63 @@ comment on function tds.bury_culprits(tds.entity, text, tds.record[], timestampt
 'Makes dead letters of the records that the strict readers refuse; returns the verdicts on them.';
 
 create or replace function tds.insert_new(
-    entity tds.entity, organization_id text, events tds.event[], skip int[], at timestamptz,
-    out verdicts tds.verdict[], out rest int[], out error_code text)
+    entity tds.entity, organization_id text, inbox_ids bigint[], received_ats timestamptz[], events tds.event[], skip bigint[],
+    at timestamptz, out verdicts tds.verdict[], out rest tds.record[], out begun int, out error_code text)
 language plpgsql volatile
 set search_path = pg_catalog, pg_temp
 as $$
 begin
-    select n.verdicts, n.rest into insert_new.verdicts, insert_new.rest
-      from tds.insert_events((insert_new.entity).entity, insert_new.organization_id, insert_new.events, insert_new.skip, insert_new.at) n;
+    select n.verdicts, n.rest, n.begun into insert_new.verdicts, insert_new.rest, insert_new.begun
+      from tds.insert_events((insert_new.entity).entity, insert_new.organization_id, insert_new.inbox_ids, insert_new.received_ats,
+                             insert_new.events, insert_new.skip, insert_new.at) n;
 exception when others then
     insert_new.error_code := sqlstate;
-    if not tds.is_data_error(insert_new.error_code) then
+    -- 54001: nested beyond the stack
+    if not tds.is_data_error(insert_new.error_code) and insert_new.error_code <> '54001' then
         raise;
     end if;
 end
 $$;
-revoke all on function tds.insert_new(tds.entity, text, tds.event[], int[], timestamptz) from public;
-comment on function tds.insert_new(tds.entity, text, tds.event[], int[], timestamptz) is
-'The short way: new records inserted and unchanged ones known in one statement, the ords of the rest; or, where a record '
-'spoils the statement, its SQLSTATE. Errors that are no record''s fault are raised.';
+revoke all on function tds.insert_new(tds.entity, text, bigint[], timestamptz[], tds.event[], bigint[], timestamptz) from public;
+comment on function tds.insert_new(tds.entity, text, bigint[], timestamptz[], tds.event[], bigint[], timestamptz) is
+'The short way: new records inserted and unchanged ones known in one statement, and the rest; begun: how many events held a record; '
+'or, where a body or a record spoils the statement, its SQLSTATE. Errors that are no record''s fault are raised.';
 
-create or replace function tds.apply_events(entity tds.entity, organization_id text, events tds.event[], at timestamptz)
+create or replace function tds.apply_events(
+    entity tds.entity, organization_id text, inbox_ids bigint[], received_ats timestamptz[], wary boolean, at timestamptz)
 returns tds.verdict[]
 language plpgsql volatile
 set search_path = pg_catalog, pg_temp
 as $$
 declare
-    v_new  record;
-    v_dead tds.verdict[] := array[]::tds.verdict[];
-    v_rest tds.record[];
+    v_new    record;
+    v_wary   boolean := apply_events.wary;
+    v_events tds.event[];
+    v_dead   tds.verdict[] := array[]::tds.verdict[];
+    v_rest   tds.record[];
 begin
-    select n.* into v_new
-      from tds.insert_new(apply_events.entity, apply_events.organization_id, apply_events.events, '{}', apply_events.at) n;
-    if v_new.error_code is not null then
+    if not v_wary then
+        select n.* into v_new
+          from tds.insert_new(apply_events.entity, apply_events.organization_id, apply_events.inbox_ids, apply_events.received_ats,
+                              null, '{}', apply_events.at) n;
+        v_wary := v_new.error_code is not null;
+    end if;
+    if v_wary then
+        v_events := tds.open_events(apply_events.entity, apply_events.inbox_ids, apply_events.received_ats, apply_events.at);
         v_dead := tds.bury_culprits(
             apply_events.entity, apply_events.organization_id,
-            tds.explode((apply_events.entity).entity, apply_events.events,
-                        tds.suspects((apply_events.entity).entity, apply_events.events)), apply_events.at);
-        if v_dead <> '{}' then
-            select n.* into v_new
-              from tds.insert_new(apply_events.entity, apply_events.organization_id, apply_events.events,
-                                  array(select v.ord from unnest(v_dead) v), apply_events.at) n;
+            tds.explode((apply_events.entity).entity, v_events, tds.suspects((apply_events.entity).entity, v_events)), apply_events.at);
+        select n.* into v_new
+          from tds.insert_new(apply_events.entity, apply_events.organization_id, null, null, v_events,
+                              array(select v.ord from unnest(v_dead) v), apply_events.at) n;
+        v_rest := case when v_new.error_code is null then v_new.rest else array(
+            select r from unnest(tds.explode((apply_events.entity).entity, v_events)) r
+             where r.ord not in (select v.ord from unnest(v_dead) v)) end;
+    else
+        v_rest := v_new.rest;
+        if v_new.begun < cardinality(apply_events.inbox_ids) then
+            perform tds.bury_unreadable(apply_events.entity, apply_events.inbox_ids, apply_events.received_ats, apply_events.at);
         end if;
-        if v_new.error_code is not null or v_new.rest is not null then
-            v_rest := array(select r from unnest(tds.explode((apply_events.entity).entity, apply_events.events, v_new.rest)) r
-                             where r.ord not in (select v.ord from unnest(v_dead) v));
-        end if;
-    elsif v_new.rest is not null then
-        v_rest := tds.explode((apply_events.entity).entity, apply_events.events,
-                              case when v_new.verdicts is not null then v_new.rest end);
     end if;
     if cardinality(v_rest) > 0 then
         v_dead := v_dead || tds.apply_isolated(apply_events.entity, apply_events.organization_id, v_rest, apply_events.at);
@@ -215,6 +225,7 @@ begin
     return coalesce(v_new.verdicts, array[]::tds.verdict[]) || v_dead;
 end
 $$;
-revoke all on function tds.apply_events(tds.entity, text, tds.event[], timestamptz) from public;
-comment on function tds.apply_events(tds.entity, text, tds.event[], timestamptz) is
-'What becomes of the records of these events: the short way for what is new or unchanged, tds.apply_isolated() for the rest.';
+revoke all on function tds.apply_events(tds.entity, text, bigint[], timestamptz[], boolean, timestamptz) from public;
+comment on function tds.apply_events(tds.entity, text, bigint[], timestamptz[], boolean, timestamptz) is
+'What becomes of the records of these events: the short way for what is new or unchanged, tds.apply_isolated() for the rest. wary: the '
+'batch before held something unreadable, so this one is looked through before it is tried.';

@@ -49,12 +49,20 @@ create or replace function tds.note_wants(entity tds.entity, organization_id tex
 language plpgsql volatile
 set search_path = pg_catalog, pg_temp
 as $$
+declare
+    -- whose webhooks' bodies are hints only, whatever they hold
+    v_hints constant boolean := exists (select from tds.setting s
+                                         where s.name = 'webhook_is_hint' and s.value ? (note_wants.entity).entity);
 begin
-    if (note_wants.entity).api_path <> '' and exists (select from unnest(note_wants.verdicts) v where v.wanted is not null) then
+    if (note_wants.entity).api_path <> ''
+       and exists (select from unnest(note_wants.verdicts) v
+                    where v.wanted is not null or v_hints and v.rank = 2 and v.outcome = 'applied')
+    then
         insert into tds.wanted_detail as w (organization_id, entity, zoho_id, reason, wanted_at, modified_at)
-        select note_wants.organization_id, (note_wants.entity).entity, v.zoho_id, max(v.wanted), max(v.wanted_at), max(v.modified_at)
+        select note_wants.organization_id, (note_wants.entity).entity, v.zoho_id, coalesce(max(v.wanted), 'a webhook is a hint'),
+               max(coalesce(v.wanted_at, v.observed_at)), max(v.modified_at)
           from unnest(note_wants.verdicts) v
-         where v.wanted is not null
+         where v.wanted is not null or v_hints and v.rank = 2 and v.outcome = 'applied'
          group by v.zoho_id
          order by v.zoho_id
         on conflict on constraint wanted_detail_pkey do update
@@ -112,7 +120,7 @@ revoke all on function tds.close_events(bigint[], text, tds.verdict[], timestamp
 comment on function tds.close_events(bigint[], text, tds.verdict[], timestamptz) is
 'Writes the outcome of these events and takes them out of inbox_open; parked ones stay.';
 
-create or replace function tds.apply_claim(claim_id bigint, out counts bigint[], out touches tds.touch[])
+create or replace function tds.apply_claim(claim_id bigint, wary boolean default false, out counts bigint[], out touches tds.touch[])
 language plpgsql volatile security definer
 set search_path = pg_catalog, pg_temp
 -- one record or a thousand, the plan is the same; planning anew would cost more than the work of a small batch
@@ -128,7 +136,6 @@ declare
     v_now      constant timestamptz := tds.now();
     v_group    record;
     v_entity   tds.entity;
-    v_events   tds.event[];
     v_done     tds.record[];
     v_verdicts tds.verdict[];
 begin
@@ -150,16 +157,16 @@ begin
          order by i.entity, i.organization_id
     loop
         select n.* into strict v_entity from tds.entity n where n.entity = v_group.entity;
-        v_events := tds.open_events(v_entity, v_group.inbox_ids, v_group.received_ats, v_now);
-        v_verdicts := tds.apply_events(v_entity, v_group.organization_id, v_events, v_now);
-        perform tds.resolve_dead_letters(v_entity, v_group.organization_id, v_events, v_verdicts, v_now);
+        v_verdicts := tds.apply_events(v_entity, v_group.organization_id, v_group.inbox_ids, v_group.received_ats,
+                                       apply_claim.wary, v_now);
+        perform tds.resolve_dead_letters(v_entity, v_group.organization_id, v_group.inbox_ids, v_group.received_ats, v_verdicts, v_now);
         perform tds.note_wants(v_entity, v_group.organization_id, v_verdicts);
         perform tds.close_events(v_group.inbox_ids, v_group.entity, v_verdicts, v_now);
 
         -- applied by a worker that died before it could finish: finish for it
         v_done := tds.explode(v_group.entity, tds.read_events(v_group.done_ids, v_group.done_ats));
         apply_claim.touches := apply_claim.touches || (
-            select row(v_group.entity, v_group.organization_id, array_agg(distinct t.zoho_id),
+            select row(v_group.entity, v_group.organization_id, array_agg(t.zoho_id),
                        array_agg(distinct t.zoho_id) filter (where t.unsettled),
                        min(t.observed_at) filter (where t.unsettled))::tds.touch
               from (select v.zoho_id, v.unsettled, v.observed_at from unnest(v_verdicts) v where v.outcome = 'applied' or v.unsettled
@@ -176,7 +183,7 @@ begin
     end loop;
 end
 $$;
-revoke all on function tds.apply_claim(bigint) from public;
-comment on function tds.apply_claim(bigint) is
+revoke all on function tds.apply_claim(bigint, boolean) from public;
+comment on function tds.apply_claim(bigint, boolean) is
 'Applies a claimed batch: rows, outcomes, wants and dead letters in one transaction. counts: applied, unchanged, stale, '
-'retried, dead. Safe to do twice. Raises what is no record''s fault.';
+'retried, dead. wary: look for the unreadable before trying. Safe to do twice. Raises what is no record''s fault.';

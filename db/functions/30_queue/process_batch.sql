@@ -49,6 +49,7 @@ declare
     v_applied record;
     v_code    text;
     v_error   text;
+    v_wary    boolean;
 begin
     process_batch.outcome := tds.outcome(null, 0, null);
     perform tds.send_due_retries();
@@ -56,6 +57,7 @@ begin
     foreach v_queue in array tds.queues(process_batch.queue) loop
         perform tds.free_claims(v_queue);
         commit;
+        v_wary := false;
         while pg_catalog.clock_timestamp() operator(pg_catalog.<) v_until loop
             select c.claim_id, c.events into v_claim from tds.claim(v_queue, process_batch.max_records) c;
             commit;
@@ -63,7 +65,7 @@ begin
             v_code := null;
             perform pg_catalog.set_config('synchronous_commit', 'off', true);
             begin
-                select a.counts, a.touches into v_applied from tds.apply_claim(v_claim.claim_id) a;
+                select a.counts, a.touches into v_applied from tds.apply_claim(v_claim.claim_id, v_wary) a;
             exception when query_canceled or others then
                 get stacked diagnostics v_code = returned_sqlstate, v_error = message_text;
             end;
@@ -71,6 +73,8 @@ begin
             perform pg_catalog.set_config('synchronous_commit', 'off', true);
             if v_code is null then
                 process_batch.outcome := tds.outcome(process_batch.outcome, v_claim.events, v_applied.counts);
+                -- what cannot be read seldom comes alone: to look first is cheaper than to fail first
+                v_wary := v_applied.counts[5] operator(pg_catalog.>) 0;
                 begin
                     perform tds.finish_claim(v_claim.claim_id, v_applied.touches);
                 exception when query_canceled or others then

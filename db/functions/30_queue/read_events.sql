@@ -21,25 +21,27 @@ set search_path = pg_catalog, pg_temp
 as $$
 begin
     return (
-        select array_agg(row((d.up_to - jsonb_array_length(d.records))::int, d.inbox_id, d.received_at, d.alone, d.observed_at,
-                             d.modified_at, d.rank, d.is_delete, d.records)::tds.event order by d.inbox_id)
-          from (select b.*, sum(jsonb_array_length(b.records)) over (order by b.inbox_id) as up_to
-                  -- offset 0: a body is parsed once, not once a mention
-                  from (select i.inbox_id, i.received_at, i.record_id is not null as alone, i.observed_at,
-                               (i.headers ->> 'modified_at')::timestamptz as modified_at, tds.shape_rank(i.shape) as rank,
-                               i.event = 'delete' as is_delete,
-                               tds.payload(tds.document(i.body), n.list_key, n.record_key, n.id_key) as records
-                          from unnest(read_events.inbox_ids, read_events.received_ats) e(inbox_id, received_at)
-                          join tds.inbox i on i.received_at = e.received_at and i.inbox_id = e.inbox_id
-                          join tds.entity n on n.entity = i.entity
-                        offset 0) b
-                 where b.records is not null) d);
+        select array_agg(row((b.n - 1) << 32, b.inbox_id, b.received_at, b.alone, b.observed_at, b.modified_at, b.rank, b.is_delete,
+                             b.records)::tds.event order by b.n)
+          -- offset 0: a body is parsed once, not once a mention
+          from (select e.n, i.inbox_id, i.received_at, i.record_id is not null as alone, i.observed_at,
+                       (i.headers ->> 'modified_at')::timestamptz as modified_at, tds.shape_rank(i.shape) as rank,
+                       i.event = 'delete' as is_delete,
+                       case when jsonb_typeof(l.list) = 'array' then l.list
+                            else tds.payload(j.doc, n.list_key, n.record_key, n.id_key) end as records
+                  from unnest(read_events.inbox_ids, read_events.received_ats) with ordinality e(inbox_id, received_at, n)
+                  join tds.inbox i on i.received_at = e.received_at and i.inbox_id = e.inbox_id
+                  join tds.entity n on n.entity = i.entity
+                 cross join lateral (select tds.document(i.body) as doc offset 0) j
+                 cross join lateral (select j.doc -> n.list_key as list offset 0) l
+                offset 0) b
+         where b.records is not null);
 end
 $$;
 comment on function tds.read_events(bigint[], timestamptz[]) is
 'These events of one entity with their bodies parsed; those whose body holds no record are left out. Raises class 22 for a body that is not JSON.';
 
-create or replace function tds.explode(entity text, events tds.event[], ords int[] default null) returns tds.record[]
+create or replace function tds.explode(entity text, events tds.event[], ords bigint[] default null) returns tds.record[]
 language plpgsql stable
 set search_path = pg_catalog, pg_temp
 as $$
@@ -51,7 +53,7 @@ begin
                              case when coalesce(t.told, '') = '' or tds.is_time(t.told)
                                   then tds.record_time(t.told, r.modified_at, r.rank) end,
                              r.observed_at, r.rank, r.is_delete, jsonb_hash_extended(r.doc, 0), r.doc)::tds.record order by r.ord)
-          from (select e.first_ord + p.position::int as ord, e.inbox_id, e.received_at, p.position::int as position, e.alone,
+          from (select e.first_ord + p.position as ord, e.inbox_id, e.received_at, p.position::int as position, e.alone,
                        e.modified_at, e.observed_at, e.rank, e.is_delete, p.doc
                   from unnest(explode.events) e
                  cross join lateral jsonb_array_elements(e.records) with ordinality p(doc, position)) r
@@ -60,6 +62,6 @@ begin
          where explode.ords is null or r.ord in (select unnest(explode.ords)));
 end
 $$;
-comment on function tds.explode(text, tds.event[], int[]) is
+comment on function tds.explode(text, tds.event[], bigint[]) is
 'The records of these events (or those of them named), each with its id and version; an id or a last_modified_time that '
 'cannot be read is null here and named by the culprits_… function of the entity.';

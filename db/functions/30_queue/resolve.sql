@@ -3,7 +3,7 @@
 -- last_modified_time stands above those that have one only while it was made later than they were.
 
 create or replace function tds.registers(records tds.record[], states tds.record_state[], id_key text)
-returns table (zoho_id text, key text, value jsonb, m timestamptz, o timestamptz, r smallint, ord int, hidden boolean)
+returns table (zoho_id text, key text, value jsonb, m timestamptz, o timestamptz, r smallint, ord bigint, hidden boolean)
 language sql stable
 as $$
     select s.zoho_id, d.key, d.value, coalesce(l.m, case when l.keys is null then s.modified_at end),
@@ -28,7 +28,7 @@ comment on function tds.registers(tds.record[], tds.record_state[], text) is
 'stored states (ord 0; hidden: behind a later observation) and those that arrive. A deletion carries only the id.';
 
 create or replace function tds.fold(records tds.record[], states tds.record_state[], id_key text, detail_key text)
-returns table (state tds.record_state, changed boolean, authors int[], unsettled boolean, wanted text, wanted_at timestamptz)
+returns table (state tds.record_state, changed boolean, authors bigint[], unsettled boolean, wanted text, wanted_at timestamptz)
 language sql stable
 as $$
     with register as materialized (

@@ -28,20 +28,32 @@ begin
 
     perform tds.make(
         v_name,
-        'organization_id text, events tds.event[], skip int[], at timestamptz, out verdicts tds.verdict[], out rest int[]',
+        'organization_id text, inbox_ids bigint[], received_ats timestamptz[], events tds.event[], skip bigint[], at timestamptz, '
+        'out verdicts tds.verdict[], out rest tds.record[], out begun int',
         'record', 'volatile',
-        format('Inserts those %s of a batch that have no row yet, knows the unchanged ones by their hash, and leaves the rest to tds.resolve(). Made from the mapping.', make_inserter.entity),
+        format('Inserts those %s of a batch that have no row yet, knows the unchanged ones by their hash, and hands back the rest. Made from the mapping.', make_inserter.entity),
         format($body$
 -- A look-up says "between x and x order by" for "= x": only the index that ends in that column gives the order, so the plan
 -- is right even if it was made while the table was empty.
 %14$sbegin%11$s
     with met as materialized (
-        select e.first_ord + s.n::int as ord, e.inbox_id, e.observed_at, e.rank, i.zoho_id, i.told, v.modified_at, v.hash, s.doc,
+        select e.first_ord + s.n as ord, s.n::int as position, e.inbox_id, e.received_at, e.alone, e.observed_at, e.rank, e.is_delete,
+               i.zoho_id, i.told, v.modified_at, v.hash, s.doc,
                case when i.zoho_id is null or e.is_delete or (v.modified_at is null and coalesce(i.told, '') <> '') then 'rest'
                     when k.sync_version is null then case when %10$s then 'new' else 'rest' end
                     when k.sync_hash = v.hash and k.sync_modified_at is not distinct from v.modified_at and k.deleted_at is null then 'unchanged'
                     else 'rest' end as kind
-          from unnest(%1$s.events) e
+          from (select x.* from unnest(%1$s.events) x
+                union all
+                -- what is read here is read once: handed over as an array it would be copied at every step
+                select (u.n - 1) << 32, b.inbox_id, b.received_at, b.record_id is not null, b.observed_at,
+                       (b.headers ->> 'modified_at')::timestamptz, tds.shape_rank(b.shape), b.event = 'delete', p.records
+                  from unnest(%1$s.inbox_ids, %1$s.received_ats) with ordinality u(inbox_id, received_at, n)
+                  join tds.inbox b on b.received_at = u.received_at and b.inbox_id = u.inbox_id
+                 cross join lateral (select case when tds.is_form(b.body) then tds.document(b.body) else b.body::jsonb end as doc offset 0) j
+                 cross join lateral (select j.doc -> %16$L as list offset 0) l
+                 cross join lateral (select case when jsonb_typeof(l.list) = 'array' then l.list
+                                                 else tds.payload(j.doc, %16$L, %17$L, %12$L) end as records offset 0) p) e
          cross join lateral jsonb_array_elements(e.records) with ordinality s(doc, n)
          cross join lateral (select s.doc -> %12$L as id, s.doc ->> 'last_modified_time' as told offset 0) r
          cross join lateral (select tds.record_id(r.id) as zoho_id, r.told offset 0) i
@@ -76,7 +88,9 @@ begin
                               when m.rank = 2 and m.modified_at is null then 'webhook without last_modified_time'
                               when not m.doc ? %9$L then 'detail older than the record' end,
                          m.observed_at, m.kind = 'new' and m.modified_at is null)::tds.verdict) filter (where m.done),
-           array_agg(m.ord) filter (where not m.done)%15$s
+           array_agg(row(m.ord, m.inbox_id, m.received_at, m.position, m.alone, m.zoho_id, m.modified_at, m.observed_at, m.rank,
+                         m.is_delete, m.hash, m.doc)::tds.record order by m.ord) filter (where not m.done),
+           (count(*) filter (where m.position = 1))::int%15$s
       from (select m.*, m.kind <> 'rest' and case m.kind when 'new' then w.zoho_id is not null
                                                  else m.zoho_id not in (select d.zoho_id from twice d) end as done
               from met m
@@ -94,9 +108,10 @@ $body$,
                  then format(E'\n    if v_written is not null then\n        perform tds.%I(%s.organization_id, v_written, %2$s.at);\n    end if;', v_entity.complete, v_name) else '' end,
             case when v_entity.complete is not null then E'declare\n    v_written text[];\n' else '' end,
             case when v_entity.complete is not null
-                 then format(E',\n           array_agg(m.zoho_id) filter (where m.done and m.kind = ''new'' and (%s))\n      into %s.verdicts, %2$s.rest, v_written',
+                 then format(E',\n           array_agg(m.zoho_id) filter (where m.done and m.kind = ''new'' and (%s))\n      into %s.verdicts, %2$s.rest, %2$s.begun, v_written',
                              replace(v_entity.complete_if, 's.doc', 'm.doc'), v_name)
-                 else format(E'\n      into %s.verdicts, %1$s.rest', v_name) end));
+                 else format(E'\n      into %s.verdicts, %1$s.rest, %1$s.begun', v_name) end,
+            v_entity.list_key, v_entity.record_key));
 end
 $$;
 revoke all on function tds.make_inserter(text) from public;

@@ -79,12 +79,12 @@ begin
       into v_suspects, v_children
       from tds.arrays_of(make_culprits.entity) c;
     perform tds.make(
-        'suspects_' || make_culprits.entity, 'events tds.event[]', 'int[]', 'stable',
+        'suspects_' || make_culprits.entity, 'events tds.event[]', 'bigint[]', 'stable',
         format('The ords of those %s of a batch that a second look may find unreadable; few, and all that are. Made from the mapping.', make_culprits.entity),
         format($body$
 begin
     return array(
-        select e.first_ord + r.n::int
+        select e.first_ord + r.n
           from unnest(suspects_%1$s.events) e
          cross join lateral jsonb_array_elements(e.records) with ordinality r(doc, n)
          cross join lateral %2$s d
@@ -95,7 +95,7 @@ $body$,
             make_culprits.entity, tds.fields_of(make_culprits.entity, '', 'r.doc'), tds.any_problem_of(make_culprits.entity, ''),
             coalesce(v_suspects, '')));
     perform tds.make(
-        v_name, 'records tds.record[]', 'table (ord int, path text, value text, reason text)', 'stable',
+        v_name, 'records tds.record[]', 'table (ord bigint, path text, value text, reason text)', 'stable',
         format('Those %s that the strict readers refuse, each with the path, the value and the reason; asked only once a set has failed. Made from the mapping.', make_culprits.entity),
         format($body$
 begin

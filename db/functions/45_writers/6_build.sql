@@ -46,19 +46,21 @@ begin
                             'tds.write_<entity>(): writes resolved states, returns the ids written.',
                             'write_{entity}', 'return tds.write_{entity}(write_states.organization_id, write_states.states, write_states.at);');
     perform tds.make_switch('insert_events',
-                            'organization_id text, events tds.event[], skip int[], at timestamptz, out verdicts tds.verdict[], out rest int[]',
+                            'organization_id text, inbox_ids bigint[], received_ats timestamptz[], events tds.event[], skip bigint[], at timestamptz, '
+                            'out verdicts tds.verdict[], out rest tds.record[], out begun int',
                             'record', 'volatile',
-                            'tds.insert_<entity>(): the short way of what is new or unchanged.',
-                            'insert_{entity}', 'select n.verdicts, n.rest into insert_events.verdicts, insert_events.rest from tds.insert_{entity}('
-                            'insert_events.organization_id, insert_events.events, insert_events.skip, insert_events.at) n;');
+                            'tds.insert_<entity>(): the short way of what is new or unchanged, from the inbox or from events parsed already.',
+                            'insert_{entity}', 'select n.verdicts, n.rest, n.begun into insert_events.verdicts, insert_events.rest, insert_events.begun from tds.insert_{entity}('
+                            'insert_events.organization_id, insert_events.inbox_ids, insert_events.received_ats, insert_events.events, insert_events.skip, '
+                            'insert_events.at) n;');
     perform tds.make_switch('meet', 'organization_id text, records tds.record[]', 'setof tds.meeting', 'stable',
                             'Each record beside the row it meets: unchanged; new; over (newer than every version the row has, so that each of its keys '
                             'wins); or fold, what only tds.fold() can tell. Takes no lock.',
                             'meet_{entity}', 'return query select m.* from tds.meet_{entity}(meet.organization_id, meet.records) m;');
-    perform tds.make_switch('suspects', 'events tds.event[]', 'int[]', 'stable',
+    perform tds.make_switch('suspects', 'events tds.event[]', 'bigint[]', 'stable',
                             'tds.suspects_<entity>(): the ords of the records of a batch that may be unreadable.',
                             'suspects_{entity}', 'return tds.suspects_{entity}(suspects.events);');
-    perform tds.make_switch('culprits', 'records tds.record[]', 'table (ord int, path text, value text, reason text)', 'stable',
+    perform tds.make_switch('culprits', 'records tds.record[]', 'table (ord bigint, path text, value text, reason text)', 'stable',
                             'tds.culprits_<entity>(): what the strict readers refuse, and why.',
                             'culprits_{entity}', 'return query select c.ord, c.path, c.value, c.reason from tds.culprits_{entity}(culprits.records) c;');
     perform tds.make_switch('link_rows', 'organization_id text, zoho_ids text[]', 'void', 'volatile',
