@@ -66,7 +66,8 @@ create table tds.api_call (
     endpoint        text not null,
     backend_pid     int not null,
     reserved_at     timestamptz not null,
-    settled_at      timestamptz
+    settled_at      timestamptz,
+    told            boolean
 ) with (fillfactor = 70, autovacuum_vacuum_scale_factor = 0, autovacuum_vacuum_threshold = 500, autovacuum_vacuum_cost_delay = 0);
 create index api_call_window_idx on tds.api_call (organization_id, settled_at);
 comment on table  tds.api_call is 'Calls under way, and those that ended within the last minute.';
@@ -77,6 +78,7 @@ comment on column tds.api_call.endpoint is 'Path below /books/v3, ids as {id}.';
 comment on column tds.api_call.backend_pid is 'Session that reserved it: it holds the advisory lock (tds.api_lock_class(), backend_pid) while it lives.';
 comment on column tds.api_call.reserved_at is 'When it was reserved: it is sent after that.';
 comment on column tds.api_call.settled_at is 'When its answer was there: it reached Zoho before that. Null: under way.';
+comment on column tds.api_call.told is 'Whether its answer told how many calls are left of the day.';
 
 create table tds.api_spending (
     organization_id text not null,

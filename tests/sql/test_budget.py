@@ -94,13 +94,16 @@ def test_what_is_kept_for_repair(budget: Budget) -> None:
 def test_the_day(budget: Budget) -> None:
     budget.call(200, 0, 1000, 52, 3600)
     assert budget.shown()["kept_for_repair"] == 50
-    assert budget.reserve(5)["granted"] == 2
+    last = budget.reserve(5)
+    assert last["granted"] == 2
+    for left, call_id in zip((51, 50), last["call_ids"], strict=True):
+        budget.settle(call_id, 200, 0, 1000, left, 3600)
     refused = budget.reserve()
     assert (refused["granted"], refused["wait_seconds"]) == (0, 3600)
     assert "kept for live repair" in refused["reason"]
     assert budget.reserve(2, "live")["granted"] == 2
     shown = budget.shown()
-    assert (shown["left_today"], shown["used_today"], shown["under_way"]) == (48, 952, 4)
+    assert (shown["left_today"], shown["used_today"], shown["under_way"]) == (48, 952, 2)
     # the new day begins with what is under way taken off, until an answer tells
     budget.go(3601)
     assert budget.shown()["left_today"] == 1000
@@ -122,8 +125,24 @@ def test_answers_out_of_turn_do_not_give_calls_back(budget: Budget) -> None:
     budget.go(1)
     budget.call(200, 0, 1000, 996, 3600)
     assert budget.shown()["left_today"] == 994
-    budget.settle(later[0], 200, 0, 1000, 990, 3600)
-    assert budget.shown()["left_today"] == 994, "it began before the one that told last"
+    budget.settle(later[0], 200, 0, 1000, 995, 3600)
+    assert budget.shown()["left_today"] == 994
+    # somebody else spends of the same quota
+    budget.settle(later[1], 200, 0, 1000, 900, 3600)
+    assert budget.shown()["left_today"] == 900
+
+
+def test_the_last_calls_under_way_are_waited_for(budget: Budget) -> None:
+    budget.call(200, 0, 100, 2, 3600)
+    first, second = budget.reserve(2, "live")["call_ids"]
+    waits = budget.reserve(purpose="live")
+    assert (waits["granted"], waits["wait_seconds"]) == (0, 0.1)
+    assert waits["reason"] == "the last of the day's calls are under way"
+    # the answer counts both already: none was left, and none is
+    budget.settle(second, 200, 0, 100, 1, 3600)
+    budget.settle(first, 200, 0, 100, 0, 3600)
+    assert budget.reserve(purpose="live")["wait_seconds"] == 3600
+    assert budget.shown()["left_today"] == 0
 
 
 @pytest.mark.parametrize(

@@ -112,12 +112,14 @@ declare
     v_ceiling constant int := coalesce((api_room.budget).calls_per_minute, tds.setting_int('api_calls_per_minute'));
     v_minute_room int;
     v_slots       int;
+    v_flying      int;
     v_day_room    int;
 begin
     -- A call reaches Zoho between reserved_at and settled_at, so it counts for a minute from its end on.
     select (v_ceiling - floor(v_ceiling * v_kept) - count(*))::int,
-           (tds.api_slots(api_room.budget, api_room.at) - count(*) filter (where c.settled_at is null))::int
-      into v_minute_room, v_slots
+           (tds.api_slots(api_room.budget, api_room.at) - count(*) filter (where c.settled_at is null))::int,
+           count(*) filter (where c.settled_at is null)::int
+      into v_minute_room, v_slots, v_flying
       from tds.api_call c
      where c.organization_id = (api_room.budget).organization_id
        and (c.settled_at is null or c.settled_at > api_room.at - v_minute);
@@ -126,6 +128,11 @@ begin
         api_room.room := 0;
         api_room.reason := (api_room.budget).pause_reason;
         api_room.wait_until := (api_room.budget).paused_until;
+    -- those under way may be in what was told already, and then some are left
+    elsif v_day_room <= 0 and v_day_room + v_flying > 0 then
+        api_room.room := 0;
+        api_room.reason := 'the last of the day''s calls are under way';
+        api_room.wait_until := api_room.at + v_minute / 600;
     elsif v_day_room <= 0 then
         api_room.room := 0;
         api_room.reason := case when v_kept > 0 and (api_room.budget).day_left > 0 then 'what is left of the day''s calls is kept for live repair'
@@ -223,7 +230,10 @@ begin
     select b.* into v_budget from tds.api_budget b
      where b.organization_id = (select c.organization_id from tds.api_call c where c.call_id = settle_call.call_id) for update;
     v_now := tds.now();
-    update tds.api_call c set settled_at = v_now where c.call_id = settle_call.call_id and c.settled_at is null returning c.* into v_call;
+    update tds.api_call c
+       set settled_at = v_now, told = settle_call.day_left is not null
+     where c.call_id = settle_call.call_id and c.settled_at is null
+    returning c.* into v_call;
     if v_call.call_id is null then
         return 0::float8;
     end if;
@@ -266,26 +276,41 @@ returns void
 language plpgsql volatile
 set search_path = pg_catalog, pg_temp
 as $$
+declare
+    v_newest constant boolean := coalesce((learn_quota.call).reserved_at >= (learn_quota.budget).day_told_at, true);
+    v_flying int;
+    v_since  int;
+    v_untold int;
+    v_left   int;
 begin
-    -- an answer to a call that began earlier than the one that told last knows less
-    if learn_quota.day_left is null or (learn_quota.call).reserved_at < (learn_quota.budget).day_told_at then
+    if learn_quota.day_left is null then
         return;
     end if;
+    select count(*) filter (where c.settled_at is null)::int, count(*) filter (where c.settled_at is not null)::int,
+           count(*) filter (where c.settled_at is not null and c.told is not true)::int
+      into v_flying, v_since, v_untold
+      from tds.api_call c
+     where c.organization_id = (learn_quota.call).organization_id and c.call_id <> (learn_quota.call).call_id
+       and (c.settled_at is null or c.settled_at >= (learn_quota.call).reserved_at);
+    -- Lower bounds of what is left without the calls under way, from what was known and from what is told now. Each answer
+    -- counts one call more, so the least told so far counts all that told; calls without an answer are missing in it.
+    v_left := (learn_quota.budget).day_left + v_flying + 1;
+    v_left := case when v_untold = 0 then least(v_left, learn_quota.day_left) when not v_newest then v_left - 1 end;
+    -- What ended before this call began is in what it was told, whoever had spent it.
+    if v_newest then
+        v_left := greatest(v_left, learn_quota.day_left - v_since);
+    end if;
     update tds.api_budget b
-       set day_limit = learn_quota.day_limit,
-           -- it may not know of calls that were under way meanwhile
-           day_left = learn_quota.day_left - (select count(*) from tds.api_call c
-                                               where c.organization_id = (learn_quota.call).organization_id
-                                                 and c.call_id <> (learn_quota.call).call_id
-                                                 and (c.settled_at is null or c.settled_at >= (learn_quota.call).reserved_at)),
-           day_resets_at = coalesce(learn_quota.resets_at, b.day_resets_at),
-           day_told_at = (learn_quota.call).reserved_at
+       set day_limit = coalesce(learn_quota.day_limit, b.day_limit),
+           day_left = v_left - v_flying,
+           day_resets_at = case when v_newest then coalesce(learn_quota.resets_at, b.day_resets_at) else b.day_resets_at end,
+           day_told_at = greatest(b.day_told_at, (learn_quota.call).reserved_at)
      where b.organization_id = (learn_quota.call).organization_id;
 end
 $$;
 revoke all on function tds.learn_quota(tds.api_budget, tds.api_call, int, int, timestamptz) from public;
 comment on function tds.learn_quota(tds.api_budget, tds.api_call, int, int, timestamptz) is
-'Takes over what an answer''s headers say of the day''s calls, less those that the answer may not have counted.';
+'Takes over what an answer''s headers say of the day''s calls, less those that the answer may not have counted: never more than are left.';
 
 create or replace function tds.pause_calls(
     budget tds.api_budget, call tds.api_call, at timestamptz, code int, to_reset interval, retry_after interval) returns float8

@@ -87,6 +87,8 @@ returns void
 language plpgsql volatile security definer
 set search_path = pg_catalog, pg_temp
 as $$
+declare
+    v_now constant timestamptz := tds.now();
 begin
     insert into tds.api_token as t (account, access_token, api_domain, refreshed_at, expires_at)
     values (store_access_token.account, store_access_token.access_token, store_access_token.api_domain, store_access_token.asked_at,
@@ -94,6 +96,8 @@ begin
     on conflict on constraint api_token_pkey do update
        set access_token = excluded.access_token, api_domain = excluded.api_domain,
            refreshed_at = excluded.refreshed_at, expires_at = excluded.expires_at;
+    -- Zoho counts it from when it came there, which is before now
+    update tds.api_account a set refreshes[1] = v_now where a.account = store_access_token.account;
     perform pg_advisory_unlock(tds.token_lock(store_access_token.account));
 end
 $$;
@@ -110,7 +114,8 @@ declare
     v_now constant timestamptz := tds.now();
 begin
     update tds.api_account a
-       set refused = case when refresh_failed.error = 'invalid_code' then refresh_failed.error else a.refused end,
+       set refreshes[1] = v_now,
+           refused = case when refresh_failed.error = 'invalid_code' then refresh_failed.error else a.refused end,
            refused_at = case when refresh_failed.error = 'invalid_code' then v_now else a.refused_at end,
            closed_until = case when refresh_failed.error = 'access_denied' then v_now + make_interval(secs => 10 * refresh_failed.minute_seconds)
                                else a.closed_until end
