@@ -39,7 +39,7 @@ async def pull(dsn: str, base: str, records: int) -> None:
             told = True
             _tell("a tenth")
 
-    async with ZohoClient(settings) as client, Mirror(dsn, ORGANIZATION) as mirror:
+    async with ZohoClient(settings, dsn) as client, Mirror(dsn, ORGANIZATION) as mirror:
         endpoint = (await mirror.endpoints())["products"]
         await pull_list(client, mirror, endpoint, on_page=on_page)
         _tell("all")

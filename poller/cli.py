@@ -28,6 +28,8 @@ COMMANDS = {
     "up": ("poller.up:up", "Run everything: database, receiver, workers, poller."),
     "db": ("db.cli:db", "Look after the database: upgrade, status, the embedded server."),
     "psql": ("db.cli:psql", "Open psql on the database of TDS."),
+    "doctor": ("poller.doctor:doctor", "Look at everything that TDS needs, and say what to do next."),
+    "plan": ("poller.plan:plan", "Tell the calls, minutes and days of a migration, before it."),
     "migrate": ("poller.commands:migrate", "Fetch everything from Zoho, going on where it stopped."),
     "pull": ("poller.commands:pull", "Fetch one entity from Zoho."),
     "poll": ("poller.poll:poll", "Do the pulls that are asked for, and fetch the details that are wanted."),

@@ -1,20 +1,23 @@
-"""The Zoho Books API, read only: one call, its class of error, its pace."""
+"""The Zoho Books API, read only: one call, its class of error. Token and budget are the database's."""
 
+import asyncio
 import logging
-import random
+import re
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from functools import partial
+from email.utils import parsedate_to_datetime
 from types import TracebackType
 from typing import Any, Self
 
 import httpx
 
+from poller.budget import Budget
 from poller.errors import LimitError, NotFoundError, RefusedError, UnauthorizedError, ZohoError
 from poller.oauth import Token, TokenSource
-from poller.pace import Pace
-from poller.retry import json_object, retried
+from poller.retry import Retries, TransientError, json_object
+from poller.session import Session
 from poller.settings import ZohoSettings
 
 log = logging.getLogger(__name__)
@@ -22,137 +25,161 @@ log = logging.getLogger(__name__)
 TIMEOUT = httpx.Timeout(60.0, connect=10.0)
 WRONG_ORGANIZATION = {4029, 6041}
 NO_SUCH_RECORD = {1001, 1002}
+IDS = re.compile(r"/\d{5,}")
 
 
 @dataclass(frozen=True, slots=True)
 class Reply:
-    """A successful answer: `body` as it came, `document` the same parsed (of a file: empty), and `sent_at`,
-    when it was asked for."""
+    """A successful answer: `body` as it came, `document` the same parsed, `sent_at` when it was asked for.
+
+    `server_time` is what the answer's Date header says, to the second.
+    """
 
     body: bytes
     document: Mapping[str, Any]
     sent_at: datetime
+    server_time: datetime | None = None
 
 
 class ZohoClient:
     """Calls on behalf of one organisation. Use as an async context manager, from one event loop.
 
+    Every call is reserved in the database's budget, made, and settled there, whatever becomes of it.
+
     Args:
         settings: see `ZohoSettings`.
+        dsn: libpq connection string; None: the database of TDS.
+        purpose: what the calls are for: live and repair may use what is kept of the budget for them.
     """
 
-    def __init__(self, settings: ZohoSettings) -> None:
+    def __init__(self, settings: ZohoSettings, dsn: str | None = None, purpose: str = "migration") -> None:
         self._settings = settings
-        self._http = httpx.AsyncClient(
-            timeout=TIMEOUT, limits=httpx.Limits(max_connections=settings.concurrency), follow_redirects=False
-        )
-        self._tokens = TokenSource(self._http, settings)
-        self._pace = Pace(settings.calls_per_minute, settings.minute_seconds, settings.concurrency)
-        self.calls_per_minute = settings.calls_per_minute
+        self._purpose = purpose
+        self._session = Session(dsn, self._open)
+        self._budget = Budget(self._session, settings)
         self.calls = 0
         """Calls made, failed ones included."""
         self.calls_left: int | None = None
         """What Zoho said is left of the day's calls."""
 
+    @property
+    def calls_per_minute(self) -> int:
+        """The ceiling of all processes together."""
+        return self._budget.calls_per_minute
+
     async def __aenter__(self) -> Self:
+        await self._session.__aenter__()
+        limits = httpx.Limits(max_connections=self._budget.concurrency)
+        self._http = httpx.AsyncClient(timeout=TIMEOUT, limits=limits, follow_redirects=False)
+        self._tokens = TokenSource(self._http, self._session, self._settings, self._budget.minute_seconds)
+        self._at_once = asyncio.Semaphore(self._budget.concurrency)
         return self
 
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         await self._http.aclose()
+        await self._session.__aexit__(kind, error, trace)
+
+    async def _open(self) -> None:
+        await self._budget.open()
+
+    async def token(self) -> Token:
+        """The access token in force; see `TokenSource.get`."""
+        return await self._tokens.get()
 
     async def get(
-        self, path: str, parameters: Mapping[str, str | int] | None = None, *, file: bool = False
+        self,
+        path: str,
+        parameters: Mapping[str, str | int] | None = None,
+        *,
+        purpose: str | None = None,
+        refresh: bool = True,
     ) -> Reply:
         """`GET /books/v3{path}` with the organisation's id.
 
-        Faults are retried, an expired token is refreshed, limits are waited for, all within bounds.
+        Faults are retried, an expired token is refreshed once, limits are waited for, all within bounds.
 
         Args:
             path: below /books/v3.
-            parameters: besides the organisation's id.
-            file: whether a success answers with a file instead of a JSON object.
+            parameters: of the query.
+            purpose: another one than the client's.
+            refresh: whether a 401 may be the token's fault.
 
         Raises:
             NotFoundError: there is no such record.
+            LimitError: waiting for the budget takes longer than the settings allow.
             ZohoError: everything else, see `poller.errors`.
         """
         name = f"GET {path}"
-        refreshed, waited = False, 0.0
+        retries = Retries(name)
         while True:
             token = await self._tokens.get()
             try:
-                return await retried(name, partial(self._send, name, token, path, parameters or {}, file))
+                return await self._send(name, token, path, parameters or {}, purpose or self._purpose)
+            except (httpx.TransportError, TransientError) as error:
+                await retries.after(error)
             except UnauthorizedError:
-                if refreshed:
+                if not refresh:
                     raise
-                refreshed = True
+                refresh = False
                 self._tokens.reject(token)
             except LimitError as limit:
-                waited += limit.seconds
-                if waited > self._settings.longest_wait:
+                # Whoever asks next waits for it in the budget.
+                if retries.exhausted or limit.seconds > self._settings.longest_wait:
                     raise
-                if self._pace.pause(limit.seconds):
-                    log.warning("%s Nothing is asked for %.1f s.", limit.message, limit.seconds)
+                retries.count()
+                log.warning("%s Nothing is asked for %.1f s.", limit.message, limit.seconds)
 
     async def _send(
-        self, name: str, token: Token, path: str, parameters: Mapping[str, str | int], file: bool
+        self, name: str, token: Token, path: str, parameters: Mapping[str, str | int], purpose: str
     ) -> Reply:
-        async with self._pace:
-            sent_at = datetime.now(UTC)
-            self.calls += 1
-            response = await self._http.get(
-                f"{token.api_base}/books/v3{path}",
-                params={**parameters, "organization_id": self._settings.organization_id},
-                headers={"Authorization": f"Zoho-oauthtoken {token.secret}"},
-            )
+        async with self._at_once:
+            call = await self._budget.reserve(purpose, IDS.sub("/{id}", path))
+            response: httpx.Response | None = None
+            document: dict[str, Any] = {}
+            try:
+                sent_at = datetime.now(UTC)
+                self.calls += 1
+                response = await self._http.get(
+                    f"{token.api_base}/books/v3{path}",
+                    params={**parameters, "organization_id": self._settings.organization_id},
+                    headers={"Authorization": f"Zoho-oauthtoken {token.secret}"},
+                )
+                document = json_object(response)
+            finally:
+                pause = await asyncio.shield(self._budget.settle(call, response, document.get("code")))
         if (left := response.headers.get("x-rate-limit-remaining", "")).isdigit():
             self.calls_left = int(left)
-        # what went wrong is told as JSON, whatever was asked for, and sometimes with a 200
-        if file and response.status_code == 200 and "json" not in response.headers.get("content-type", ""):
-            return Reply(response.content, {}, sent_at)
-        document = json_object(response)
         code = document.get("code")
         if response.status_code == 200 and code == 0:
-            return Reply(response.content, document, sent_at)
+            return Reply(response.content, document, sent_at, _date(response))
         said = str(document.get("message", ""))[:300]
-        raise self._error(
-            f"{name}: HTTP {response.status_code}, code {code}: {said}", response, code, sent_at
+        raise _error(
+            f"{name}: HTTP {response.status_code}, code {code}: {said}", response, code, sent_at, pause
         )
 
-    def _error(self, message: str, response: httpx.Response, code: object, sent_at: datetime) -> ZohoError:
-        match response.status_code:
-            case 401:
-                return UnauthorizedError(
-                    message, "The refresh token may lack this scope, or its user this organisation."
-                )
-            case 404 if code in NO_SUCH_RECORD:
-                return NotFoundError(message, sent_at)
-            case 429:
-                return self._limit(message, response, code)
-            case _ if code in WRONG_ORGANIZATION:
-                return RefusedError(message, sent_at, "Check ZOHO_ORGANIZATION_ID.")
-            case _:
-                return RefusedError(message, sent_at)
 
-    def _limit(self, message: str, response: httpx.Response, code: object) -> LimitError:
-        minute = self._settings.minute_seconds
-        match code:
-            case 1070:  # too many at once
-                seconds = random.uniform(1.0, 2.0)
-            case 45:  # the day's calls are used up
-                seconds = _seconds(response, "x-rate-limit-reset") or 86400.0
-            case 43:  # undocumented; was seen to last 15 to 20 minutes, longer if asked meanwhile
-                seconds = 20 * minute
-            case _:  # 44: too many in a minute
-                seconds = 2 * minute
-        hint = f"Run the same command again in {seconds / 60:.1f} minutes: it goes on where it stopped."
-        return LimitError(message, _seconds(response, "retry-after") or seconds, hint)
+def _error(
+    message: str, response: httpx.Response, code: object, sent_at: datetime, pause: float
+) -> ZohoError:
+    match response.status_code:
+        case 401:
+            return UnauthorizedError(
+                message, "The refresh token may lack this scope, or its user this organisation."
+            )
+        case 404 if code in NO_SUCH_RECORD:
+            return NotFoundError(message, sent_at)
+        case 429:
+            hint = f"Run the same command again in {pause / 60:.1f} minutes: it goes on where it stopped."
+            return LimitError(message, pause, hint)
+        case _ if code in WRONG_ORGANIZATION:
+            return RefusedError(message, sent_at, "Check ZOHO_ORGANIZATION_ID.")
+        case _:
+            return RefusedError(message, sent_at)
 
 
-def _seconds(response: httpx.Response, header: str) -> float | None:
-    try:
-        return float(response.headers[header])
-    except (KeyError, ValueError):
-        return None
+def _date(response: httpx.Response) -> datetime | None:
+    with suppress(KeyError, ValueError, TypeError):
+        return parsedate_to_datetime(response.headers["date"])
+    return None

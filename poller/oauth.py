@@ -1,27 +1,29 @@
-"""The access token: fetched once for all who wait, two minutes before the old one ends."""
+"""The access token: kept in the database, fetched by one process for all, two minutes early."""
 
 import asyncio
+import hashlib
 import logging
-import time
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from typing import Any
 
 import httpx
 
-from poller.errors import AuthorizationError
+from poller.errors import AuthorizationError, LimitError
 from poller.retry import json_object, retried
+from poller.session import Session
 from poller.settings import DATA_CENTRES, ZohoSettings
 
 log = logging.getLogger(__name__)
 
-EARLY_SECONDS = 120
 API_HOSTS = {hosts.api for hosts in DATA_CENTRES.values()}
 
 # What the token endpoint answers, with HTTP 200, when it refuses.
 REFUSALS = {
     "invalid_code": (
         "Zoho no longer accepts the refresh token: it was revoked, or 20 newer ones were made.",
-        "Make a new one at https://api-console.zoho.com and set ZOHO_REFRESH_TOKEN.",
+        "Make a new one at https://api-console.zoho.com and set ZOHO_REFRESH_TOKEN. The old one is not tried"
+        " again, unless an operator says: select tds.allow_refresh();",
     ),
     "invalid_client": (
         "Zoho does not know this client.",
@@ -37,11 +39,11 @@ REFUSALS = {
 
 @dataclass(frozen=True, slots=True)
 class Token:
-    """An access token, good for calls to `api_base` until `expires_at` on the monotonic clock."""
+    """An access token for calls to `api_base`; `api_domain` is the host that the accounts server named."""
 
     secret: str
     api_base: str
-    expires_at: float
+    api_domain: str = ""
 
     def __repr__(self) -> str:
         return f"Token(api_base={self.api_base!r})"
@@ -52,42 +54,80 @@ class TokenSource:
 
     Args:
         http: client to ask with.
+        session: the lasting connection: the lock of who refreshes is that session's.
         settings: whose client, refresh token and data centre to use.
+        minute_seconds: length of a minute: less than 60 only against a sandbox whose clock runs faster.
     """
 
-    def __init__(self, http: httpx.AsyncClient, settings: ZohoSettings) -> None:
+    def __init__(
+        self, http: httpx.AsyncClient, session: Session, settings: ZohoSettings, minute_seconds: float
+    ) -> None:
+        self._minute = minute_seconds
         self._http = http
+        self._session = session
         self._settings = settings
-        self._token: Token | None = None
-        self._refreshing = asyncio.Lock()
+        secret = settings.refresh_token.get_secret_value()
+        self._account = hashlib.sha256(secret.encode()).hexdigest()
+        self._rejected: str | None = None
+        self._turn = asyncio.Lock()
+        self._warned = False
 
     async def get(self) -> Token:
         """The token in force, refreshed if it ends within two minutes.
 
         Raises:
             AuthorizationError: Zoho refuses; no further token is asked for by this call.
+            LimitError: Zoho gives out no more tokens for longer than the settings allow to wait.
             UnreachableError: the accounts server does not answer.
         """
-        async with self._refreshing:
-            if self._token is None or self._token.expires_at - EARLY_SECONDS < time.monotonic():
-                self._token = await self._refresh()
-            return self._token
+        async with self._turn:
+            while True:
+                row = await self._session.row(
+                    "select * from tds.access_token(%s, %s, %s)",
+                    *(self._account, self._rejected, self._minute),
+                )
+                match row["state"]:
+                    case "ok":
+                        return self._token(row["access_token"], row["api_domain"])
+                    case "refresh":
+                        return await self._refresh()
+                    case "refused":
+                        raise AuthorizationError(*_refusal(row["reason"]))
+                seconds: float = row["wait_seconds"]
+                if seconds > self._settings.longest_wait:
+                    hint = (
+                        f"Try again in {seconds / 60:.1f} minutes, and see what else uses this refresh token."
+                    )
+                    raise LimitError(f"No access token: {row['reason']}.", seconds, hint)
+                await asyncio.sleep(seconds)
 
     def reject(self, token: Token) -> None:
-        """Forgets a token that the API did not accept, unless a newer one is in force already."""
-        if self._token is token:
-            self._token = None
+        """Has a token that the API did not accept replaced, unless another is in force already."""
+        self._rejected = token.secret
 
     async def _refresh(self) -> Token:
-        asked_at = time.monotonic()
-        answer = await retried("POST /oauth/v2/token", self._ask)
+        asked_at = datetime.now(UTC)
+        error = "unreachable"
         try:
-            secret, lifetime = answer["access_token"], float(answer.get("expires_in", 3600))
-        except KeyError:
+            answer = await retried("POST /oauth/v2/token", self._ask)
             error = str(answer.get("error", "no access_token in the answer")).lower().replace(" ", "_")
-            message, hint = REFUSALS.get(error, (f"Zoho refuses a token: {error[:100]}.", ""))
-            raise AuthorizationError(message, hint) from None
-        return Token(secret, self._api_base(answer), asked_at + lifetime)
+            secret, lifetime = answer["access_token"], float(answer.get("expires_in", 3600))
+        except BaseException as failure:
+            # Whatever it was, the others must not wait for this one.
+            await asyncio.shield(
+                self._session.row(
+                    "select tds.refresh_failed(%s, %s, %s)", self._account, error[:100], self._minute
+                )
+            )
+            if isinstance(failure, KeyError):
+                raise AuthorizationError(*_refusal(error)) from None
+            raise
+        domain = str(answer.get("api_domain", "")).rstrip("/")
+        await self._session.row(
+            "select tds.store_access_token(%s, %s, %s, %s, %s)",
+            *(self._account, secret, domain, lifetime * self._minute / 60, asked_at),
+        )
+        return self._token(secret, domain)
 
     async def _ask(self) -> dict[str, Any]:
         # As a form, not in the query as Zoho's page shows it: URLs end up in logs.
@@ -102,12 +142,17 @@ class TokenSource:
         )
         return json_object(response)
 
-    def _api_base(self, answer: dict[str, Any]) -> str:
+    def _token(self, secret: str, domain: str) -> Token:
         configured = self._settings.hosts.api
-        domain = str(answer.get("api_domain", configured)).rstrip("/")
-        if self._settings.api_base or domain == configured or domain not in API_HOSTS:
-            return configured
-        log.warning(
-            "The organisation lives at %s, not in the data centre of ZOHO_DC=%s.", domain, self._settings.dc
-        )
-        return domain
+        if domain in {"", configured}:
+            return Token(secret, configured, domain)
+        if not self._warned and not self._settings.api_base:
+            self._warned = True
+            told = "The organisation lives at %s, not in the data centre of ZOHO_DC=%s."
+            log.warning(told, domain[:100], self._settings.dc)
+        followed = domain in API_HOSTS and not self._settings.api_base
+        return Token(secret, domain if followed else configured, domain)
+
+
+def _refusal(error: str) -> tuple[str, str]:
+    return REFUSALS.get(error, (f"Zoho refuses a token: {error[:100]}.", ""))

@@ -21,6 +21,44 @@ class TransientError(Exception):
     """An answer that says nothing but that something is out of order."""
 
 
+class Retries:
+    """Counts the tries of one call, whatever each failed for.
+
+    Args:
+        name: of the call, for messages: method and path.
+    """
+
+    def __init__(self, name: str) -> None:
+        self._name = name
+        self._failed = 0
+
+    @property
+    def exhausted(self) -> bool:
+        """Whether the call may not be tried again."""
+        return self._failed >= len(PAUSES)
+
+    async def after(self, error: httpx.TransportError | TransientError) -> None:
+        """Waits before the next try.
+
+        Raises:
+            UnreachableError: the fourth try failed.
+        """
+        said = str(error) or type(error).__name__
+        if self.exhausted:
+            raise UnreachableError(
+                f"{self._name}: {said}, {len(PAUSES) + 1} times in a row.",
+                "Run the same command again later: it goes on where it stopped.",
+            ) from error
+        log.warning("%s: %s; trying again", self._name, said)
+        pause = PAUSES[self._failed]
+        self._failed += 1
+        await asyncio.sleep(pause * random.uniform(0.5, 1.5))
+
+    def count(self) -> None:
+        """Counts a try that was refused for a limit; who waits for that is the budget."""
+        self._failed += 1
+
+
 async def retried(name: str, call: Callable[[], Awaitable[Answer]]) -> Answer:
     """The result of `call`, tried up to four times.
 
@@ -31,19 +69,12 @@ async def retried(name: str, call: Callable[[], Awaitable[Answer]]) -> Answer:
     Raises:
         UnreachableError: the fourth try failed too.
     """
-    for pause in PAUSES:
+    retries = Retries(name)
+    while True:
         try:
             return await call()
         except (httpx.TransportError, TransientError) as error:
-            log.warning("%s: %s; trying again", name, _said(error))
-            await asyncio.sleep(pause * random.uniform(0.5, 1.5))
-    try:
-        return await call()
-    except (httpx.TransportError, TransientError) as error:
-        raise UnreachableError(
-            f"{name}: {_said(error)}, {len(PAUSES) + 1} times in a row.",
-            "Run the same command again later: it goes on where it stopped.",
-        ) from error
+            await retries.after(error)
 
 
 def json_object(response: httpx.Response) -> dict[str, Any]:
@@ -61,7 +92,3 @@ def json_object(response: httpx.Response) -> dict[str, Any]:
     if not isinstance(document, dict):
         raise TransientError(f"HTTP {response.status_code} without a JSON object")
     return document
-
-
-def _said(error: Exception) -> str:
-    return str(error) or type(error).__name__

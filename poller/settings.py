@@ -47,14 +47,15 @@ class ZohoSettings(BaseSettings):
     api_base: str | None = None
     """Base URLs (without /books/v3) that replace the data centre's, for the sandbox."""
 
-    calls_per_minute: int = Field(default=90, gt=0)
-    """Calls to spend in any `minute_seconds`; Zoho allows 100 an organisation, whoever makes them."""
+    calls_per_minute: int | None = Field(default=None, gt=0)
+    """Calls of all processes in any minute, Zoho allows 100; unset: what the database has, at first 90."""
 
-    minute_seconds: float = Field(default=60.0, gt=0)
+    concurrency: int | None = Field(default=None, gt=0)
+    """Calls of all processes at once, Zoho allows 5 in the free plan, 10 in the paid ones; unset: what the
+    database has, at first 5."""
+
+    minute_seconds: float | None = Field(default=None, gt=0)
     """Length of a minute: less than 60 only against a sandbox whose clock runs faster."""
-
-    concurrency: int = Field(default=5, gt=0)
-    """Calls at once; Zoho allows 5 in the free plan, 10 in the paid ones."""
 
     longest_wait: float = Field(default=300.0, ge=0)
     """Seconds that one call may wait for a limit before it is an error."""

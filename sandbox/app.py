@@ -6,6 +6,7 @@ import asyncio
 import re
 import time
 from collections.abc import Callable, Sequence
+from email.utils import formatdate
 from typing import Any
 
 from starlette.applications import Starlette
@@ -62,6 +63,8 @@ class Sandbox:
         """The first one, which the control pages mean unless they are told another."""
         self.clock = self.organisation.clock
         self.latency = latency
+        self.date_ahead = 0.0
+        """Seconds by which the Date header of the API's answers is ahead of the real time."""
         self.ledger = Ledger()
         self.faults = Faults()
         self.oauth = OAuth(credentials or Credentials(), self.clock, self.organisation.seed)
@@ -141,6 +144,7 @@ class Sandbox:
             # Before the answer is written: a client that has it may count on the call being over.
             if entered:
                 entered.leave()
+        response.headers["date"] = formatdate(time.time() + self.date_ahead, usegmt=True)
         now = organisation.clock.now()
         self.ledger.record(
             Call(

@@ -262,7 +262,10 @@ class Control:
         return StreamingResponse(_grouped(lines), media_type="application/x-ndjson")
 
     async def clock(self, request: Request) -> Response:
-        """``GET`` or ``POST /_sandbox/clock {"advance": seconds, "scale": 60}``."""
+        """``GET`` or ``POST /_sandbox/clock {"advance": seconds, "scale": 60, "date_ahead": seconds}``.
+
+        ``date_ahead`` shifts only the Date header of answers, which otherwise shows the real time.
+        """
         clock = self._sandbox.clock
         if request.method == "POST":
             body = await self._body(request)
@@ -270,6 +273,7 @@ class Control:
                 if "scale" in body:
                     clock.rescale(float(body["scale"]))
                 clock.advance(float(body.get("advance", 0)))
+                self._sandbox.date_ahead = float(body.get("date_ahead", self._sandbox.date_ahead))
             except (TypeError, ValueError) as error:
                 raise SandboxError(str(error)) from error
         now = clock.now()
@@ -277,17 +281,21 @@ class Control:
         return _json({"now": _seconds(now), "stamp": stamp, "scale": _seconds(clock.scale)})
 
     async def oauth(self, request: Request) -> Response:
-        """``GET`` or ``POST /_sandbox/oauth {"revoked": true, "revoke_tokens": true}``.
+        """``GET`` or ``POST /_sandbox/oauth {"revoked": true, "revoke_tokens": true, "lacking": []}``.
 
-        ``revoked`` is the refresh token's state; ``revoke_tokens`` ends the access tokens given out so far.
+        ``revoked`` is the refresh token's state; ``revoke_tokens`` ends the access tokens given out so far;
+        ``lacking`` are scopes (``bills.READ``) the next ones lack; ``api_domain`` is told as the data centre.
         """
         oauth = self._sandbox.oauth
         if request.method == "POST":
             body = await self._body(request)
             oauth.revoked = bool(body.get("revoked", oauth.revoked))
+            oauth.lacking = frozenset(map(str, body.get("lacking", oauth.lacking)))
+            oauth.api_domain = str(body.get("api_domain", oauth.api_domain))
             if body.get("revoke_tokens"):
                 oauth.revoke_tokens()
-        return _json({"revoked": oauth.revoked, "tokens_given": oauth.refreshed})
+        state = {"revoked": oauth.revoked, "lacking": sorted(oauth.lacking), "api_domain": oauth.api_domain}
+        return _json(state | {"tokens_given": oauth.refreshed})
 
     async def limits(self, request: Request) -> Response:
         """``GET`` or ``POST /_sandbox/limits``: ``LimitSettings``, and how far they are used."""

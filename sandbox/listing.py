@@ -106,7 +106,8 @@ def list_records(organisation: Organisation, entity: str, query: Mapping[str, st
             "per_page": per_page,
             "has_more_page": start + per_page < len(records),
         } | context
-        if option == "2":
+        # Only the list of invoices is documented to count; others may answer as if not asked to.
+        if option == "2" and (organisation.counts_every_list or entity == "invoices"):
             context |= {"response_option": 2, "total": len(records)}
             return encode({"code": 0, "message": "success", "page_context": context})
         rows = ",".join([organisation.row_json(entity, r) for r in records[start : start + per_page]])

@@ -46,10 +46,14 @@ class OAuth:
         self.credentials = credentials
         self.revoked = False
         """Whether the refresh token was revoked: answers ``invalid_code``."""
+        self.lacking: frozenset[str] = frozenset()
+        """Scopes (``bills.READ``) that access tokens given out from now on lack, whatever was granted."""
+        self.api_domain = ""
+        """Told as the organisation's data centre; empty: where the sandbox really is."""
         self._clock = clock
         self._lock = threading.Lock()
         self._rng = random.Random(f"{seed}/tokens")
-        self._tokens: dict[str, float] = {}
+        self._tokens: dict[str, tuple[float, frozenset[str]]] = {}
         self._refreshes: deque[float] = deque()
         self.refreshed = 0
         """Access tokens given out so far."""
@@ -73,14 +77,14 @@ class OAuth:
                 return {"error_description": TOO_MANY, "error": "Access Denied", "status": "failure"}
             self._refreshes.append(now)
             token = f"1000.{self._rng.getrandbits(128):032x}.{self._rng.getrandbits(128):032x}"
-            self._tokens[token] = now + TOKEN_SECONDS
+            self._tokens[token] = (now + TOKEN_SECONDS, self.lacking)
             while len(self._tokens) > LIVE_TOKENS:
                 del self._tokens[next(iter(self._tokens))]
             self.refreshed += 1
         return {
             "access_token": token,
             "scope": " ".join(known.scopes),
-            "api_domain": api_domain,
+            "api_domain": self.api_domain or api_domain,
             "token_type": "Bearer",
             "expires_in": TOKEN_SECONDS,
         }
@@ -100,10 +104,11 @@ class OAuth:
         if kind != "Zoho-oauthtoken" or not token:
             raise ApiError(401, 57, "You are not authorized to perform this operation")
         with self._lock:
-            expires = self._tokens.get(token.strip())
-        if expires is None or expires <= self._clock.now():
+            expires, lacking = self._tokens.get(token.strip(), (0.0, frozenset()))
+        if expires <= self._clock.now():
             raise ApiError(401, 14, "Invalid value passed for authtoken.")
         granted = self.credentials.scopes
         module = scope.partition(".")[0]
-        if not {"ZohoBooks.fullaccess.all", f"ZohoBooks.{scope}", f"ZohoBooks.{module}.ALL"} & set(granted):
+        covering = {"ZohoBooks.fullaccess.all", f"ZohoBooks.{scope}", f"ZohoBooks.{module}.ALL"}
+        if scope in lacking or not covering & set(granted):
             raise ApiError(401, 57, "You are not authorized to perform this operation")

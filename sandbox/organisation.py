@@ -157,6 +157,8 @@ class Organisation:
         self.calendar = Calendar(offset_minutes)
         self.modified_filter_inclusive = modified_filter_inclusive
         self.stock_by = stock_by
+        self.counts_every_list = True
+        """Whether ``response_option=2`` counts any list; only that of invoices is documented to."""
         self.lock = threading.RLock()
         self.data_ends = self.calendar.epoch(DATA_ENDS)
         self.uses: Counter[str] = Counter()

@@ -92,7 +92,14 @@ def listen(port: int = 0) -> socket.socket:
 def server(sandbox: Sandbox) -> uvicorn.Server:
     """The web server of a sandbox, not started yet."""
     return uvicorn.Server(
-        uvicorn.Config(sandbox, log_level="warning", access_log=False, lifespan="off", timeout_keep_alive=60)
+        uvicorn.Config(
+            sandbox,
+            log_level="warning",
+            access_log=False,
+            lifespan="off",
+            timeout_keep_alive=60,
+            date_header=False,  # the sandbox's own may be shifted
+        )
     )
 
 

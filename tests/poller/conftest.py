@@ -45,7 +45,7 @@ class Poller:
             settings = self.settings(**changes)
             async with (
                 Mirror(self.database.conninfo, settings.organization_id) as mirror,
-                ZohoClient(settings) as client,
+                ZohoClient(settings, self.database.conninfo) as client,
             ):
                 return await task(client, mirror)
 

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from datetime import UTC, datetime
+from email.utils import parsedate_to_datetime
 
 import pytest
 
@@ -105,3 +107,22 @@ def test_scopes() -> None:
         assert books.get("/items").status_code == 200
         assert (books.get("/contacts").status_code, books.get("/contacts").json()["code"]) == (401, 57)
         assert books.get("/invoices").json()["code"] == 57
+
+
+def test_scopes_may_be_taken_from_the_next_tokens(sandbox: Running) -> None:
+    with sign_in(sandbox) as before:
+        told = HTTP.post(f"{sandbox.url}/_sandbox/oauth", json={"lacking": ["contacts.READ"]}).json()
+        assert told["lacking"] == ["contacts.READ"]
+        with sign_in(sandbox) as books:
+            assert books.get("/items").status_code == 200
+            assert books.get("/contacts").json()["code"] == 57
+        assert before.get("/contacts").status_code == 200
+
+
+def test_another_data_centre_and_another_time(sandbox: Running) -> None:
+    HTTP.post(f"{sandbox.url}/_sandbox/oauth", json={"api_domain": "https://www.zohoapis.eu"})
+    assert get_token(sandbox.url, sandbox.environment)["api_domain"] == "https://www.zohoapis.eu"
+    HTTP.post(f"{sandbox.url}/_sandbox/clock", json={"date_ahead": 3600})
+    with sign_in(sandbox) as books:
+        date = parsedate_to_datetime(books.get("/items").headers["date"])
+    assert 3590 < (date - datetime.now(UTC)).total_seconds() < 3610

@@ -1,0 +1,50 @@
+create or replace function tds.plan_entities(organization_id text)
+returns table (
+    entity text, api_path text, list_filter jsonb, paged boolean, needs_details boolean, bulk_details boolean,
+    rows_known bigint, details_wanted bigint, next_page int)
+language plpgsql stable security definer
+set search_path = pg_catalog, pg_temp
+as $$
+declare
+    v_entity tds.entity;
+begin
+    for v_entity in select n.* from tds.entity n where n.api_path <> '' order by n.priority, n.entity loop
+        plan_entities.entity := v_entity.entity;
+        plan_entities.api_path := v_entity.api_path;
+        plan_entities.list_filter := v_entity.list_filter;
+        plan_entities.paged := v_entity.paged;
+        plan_entities.needs_details := v_entity.detail_key is not null;
+        plan_entities.bulk_details := v_entity.bulk_detail_path is not null;
+        execute format('select count(*) from zoho.%I t where t.organization_id = $1 and t.deleted_at is null', v_entity.target)
+           into plan_entities.rows_known using plan_entities.organization_id;
+        plan_entities.details_wanted := (select count(*) from tds.wanted_detail w
+                                          where w.organization_id = plan_entities.organization_id and w.entity = v_entity.entity);
+        plan_entities.next_page := (select r.next_page from tds.run r
+                                     where r.organization_id = plan_entities.organization_id and r.entity = v_entity.entity and r.state = 'running');
+        return next;
+    end loop;
+end
+$$;
+revoke all on function tds.plan_entities(text) from public;
+comment on function tds.plan_entities(text) is
+'What is known of each of Zoho''s lists before it is fetched: how to ask for it, rows already here, details still wanted, and where an unfinished run goes on.';
+grant execute on function tds.plan_entities(text) to tds_poller, tds_operator;
+
+create or replace function tds.calls_wanted(organization_id text)
+returns table (entity text, details bigint, calls bigint)
+language plpgsql stable security definer
+set search_path = pg_catalog, pg_temp
+as $$
+begin
+    return query
+    select w.entity, count(*), case when min(n.bulk_detail_path) is null then count(*) else ceil(count(*) / 100.0)::bigint end
+      from tds.wanted_detail w
+      join tds.entity n on n.entity = w.entity
+     where w.organization_id = calls_wanted.organization_id
+     group by w.entity
+     order by w.entity;
+end
+$$;
+revoke all on function tds.calls_wanted(text) from public;
+comment on function tds.calls_wanted(text) is 'Details still to be fetched, and the calls that they cost: items come by the hundred.';
+grant execute on function tds.calls_wanted(text) to tds_poller, tds_operator, tds_reader;
