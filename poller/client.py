@@ -30,7 +30,8 @@ IDS = re.compile(r"/\d{5,}")
 
 @dataclass(frozen=True, slots=True)
 class Reply:
-    """A successful answer: `body` as it came, `document` the same parsed, `sent_at` when it was asked for.
+    """A successful answer: `body` as it came, `document` the same parsed (of a file: empty), `sent_at`, when it
+    was asked for.
 
     `server_time` is what the answer's Date header says, to the second.
     """
@@ -95,6 +96,7 @@ class ZohoClient:
         *,
         purpose: str | None = None,
         refresh: bool = True,
+        file: bool = False,
     ) -> Reply:
         """`GET /books/v3{path}` with the organisation's id.
 
@@ -105,6 +107,7 @@ class ZohoClient:
             parameters: of the query.
             purpose: another one than the client's.
             refresh: whether a 401 may be the token's fault.
+            file: whether a success answers with a file instead of a JSON object.
 
         Raises:
             NotFoundError: there is no such record.
@@ -114,16 +117,17 @@ class ZohoClient:
         name = f"GET {path}"
         retries = Retries(name)
         while True:
-            token = await self._tokens.get()
             try:
-                return await self._send(name, token, path, parameters or {}, purpose or self._purpose)
+                return await self._send(
+                    name, path, parameters or {}, purpose or self._purpose, refresh=refresh, file=file
+                )
             except (httpx.TransportError, TransientError) as error:
                 await retries.after(error)
             except UnauthorizedError:
+                # The token has been rejected: another one is got for the next try.
                 if not refresh:
                     raise
                 refresh = False
-                self._tokens.reject(token)
             except LimitError as limit:
                 # Whoever asks next waits for it in the budget.
                 if retries.exhausted or limit.seconds > self._settings.longest_wait:
@@ -132,10 +136,23 @@ class ZohoClient:
                 log.warning("%s Nothing is asked for %.1f s.", limit.message, limit.seconds)
 
     async def _send(
-        self, name: str, token: Token, path: str, parameters: Mapping[str, str | int], purpose: str
+        self,
+        name: str,
+        path: str,
+        parameters: Mapping[str, str | int],
+        purpose: str,
+        *,
+        refresh: bool,
+        file: bool,
     ) -> Reply:
         async with self._at_once:
             call = await self._budget.reserve(purpose, IDS.sub("/{id}", path))
+            try:
+                # Not before: the wait may have been longer than the token lasts.
+                token = await self._tokens.get()
+            except BaseException:
+                await asyncio.shield(self._budget.cancel(call))
+                raise
             response: httpx.Response | None = None
             document: dict[str, Any] = {}
             try:
@@ -146,12 +163,16 @@ class ZohoClient:
                     params={**parameters, "organization_id": self._settings.organization_id},
                     headers={"Authorization": f"Zoho-oauthtoken {token.secret}"},
                 )
-                document = json_object(response)
+                # what went wrong is told as JSON, whatever was asked for, and sometimes with a 200
+                if not file or response.status_code != 200 or "json" in response.headers.get("content-type", ""):
+                    document = json_object(response)
             finally:
                 pause = await asyncio.shield(self._budget.settle(call, response, document.get("code")))
         if (left := response.headers.get("x-rate-limit-remaining", "")).isdigit():
             self.calls_left = int(left)
-        code = document.get("code")
+        code = document.get("code", 0 if file else None)
+        if response.status_code == 401 and refresh:
+            self._tokens.reject(token)
         if response.status_code == 200 and code == 0:
             return Reply(response.content, document, sent_at, _date(response))
         said = str(document.get("message", ""))[:300]

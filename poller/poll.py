@@ -310,7 +310,7 @@ def poll(once: bool, as_json: bool) -> None:
 async def _poll(settings: ZohoSettings, dsn: str, *, once: bool) -> Sequence[int]:
     queue = await asyncio.to_thread(read_queue, dsn)
     try:
-        async with Mirror(dsn, settings.organization_id) as mirror, ZohoClient(settings) as client:
+        async with Mirror(dsn, settings.organization_id) as mirror, ZohoClient(settings, dsn) as client:
             work = Poll(client, mirror, queue)
             task = asyncio.ensure_future(work.once() if once else work.forever())
             loop = asyncio.get_running_loop()
