@@ -164,7 +164,11 @@ class ZohoClient:
                     headers={"Authorization": f"Zoho-oauthtoken {token.secret}"},
                 )
                 # what went wrong is told as JSON, whatever was asked for, and sometimes with a 200
-                if not file or response.status_code != 200 or "json" in response.headers.get("content-type", ""):
+                if (
+                    not file
+                    or response.status_code != 200
+                    or "json" in response.headers.get("content-type", "")
+                ):
                     document = json_object(response)
             finally:
                 pause = await asyncio.shield(self._budget.settle(call, response, document.get("code")))

@@ -174,7 +174,10 @@ class Demo:
         """Fetches all there is."""
 
         async def run() -> None:
-            async with Mirror(self.conninfo, ORGANIZATION) as mirror, ZohoClient(self.settings, self.conninfo) as client:
+            async with (
+                Mirror(self.conninfo, ORGANIZATION) as mirror,
+                ZohoClient(self.settings, self.conninfo) as client,
+            ):
                 pulled = await migrate(client, mirror, None, steps)
                 if missing := [row for row in pulled if row.missing]:
                     raise TdsError(f"Details are missing: {missing}")
