@@ -30,8 +30,8 @@ IDS = re.compile(r"/\d{5,}")
 
 @dataclass(frozen=True, slots=True)
 class Reply:
-    """A successful answer: `body` as it came, `document` the same parsed (of a file: empty), `sent_at`, when it
-    was asked for.
+    """A successful answer: `body` as it came, `document` the same parsed (of a file: empty), and when it was
+    asked for, `sent_at`.
 
     `server_time` is what the answer's Date header says, to the second.
     """
