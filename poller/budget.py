@@ -76,6 +76,10 @@ class Budget:
                 waited += seconds
                 await asyncio.sleep(seconds)
 
+    async def cancel(self, call_id: int) -> None:
+        """Gives back a call that was not made."""
+        await self._session.row("select tds.cancel_call(%s)", call_id)
+
     async def settle(self, call_id: int, response: httpx.Response | None, code: object) -> float:
         """Ends a call, also one without an answer. Returns the seconds of the pause that it brought, or 0."""
         headers = response.headers if response is not None else httpx.Headers()

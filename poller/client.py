@@ -114,16 +114,15 @@ class ZohoClient:
         name = f"GET {path}"
         retries = Retries(name)
         while True:
-            token = await self._tokens.get()
             try:
-                return await self._send(name, token, path, parameters or {}, purpose or self._purpose)
+                return await self._send(name, path, parameters or {}, purpose or self._purpose, refresh)
             except (httpx.TransportError, TransientError) as error:
                 await retries.after(error)
             except UnauthorizedError:
+                # The token has been rejected: another one is got for the next try.
                 if not refresh:
                     raise
                 refresh = False
-                self._tokens.reject(token)
             except LimitError as limit:
                 # Whoever asks next waits for it in the budget.
                 if retries.exhausted or limit.seconds > self._settings.longest_wait:
@@ -132,10 +131,16 @@ class ZohoClient:
                 log.warning("%s Nothing is asked for %.1f s.", limit.message, limit.seconds)
 
     async def _send(
-        self, name: str, token: Token, path: str, parameters: Mapping[str, str | int], purpose: str
+        self, name: str, path: str, parameters: Mapping[str, str | int], purpose: str, refresh: bool
     ) -> Reply:
         async with self._at_once:
             call = await self._budget.reserve(purpose, IDS.sub("/{id}", path))
+            try:
+                # Not before: the wait may have been longer than the token lasts.
+                token = await self._tokens.get()
+            except BaseException:
+                await asyncio.shield(self._budget.cancel(call))
+                raise
             response: httpx.Response | None = None
             document: dict[str, Any] = {}
             try:
@@ -152,6 +157,8 @@ class ZohoClient:
         if (left := response.headers.get("x-rate-limit-remaining", "")).isdigit():
             self.calls_left = int(left)
         code = document.get("code")
+        if response.status_code == 401 and refresh:
+            self._tokens.reject(token)
         if response.status_code == 200 and code == 0:
             return Reply(response.content, document, sent_at, _date(response))
         said = str(document.get("message", ""))[:300]

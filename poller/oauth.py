@@ -3,6 +3,7 @@
 import asyncio
 import hashlib
 import logging
+import time
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
@@ -69,6 +70,8 @@ class TokenSource:
         secret = settings.refresh_token.get_secret_value()
         self._account = hashlib.sha256(secret.encode()).hexdigest()
         self._rejected: str | None = None
+        self._kept: Token | None = None
+        self._kept_until = 0.0
         self._turn = asyncio.Lock()
         self._warned = False
 
@@ -81,14 +84,19 @@ class TokenSource:
             UnreachableError: the accounts server does not answer.
         """
         async with self._turn:
+            if self._kept and time.monotonic() < self._kept_until:
+                return self._kept
             while True:
+                asked_at = time.monotonic()
                 row = await self._session.row(
                     "select * from tds.access_token(%s, %s, %s)",
                     *(self._account, self._rejected, self._minute),
                 )
                 match row["state"]:
                     case "ok":
-                        return self._token(row["access_token"], row["api_domain"])
+                        token = self._token(row["access_token"], row["api_domain"])
+                        self._kept, self._kept_until = token, asked_at + row["good_seconds"]
+                        return token
                     case "refresh":
                         return await self._refresh()
                     case "refused":
@@ -104,6 +112,8 @@ class TokenSource:
     def reject(self, token: Token) -> None:
         """Has a token that the API did not accept replaced, unless another is in force already."""
         self._rejected = token.secret
+        if self._kept == token:
+            self._kept = None
 
     async def _refresh(self) -> Token:
         asked_at = datetime.now(UTC)

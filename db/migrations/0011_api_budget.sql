@@ -40,6 +40,7 @@ create table tds.api_budget (
     day_left         int,
     day_resets_at    timestamptz,
     day_told_at      timestamptz,
+    day_untold       int not null default 0,
     paused_until     timestamptz,
     pause_reason     text,
     lowered_to       int check (lowered_to > 0),
@@ -54,6 +55,7 @@ comment on column tds.api_budget.day_limit is 'The plan''s calls a day, as Zoho'
 comment on column tds.api_budget.day_left is 'Calls left of the day, those under way taken off already; null: not told yet.';
 comment on column tds.api_budget.day_resets_at is 'When the day''s calls begin anew (midnight of the organisation).';
 comment on column tds.api_budget.day_told_at is 'When the call was reserved whose answer told.';
+comment on column tds.api_budget.day_untold is 'Calls taken off day_left that ended without an answer since: Zoho may not have counted them.';
 comment on column tds.api_budget.paused_until is 'Nobody calls before then.';
 comment on column tds.api_budget.pause_reason is 'Why.';
 comment on column tds.api_budget.lowered_to is 'Calls at once after code 1070; one more is tried each minute since lowered_at.';
@@ -78,7 +80,7 @@ comment on column tds.api_call.endpoint is 'Path below /books/v3, ids as {id}.';
 comment on column tds.api_call.backend_pid is 'Session that reserved it: it holds the advisory lock (tds.api_lock_class(), backend_pid) while it lives.';
 comment on column tds.api_call.reserved_at is 'When it was reserved: it is sent after that.';
 comment on column tds.api_call.settled_at is 'When its answer was there: it reached Zoho before that. Null: under way.';
-comment on column tds.api_call.told is 'Whether its answer told how many calls are left of the day.';
+comment on column tds.api_call.told is 'Whether its answer told how many calls are left of the day; null: under way, or not let in (401), which costs none.';
 
 create table tds.api_spending (
     organization_id text not null,

@@ -108,6 +108,25 @@ def test_three_processes_never_break_a_limit_and_share_one_token(database: Datab
         assert shown == (130, 0, 0)
 
 
+def test_calls_are_spread_over_days(database: Database) -> None:
+    # a day takes two seconds, a minute 1.4 ms, and a token a twelfth of a second
+    scale = 43_200
+    with limited(LimitSettings(per_minute=None, per_day=60, concurrency=3), scale, latency=0.003) as sandbox:
+        fast = {
+            "ZOHO_MINUTE_SECONDS": str(60 / scale),
+            "ZOHO_CONCURRENCY": "3",
+            "ZOHO_CALLS_PER_MINUTE": "1000",
+        }
+        environment = environment_of(sandbox, database, ZOHO_LONGEST_WAIT="60", **fast)
+        with callers(environment, 70, 80, purpose="live") as made:
+            assert sum(caller.result()["answered"] for caller in made) == 150
+        assert sandbox.ledger.violations == []
+        days = [calls for calls in sandbox.ledger.by_day.values() if calls]
+        assert len(days) >= 3
+        tokens = sandbox.ledger.by_path["POST /oauth/v2/token"]
+        assert sum(days) - tokens - sandbox.ledger.by_status["401"] == 150
+
+
 def test_a_killed_process_sets_its_calls_free(database: Database) -> None:
     with limited(LimitSettings(concurrency=None), scale=1, latency=0) as sandbox:
         environment = environment_of(sandbox, database, ZOHO_CONCURRENCY="2", ZOHO_LONGEST_WAIT="60")

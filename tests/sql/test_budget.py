@@ -132,6 +132,36 @@ def test_answers_out_of_turn_do_not_give_calls_back(budget: Budget) -> None:
     assert budget.shown()["left_today"] == 900
 
 
+def test_calls_without_an_answer_do_not_stop_the_day(budget: Budget) -> None:
+    budget.call(200, 0, 100, 2, 3600)
+    budget.call(401, 57, purpose="live")
+    assert budget.shown()["left_today"] == 2  # not let in, not counted
+    budget.call(None, None, purpose="live")
+    budget.call(None, None, purpose="live")
+    assert budget.shown()["left_today"] == 0
+    # Zoho may have counted neither: one is tried
+    budget.go(1)
+    tried = budget.reserve(2, "live")
+    assert tried["granted"] == 1
+    assert budget.reserve(1, "live")["granted"] == 0
+    budget.go(1)
+    budget.settle(tried["call_ids"][0], 200, 0, 100, 1, 3600)
+    assert budget.shown()["left_today"] == 1
+    budget.call(200, 0, 100, 0, 3600, purpose="live")
+    assert budget.reserve(1, "live")["reason"] == "the day's calls are used up"
+
+
+def test_a_call_that_was_not_made_is_given_back(budget: Budget) -> None:
+    budget.call(200, 0, 1000, 500, 3600)
+    [call_id] = budget.reserve()["call_ids"]
+    assert budget.shown()["left_today"] == 499
+    budget.mirror.rows("select tds.cancel_call(%s)", call_id)
+    budget.mirror.rows("select tds.cancel_call(%s)", call_id)
+    shown = budget.shown()
+    assert (shown["left_today"], shown["under_way"], shown["left_this_minute"]) == (500, 0, 89)
+    assert budget.mirror.value("select sum(calls)::int from tds_api_spending") == 1
+
+
 def test_the_last_calls_under_way_are_waited_for(budget: Budget) -> None:
     budget.call(200, 0, 100, 2, 3600)
     first, second = budget.reserve(2, "live")["call_ids"]

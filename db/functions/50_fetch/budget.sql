@@ -47,6 +47,8 @@ declare
     v_now    timestamptz;
     v_room   int;
 begin
+    -- A crash of the server may forget the last half second: the ceiling is below Zoho's limit for such things too.
+    set local synchronous_commit = off;
     insert into tds.api_budget as b (organization_id) values (reserve_calls.organization_id) on conflict on constraint api_budget_pkey do nothing;
     select b.* into v_budget from tds.api_budget b where b.organization_id = reserve_calls.organization_id for update;
     -- not before: who waited for the lock would count with a time gone by
@@ -89,6 +91,7 @@ begin
     if v_budget.day_resets_at <= turn_day.at then
         update tds.api_budget b
            set day_resets_at = null,
+               day_untold = 0,
                day_left = b.day_limit - (select count(*) from tds.api_call c
                                           where c.organization_id = v_budget.organization_id and c.settled_at is null)
          where b.organization_id = v_budget.organization_id
@@ -124,6 +127,10 @@ begin
      where c.organization_id = (api_room.budget).organization_id
        and (c.settled_at is null or c.settled_at > api_room.at - v_minute);
     v_day_room := ((api_room.budget).day_left - floor((api_room.budget).day_limit * v_kept))::int;
+    -- calls without an answer may not have been counted: one more is tried, and its answer tells
+    if v_day_room <= 0 and v_flying = 0 and v_day_room + (api_room.budget).day_untold > 0 then
+        v_day_room := 1;
+    end if;
     if (api_room.budget).paused_until > api_room.at then
         api_room.room := 0;
         api_room.reason := (api_room.budget).pause_reason;
@@ -231,7 +238,7 @@ begin
      where b.organization_id = (select c.organization_id from tds.api_call c where c.call_id = settle_call.call_id) for update;
     v_now := tds.now();
     update tds.api_call c
-       set settled_at = v_now, told = settle_call.day_left is not null
+       set settled_at = v_now, told = case when settle_call.day_left is not null or settle_call.status is distinct from 401 then settle_call.day_left is not null end
      where c.call_id = settle_call.call_id and c.settled_at is null
     returning c.* into v_call;
     if v_call.call_id is null then
@@ -240,6 +247,13 @@ begin
     insert into tds.api_spending as s (organization_id, day, purpose, endpoint, outcome, calls)
     values (v_call.organization_id, (v_now at time zone 'UTC')::date, v_call.purpose, v_call.endpoint, tds.call_outcome(settle_call.status, settle_call.code), 1)
     on conflict on constraint api_spending_pkey do update set calls = s.calls + 1;
+    -- one that is not let in is no call of the organisation
+    if settle_call.day_left is null then
+        update tds.api_budget b
+           set day_left = b.day_left + (settle_call.status is not distinct from 401)::int,
+               day_untold = b.day_untold + (settle_call.status is distinct from 401)::int
+         where b.organization_id = v_call.organization_id;
+    end if;
     perform tds.learn_quota(v_budget, v_call, settle_call.day_limit, settle_call.day_left,
                             v_now + make_interval(secs => settle_call.reset_seconds * v_budget.minute_seconds / 60));
     if settle_call.status is distinct from 429 then
@@ -255,6 +269,21 @@ comment on function tds.settle_call(bigint, int, int, int, int, float8, float8) 
 'Ends a call: HTTP status and Zoho''s code (null: no answer), and what the headers X-Rate-Limit-Limit, -Remaining, -Reset and Retry-After said. '
 'A 429 pauses the organisation for every process, by its code. Returns the seconds of that pause, 0 where there is none. Settling twice changes nothing.';
 grant execute on function tds.settle_call(bigint, int, int, int, int, float8, float8) to tds_poller, tds_operator;
+
+create or replace function tds.cancel_call(call_id bigint) returns void
+language plpgsql volatile security definer
+set search_path = pg_catalog, pg_temp
+as $$
+begin
+    set local synchronous_commit = off;
+    with cancelled as (
+        delete from tds.api_call c where c.call_id = cancel_call.call_id and c.settled_at is null returning c.organization_id)
+    update tds.api_budget b set day_left = b.day_left + 1 from cancelled c where c.organization_id = b.organization_id;
+end
+$$;
+revoke all on function tds.cancel_call(bigint) from public;
+comment on function tds.cancel_call(bigint) is 'Gives a reserved call back that was not made.';
+grant execute on function tds.cancel_call(bigint) to tds_poller, tds_operator;
 
 create or replace function tds.call_outcome(status int, code int) returns text
 language sql immutable parallel safe
@@ -286,8 +315,8 @@ begin
     if learn_quota.day_left is null then
         return;
     end if;
-    select count(*) filter (where c.settled_at is null)::int, count(*) filter (where c.settled_at is not null)::int,
-           count(*) filter (where c.settled_at is not null and c.told is not true)::int
+    select count(*) filter (where c.settled_at is null)::int, count(*) filter (where c.told is not null)::int,
+           count(*) filter (where not c.told)::int
       into v_flying, v_since, v_untold
       from tds.api_call c
      where c.organization_id = (learn_quota.call).organization_id and c.call_id <> (learn_quota.call).call_id
@@ -304,6 +333,7 @@ begin
        set day_limit = coalesce(learn_quota.day_limit, b.day_limit),
            day_left = v_left - v_flying,
            day_resets_at = case when v_newest then coalesce(learn_quota.resets_at, b.day_resets_at) else b.day_resets_at end,
+           day_untold = case when v_newest then v_untold else b.day_untold end,
            day_told_at = greatest(b.day_told_at, (learn_quota.call).reserved_at)
      where b.organization_id = (learn_quota.call).organization_id;
 end

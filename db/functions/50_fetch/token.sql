@@ -13,7 +13,7 @@ comment on function tds.token_lock(text) is 'Key of the advisory lock that whoev
 
 create or replace function tds.access_token(
     account text, rejected text default null, minute_seconds float8 default 60,
-    out state text, out access_token text, out api_domain text, out wait_seconds float8, out reason text)
+    out state text, out access_token text, out api_domain text, out good_seconds float8, out wait_seconds float8, out reason text)
 language plpgsql volatile security definer
 set search_path = pg_catalog, pg_temp
 as $$
@@ -30,6 +30,7 @@ begin
      where t.account = access_token.account and t.expires_at > v_now and t.access_token is distinct from access_token.rejected;
     access_token.access_token := v_token.access_token;
     access_token.api_domain := v_token.api_domain;
+    access_token.good_seconds := extract(epoch from v_token.expires_at - 2 * v_minute - v_now)::float8;
     if v_account.refused is not null then
         access_token.state := 'refused';
         access_token.reason := v_account.refused;
@@ -57,7 +58,7 @@ end
 $$;
 revoke all on function tds.access_token(text, text, float8) from public;
 comment on function tds.access_token(text, text, float8) is
-'The token in force. state: ok (use it); refresh (the caller alone asks Zoho now, then calls store_access_token() or refresh_failed() on the '
+'The token in force. state: ok (use it, for good_seconds without asking again); refresh (the caller alone asks Zoho now, then calls store_access_token() or refresh_failed() on the '
 'same connection); wait (ask again after wait_seconds); refused (the refresh token is no longer good, reason says what Zoho answered). rejected: a '
 'token that the API did not take. Refreshed two minutes early, by one session at a time, at most ten times in ten minutes.';
 grant execute on function tds.access_token(text, text, float8) to tds_poller;
