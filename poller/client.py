@@ -55,7 +55,8 @@ class ZohoClient:
 
     def __init__(self, settings: ZohoSettings, dsn: str | None = None, purpose: str = "migration") -> None:
         self._settings = settings
-        self._purpose = purpose
+        self.purpose = purpose
+        """What calls are for that do not say themselves."""
         self._session = Session(dsn, self._open)
         self._budget = Budget(self._session, settings)
         self.calls = 0
@@ -119,7 +120,7 @@ class ZohoClient:
         while True:
             try:
                 return await self._send(
-                    name, path, parameters or {}, purpose or self._purpose, refresh=refresh, file=file
+                    name, path, parameters or {}, purpose or self.purpose, refresh=refresh, file=file
                 )
             except (httpx.TransportError, TransientError) as error:
                 await retries.after(error)

@@ -4,6 +4,7 @@ import asyncio
 import sys
 from collections.abc import Sequence
 from dataclasses import asdict
+from math import inf
 from typing import Any
 
 import click
@@ -31,13 +32,15 @@ restart = click.option(
 
 @click.command()
 @restart
+@click.option("--wait/--no-wait", default=True, help="Whether to wait for the next day's calls, and go on.")
 @as_json
-def migrate(restart: bool, as_json: bool) -> None:
+def migrate(restart: bool, wait: bool, as_json: bool) -> None:
     """Fetches every list from Zoho, and then the details that lists lack.
 
-    Whatever stops it, the same command goes on where it stopped: no page and no detail is fetched twice.
+    It takes as many days as the quota of calls needs; `tds plan` says how many. Whatever stops it, the same
+    command goes on where it stopped: no page and no detail is fetched twice.
     """
-    _pull(None, restart=restart, details=True, as_json=as_json)
+    _pull(None, restart=restart, details=True, wait=wait, as_json=as_json)
 
 
 @click.command()
@@ -49,11 +52,13 @@ def migrate(restart: bool, as_json: bool) -> None:
 @as_json
 def pull(entity: str, restart: bool, details: bool, as_json: bool) -> None:
     """Fetches the list of ENTITY (products, customers, vendors, invoices, …) from Zoho, and its details."""
-    _pull([entity], restart=restart, details=details, as_json=as_json)
+    _pull([entity], restart=restart, details=details, wait=False, as_json=as_json)
 
 
-def _pull(entities: Sequence[str] | None, *, restart: bool, details: bool, as_json: bool) -> None:
+def _pull(entities: Sequence[str] | None, *, restart: bool, details: bool, wait: bool, as_json: bool) -> None:
     settings = ZohoSettings()
+    if wait:
+        settings = settings.model_copy(update={"longest_wait": inf})
 
     async def run() -> tuple[list[Pulled], int, int | None]:
         with Steps() as steps:

@@ -17,7 +17,6 @@ import tempfile
 import time
 from collections.abc import Callable, Collection
 from dataclasses import asdict
-from functools import cache
 from pathlib import Path
 from typing import Any, LiteralString, NoReturn
 
@@ -32,12 +31,13 @@ from db.connect import conninfo
 from db.errors import TdsError
 from db.upgrade import upgrade
 from poller.client import ZohoClient
-from poller.compare import ENTITIES, Comparison, Difference, Document, Record, compare, read_json
+from poller.compare import ENTITIES, Comparison, Difference, Document, Record, read_json
 from poller.migrate import migrate
 from poller.mirror import Mirror
 from poller.output import print_table
 from poller.progress import Steps
 from poller.settings import ZohoSettings
+from poller.truth import SOURCES, compare_all, truth
 
 ORGANIZATION = "748139205"
 SIZES = {
@@ -58,28 +58,10 @@ ROUNDS = [{"count": 8, "create": 1, "void": 1}] * 4 + [{"count": 8, "create": 1,
 KILL_IN_ROUND = 3
 PATIENCE_SECONDS = 60.0
 
-# Zoho's name for the entities of the mirror, and which of Zoho's records those are.
-SOURCES = {
-    "currencies": "currencies",
-    "taxes": "taxes",
-    "warehouses": "locations",
-    "products": "items",
-    "customers": "contacts",
-    "vendors": "contacts",
-    "invoices": "invoices",
-    "bills": "bills",
-    "vendor_credits": "vendorcredits",
-    "credit_notes": "creditnotes",
-    "payments": "customerpayments",
-    "vendor_payments": "vendorpayments",
-    "sales_orders": "salesorders",
-    "pricelists": "pricebooks",
-}
 NAMES = {"name", "contact_name", "payment_number"} | {
     f"{kind}_number" for kind in ("invoice", "bill", "creditnote", "vendor_credit", "salesorder")
 }
 SILENT_COLUMNS = {"stock_quantity", "outstanding_receivable", "outstanding_payable"}
-KINDS = {"customers": "customer", "vendors": "vendor"}
 
 
 class Stage:
@@ -265,40 +247,10 @@ class Demo:
 
     def compare(self, what: str = "values compared", only: Collection[str] = ()) -> list[Comparison]:
         """Every record of every entity, or `only` those, with its row."""
-        planted = {fault["id"] for fault in self.ask("/planted")["planted"]}
-        silent = {entity["entity"]: entity["silent_keys"] for entity in self.ask("/entities")["entities"]}
-        results = []
         with self.steps.step(what) as step:
-            for entity, source in SOURCES.items():
-                kind = KINDS.get(entity)
-                result = compare(
-                    self.connection,
-                    ORGANIZATION,
-                    entity,
-                    (
-                        record
-                        for record in self.truth(source)
-                        if record.detail.get("contact_type") == kind and (not only or record.zoho_id in only)
-                    ),
-                    constants={"currency": "USD"} if entity == "products" else {},
-                    planted=planted,
-                    unannounced=silent.get(source, ()),
-                )
-                step.advance(result.values)
-                results.append(result)
-        return results
-
-    @cache  # noqa: B019 - the demonstration ends with the process
-    def truth(self, source: str) -> list[Record]:
-        """Every record as the sandbox has it in the end, the deleted ones too."""
-        listed, details = (
-            {row["id"]: row for row in map(read_json, self.control.get(page).text.splitlines())}
-            for page in (f"/truth/{source}?shape=list", f"/truth/{source}?shape=detail")
-        )
-        return [
-            Record(zoho_id, listed[zoho_id]["document"], row["document"], row["deleted"])
-            for zoho_id, row in details.items()
-        ]
+            return compare_all(
+                self.control, self.connection, ORGANIZATION, SOURCES, only=only, on_progress=step.advance
+            )
 
     def dead_letters(self) -> list[dict[str, object]]:
         """Each planted fault with the dead letters that name it; then those that no fault explains."""
@@ -306,7 +258,7 @@ class Demo:
         letters = self.connection.cursor(row_factory=dict_row).execute(query).fetchall()
         table: list[dict[str, object]] = []
         for fault in self.ask("/planted")["planted"]:
-            record = next(r for r in self.truth(fault["entity"]) if r.zoho_id == fault["id"])
+            record = next(r for r in truth(self.control, fault["entity"]) if r.zoho_id == fault["id"])
             mine = [letter for letter in letters if _is_due_to(fault, record, letter)]
             letters = [letter for letter in letters if letter not in mine]
             reason = mine[0]["reason"] if mine else "NOT FOUND"

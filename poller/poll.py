@@ -22,10 +22,12 @@ from psycopg_pool import ConnectionPool
 
 from db.connect import application_name, conninfo
 from db.errors import TdsError
+from db.images import ImageSettings
 from poller.client import ZohoClient
 from poller.commands import INCOMPLETE, as_json
 from poller.details import fetch_taken
 from poller.errors import AuthorizationError, LimitError, PagingError, UnreachableError, ZohoError
+from poller.images import fetch_images
 from poller.mirror import Endpoint, Mirror, OutOfTurnError, Want
 from poller.output import print_json, print_table
 from poller.pull import pull_organization, pull_pages
@@ -50,14 +52,18 @@ class Poll:
         client: to ask with.
         mirror: to store in.
         queue: the client of the pgmq queue.
+        images: where pictures are kept; None: they are not fetched.
     """
 
-    def __init__(self, client: ZohoClient, mirror: Mirror, queue: PGMQueue) -> None:
+    def __init__(
+        self, client: ZohoClient, mirror: Mirror, queue: PGMQueue, images: ImageSettings | None = None
+    ) -> None:
         self.runs: list[int] = []
         """The runs whose lists were pulled here."""
         self._client = client
         self._mirror = mirror
         self._queue = queue
+        self._images = images
         self._endpoints: Mapping[str, Endpoint] = {}
         self._visibility = 0
         self._drains = False
@@ -119,7 +125,7 @@ class Poll:
                 await self._pull(message)
                 return True
             ended = await self._mirror.settle_pulls()
-            if await self._some_details():
+            if await self._some_details() or await self._some_images():
                 return True
         except (LimitError, UnreachableError) as error:
             if not patient:
@@ -189,6 +195,7 @@ class Poll:
         await self._process()
 
     async def _list(self, run_id: int) -> None:
+        self._client.purpose = "pull"
         run = await self._mirror.run(run_id)
         endpoint = self._endpoints[PULLED.get(run.entity, run.entity)]
         log.info("run %d: %s, from page %d on", run_id, run.entity, run.next_page)
@@ -214,7 +221,19 @@ class Poll:
                 return True
         return False
 
+    async def _some_images(self) -> bool:
+        """Fetches some of the wanted pictures; whether there were any."""
+        if self._images is None:
+            return False
+        self._client.purpose = "images"
+        fetched = await fetch_images(self._client, self._mirror, self._images, limit=SINGLE_DETAILS)
+        for error in fetched.errors:
+            log.warning("%s", error)
+        return fetched.done > 0
+
     async def _fetch(self, endpoint: Endpoint, taken: Mapping[str, Want]) -> None:
+        # What no pull wants, a webhook does: such calls may use what is kept for them.
+        self._client.purpose = "live" if any(want.run_id is None for want in taken.values()) else "pull"
         calls, asked_at = self._client.calls, dict[str, datetime]()
         try:
             asked_at = await fetch_taken(self._client, self._mirror, endpoint, taken)
@@ -284,16 +303,19 @@ RESULT = """
 
 @click.command()
 @click.option("--once", is_flag=True, help="End when there is nothing left to do.")
+@click.option(
+    "--images/--no-images", default=True, help="Whether to fetch pictures too, when all else is done."
+)
 @as_json
-def poll(once: bool, as_json: bool) -> None:
-    """Does the pulls that are asked for, and fetches the details that are wanted.
+def poll(once: bool, images: bool, as_json: bool) -> None:
+    """Does the pulls that are asked for, fetches the details that are wanted, and then pictures.
 
     Pulls come from tds.request_pull() and the bulk-sync API. Several pollers may run.
     Exit code 4, with --once: a pull did not complete.
     """
     if not once:
         logging.getLogger("poller").setLevel(logging.INFO)
-    runs = asyncio.run(_poll(ZohoSettings(), conninfo(), once=once))
+    runs = asyncio.run(_poll(ZohoSettings(), conninfo(), ImageSettings() if images else None, once=once))
     if not once:
         return
     with psycopg.connect(conninfo(), row_factory=psycopg.rows.dict_row) as connection:
@@ -307,11 +329,13 @@ def poll(once: bool, as_json: bool) -> None:
         sys.exit(INCOMPLETE)
 
 
-async def _poll(settings: ZohoSettings, dsn: str, *, once: bool) -> Sequence[int]:
+async def _poll(
+    settings: ZohoSettings, dsn: str, images: ImageSettings | None, *, once: bool
+) -> Sequence[int]:
     queue = await asyncio.to_thread(read_queue, dsn)
     try:
         async with Mirror(dsn, settings.organization_id) as mirror, ZohoClient(settings, dsn) as client:
-            work = Poll(client, mirror, queue)
+            work = Poll(client, mirror, queue, images)
             task = asyncio.ensure_future(work.once() if once else work.forever())
             loop = asyncio.get_running_loop()
             for number in (signal.SIGTERM, signal.SIGINT):

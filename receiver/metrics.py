@@ -158,3 +158,17 @@ class DatabaseMetrics(Collector):
             oldest.add_metric([queue], state["oldest_seconds"])
         yield depth
         yield oldest
+        for name, key, told in (
+            (
+                "tds_api_calls_left_today",
+                "left_today",
+                "Calls of Zoho's API left of the day's, once it has told.",
+            ),
+            ("tds_api_calls_left_minute", "left_this_minute", "Calls that may begin now."),
+            ("tds_api_paused_seconds", "paused_seconds", "How long nobody may call, for Zoho's limits."),
+        ):
+            family = GaugeMetricFamily(name, told, labels=["organization"])
+            for organization, budget in self._snapshot["calls"].items():
+                if budget[key] is not None:
+                    family.add_metric([organization], budget[key])
+            yield family

@@ -314,7 +314,7 @@ def test_many_scrapes_ask_the_database_once(api: httpx.Client, database: Databas
         database,
         """create or replace function tds.metrics() returns jsonb language plpgsql security definer as $$ begin
            insert into public.asked values (now()); return '{"events": {}, "queues": {}, "dead_letters": {},
-           "details": {}, "runs": {}}'; end $$""",
+           "details": {}, "runs": {}, "calls": {}}'; end $$""",
     )
     with ThreadPoolExecutor(8) as pool:
         assert {answer.status_code for answer in pool.map(api.get, ["/metrics"] * 30)} == {200}

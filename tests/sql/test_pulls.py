@@ -404,6 +404,12 @@ def test_metrics_count_what_is_there(mirror: Mirror) -> None:
     assert shown["queues"]["products"] == {"depth": 0, "oldest_seconds": 0}
     assert shown["dead_letters"] == {"products": 1}
     assert shown["runs"] == {"queued": 1}
+    assert shown["calls"] == {}
+    [call] = mirror.rows("select call_ids[1] as id from tds.reserve_calls('77')")
+    mirror.rows("select tds.settle_call(%s, 200, 0, 1000, 600, 3600)", call["id"])
+    assert mirror.value("select tds.metrics()")["calls"] == {
+        "77": {"left_today": 600, "left_this_minute": 89, "paused_seconds": 0}
+    }
     assert mirror.value("select tds.missing_queues()") == []
     mirror.conn.execute("drop table pgmq.q_tds_invoices")
     assert mirror.value("select tds.missing_queues()") == ["tds_invoices"]

@@ -56,9 +56,13 @@ begin
         'details', (select coalesce(jsonb_object_agg(w.entity, w.wanted), '{}')
                       from (select d.entity, count(*) as wanted from tds.wanted_detail d group by d.entity) w),
         'runs', (select coalesce(jsonb_object_agg(r.state, r.runs), '{}')
-                   from (select n.state, count(*) as runs from tds.run n where n.finished_at is null group by n.state) r));
+                   from (select n.state, count(*) as runs from tds.run n where n.finished_at is null group by n.state) r),
+        'calls', (select coalesce(jsonb_object_agg(b.organization_id, jsonb_build_object(
+                             'left_today', b.left_today, 'left_this_minute', b.left_this_minute,
+                             'paused_seconds', coalesce(round(extract(epoch from b.paused_until - v_now), 3), 0))), '{}')
+                    from public.tds_api_budget b));
 end
 $$;
 revoke all on function tds.metrics() from public;
 comment on function tds.metrics() is
-'How it stands, for Prometheus: events by status; depth and age of the oldest unprocessed event by queue; dead letters and wanted details by entity; open runs by state.';
+'How it stands, for Prometheus: events by status; depth and age of the oldest unprocessed event by queue; dead letters and wanted details by entity; open runs by state; calls of the API that are left, by organisation.';
