@@ -1,4 +1,4 @@
-"""A migration over several days of quota, against a sandbox with Zoho's own limits and a clock that runs faster.
+"""A migration over days of quota, against a sandbox with the real limits and a clock that runs faster.
 
     python -m benchmarks.quota                    10,000 invoices with details on 2,500 calls a day
     python -m benchmarks.quota --hurt             the same with faults, and killed every few seconds

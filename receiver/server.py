@@ -5,6 +5,7 @@ import os
 import socket
 import subprocess
 import sys
+import tempfile
 from collections.abc import Callable
 
 import uvicorn
@@ -60,10 +61,11 @@ def serve(
     if processes == 1 and not workers:
         _serve_here(settings, conninfo, listener)
         return
-    with listener:
+    with listener, tempfile.TemporaryDirectory(prefix="tds-metrics-") as metrics:
         listener.listen(BACKLOG)
         command = [sys.executable, "-m", "receiver.server", str(listener.fileno()), str(os.getpid())]
-        environment = {**os.environ, "TDS_DATABASE_URL": conninfo}
+        # Whichever process is asked for /metrics answers for all of them.
+        environment = {"PROMETHEUS_MULTIPROC_DIR": metrics, **os.environ, "TDS_DATABASE_URL": conninfo}
 
         def spawn_receiver() -> subprocess.Popen[bytes]:
             return subprocess.Popen(command, env=environment, pass_fds=[listener.fileno()], process_group=0)
