@@ -156,7 +156,7 @@ def test_a_batch_is_taken_as_its_bodies_would_be_one_by_one(database: Database) 
                     ]
                 stored = mirror.rows(
                     """select organization_id, entity, source, shape, event, record_id, body, body_raw, refusal,
-                              observed_at = received_at as at_once
+                              observed_at between received_at - interval '1 ms' and received_at as at_once
                          from tds.inbox order by entity, record_id, inbox_id"""
                 )
                 opened = mirror.rows("select queue, entity from tds.inbox_open order by 1, 2")
@@ -164,6 +164,17 @@ def test_a_batch_is_taken_as_its_bodies_would_be_one_by_one(database: Database) 
                 found.append((statuses, stored, opened, dead))
                 conn.rollback()
         assert found[0] == found[1], batch
+
+
+@pytest.mark.parametrize("names", [("A", "B"), ("B", "A"), ("A", "B", "A"), ("B", "A", "B")])
+def test_of_two_edits_in_one_second_and_one_batch_the_later_wins(
+    mirror: Mirror, names: tuple[str, ...]
+) -> None:
+    bodies = [json.dumps({"item": product("1", name=name)}).encode() for name in names]
+    query = "select count(*) from tds.receive_many(%s, %s::bytea[]) where status = 'queued'"
+    assert mirror.value(query, ["products"] * len(bodies), bodies) == len(bodies)
+    mirror.process()
+    assert mirror.value("select name from zoho.products") == names[-1]
 
 
 def test_a_batch_knows_what_came_before_it(mirror: Mirror) -> None:

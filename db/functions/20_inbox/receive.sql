@@ -89,8 +89,8 @@ begin
     ), stored as (
         insert into tds.inbox (inbox_id, received_at, organization_id, entity, source, shape, event, record_id, observed_at,
                                headers, body)
-        select f.inbox_id, v_now, f.organization_id, f.entity, receive_set.source, receive_set.shape, b.event, f.record_id, v_now,
-               b.headers, b.body
+        select f.inbox_id, v_now, f.organization_id, f.entity, receive_set.source, receive_set.shape, b.event, f.record_id,
+               v_now - (cardinality(receive_set.body) - f.n) * interval '1 microsecond', b.headers, b.body
           from unnest(receive_set.event, receive_set.headers, receive_set.body) with ordinality b(event, headers, body, n)
           join fresh f on f.n = b.n
          order by f.n
@@ -148,11 +148,12 @@ begin
       from unnest(receive_many.entity, receive_many.body, receive_many.organization_id, receive_many.event,
                   receive_many.headers) with ordinality b(entity, body, organization_id, event, headers, n)
      cross join lateral tds.receive(b.entity, b.body, b.organization_id, receive_many.source, receive_many.shape,
-                                    coalesce(b.event, 'upsert'), null, null, b.headers) r
+                                    coalesce(b.event, 'upsert'),
+                                    tds.now() - (cardinality(receive_many.body) - b.n) * interval '1 microsecond', null, b.headers) r
      where b.n <> all (coalesce(v_ords, '{}'))
      order by 1;
 end
 $$;
 revoke all on function tds.receive_many(text[], bytea[], text[], text, text, text[], jsonb[]) from public;
 comment on function tds.receive_many(text[], bytea[], text[], text, text, text[], jsonb[]) is
-'tds.receive() for several bodies in one transaction: one row and one status each, in the order given.';
+'tds.receive() for several bodies in one transaction: one row and one status each, in the order given, which is that of their observed_at.';
