@@ -184,9 +184,9 @@ def head(rng: random.Random, path: str) -> Hostile:
         ]
     )  # fmt: skip
     headers = {
-        "x-request-id": rng.choice(["", "x" * 3000, "\t", "a\x85b", "%s{}"]),
+        "x-request-id": rng.choice(["", "x" * 3000, "a\tb", "a\x85b", "%s{}"]),
         "x-zoho-webhook-signature": rng.choice(["", "0" * 64, "z" * 64, "=" * 44, "\xff", "A" * 5000]),
-        "authorization": rng.choice(["", "Bearer", "Bearer ", "Basic x", "Bearer \xff"]),
+        "authorization": rng.choice(["", "Bearer", "Bearer  x", "Basic x", "Bearer \xff"]),
         "content-type": "application/json",
     }
     return Hostile(
