@@ -6,6 +6,7 @@ import asyncio
 import os
 from collections.abc import Awaitable, Callable, Iterator
 from contextlib import contextmanager
+from pathlib import Path
 from typing import TypeVar
 
 import pytest
@@ -89,8 +90,12 @@ def poller(database: Database) -> Iterator[Poller]:
 
 
 @pytest.fixture
-def environment(poller: Poller) -> dict[str, str]:
-    """For commands: this sandbox, this database."""
+def environment(poller: Poller, tmp_path: Path) -> dict[str, str]:
+    """For commands: this sandbox, this database, a directory of their own."""
     kept = {name: value for name, value in os.environ.items() if not name.startswith(("TDS_", "ZOHO_"))}
-    own = {"TDS_DATABASE_URL": poller.database.conninfo, "ZOHO_MINUTE_SECONDS": "0.1"}
+    own = {
+        "TDS_DATABASE_URL": poller.database.conninfo,
+        "TDS_DATA_DIR": str(tmp_path),
+        "ZOHO_MINUTE_SECONDS": "0.1",
+    }
     return {**kept, **own, **poller.sandbox.environment}

@@ -75,6 +75,12 @@ class Pulls:
             count for path, count in self.poller.sandbox.ledger.by_path.items() if path.startswith("GET")
         )
 
+    def pictures(self) -> int:
+        """The calls for pictures among them."""
+        return sum(
+            count for path, count in self.poller.sandbox.ledger.by_path.items() if path.endswith("/image")
+        )
+
     def pages(self, path: str) -> list[int]:
         """The pages of a list asked for so far."""
         return [int(parse_qs(query)["page"][0]) for query in self.poller.asked(path)]
@@ -129,7 +135,12 @@ def test_what_is_asked_for_arrives(pulls: Pulls) -> None:
     summary = pulls.poller.sandbox.ledger.summary()
     assert (summary["repeated"], summary["violations"]) == (0, [])
     # Every call is on some run's account.
-    assert sum(row["calls"] for row in shown.values()) == pulls.calls()
+    assert sum(row["calls"] for row in shown.values()) == pulls.calls() - pulls.pictures()
+    # Pictures come after all else.
+    assert pulls.value("select count(*) from tds_wanted_images") == 0
+    assert (
+        pulls.value("select count(*) from zoho.products where image_url is not null") == pulls.pictures() > 0
+    )
     assert pulls.value("select count(*) from pgmq.q_tds_pull") == 0
     assert pulls.once() == []
 

@@ -37,7 +37,7 @@ MAY = {
         "select * from tds.verify_plan('o')",
         "select tds.waiting_events(array['products'])",
         "select tds.settle_call((tds.reserve_calls('o')).call_ids[1], 200, 0)",
-        "select state from tds.access_token('a')",
+        "select state from tds.access_token(repeat('a', 64))",
         "select * from tds_api_budget",
         "select * from tds.take_images('o')",
     ],
@@ -117,7 +117,7 @@ MAY_NOT = {
         "update zoho.products set unit_price = 0",
         "update tds.setting set value = '1'",
         "select sha256 from tds.api_key",
-        "select * from tds.access_token('a')",
+        "select * from tds.access_token(repeat('a', 64))",
         "select * from tds.api_token",
     ],
     "tds_reader": [
