@@ -165,7 +165,7 @@ def main(*, invoices: int, day_limit: int, scale: float, hurt: bool, seed: int, 
             # what was edited after its list had been read is read by the next pull, as every day
             quota.migrate()
         results = compare_all(quota.control, quota.connection, ORGANIZATION, ENTITIES)
-        asked = sum(n for path, n in ledger["by_path"].items() if "/books/v3/" in path)
+        asked = sum(calls for path, calls in ledger["by_path"].items() if path.startswith("GET"))
         told = {
             "calls planned": planned,
             "calls made": asked - plan["spent"],

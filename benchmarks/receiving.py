@@ -40,10 +40,10 @@ EDITS = {1: 20, 20: 15, 200: 12}  # edits a second: for how many seconds
 HERE = Path(__file__).parent
 
 ROWS = (
-    # The same single-row INSERTs: what the receiver's transaction does, the trigger's message in the queue included.
+    # The same single-row INSERTs: what the receiver's transaction does, the trigger's message in the queue too.
     Row(
         "receiver",
-        "webhooks of 3 KB accepted, 32 connections, against pgbench's single-row INSERTs of them into the inbox",
+        "webhooks of 3 KB accepted, 32 connections, against pgbench's single-row INSERTs into the inbox",
         "hooks_32",
         "inbox_32",
         1.5,

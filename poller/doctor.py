@@ -198,8 +198,8 @@ async def _clock(reply: Reply, dsn: str) -> Check:
     database = (row[0] - here).total_seconds()
     # Zoho shows whole seconds
     zoho = (reply.server_time - reply.sent_at).total_seconds() + 0.5 if reply.server_time else None
-    said = f"the database's is {database:+.0f} s off this machine's"
-    said += f", Zoho's {zoho:+.0f} s" if zoho is not None else "; Zoho's answer shows no time"
+    said = f"the database's is {round(database) + 0:+} s off this machine's"
+    said += f", Zoho's {round(zoho) + 0:+} s" if zoho is not None else "; Zoho's answer shows no time"
     if max(abs(database), abs(zoho or 0)) <= SKEW_SECONDS:
         return Check("clock", True, said)
     return Check("clock", False, said, "timedatectl set-ntp true, on each machine that is wrong")

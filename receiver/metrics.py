@@ -1,7 +1,7 @@
 """What a receiver counts of its own requests, for Prometheus.
 
-A process counts for itself. Where several serve one address, PROMETHEUS_MULTIPROC_DIR names an empty directory
-that they share (`tds serve --processes` makes one), and whichever of them is asked answers for all.
+A process counts for itself. Where several serve one address, PROMETHEUS_MULTIPROC_DIR names an empty
+directory that they share (`tds serve --processes` makes one); whichever of them is asked answers for all.
 """
 
 import os
