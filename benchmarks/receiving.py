@@ -40,7 +40,7 @@ EDITS = {1: 20, 20: 15, 200: 12}  # edits a second: for how many seconds
 HERE = Path(__file__).parent
 
 ROWS = (
-    # The same single-row INSERTs: what the receiver's transaction does, the trigger's message in the queue too.
+    # The same single-row INSERTs: what the receiver's transaction does, the trigger's message included.
     Row(
         "receiver",
         "webhooks of 3 KB accepted, 32 connections, against pgbench's single-row INSERTs into the inbox",
