@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import os
 import random
 import signal
 import subprocess
@@ -36,6 +37,9 @@ from tests.poller.test_migrate import compared
 # The SQL is tried on every server in tests/sql; what is tried here is the program.
 pytestmark = pytest.mark.parametrize("test_server", ["pg18"], indirect=True)
 
+PASSES = int(
+    os.environ.get("TDS_PASSES", "25")
+)  # of the test whose subject is the boundary between two of them
 POLL = [sys.executable, "-m", "poller.cli", "poll"]
 
 
@@ -348,7 +352,7 @@ def test_no_edit_falls_between_two_incremental_pulls(database: Database) -> None
 
         async def passes(client: ZohoClient, mirror: Mirror) -> None:
             queue = await asyncio.to_thread(read_queue, database.conninfo)
-            for number in range(25):
+            for number in range(PASSES):
                 options = {"incremental": number > 0, "batch_size": 10, "include_line_items": False}
                 connection.execute(
                     "select tds.request_pull('invoices', %s::jsonb, %s)",
