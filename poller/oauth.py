@@ -10,6 +10,7 @@ from typing import Any
 
 import httpx
 
+from poller.budget import TOLD_SECONDS
 from poller.errors import AuthorizationError, LimitError
 from poller.retry import json_object, retried
 from poller.session import Session
@@ -107,6 +108,8 @@ class TokenSource:
                         f"Try again in {seconds / 60:.1f} minutes, and see what else uses this refresh token."
                     )
                     raise LimitError(f"No access token: {row['reason']}.", seconds, hint)
+                if seconds > TOLD_SECONDS:
+                    log.warning("No access token: %s; nothing is asked for %.0f s.", row["reason"], seconds)
                 await asyncio.sleep(seconds)
 
     def reject(self, token: Token) -> None:

@@ -73,8 +73,13 @@ class Stage:
         self._conn: psycopg.Connection[DictRow] | None = None
         self._rng = random.Random(seed)
         self._orphans: list[psutil.Process] = []
+        # A crash of the server forgets the token, so that each poller after one asks for another: more than ten in
+        # ten minutes, if these were as long as real ones.
         variables = environment(
-            TDS_DATA_DIR=str(server.data_dir), ZOHO_CALLS_PER_MINUTE="100000", **sandbox.environment
+            TDS_DATA_DIR=str(server.data_dir),
+            ZOHO_CALLS_PER_MINUTE="100000",
+            ZOHO_MINUTE_SECONDS="3",
+            **sandbox.environment,
         )
         self.workers = Program("workers", [*TDS, "-v", "work", "--workers", "2"], variables, directory)
         self.receiver = Program("receiver", [*TDS, "serve", "--port", "0"], variables, directory)
