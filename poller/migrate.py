@@ -3,6 +3,7 @@
 import asyncio
 from collections.abc import Sequence
 from dataclasses import dataclass
+from datetime import datetime
 
 from poller.client import ZohoClient
 from poller.details import PAUSE_SECONDS, fetch_details
@@ -47,8 +48,10 @@ async def migrate(
     if unknown := set(entities or ()) - known.keys():
         raise ZohoError(f"Unknown: {', '.join(sorted(unknown))}.", f"There are {', '.join(known)}.")
     chosen = [endpoint for name, endpoint in known.items() if entities is None or name in entities]
+    began = await mirror.begin_full_pull(restart=restart) if entities is None else None
     records = {
-        endpoint.entity: await _pull(client, mirror, endpoint, steps, restart=restart) for endpoint in chosen
+        endpoint.entity: await _pull(client, mirror, endpoint, steps, began=began, restart=restart)
+        for endpoint in chosen
     }
     missing = dict.fromkeys(records, 0)
     if details:
@@ -56,13 +59,25 @@ async def migrate(
             await _process(mirror)
         for endpoint in chosen:
             missing[endpoint.entity] = await _details(client, mirror, endpoint, steps)
+    if began is not None:
+        await mirror.finish_full_pull()
     return [Pulled(entity, count, missing[entity]) for entity, count in records.items()]
 
 
 async def _pull(
-    client: ZohoClient, mirror: Mirror, endpoint: Endpoint, steps: Steps, *, restart: bool
+    client: ZohoClient,
+    mirror: Mirror,
+    endpoint: Endpoint,
+    steps: Steps,
+    *,
+    began: datetime | None,
+    restart: bool,
 ) -> int:
+    """Pulls one list, unless the migration that began then has done so already."""
     with steps.step(endpoint.entity) as step:
+        if began is not None and (records := await mirror.pulled_since(endpoint.entity, began)) is not None:
+            step.at(records)
+            return records
         if endpoint.entity == "organizations":
             await pull_organization(client, mirror, endpoint)
             step.at(1)

@@ -116,6 +116,22 @@ class Mirror:
         query = "select tds.start_run(%b, %b, %b)"
         return await self.run(await self._row(scalar_row, query, entity, self.organization_id, options))
 
+    async def begin_full_pull(self, *, restart: bool) -> datetime:
+        """Begins a migration of everything, or goes on with a stopped one; returns when it began."""
+        query = "select tds.begin_full_pull(%b, %b)"
+        began: datetime = await self._row(scalar_row, query, self.organization_id, restart)
+        return began
+
+    async def pulled_since(self, entity: str, since: datetime) -> int | None:
+        """How many records a list had, if it was pulled whole since then."""
+        query = "select tds.pulled_since(%b, %b, %b)"
+        records: int | None = await self._row(scalar_row, query, entity, self.organization_id, since)
+        return records
+
+    async def finish_full_pull(self) -> None:
+        """The next migration reads all lists anew."""
+        await self._row(scalar_row, "select tds.finish_full_pull(%b)", self.organization_id)
+
     async def run(self, run_id: int) -> Run:
         """A run as it stands."""
         return await self._row(

@@ -128,6 +128,31 @@ def test_an_outage_leaves_the_run_to_be_gone_on_with(poller: Poller, monkeypatch
         assert connection.execute(query).fetchall() == [("complete",)]
 
 
+def test_a_migration_that_was_stopped_reads_no_list_again(
+    poller: Poller, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("poller.retry.PAUSES", (0, 0, 0))
+    poller.sandbox.faults.set(error_500=1.0, only=r"^/invoices/\d+$")
+    with pytest.raises(UnreachableError):
+        poller.migrate()
+    lists = {path: poller.asked(path) for path in ("/items", "/contacts", "/invoices")}
+    assert all(lists.values())
+    poller.sandbox.faults.set()
+    with psycopg.connect(poller.database.conninfo) as connection:
+        # what it had leased comes free after two minutes
+        connection.execute("update tds.wanted_detail set leased_until = null")
+    pulled = poller.migrate()
+    assert {path: poller.asked(path) for path in lists} == lists
+    assert {row.entity: row.records for row in pulled}["products"] == 450
+    assert [row.missing for row in pulled] == [0] * len(pulled)
+    assert poller.sandbox.ledger.summary()["repeated"] == 1  # the organisation itself
+    # that one has ended: the next reads all lists
+    poller.migrate()
+    assert {path: len(poller.asked(path)) for path in lists} == {
+        path: 2 * len(asked) for path, asked in lists.items()
+    }
+
+
 def test_deletions_are_proved_by_the_detail(poller: Poller) -> None:
     poller.migrate()
     change = poller.sandbox.organisation.delete("items")
