@@ -156,7 +156,7 @@ def test_a_batch_is_taken_as_its_bodies_would_be_one_by_one(database: Database) 
                     ]
                 stored = mirror.rows(
                     """select organization_id, entity, source, shape, event, record_id, body, body_raw, refusal,
-                              observed_at between received_at - interval '1 ms' and received_at as at_once
+                              observed_at between received_at - interval '1 s' and received_at as at_once
                          from tds.inbox order by entity, record_id, inbox_id"""
                 )
                 opened = mirror.rows("select queue, entity from tds.inbox_open order by 1, 2")
