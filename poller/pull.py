@@ -65,7 +65,7 @@ async def pull_pages(
             raise
         try:
             records = _records(endpoint, reply.document)
-            has_more = endpoint.paged and _has_more(endpoint, reply.document, page, len(records))
+            has_more = endpoint.paged and more_follows(endpoint, reply.document, page, len(records))
         except PagingError as error:
             await mirror.note_progress(run.run_id, client.calls - calls)
             await mirror.fail_run(run, error.message)
@@ -124,7 +124,7 @@ def _records(endpoint: Endpoint, document: Mapping[str, Any]) -> list[Mapping[st
     return records
 
 
-def _has_more(endpoint: Endpoint, document: Mapping[str, Any], page: int, records: int) -> bool:
+def more_follows(endpoint: Endpoint, document: Mapping[str, Any], page: int, records: int) -> bool:
     """Whether a page follows: only `has_more_page` says so, and only if the rest makes sense."""
     match document.get("page_context"):
         case {"page": shown, "has_more_page": bool(has_more)}:

@@ -55,7 +55,6 @@ class Program:
     pause: float = FIRST_PAUSE
     started_at: float = 0.0
     start_at: float = 0.0
-    starts: int = 0
     url: str | None = None
     readers: list[threading.Thread] = field(default_factory=list)
 
@@ -73,7 +72,6 @@ class Program:
             env={**os.environ, "TDS_PARENT_PID": str(os.getpid())},
         )
         self.started_at = time.monotonic()
-        self.starts += 1
         assert self.process.stdout is not None
         assert self.process.stderr is not None
         self.readers = [

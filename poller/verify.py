@@ -22,7 +22,7 @@ from poller.client import ZohoClient
 from poller.mirror import Endpoint, Mirror
 from poller.output import print_json, print_table
 from poller.progress import Step, Steps
-from poller.pull import _has_more
+from poller.pull import more_follows
 from poller.settings import ZohoSettings
 
 PER_PAGE = 200  # Zoho's maximum
@@ -114,7 +114,7 @@ async def verify_entity(
         reply = await client.get(path, {**endpoint.list_filter, **place})
         pages.append(books.listed(endpoint.entity, reply.body))
         records = len(json.loads(pages[-1]))
-        has_more = endpoint.paged and _has_more(endpoint, reply.document, number, records)
+        has_more = endpoint.paged and more_follows(endpoint, reply.document, number, records)
         step.advance(records)
     await books.settle(endpoint.entity)
     return books.compare(endpoint.entity, pages, since)

@@ -41,7 +41,6 @@ RECEIVE = """
       from tds.receive_many(entity => %b::text[], body => %b::bytea[], organization_id => %b::text[],
                             event => %b::text[], headers => %b::text[]::jsonb[])
      order by ord"""
-READY = "select to_regproc('tds.receive_many') is not null"
 
 # Not the fault of any body: the server is away, full, shutting down, read-only or without our functions.
 OUTAGES = frozenset({"08", "25", "28", "3D", "42", "53", "55", "57", "58"})
@@ -148,16 +147,6 @@ class Inbox:
         if not self._busy and len(self._waiting) == 1:
             self._wake()
         return await answer
-
-    async def is_ready(self) -> bool:
-        """Whether the database answers and has the schema."""
-        try:
-            async with await self._connect() as connection:
-                row = await (await connection.execute(READY)).fetchone()
-        except Error:
-            return False
-        assert row is not None
-        return bool(row[0])
 
     def _wake(self) -> None:
         """Has an idle committer look for events."""
