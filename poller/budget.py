@@ -31,11 +31,12 @@ class Budget:
         self.calls_per_minute = 0
         self.concurrency = 0
         self.minute_seconds = 60.0
+        self.session = 0
 
     async def open(self) -> None:
         """Shows the database that this session lives, and learns the ceilings in force."""
         row = await self._session.row(
-            "select * from tds.set_budget(%s, %s, %s, %s)",
+            "select *, pg_backend_pid() as session from tds.set_budget(%s, %s, %s, %s)",
             self._settings.organization_id,
             self._settings.calls_per_minute,
             self._settings.concurrency,
@@ -44,6 +45,7 @@ class Budget:
         self.calls_per_minute = row["calls_per_minute_now"]
         self.concurrency = row["concurrency_now"]
         self.minute_seconds = row["minute_seconds_now"]
+        self.session = row["session"]
 
     async def reserve(self, purpose: str, endpoint: str) -> int:
         """Waits until one more call may be made.

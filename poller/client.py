@@ -33,13 +33,14 @@ class Reply:
     """A successful answer: `body` as it came, `document` the same parsed (of a file: empty), and when it was
     asked for, `sent_at`.
 
-    `server_time` is what the answer's Date header says, to the second.
+    `server_time` is what the answer's Date header says, to the second; `calls` how many it took.
     """
 
     body: bytes
     document: Mapping[str, Any]
     sent_at: datetime
     server_time: datetime | None = None
+    calls: int = 1
 
 
 class ZohoClient:
@@ -63,6 +64,16 @@ class ZohoClient:
         """Calls made, failed ones included."""
         self.calls_left: int | None = None
         """What Zoho said is left of the day's calls."""
+
+    @property
+    def session(self) -> int:
+        """The database session whose lock says that this process lives."""
+        return self._budget.session
+
+    @property
+    def concurrency(self) -> int:
+        """Most calls at once of all processes together."""
+        return self._budget.concurrency
 
     @property
     def calls_per_minute(self) -> int:
@@ -115,13 +126,28 @@ class ZohoClient:
             LimitError: waiting for the budget takes longer than the settings allow.
             ZohoError: everything else, see `poller.errors`.
         """
-        name = f"GET {path}"
-        retries = Retries(name)
+        retries = Retries(f"GET {path}")
+        try:
+            return await self._retried(
+                retries, path, parameters or {}, purpose or self.purpose, refresh=refresh, file=file
+            )
+        except ZohoError as error:
+            error.calls = retries.calls
+            raise
+
+    async def _retried(
+        self,
+        retries: Retries,
+        path: str,
+        parameters: Mapping[str, str | int],
+        purpose: str,
+        *,
+        refresh: bool,
+        file: bool,
+    ) -> Reply:
         while True:
             try:
-                return await self._send(
-                    name, path, parameters or {}, purpose or self.purpose, refresh=refresh, file=file
-                )
+                return await self._send(retries, path, parameters, purpose, refresh=refresh, file=file)
             except (httpx.TransportError, TransientError) as error:
                 await retries.after(error)
             except UnauthorizedError:
@@ -138,7 +164,7 @@ class ZohoClient:
 
     async def _send(
         self,
-        name: str,
+        retries: Retries,
         path: str,
         parameters: Mapping[str, str | int],
         purpose: str,
@@ -159,6 +185,7 @@ class ZohoClient:
             try:
                 sent_at = datetime.now(UTC)
                 self.calls += 1
+                retries.calls += 1
                 response = await self._http.get(
                     f"{token.api_base}/books/v3{path}",
                     params={**parameters, "organization_id": self._settings.organization_id},
@@ -179,11 +206,10 @@ class ZohoClient:
         if response.status_code == 401 and refresh:
             self._tokens.reject(token)
         if response.status_code == 200 and code == 0:
-            return Reply(response.content, document, sent_at, _date(response))
+            return Reply(response.content, document, sent_at, _date(response), retries.calls)
         said = str(document.get("message", ""))[:300]
-        raise _error(
-            f"{name}: HTTP {response.status_code}, code {code}: {said}", response, code, sent_at, pause
-        )
+        told = f"{retries.name}: HTTP {response.status_code}, code {code}: {said}"
+        raise _error(told, response, code, sent_at, pause)
 
 
 def _error(

@@ -36,12 +36,12 @@ async def fetch_details(
         ZohoError: Zoho cannot be asked any further. What was fetched is stored, the rest is still wanted.
     """
     fetched: dict[str, datetime] = {}
-    # A minute's worth at most, because a lease lasts two.
-    at_once = min(client.calls_per_minute, MOST_AT_ONCE)
+    # A minute's worth at most where each costs a call, because a lease lasts two.
+    at_once = MOST_AT_ONCE if endpoint.bulk_detail_path else min(client.calls_per_minute, MOST_AT_ONCE)
     # Only for what had come by then is waited: under a stream of webhooks some event is always unfinished.
     up_to = await mirror.newest_event()
     while True:
-        taken = await mirror.take_details(endpoint.entity, at_once)
+        taken = await mirror.take_details(endpoint.entity, at_once, client.session)
         asked_at, _ = await asyncio.gather(
             fetch_taken(client, mirror, endpoint, taken), mirror.drain(endpoint.queue)
         )
@@ -71,8 +71,8 @@ async def fetch_taken(
     asked_at: dict[str, datetime] = {}
     if wanted and endpoint.bulk_detail_path:
         reply = await client.get(endpoint.bulk_detail_path, {f"{endpoint.id_key}s": ",".join(wanted)})
-        await mirror.store_detail(endpoint.entity, reply.body, reply.sent_at)
         asked_at |= {record[endpoint.id_key]: reply.sent_at for record in reply.document[endpoint.list_key]}
+        await mirror.store_detail(endpoint.entity, list(asked_at), reply.body, reply.sent_at)
     # What an answer for many leaves out may be gone or not: only its own URL tells.
     one_by_one = [zoho_id for zoho_id in wanted if zoho_id not in asked_at]
     fetches = [
@@ -95,10 +95,10 @@ async def _fetch(
         reply = await client.get(f"{endpoint.api_path}/{quote(zoho_id, safe='')}")
     except NotFoundError as absence:
         proof = json.dumps({endpoint.record_key: {endpoint.id_key: zoho_id}}).encode()
-        await mirror.store_detail(endpoint.entity, proof, absence.sent_at, event="delete")
+        await mirror.store_detail(endpoint.entity, [zoho_id], proof, absence.sent_at, event="delete")
         return absence.sent_at
     except RefusedError as error:
         await mirror.detail_failed(endpoint.entity, zoho_id, error.message)
         return error.sent_at
-    await mirror.store_detail(endpoint.entity, reply.body, reply.sent_at, modified_at=modified_at)
+    await mirror.store_detail(endpoint.entity, [zoho_id], reply.body, reply.sent_at, modified_at=modified_at)
     return reply.sent_at

@@ -19,6 +19,9 @@ from db.errors import TdsError
 class ZohoError(TdsError):
     """Zoho did not give what was asked for. Texts name the call, never a secret."""
 
+    calls = 0
+    """How many calls were made for it."""
+
 
 class AuthorizationError(ZohoError):
     """The token endpoint refuses us."""

@@ -49,15 +49,24 @@ async def migrate(
         raise ZohoError(f"Unknown: {', '.join(sorted(unknown))}.", f"There are {', '.join(known)}.")
     chosen = [endpoint for name, endpoint in known.items() if entities is None or name in entities]
     began = await mirror.begin_full_pull(restart=restart) if entities is None else None
-    records = {
-        endpoint.entity: await _pull(client, mirror, endpoint, steps, began=began, restart=restart)
-        for endpoint in chosen
-    }
+    # Lists do not wait for one another: several pages are in flight, as far as the calls at once allow.
+    counts = await asyncio.gather(
+        *(_pull(client, mirror, endpoint, steps, began=began, restart=restart) for endpoint in chosen),
+        return_exceptions=True,
+    )
+    records = dict[str, int]()
+    for endpoint, count in zip(chosen, counts, strict=True):
+        if isinstance(count, BaseException):
+            raise count
+        records[endpoint.entity] = count
     missing = dict.fromkeys(records, 0)
     if details:
         with steps.step("processing"):
             await _process(mirror)
-        for endpoint in chosen:
+        if began is not None:
+            await mirror.want_volatile()
+        # Stock and prices come first: few calls, by the hundred or a list each, and much is asked of them.
+        for endpoint in sorted(chosen, key=lambda endpoint: not endpoint.volatile_details):
             missing[endpoint.entity] = await _details(client, mirror, endpoint, steps)
     if began is not None:
         await mirror.finish_full_pull()

@@ -1,7 +1,7 @@
 """The database as the poller sees it: one method a statement, each a transaction of its own."""
 
 import logging
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from types import TracebackType
@@ -48,6 +48,7 @@ class Endpoint:
     list_filter: Mapping[str, str]
     paged: bool
     bulk_detail_path: str | None
+    volatile_details: bool
 
 
 @dataclass(frozen=True, slots=True)
@@ -105,7 +106,7 @@ class Mirror:
         rows = await self._rows(
             class_row(Endpoint),
             """select entity, queue, api_path, list_key, record_key, id_key, list_filter, paged,
-                      bulk_detail_path
+                      bulk_detail_path, volatile_details
                  from tds.entity where api_path <> '' order by priority, entity""",
         )
         return {row.entity: row for row in rows}
@@ -131,6 +132,14 @@ class Mirror:
     async def finish_full_pull(self) -> None:
         """The next migration reads all lists anew."""
         await self._row(scalar_row, "select tds.finish_full_pull(%b)", self.organization_id)
+
+    async def records_before(self, run: Run) -> int:
+        """How many records the list had when it was last read whole, 0 if it never was."""
+        query = """select coalesce((select records from tds.run
+                                     where organization_id = %b and entity = %b and run_id < %b
+                                       and listed_at is not null and not filtered
+                                     order by run_id desc limit 1), 0)"""
+        return int(await self._row(scalar_row, query, self.organization_id, run.entity, run.run_id))
 
     async def run(self, run_id: int) -> Run:
         """A run as it stands."""
@@ -217,60 +226,52 @@ class Mirror:
         """Ends a run that has no pages to store."""
         await self._row(scalar_row, "select tds.finish_run(%b, 'complete')", run.run_id)
 
-    async def take_details(self, entity: str, limit: int) -> Mapping[str, Want]:
-        """Leases up to `limit` records whose detail is wanted, for two minutes.
+    async def take_details(self, entity: str, limit: int, session: int) -> Mapping[str, Want]:
+        """Leases up to `limit` records whose detail is wanted: for two minutes, while the session lives.
 
         Returns:
             Their ids, and what is known of each want.
         """
         rows = await self._rows(
             tuple_row,
-            "select zoho_id, modified_at, run_id from tds.take_details(%b, %b, %b)",
-            *(entity, self.organization_id, limit),
+            "select zoho_id, modified_at, run_id from tds.take_details(%b, %b, %b, %b)",
+            *(entity, self.organization_id, limit, session),
         )
         return {zoho_id: Want(modified_at, run_id) for zoho_id, modified_at, run_id in rows}
 
-    async def wanting(self) -> Mapping[str, int]:
-        """The entities of which details are wanted that nobody has leased, and how many to take at once.
+    async def want_volatile(self) -> int:
+        """Asks once a migration for all details that change without a sign in their list; how many."""
+        return int(await self._row(scalar_row, "select tds.want_volatile(%b)", self.organization_id))
 
-        That is the smallest batch_size that a pull of stock in work asks for, else 100.
-        """
-        return dict(
-            await self._rows(
-                tuple_row,
-                """select w.entity, least(100, min((r.options ->> 'batch_size')::int))::int
-                     from tds.wanted_detail w
-                     left join tds.run r on r.run_id = w.run_id and r.entity = 'stock'
-                    where w.organization_id = %b and (w.leased_until is null or w.leased_until < tds.now())
-                    group by w.entity""",
-                self.organization_id,
-            )
-        )
+    async def wanting(self) -> Mapping[str, int]:
+        """The entities of which details may be taken now, and how many at once; see `tds.details_to_take`."""
+        query = "select entity, at_most from tds.details_to_take(%b)"
+        return dict(await self._rows(tuple_row, query, self.organization_id))
 
     async def store_detail(
         self,
         entity: str,
+        zoho_ids: Sequence[str],
         body: bytes,
         sent_at: datetime,
+        *,
         event: str = "upsert",
         modified_at: datetime | None = None,
     ) -> None:
-        """Stores a detail; with event `delete` the proof that there is none any more.
+        """Stores the details of some records; with event `delete` the proof that there is none any more.
 
         Args:
             entity: of what.
+            zoho_ids: the records that it answers for.
             body: as it came.
             sent_at: when it was asked for.
             event: `upsert` or `delete`.
             modified_at: the version of what asked for it, which it inherits if it has none itself.
         """
-        headers = {"modified_at": modified_at.isoformat()} if modified_at else None
         await self._row(
             scalar_row,
-            """select status from tds.receive(entity => %b, body => %b, organization_id => %b, event => %b,
-                                              observed_at => %b, headers => %b,
-                                              source => 'poller', shape => 'detail')""",
-            *(entity, body, self.organization_id, event, sent_at, headers and Jsonb(headers)),
+            "select tds.store_detail(%b, %b, %b, %b, %b, %b, %b)",
+            *(entity, self.organization_id, list(zoho_ids), body, sent_at, event, modified_at),
         )
 
     async def detail_failed(self, entity: str, zoho_id: str, error: str) -> None:

@@ -76,7 +76,8 @@ def cost(entity: Mapping[str, Any], records: int, how: str) -> Cost:
     list_calls = max(1, pages - (entity["next_page"] or 1) + 1)
     details = 0
     if entity["needs_details"]:
-        details = max(0, records - entity["rows_known"]) + entity["details_wanted"]
+        missing = max(0, records - entity["rows_known"]) + entity["details_wanted"]
+        details = records if entity["all_details"] else missing
     detail_calls = ceil(details / PER_DETAILS) if entity["bulk_details"] else details
     return Cost(entity["entity"], records, how, list_calls, detail_calls)
 

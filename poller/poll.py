@@ -212,11 +212,11 @@ class Poll:
         if self._fetched and not await self._settled():
             return False
         wanting = await self._mirror.wanting()
-        for endpoint in self._endpoints.values():
-            at_most = wanting.get(endpoint.entity, 0)
-            if not endpoint.bulk_detail_path:
-                at_most = min(at_most, SINGLE_DETAILS, self._client.calls_per_minute)
-            if at_most and (taken := await self._mirror.take_details(endpoint.entity, at_most)):
+        for entity, at_once in wanting.items():
+            endpoint = self._endpoints[entity]
+            single = min(at_once, SINGLE_DETAILS, self._client.calls_per_minute)
+            at_most = at_once if endpoint.bulk_detail_path else single
+            if taken := await self._mirror.take_details(entity, at_most, self._client.session):
                 await self._fetch(endpoint, taken)
                 return True
         return False

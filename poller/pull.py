@@ -1,12 +1,15 @@
 """Pulling a list: page by page, each stored as it came together with the cursor that points past it."""
 
+import asyncio
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import replace
 from datetime import UTC, datetime
-from typing import Any
+from math import ceil
+from types import TracebackType
+from typing import Any, Self
 
-from poller.client import ZohoClient
+from poller.client import Reply, ZohoClient
 from poller.errors import PagingError, ZohoError
 from poller.mirror import Endpoint, Mirror, OutOfTurnError, Run
 
@@ -55,36 +58,75 @@ async def pull_pages(
         ZohoError: as `pull_list`.
     """
     on_page(run.records)
-    page, has_more = run.next_page, True
-    while has_more:
-        calls = client.calls
-        try:
-            reply = await client.get(endpoint.api_path, _query(endpoint, run, page))
-        except ZohoError as error:
-            await mirror.note_progress(run.run_id, client.calls - calls, error=error.message)
-            raise
-        try:
-            records = _records(endpoint, reply.document)
-            has_more = endpoint.paged and more_follows(endpoint, reply.document, page, len(records))
-        except PagingError as error:
-            await mirror.note_progress(run.run_id, client.calls - calls)
-            await mirror.fail_run(run, error.message)
-            raise
-        if run.filtered and not _satisfy(records, run.since):
-            # The filter was ignored, without a word. A first page is then that of the whole list.
-            await mirror.fall_back(run)
-            run = replace(run, filtered=False)
-            if page > 1:
-                await mirror.note_progress(run.run_id, client.calls - calls)
-                page, has_more = 1, True
-                continue
-        spent = client.calls - calls
-        await mirror.store_page(run, page, reply, has_more=has_more, records=len(records), calls=spent)
-        on_page(len(records))
-        page += 1
-        if has_more and (state := (await mirror.run(run.run_id)).state) != "running":
-            raise OutOfTurnError(f"Run {run.run_id} is {state}.")
+    # An unfiltered list has about the pages that it had last time: these need not wait for one another.
+    known = ceil(await mirror.records_before(run) / run.per_page) if endpoint.paged else 0
+    async with _Pages(client, endpoint, known) as pages:
+        page, has_more = run.next_page, True
+        while has_more:
+            try:
+                reply = await pages.get(run, page)
+            except ZohoError as error:
+                await mirror.note_progress(run.run_id, error.calls, error=error.message)
+                raise
+            try:
+                records = _records(endpoint, reply.document)
+                has_more = endpoint.paged and more_follows(endpoint, reply.document, page, len(records))
+            except PagingError as error:
+                await mirror.note_progress(run.run_id, reply.calls)
+                await mirror.fail_run(run, error.message)
+                raise
+            if run.filtered and not _satisfy(records, run.since):
+                # The filter was ignored, without a word. A first page is then that of the whole list.
+                await mirror.fall_back(run)
+                run = replace(run, filtered=False)
+                if page > 1:
+                    await mirror.note_progress(run.run_id, reply.calls)
+                    page, has_more = 1, True
+                    continue
+            count = len(records)
+            await mirror.store_page(run, page, reply, has_more=has_more, records=count, calls=reply.calls)
+            on_page(count)
+            page += 1
+            if has_more and (state := (await mirror.run(run.run_id)).state) != "running":
+                raise OutOfTurnError(f"Run {run.run_id} is {state}.")
     return await mirror.run(run.run_id)
+
+
+class _Pages:
+    """The pages of a list, asked for ahead of their turn as far as they are known to exist.
+
+    Args:
+        client: to ask with.
+        endpoint: which list.
+        known: pages that an unfiltered list has, as far as anybody knows.
+    """
+
+    def __init__(self, client: ZohoClient, endpoint: Endpoint, known: int) -> None:
+        self._client = client
+        self._endpoint = endpoint
+        self._known = known
+        self._asked: dict[int, asyncio.Task[Reply]] = {}
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        for task in self._asked.values():
+            task.cancel()
+        await asyncio.gather(*self._asked.values(), return_exceptions=True)
+
+    async def get(self, run: Run, page: int) -> Reply:
+        """One page; raises as `ZohoClient.get` does."""
+        last = page
+        if not run.filtered:
+            last = max(page, min(self._known, page + self._client.concurrency - 1))
+        for number in range(page, last + 1):
+            if number not in self._asked:
+                ask = self._client.get(self._endpoint.api_path, _query(self._endpoint, run, number))
+                self._asked[number] = asyncio.create_task(ask)
+        return await self._asked.pop(page)
 
 
 async def pull_organization(client: ZohoClient, mirror: Mirror, endpoint: Endpoint) -> None:
@@ -94,7 +136,7 @@ async def pull_organization(client: ZohoClient, mirror: Mirror, endpoint: Endpoi
         ZohoError: it could not be read.
     """
     reply = await client.get(f"{endpoint.api_path}/{mirror.organization_id}")
-    await mirror.store_detail(endpoint.entity, reply.body, reply.sent_at)
+    await mirror.store_detail(endpoint.entity, [], reply.body, reply.sent_at)
 
 
 def _query(endpoint: Endpoint, run: Run, page: int) -> dict[str, str]:

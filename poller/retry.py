@@ -29,7 +29,9 @@ class Retries:
     """
 
     def __init__(self, name: str) -> None:
-        self._name = name
+        self.name = name
+        self.calls = 0
+        """How many calls were made; whoever makes them counts."""
         self._failed = 0
 
     @property
@@ -46,10 +48,10 @@ class Retries:
         said = str(error) or type(error).__name__
         if self.exhausted:
             raise UnreachableError(
-                f"{self._name}: {said}, {len(PAUSES) + 1} times in a row.",
+                f"{self.name}: {said}, {len(PAUSES) + 1} times in a row.",
                 "Run the same command again later: it goes on where it stopped.",
             ) from error
-        log.warning("%s: %s; trying again", self._name, said)
+        log.warning("%s: %s; trying again", self.name, said)
         pause = PAUSES[self._failed]
         self._failed += 1
         await asyncio.sleep(pause * random.uniform(0.5, 1.5))

@@ -7,6 +7,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from typing import Any
 
 import psycopg
 import pytest
@@ -16,13 +17,16 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse
 from starlette.routing import Route
 
-from poller.client import ZohoClient
+from poller.client import Reply, ZohoClient
 from poller.compare import Comparison, Record, compare, read_json
 from poller.errors import PagingError, UnreachableError, ZohoError
 from poller.migrate import migrate
 from poller.mirror import Mirror
 from poller.progress import Steps
 from poller.pull import pull_list
+from sandbox.clock import Clock
+from sandbox.organisation import Organisation
+from sandbox.serve import running
 from tests.db.servers import Database
 from tests.poller.conftest import Poller, small_sandbox
 
@@ -71,16 +75,62 @@ def test_everything_arrives(poller: Poller) -> None:
     assert summary["violations"] == []
 
 
-def test_a_second_time_costs_the_lists_only(poller: Poller) -> None:
+def test_a_second_time_costs_the_lists_stock_and_prices_only(poller: Poller) -> None:
     poller.migrate()
     before = poller.sandbox.ledger.summary()["calls"]
-    # Items that are not kept in stock have keys that only their details carry: these are asked for again, in bulk.
+    # Stock by place and prices may change without a sign in the lists.
     poller.migrate()
     paths = poller.sandbox.ledger.by_path
     assert paths["GET /contacts/{id}"] == 60
     assert paths["GET /invoices/{id}"] == 20
     assert paths["GET /customerpayments/{id}"] == 15, "whose details have no last_modified_time"
-    assert poller.sandbox.ledger.summary()["calls"] - before <= 1 + 1 + 3 + 2 + 1 + 1 + 6 + 4
+    assert poller.sandbox.ledger.summary()["calls"] - before == 17 + 5 + 3
+
+
+def test_items_cost_a_call_for_200_and_their_stock_one_for_100(database: Database) -> None:
+    with running(Organisation(items=2218, clock=Clock(600))) as sandbox:
+        poller = Poller(sandbox, database)
+        poller.migrate()
+        paths = sandbox.ledger.by_path
+        assert (paths["GET /items"], paths["GET /itemdetails"], paths["GET /items/{id}"]) == (12, 23, 0)
+        with psycopg.connect(database.conninfo) as connection:
+            [counts] = connection.execute(
+                """select count(*), count(*) filter (where p.zoho_metadata ? 'locations') from zoho.products p"""
+            )
+            [(levels,)] = connection.execute("select count(distinct zoho_item_id) from zoho.stock_levels")
+        tracked = counts[1]
+        assert (counts[0], levels) == (2218, tracked)
+        assert tracked > 0
+
+
+def test_pages_that_are_known_to_be_there_are_asked_for_together(poller: Poller) -> None:
+    async def pull(client: ZohoClient, mirror: Mirror) -> tuple[int, int]:
+        ask, under_way, most = client.get, 0, 0
+
+        async def get(*args: Any, **options: Any) -> Reply:
+            nonlocal under_way, most
+            under_way += 1
+            most = max(most, under_way)
+            try:
+                return await ask(*args, **options)
+            finally:
+                under_way -= 1
+
+        client.get = get  # type: ignore[method-assign]
+        run = await pull_list(client, mirror, (await mirror.endpoints())["products"])
+        return run.records, most
+
+    assert poller.run(pull) == (450, 1)
+    assert poller.run(pull) == (450, 3)
+    assert poller.sandbox.ledger.by_path["GET /items"] == 6
+    with psycopg.connect(poller.database.conninfo) as connection:
+        calls = [row[0] for row in connection.execute("select calls from tds.run order by run_id")]
+    assert calls == [3, 3], "each page's calls are counted once"
+    # fewer are left than were known: what was asked for in vain is dropped
+    for _ in range(100):
+        poller.sandbox.organisation.delete("items", fire=False)
+    assert poller.run(pull)[0] == 350
+    assert poller.sandbox.ledger.summary()["violations"] == []
 
 
 def test_bad_records_harm_no_other(database: Database) -> None:

@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
+import json
+import time
 from datetime import date, datetime, timedelta
 from decimal import Decimal
 from typing import Any
 
+import psycopg
+
+from tests.db.servers import Database
 from tests.sql.conftest import MOMENT, ORGANIZATION, Mirror, product
 
 LATER = "2026-06-09T10:00:00-0400"
@@ -324,6 +329,46 @@ def test_details_are_leased_newest_first_and_wait_after_a_failure(mirror: Mirror
     ]
     mirror.conn.execute("select set_config('tds.fake_now', (now() + interval '3 minutes')::text, false)")
     assert {row["zoho_id"] for row in mirror.rows(taken.replace(", 1)", ", 9)"), ORGANIZATION)} == {"1", "2"}
+
+
+def test_a_lease_dies_with_its_fetcher_unless_its_answer_is_stored(
+    mirror: Mirror, database: Database
+) -> None:
+    invoices = [{"invoice_id": item_id, "last_modified_time": MOMENT} for item_id in "12"]
+    mirror.receive("invoices", {"invoices": invoices}, shape="list")
+    mirror.process()
+    taken = "select zoho_id from tds.take_details('invoices', %s, 9, pg_backend_pid())"
+    fetcher = psycopg.connect(database.conninfo, autocommit=True)
+    fetcher.execute("select tds.set_budget(%s)", [ORGANIZATION])
+    assert sorted(fetcher.execute(taken, [ORGANIZATION]).fetchall()) == [("1",), ("2",)]
+    assert mirror.rows(taken, ORGANIZATION) == []
+    assert mirror.rows("select * from tds.details_to_take(%s)", ORGANIZATION) == []
+    body = json.dumps({"invoice": {"invoice_id": "1", "last_modified_time": MOMENT, "line_items": []}})
+    stored = "select tds.store_detail('invoices', %s, '{1}', %b, tds.now())"
+    assert fetcher.execute(stored, [ORGANIZATION, body.encode()]).fetchone() == ("queued",)
+    fetcher.close()
+    deadline = time.monotonic() + 10
+    while mirror.value("select tds.living_sessions() <> '{}'"):
+        assert time.monotonic() < deadline
+    assert mirror.rows("select * from tds.details_to_take(%s)", ORGANIZATION) == [
+        {"entity": "invoices", "at_most": 100}
+    ]
+    assert mirror.rows(taken, ORGANIZATION) == [{"zoho_id": "2"}], "1 is only not processed yet"
+    mirror.process()
+    assert mirror.rows("select zoho_id from tds.wanted_detail") == [{"zoho_id": "2"}]
+
+
+def test_a_new_need_does_not_wait_for_the_lease_of_an_older_one(mirror: Mirror) -> None:
+    mirror.receive(
+        "invoices", {"invoices": [{"invoice_id": "1", "last_modified_time": MOMENT}]}, shape="list"
+    )
+    mirror.process()
+    taken = "select zoho_id from tds.take_details('invoices', %s)"
+    assert mirror.rows(taken, ORGANIZATION) == [{"zoho_id": "1"}]
+    assert mirror.rows(taken, ORGANIZATION) == []
+    mirror.conn.execute("update tds.wanted_detail set wanted_at = wanted_at + interval '1 second'")
+    assert mirror.rows(taken, ORGANIZATION) == [{"zoho_id": "1"}]
+    assert mirror.rows(taken, ORGANIZATION) == []
 
 
 def test_a_run_goes_on_where_it_stopped_and_takes_no_page_out_of_turn(mirror: Mirror) -> None:

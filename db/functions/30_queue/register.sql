@@ -8,7 +8,7 @@ begin
     delete from tds.entity n where n.entity = register.spec ->> 'entity';
     insert into tds.entity
     select (jsonb_populate_record(null::tds.entity,
-                '{"list_filter": {}, "paged": true, "has_modified_filter": false, "joins": "", "only_if": "true", "new_if": "true", "complete_if": "true"}'
+                '{"list_filter": {}, "paged": true, "has_modified_filter": false, "volatile_details": false, "joins": "", "only_if": "true", "new_if": "true", "complete_if": "true"}'
                 || register.spec)).*;
     perform pgmq.create(v_queue);
     execute format('alter table pgmq.%I set (fillfactor = 70, autovacuum_vacuum_scale_factor = 0.01, autovacuum_vacuum_threshold = 1000, '

@@ -60,10 +60,10 @@ comment on column zoho.product_prices.discount is
 'Percent off the product''s own price, where the list gives that instead of a rate; null where it gives one without %.';
 
 select tds.register('{
-    "entity": "pricelists", "queue": "pricelists", "priority": 50,
+    "entity": "pricelists", "queue": "pricelists", "priority": 41,
     "api_path": "/pricebooks", "list_key": "pricebooks", "record_key": "pricebook", "id_key": "pricebook_id",
     "list_filter": {"filter_by": "Status.All"},
-    "detail_key": "pricebook_items",
+    "detail_key": "pricebook_items", "volatile_details": true,
     "target": "pricelists", "target_key": "zoho_pricebook_id",
     "complete": "write_product_prices", "complete_if": "s.doc ? ''pricebook_items''"}');
 

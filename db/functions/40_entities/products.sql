@@ -138,7 +138,7 @@ create or replace trigger products_image_changed before update of image_document
 select tds.register('{
     "entity": "products", "queue": "products", "priority": 20,
     "api_path": "/items", "list_key": "items", "record_key": "item", "id_key": "item_id",
-    "list_filter": {"filter_by": "Status.All", "sort_column": "created_time", "sort_order": "A"}, "bulk_detail_path": "/itemdetails",
+    "list_filter": {"filter_by": "Status.All", "sort_column": "created_time", "sort_order": "A"}, "bulk_detail_path": "/itemdetails", "volatile_details": true,
     "detail_key": "brand",
     "target": "products", "target_key": "zoho_item_id",
     "complete": "write_stock_levels", "complete_if": "s.doc ?| array[''locations'', ''warehouses'']"}');

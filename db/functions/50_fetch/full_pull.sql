@@ -10,6 +10,7 @@ begin
     values (begin_full_pull.organization_id, v_now)
     on conflict on constraint full_pull_pkey do update
        set began_at = case when f.finished_at is null and not begin_full_pull.restart then f.began_at else excluded.began_at end,
+           details_asked_at = case when f.finished_at is null and not begin_full_pull.restart then f.details_asked_at end,
            finished_at = null
     returning f.began_at into v_began;
     return v_began;
@@ -34,6 +35,24 @@ revoke all on function tds.pulled_since(text, text, timestamptz) from public;
 comment on function tds.pulled_since(text, text, timestamptz) is
 'How many records the whole list had, if a pull of it was begun since then and is complete; null if none was.';
 
+create or replace function tds.want_volatile(organization_id text) returns bigint
+language plpgsql volatile security definer
+set search_path = pg_catalog, pg_temp
+as $$
+begin
+    update tds.full_pull f set details_asked_at = tds.now()
+     where f.organization_id = want_volatile.organization_id and f.finished_at is null and f.details_asked_at is null;
+    if not found then
+        return 0::bigint;
+    end if;
+    return (select coalesce(sum(tds.want_again(n.entity, want_volatile.organization_id)), 0)::bigint
+              from (select e.entity from tds.entity e where e.volatile_details order by e.entity) n);
+end
+$$;
+revoke all on function tds.want_volatile(text) from public;
+comment on function tds.want_volatile(text) is
+'Asks, once in a migration of everything, for all details that change without a sign in the list: stock by place, prices. Returns how many.';
+
 create or replace function tds.finish_full_pull(organization_id text) returns void
 language plpgsql volatile security definer
 set search_path = pg_catalog, pg_temp
@@ -46,5 +65,6 @@ $$;
 revoke all on function tds.finish_full_pull(text) from public;
 comment on function tds.finish_full_pull(text) is 'Ends a migration of everything: the next one reads all lists anew.';
 
-grant execute on function tds.begin_full_pull(text, boolean), tds.pulled_since(text, text, timestamptz), tds.finish_full_pull(text) to tds_poller, tds_operator;
+grant execute on function tds.begin_full_pull(text, boolean), tds.pulled_since(text, text, timestamptz), tds.want_volatile(text),
+    tds.finish_full_pull(text) to tds_poller, tds_operator;
 grant select on tds.full_pull to tds_reader, tds_operator;

@@ -1,12 +1,15 @@
 create or replace function tds.plan_entities(organization_id text)
 returns table (
-    entity text, api_path text, list_filter jsonb, paged boolean, needs_details boolean, bulk_details boolean,
+    entity text, api_path text, list_filter jsonb, paged boolean, needs_details boolean, bulk_details boolean, all_details boolean,
     rows_known bigint, details_wanted bigint, next_page int)
 language plpgsql stable security definer
 set search_path = pg_catalog, pg_temp
 as $$
 declare
-    v_entity tds.entity;
+    v_entity    tds.entity;
+    v_has_asked constant boolean := exists (
+        select from tds.full_pull f
+         where f.organization_id = plan_entities.organization_id and f.finished_at is null and f.details_asked_at is not null);
 begin
     for v_entity in select n.* from tds.entity n where n.api_path <> '' order by n.priority, n.entity loop
         plan_entities.entity := v_entity.entity;
@@ -15,6 +18,7 @@ begin
         plan_entities.paged := v_entity.paged;
         plan_entities.needs_details := v_entity.detail_key is not null;
         plan_entities.bulk_details := v_entity.bulk_detail_path is not null;
+        plan_entities.all_details := v_entity.volatile_details and not v_has_asked;
         execute format('select count(*) from zoho.%I t where t.organization_id = $1 and t.deleted_at is null', v_entity.target)
            into plan_entities.rows_known using plan_entities.organization_id;
         plan_entities.details_wanted := (select count(*) from tds.wanted_detail w
@@ -27,7 +31,7 @@ end
 $$;
 revoke all on function tds.plan_entities(text) from public;
 comment on function tds.plan_entities(text) is
-'What is known of each of Zoho''s lists before it is fetched: how to ask for it, rows already here, details still wanted, and where an unfinished run goes on.';
+'What is known of each of Zoho''s lists before it is fetched: how to ask for it, rows already here, details still wanted or wanted of all records whatever is here, and where an unfinished run goes on.';
 grant execute on function tds.plan_entities(text) to tds_poller, tds_operator;
 
 create or replace function tds.calls_wanted(organization_id text)

@@ -26,7 +26,8 @@ grant select on tds.setting to tds_worker;
 grant execute on function
     tds.receive(text, bytea, text, text, text, text, timestamptz, bigint, jsonb),
     tds.start_run(text, text, jsonb), tds.store_page(bigint, int, bytea, timestamptz, boolean, int, int), tds.finish_run(bigint, text, text),
-    tds.take_details(text, text, int), tds.want_detail(text, text, text, text), tds.detail_failed(text, text, text, text),
+    tds.take_details(text, text, int, int), tds.details_to_take(text), tds.store_detail(text, text, text[], bytea, timestamptz, text, timestamptz),
+    tds.want_detail(text, text, text, text), tds.detail_failed(text, text, text, text),
     tds.begin_pull(bigint), tds.fall_back(bigint), tds.note_progress(bigint, int, int, text), tds.settle_pulls(text),
     tds.bulk_sync_refusal(), tds.setting_int(text), tds.setting_text(text), tds.now()
     to tds_poller;
