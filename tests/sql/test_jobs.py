@@ -20,7 +20,14 @@ from tests.db.servers import Database
 from tests.sql.conftest import Mirror
 
 PATIENCE = 20.0
-OURS = ["ensure_partitions", "forget_cron_runs", "observe_drift", "snapshot_stock"]
+OURS = [
+    "ensure_partitions",
+    "forget_cron_runs",
+    "observe_drift",
+    "request_changes",
+    "request_lists",
+    "snapshot_stock",
+]
 STATES = "select state, runner, error from tds.job_run where job = 'probe' order by job_run_id"
 
 

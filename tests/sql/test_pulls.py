@@ -436,3 +436,48 @@ def test_the_poller_reads_its_queue_and_no_other(database: Database) -> None:
         ):
             with pytest.raises(psycopg.errors.InsufficientPrivilege):
                 conn.execute(statement)
+
+
+def test_the_clock_asks_for_pulls_once_a_migration_has_ended(mirror: Mirror) -> None:
+    def asked() -> set[tuple[str, str]]:
+        rows = mirror.rows("select entity, options::text from tds.run where message_id is not null")
+        return {(found["entity"], found["options"]) for found in rows}
+
+    everything = {
+        name["entity"] for name in mirror.rows("select entity from tds.entity where api_path <> ''")
+    }
+    filtered = {
+        name["entity"] for name in mirror.rows("select entity from tds.entity where has_modified_filter")
+    }
+    assert "invoices" in filtered < everything
+    mirror.conn.execute("select tds.begin_full_pull(%s)", [ORGANIZATION])
+    assert mirror.value("select tds.request_changes() + tds.request_lists()") == 0
+    mirror.conn.execute("select tds.finish_full_pull(%s)", [ORGANIZATION])
+    mirror.conn.execute("update tds.setting set value = 'false' where name = 'bulk_sync_enabled'")
+    assert mirror.value("select tds.request_changes() + tds.request_lists()") == 0
+    mirror.conn.execute("update tds.setting set value = 'true' where name = 'bulk_sync_enabled'")
+    assert mirror.value("select tds.request_changes()") == len(filtered)
+    assert asked() == {(name, '{"incremental": true}') for name in filtered}
+    # the same wish is the same run
+    assert mirror.value("select tds.request_changes()") == len(filtered)
+    assert mirror.value("select count(*) from tds.run") == len(filtered)
+    mirror.conn.execute("delete from tds.run")
+    assert mirror.value("select tds.request_lists()") == len(everything - filtered) + 1
+    assert asked() == {(name, "{}") for name in everything - filtered} | {("stock", '{"update_only": true}')}
+    assert mirror.value("select count(*) from tds.job where command ~ 'tds.request_'") == 2
+
+
+def test_a_list_whose_filter_was_ignored_is_not_read_whole_each_hour(mirror: Mirror) -> None:
+    mirror.conn.execute("select tds.begin_full_pull(%s)", [ORGANIZATION])
+    mirror.conn.execute("select tds.finish_full_pull(%s)", [ORGANIZATION])
+    run = ask(mirror, "invoices", modified_since="2026-01-01")
+    assert begin(mirror, run) == "running"
+    mirror.conn.execute("select tds.fall_back(%s)", [run])
+    page(mirror, run, "invoices", [])
+    settle(mirror)
+    settle(mirror)
+    newest = "select options::text from tds.run where entity = 'invoices' and run_id > %s"
+    mirror.conn.execute("select tds.request_changes()")
+    assert mirror.rows(newest, run) == []
+    mirror.conn.execute("select tds.request_lists()")
+    assert mirror.rows(newest, run) == [{"options": "{}"}]

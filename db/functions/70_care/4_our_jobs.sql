@@ -23,6 +23,8 @@ grant execute on function tds.forget_cron_runs(int), tds.observe_drift(int), tds
 insert into tds.job (job, schedule, command, description) values
     ('ensure_partitions', '15 0 * * *', 'select tds.ensure_partitions()', 'Makes the inbox''s partitions of the days ahead.'),
     ('snapshot_stock', '5 0 * * *', 'select tds.snapshot_stock()', 'Writes the day''s stock into the history.'),
+    ('request_changes', '35 * * * *', 'select tds.request_changes()', 'Asks for what has changed in the lists that the API can filter.'),
+    ('request_lists', '45 1 * * *', 'select tds.request_lists()', 'Asks for what the API cannot filter: whole lists, price lists, stock.'),
     ('observe_drift', '*/2 * * * *', 'select tds.observe_drift(500)', 'Looks for paths and types that Zoho never sent before.'),
     ('forget_cron_runs', '25 3 * * *', 'select tds.forget_cron_runs()', 'Keeps pg_cron''s own record of our runs small.')
 on conflict on constraint job_pkey do update
