@@ -6,6 +6,7 @@ import asyncio
 import json
 import os
 import random
+import re
 import signal
 import subprocess
 import sys
@@ -218,7 +219,7 @@ def test_a_cancelled_pull_stops_between_pages(pulls: Pulls) -> None:
     assert shown["pages"] <= len(pulls.pages("/items")) <= shown["pages"] + 1
 
 
-def test_two_pollers_share_the_work(pulls: Pulls) -> None:
+def test_three_pollers_share_the_work(pulls: Pulls) -> None:
     pulls.poller.sandbox.sandbox.latency = 0.02
     runs = [
         pulls.ask("products", batch_size=50),
@@ -226,13 +227,16 @@ def test_two_pollers_share_the_work(pulls: Pulls) -> None:
         pulls.ask("bills"),
         pulls.ask("stock"),
     ]
-    with polling(pulls), polling(pulls):
+    with polling(pulls), polling(pulls), polling(pulls):
         for run in runs:
             wait_until(lambda run=run: pulls.run(run)["state"] == "complete", "the end")  # type: ignore[misc]
     # Those of products, nine, and those that stock reads first.
     assert sorted(pulls.pages("/items")) == sorted([*range(1, 10), 1, 2, 3])
-    details = [call.path for call in pulls.poller.sandbox.ledger.calls if call.path.startswith("/contacts/")]
-    assert len(details) == len(set(details))
+    ledger = pulls.poller.sandbox.ledger
+    details = [call.path for call in ledger.calls if re.search(r"/\d+$", call.path)]
+    assert len(details) == len(set(details)) > 50, "no detail was fetched twice"
+    assert ledger.violations == []
+    assert pulls.poller.sandbox.sandbox.oauth.refreshed == 1
 
 
 def test_a_long_pull_stays_with_its_poller(pulls: Pulls) -> None:
