@@ -88,7 +88,8 @@ async def _pull(
             step.at(records)
             return records
         if endpoint.entity == "organizations":
-            await pull_organization(client, mirror, endpoint)
+            run = await mirror.start_run(endpoint.entity, restart=restart)
+            await pull_organization(client, mirror, endpoint, run)
             step.at(1)
             return 1
         run = await pull_list(client, mirror, endpoint, restart=restart, on_page=step.advance)

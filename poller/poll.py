@@ -200,10 +200,7 @@ class Poll:
         endpoint = self._endpoints[PULLED.get(run.entity, run.entity)]
         log.info("run %d: %s, from page %d on", run_id, run.entity, run.next_page)
         if endpoint.entity == "organizations":
-            calls = self._client.calls
-            await pull_organization(self._client, self._mirror, endpoint)
-            await self._mirror.note_progress(run_id, self._client.calls - calls, 1)
-            await self._mirror.complete_run(run)
+            await pull_organization(self._client, self._mirror, endpoint, run)
         else:
             await pull_pages(self._client, self._mirror, endpoint, run)
 

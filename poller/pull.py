@@ -129,14 +129,22 @@ class _Pages:
         return await self._asked.pop(page)
 
 
-async def pull_organization(client: ZohoClient, mirror: Mirror, endpoint: Endpoint) -> None:
+async def pull_organization(client: ZohoClient, mirror: Mirror, endpoint: Endpoint, run: Run) -> None:
     """Reads the organisation itself, by its id: unlike the list of organisations, that fails for a wrong one.
+
+    Args:
+        client: to ask with.
+        mirror: to store in.
+        endpoint: that of organizations.
+        run: what is completed by it.
 
     Raises:
         ZohoError: it could not be read.
     """
     reply = await client.get(f"{endpoint.api_path}/{mirror.organization_id}")
     await mirror.store_detail(endpoint.entity, [], reply.body, reply.sent_at)
+    await mirror.note_progress(run.run_id, reply.calls, 1)
+    await mirror.complete_run(run)
 
 
 def _query(endpoint: Endpoint, run: Run, page: int) -> dict[str, str]:

@@ -25,7 +25,8 @@ language plpgsql stable security definer
 set search_path = pg_catalog, pg_temp
 as $$
 begin
-    return (select max(r.records) from tds.run r
+    -- the organisation itself is a detail
+    return (select max(greatest(r.records, r.details * (r.entity = 'organizations')::int)) from tds.run r
              where r.entity = pulled_since.entity and r.organization_id = pulled_since.organization_id
                and r.state in ('complete', 'settling') and r.started_at >= pulled_since.since
                and not r.options ?| array['incremental', 'modified_since', 'update_only', 'pricelist_ids']);
