@@ -31,7 +31,7 @@ COMMANDS = {
     "doctor": ("poller.doctor:doctor", "Look at everything that TDS needs, and say what to do next."),
     "plan": ("poller.plan:plan", "Tell the calls, minutes and days of a migration, before it."),
     "migrate": ("poller.commands:migrate", "Fetch everything from Zoho, going on where it stopped."),
-    "pull": ("poller.commands:pull", "Fetch one entity from Zoho."),
+    "pull": ("poller.pull_command:pull", "Fetch some entities from Zoho, or what has changed in them."),
     "poll": ("poller.poll:poll", "Do the pulls that are asked for, and fetch the details that are wanted."),
     "keys": ("poller.keys:keys", "Make, list and revoke the API keys of operators."),
     "serve": ("receiver.cli:serve", "Take webhooks."),

@@ -1,8 +1,7 @@
-"""`tds migrate`, `pull`, `status`, `dead`, `process`, `work`."""
+"""`tds migrate`, `status`, `dead`, `process`, `work`."""
 
 import asyncio
 import sys
-from collections.abc import Sequence
 from dataclasses import asdict
 from math import inf
 from typing import Any
@@ -19,43 +18,29 @@ from poller.migrate import Pulled
 from poller.migrate import migrate as migrate_all
 from poller.mirror import Mirror
 from poller.output import print_json, print_table
+from poller.plan import tell_costs
 from poller.progress import Steps
 from poller.settings import ZohoSettings
 
 INCOMPLETE = 4
 
 as_json = click.option("--json", "as_json", is_flag=True, help="Print JSON.")
-restart = click.option(
-    "--restart", is_flag=True, help="Begin anew even if an earlier try was left unfinished."
-)
 
 
 @click.command()
-@restart
+@click.option("--restart", is_flag=True, help="Begin anew even if an earlier try was left unfinished.")
 @click.option("--wait/--no-wait", default=True, help="Whether to wait for the next day's calls, and go on.")
+@click.option("--dry-run", is_flag=True, help="Tell the calls, as tds plan does, and fetch nothing.")
 @as_json
-def migrate(restart: bool, wait: bool, as_json: bool) -> None:
+def migrate(*, restart: bool, wait: bool, dry_run: bool, as_json: bool) -> None:
     """Fetches every list from Zoho, and then the details that lists lack.
 
     It takes as many days as the quota of calls needs; `tds plan` says how many. Whatever stops it, the same
     command goes on where it stopped: no page and no detail is fetched twice.
     """
-    _pull(None, restart=restart, details=True, wait=wait, as_json=as_json)
-
-
-@click.command()
-@click.argument("entity")
-@restart
-@click.option(
-    "--details/--no-details", default=True, help="Whether to fetch the details that the list lacks."
-)
-@as_json
-def pull(entity: str, restart: bool, details: bool, as_json: bool) -> None:
-    """Fetches the list of ENTITY (products, customers, vendors, invoices, …) from Zoho, and its details."""
-    _pull([entity], restart=restart, details=details, wait=False, as_json=as_json)
-
-
-def _pull(entities: Sequence[str] | None, *, restart: bool, details: bool, wait: bool, as_json: bool) -> None:
+    if dry_run:
+        tell_costs((), as_json=as_json)
+        return
     settings = ZohoSettings()
     if wait:
         settings = settings.model_copy(update={"longest_wait": inf})
@@ -63,7 +48,8 @@ def _pull(entities: Sequence[str] | None, *, restart: bool, details: bool, wait:
     async def run() -> tuple[list[Pulled], int, int | None]:
         with Steps() as steps:
             async with Mirror(conninfo(), settings.organization_id) as mirror, ZohoClient(settings) as client:
-                pulled = await migrate_all(client, mirror, entities, steps, restart=restart, details=details)
+                steps.show_calls_left(lambda: client.calls_left)
+                pulled = await migrate_all(client, mirror, steps, restart=restart)
                 return pulled, client.calls, client.calls_left
 
     pulled, calls, calls_left = asyncio.run(run())
@@ -174,19 +160,32 @@ def dead_show(number: int) -> None:
 @click.argument("numbers", type=int, nargs=-1)
 @click.option("--entity", help="All of this entity.")
 @click.option("--reason-code", help="With --entity: only those of this SQLSTATE.")
-def dead_replay(numbers: tuple[int, ...], entity: str | None, reason_code: str | None) -> None:
+@as_json
+def dead_replay(
+    *, numbers: tuple[int, ...], entity: str | None, reason_code: str | None, as_json: bool
+) -> None:
     """Sends dead letters on their way once more; what fails again is dead again."""
     if bool(numbers) == bool(entity):
         raise click.UsageError("Name dead letters by their numbers, or all of an --entity.")
     with _connect() as connection:
         if entity:
-            [replayed] = connection.execute(
-                "select tds.replay(%s::text, %s::text) as n", [entity, reason_code]
-            )
-            click.echo(f"{replayed['n']} sent.", err=True)
-        for number in numbers:
-            [replayed] = connection.execute("select tds.replay(%s::bigint) as n", [number])
-            click.echo(f"Dead letter {number} goes on as event {replayed['n']}.", err=True)
+            sent = connection.execute(
+                "select tds.replay(%s::text, %s::text) as sent", [entity, reason_code]
+            ).fetchone()
+            if as_json:
+                print_json(sent)
+            else:
+                click.echo(f"{sent['sent'] if sent else 0:,} sent.", err=True)
+            return
+        replayed = [
+            {"number": number, "event": row["event"]}
+            for number in numbers
+            for row in connection.execute("select tds.replay(%s::bigint) as event", [number])
+        ]
+    if as_json:
+        print_json({"sent": len(replayed), "replayed": replayed})
+    for letter in [] if as_json else replayed:
+        click.echo(f"Dead letter {letter['number']} goes on as event {letter['event']}.", err=True)
 
 
 @click.command()

@@ -160,7 +160,7 @@ class Demo:
                 Mirror(self.conninfo, ORGANIZATION) as mirror,
                 ZohoClient(self.settings, self.conninfo) as client,
             ):
-                pulled = await migrate(client, mirror, None, steps)
+                pulled = await migrate(client, mirror, steps)
                 if missing := [row for row in pulled if row.missing]:
                     raise TdsError(f"Details are missing: {missing}")
 

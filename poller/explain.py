@@ -9,6 +9,7 @@ import psycopg
 from psycopg.rows import DictRow, dict_row
 
 from db.connect import application_name, conninfo
+from poller.completion import entity_names
 from poller.output import print_json, print_table
 
 EVENTS = """
@@ -19,7 +20,7 @@ NOW = "select * from tds.record_now(%s, %s, %s)"
 
 
 @click.command()
-@click.argument("entity")
+@click.argument("entity", shell_complete=entity_names)
 @click.argument("zoho_id", metavar="ID")
 @click.option("--organization", help="Only of this Zoho organisation.")
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")

@@ -1,13 +1,11 @@
-"""The whole way of some entities: their lists, the processing of these, the details that lists lack."""
+"""The whole way of everything: all lists, the processing of these, the details that lists lack."""
 
 import asyncio
-from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
 
 from poller.client import ZohoClient
 from poller.details import PAUSE_SECONDS, fetch_details
-from poller.errors import ZohoError
 from poller.mirror import Endpoint, Mirror
 from poller.progress import Steps
 from poller.pull import pull_list, pull_organization
@@ -22,54 +20,42 @@ class Pulled:
     missing: int
 
 
-async def migrate(
-    client: ZohoClient,
-    mirror: Mirror,
-    entities: Sequence[str] | None,
-    steps: Steps,
-    *,
-    restart: bool = False,
-    details: bool = True,
-) -> list[Pulled]:
-    """Pulls lists, has them processed, fetches details. Whatever stops it, the same call goes on from there.
+async def migrate(client: ZohoClient, mirror: Mirror, steps: Steps, *, restart: bool = False) -> list[Pulled]:
+    """Pulls all lists, has them processed, fetches details. Whatever stops it, the next call goes on.
 
     Args:
         client: to ask with.
         mirror: to store in.
-        entities: which; None: all there are, in the order of `tds.entity.priority`.
         steps: where to show the progress.
-        restart: begin lists anew even if they were left unfinished.
-        details: whether to wait for the processing and fetch the details that it wants.
+        restart: begin everything anew even if it was left unfinished.
+
+    Returns:
+        What became of each entity, in the order of `tds.entity.priority`.
 
     Raises:
-        ZohoError: an entity is unknown, or Zoho cannot be asked any further.
+        ZohoError: Zoho cannot be asked any further.
     """
-    known = await mirror.endpoints()
-    if unknown := set(entities or ()) - known.keys():
-        raise ZohoError(f"Unknown: {', '.join(sorted(unknown))}.", f"There are {', '.join(known)}.")
-    chosen = [endpoint for name, endpoint in known.items() if entities is None or name in entities]
-    began = await mirror.begin_full_pull(restart=restart) if entities is None else None
+    endpoints = list((await mirror.endpoints()).values())
+    began = await mirror.begin_full_pull(restart=restart)
     # Lists do not wait for one another: several pages are in flight, as far as the calls at once allow.
     counts = await asyncio.gather(
-        *(_pull(client, mirror, endpoint, steps, began=began, restart=restart) for endpoint in chosen),
+        *(_pull(client, mirror, endpoint, steps, began=began, restart=restart) for endpoint in endpoints),
         return_exceptions=True,
     )
     records = dict[str, int]()
-    for endpoint, count in zip(chosen, counts, strict=True):
+    for endpoint, count in zip(endpoints, counts, strict=True):
         if isinstance(count, BaseException):
             raise count
         records[endpoint.entity] = count
-    missing = dict.fromkeys(records, 0)
-    if details:
-        with steps.step("processing"):
-            await _process(mirror)
-        if began is not None:
-            await mirror.want_volatile()
-        # Stock and prices come first: few calls, by the hundred or a list each, and much is asked of them.
-        for endpoint in sorted(chosen, key=lambda endpoint: not endpoint.volatile_details):
-            missing[endpoint.entity] = await _details(client, mirror, endpoint, steps)
-    if began is not None:
-        await mirror.finish_full_pull()
+    with steps.step("processing"):
+        await _process(mirror)
+    await mirror.want_volatile()
+    # Stock and prices come first: few calls, by the hundred or a list each, and much is asked of them.
+    missing = {
+        endpoint.entity: await _details(client, mirror, endpoint, steps)
+        for endpoint in sorted(endpoints, key=lambda endpoint: not endpoint.volatile_details)
+    }
+    await mirror.finish_full_pull()
     return [Pulled(entity, count, missing[entity]) for entity, count in records.items()]
 
 
@@ -79,16 +65,16 @@ async def _pull(
     endpoint: Endpoint,
     steps: Steps,
     *,
-    began: datetime | None,
+    began: datetime,
     restart: bool,
 ) -> int:
     """Pulls one list, unless the migration that began then has done so already."""
     with steps.step(endpoint.entity) as step:
-        if began is not None and (records := await mirror.pulled_since(endpoint.entity, began)) is not None:
+        if (records := await mirror.pulled_since(endpoint.entity, began)) is not None:
             step.at(records)
             return records
         if endpoint.entity == "organizations":
-            run = await mirror.start_run(endpoint.entity, restart=restart)
+            run = await mirror.start_run(endpoint.entity, client.session, restart=restart)
             await pull_organization(client, mirror, endpoint, run)
             step.at(1)
             return 1

@@ -72,6 +72,18 @@ class Run:
         return PER_PAGE if self.entity == "stock" else int(self.options.get("batch_size", PER_PAGE))
 
 
+@dataclass(frozen=True, slots=True)
+class Progress:
+    """How far a run is: records stored, details fetched and still wanted."""
+
+    entity: str
+    records: int
+    details: int
+    wanted: int
+    is_listed: bool
+    is_finished: bool
+
+
 class Mirror:
     """A pool of connections on behalf of one organisation. Use as an async context manager.
 
@@ -111,9 +123,9 @@ class Mirror:
         )
         return {row.entity: row for row in rows}
 
-    async def start_run(self, entity: str, *, restart: bool = False) -> Run:
-        """Begins a run, or goes on with the unfinished one unless told to `restart`."""
-        options = Jsonb({"restart": restart})
+    async def start_run(self, entity: str, session: int, *, restart: bool = False) -> Run:
+        """Begins a run of this session's, or goes on with the unfinished one unless told to `restart`."""
+        options = Jsonb({"restart": restart, "session": session})
         query = "select tds.start_run(%b, %b, %b)"
         return await self.run(await self._row(scalar_row, query, entity, self.organization_id, options))
 
@@ -178,6 +190,38 @@ class Mirror:
             if error.sqlstate != OUT_OF_TURN:
                 raise
             raise OutOfTurnError(f"{error.diag.message_detail}.", "See: tds status") from error
+
+    async def request_pull(self, entity: str, options: Mapping[str, Any], *, restart: bool = False) -> int:
+        """Asks for a pull and returns its run; see `tds.request_pull`.
+
+        Args:
+            entity: of what, or stock.
+            options: see `tds.pull_option_names`.
+            restart: cancel the pulls of it that have not ended.
+        """
+        if restart:
+            query = """select tds.cancel_run(run_id) from tds.run
+                        where organization_id = %b and entity = %b and finished_at is null order by run_id"""
+            await self._rows(scalar_row, query, self.organization_id, entity)
+        query = "select tds.request_pull(%b, %b, %b)"
+        run_id = await self._row(scalar_row, query, entity, Jsonb(dict(options)), self.organization_id)
+        return int(run_id)
+
+    async def pull_option_names(self, entity: str) -> Sequence[str]:
+        """The options that a pull of an entity takes."""
+        names: Sequence[str] = await self._row(scalar_row, "select tds.pull_option_names(%b)", entity)
+        return names
+
+    async def progress(self, run_ids: Sequence[int]) -> list[Progress]:
+        """How far these runs are."""
+        return await self._rows(
+            class_row(Progress),
+            """select r.entity, r.records, r.details, r.listed_at is not null as is_listed,
+                      r.finished_at is not null as is_finished,
+                      (select count(*) from tds.wanted_detail w where w.run_id = r.run_id)::int as wanted
+                 from tds.run r where r.run_id = any (%b) order by r.run_id""",
+            list(run_ids),
+        )
 
     async def begin_pull(self, run_id: int) -> str:
         """Begins a requested run, or says how it stands; see `tds.begin_pull`."""

@@ -3,12 +3,14 @@
 import json
 import sys
 from collections.abc import Mapping, Sequence
+from datetime import datetime
 from decimal import Decimal
 
 import click
 from rich.console import Console
 from rich.table import Table
 
+IDENTIFIERS = {"run", "run_id", "number", "event", "pid"}  # numbers that are names: 1234, not 1,234
 WIDE = 10_000  # columns where nobody looks: a line of a file is never broken
 
 
@@ -21,7 +23,7 @@ def print_table(title: str, rows: Sequence[Mapping[str, object]]) -> None:
             name.replace("_", " "), justify="right" if isinstance(value, int | float | Decimal) else "left"
         )
     for row in rows:
-        table.add_row(*map(_cell, row.values()))
+        table.add_row(*(str(row[name]) if name in IDENTIFIERS else _cell(row[name]) for name in row))
     console.print(table if rows else f"{title}: none", markup=False, highlight=False)
 
 
@@ -38,6 +40,8 @@ def _cell(value: object) -> str:
             return str(value).lower()
         case int():
             return f"{value:,}"
+        case datetime():
+            return f"{value.astimezone():%Y-%m-%d %H:%M:%S}"
         case Decimal():
             return f"{value:,f}"
         case float():

@@ -1,7 +1,7 @@
 """`tds plan`: what a migration costs, in calls, minutes and days, before anything is fetched."""
 
 import asyncio
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from datetime import datetime, timedelta
 from math import ceil, floor
@@ -13,6 +13,7 @@ from psycopg.rows import DictRow, dict_row
 
 from db.connect import conninfo
 from poller.client import ZohoClient
+from poller.completion import entity_names
 from poller.errors import RefusedError, UnauthorizedError, ZohoError
 from poller.output import print_json, print_table
 from poller.settings import ZohoSettings
@@ -211,7 +212,7 @@ def _assumptions(values: Sequence[str]) -> dict[str, int]:
 
 
 @click.command()
-@click.argument("names", metavar="[ENTITY]...", nargs=-1)
+@click.argument("names", metavar="[ENTITY]...", nargs=-1, shell_complete=entity_names)
 @click.option("--assume", multiple=True, metavar="ENTITY=N", help="How many records a list has, unasked.")
 @click.option("--exact", is_flag=True, help="Where Zoho does not count, look for the last page: more calls.")
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
@@ -220,7 +221,32 @@ def plan(names: tuple[str, ...], assume: tuple[str, ...], exact: bool, as_json: 
 
     It asks once a list how long it is: about a dozen calls.
     """
-    settings, assumed, dsn = ZohoSettings(), _assumptions(assume), conninfo()
+    tell_costs(names, _assumptions(assume), exact=exact, as_json=as_json)
+
+
+def tell_costs(
+    names: Sequence[str],
+    assumed: Mapping[str, int] | None = None,
+    *,
+    details: bool = True,
+    all_details: Collection[str] | None = None,
+    exact: bool = False,
+    as_json: bool = False,
+) -> None:
+    """Prints what fetching costs.
+
+    Args:
+        names: of entities; none: all.
+        assumed: how many records some lists have, unasked.
+        details: whether details are fetched too.
+        all_details: entities of which every detail is fetched, lacking or not; None: as in a migration.
+        exact: see `costs`.
+        as_json: as JSON.
+
+    Raises:
+        ZohoError: an entity is unknown, or Zoho cannot be asked at all.
+    """
+    settings, assumed, dsn = ZohoSettings(), assumed or {}, conninfo()
     with psycopg.connect(dsn, autocommit=True, row_factory=dict_row) as connection:
         known = connection.execute(
             "select * from tds.plan_entities(%s)", [settings.organization_id]
@@ -229,6 +255,10 @@ def plan(names: tuple[str, ...], assume: tuple[str, ...], exact: bool, as_json: 
         if unknown := sorted({*names, *assumed} - set(listed)):
             raise ZohoError(f"Unknown: {', '.join(unknown)}.", f"There are {', '.join(listed)}.")
         chosen = [row for row in known if not names or row["entity"] in names]
+        for row in chosen:
+            row["needs_details"] &= details
+            if all_details is not None:
+                row["all_details"] = row["entity"] in all_details
 
         async def run() -> tuple[list[Cost], int, float]:
             loop = asyncio.get_running_loop()

@@ -53,10 +53,16 @@ class Poll:
         mirror: to store in.
         queue: the client of the pgmq queue.
         images: where pictures are kept; None: they are not fetched.
+        first: runs to be done before all others.
     """
 
     def __init__(
-        self, client: ZohoClient, mirror: Mirror, queue: PGMQueue, images: ImageSettings | None = None
+        self,
+        client: ZohoClient,
+        mirror: Mirror,
+        queue: PGMQueue,
+        images: ImageSettings | None = None,
+        first: Sequence[int] = (),
     ) -> None:
         self.runs: list[int] = []
         """The runs whose lists were pulled here."""
@@ -64,6 +70,7 @@ class Poll:
         self._mirror = mirror
         self._queue = queue
         self._images = images
+        self._first = first
         self._endpoints: Mapping[str, Endpoint] = {}
         self._visibility = 0
         self._drains = False
@@ -90,7 +97,7 @@ class Poll:
                 await asyncio.sleep(LOOK_SECONDS)
 
     async def once(self) -> None:
-        """Works until there is nothing left to do.
+        """Works until there is nothing left to do, or the runs that were to be done first have ended.
 
         Raises:
             ZohoError: Zoho cannot be asked any further now.
@@ -98,6 +105,8 @@ class Poll:
         """
         await self._prepare()
         while True:
+            if self._first and all(run.is_finished for run in await self._mirror.progress(self._first)):
+                return
             if await self._turn(patient=False):
                 continue
             if self._refusal:
@@ -138,10 +147,15 @@ class Poll:
         return ended > 0
 
     async def _next(self) -> Message | None:
-        only = {"organization_id": self._mirror.organization_id}
-        found = await asyncio.to_thread(self._queue.read, QUEUE, vt=self._visibility, conditional=only)
-        assert not isinstance(found, list)
-        return found
+        own: dict[str, Any] = {"organization_id": self._mirror.organization_id}
+        for condition in (*({**own, "run_id": run_id} for run_id in self._first), own):
+            found = await asyncio.to_thread(
+                self._queue.read, QUEUE, vt=self._visibility, conditional=condition
+            )
+            assert not isinstance(found, list)
+            if found:
+                return found
+        return None
 
     async def _show(self, message: Message, seconds: float) -> None:
         """Makes a message visible again after so long."""
@@ -315,15 +329,22 @@ def poll(once: bool, images: bool, as_json: bool) -> None:
     runs = asyncio.run(_poll(ZohoSettings(), conninfo(), ImageSettings() if images else None, once=once))
     if not once:
         return
+    if not show_runs(runs, as_json=as_json):
+        sys.exit(INCOMPLETE)
+
+
+def show_runs(runs: Sequence[int], *, as_json: bool) -> bool:
+    """Prints what became of these runs; whether all are complete, or cancelled."""
     with psycopg.connect(conninfo(), row_factory=psycopg.rows.dict_row) as connection:
-        rows = connection.execute(RESULT, [runs]).fetchall()
+        rows = connection.execute(RESULT, [list(runs)]).fetchall()
     if as_json:
         print_json(rows)
     else:
         print_table("Pulled", rows)
-    if any(row["state"] not in {"complete", "cancelled"} for row in rows):
-        click.echo("Not all is complete. See: tds status", err=True)
-        sys.exit(INCOMPLETE)
+    if is_complete := all(row["state"] in {"complete", "cancelled"} for row in rows):
+        return is_complete
+    click.echo("Not all is complete. See: tds status", err=True)
+    return is_complete
 
 
 async def _poll(

@@ -1,12 +1,13 @@
 """Showing how long things take: bars on a terminal, plain lines elsewhere; always on stderr."""
 
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
+from datetime import timedelta
 from types import TracebackType
 from typing import Self
 
-from rich.console import Console
+from rich.console import Console, RenderableType
 from rich.progress import (
     BarColumn,
     Progress,
@@ -16,7 +17,6 @@ from rich.progress import (
     TaskID,
     TextColumn,
     TimeElapsedColumn,
-    TimeRemainingColumn,
 )
 from rich.text import Text
 
@@ -26,13 +26,14 @@ LINE_EVERY_SECONDS = 5.0
 class Step:
     """One thing that takes time and can be counted."""
 
-    def __init__(self, bars: Progress, task: TaskID, title: str, lines: Console | None) -> None:
+    def __init__(self, bars: "Bars", task: TaskID, title: str, lines: Console | None) -> None:
         self._bars = bars
         self._task = task
         self._title = title
         self._lines = lines
         self._began = self._last_line = time.monotonic()
         self._done = 0
+        self._finished = False
 
     def at(self, done: int, total: int | None = None) -> None:
         """So many are done, of so many if that is known."""
@@ -40,24 +41,52 @@ class Step:
         self._bars.update(self._task, completed=done, total=total)
         if self._lines and time.monotonic() - self._last_line >= LINE_EVERY_SECONDS:
             self._last_line = time.monotonic()
-            self._line(f"{done:,} of {total:,}" if total else f"{done:,}")
+            self._line(f"{done:,} of {total:,}" if total else f"{done:,}", self._left(done, total))
 
     def advance(self, count: int) -> None:
         """So many more are done."""
         self.at(self._done + count)
 
     def finish(self) -> None:
-        """That was all."""
+        """That was all; to say so again does nothing."""
+        if self._finished:
+            return
+        self._finished = True
         self._bars.update(self._task, completed=self._done, total=self._done or 1)
         self._bars.stop_task(self._task)
         if self._lines:
             self._line(f"{self._done:,}, done" if self._done else "done")
 
-    def _line(self, text: str) -> None:
+    def _left(self, done: int, total: int | None) -> str:
+        """How long it takes still, and what is left of the calls."""
+        seconds = time.monotonic() - self._began
+        rest = (total - done) * seconds / done if total and done else 0
+        told = f"about {rest / 60:,.0f} min left" if rest >= 90 else f"about {rest:,.0f} s left"
+        return ", ".join(filter(None, [told if rest else "", self._bars.told_calls_left()]))
+
+    def _line(self, text: str, left: str = "") -> None:
         assert self._lines is not None
         seconds = time.monotonic() - self._began
-        rate = f", {self._done / seconds:,.0f}/s" if self._done and seconds else ""
-        self._lines.print(f"{self._title}: {text} in {seconds:.1f} s{rate}", markup=False, highlight=False)
+        rate = f"{self._done / seconds:,.0f}/s" if self._done and seconds else ""
+        told = ", ".join(filter(None, [f"{self._title}: {text} in {seconds:.1f} s", rate, left]))
+        self._lines.print(told, markup=False, highlight=False, soft_wrap=True)
+
+
+class Bars(Progress):
+    """The bars, and below them the calls that are left of the day's, once that is known."""
+
+    calls_left: Callable[[], int | None] = staticmethod(lambda: None)
+
+    def told_calls_left(self) -> str:
+        """As text, empty while it is not known."""
+        left = self.calls_left()
+        return "" if left is None else f"{left:,} calls left today"
+
+    def get_renderables(self) -> Iterable[RenderableType]:
+        """See rich."""
+        yield from super().get_renderables()
+        if told := self.told_calls_left():
+            yield Text(told, style="dim")
 
 
 class Steps:
@@ -70,14 +99,14 @@ class Steps:
     def __init__(self, *, quiet: bool = False) -> None:
         console = Console(stderr=True)
         self._lines = None if quiet or console.is_terminal else console
-        self._bars = Progress(
+        self._bars = Bars(
             SpinnerColumn(finished_text="[green]✓"),
             TextColumn("{task.description}"),
             BarColumn(bar_width=30),
             CountColumn(),
             RateColumn(),
             TimeElapsedColumn(),
-            TimeRemainingColumn(compact=True),
+            LeftColumn(),
             console=console,
             disable=quiet or not console.is_terminal,
         )
@@ -91,10 +120,18 @@ class Steps:
     ) -> None:
         self._bars.stop()
 
+    def show_calls_left(self, calls_left: Callable[[], int | None]) -> None:
+        """Shows from now on what is left of the day's calls; None: it is not known yet."""
+        self._bars.calls_left = calls_left
+
+    def add(self, title: str) -> Step:
+        """Shows a step from now on; it is to be finished."""
+        return Step(self._bars, self._bars.add_task(title, total=None), title, self._lines)
+
     @contextmanager
     def step(self, title: str) -> Iterator[Step]:
         """Shows a step as long as the block lasts."""
-        step = Step(self._bars, self._bars.add_task(title, total=None), title, self._lines)
+        step = self.add(title)
         yield step
         step.finish()
 
@@ -115,5 +152,17 @@ class RateColumn(ProgressColumn):
 
     def render(self, task: Task) -> Text:
         """See rich."""
-        speed = task.finished_speed or task.speed
-        return Text(f"{speed:,.0f}/s" if speed and task.completed else "", style="dim")
+        # rich's own speed begins anew whenever the total changes
+        seconds = task.elapsed or 0
+        return Text(f"{task.completed / seconds:,.0f}/s" if seconds and task.completed else "", style="dim")
+
+
+class LeftColumn(ProgressColumn):
+    """`-0:04:10`: how long it takes still, at the rate so far."""
+
+    def render(self, task: Task) -> Text:
+        """See rich."""
+        if task.finished or not (task.total and task.completed and task.elapsed):
+            return Text("")
+        seconds = (task.total - task.completed) * task.elapsed / task.completed
+        return Text(f"-{timedelta(seconds=round(seconds))}", style="cyan")

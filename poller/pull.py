@@ -38,7 +38,7 @@ async def pull_list(
         PagingError: the list cannot be walked to its end; the run has failed.
         ZohoError: anything else; the run stays unfinished and will be gone on with.
     """
-    run = await mirror.start_run(endpoint.entity, restart=restart)
+    run = await mirror.start_run(endpoint.entity, client.session, restart=restart)
     return await pull_pages(client, mirror, endpoint, run, on_page=on_page)
 
 

@@ -19,6 +19,7 @@ from psycopg.types.json import set_json_loads
 from db.connect import application_name, conninfo
 from db.errors import TdsError
 from poller.client import ZohoClient
+from poller.completion import entity_names
 from poller.mirror import Endpoint, Mirror
 from poller.output import print_json, print_table
 from poller.progress import Step, Steps
@@ -126,7 +127,7 @@ def agrees(result: Result) -> bool:
 
 
 @click.command()
-@click.argument("entities", nargs=-1, metavar="[ENTITY]…")
+@click.argument("entities", nargs=-1, metavar="[ENTITY]…", shell_complete=entity_names)
 @click.option("--wait", type=click.FloatRange(0), default=10.0, show_default=True,
               help="Seconds to wait for events that are on their way into the mirror.")  # fmt: skip
 @click.option("--groups", is_flag=True, help="Show all counts and sums, not only those that differ.")

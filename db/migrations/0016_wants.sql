@@ -13,5 +13,9 @@ comment on column tds.entity.volatile_details is 'Whether details change without
 alter table tds.full_pull add column details_asked_at timestamptz;
 comment on column tds.full_pull.details_asked_at is 'When it asked for the details that change without a sign; null: not yet.';
 
+alter table tds.run add column session int;
+comment on column tds.run.session is
+'Session of the command that works on it, which holds the advisory lock (tds.api_lock_class(), session) while it lives; null: a poller''s.';
+
 drop function if exists tds.take_details(text, text, int);
 drop function if exists tds.plan_entities(text);

@@ -13,7 +13,8 @@ import pytest
 
 from poller.client import ZohoClient
 from poller.migrate import Pulled, migrate
-from poller.mirror import Mirror
+from poller.mirror import Mirror, Progress
+from poller.poll import Poll, read_queue
 from poller.progress import Steps
 from poller.settings import ZohoSettings
 from sandbox.clock import Clock
@@ -52,9 +53,23 @@ class Poller:
 
         return asyncio.run(run())
 
-    def migrate(self, entities: list[str] | None = None) -> list[Pulled]:
+    def migrate(self) -> list[Pulled]:
         """Fetches all there is."""
-        return self.run(lambda client, mirror: migrate(client, mirror, entities, Steps(quiet=True)))
+        return self.run(lambda client, mirror: migrate(client, mirror, Steps(quiet=True)))
+
+    def pull(self, entity: str, **options: object) -> Progress:
+        """Asks for one pull and does it."""
+
+        async def run(client: ZohoClient, mirror: Mirror) -> Progress:
+            queue = await asyncio.to_thread(read_queue, self.database.conninfo)
+            run_id = await mirror.request_pull(entity, options)
+            await Poll(client, mirror, queue, first=[run_id]).once()
+            assert queue.pool is not None
+            await asyncio.to_thread(queue.pool.close)
+            [progress] = await mirror.progress([run_id])
+            return progress
+
+        return self.run(run)
 
     def asked(self, path: str) -> list[str]:
         """The queries of the successful calls of a path so far."""

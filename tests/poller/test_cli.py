@@ -74,16 +74,43 @@ def test_migrate_status_and_dead_letters(poller: Poller, environment: dict[str, 
     assert (letter["entity"], letter["path"], letter["value"]) == ("products", "rate", "x")
     number = str(letter["number"])
     assert json.loads(tds(environment, "dead", "show", number).stdout)["reason"] == letter["reason"]
-    assert tds(environment, "dead", "replay", number).returncode == 0
+    sent = json.loads(tds(environment, "dead", "replay", number, "--json").stdout)
+    assert sent["replayed"][0]["number"] == letter["number"]
+    assert "dead 1" in tds(environment, "process").stdout
+    assert tds(environment, "dead", "replay", "--entity", "products", "--json").stdout == '{"sent": 1}\n'
     assert tds(environment, "dead", "show", "999999").returncode == 1
     assert tds(environment, "dead", "replay").returncode == 2
 
 
 def test_pull_one_entity(poller: Poller, environment: dict[str, str]) -> None:
-    done = tds(environment, "pull", "vendors", "--no-details")
+    done = tds(environment, "pull", "vendors", "--no-details", "--json")
     assert done.returncode == 0, done.stderr
-    assert done.stdout.splitlines()[0].startswith("Fetched")
-    assert tds(environment, "pull", "sheep").returncode == 1
+    [run] = json.loads(done.stdout)
+    assert (run["entity"], run["state"], run["details_fetched"]) == ("vendors", "complete", 0)
+    done = tds(environment, "pull", "invoices", "pricelists")
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.splitlines()[0].startswith("Pulled")
+    assert "invoices: 20, done in" in done.stderr
+    assert "invoices, details: 20, done in" in done.stderr
+    asked = len(poller.asked("/invoices"))
+    done = tds(environment, "pull", "invoices", "--since", "2099-01-01")
+    assert (done.returncode, "is in the future" in done.stderr) == (1, True)
+    done = tds(environment, "pull", "invoices", "--incremental", "--json")
+    [run] = json.loads(done.stdout)
+    assert (run["state"], run["calls"], run["details_fetched"]) == ("complete", 1, 0)
+    assert "last_modified_time=" in poller.asked("/invoices")[asked]
+    assert tds(environment, "pull", "invoices", "--full", "--incremental").returncode == 2
+    unknown = tds(environment, "pull", "sheep")
+    assert (unknown.returncode, "select entity from tds.entity" in unknown.stderr) == (1, True)
+    refused = tds(environment, "pull", "stock", "--no-details")
+    assert (refused.returncode, "Leave out --no-details" in refused.stderr) == (1, True)
+    before = poller.sandbox.ledger.summary()["calls"]
+    planned = json.loads(tds(environment, "pull", "stock", "invoices", "--dry-run", "--json").stdout)
+    assert {row["entity"]: row["detail_calls"] for row in planned["entities"]} == {
+        "products": 5,
+        "invoices": 0,
+    }
+    assert poller.sandbox.ledger.summary()["calls"] - before == 2
     poller.sandbox.faults.set(next=["45"])
     done = tds({**environment, "ZOHO_LONGEST_WAIT": "1"}, "pull", "products")
     assert done.returncode == 1

@@ -58,7 +58,7 @@ class Pictures:
         return sum(call.path.endswith("/image") for call in self.poller.sandbox.ledger.calls)
 
     def pull(self) -> None:
-        self.poller.migrate(["products"])
+        self.poller.pull("products")
 
     def end_leases(self) -> None:
         self.connection.execute(

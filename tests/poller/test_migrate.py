@@ -19,7 +19,7 @@ from starlette.routing import Route
 
 from poller.client import Reply, ZohoClient
 from poller.compare import Comparison, Record, compare, read_json
-from poller.errors import PagingError, UnreachableError, ZohoError
+from poller.errors import PagingError, UnreachableError
 from poller.migrate import migrate
 from poller.mirror import Mirror
 from poller.progress import Steps
@@ -172,7 +172,7 @@ def test_an_outage_leaves_the_run_to_be_gone_on_with(poller: Poller, monkeypatch
     with pytest.raises(UnreachableError):
         poller.migrate()
     poller.sandbox.faults.set()
-    assert poller.migrate(["products"])[0].records == 450
+    assert poller.pull("products").records == 450
     with psycopg.connect(poller.database.conninfo) as connection:
         query = "select state from tds.run where entity = 'products'"
         assert connection.execute(query).fetchall() == [("complete",)]
@@ -223,19 +223,14 @@ def test_a_detail_that_cannot_be_had_stays_wanted(poller: Poller) -> None:
             connection.execute(
                 "select tds.want_detail('invoices', %s, 'not-a-number')", [mirror.organization_id]
             )
-        return (await migrate(client, mirror, ["invoices"], Steps(quiet=True)))[0].missing
+        pulled = await migrate(client, mirror, Steps(quiet=True))
+        return {row.entity: row.missing for row in pulled}["invoices"]
 
     assert poller.run(run) == 1
     with psycopg.connect(poller.database.conninfo) as connection:
         assert connection.execute(
             "select zoho_id, tries, error like '%%code 5%%' from tds.wanted_detail"
         ).fetchall() == [("not-a-number", 1, True)]
-
-
-def test_an_unknown_entity_is_named(poller: Poller) -> None:
-    with pytest.raises(ZohoError, match="Unknown: sheep") as raised:
-        poller.migrate(["products", "sheep"])
-    assert "customers" in raised.value.hint
 
 
 @contextmanager

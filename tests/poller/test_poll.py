@@ -378,7 +378,7 @@ def test_no_edit_falls_between_two_incremental_pulls(database: Database) -> None
                 await asyncio.sleep(rng.random() * 0.06)
                 organisation.edit("invoices")
 
-        poller.run(passes, calls_per_minute=100_000)
+        poller.run(passes, calls_per_minute=100_000, minute_seconds=60.0)
         told: dict[str, datetime] = dict(
             connection.execute("select zoho_invoice_id, zoho_modified_at from zoho.invoices").fetchall()
         )

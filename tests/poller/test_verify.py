@@ -157,7 +157,7 @@ def test_edits_that_were_not_pulled_are_found(poller: Poller, environment: dict[
     assert (what, new) == ("differs", "missing")
     assert set(fields) <= {"rate", "last_modified_time"}
     assert fields
-    poller.migrate(["products"])
+    poller.pull("products")
     assert verified(environment, "products")[0] == 0
 
     # What Zoho changes after the verification has begun cannot be compared.

@@ -1,5 +1,5 @@
 create or replace function tds.living_sessions() returns int[]
-language plpgsql volatile
+language plpgsql stable
 set search_path = pg_catalog, pg_temp
 as $$
 begin

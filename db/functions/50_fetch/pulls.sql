@@ -141,13 +141,25 @@ $$;
 revoke all on function tds.last_pass(text, text) from public;
 comment on function tds.last_pass(text, text) is 'When the first page of the last complete pass over a list was asked for; null: there was none.';
 
+create or replace function tds.is_forsaken(run tds.run, at timestamptz) returns boolean
+language plpgsql stable
+set search_path = pg_catalog, pg_temp
+as $$
+begin
+    return (is_forsaken.run).heartbeat_at < is_forsaken.at - make_interval(secs => tds.setting_int('pull_adopt_seconds'))
+           or (is_forsaken.run).session is not null and (is_forsaken.run).session <> all (tds.living_sessions());
+end
+$$;
+revoke all on function tds.is_forsaken(tds.run, timestamptz) from public;
+comment on function tds.is_forsaken(tds.run, timestamptz) is
+'Whether the command that began a run has died, by its session''s lock, or has not been heard of for pull_adopt_seconds.';
+
 create or replace function tds.begin_pull(run_id bigint) returns text
 language plpgsql volatile security definer
 set search_path = pg_catalog, pg_temp
 as $$
 declare
     v_now    constant timestamptz := tds.now();
-    v_stale  constant timestamptz := v_now - make_interval(secs => tds.setting_int('pull_adopt_seconds'));
     v_run    tds.run;
     v_other  tds.run;
     v_last   timestamptz;
@@ -158,7 +170,7 @@ begin
     end if;
     if v_run.state = 'running' and v_run.requested_at is null then
         -- begun by a command, which may still be at it; if not, it is the poller's from now on
-        if v_run.heartbeat_at >= v_stale then
+        if not tds.is_forsaken(v_run, v_now) then
             return 'queued';
         end if;
         update tds.run r set requested_at = v_now, requested_by = 'a command that died' where r.run_id = v_run.run_id;
@@ -169,7 +181,7 @@ begin
     select r.* into v_other from tds.run r
      where r.organization_id = v_run.organization_id and r.entity = v_run.entity and r.state = 'running';
     if v_other.run_id is not null then
-        if v_other.message_id is null and v_other.heartbeat_at < v_stale then
+        if v_other.message_id is null and tds.is_forsaken(v_other, v_now) then
             perform tds.send_pull(v_other.run_id);
         end if;
         return 'queued';

@@ -15,13 +15,14 @@ begin
            set state = 'cancelled', finished_at = v_now, error = 'restarted'
          where r.organization_id = start_run.organization_id and r.entity = start_run.entity and r.state = 'running';
     end if;
-    insert into tds.run as r (organization_id, entity, options, started_at, heartbeat_at)
-    values (start_run.organization_id, start_run.entity, coalesce(start_run.options, '{}') - 'restart', v_now, v_now)
+    insert into tds.run as r (organization_id, entity, options, started_at, heartbeat_at, session)
+    values (start_run.organization_id, start_run.entity, coalesce(start_run.options, '{}') - array['restart', 'session'], v_now, v_now,
+            (start_run.options ->> 'session')::int)
     on conflict on constraint one_run_at_a_time do nothing
     returning r.run_id into v_run_id;
     if v_run_id is null then
         update tds.run r
-           set heartbeat_at = v_now
+           set heartbeat_at = v_now, session = (start_run.options ->> 'session')::int
          where r.organization_id = start_run.organization_id and r.entity = start_run.entity and r.state = 'running'
         returning r.run_id into v_run_id;
     end if;
@@ -30,7 +31,7 @@ end
 $$;
 revoke all on function tds.start_run(text, text, jsonb) from public;
 comment on function tds.start_run(text, text, jsonb) is
-'Begins a pull, or goes on with the unfinished one of that entity and organisation ({"restart": true} begins anew). Raises ZB002.';
+'Begins a pull, or goes on with the unfinished one of that entity and organisation ({"restart": true} begins anew; session: who works on it, see tds.set_budget()). Raises ZB002.';
 
 create or replace function tds.store_page(
     run_id bigint, page int, body bytea, observed_at timestamptz, has_more boolean, records int default 0, calls int default 1)
