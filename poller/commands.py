@@ -91,7 +91,7 @@ STATUS = {
     ),
     "workers": (
         "Workers",
-        """select application_name as worker, pid::text, backend_start as since, state from pg_stat_activity
+        """select application_name as worker, pid, backend_start as since, state from pg_stat_activity
             where datname = current_database() and application_name like 'tds/worker/%' order by pid""",
     ),
 }

@@ -23,7 +23,7 @@ def print_table(title: str, rows: Sequence[Mapping[str, object]]) -> None:
             name.replace("_", " "), justify="right" if isinstance(value, int | float | Decimal) else "left"
         )
     for row in rows:
-        table.add_row(*(str(row[name]) if name in IDENTIFIERS else _cell(row[name]) for name in row))
+        table.add_row(*(_cell(value, is_name=name in IDENTIFIERS) for name, value in row.items()))
     console.print(table if rows else f"{title}: none", markup=False, highlight=False)
 
 
@@ -32,12 +32,14 @@ def print_json(document: object) -> None:
     click.echo(json.dumps(document, default=str, ensure_ascii=False))
 
 
-def _cell(value: object) -> str:
+def _cell(value: object, *, is_name: bool) -> str:
     match value:
         case None:
             return ""
         case bool():
             return str(value).lower()
+        case int() if is_name:
+            return str(value)
         case int():
             return f"{value:,}"
         case datetime():
