@@ -223,9 +223,9 @@ class Mirror:
             list(run_ids),
         )
 
-    async def begin_pull(self, run_id: int) -> str:
+    async def begin_pull(self, run_id: int, session: int) -> str:
         """Begins a requested run, or says how it stands; see `tds.begin_pull`."""
-        return str(await self._row(scalar_row, "select tds.begin_pull(%b)", run_id))
+        return str(await self._row(scalar_row, "select tds.begin_pull(%b, %b)", run_id, session))
 
     async def fall_back(self, run: Run) -> None:
         """Notes that the API has ignored the run's filter: its whole list is read, from page 1 on."""

@@ -183,7 +183,7 @@ class Poll:
     async def _pull(self, message: Message) -> None:
         """Does what a message asks for, and deletes it; or leaves it for later."""
         run_id = int(message.message["run_id"])
-        state = await self._mirror.begin_pull(run_id)
+        state = await self._mirror.begin_pull(run_id, self._client.session)
         if state == "queued":
             await self._show(message, TURN_SECONDS)
             return

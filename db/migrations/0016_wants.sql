@@ -15,7 +15,8 @@ comment on column tds.full_pull.details_asked_at is 'When it asked for the detai
 
 alter table tds.run add column session int;
 comment on column tds.run.session is
-'Session of the command that works on it, which holds the advisory lock (tds.api_lock_class(), session) while it lives; null: a poller''s.';
+'Session of the process that works on it, which holds the advisory lock (tds.api_lock_class(), session) while it lives; null: nobody''s known.';
 
 drop function if exists tds.take_details(text, text, int);
 drop function if exists tds.plan_entities(text);
+drop function if exists tds.begin_pull(bigint);

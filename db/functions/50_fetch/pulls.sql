@@ -154,7 +154,7 @@ revoke all on function tds.is_forsaken(tds.run, timestamptz) from public;
 comment on function tds.is_forsaken(tds.run, timestamptz) is
 'Whether the command that began a run has died, by its session''s lock, or has not been heard of for pull_adopt_seconds.';
 
-create or replace function tds.begin_pull(run_id bigint) returns text
+create or replace function tds.begin_pull(run_id bigint, session int default null) returns text
 language plpgsql volatile security definer
 set search_path = pg_catalog, pg_temp
 as $$
@@ -176,6 +176,7 @@ begin
         update tds.run r set requested_at = v_now, requested_by = 'a command that died' where r.run_id = v_run.run_id;
     end if;
     if v_run.state <> 'queued' then
+        update tds.run r set session = begin_pull.session where r.run_id = v_run.run_id and r.state = 'running';
         return v_run.state;
     end if;
     select r.* into v_other from tds.run r
@@ -191,7 +192,7 @@ begin
         when v_run.options ? 'modified_since' then (v_run.options ->> 'modified_since')::timestamptz
         when v_run.options ? 'incremental' then date_trunc('second', v_last) - make_interval(secs => tds.setting_int('cursor_overlap_seconds')) end;
     update tds.run r
-       set state = 'running', started_at = v_now, heartbeat_at = v_now, since = v_run.since,
+       set state = 'running', started_at = v_now, heartbeat_at = v_now, session = begin_pull.session, since = v_run.since,
            filtered = v_run.since is not null
                       and (select n.has_modified_filter from tds.entity n where n.entity = tds.pulled_entity(v_run.entity)),
            is_pass = not v_run.options ?| array['update_only', 'pricelist_ids'] and coalesce(v_run.since <= v_last, v_run.since is null)
@@ -205,9 +206,10 @@ exception when exclusion_violation then
     return 'queued'; -- a command was faster
 end
 $$;
-revoke all on function tds.begin_pull(bigint) from public;
-comment on function tds.begin_pull(bigint) is
-'Begins a queued run, or says how it stands: queued (another run of that list is in work), running (go on with it), settling, or its end. Raises ZB012.';
+revoke all on function tds.begin_pull(bigint, int) from public;
+comment on function tds.begin_pull(bigint, int) is
+'Begins a queued run, or says how it stands: queued (another run of that list is in work), running (go on with it), settling, or its end. '
+'session: who will work on it, see tds.set_budget(). Raises ZB012.';
 
 create or replace function tds.fall_back(run_id bigint) returns void
 language plpgsql volatile security definer
@@ -381,6 +383,27 @@ $$;
 revoke all on function tds.is_processed(tds.run) from public;
 comment on function tds.is_processed(tds.run) is 'Whether all pages of a run are processed.';
 
+create or replace function tds.free_pulls(organization_id text) returns int
+language plpgsql volatile
+set search_path = pg_catalog, pg_temp
+as $$
+declare
+    v_living constant int[] := tds.living_sessions();
+    v_freed  int;
+begin
+    with forsaken as (
+        update tds.run r set session = null
+         where r.organization_id = free_pulls.organization_id and r.state = 'running' and r.message_id is not null
+           and r.session is not null and r.session <> all (v_living)
+        returning r.message_id)
+    select count(pgmq.set_vt('tds_pull', f.message_id, 0))::int into v_freed from forsaken f;
+    return v_freed;
+end
+$$;
+revoke all on function tds.free_pulls(text) from public;
+comment on function tds.free_pulls(text) is
+'Shows the messages of runs whose poller has died to the others at once, instead of when they become visible by themselves; returns how many.';
+
 create or replace function tds.settle_pulls(organization_id text) returns int
 language plpgsql volatile security definer
 set search_path = pg_catalog, pg_temp
@@ -390,6 +413,7 @@ declare
     v_run   tds.run;
     v_ended int;
 begin
+    perform tds.free_pulls(settle_pulls.organization_id);
     for v_run in
         select r.* from tds.run r
          where r.organization_id = settle_pulls.organization_id and r.state = 'settling' and r.asked_at is null and tds.is_processed(r)
@@ -423,8 +447,9 @@ end
 $$;
 revoke all on function tds.settle_pulls(text) from public;
 comment on function tds.settle_pulls(text) is
-'Looks after the settling runs of an organisation: once their pages are processed it asks for the details they are about, and once these are '
-'there it ends them: complete, or partial where some could not be had. Returns how many it ended.';
+'Looks after the runs of an organisation: those whose poller has died are anybody''s; of those that settle, once their pages are processed '
+'it asks for the details they are about, and once these are there it ends them: complete, or partial where some could not be had. '
+'Returns how many it ended.';
 
 create or replace function tds.cancel_run(run_id bigint) returns text
 language plpgsql volatile security definer

@@ -28,7 +28,7 @@ grant execute on function
     tds.start_run(text, text, jsonb), tds.store_page(bigint, int, bytea, timestamptz, boolean, int, int), tds.finish_run(bigint, text, text),
     tds.take_details(text, text, int, int), tds.details_to_take(text), tds.store_detail(text, text, text[], bytea, timestamptz, text, timestamptz),
     tds.want_detail(text, text, text, text), tds.detail_failed(text, text, text, text),
-    tds.begin_pull(bigint), tds.fall_back(bigint), tds.note_progress(bigint, int, int, text), tds.settle_pulls(text),
+    tds.begin_pull(bigint, int), tds.fall_back(bigint), tds.note_progress(bigint, int, int, text), tds.settle_pulls(text),
     tds.request_pull(text, jsonb, text), tds.cancel_run(bigint), tds.pull_option_names(text), tds.bulk_sync_refusal(), tds.setting_int(text), tds.setting_text(text), tds.now()
     to tds_poller;
 grant select on tds.entity, tds.run, tds.wanted_detail, tds.inbox_open, tds.setting, public.tds_sync_runs to tds_poller;
