@@ -239,7 +239,7 @@ def test_a_detail_that_waits_holds_up_no_list(database: Database, poller: Poller
         conn.execute("update tds.setting set value = '2' where name = 'api_details_per_minute'")
 
     async def mixed(client: ZohoClient, mirror: Mirror) -> None:
-        organization = f"/organizations/{poller.organisation.organization_id}"
+        organization = f"/organizations/{poller.settings().organization_id}"
         for _ in range(2):
             await client.get(organization)
         late = asyncio.create_task(client.get(organization))
