@@ -46,7 +46,7 @@ class Cost:
 
 @dataclass(frozen=True, slots=True)
 class Quota:
-    """What may be spent: calls and details in `minute_seconds`, today until `resets_at`, each day after it."""
+    """What may be spent: calls in `minute_seconds`, today until `resets_at`, and on each day after."""
 
     per_minute: int
     details_per_minute: int
