@@ -30,9 +30,7 @@ class Budget:
         self.at += timedelta(seconds=seconds)
         self.mirror.conn.execute(f"set tds.fake_now = '{self.at.isoformat()}'")
 
-    def reserve(
-        self, calls: int = 1, purpose: str = "migration", endpoint: str = "/items"
-    ) -> dict[str, Any]:
+    def reserve(self, calls: int = 1, purpose: str = "migration", endpoint: str = "/items") -> dict[str, Any]:
         query = "select * from tds.reserve_calls(%s, %s, %s, %s)"
         return self.mirror.rows(query, ORG, calls, purpose, endpoint)[0]
 
