@@ -290,7 +290,8 @@ def test_without_pg_cron_here_its_statements_are_for_elsewhere(database: Databas
         return
     assert [job.job for job in done] == OURS
     name = mirror.conn.info.dbname
-    assert f"'tds:{name}:observe_drift', '*/2 * * * *'" in (done[2].statement or "")
+    statements = {job.job: job.statement or "" for job in done}
+    assert f"'tds:{name}:observe_drift', '*/2 * * * *'" in statements["observe_drift"]
 
 
 def tds(database: Database, *arguments: str) -> subprocess.CompletedProcess[str]:
