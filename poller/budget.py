@@ -27,7 +27,7 @@ class Budget:
     def __init__(self, session: Session, settings: ZohoSettings) -> None:
         self._session = session
         self._settings = settings
-        self._turns: defaultdict[str, asyncio.Lock] = defaultdict(asyncio.Lock)
+        self._turns: defaultdict[tuple[str, bool], asyncio.Lock] = defaultdict(asyncio.Lock)
         self.calls_per_minute = 0
         self.concurrency = 0
         self.minute_seconds = 60.0
@@ -61,7 +61,8 @@ class Budget:
             LimitError: the wait is longer than the settings allow.
         """
         # One of each purpose asks at a time: in turn, and not all of them again and again.
-        async with self._turns[purpose]:
+        # Single records have a slower pace of their own, for which no list need wait.
+        async with self._turns[purpose, "{id}" in endpoint]:
             waited = 0.0
             while True:
                 row = await self._session.row(

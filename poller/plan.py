@@ -34,6 +34,7 @@ class Cost:
         how: where that number is from.
         list_calls: for its pages, less those of an unfinished run.
         detail_calls: for the details that are not here yet.
+        single_calls: those of them that are for one record each, which are asked at a slower pace.
     """
 
     entity: str
@@ -41,13 +42,15 @@ class Cost:
     how: str
     list_calls: int
     detail_calls: int
+    single_calls: int = 0
 
 
 @dataclass(frozen=True, slots=True)
 class Quota:
-    """What may be spent: calls in `minute_seconds`, today until `resets_at`, and on each day after it."""
+    """What may be spent: calls in `minute_seconds`, today until `resets_at`, and on each day after."""
 
     per_minute: int
+    details_per_minute: int
     minute_seconds: float
     concurrency: int
     day_limit: int | None
@@ -80,10 +83,13 @@ def cost(entity: Mapping[str, Any], records: int, how: str) -> Cost:
         missing = max(0, records - entity["rows_known"]) + entity["details_wanted"]
         details = records if entity["all_details"] else missing
     detail_calls = ceil(details / PER_DETAILS) if entity["bulk_details"] else details
-    return Cost(entity["entity"], records, how, list_calls, detail_calls)
+    single_calls = 0 if entity["bulk_details"] else detail_calls
+    return Cost(entity["entity"], records, how, list_calls, detail_calls, single_calls)
 
 
-def forecast(calls: int, quota: Quota, now: datetime, seconds_a_call: float = 0.0) -> Forecast:
+def forecast(
+    calls: int, quota: Quota, now: datetime, seconds_a_call: float = 0.0, *, singles: int = 0
+) -> Forecast:
     """How long so many calls take: as fast as the minute and the calls at once allow, day by day.
 
     Args:
@@ -91,21 +97,31 @@ def forecast(calls: int, quota: Quota, now: datetime, seconds_a_call: float = 0.
         quota: what may be spent.
         now: when they begin.
         seconds_a_call: how long one takes.
+        singles: how many of them are for one record each; they come last, at their own pace.
     """
-    pace = quota.minute_seconds / quota.per_minute
-    pace = max(pace, seconds_a_call / quota.concurrency)
-    minutes = calls * pace / quota.minute_seconds
+    slowest = seconds_a_call / quota.concurrency
+    pace = max(quota.minute_seconds / quota.per_minute, slowest)
+    single_pace = max(quota.minute_seconds / min(quota.per_minute, quota.details_per_minute), slowest)
+    others = calls - singles
+    seconds = others * pace + singles * single_pace
+    minutes = seconds / quota.minute_seconds
     if quota.day_limit is None or quota.left_today is None or quota.resets_at is None:
-        return Forecast(calls, minutes, 1, now + timedelta(seconds=calls * pace))
+        return Forecast(calls, minutes, 1, now + timedelta(seconds=seconds))
     day_seconds = 1440 * quota.minute_seconds
     begin, end, share = now, quota.resets_at, max(0, quota.left_today)
-    left, days = calls, 0
+    days = 0
     while True:
-        spent = min(left, share, floor((end - begin).total_seconds() / pace))
-        left -= spent
-        days += bool(spent)
-        if not left:
-            return Forecast(calls, minutes, max(1, days), begin + timedelta(seconds=spent * pace))
+        room = (end - begin).total_seconds()
+        lists = min(others, share, floor(room / pace))
+        details = 0
+        if lists == others:
+            details = min(singles, share - lists, floor((room - lists * pace) / single_pace))
+        others -= lists
+        singles -= details
+        days += bool(lists + details)
+        if not others + singles:
+            ends_at = begin + timedelta(seconds=lists * pace + details * single_pace)
+            return Forecast(calls, minutes, max(1, days), ends_at)
         begin, end, share = end, end + timedelta(seconds=day_seconds), max(1, quota.day_limit)
 
 
@@ -196,6 +212,7 @@ def read_quota(connection: psycopg.Connection[DictRow], organization_id: str) ->
     limit, left, kept = row["day_limit"], row["left_today"], row["kept_for_repair"]
     return Quota(
         per_minute=per_minute,
+        details_per_minute=min(row["details_per_minute"], per_minute),
         minute_seconds=row["minute_seconds"],
         concurrency=row["calls_at_once"],
         day_limit=None if limit is None else limit - kept,
@@ -275,7 +292,9 @@ def tell_costs(
         calls = sum(row.list_calls + row.detail_calls for row in found)
         now = connection.execute("select tds.now() as now").fetchone()
         assert now
-        told = forecast(calls, quota, now["now"], seconds * min(spent, quota.concurrency) / spent)
+        singles = sum(row.single_calls for row in found)
+        a_call = seconds * min(spent, quota.concurrency) / spent
+        told = forecast(calls, quota, now["now"], a_call, singles=singles)
     _show(found, told, quota, spent, as_json=as_json)
 
 
@@ -299,7 +318,8 @@ def _show(found: Sequence[Cost], told: Forecast, quota: Quota, spent: int, *, as
         ],
     )
     days = "today" if told.days == 1 else f"on {told.days} days"
-    pace = f"{told.minutes:,.1f} minutes of asking at {quota.per_minute} a minute"
+    pace = f"{quota.per_minute} a minute, single records at {quota.details_per_minute}"
+    pace = f"{told.minutes:,.1f} minutes of asking at {pace}"
     click.echo(f"\n{told.calls:,} calls, {pace}, {days}.")
     if quota.day_limit is not None and quota.left_today is not None:
         today = f"{max(0, quota.left_today):,} calls are left for it today"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import logging
 import subprocess
@@ -231,3 +232,23 @@ def test_a_connection_that_breaks_is_opened_anew(poller: Poller, caplog: pytest.
     with caplog.at_level(logging.WARNING):
         poller.run(twice)
     assert "connecting again" in caplog.text
+
+
+def test_a_detail_that_waits_holds_up_no_list(database: Database, poller: Poller) -> None:
+    with database.connect(autocommit=True) as conn:
+        conn.execute("update tds.setting set value = '2' where name = 'api_details_per_minute'")
+
+    async def mixed(client: ZohoClient, mirror: Mirror) -> None:
+        organization = f"/organizations/{poller.settings().organization_id}"
+        for _ in range(2):
+            await client.get(organization)
+        late = asyncio.create_task(client.get(organization))
+        await asyncio.sleep(0.05)
+        for _ in range(3):
+            await client.get("/items", {"per_page": 1})
+        assert not late.done()
+        began = time.monotonic()
+        await late
+        assert time.monotonic() - began < PATIENCE
+
+    poller.run(mixed, minute_seconds=2.0, calls_per_minute=90)

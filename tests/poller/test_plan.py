@@ -39,6 +39,7 @@ def quota(**changes: Any) -> Quota:
     """A plan of 2,500 calls a day, at eight in the evening."""
     usual: dict[str, Any] = {
         "per_minute": 86,
+        "details_per_minute": 40,
         "minute_seconds": 60.0,
         "concurrency": 5,
         "day_limit": 2375,
@@ -91,6 +92,26 @@ def test_days_and_minutes() -> None:
     assert forecast(100, quota(), NOW, seconds_a_call=6).minutes == pytest.approx(2)
 
 
+def test_single_records_are_asked_at_their_own_pace() -> None:
+    # lists first: 86 in a minute, then 80 details in two
+    short = forecast(166, quota(), NOW, singles=80)
+    assert short.minutes == pytest.approx(3)
+    assert short.ends_at - NOW == pytest.approx(timedelta(minutes=3), abs=timedelta(seconds=1))
+    # the day's calls are what they are: 10 lists and 1,990 details today, the rest tomorrow
+    long = forecast(2_410, quota(left_today=2000), NOW, singles=2_400)
+    assert long.days == 2
+    assert long.ends_at - NOW == pytest.approx(timedelta(hours=4, minutes=410 / 40), abs=timedelta(seconds=1))
+    # midnight comes before the details are through: 400 in ten minutes
+    late = forecast(410, quota(resets_at=NOW + timedelta(minutes=10)), NOW, singles=410)
+    assert late.days == 2
+    assert late.minutes == pytest.approx(410 / 40)
+    assert late.ends_at - NOW == pytest.approx(timedelta(minutes=10 + 10 / 40), abs=timedelta(seconds=1))
+    # a ceiling below the details' pace is theirs too
+    assert forecast(40, quota(per_minute=20), NOW, singles=40).minutes == pytest.approx(2)
+    # eight seconds each, five at once, are slower than either pace
+    assert forecast(60, quota(), NOW, seconds_a_call=8, singles=30).minutes == pytest.approx(1.6)
+
+
 @pytest.fixture
 def company(database: Database) -> Iterator[Running]:
     """The real company's items and few of everything else; a minute lasts a tenth of a second."""
@@ -122,7 +143,7 @@ def look(
 def test_the_products_of_the_company(company: Running, database: Database) -> None:
     found, spent = look(company, database)
     assert found["products"] == Cost("products", 2218, "counted by Zoho", 12, 23)
-    assert found["invoices"] == Cost("invoices", 30, "counted by Zoho", 1, 30)
+    assert found["invoices"] == Cost("invoices", 30, "counted by Zoho", 1, 30, 30)
     assert found["customers"].records + found["vendors"].records == 60
     assert found["organizations"] == Cost("organizations", 1, "one call", 1, 0)
     assert spent == len(found) - 3  # all that have pages

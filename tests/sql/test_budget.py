@@ -30,10 +30,9 @@ class Budget:
         self.at += timedelta(seconds=seconds)
         self.mirror.conn.execute(f"set tds.fake_now = '{self.at.isoformat()}'")
 
-    def reserve(self, calls: int = 1, purpose: str = "migration") -> dict[str, Any]:
-        return self.mirror.rows("select * from tds.reserve_calls(%s, %s, %s, '/items')", ORG, calls, purpose)[
-            0
-        ]
+    def reserve(self, calls: int = 1, purpose: str = "migration", endpoint: str = "/items") -> dict[str, Any]:
+        query = "select * from tds.reserve_calls(%s, %s, %s, %s)"
+        return self.mirror.rows(query, ORG, calls, purpose, endpoint)[0]
 
     def settle(
         self, call_id: int, status: int | None = 200, code: int | None = 0, *headers: float | None
@@ -61,6 +60,44 @@ def budget(mirror: Mirror) -> Budget:
 def other(database: Database) -> Iterator[Budget]:
     with database.connect(autocommit=True) as conn:
         yield Budget(conn)
+
+
+def test_single_records_have_a_pace_of_their_own(budget: Budget) -> None:
+    detail = "/invoices/{id}"
+    budget.mirror.conn.execute("select tds.set_budget(%s, 90, 100)", [ORG])
+    first = budget.reserve(50, endpoint=detail)["call_ids"]
+    assert len(first) == 40
+    # under way: when they leave the minute is not known yet
+    waits = budget.reserve(endpoint=detail)
+    assert (waits["granted"], waits["wait_seconds"]) == (0, pytest.approx(0.1))
+    budget.go(10)
+    for call_id in first:
+        budget.settle(call_id)
+    budget.go(5)
+    waits = budget.reserve(endpoint=detail)
+    assert (waits["granted"], waits["reason"]) == (0, "the minute's details are used up")
+    assert waits["wait_seconds"] == pytest.approx(55)
+    # lists go on to what the minute has, and so does live repair with its details
+    lists = budget.reserve(100)
+    assert lists["granted"] == 86 - 40
+    repairs = budget.reserve(3, "repair", detail)
+    assert repairs["granted"] == 3
+    for call_id in [*lists["call_ids"], *repairs["call_ids"]]:
+        budget.settle(call_id)
+    # the details of live repair count for the others: 40 - 3 are free when the first have left
+    budget.go(54.9)
+    assert budget.reserve(endpoint=detail)["granted"] == 0
+    budget.go(0.1)
+    assert budget.reserve(50, endpoint=detail)["granted"] == 37
+    assert budget.shown()["details_per_minute"] == 40
+
+
+def test_the_pace_of_single_records_is_never_above_the_ceiling(budget: Budget) -> None:
+    budget.mirror.conn.execute("select tds.set_budget(%s, 20, 100)", [ORG])
+    assert budget.shown()["details_per_minute"] == 20
+    assert budget.reserve(50, "migration", "/bills/{id}")["granted"] == 19
+    budget.mirror.conn.execute("update tds.setting set value = '5' where name = 'api_details_per_minute'")
+    assert budget.shown()["details_per_minute"] == 5
 
 
 def test_the_minute_counts_from_the_end_of_a_call(budget: Budget) -> None:

@@ -22,6 +22,7 @@ from tests.sql.conftest import Mirror
 PATIENCE = 20.0
 OURS = [
     "ensure_partitions",
+    "fold_counters",
     "forget_cron_runs",
     "observe_drift",
     "request_changes",

@@ -1,5 +1,6 @@
 insert into tds.setting (name, value, description) values
     ('api_calls_per_minute', '90', 'Calls an organisation may be asked in any minute by all processes together; Zoho blocks it, users included, beyond 100.'),
+    ('api_details_per_minute', '40', 'Of these, calls for a single record each, whatever but live and repair they are for; Zoho was seen to block an organisation for 20 minutes after some minutes of 58.'),
     ('api_concurrency', '5', 'Calls at once for an organisation; Zoho allows 5 in the free plan, 10 in the paid ones.'),
     ('api_reserve_percent', '5', 'Share of the minute''s and the day''s calls that only the purposes live and repair may use.'),
     ('api_orphan_seconds', '5', 'How long a call of a process that died is taken to be still going on at Zoho, in seconds.'),
@@ -56,7 +57,7 @@ begin
     perform tds.drop_calls(v_budget, v_now);
     v_budget := tds.turn_day(v_budget, v_now);
     select r.room, r.wait_until, r.reason into v_room, reserve_calls.wait_until, reserve_calls.reason
-      from tds.api_room(v_budget, reserve_calls.purpose, v_now) r;
+      from tds.api_room(v_budget, reserve_calls.purpose, reserve_calls.endpoint, v_now) r;
     reserve_calls.granted := least(reserve_calls.calls, v_room);
     if reserve_calls.granted > 0 then
         with made as (
@@ -78,7 +79,7 @@ revoke all on function tds.reserve_calls(text, int, text, text) from public;
 comment on function tds.reserve_calls(text, int, text, text) is
 'Grants up to so many calls, to be begun now, and their ids; each is ended with settle_call(). None: wait_seconds, wait_until and the reason. '
 'All processes share the minute (no more than the ceiling in any minute as Zoho sees it), the day and the calls at once of an organisation. '
-'A part of the minute and the day is kept for the purposes live and repair.';
+'A part of the minute and the day is kept for the purposes live and repair; others ask for single records (an {id} in the endpoint) at a slower pace.';
 grant execute on function tds.reserve_calls(text, int, text, text) to tds_poller, tds_operator;
 
 create or replace function tds.turn_day(budget tds.api_budget, at timestamptz) returns tds.api_budget
@@ -105,7 +106,7 @@ comment on function tds.turn_day(tds.api_budget, timestamptz) is
 'Gives an organisation its new day''s calls once its midnight is past; the next answer tells how many it really has.';
 
 create or replace function tds.api_room(
-    budget tds.api_budget, purpose text, at timestamptz, out room int, out wait_until timestamptz, out reason text)
+    budget tds.api_budget, purpose text, endpoint text, at timestamptz, out room int, out wait_until timestamptz, out reason text)
 language plpgsql stable
 set search_path = pg_catalog, pg_temp
 as $$
@@ -113,16 +114,19 @@ declare
     v_minute  constant interval := make_interval(secs => (api_room.budget).minute_seconds);
     v_kept    constant numeric := case when api_room.purpose in ('live', 'repair') then 0 else tds.setting_int('api_reserve_percent') / 100.0 end;
     v_ceiling constant int := coalesce((api_room.budget).calls_per_minute, tds.setting_int('api_calls_per_minute'));
+    v_paced   constant boolean := tds.is_detail(api_room.endpoint) and api_room.purpose not in ('live', 'repair');
     v_minute_room int;
+    v_detail_room int;
     v_slots       int;
     v_flying      int;
     v_day_room    int;
 begin
     -- A call reaches Zoho between reserved_at and settled_at, so it counts for a minute from its end on.
     select (v_ceiling - floor(v_ceiling * v_kept) - count(*))::int,
+           case when v_paced then (tds.api_details(api_room.budget) - count(*) filter (where tds.is_detail(c.endpoint)))::int end,
            (tds.api_slots(api_room.budget, api_room.at) - count(*) filter (where c.settled_at is null))::int,
            count(*) filter (where c.settled_at is null)::int
-      into v_minute_room, v_slots, v_flying
+      into v_minute_room, v_detail_room, v_slots, v_flying
       from tds.api_call c
      where c.organization_id = (api_room.budget).organization_id
        and (c.settled_at is null or c.settled_at > api_room.at - v_minute);
@@ -146,18 +150,23 @@ begin
                                 else 'the day''s calls are used up' end;
         api_room.wait_until := coalesce((api_room.budget).day_resets_at, api_room.at + v_minute);
     else
-        api_room.room := greatest(0, least(v_minute_room, v_slots, v_day_room));
+        -- least() passes over the null of a call that is not paced
+        api_room.room := greatest(0, least(v_minute_room, v_detail_room, v_slots, v_day_room));
         if api_room.room = 0 then
-            api_room.reason := case when v_minute_room <= 0 then 'the minute''s calls are used up' else 'as many calls are under way as are allowed' end;
-            api_room.wait_until := coalesce(tds.minute_opens(api_room.budget, v_minute, api_room.at, 1 - v_minute_room), api_room.at + v_minute / 600);
+            api_room.reason := case when v_minute_room <= 0 then 'the minute''s calls are used up'
+                                    when v_detail_room <= 0 then 'the minute''s details are used up'
+                                    else 'as many calls are under way as are allowed' end;
+            api_room.wait_until := coalesce(greatest(tds.minute_opens(api_room.budget, v_minute, api_room.at, 1 - v_minute_room, false),
+                                                     tds.minute_opens(api_room.budget, v_minute, api_room.at, 1 - v_detail_room, true)),
+                                            api_room.at + v_minute / 600);
         end if;
     end if;
 end
 $$;
-revoke all on function tds.api_room(tds.api_budget, text, timestamptz) from public;
-comment on function tds.api_room(tds.api_budget, text, timestamptz) is 'How many calls an organisation may begin now for a purpose; if none, until when to wait and why.';
+revoke all on function tds.api_room(tds.api_budget, text, text, timestamptz) from public;
+comment on function tds.api_room(tds.api_budget, text, text, timestamptz) is 'How many calls of an endpoint an organisation may begin now for a purpose; if none, until when to wait and why.';
 
-create or replace function tds.minute_opens(budget tds.api_budget, minute interval, at timestamptz, calls int) returns timestamptz
+create or replace function tds.minute_opens(budget tds.api_budget, minute interval, at timestamptz, calls int, details boolean) returns timestamptz
 language plpgsql stable
 set search_path = pg_catalog, pg_temp
 as $$
@@ -166,13 +175,35 @@ begin
               from tds.api_call c
              where c.organization_id = (minute_opens.budget).organization_id and minute_opens.calls > 0
                and c.settled_at > minute_opens.at - minute_opens.minute
+               and (not minute_opens.details or tds.is_detail(c.endpoint))
              order by c.settled_at
             offset greatest(minute_opens.calls, 1) - 1 limit 1);
 end
 $$;
-revoke all on function tds.minute_opens(tds.api_budget, interval, timestamptz, int) from public;
-comment on function tds.minute_opens(tds.api_budget, interval, timestamptz, int) is
-'When so many calls more will have left the minute; null: that is not known, as they are still under way.';
+revoke all on function tds.minute_opens(tds.api_budget, interval, timestamptz, int, boolean) from public;
+comment on function tds.minute_opens(tds.api_budget, interval, timestamptz, int, boolean) is
+'When so many calls more (details: of single records) will have left the minute; null: that is not known, as they are still under way.';
+
+create or replace function tds.is_detail(endpoint text) returns boolean
+language sql immutable parallel safe
+set search_path = pg_catalog, pg_temp
+as $$
+select position('{id}' in $1) > 0
+$$;
+revoke all on function tds.is_detail(text) from public;
+comment on function tds.is_detail(text) is 'Whether a call is for a single record: there is an id in its path.';
+
+create or replace function tds.api_details(budget tds.api_budget) returns int
+language plpgsql stable
+set search_path = pg_catalog, pg_temp
+as $$
+begin
+    return least(tds.setting_int('api_details_per_minute'),
+                 coalesce((api_details.budget).calls_per_minute, tds.setting_int('api_calls_per_minute')));
+end
+$$;
+revoke all on function tds.api_details(tds.api_budget) from public;
+comment on function tds.api_details(tds.api_budget) is 'Calls for single records that are begun in a minute, other than for live and repair.';
 
 create or replace function tds.api_slots(budget tds.api_budget, at timestamptz) returns int
 language plpgsql stable

@@ -396,7 +396,7 @@ begin
          where r.organization_id = free_pulls.organization_id and r.state = 'running' and r.message_id is not null
            and r.session is not null and r.session <> all (v_living)
         returning r.message_id)
-    select count(pgmq.set_vt('tds_pull', f.message_id, 0))::int into v_freed from forsaken f;
+    select count(*)::int into v_freed from forsaken f cross join lateral pgmq.set_vt('tds_pull', f.message_id, 0) m;
     return v_freed;
 end
 $$;

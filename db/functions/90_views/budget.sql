@@ -11,7 +11,8 @@ select b.organization_id,
        b.day_resets_at,
        case when b.paused_until > s.at then b.paused_until end as paused_until,
        case when b.paused_until > s.at then b.pause_reason end as pause_reason,
-       b.minute_seconds
+       b.minute_seconds,
+       tds.api_details(b) as details_per_minute
   from tds.api_budget b
  cross join (select tds.now() as at, tds.setting_int('api_calls_per_minute') as calls_per_minute,
                     tds.setting_int('api_reserve_percent') / 100.0 as kept) s
@@ -34,6 +35,7 @@ comment on column public.tds_api_budget.day_resets_at is 'When the day''s calls 
 comment on column public.tds_api_budget.paused_until is 'Nobody calls before then; null: no pause.';
 comment on column public.tds_api_budget.pause_reason is 'Why.';
 comment on column public.tds_api_budget.minute_seconds is 'Length of a minute in seconds: less than 60 only against a sandbox.';
+comment on column public.tds_api_budget.details_per_minute is 'Most calls for single records in any minute, other than for live and repair.';
 
 create or replace view public.tds_api_spending as
 select s.day, s.organization_id, s.purpose, s.endpoint, s.outcome, s.calls from tds.api_spending s;
@@ -62,26 +64,33 @@ comment on column public.tds_api_accounts.last_refresh is 'When an access token 
 comment on column public.tds_api_accounts.refreshes_in_ten_minutes is 'How often within ten minutes; Zoho allows ten.';
 
 -- a view's functions are called with the rights of whoever looks
-grant execute on function tds.now(), tds.setting_text(text), tds.setting_int(text), tds.api_slots(tds.api_budget, timestamptz)
+grant execute on function tds.now(), tds.setting_text(text), tds.setting_int(text), tds.api_slots(tds.api_budget, timestamptz),
+                          tds.api_details(tds.api_budget)
     to tds_reader, tds_operator, tds_poller;
 grant select on tds.setting to tds_poller;
 grant select on public.tds_api_budget, public.tds_api_spending, public.tds_api_accounts to tds_poller;
 
 create or replace view public.tds_api_outlook as
 select b.organization_id, w.calls,
-       round(w.calls::numeric / r.per_minute, 1) as minutes,
+       round(m.minutes, 1) as minutes,
        case when r.per_day > 0 then greatest(0, ceil((w.calls - greatest(0, b.left_today - b.kept_for_repair))::numeric / r.per_day))::int end as more_days,
        case when w.calls <= b.left_today - b.kept_for_repair or b.day_limit is null
-            then tds.now() + make_interval(secs => (w.calls * 60.0 / r.per_minute)::float8) end as ends_at
+            then tds.now() + make_interval(secs => (m.minutes * b.minute_seconds::numeric)::float8) end as ends_at
   from public.tds_api_budget b
- cross join lateral (select coalesce(sum(c.calls), 0)::bigint as calls from tds.calls_wanted(b.organization_id) c) w
+ cross join lateral (
+       select coalesce(sum(c.calls), 0)::bigint as calls,
+              coalesce(sum(c.calls) filter (where n.bulk_detail_path is null), 0)::bigint as singles
+         from tds.calls_wanted(b.organization_id) c
+         join tds.entity n on n.entity = c.entity) w
  cross join lateral (
        select b.calls_per_minute - floor(b.calls_per_minute * tds.setting_int('api_reserve_percent') / 100.0) as per_minute,
-              b.day_limit - b.kept_for_repair as per_day) r;
+              b.day_limit - b.kept_for_repair as per_day) r
+ cross join lateral (
+       select (w.calls - w.singles)::numeric / r.per_minute + w.singles::numeric / least(b.details_per_minute, r.per_minute) as minutes) m;
 comment on view public.tds_api_outlook is 'What the wanted details of each organisation still cost, and when they will be here if nothing else asks.';
 comment on column public.tds_api_outlook.organization_id is 'Zoho organisation.';
 comment on column public.tds_api_outlook.calls is 'Calls that the wanted details cost.';
-comment on column public.tds_api_outlook.minutes is 'Minutes that they take at the ceiling, pauses for the day''s quota not counted.';
+comment on column public.tds_api_outlook.minutes is 'Minutes that they take at the ceilings of all calls and of those for single records, pauses for the day''s quota not counted.';
 comment on column public.tds_api_outlook.more_days is 'Days after today that their quota takes; null: the quota is not known.';
 comment on column public.tds_api_outlook.ends_at is 'When they will be here, if today''s quota is enough.';
 grant select on public.tds_api_outlook to tds_poller;
