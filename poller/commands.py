@@ -2,6 +2,7 @@
 
 import asyncio
 import sys
+from collections.abc import Sequence
 from dataclasses import asdict
 from math import inf
 from typing import Any
@@ -160,14 +161,18 @@ def dead_show(number: int) -> None:
 @click.argument("numbers", type=int, nargs=-1)
 @click.option("--entity", help="All of this entity.")
 @click.option("--reason-code", help="With --entity: only those of this SQLSTATE.")
+@click.option("--dry-run", is_flag=True, help="List what would be sent, and send nothing.")
 @as_json
 def dead_replay(
-    *, numbers: tuple[int, ...], entity: str | None, reason_code: str | None, as_json: bool
+    *, numbers: tuple[int, ...], entity: str | None, reason_code: str | None, dry_run: bool, as_json: bool
 ) -> None:
     """Sends dead letters on their way once more; what fails again is dead again."""
     if bool(numbers) == bool(entity):
         raise click.UsageError("Name dead letters by their numbers, or all of an --entity.")
     with _connect() as connection:
+        if dry_run:
+            _show_replay(connection, numbers, entity, reason_code, as_json=as_json)
+            return
         if entity:
             sent = connection.execute(
                 "select tds.replay(%s::text, %s::text) as sent", [entity, reason_code]
@@ -186,6 +191,33 @@ def dead_replay(
         print_json({"sent": len(replayed), "replayed": replayed})
     for letter in [] if as_json else replayed:
         click.echo(f"Dead letter {letter['number']} goes on as event {letter['event']}.", err=True)
+
+
+def _show_replay(
+    connection: psycopg.Connection[DictRow],
+    numbers: Sequence[int],
+    entity: str | None,
+    reason_code: str | None,
+    *,
+    as_json: bool,
+) -> None:
+    """Shows the dead letters that a replay would send, or refuses as it would."""
+    rows = connection.execute(
+        """select dead_letter_id as number, dead_at, entity, zoho_id, path, reason
+             from tds.dead_letter
+            where resolved_at is null
+              and (dead_letter_id = any (%(numbers)s::bigint[])
+                   or entity = %(entity)s::text and (%(code)s::text is null or error_code = %(code)s))
+            order by dead_letter_id""",
+        {"numbers": list(numbers), "entity": entity, "code": reason_code},
+    ).fetchall()
+    if unknown := sorted(set(numbers) - {row["number"] for row in rows}):
+        named = ", ".join(map(str, unknown))
+        raise TdsError(f"No such dead letter, or resolved already: {named}.", "See: tds dead list")
+    if as_json:
+        print_json({"would_send": rows})
+    else:
+        print_table("Would be sent", rows)
 
 
 @click.command()

@@ -21,6 +21,7 @@ from rich.progress import (
 from rich.text import Text
 
 LINE_EVERY_SECONDS = 5.0
+SHORTEST_SECONDS = 0.001
 
 
 class Step:
@@ -67,7 +68,8 @@ class Step:
     def _line(self, text: str, left: str = "") -> None:
         assert self._lines is not None
         seconds = time.monotonic() - self._began
-        rate = f"{self._done / seconds:,.0f}/s" if self._done and seconds else ""
+        # What was over when it was first looked at has no rate.
+        rate = f"{self._done / seconds:,.0f}/s" if self._done and seconds >= SHORTEST_SECONDS else ""
         told = ", ".join(filter(None, [f"{self._title}: {text} in {seconds:.1f} s", rate, left]))
         self._lines.print(told, markup=False, highlight=False, soft_wrap=True)
 

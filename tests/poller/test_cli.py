@@ -74,6 +74,11 @@ def test_migrate_status_and_dead_letters(poller: Poller, environment: dict[str, 
     assert (letter["entity"], letter["path"], letter["value"]) == ("products", "rate", "x")
     number = str(letter["number"])
     assert json.loads(tds(environment, "dead", "show", number).stdout)["reason"] == letter["reason"]
+    for which in ([number], ["--entity", "products"]):
+        shown = json.loads(tds(environment, "dead", "replay", *which, "--dry-run", "--json").stdout)
+        assert [row["number"] for row in shown["would_send"]] == [letter["number"]]
+    assert tds(environment, "dead", "replay", "999999", "--dry-run").returncode == 1
+    assert tds(environment, "status").returncode == 4, "nothing was sent"
     sent = json.loads(tds(environment, "dead", "replay", number, "--json").stdout)
     assert sent["replayed"][0]["number"] == letter["number"]
     assert "dead 1" in tds(environment, "process").stdout

@@ -109,3 +109,16 @@ def test_how_long_it_takes_still_is_told_although_the_total_grows() -> None:
     bars.update(task, completed=100, total=1300)
     assert LeftColumn().render(bars.tasks[0]).plain == "-0:02:00"
     assert RateColumn().render(bars.tasks[0]).plain == "10/s"
+
+
+def test_what_was_over_when_first_seen_has_no_rate(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("poller.progress.SHORTEST_SECONDS", 60.0)
+    with Steps() as steps:
+        step = steps.add("details")
+        step.at(7, 7)
+        step.finish()
+    told = capsys.readouterr().err
+    assert told.startswith("details: 7, done in ")
+    assert "/s" not in told
