@@ -46,7 +46,7 @@ async def fetch_details(
             fetch_taken(client, mirror, endpoint, taken), mirror.drain(endpoint.queue)
         )
         fetched |= asked_at
-        on_progress(len(fetched), await mirror.wanted(endpoint.entity))
+        on_progress(len(fetched), await mirror.unanswered(endpoint.entity))
         if taken:
             up_to = await mirror.newest_event()
             continue

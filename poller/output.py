@@ -3,7 +3,7 @@
 import json
 import sys
 from collections.abc import Mapping, Sequence
-from datetime import datetime
+from datetime import datetime, timedelta
 from decimal import Decimal
 
 import click
@@ -44,6 +44,8 @@ def _cell(value: object, *, is_name: bool) -> str:
             return f"{value:,}"
         case datetime():
             return f"{value.astimezone():%Y-%m-%d %H:%M:%S}"
+        case timedelta():
+            return f"{value.total_seconds():,.1f} s"
         case Decimal():
             return f"{value:,f}"
         case float():

@@ -249,6 +249,7 @@ def tell_costs(
     all_details: Collection[str] | None = None,
     exact: bool = False,
     as_json: bool = False,
+    then: str = "tds migrate",
 ) -> None:
     """Prints what fetching costs.
 
@@ -259,6 +260,7 @@ def tell_costs(
         all_details: entities of which every detail is fetched, lacking or not; None: as in a migration.
         exact: see `costs`.
         as_json: as JSON.
+        then: the command that does it.
 
     Raises:
         ZohoError: an entity is unknown, or Zoho cannot be asked at all.
@@ -295,10 +297,16 @@ def tell_costs(
         singles = sum(row.single_calls for row in found)
         a_call = seconds * min(spent, quota.concurrency) / spent
         told = forecast(calls, quota, now["now"], a_call, singles=singles)
-    _show(found, told, quota, spent, as_json=as_json)
+    _show(found, told, quota, spent, then, as_json=as_json)
 
 
-def _show(found: Sequence[Cost], told: Forecast, quota: Quota, spent: int, *, as_json: bool) -> None:
+def _calls(count: int) -> str:
+    return "1 call" if count == 1 else f"{count:,} calls"
+
+
+def _show(
+    found: Sequence[Cost], told: Forecast, quota: Quota, spent: int, then: str, *, as_json: bool
+) -> None:
     if as_json:
         listed = [asdict(row) for row in found]
         print_json({"entities": listed, **asdict(told), "quota": asdict(quota), "spent": spent})
@@ -320,9 +328,9 @@ def _show(found: Sequence[Cost], told: Forecast, quota: Quota, spent: int, *, as
     days = "today" if told.days == 1 else f"on {told.days} days"
     pace = f"{quota.per_minute} a minute, single records at {quota.details_per_minute}"
     pace = f"{told.minutes:,.1f} minutes of asking at {pace}"
-    click.echo(f"\n{told.calls:,} calls, {pace}, {days}.")
+    click.echo(f"\n{_calls(told.calls)}, {pace}, {days}.")
     if quota.day_limit is not None and quota.left_today is not None:
-        today = f"{max(0, quota.left_today):,} calls are left for it today"
+        today = f"Of today's calls {max(0, quota.left_today):,} are left for it"
         click.echo(f"{today}, {quota.day_limit:,} on each day after.")
     click.echo(f"Begun now it would end about {told.ends_at.astimezone():%Y-%m-%d %H:%M}.")
-    click.echo(f"This plan cost {spent} calls. Next: tds migrate", err=True)
+    click.echo(f"This plan cost {_calls(spent)}. Next: {then}", err=True)

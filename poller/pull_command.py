@@ -58,7 +58,8 @@ def pull(
     if dry_run:
         pulled = [PULLED.get(name, name) for name in entities]
         all_details = {PULLED.get(name, name) for name in ("stock", "pricelists") if name in entities}
-        tell_costs(pulled, details=details, all_details=all_details, as_json=as_json)
+        then = f"tds pull {' '.join(entities)}"
+        tell_costs(pulled, details=details, all_details=all_details, as_json=as_json, then=then)
         return
     options = {"incremental": incremental, "modified_since": since, "update_only": update_only}
     wishes = {name: {key: value for key, value in options.items() if value} for name in entities}
