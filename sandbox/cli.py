@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 from contextlib import suppress
+from datetime import datetime
 
 import click
 
@@ -65,6 +66,11 @@ _COUNT = click.IntRange(min=0)
     "--clock-scale", type=float, default=1.0, show_default=True, help="How much faster its clock runs."
 )
 @click.option(
+    "--clock-start",
+    type=click.DateTime(["%Y-%m-%dT%H:%M:%S%z"]),
+    help="What its clock shows at first, with the offset; unset: what it is.",
+)
+@click.option(
     "--bad-records", type=_COUNT, default=0, show_default=True, help="How many bad records to plant."
 )
 @click.option("--webhook-url", default="", help="Base URL of the receiver; no webhooks without it.")
@@ -101,6 +107,7 @@ def sandbox(
     block_seconds: float,
     latency: float,
     clock_scale: float,
+    clock_start: datetime | None,
     bad_records: int,
     webhook_url: str,
     webhook_retry_seconds: float,
@@ -116,7 +123,7 @@ def sandbox(
         organisation = Organisation(
             seed=seed,
             organization_id=organization_id,
-            clock=Clock(clock_scale),
+            clock=Clock(clock_scale, clock_start.timestamp() if clock_start else None),
             bad_records=bad_records,
             items=items,
             contacts=contacts,
