@@ -120,6 +120,16 @@ class Quota:
             self.ask("/oauth", revoked=False)
             self.connection.execute("select tds.allow_refresh()")
 
+    def wasted(self) -> int:
+        """Details that were fetched although the very same answer was stored already."""
+        row = self.connection.execute(
+            """select coalesce(sum(n - 1), 0)
+                 from (select count(*) as n from tds.inbox
+                        where source = 'poller' and shape = 'detail' group by entity, md5(body)) i"""
+        ).fetchone()
+        assert row is not None
+        return int(row[0])
+
     def counted(self) -> int:
         """Calls that the database has counted."""
         row = self.connection.execute("select coalesce(sum(calls), 0) from tds_api_spending").fetchone()
@@ -175,7 +185,8 @@ def main(*, invoices: int, day_limit: int, scale: float, hurt: bool, seed: int, 
             "made / planned": round((asked - plan["spent"]) / planned, 3),
             "counted in the database": spent,
             "asked of the sandbox": asked,
-            "same answer fetched again": ledger["repeated"],
+            "same answer sent again": ledger["repeated"],
+            "same detail stored again": quota.wasted(),
             "days of quota, planned": plan["days"],
             "days of quota, used": len([day for day, calls in ledger["by_day"].items() if calls]),
             "days until the end, planned": round(forecast * scale / 86_400, 2),

@@ -449,18 +449,18 @@ def test_the_clock_asks_for_pulls_once_a_migration_has_ended(mirror: Mirror) -> 
     }
     assert "invoices" in filtered < everything
     mirror.conn.execute("select tds.begin_full_pull(%s)", [ORGANIZATION])
-    assert mirror.value("select tds.request_changes() + tds.request_lists()") == 0
+    assert mirror.value("select tds.request_scheduled(true) + tds.request_scheduled(false)") == 0
     mirror.conn.execute("select tds.finish_full_pull(%s)", [ORGANIZATION])
     mirror.conn.execute("update tds.setting set value = 'false' where name = 'bulk_sync_enabled'")
-    assert mirror.value("select tds.request_changes() + tds.request_lists()") == 0
+    assert mirror.value("select tds.request_scheduled(true) + tds.request_scheduled(false)") == 0
     mirror.conn.execute("update tds.setting set value = 'true' where name = 'bulk_sync_enabled'")
-    assert mirror.value("select tds.request_changes()") == len(filtered)
+    assert mirror.value("select tds.request_scheduled(true)") == len(filtered)
     assert asked() == {(name, '{"incremental": true}') for name in filtered}
     # the same wish is the same run
-    assert mirror.value("select tds.request_changes()") == len(filtered)
+    assert mirror.value("select tds.request_scheduled(true)") == len(filtered)
     assert mirror.value("select count(*) from tds.run") == len(filtered)
     mirror.conn.execute("delete from tds.run")
-    assert mirror.value("select tds.request_lists()") == len(everything - filtered) + 1
+    assert mirror.value("select tds.request_scheduled(false)") == len(everything - filtered) + 1
     assert asked() == {(name, "{}") for name in everything - filtered} | {("stock", '{"update_only": true}')}
     assert mirror.value("select count(*) from tds.job where command ~ 'tds.request_'") == 2
 
@@ -475,7 +475,7 @@ def test_a_list_whose_filter_was_ignored_is_not_read_whole_each_hour(mirror: Mir
     settle(mirror)
     settle(mirror)
     newest = "select options::text from tds.run where entity = 'invoices' and run_id > %s"
-    mirror.conn.execute("select tds.request_changes()")
+    mirror.conn.execute("select tds.request_scheduled(true)")
     assert mirror.rows(newest, run) == []
-    mirror.conn.execute("select tds.request_lists()")
+    mirror.conn.execute("select tds.request_scheduled(false)")
     assert mirror.rows(newest, run) == [{"options": "{}"}]

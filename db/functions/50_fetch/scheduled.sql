@@ -20,7 +20,7 @@ comment on function tds.has_filter(tds.entity, text) is
 'Whether the API lists only what has changed, as far as is known: the entity''s list has a filter, and the newest pull that used it was not given everything.';
 
 create or replace function tds.request_scheduled(filtered boolean) returns int
-language plpgsql volatile
+language plpgsql volatile security definer
 set search_path = pg_catalog, pg_temp
 as $$
 begin
@@ -42,32 +42,8 @@ end
 $$;
 revoke all on function tds.request_scheduled(boolean) from public;
 comment on function tds.request_scheduled(boolean) is
-'Asks for the pulls of the lists that the API can filter by what has changed, or of all others and of stock.';
+'Asks for pulls, for every organisation whose migration has ended: of what has changed in the lists that the API can filter (a call each if little '
+'has); or, not filtered, of all else: whole lists, every price list, the stock of all products. Returns how many pulls that are; none while '
+'bulk_sync_enabled is false.';
 
-create or replace function tds.request_changes() returns int
-language plpgsql volatile security definer
-set search_path = pg_catalog, pg_temp
-as $$
-begin
-    return tds.request_scheduled(true);
-end
-$$;
-revoke all on function tds.request_changes() from public;
-comment on function tds.request_changes() is
-'Asks for what has changed in the lists that the API can filter (a call each if little has), for every organisation whose migration has ended; '
-'returns how many pulls were asked for. None while bulk_sync_enabled is false.';
-
-create or replace function tds.request_lists() returns int
-language plpgsql volatile security definer
-set search_path = pg_catalog, pg_temp
-as $$
-begin
-    return tds.request_scheduled(false);
-end
-$$;
-revoke all on function tds.request_lists() from public;
-comment on function tds.request_lists() is
-'Asks for what the API cannot filter, for every organisation whose migration has ended: whole lists, every price list, the stock of all products; '
-'returns how many pulls were asked for. None while bulk_sync_enabled is false.';
-
-grant execute on function tds.request_changes(), tds.request_lists() to tds_worker, tds_operator;
+grant execute on function tds.request_scheduled(boolean) to tds_worker, tds_operator;

@@ -60,8 +60,8 @@ grant execute on function tds.fold_counters(int), tds.forget_cron_runs(int), tds
 insert into tds.job (job, schedule, command, description) values
     ('ensure_partitions', '15 0 * * *', 'select tds.ensure_partitions()', 'Makes the inbox''s partitions of the days ahead.'),
     ('snapshot_stock', '5 0 * * *', 'select tds.snapshot_stock()', 'Writes the day''s stock into the history.'),
-    ('request_changes', '35 * * * *', 'select tds.request_changes()', 'Asks for what has changed in the lists that the API can filter.'),
-    ('request_lists', '45 1 * * *', 'select tds.request_lists()', 'Asks for what the API cannot filter: whole lists, price lists, stock.'),
+    ('request_changes', '35 * * * *', 'select tds.request_scheduled(true)', 'Asks for what has changed in the lists that the API can filter.'),
+    ('request_lists', '45 1 * * *', 'select tds.request_scheduled(false)', 'Asks for what the API cannot filter: whole lists, price lists, stock.'),
     ('observe_drift', '*/2 * * * *', 'select tds.observe_drift(500)', 'Looks for paths and types that Zoho never sent before.'),
     ('forget_cron_runs', '25 3 * * *', 'select tds.forget_cron_runs()', 'Keeps pg_cron''s own record of our runs small.'),
     ('fold_counters', '35 3 * * *', 'select tds.fold_counters()', 'Keeps the counters of finished events small: one row of a past day instead of sixteen.')
