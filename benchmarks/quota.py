@@ -173,6 +173,7 @@ def main(*, invoices: int, day_limit: int, scale: float, hurt: bool, seed: int, 
         ledger = quota.ask("/ledger")
         spent = quota.counted()
         struck = quota.ask("/faults")["struck"]
+        wasted = quota.wasted()
         if hurt:
             quota.ask("/faults", seed=1)
             # what was edited after its list had been read is read by the next pull, as every day
@@ -186,7 +187,7 @@ def main(*, invoices: int, day_limit: int, scale: float, hurt: bool, seed: int, 
             "counted in the database": spent,
             "asked of the sandbox": asked,
             "same answer sent again": ledger["repeated"],
-            "same detail stored again": quota.wasted(),
+            "same detail stored again": wasted,
             "days of quota, planned": plan["days"],
             "days of quota, used": len([day for day, calls in ledger["by_day"].items() if calls]),
             "days until the end, planned": round(forecast * scale / 86_400, 2),
