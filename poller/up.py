@@ -248,6 +248,7 @@ def _tell(programs: Sequence[Program], settings: DatabaseSettings, is_given: boo
     base = programs[0].url
     where = {
         "webhooks": f"{base}/api/zoho/webhooks/…",
+        "dashboard": f"{base}/dashboard (any user name, an API key as password: tds keys create NAME)",
         "documentation": f"{base}/docs",
         "health": f"{base}/readyz",
         "database": "that of TDS_DATABASE_URL; tds psql" if is_given else f"{settings.data_dir}; tds psql",

@@ -13,11 +13,11 @@ from fastapi.openapi.utils import get_openapi
 from fastapi.security import APIKeyHeader, HTTPBearer
 from prometheus_client import CONTENT_TYPE_LATEST
 from starlette.exceptions import HTTPException
-from starlette.responses import JSONResponse, Response
+from starlette.responses import HTMLResponse, JSONResponse, Response
 from starlette.routing import BaseRoute, Route
 
 from db.upgrade import file_hashes
-from receiver.api import models
+from receiver.api import dashboard, models
 from receiver.api.guard import Guard
 from receiver.api.settings import ApiSettings
 from receiver.api.store import RefusedError, Store, UnavailableError
@@ -95,7 +95,7 @@ class Api:
     @property
     def routes(self) -> list[BaseRoute]:
         """Routes for the application that serves webhooks as well; it has no say in what they answer."""
-        paths = ["/healthz", "/readyz", "/metrics", "/docs", "/openapi.json"]
+        paths = ["/healthz", "/readyz", "/metrics", "/docs", "/openapi.json", dashboard.PATH]
         # The application as it is, not a mount: the path that it sees is the whole one.
         return [
             *(Route(path, self.app) for path in paths),
@@ -112,7 +112,7 @@ class Api:
         app.add_middleware(
             Guard,
             store=self._store,
-            prefixes=PREFIXES,
+            prefixes=(*PREFIXES, dashboard.PATH),
             api_key=key.get_secret_value() if key else None,
         )
         app.include_router(self._operations())
@@ -227,7 +227,12 @@ class Api:
             response_class=Response,
             responses={200: {"content": {CONTENT_TYPE_LATEST: {}}}},
         )
+        router.add_api_route(dashboard.PATH, self._dashboard, include_in_schema=False)
         return router
+
+    async def _dashboard(self) -> Response:
+        """A page for people. It needs a key; a browser asks for it as the password of any user."""
+        return HTMLResponse(dashboard.page(await self._store.dashboard()), headers=dashboard.HEADERS)
 
     async def _invalid(self, request: Request, error: Exception) -> Response:
         assert isinstance(error, RequestValidationError)

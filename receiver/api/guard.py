@@ -1,6 +1,7 @@
 """Whoever asks for a pull shows a key first; only then is a body read, and not a large or slow one."""
 
 import asyncio
+import base64
 import hashlib
 import hmac
 import re
@@ -10,6 +11,7 @@ from starlette.exceptions import HTTPException
 from starlette.responses import JSONResponse
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from receiver.api.dashboard import PATH
 from receiver.api.store import Store, UnavailableError
 
 KEY = re.compile(r"tds_[0-9a-f]{64}")
@@ -46,7 +48,9 @@ class Guard:
             return
         if caller is None:
             answer = {"status": "refused", "reason": "Unauthorized"}
-            await JSONResponse(answer, 401, headers={"www-authenticate": "Bearer"})(scope, receive, send)
+            # A browser that shows a page asks for the key then.
+            challenge = 'Basic realm="TDS", charset="UTF-8"' if scope["path"] == PATH else "Bearer"
+            await JSONResponse(answer, 401, headers={"www-authenticate": challenge})(scope, receive, send)
             return
         scope.setdefault("state", {})["caller"] = caller
         await self._app(scope, _bounded(receive), send)
@@ -54,13 +58,27 @@ class Guard:
     async def _caller(self, headers: Headers) -> str | None:
         """Whose key it is; None: nobody's."""
         scheme, _, given = headers.get("authorization", "").partition(" ")
-        key = given.strip() if scheme.lower() == "bearer" else headers.get("x-api-key", "")
+        match scheme.lower():
+            case "bearer":
+                key = given.strip()
+            case "basic":
+                key = _password(given.strip())
+            case _:
+                key = headers.get("x-api-key", "")
         # A secret somebody chose is compared in constant time; one that we made is looked up by its hash.
         if self._api_key and hmac.compare_digest(key.encode(), self._api_key):
             return "TDS_API_KEY"
         if not KEY.fullmatch(key):
             return None
         return await self._store.caller(hashlib.sha256(key.encode()).digest())
+
+
+def _password(credentials: str) -> str:
+    """The password of basic authentication, empty if it is none."""
+    try:
+        return base64.b64decode(credentials, validate=True).decode().partition(":")[2]
+    except ValueError:
+        return ""
 
 
 def _bounded(receive: Receive) -> Receive:

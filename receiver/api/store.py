@@ -138,6 +138,11 @@ class Store:
                 self._taken_at = time.monotonic()
             return self._snapshot
 
+    async def dashboard(self) -> list[dict[str, Any]]:
+        """How all stands, as tables for people."""
+        tables: list[dict[str, Any]] = await self._value("select tds.dashboard()")
+        return tables
+
     async def _run(self, query: str, *parameters: object) -> dict[str, Any]:
         run: dict[str, Any] = await self._value(query, *parameters)
         return run

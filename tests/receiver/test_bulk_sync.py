@@ -212,6 +212,7 @@ def test_the_receivers_own_role_and_the_environments_key_are_enough(
     answer = as_receiver.post(f"{BULK}/stock", json={"warehouses": ["1"]})
     assert answer.status_code == 202
     assert as_receiver.get(answer.json()["url"]).json()["requested_by"] == "API key TDS_API_KEY"
+    assert "<td>stock</td>" in as_receiver.get("/dashboard").raise_for_status().text
     assert as_receiver.delete(answer.json()["url"]).json()["state"] == "cancelled"
     assert as_receiver.get("/readyz").json() == {"status": "ready"}
     assert "tds_database_up 1.0" in as_receiver.get("/metrics").text
