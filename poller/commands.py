@@ -189,7 +189,8 @@ def dead_replay(
         ]
     if as_json:
         print_json({"sent": len(replayed), "replayed": replayed})
-    for letter in [] if as_json else replayed:
+        return
+    for letter in replayed:
         click.echo(f"Dead letter {letter['number']} goes on as event {letter['event']}.", err=True)
 
 

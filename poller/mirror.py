@@ -219,9 +219,7 @@ class Mirror:
             """select r.entity, r.records, r.details, r.listed_at is not null as is_listed,
                       r.finished_at is not null as is_finished,
                       (select count(*) from tds.wanted_detail w
-                        where w.run_id = r.run_id
-                          and (w.leased_until is null or w.leased_by is not null or w.error is not null)
-                      )::int as wanted
+                        where w.run_id = r.run_id and not tds.is_answered(w))::int as wanted
                  from tds.run r where r.run_id = any (%b) order by r.run_id""",
             list(run_ids),
         )
@@ -381,9 +379,8 @@ class Mirror:
 
     async def unanswered(self, entity: str) -> int:
         """How many wanted details are to be asked for, or failed: not those that are being processed."""
-        query = """select count(*) from tds.wanted_detail
-                    where organization_id = %b and entity = %b
-                      and (leased_until is null or leased_by is not null or error is not null)"""
+        query = """select count(*) from tds.wanted_detail w
+                    where w.organization_id = %b and w.entity = %b and not tds.is_answered(w)"""
         return int(await self._row(scalar_row, query, self.organization_id, entity))
 
     async def open_wants(self, entity: str) -> Mapping[str, datetime]:

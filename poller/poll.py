@@ -342,9 +342,9 @@ def show_runs(runs: Sequence[int], *, as_json: bool) -> bool:
         print_json(rows)
     else:
         print_table("Pulled", rows)
-    if is_complete := all(row["state"] in {"complete", "cancelled"} for row in rows):
-        return is_complete
-    click.echo("Not all is complete. See: tds status", err=True)
+    is_complete = all(row["state"] in {"complete", "cancelled"} for row in rows)
+    if not is_complete:
+        click.echo("Not all is complete. See: tds status", err=True)
     return is_complete
 
 

@@ -20,8 +20,6 @@ from poller.progress import Step, Steps
 from poller.settings import ZohoSettings
 
 LOOK_SECONDS = 0.3  # between looks at how far the runs are
-# What --no-details leaves out, by the option of the entity that says so.
-DETAILS = ("include_line_items", "include_addresses", "include_item_prices")
 
 
 @click.command()
@@ -105,9 +103,8 @@ async def _left_out(mirror: Mirror, entity: str) -> Mapping[str, bool]:
     Raises:
         TdsError: it has none.
     """
-    names = await mirror.pull_option_names(entity)
-    for name in DETAILS:
-        if name in names:
+    for name in await mirror.pull_option_names(entity):
+        if name.startswith("include_"):
             return {name: False}
     raise TdsError(f"A pull of {entity} always fetches the details that it needs.", "Leave out --no-details.")
 

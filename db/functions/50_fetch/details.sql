@@ -17,6 +17,12 @@ as $$ select ($1).leased_until is null or ($1).leased_until < $3 or ($1).wanted_
 comment on function tds.is_free(tds.wanted_detail, int[], timestamptz) is
 'Whether a wanted detail may be taken: nobody has it, whoever had it has died or was too slow, or the need is newer than that.';
 
+create or replace function tds.is_answered(want tds.wanted_detail) returns boolean
+language sql immutable parallel safe
+as $$ select ($1).leased_until is not null and ($1).leased_by is null and ($1).error is null $$;
+comment on function tds.is_answered(tds.wanted_detail) is
+'Whether the answer to a want is stored and being processed: nobody has to be asked, as far as is known.';
+
 create or replace function tds.take_details(entity text, organization_id text, at_most int default 20, session int default null)
 returns table (zoho_id text, wanted_at timestamptz, reason text, modified_at timestamptz, run_id bigint)
 language plpgsql volatile security definer
