@@ -13,7 +13,7 @@ setup: .venv/ready
 	touch $@
 
 demo: setup
-	$(BIN)/python -m poller.demo
+	$(BIN)/python -P -m tds_demo
 
 test: setup
 	$(BIN)/python -m pytest -n 2 --dist worksteal
@@ -24,7 +24,7 @@ bench: setup
 lint: setup
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
-	$(BIN)/mypy --strict benchmarks db receiver poller sandbox tests
+	$(BIN)/mypy --strict benchmarks db/tds_db receiver poller cli demo sandbox tests
 
 clean:
 	rm -rf .venv build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis

@@ -13,7 +13,7 @@ from benchmarks.data import ORGANIZATION
 from benchmarks.mirror import drain_all, expect
 from benchmarks.rows import Row
 from benchmarks.server import settle
-from db.worker import drain
+from tds_db.worker import drain
 
 CHUNK = 50_000  # events put in by one transaction
 PLACEHOLDER = "<id>"

@@ -23,7 +23,7 @@ from benchmarks.bench import Bench, Sizes, Story, tell_in_turn
 from benchmarks.mirror import BenchError
 from benchmarks.rows import Row, measured, show, write
 from benchmarks.server import bench_server
-from db.errors import TdsError
+from tds_db.errors import TdsError
 
 HERE = Path(__file__).parent
 STORIES: tuple[Story, ...] = (

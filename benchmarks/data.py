@@ -13,10 +13,10 @@ from dataclasses import dataclass, replace
 from decimal import Decimal
 from itertools import islice
 
-from sandbox import vocabulary as words
-from sandbox.documents import Line
-from sandbox.jsontext import Document, decode, encode
-from sandbox.organisation import Organisation
+from tds_sandbox import vocabulary as words
+from tds_sandbox.documents import Line
+from tds_sandbox.jsontext import Document, decode, encode
+from tds_sandbox.organisation import Organisation
 
 PER_PAGE = 200  # Zoho's maximum
 LINES = 5  # of every invoice

@@ -13,8 +13,8 @@ from collections import Counter
 
 from benchmarks.memory import peak_bytes
 from benchmarks.mirror import is_closed
-from db.connect import connect
-from db.worker import drain
+from tds_db.connect import connect
+from tds_db.worker import drain
 
 PAUSE_SECONDS = 0.01
 

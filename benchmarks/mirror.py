@@ -16,7 +16,7 @@ from dataclasses import dataclass
 import psycopg
 
 from benchmarks.data import ORGANIZATION
-from db.worker import drain
+from tds_db.worker import drain
 
 WORKERS = 2
 BATCH = 1_000  # bodies of one receive_many

@@ -9,10 +9,10 @@ import sys
 from pydantic import SecretStr
 
 from benchmarks.data import ORGANIZATION
-from poller.client import ZohoClient
-from poller.mirror import Mirror
-from poller.pull import pull_list
-from poller.settings import ZohoSettings
+from tds_poller.mirror import Mirror
+from tds_poller.pull import pull_list
+from tds_poller.zoho.client import ZohoClient
+from tds_poller.zoho.settings import ZohoSettings
 
 
 async def pull(dsn: str, base: str, records: int) -> None:

@@ -24,12 +24,12 @@ import click
 import httpx
 import psycopg
 
-from db.connect import conninfo
-from db.upgrade import upgrade
-from poller.compare import read_json
-from poller.demo import ORGANIZATION, Stage
-from poller.output import print_json, print_table
-from poller.truth import compare_all
+from tds_cli.output import print_json, print_table
+from tds_db.connect import conninfo
+from tds_db.upgrade import upgrade
+from tds_demo.compare import read_json
+from tds_demo.demo import ORGANIZATION, Stage
+from tds_demo.truth import compare_all
 
 ITEMS, CONTACTS = 400, 300
 # Eight in the morning where the organisation is, so that every run has as much of its first day.
@@ -78,7 +78,7 @@ class Quota:
 
     def tds(self, *arguments: str) -> Any:
         """What a command prints as JSON."""
-        command = [sys.executable, "-m", "poller.cli", *arguments, "--json"]
+        command = [sys.executable, "-P", "-m", "tds_cli", *arguments, "--json"]
         done = subprocess.run(command, stdout=subprocess.PIPE, check=False, text=True)
         if done.returncode not in {0, 4}:
             raise click.ClickException(f"tds {arguments[0]} ended with code {done.returncode}")

@@ -25,11 +25,11 @@ from benchmarks.mirror import BenchError, drain_all, expect
 from benchmarks.rows import Row
 from benchmarks.sender import Sent, send
 from benchmarks.server import settle
-from db import embedded
-from db.upgrade import upgrade
-from sandbox.organisation import Organisation
-from sandbox.serve import running
-from sandbox.webhooks import WebhookSettings
+from tds_db import embedded
+from tds_db.upgrade import upgrade
+from tds_sandbox.organisation import Organisation
+from tds_sandbox.serve import running
+from tds_sandbox.webhooks import WebhookSettings
 
 SECONDS = 6  # of each load
 BODY_BYTES = 3_000
@@ -105,8 +105,9 @@ class Receiver:
         environment |= {"TDS_DATABASE_URL": dsn, "ZOHO_ORGANIZATION_ID": ORGANIZATION}
         command = [
             sys.executable,
-            "-c",
-            "from poller.cli import main; main()",
+            "-P",
+            "-m",
+            "tds_cli",
             "serve",
             "--port",
             "0",

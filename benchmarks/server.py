@@ -15,8 +15,8 @@ import psycopg
 from psycopg import sql
 
 from benchmarks.data import ORGANIZATION
-from db import embedded
-from db.upgrade import upgrade
+from tds_db import embedded
+from tds_db.upgrade import upgrade
 
 PORT = 5432
 TEMPLATE = "bench_template"

@@ -7,7 +7,7 @@ import sys
 from pathlib import Path
 
 from benchmarks.data import ORGANIZATION
-from db.connect import connect
+from tds_db.connect import connect
 
 
 def main(path: str) -> None:

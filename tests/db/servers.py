@@ -29,9 +29,9 @@ import psycopg
 from psycopg import Connection, sql
 from psycopg.conninfo import conninfo_to_dict, make_conninfo
 
-from db import embedded
-from db.connect import escape_credentials
-from db.upgrade import upgrade
+from tds_db import embedded
+from tds_db.connect import escape_credentials
+from tds_db.upgrade import upgrade
 
 DEBIAN = Path("/usr/lib/postgresql/15/bin")
 DEBIAN_EXTENSIONS = Path("/usr/share/postgresql/15/extension")

@@ -8,8 +8,8 @@ from pathlib import Path
 import pytest
 from click.testing import CliRunner, Result
 
-from db import embedded
-from db.cli import db, psql
+from tds_cli.db import db, psql
+from tds_db import embedded
 from tests.db.servers import Database, PrivateServer
 
 
@@ -83,6 +83,6 @@ def test_psql_reaches_the_right_server(given: Database, capfd: pytest.CaptureFix
 
 def test_a_missing_psql_is_named(given: Database, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setattr("shutil.which", lambda _: None)
-    monkeypatch.setattr("db.embedded.package_bin_dir", lambda: tmp_path)
+    monkeypatch.setattr("tds_db.embedded.package_bin_dir", lambda: tmp_path)
     done = CliRunner().invoke(psql, [])
     assert (done.exit_code, "There is no psql on this machine." in done.stderr) == (1, True)

@@ -15,8 +15,8 @@ import pytest
 from pgmq import get_embedded_install_sql
 from psycopg import sql
 
-from db.errors import LockTimeoutError, MigrationError, PrivilegeError, SqlFileError, UpgradeError
-from db.upgrade import Pgmq, dump_sql, status, upgrade
+from tds_db.errors import LockTimeoutError, MigrationError, PrivilegeError, SqlFileError, UpgradeError
+from tds_db.upgrade import Pgmq, dump_sql, status, upgrade
 from tests.conftest import RUNNING, all_servers
 from tests.db.conftest import Files
 from tests.db.servers import FAST, Database, PrivateServer, TestServer
@@ -123,7 +123,7 @@ def test_a_missing_applied_migration_is_refused(empty_database: Database, files:
 
 def test_a_killed_upgrade_leaves_nothing_behind(empty_database: Database, files: Files) -> None:
     files.migration("0002_slow.sql", "create table tds.slow ();\nselect pg_sleep(60);")
-    code = "import sys; from pathlib import Path; from db.upgrade import upgrade; "
+    code = "import sys; from pathlib import Path; from tds_db.upgrade import upgrade; "
     code += "upgrade(sys.argv[1], directory=Path(sys.argv[2]))"
     process = subprocess.Popen([sys.executable, "-c", code, empty_database.conninfo, str(files.directory)])
     sleeping = (

@@ -9,7 +9,7 @@ import sys
 from collections.abc import Mapping
 from pathlib import Path
 
-TDS = [sys.executable, "-c", "from poller.cli import main; main()"]
+TDS = [sys.executable, "-P", "-m", "tds_cli"]
 WORKER = [*TDS, "work", "--workers", "1"]
 
 # Starts a program so that Linux kills it when the thread that started it is gone, however that went.

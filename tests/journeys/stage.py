@@ -16,7 +16,7 @@ import psutil
 import psycopg
 from psycopg.rows import DictRow, dict_row
 
-from sandbox.serve import Running
+from tds_sandbox.serve import Running
 from tests.db.servers import PrivateServer
 from tests.journeys.feeder import Feeder
 from tests.journeys.programs import TDS, Program, environment

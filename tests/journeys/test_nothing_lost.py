@@ -18,9 +18,9 @@ from typing import Any
 
 import pytest
 
-from sandbox.limits import UNLIMITED
-from sandbox.organisation import Organisation
-from sandbox.serve import running
+from tds_sandbox.limits import UNLIMITED
+from tds_sandbox.organisation import Organisation
+from tds_sandbox.serve import running
 from tests.db.servers import PrivateServer
 from tests.journeys.feeder import NOBODY_LISTENS, Key, modified
 from tests.journeys.stage import Stage, staged

@@ -6,9 +6,9 @@ import asyncio
 import json
 import sys
 
-from poller.client import ZohoClient
-from poller.errors import LimitError
-from poller.settings import ZohoSettings
+from tds_poller.zoho.client import ZohoClient
+from tds_poller.zoho.errors import LimitError
+from tds_poller.zoho.settings import ZohoSettings
 
 
 async def call(count: int, purpose: str) -> dict[str, int]:

@@ -11,15 +11,15 @@ from typing import TypeVar
 
 import pytest
 
-from poller.client import ZohoClient
-from poller.migrate import Pulled, migrate
-from poller.mirror import Mirror, Progress
-from poller.poll import Poll, read_queue
-from poller.progress import Steps
-from poller.settings import ZohoSettings
-from sandbox.clock import Clock
-from sandbox.organisation import Organisation
-from sandbox.serve import Running, running
+from tds_cli.progress import Steps
+from tds_poller.migrate import Pulled, migrate
+from tds_poller.mirror import Mirror, Progress
+from tds_poller.poll import Poll, read_queue
+from tds_poller.zoho.client import ZohoClient
+from tds_poller.zoho.settings import ZohoSettings
+from tds_sandbox.clock import Clock
+from tds_sandbox.organisation import Organisation
+from tds_sandbox.serve import Running, running
 from tests.db.servers import Database
 
 Result = TypeVar("Result")

@@ -13,13 +13,13 @@ from contextlib import contextmanager
 
 import pytest
 
-from poller.client import ZohoClient
-from poller.errors import AuthorizationError, LimitError
-from poller.mirror import Mirror
-from sandbox.clock import Clock
-from sandbox.limits import LimitSettings
-from sandbox.organisation import Organisation
-from sandbox.serve import Running, running
+from tds_poller.mirror import Mirror
+from tds_poller.zoho.client import ZohoClient
+from tds_poller.zoho.errors import AuthorizationError, LimitError
+from tds_sandbox.clock import Clock
+from tds_sandbox.limits import LimitSettings
+from tds_sandbox.organisation import Organisation
+from tds_sandbox.serve import Running, running
 from tests.db.servers import Database
 from tests.poller.conftest import Poller
 

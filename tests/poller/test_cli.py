@@ -8,19 +8,19 @@ import sys
 
 import psycopg
 
-from poller.errors import LimitError
+from tds_poller.zoho.errors import LimitError
 from tests.db.servers import Database
 from tests.poller.conftest import Poller
 
 
 def tds(environment: dict[str, str], *arguments: str) -> subprocess.CompletedProcess[str]:
     """Runs the command."""
-    command = [sys.executable, "-m", "poller.cli", *arguments]
+    command = [sys.executable, "-P", "-m", "tds_cli", *arguments]
     return subprocess.run(command, env=environment, capture_output=True, text=True, check=False, timeout=60)
 
 
 def test_help_imports_no_command() -> None:
-    code = "import sys, poller.cli as cli\ntry: cli.main(['--help'])\nfinally: print(*sys.modules, file=sys.stderr)"
+    code = "import sys, tds_cli.main as cli\ntry: cli.main(['--help'])\nfinally: print(*sys.modules, file=sys.stderr)"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert "migrate" in done.stdout
     assert "Exit codes:" in done.stdout
@@ -28,7 +28,7 @@ def test_help_imports_no_command() -> None:
 
 
 def test_every_command_can_be_loaded(environment: dict[str, str]) -> None:
-    from poller.cli import COMMANDS
+    from tds_cli.main import COMMANDS
 
     for name in COMMANDS:
         if name != "psql":
@@ -127,7 +127,7 @@ def test_serve_announces_itself_and_stops(environment: dict[str, str]) -> None:
     refused = tds({**environment, "ZOHO_WEBHOOK_SECRET": ""}, "serve", "--host", "0.0.0.0", "--port", "0")
     assert refused.returncode == 1
     assert "ZOHO_WEBHOOK_SECRET" in refused.stderr
-    command = [sys.executable, "-m", "poller.cli", "serve", "--port", "0"]
+    command = [sys.executable, "-P", "-m", "tds_cli", "serve", "--port", "0"]
     with subprocess.Popen(
         command, env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
     ) as served:

@@ -8,9 +8,10 @@ import time
 
 import pytest
 
-from poller import retry
-from poller.client import ZohoClient
-from poller.errors import (
+from tds_poller import retry
+from tds_poller.mirror import Mirror
+from tds_poller.zoho.client import ZohoClient
+from tds_poller.zoho.errors import (
     AuthorizationError,
     LimitError,
     NotFoundError,
@@ -18,9 +19,8 @@ from poller.errors import (
     UnauthorizedError,
     UnreachableError,
 )
-from poller.mirror import Mirror
-from poller.oauth import Token, TokenSource
-from poller.settings import ZohoSettings
+from tds_poller.zoho.oauth import Token, TokenSource
+from tds_poller.zoho.settings import ZohoSettings
 from tests.poller.conftest import Poller
 
 

@@ -10,8 +10,8 @@ from typing import Any
 import psycopg
 import pytest
 
-from poller import retry
-from poller.doctor import SCOPES, Check, check_database, check_webhooks, check_zoho
+from tds_cli.doctor import SCOPES, Check, check_database, check_webhooks, check_zoho
+from tds_poller import retry
 from tests.db.servers import Database
 from tests.poller.conftest import Poller
 from tests.poller.test_cli import tds

@@ -16,14 +16,13 @@ from typing import Any
 import psycopg
 import pytest
 
-import sandbox.app
-from db.images import ImageSettings, ImageStore, content_type
-from poller.client import ZohoClient
-from poller.errors import ZohoError
-from poller.images import Images, fetch_images
-from poller.mirror import Mirror
-from sandbox.errors import ApiError
-from sandbox.images import png
+from tds_db.images import ImageSettings, ImageStore, content_type
+from tds_poller.images import Images, fetch_images
+from tds_poller.mirror import Mirror
+from tds_poller.zoho.client import ZohoClient
+from tds_poller.zoho.errors import ZohoError
+from tds_sandbox.errors import ApiError
+from tds_sandbox.images import png
 from tests.poller.conftest import Poller
 
 JPEG = b"\xff\xd8\xff\xe0\x00\x10JFIF\x00\x01" + bytes(50) + b"\xff\xd9"
@@ -263,7 +262,7 @@ def test_a_fetcher_that_is_killed_leaves_the_picture_wanted(
     waiting = "select pid from pg_stat_activity where wait_event_type = 'Lock' and application_name like 'tds/poller/%%'"
     with pictures.poller.database.connect() as blocker:
         blocker.execute("lock table zoho.products in exclusive mode")
-        command = [sys.executable, "-m", "poller.cli", "images"]
+        command = [sys.executable, "-P", "-m", "tds_cli", "images"]
         own = {**environment, "TDS_IMAGE_URL": str(pictures.directory)}
         program = subprocess.Popen(command, env=own, stderr=subprocess.DEVNULL)
         deadline = time.monotonic() + 20
@@ -325,7 +324,7 @@ def test_the_store_can_be_anywhere(pictures: Pictures) -> None:
 def test_the_command_says_what_it_did(pictures: Pictures, environment: dict[str, str]) -> None:
     def tds(*arguments: str) -> subprocess.CompletedProcess[str]:
         own = {**environment, "TDS_IMAGE_URL": str(pictures.directory)}
-        command = [sys.executable, "-m", "poller.cli", "images", *arguments]
+        command = [sys.executable, "-P", "-m", "tds_cli", "images", *arguments]
         return subprocess.run(command, env=own, capture_output=True, text=True, check=False)
 
     done = tds("--limit", "5", "--json")

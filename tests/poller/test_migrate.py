@@ -17,16 +17,16 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse
 from starlette.routing import Route
 
-from poller.client import Reply, ZohoClient
-from poller.compare import Comparison, Record, compare, read_json
-from poller.errors import PagingError, UnreachableError
-from poller.migrate import migrate
-from poller.mirror import Mirror
-from poller.progress import Steps
-from poller.pull import pull_list
-from sandbox.clock import Clock
-from sandbox.organisation import Organisation
-from sandbox.serve import running
+from tds_cli.progress import Steps
+from tds_demo.compare import Comparison, Record, compare, read_json
+from tds_poller.migrate import migrate
+from tds_poller.mirror import Mirror
+from tds_poller.pull import pull_list
+from tds_poller.zoho.client import Reply, ZohoClient
+from tds_poller.zoho.errors import PagingError, UnreachableError
+from tds_sandbox.clock import Clock
+from tds_sandbox.organisation import Organisation
+from tds_sandbox.serve import running
 from tests.db.servers import Database
 from tests.poller.conftest import Poller, small_sandbox
 
@@ -167,7 +167,7 @@ def test_a_pull_goes_on_where_it_stopped(poller: Poller) -> None:
 
 
 def test_an_outage_leaves_the_run_to_be_gone_on_with(poller: Poller, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("poller.retry.PAUSES", (0, 0, 0))
+    monkeypatch.setattr("tds_poller.zoho.retry.PAUSES", (0, 0, 0))
     poller.sandbox.faults.set(next=["500"] * 4, only="^/items$")
     with pytest.raises(UnreachableError):
         poller.migrate()
@@ -181,7 +181,7 @@ def test_an_outage_leaves_the_run_to_be_gone_on_with(poller: Poller, monkeypatch
 def test_a_migration_that_was_stopped_reads_no_list_again(
     poller: Poller, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("poller.retry.PAUSES", (0, 0, 0))
+    monkeypatch.setattr("tds_poller.zoho.retry.PAUSES", (0, 0, 0))
     poller.sandbox.faults.set(error_500=1.0, only=r"^/invoices/\d+$")
     with pytest.raises(UnreachableError):
         poller.migrate()

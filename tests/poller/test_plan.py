@@ -12,12 +12,12 @@ import psycopg
 import pytest
 from psycopg.rows import dict_row
 
-from poller.client import ZohoClient
-from poller.plan import Cost, Quota, cost, costs, forecast
-from sandbox.clock import Clock
-from sandbox.limits import LimitSettings
-from sandbox.organisation import Organisation
-from sandbox.serve import Running, running
+from tds_poller.plan import Cost, Quota, cost, costs, forecast
+from tds_poller.zoho.client import ZohoClient
+from tds_sandbox.clock import Clock
+from tds_sandbox.limits import LimitSettings
+from tds_sandbox.organisation import Organisation
+from tds_sandbox.serve import Running, running
 from tests.db.servers import Database
 from tests.poller.conftest import Poller
 from tests.poller.test_cli import tds
@@ -127,7 +127,7 @@ def look(
     names = {name.lower().removeprefix("zoho_"): value for name, value in company.environment.items()}
 
     async def run() -> tuple[dict[str, Cost], int]:
-        from poller.settings import ZohoSettings
+        from tds_poller.zoho.settings import ZohoSettings
 
         settings = ZohoSettings.model_validate({"minute_seconds": 0.1, **names})
         with psycopg.connect(database.conninfo, row_factory=dict_row) as conn:

@@ -22,13 +22,13 @@ import psycopg
 import pytest
 from psycopg.rows import dict_row
 
-from poller.client import ZohoClient
-from poller.mirror import Mirror
-from poller.poll import Poll, read_queue
-from sandbox.clock import Clock
-from sandbox.limits import UNLIMITED
-from sandbox.organisation import Organisation
-from sandbox.serve import running
+from tds_poller.mirror import Mirror
+from tds_poller.poll import Poll, read_queue
+from tds_poller.zoho.client import ZohoClient
+from tds_sandbox.clock import Clock
+from tds_sandbox.limits import UNLIMITED
+from tds_sandbox.organisation import Organisation
+from tds_sandbox.serve import running
 from tests.db.servers import Database
 from tests.journeys.waiting import wait_until
 from tests.poller.conftest import Poller
@@ -41,7 +41,7 @@ pytestmark = pytest.mark.parametrize("test_server", ["pg18"], indirect=True)
 PASSES = int(
     os.environ.get("TDS_PASSES", "25")
 )  # of the test whose subject is the boundary between two of them
-POLL = [sys.executable, "-m", "poller.cli", "poll"]
+POLL = [sys.executable, "-P", "-m", "tds_cli", "poll"]
 
 
 class Pulls:

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from poller.progress import Bars, LeftColumn, RateColumn, Steps
+from tds_cli.progress import Bars, LeftColumn, RateColumn, Steps
 from tests.db.servers import Database
 from tests.poller.conftest import Poller
 
@@ -22,7 +22,7 @@ def test_lines_say_how_far_how_fast_how_long_and_what_is_left(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     moment = 1000.0
-    monkeypatch.setattr("poller.progress.time.monotonic", lambda: moment)
+    monkeypatch.setattr("tds_cli.progress.time.monotonic", lambda: moment)
     with Steps() as steps:
         steps.show_calls_left(lambda: 4321)
         step = steps.add("invoices, details")
@@ -44,7 +44,7 @@ def test_lines_say_how_far_how_fast_how_long_and_what_is_left(
 def test_bars_on_a_terminal(poller: Poller, environment: dict[str, str]) -> None:
     ours, theirs = pty.openpty()
     shown = io.BytesIO()
-    command = [sys.executable, "-m", "poller.cli", "migrate"]
+    command = [sys.executable, "-P", "-m", "tds_cli", "migrate"]
     wide = {**environment, "TERM": "xterm", "COLUMNS": "140"}
     with subprocess.Popen(command, env=wide, stderr=theirs, stdout=subprocess.DEVNULL) as process:
         os.close(theirs)
@@ -114,7 +114,7 @@ def test_how_long_it_takes_still_is_told_although_the_total_grows() -> None:
 def test_what_was_over_when_first_seen_has_no_rate(
     capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("poller.progress.SHORTEST_SECONDS", 60.0)
+    monkeypatch.setattr("tds_cli.progress.SHORTEST_SECONDS", 60.0)
     with Steps() as steps:
         step = steps.add("details")
         step.at(7, 7)

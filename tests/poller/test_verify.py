@@ -12,10 +12,10 @@ import psycopg
 import pytest
 from click.testing import CliRunner, Result
 
-from poller.cli import main
-from sandbox.clock import Clock
-from sandbox.organisation import Organisation
-from sandbox.serve import running
+from tds_cli.main import main
+from tds_sandbox.clock import Clock
+from tds_sandbox.organisation import Organisation
+from tds_sandbox.serve import running
 from tests.db.servers import Database
 from tests.poller.conftest import Poller
 

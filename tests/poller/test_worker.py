@@ -15,8 +15,8 @@ from functools import partial
 import psycopg
 import pytest
 
-from db import worker as worker_module
-from db.worker import Worker
+from tds_db import worker as worker_module
+from tds_db.worker import Worker
 from tests.db.servers import Database
 
 PATIENCE = 15.0
@@ -105,7 +105,7 @@ def test_it_comes_back_after_an_outage(database: Database, monkeypatch: pytest.M
 def start(database: Database, count: int) -> subprocess.Popen[bytes]:
     """`tds work`."""
     environment = {**os.environ, "TDS_DATABASE_URL": database.conninfo}
-    command = [sys.executable, "-m", "poller.cli", "work", "--workers", str(count)]
+    command = [sys.executable, "-P", "-m", "tds_cli", "work", "--workers", str(count)]
     return subprocess.Popen(command, env=environment)
 
 

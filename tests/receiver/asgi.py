@@ -7,9 +7,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from receiver.inbox import Accepted, Event, Inbox
-from receiver.settings import ReceiverSettings
-from receiver.webhook import Webhooks
+from tds_receiver.inbox import Accepted, Event, Inbox
+from tds_receiver.settings import ReceiverSettings
+from tds_receiver.webhook import Webhooks
 
 
 class List(Inbox):

@@ -12,9 +12,9 @@ import httpx
 import pytest
 import uvicorn
 
-from receiver.app import create_app
-from receiver.server import configured
-from receiver.settings import ReceiverSettings
+from tds_receiver.app import create_app
+from tds_receiver.server import configured
+from tds_receiver.settings import ReceiverSettings
 from tests.db.servers import Database
 
 Receive = Callable[..., httpx.Client]

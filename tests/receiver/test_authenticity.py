@@ -12,7 +12,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from receiver.settings import ReceiverSettings
+from tds_receiver.settings import ReceiverSettings
 from tests.db.servers import Database
 from tests.receiver.asgi import Endpoint
 from tests.receiver.conftest import Receive
@@ -107,7 +107,7 @@ def test_a_wrong_byte_anywhere_is_refused(name: str, data: st.DataObject) -> Non
 
 
 def _pairs(encoded: bytes) -> list[tuple[bytes, bytes]]:
-    from receiver.signature import url_pairs
+    from tds_receiver.signature import url_pairs
 
     return url_pairs(encoded)
 
@@ -116,7 +116,7 @@ def _signs_the_same(kind: str, wrong: bytes, body: bytes) -> bool:
     """A byte of the wrapping (a boundary, a part's header, %c3 for %C3) may change nothing that is said."""
     import asyncio
 
-    from receiver.bodies import multipart_pairs
+    from tds_receiver.bodies import multipart_pairs
 
     if kind != BOUNDARY:
         return sorted(_pairs(wrong)) == sorted(_pairs(body))

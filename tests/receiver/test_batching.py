@@ -9,7 +9,7 @@ from typing import Any
 import psycopg
 import pytest
 
-from receiver.inbox import Event, Inbox, UnavailableError
+from tds_receiver.inbox import Event, Inbox, UnavailableError
 from tests.db.servers import Database
 from tests.receiver.test_webhooks import events
 
@@ -169,7 +169,7 @@ def test_more_than_may_wait_are_turned_away_at_once(database: Database) -> None:
 def test_an_idle_connection_that_died_costs_nobody_a_webhook(
     database: Database, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("receiver.inbox.IDLE_SECONDS", 0.0)
+    monkeypatch.setattr("tds_receiver.inbox.IDLE_SECONDS", 0.0)
 
     async def story() -> str:
         async with Inbox(database.conninfo, connections=1) as inbox:

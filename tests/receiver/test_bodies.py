@@ -9,7 +9,7 @@ from urllib.parse import quote
 
 import pytest
 
-from receiver.bodies import media_type
+from tds_receiver.bodies import media_type
 from tests.db.servers import Database
 from tests.receiver.asgi import Endpoint
 from tests.receiver.conftest import Receive

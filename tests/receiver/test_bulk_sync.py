@@ -28,7 +28,7 @@ from schemathesis.specs.openapi.checks import (
     status_code_conformance,
 )
 
-from receiver.settings import ReceiverSettings
+from tds_receiver.settings import ReceiverSettings
 from tests.db.servers import Database, TestServer
 from tests.poller.conftest import Poller, small_sandbox
 from tests.poller.test_cli import tds
@@ -148,7 +148,7 @@ def test_every_option_is_its_entitys_own(api: httpx.Client) -> None:
 
 
 def test_a_slow_body_is_not_waited_for(api: httpx.Client, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("receiver.api.guard.BODY_SECONDS", 0.2)
+    monkeypatch.setattr("tds_receiver.api.guard.BODY_SECONDS", 0.2)
 
     def slowly() -> Iterator[bytes]:
         yield b"{"
@@ -323,7 +323,7 @@ def test_many_scrapes_ask_the_database_once(api: httpx.Client, database: Databas
 
 
 def test_any_of_several_processes_answers_for_all(test_server: TestServer, tmp_path: Path) -> None:
-    count = "from receiver.metrics import Metrics; m = Metrics(); m.accepted('bills', 'queued', 0.01); print(m.text(None).decode())"
+    count = "from tds_receiver.metrics import Metrics; m = Metrics(); m.accepted('bills', 'queued', 0.01); print(m.text(None).decode())"
     environment = {"PROMETHEUS_MULTIPROC_DIR": str(tmp_path), "PATH": ""}
     for total in (1, 2):
         done = subprocess.run(

@@ -19,7 +19,7 @@ import psutil
 import psycopg
 import pytest
 
-from db.worker import drain
+from tds_db.worker import drain
 from tests.db.servers import Database
 from tests.receiver.hostile import Hostile, hostile
 from tests.receiver.test_serve import Served

@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from db.images import ImageStore
-from sandbox.images import png
+from tds_db.images import ImageStore
+from tds_sandbox.images import png
 from tests.receiver.conftest import Receive
 
 PICTURE = png("4711")

@@ -10,7 +10,7 @@ from concurrent.futures import ThreadPoolExecutor
 import httpx
 import pytest
 
-from receiver.inbox import Accepted, Event
+from tds_receiver.inbox import Accepted, Event
 from tests.db.servers import Database
 from tests.receiver.asgi import Endpoint, List
 from tests.receiver.conftest import Receive

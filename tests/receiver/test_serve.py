@@ -208,7 +208,7 @@ def test_logs_are_lines_of_json_without_secrets(
         assert http.post(PRODUCTS, headers={"Authorization": "Bearer hidden2"}).status_code == 401
     program.stop()
     assert "hidden" not in json.dumps(program.log)
-    [queued, refused] = [line for line in program.log if line["logger"] == "receiver.webhook"]
+    [queued, refused] = [line for line in program.log if line["logger"] == "tds_receiver.webhook"]
     assert queued == {
         **queued,
         "level": "info",

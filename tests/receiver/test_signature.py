@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from receiver.signature import is_authentic, signed_text, url_pairs
+from tds_receiver.signature import is_authentic, signed_text, url_pairs
 
 SECRET = b"a1b2c3d4e5f6"
 

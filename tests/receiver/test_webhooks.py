@@ -18,10 +18,10 @@ import pytest
 from psycopg.conninfo import conninfo_to_dict
 from psycopg.rows import dict_row
 
-from receiver.body import RefusedError, gunzip
-from sandbox.organisation import Organisation
-from sandbox.serve import running
-from sandbox.webhooks import FORMS, WebhookSettings
+from tds_receiver.body import RefusedError, gunzip
+from tds_sandbox.organisation import Organisation
+from tds_sandbox.serve import running
+from tds_sandbox.webhooks import FORMS, WebhookSettings
 from tests.db.servers import Database
 from tests.receiver.conftest import Receive
 

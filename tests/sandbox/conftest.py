@@ -9,10 +9,10 @@ from typing import Any
 import httpx
 import pytest
 
-from sandbox.jsontext import decode
-from sandbox.limits import UNLIMITED
-from sandbox.organisation import Organisation
-from sandbox.serve import Running, running
+from tds_sandbox.jsontext import decode
+from tds_sandbox.limits import UNLIMITED
+from tds_sandbox.organisation import Organisation
+from tds_sandbox.serve import Running, running
 
 # Reading the certificates of TLS takes longer than most tests here; nothing here is encrypted.
 HTTP = httpx.Client(verify=False)

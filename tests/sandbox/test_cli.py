@@ -1,4 +1,4 @@
-"""`python -m sandbox` prints what a client needs, and serves until it is stopped."""
+"""`python -m tds_sandbox` prints what a client needs, and serves until it is stopped."""
 
 from __future__ import annotations
 
@@ -10,15 +10,16 @@ import sys
 
 from click.testing import CliRunner
 
-from sandbox.cli import sandbox
+from tds_sandbox.cli import sandbox
 from tests.sandbox.conftest import HTTP, get_token
 
 
 def test_prints_the_environment_and_serves() -> None:
     command = [
         sys.executable,
+        "-P",
         "-m",
-        "sandbox",
+        "tds_sandbox",
         "--items",
         "20",
         "--contacts",

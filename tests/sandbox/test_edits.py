@@ -5,12 +5,12 @@ from __future__ import annotations
 import httpx
 import pytest
 
-from sandbox.clock import Clock
-from sandbox.errors import SandboxError, UnknownRecordError, UnsuitableEditError
-from sandbox.jsontext import decode
-from sandbox.limits import UNLIMITED
-from sandbox.organisation import Organisation
-from sandbox.serve import Running, running
+from tds_sandbox.clock import Clock
+from tds_sandbox.errors import SandboxError, UnknownRecordError, UnsuitableEditError
+from tds_sandbox.jsontext import decode
+from tds_sandbox.limits import UNLIMITED
+from tds_sandbox.organisation import Organisation
+from tds_sandbox.serve import Running, running
 from tests.sandbox.conftest import sign_in
 
 START = 1_790_000_000.0

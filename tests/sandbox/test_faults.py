@@ -7,11 +7,11 @@ from collections import Counter
 import httpx
 import pytest
 
-from sandbox.errors import SandboxError
-from sandbox.faults import Faults
-from sandbox.limits import UNLIMITED
-from sandbox.organisation import Organisation
-from sandbox.serve import running
+from tds_sandbox.errors import SandboxError
+from tds_sandbox.faults import Faults
+from tds_sandbox.limits import UNLIMITED
+from tds_sandbox.organisation import Organisation
+from tds_sandbox.serve import running
 from tests.sandbox.conftest import sign_in
 
 

@@ -7,8 +7,8 @@ from typing import Any
 
 import pytest
 
-from sandbox.errors import UnsuitableEditError
-from sandbox.organisation import Organisation
+from tds_sandbox.errors import UnsuitableEditError
+from tds_sandbox.organisation import Organisation
 from tests.sandbox.conftest import Documents
 
 

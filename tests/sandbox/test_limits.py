@@ -9,10 +9,10 @@ from contextlib import contextmanager
 import httpx
 import pytest
 
-from sandbox.clock import Clock
-from sandbox.limits import LimitSettings
-from sandbox.organisation import Organisation
-from sandbox.serve import Running, running
+from tds_sandbox.clock import Clock
+from tds_sandbox.limits import LimitSettings
+from tds_sandbox.organisation import Organisation
+from tds_sandbox.serve import Running, running
 from tests.sandbox.conftest import HTTP, sign_in
 
 NOON = 1_790_006_400.0  # 2026-09-21T12:00:00-0400

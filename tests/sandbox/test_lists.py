@@ -8,9 +8,9 @@ from typing import Any
 import httpx
 import pytest
 
-from sandbox.limits import UNLIMITED
-from sandbox.organisation import Organisation
-from sandbox.serve import Running, running
+from tds_sandbox.limits import UNLIMITED
+from tds_sandbox.organisation import Organisation
+from tds_sandbox.serve import Running, running
 from tests.sandbox.conftest import HTTP, sign_in
 
 

@@ -10,13 +10,13 @@ from typing import Any
 
 import pytest
 
-from sandbox.clock import Clock
-from sandbox.errors import SandboxError, UnsuitableEditError
-from sandbox.jsontext import decode
-from sandbox.limits import UNLIMITED
-from sandbox.organisation import Change, Organisation
-from sandbox.serve import running
-from sandbox.webhooks import WebhookSettings
+from tds_sandbox.clock import Clock
+from tds_sandbox.errors import SandboxError, UnsuitableEditError
+from tds_sandbox.jsontext import decode
+from tds_sandbox.limits import UNLIMITED
+from tds_sandbox.organisation import Change, Organisation
+from tds_sandbox.serve import running
+from tds_sandbox.webhooks import WebhookSettings
 from tests.sandbox.conftest import HTTP, sign_in
 
 RECORDED: dict[str, list[str]] = json.loads((Path(__file__).parent / "recorded_keys.json").read_text())

@@ -8,10 +8,10 @@ from email.utils import parsedate_to_datetime
 
 import pytest
 
-from sandbox.clock import Clock
-from sandbox.oauth import Credentials
-from sandbox.organisation import Organisation
-from sandbox.serve import Running, running
+from tds_sandbox.clock import Clock
+from tds_sandbox.oauth import Credentials
+from tds_sandbox.organisation import Organisation
+from tds_sandbox.serve import Running, running
 from tests.sandbox.conftest import HTTP, get_token, sign_in
 
 

@@ -7,7 +7,7 @@ from collections import Counter
 
 import pytest
 
-from sandbox.organisation import Organisation
+from tds_sandbox.organisation import Organisation
 from tests.sandbox.conftest import Documents
 
 

@@ -11,10 +11,10 @@ from typing import Any
 
 import pytest
 
-from sandbox.errors import InvalidValueError
-from sandbox.jsontext import decode
-from sandbox.listing import list_records
-from sandbox.organisation import Organisation
+from tds_sandbox.errors import InvalidValueError
+from tds_sandbox.jsontext import decode
+from tds_sandbox.listing import list_records
+from tds_sandbox.organisation import Organisation
 
 MODULES = ("bills", "vendorcredits", "vendorpayments", "salesorders")
 

@@ -6,8 +6,8 @@ from hashlib import sha256
 
 import pytest
 
-from sandbox.clock import Clock
-from sandbox.organisation import Organisation
+from tds_sandbox.clock import Clock
+from tds_sandbox.organisation import Organisation
 
 
 def digest(organisation: Organisation, entity: str) -> str:

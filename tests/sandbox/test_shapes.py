@@ -10,8 +10,8 @@ from pathlib import Path
 import httpx
 import pytest
 
-from sandbox.jsontext import encode
-from sandbox.organisation import Organisation
+from tds_sandbox.jsontext import encode
+from tds_sandbox.organisation import Organisation
 from tests.sandbox.conftest import Documents
 
 RECORDED: dict[str, list[str]] = json.loads((Path(__file__).parent / "recorded_keys.json").read_text())

@@ -14,10 +14,10 @@ from urllib.parse import parse_qs, parse_qsl, urlsplit
 
 import pytest
 
-from sandbox.clock import Clock
-from sandbox.errors import SandboxError
-from sandbox.organisation import Organisation
-from sandbox.webhooks import Webhooks, WebhookSettings, sign, signature_base
+from tds_sandbox.clock import Clock
+from tds_sandbox.errors import SandboxError
+from tds_sandbox.organisation import Organisation
+from tds_sandbox.webhooks import Webhooks, WebhookSettings, sign, signature_base
 
 SECRET = "a1b2c3d4e5f6g7h8"
 

@@ -15,7 +15,7 @@ from contextlib import contextmanager
 import psycopg
 import pytest
 
-from db.upgrade import install_jobs
+from tds_db.upgrade import install_jobs
 from tests.db.servers import Database
 from tests.sql.conftest import Mirror
 
@@ -213,7 +213,9 @@ def test_no_job_runs_beside_itself_and_no_runner_beside_another(database: Databa
 
 def start_worker(database: Database) -> subprocess.Popen[bytes]:
     environment = {**os.environ, "TDS_DATABASE_URL": database.conninfo}
-    return subprocess.Popen([sys.executable, "-m", "poller.cli", "work", "--workers", "1"], env=environment)
+    return subprocess.Popen(
+        [sys.executable, "-P", "-m", "tds_cli", "work", "--workers", "1"], env=environment
+    )
 
 
 def test_a_killed_worker_leaves_its_job_to_the_next(database: Database, mirror: Mirror) -> None:
@@ -295,7 +297,7 @@ def test_without_pg_cron_here_its_statements_are_for_elsewhere(database: Databas
 
 
 def tds(database: Database, *arguments: str) -> subprocess.CompletedProcess[str]:
-    command = [sys.executable, "-m", "poller.cli", "jobs", *arguments]
+    command = [sys.executable, "-P", "-m", "tds_cli", "jobs", *arguments]
     environment = {**os.environ, "TDS_DATABASE_URL": database.conninfo}
     return subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
 

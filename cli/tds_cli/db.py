@@ -1,0 +1,189 @@
+"""`tds db …` and `tds psql`. Data goes to stdout, messages to stderr.
+
+Exit codes: 0 done · 1 refused or failed, the message says why · 2 wrong usage · 3 `db status`: upgrade due.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+from collections.abc import Callable
+from dataclasses import asdict
+from functools import wraps
+from typing import ParamSpec
+
+import click
+import psycopg
+from psycopg.conninfo import conninfo_to_dict, make_conninfo
+from rich.console import Console
+from rich.table import Table
+
+from tds_db import embedded
+from tds_db.connect import conninfo
+from tds_db.errors import TdsError
+from tds_db.settings import DatabaseSettings
+from tds_db.upgrade import FileState, Report, Status, dump_sql, status, upgrade
+
+NOT_CURRENT = 3
+
+P = ParamSpec("P")
+stdout, stderr = Console(), Console(stderr=True)
+
+
+def reports_errors(command: Callable[P, None]) -> Callable[P, None]:
+    """Turns our errors and PostgreSQL's into a message and exit code 1."""
+
+    @wraps(command)
+    def guarded(*args: P.args, **kwargs: P.kwargs) -> None:
+        try:
+            command(*args, **kwargs)
+        except (TdsError, psycopg.Error) as error:
+            click.echo(f"Error: {error}", err=True)
+            sys.exit(1)
+
+    return guarded
+
+
+@click.group()
+def db() -> None:
+    """Looks after the database: upgrade, status, the embedded server."""
+
+
+@db.command("upgrade")
+@click.option("--dry-run", is_flag=True, help="Do everything in one transaction and roll it back.")
+@click.option("--json", "as_json", is_flag=True, help="Print the report as JSON.")
+@reports_errors
+def upgrade_command(dry_run: bool, as_json: bool) -> None:
+    """Applies roles, pgmq, pending migrations and all functions."""
+    settings = DatabaseSettings()
+    report = upgrade(conninfo(settings), dry_run=dry_run, lock_timeout=settings.lock_timeout)
+    click.echo(json.dumps(asdict(report)) if as_json else _describe(report))
+
+
+@db.command("status")
+@click.option("--json", "as_json", is_flag=True, help="Print it as JSON.")
+@reports_errors
+def status_command(as_json: bool) -> None:
+    """Compares the database with the files. Exit code 3: an upgrade is due."""
+    found = status(conninfo())
+    if as_json:
+        click.echo(json.dumps(found.as_dict(), default=str))
+    else:
+        _print(found)
+    if not found.current:
+        click.echo("The database is not what the files say. Next: tds db upgrade", err=True)
+        sys.exit(NOT_CURRENT)
+
+
+@db.command("dump-sql")
+@click.option("--pending", is_flag=True, help="Leave out the migrations this database has already.")
+@reports_errors
+def dump_sql_command(pending: bool) -> None:
+    """Prints the whole upgrade as SQL, for a DBA to read and run with psql."""
+    settings = DatabaseSettings()
+    applied = []
+    if pending:
+        applied = [m.name for m in status(conninfo(settings)).migrations if m.state != "pending"]
+    for piece in dump_sql(applied=applied, lock_timeout=settings.lock_timeout):
+        click.echo(piece, nl=False)
+
+
+@db.command("start")
+@reports_errors
+def start_command() -> None:
+    """Starts the embedded server, and prints how to reach it."""
+    _require_embedded()
+    click.echo(conninfo())
+
+
+@db.command("stop")
+@click.option(
+    "--mode",
+    type=click.Choice(["smart", "fast", "immediate"]),
+    default="fast",
+    show_default=True,
+    help="As in pg_ctl: wait for sessions, end them, or stop at once (crash recovery follows).",
+)
+@reports_errors
+def stop_command(mode: embedded.StopMode) -> None:
+    """Stops the embedded server."""
+    _require_embedded()
+    stopped = embedded.stop(DatabaseSettings().data_dir, mode=mode)
+    click.echo("Stopped." if stopped else "It was not running.", err=True)
+
+
+@click.command("psql", context_settings={"ignore_unknown_options": True, "help_option_names": []})
+@click.argument("arguments", nargs=-1, type=click.UNPROCESSED)
+@reports_errors
+def psql(arguments: tuple[str, ...]) -> None:
+    """Opens psql on the database of TDS; the arguments are psql's own."""
+    parameters = conninfo_to_dict(conninfo())
+    program = _psql_program()
+    # A password on the command line would show in the process list.
+    environment = dict(os.environ)
+    if password := parameters.pop("password", None):
+        environment["PGPASSWORD"] = str(password)
+    sys.exit(subprocess.call([program, "-d", make_conninfo("", **parameters), *arguments], env=environment))
+
+
+def _psql_program() -> str:
+    """The system's psql, else the embedded package's."""
+    packaged = embedded.package_bin_dir() / "psql"
+    program = shutil.which("psql") or (str(packaged) if os.access(packaged, os.X_OK) else None)
+    if program is None:
+        raise TdsError(
+            "There is no psql on this machine.", "Install PostgreSQL's client (Debian: postgresql-client)."
+        )
+    return program
+
+
+def _require_embedded() -> None:
+    if DatabaseSettings().database_url is not None:
+        raise TdsError(
+            "TDS_DATABASE_URL names a server that TDS does not run.", "Unset it to use the embedded one."
+        )
+
+
+def _describe(report: Report) -> str:
+    lines = [f"migration {name}" for name in report.migrations]
+    lines += [f"changed   {path}" for path in report.changed_functions]
+    lines += [f"orphan    {name} (no file defines it)" for name in report.orphans]
+    lines += [
+        f"job       {job.job}: {job.action}"
+        for job in report.jobs
+        if job.action != "kept" and not job.statement
+    ]
+    if any(job.statement for job in report.jobs):
+        lines.append(
+            "Workers run the jobs. For pg_cron to do so, an administrator's statements: tds jobs install"
+        )
+    done = "Would apply" if report.dry_run else "Applied"
+    lines.append(
+        f"{done} {len(report.migrations)} migrations and {report.functions} function files "
+        f"in {report.seconds:.1f} s. pgmq {report.pgmq.version} ({report.pgmq.kind})."
+    )
+    return "\n".join(lines)
+
+
+def _print(found: Status) -> None:
+    pgmq = f"{found.pgmq.version} ({found.pgmq.kind})" if found.pgmq else "not installed"
+    stdout.print(
+        f"Database {found.database} on PostgreSQL {found.server_version}, pgmq {pgmq}", highlight=False
+    )
+    stdout.print(_table("Migration", found.migrations))
+    stdout.print(_table("Function file", found.functions))
+    for name in found.orphans:
+        stdout.print(f"No file defines {name}", highlight=False, markup=False)
+
+
+def _table(title: str, files: list[FileState]) -> Table:
+    table = Table(title, "State", "Applied at")
+    for file in files:
+        applied_at = file.applied_at.isoformat(" ", "seconds") if file.applied_at else ""
+        table.add_row(
+            file.name, file.state, applied_at, style=None if file.state == "applied" else "bold yellow"
+        )
+    return table

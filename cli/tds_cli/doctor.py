@@ -1,0 +1,302 @@
+"""`tds doctor`: everything that TDS needs, one line each: ok, or the problem and the next command."""
+
+import asyncio
+import os
+import sys
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from dataclasses import asdict, dataclass
+from datetime import UTC, datetime
+from typing import Any
+
+import click
+import psycopg
+from psycopg.rows import DictRow, dict_row
+from pydantic import ValidationError
+
+from tds_cli.output import print_json
+from tds_db.connect import conninfo
+from tds_db.errors import TdsError
+from tds_db.upgrade import status
+from tds_poller.zoho.client import Reply, ZohoClient
+from tds_poller.zoho.errors import LimitError, UnauthorizedError, ZohoError
+from tds_poller.zoho.settings import DATA_CENTRES, ZohoSettings
+
+VERSIONS = range(15, 19)
+SKEW_SECONDS = 30.0
+WAIT_SECONDS = 10.0  # a doctor who is kept waiting says so
+
+# Each scope, and a list that needs it. Items, price lists, taxes and the organisation need settings too.
+SCOPES = {
+    "settings": "/items",
+    "contacts": "/contacts",
+    "invoices": "/invoices",
+    "bills": "/bills",
+    "creditnotes": "/creditnotes",
+    "customerpayments": "/customerpayments",
+    "vendorpayments": "/vendorpayments",
+    "debitnotes": "/vendorcredits",
+    "salesorders": "/salesorders",
+}
+ALL_SCOPES = ",".join(f"ZohoBooks.{scope}.READ" for scope in SCOPES)
+UPGRADE = "tds db upgrade"
+NEW_TOKEN = f"make a refresh token with {ALL_SCOPES} at https://api-console.zoho.com, set ZOHO_REFRESH_TOKEN"
+
+
+@dataclass(frozen=True, slots=True)
+class Check:
+    """One line: what was looked at, whether it is well, what was found, and what to do if it is not."""
+
+    check: str
+    ok: bool
+    said: str
+    next: str = ""
+
+
+def check_database(dsn: str) -> Iterator[Check]:
+    """The database, its schema, pgmq, pg_cron and the workers."""
+    try:
+        connection = psycopg.connect(dsn, autocommit=True, row_factory=dict_row, connect_timeout=10)
+    except psycopg.OperationalError as error:
+        yield Check("database", False, str(error).strip(), "set TDS_DATABASE_URL, or start the server")
+        return
+    with connection:
+        major = connection.info.server_version // 10000
+        where = f"PostgreSQL {connection.info.parameter_status('server_version')}, database"
+        said = f"{where} {connection.info.dbname}, role {connection.info.user}"
+        wrong = "" if major in VERSIONS else "use PostgreSQL 15 to 18"
+        yield Check("database", not wrong, said, wrong)
+        yield _guarded("schema", UPGRADE, lambda: _schema(dsn))
+        yield _guarded("pgmq", UPGRADE, lambda: _pgmq(connection))
+        yield _pg_cron(connection)
+        yield _workers(connection)
+
+
+def _guarded(name: str, next_command: str, look: Callable[[], Check]) -> Check:
+    try:
+        return look()
+    except psycopg.errors.InsufficientPrivilege as error:
+        said = f"not looked at: {error.diag.message_primary}"
+        return Check(name, False, said, "run tds doctor as tds_operator or as the role that installed TDS")
+    except psycopg.errors.UndefinedTable:
+        return Check(name, False, "TDS is not in this database", next_command)
+
+
+def _schema(dsn: str) -> Check:
+    found = status(dsn)
+    files = (*found.migrations, *found.functions)
+    behind = [file.name for file in files if file.state != "applied"]
+    if behind:
+        names = ", ".join(behind[:3])
+        more = ", …" if len(behind) > 3 else ""
+        return Check("schema", False, f"{len(behind)} files are not as applied: {names}{more}", UPGRADE)
+    said = f"current: {len(found.migrations)} migrations, {len(found.functions)} function files"
+    return Check("schema", True, said)
+
+
+def _pgmq(connection: psycopg.Connection[DictRow]) -> Check:
+    row = connection.execute("select kind, version from tds.pgmq_install").fetchone()
+    if row is None:
+        return Check("pgmq", False, "not installed", UPGRADE)
+    how = {"extension": "the server's extension", "sql": "the SQL of the Python package"}[row["kind"]]
+    return Check("pgmq", True, f"{row['version']}, {how}")
+
+
+def _pg_cron(connection: psycopg.Connection[DictRow]) -> Check:
+    row = connection.execute(
+        """select (select extversion from pg_extension where extname = 'pg_cron') as version,
+                  current_setting('cron.database_name', true) as elsewhere"""
+    ).fetchone()
+    assert row
+    if row["version"]:
+        return Check("pg_cron", True, f"{row['version']}, in this database")
+    if row["elsewhere"]:
+        return Check(
+            "pg_cron", True, f"in database {row['elsewhere']}: cron.schedule_in_database() from there"
+        )
+    return Check("pg_cron", True, "not on this server; TDS does without")
+
+
+def _workers(connection: psycopg.Connection[DictRow]) -> Check:
+    row = connection.execute(
+        """select count(*) as alive, min(backend_start) as since from pg_stat_activity
+            where datname = current_database() and application_name like 'tds/worker/%'"""
+    ).fetchone()
+    assert row
+    if not row["alive"]:
+        return Check("workers", False, "none is connected to this database", "tds work &")
+    return Check("workers", True, f"{row['alive']} alive, since {row['since']:%Y-%m-%d %H:%M}")
+
+
+def check_webhooks() -> Check:
+    """Whether webhooks' signatures can be checked."""
+    secrets = [part for part in os.environ.get("ZOHO_WEBHOOK_SECRET", "").split(",") if part.strip()]
+    if not secrets:
+        said = "none set: signatures of webhooks are not checked"
+        return Check(
+            "webhook secret", False, said, "set ZOHO_WEBHOOK_SECRET as in Zoho's webhook, for tds serve"
+        )
+    return Check("webhook secret", True, f"{len(secrets)} set")
+
+
+async def check_zoho(settings: ZohoSettings, dsn: str) -> AsyncIterator[Check]:
+    """Token, data centre, organisation, clock, scopes and quota: about a dozen calls.
+
+    Raises:
+        psycopg.Error: the database, where token and budget are kept, is not fit for it.
+    """
+    settings = settings.model_copy(update={"longest_wait": WAIT_SECONDS})
+    async with ZohoClient(settings, dsn, purpose="repair") as client:
+        try:
+            token = await client.token()
+        except ZohoError as error:
+            yield _problem("token", error)
+            return
+        yield Check("token", True, "Zoho takes the refresh token")
+        yield _data_centre(settings, token.api_domain)
+        reply = None
+        try:
+            reply = await client.get(f"/organizations/{settings.organization_id}")
+        except UnauthorizedError as error:
+            yield Check("organisation", False, f"not readable ({error.message})", NEW_TOKEN)
+        except ZohoError as error:
+            yield _problem("organisation", error)
+            return
+        else:
+            yield _organization(settings, reply)
+            yield await _clock(reply, dsn)
+        for scope, path in SCOPES.items():
+            yield await _scope(scope, client.get(path, {"per_page": 1}, refresh=False))
+        yield await asyncio.to_thread(_quota, settings, dsn)
+
+
+def _problem(name: str, error: ZohoError) -> Check:
+    return Check(name, False, error.message, error.hint.rstrip(".") or "tds -v doctor")
+
+
+def _data_centre(settings: ZohoSettings, domain: str) -> Check:
+    expected = DATA_CENTRES[settings.dc].api
+    if domain in {"", settings.hosts.api, expected}:
+        return Check("data centre", True, f"{settings.hosts.api}")
+    right = next((dc for dc, hosts in DATA_CENTRES.items() if hosts.api == domain), None)
+    said = f"the organisation lives at {domain[:100]}, not at {expected} (ZOHO_DC={settings.dc})"
+    return Check("data centre", False, said, f"set ZOHO_DC={right}" if right else "check ZOHO_DC")
+
+
+def _organization(settings: ZohoSettings, reply: Reply) -> Check:
+    organization: dict[str, Any] = reply.document.get("organization", {})
+    name = f"{organization.get('name', '?')} ({settings.organization_id})"
+    return Check("organisation", True, f"{name}, {organization.get('currency_code', '?')}")
+
+
+async def _clock(reply: Reply, dsn: str) -> Check:
+    connection = await psycopg.AsyncConnection.connect(dsn)
+    async with connection, connection.cursor() as cursor:
+        await cursor.execute("select clock_timestamp()")
+        row = await cursor.fetchone()
+        here = datetime.now(UTC)
+    assert row
+    database = (row[0] - here).total_seconds()
+    # Zoho shows whole seconds
+    zoho = (reply.server_time - reply.sent_at).total_seconds() + 0.5 if reply.server_time else None
+    said = f"the database's is {round(database) + 0:+} s off this machine's"
+    said += f", Zoho's {round(zoho) + 0:+} s" if zoho is not None else "; Zoho's answer shows no time"
+    if max(abs(database), abs(zoho or 0)) <= SKEW_SECONDS:
+        return Check("clock", True, said)
+    return Check("clock", False, said, "timedatectl set-ntp true, on each machine that is wrong")
+
+
+async def _scope(scope: str, call: Awaitable[Reply]) -> Check:
+    name = f"ZohoBooks.{scope}.READ"
+    try:
+        await call
+    except UnauthorizedError:
+        return Check(f"scope {scope}", False, f"the refresh token lacks {name}", NEW_TOKEN)
+    except LimitError as error:
+        return Check(f"scope {scope}", False, f"not looked at: {error.message}", error.hint.rstrip("."))
+    except ZohoError as error:
+        return _problem(f"scope {scope}", error)
+    return Check(f"scope {scope}", True, name)
+
+
+def _quota(settings: ZohoSettings, dsn: str) -> Check:
+    query = "select * from tds_api_budget where organization_id = %s"
+    with psycopg.connect(dsn, row_factory=dict_row) as connection:
+        row = connection.execute(query, [settings.organization_id]).fetchone()
+    assert row
+    if row["paused_until"]:
+        said = f"paused until {row['paused_until']:%Y-%m-%d %H:%M:%S}: {row['pause_reason']}"
+        return Check("quota", False, said, "wait, or: select tds.resume_calls('<organisation>');")
+    if row["day_limit"] is None:
+        return Check("quota", True, "Zoho's answers name no limit of the day")
+    said = f"{row['left_today']:,} of {row['day_limit']:,} calls left today"
+    if row["left_today"] <= row["kept_for_repair"]:
+        return Check("quota", False, said, f"wait until {row['day_resets_at']:%Y-%m-%d %H:%M}")
+    return Check("quota", True, said)
+
+
+def _keeps_budget(dsn: str) -> bool:
+    """Whether the database can be asked for token and budget."""
+    query = """select coalesce(has_function_privilege(to_regprocedure(
+                   'tds.reserve_calls(text, int, text, text)'), 'execute'), false)"""
+    try:
+        with psycopg.connect(dsn, connect_timeout=10) as connection:
+            row = connection.execute(query).fetchone()
+    except psycopg.OperationalError:
+        return False
+    return row == (True,)
+
+
+async def _all_checks() -> AsyncIterator[Check]:
+    try:
+        dsn = conninfo()
+    except (TdsError, psycopg.Error) as error:
+        yield Check("database", False, str(error), "tds db start, or set TDS_DATABASE_URL")
+        return
+    for check in check_database(dsn):
+        yield check
+    yield check_webhooks()
+    try:
+        settings = ZohoSettings()
+    except ValidationError as error:
+        # The values stay out of it: they may be secrets.
+        told = "; ".join(f"{p['loc'][0]}: {p['msg']}" for p in error.errors(include_input=False))
+        yield Check("environment", False, told, "set them; README.md tells how")
+        return
+    yield Check("environment", True, f"organisation {settings.organization_id}, ZOHO_DC={settings.dc}")
+    if not _keeps_budget(dsn):
+        said = "not looked at: token and quota are kept in the database"
+        yield Check("Zoho", False, said, "mend the database first")
+        return
+    async for check in check_zoho(settings, dsn):
+        yield check
+
+
+@click.command()
+@click.option("--json", "as_json", is_flag=True, help="Print JSON.")
+def doctor(as_json: bool) -> None:
+    """Looks at everything that TDS needs. Each line is ok, or the problem and the next command.
+
+    It spends about a dozen calls. Exit code 1: something is wrong.
+    """
+
+    async def run() -> list[Check]:
+        checks = []
+        async for check in _all_checks():
+            checks.append(check)
+            if not as_json:
+                _print(check)
+        return checks
+
+    checks = asyncio.run(run())
+    well = all(check.ok for check in checks)
+    if as_json:
+        print_json({"ok": well, "checks": [asdict(check) for check in checks]})
+    if not well:
+        sys.exit(1)
+
+
+def _print(check: Check) -> None:
+    word = click.style("ok     ", fg="green") if check.ok else click.style("problem", fg="red")
+    click.echo(f"{word}  {check.check:22} {check.said}")
+    if check.next:
+        click.echo(f"{'':9}{'':22} next: {check.next}")

@@ -1,0 +1,77 @@
+"""`tds jobs`: what runs by the clock."""
+
+import sys
+from typing import Any
+
+import click
+import psycopg
+from psycopg.rows import DictRow, dict_row
+
+from tds_cli.output import print_json, print_table
+from tds_db.connect import application_name, conninfo
+from tds_db.upgrade import install_jobs
+
+INCOMPLETE = 4
+
+as_json = click.option("--json", "as_json", is_flag=True, help="Print JSON.")
+
+JOBS = """
+    select job, schedule, enabled, state, runner, next_due_at, overdue, last_started_at, last_duration,
+           last_success_at, last_error_at, last_error
+      from tds_jobs order by job"""
+
+
+@click.group(invoke_without_command=True)
+@as_json
+@click.pass_context
+def jobs(context: click.Context, as_json: bool) -> None:
+    """Shows the jobs: how the last runs went, when the next are due. Exit code 4: one is overdue."""
+    if context.invoked_subcommand is not None:
+        return
+    with _connect() as connection:
+        rows = connection.execute(JOBS).fetchall()
+    if as_json:
+        print_json(rows)
+    else:
+        print_table("Jobs", rows)
+    if any(row["overdue"] for row in rows):
+        click.echo("Nobody runs what is overdue. Next: tds work, or tds jobs run NAME", err=True)
+        sys.exit(INCOMPLETE)
+
+
+@jobs.command("run")
+@click.argument("name")
+def run(name: str) -> None:
+    """Runs the job NAME now, due or not, with the rights of the connection. Exit code 1: it failed."""
+    with _connect() as connection:
+        connection.add_notice_handler(lambda notice: click.echo(notice.message_primary, err=True))
+        row = connection.execute("call tds.run_job(%s, false, 'by hand', null)", [name]).fetchone()
+    assert row is not None
+    click.echo(row["outcome"])
+    if row["outcome"] == "failed":
+        sys.exit(1)
+
+
+@jobs.command("install")
+@as_json
+def install(as_json: bool) -> None:
+    """Has pg_cron run the jobs as they stand now; needed after tds.job was changed. An upgrade does it too.
+
+    Where an administrator has to do it, the statements are printed, each for the database that it names.
+    """
+    with psycopg.connect(conninfo()) as connection:
+        done = install_jobs(connection)
+    if as_json:
+        print_json([vars(job) for job in done])
+        return
+    for job in done:
+        click.echo(f"-- {job.job}: {job.action}")
+        if job.statement:
+            click.echo(job.statement)
+    if not done:
+        click.echo("This server has no pg_cron: the workers run the jobs.", err=True)
+
+
+def _connect() -> psycopg.Connection[DictRow]:
+    options: dict[str, Any] = {"row_factory": dict_row, "autocommit": True}
+    return psycopg.connect(conninfo(), application_name=application_name("jobs"), **options)

@@ -1,0 +1,129 @@
+"""The `tds` command.
+
+Each subcommand is imported when it is run, so that `tds --help` and a misspelt command answer at once.
+"""
+
+import importlib
+import logging
+import os
+import signal
+import sys
+import threading
+import time
+from typing import Any
+
+import click
+
+EXIT_CODES = """\b
+Exit codes:
+  0  done
+  1  refused or failed; the message says why
+  2  wrong usage
+  3  an upgrade of the database is due (tds db status)
+  4  done, but something is missing: details that Zoho did not give, dead letters (tds status)
+"""
+
+# Name of the command: where it is, and what it does.
+COMMANDS = {
+    "up": ("tds_cli.up:up", "Run everything: database, receiver, workers, poller."),
+    "db": ("tds_cli.db:db", "Look after the database: upgrade, status, the embedded server."),
+    "psql": ("tds_cli.db:psql", "Open psql on the database of TDS."),
+    "doctor": ("tds_cli.doctor:doctor", "Look at everything that TDS needs, and say what to do next."),
+    "plan": ("tds_poller.plan:plan", "Tell the calls, minutes and days of a migration, before it."),
+    "migrate": ("tds_cli.commands:migrate", "Fetch everything from Zoho, going on where it stopped."),
+    "pull": ("tds_cli.pull:pull", "Fetch some entities from Zoho, or what has changed in them."),
+    "poll": (
+        "tds_poller.poll:poll",
+        "Do the pulls that are asked for, and fetch the details that are wanted.",
+    ),
+    "keys": ("tds_cli.keys:keys", "Make, list and revoke the API keys of operators."),
+    "serve": ("tds_cli.serve:serve", "Take webhooks."),
+    "work": ("tds_cli.commands:work", "Run workers that process what has come."),
+    "process": ("tds_cli.commands:process", "Process what has come, once."),
+    "status": ("tds_cli.commands:status", "Show queues, runs, missing details and dead letters."),
+    "runs": ("tds_cli.runs:runs", "Show the pulls so far."),
+    "verify": ("tds_poller.verify:verify", "Compare the mirror with Zoho's lists, record by record."),
+    "explain": ("tds_cli.explain:explain", "Tell what happened to a record."),
+    "jobs": ("tds_cli.jobs:jobs", "Show what runs by the clock, and run it by hand."),
+    "images": ("tds_cli.images:images", "Fetch the pictures of products."),
+    "dead": ("tds_cli.commands:dead", "List, show and replay dead letters."),
+    "sandbox": ("tds_sandbox.cli:sandbox", "Serve a stand-in Zoho Books organisation."),
+}
+
+
+class Commands(click.Group):
+    """The subcommands of `COMMANDS`; their errors become one message."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:  # noqa: ARG002
+        """See click."""
+        return list(COMMANDS)
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:  # noqa: ARG002
+        """See click."""
+        if cmd_name not in COMMANDS:
+            return None
+        module, _, name = COMMANDS[cmd_name][0].partition(":")
+        command: click.Command = getattr(importlib.import_module(module), name)
+        return command
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:  # noqa: ARG002
+        """See click; no command is imported for its help."""
+        with formatter.section("Commands"):
+            formatter.write_dl([(name, told) for name, (_, told) in COMMANDS.items()])
+
+    def invoke(self, ctx: click.Context) -> Any:
+        """See click."""
+        try:
+            return super().invoke(ctx)
+        except (click.ClickException, click.exceptions.Exit, click.Abort, OSError):
+            raise
+        except Exception as error:
+            click.echo(f"Error: {explanation(error)}", err=True)
+            sys.exit(1)
+
+
+def explanation(error: Exception) -> str:
+    """What to tell somebody about an error that is expected to happen.
+
+    Raises:
+        Exception: the error itself, if it is of no known kind: a fault of ours, which needs its traceback.
+    """
+    import psycopg  # noqa: PLC0415 - see the module's docstring
+    from pydantic import ValidationError  # noqa: PLC0415
+
+    from tds_db.errors import TdsError  # noqa: PLC0415
+
+    match error:
+        case TdsError():
+            return str(error)
+        case ValidationError():
+            # The values stay out of it: they may be secrets.
+            problems = error.errors(include_input=False)
+            return "\n  ".join(["The environment:", *(f"{p['loc'][0]}: {p['msg']}" for p in problems)])
+        case psycopg.errors.UndefinedTable() | psycopg.errors.UndefinedFunction():
+            return f"{error.diag.message_primary}\nThis database wants an upgrade. Next: tds db upgrade"
+        case psycopg.Error():
+            told = error.diag.message_primary, error.diag.message_detail, error.diag.message_hint
+            return "\n".join(filter(None, told)) or str(error).strip()
+    raise error
+
+
+@click.group(cls=Commands, epilog=EXIT_CODES)
+@click.version_option(package_name="tds-mirror")
+@click.option("-v", "--verbose", is_flag=True, help="Log what is done.")
+def main(verbose: bool) -> None:
+    """TDS mirrors a company's Zoho Books into its own PostgreSQL.
+
+    Data goes to stdout, messages to stderr. The database is that of TDS_DATABASE_URL, else the embedded one.
+    """
+    if parent := os.environ.pop("TDS_PARENT_PID", None):
+        threading.Thread(target=_end_with, args=[int(parent)], daemon=True).start()
+    level = logging.INFO if verbose else logging.WARNING
+    logging.basicConfig(level=level, format="%(asctime)s %(name)s: %(message)s")
+
+
+def _end_with(parent: int) -> None:
+    """Asks this process to stop as soon as the one that started it is gone."""
+    while os.getppid() == parent:
+        time.sleep(0.5)
+    os.kill(os.getpid(), signal.SIGTERM)

@@ -1,0 +1,132 @@
+"""`tds pull`: asks for pulls as anybody may, and works as a poller until they have ended."""
+
+import asyncio
+import sys
+from collections.abc import Mapping, Sequence
+from contextlib import suppress
+from typing import Any
+
+import click
+
+from tds_cli.commands import INCOMPLETE, as_json
+from tds_cli.completion import entity_names
+from tds_cli.progress import Step, Steps
+from tds_db.connect import conninfo
+from tds_db.errors import TdsError
+from tds_poller.mirror import Mirror
+from tds_poller.plan import tell_costs
+from tds_poller.poll import PULLED, Poll, read_queue, show_runs
+from tds_poller.zoho.client import ZohoClient
+from tds_poller.zoho.settings import ZohoSettings
+
+LOOK_SECONDS = 0.3  # between looks at how far the runs are
+
+
+@click.command()
+@click.argument("entities", metavar="ENTITY...", nargs=-1, required=True, shell_complete=entity_names)
+@click.option("--full", is_flag=True, help="The whole list; so it is unless told otherwise.")
+@click.option("--incremental", is_flag=True, help="Only what has changed since the last complete pull.")
+@click.option("--since", metavar="TIME", help="Only what has changed since a date, or a time with offset.")
+@click.option("--update-only", is_flag=True, help="Only records that the mirror has.")
+@click.option(
+    "--details/--no-details", default=True, help="Whether to fetch the details that the list lacks."
+)
+@click.option("--restart", is_flag=True, help="Cancel what is unfinished and begin anew.")
+@click.option("--dry-run", is_flag=True, help="Tell the calls, and ask for nothing else.")
+@as_json
+def pull(
+    entities: tuple[str, ...],
+    *,
+    full: bool,
+    incremental: bool,
+    since: str | None,
+    update_only: bool,
+    details: bool,
+    restart: bool,
+    dry_run: bool,
+    as_json: bool,
+) -> None:
+    """Fetches each ENTITY from Zoho: products, customers, invoices, …, or stock.
+
+    It is the pull that tds.request_pull() and the bulk-sync API ask for. Stopped half-way, it goes on with
+    the same command, or with whatever poller runs. Exit code 4: not all is complete.
+    """
+    if full and (incremental or since):
+        raise click.UsageError("--full is the opposite of --incremental and --since.")
+    if dry_run:
+        pulled = [PULLED.get(name, name) for name in entities]
+        all_details = {PULLED.get(name, name) for name in ("stock", "pricelists") if name in entities}
+        then = f"tds pull {' '.join(entities)}"
+        tell_costs(pulled, details=details, all_details=all_details, as_json=as_json, then=then)
+        return
+    options = {"incremental": incremental, "modified_since": since, "update_only": update_only}
+    wishes = {name: {key: value for key, value in options.items() if value} for name in entities}
+    runs = asyncio.run(_pull(ZohoSettings(), conninfo(), wishes, details=details, restart=restart))
+    if not show_runs(runs, as_json=as_json):
+        sys.exit(INCOMPLETE)
+
+
+async def _pull(
+    settings: ZohoSettings,
+    dsn: str,
+    wishes: Mapping[str, Mapping[str, Any]],
+    *,
+    details: bool,
+    restart: bool,
+) -> Sequence[int]:
+    queue = await asyncio.to_thread(read_queue, dsn)
+    try:
+        with Steps() as steps:
+            async with Mirror(dsn, settings.organization_id) as mirror, ZohoClient(settings, dsn) as client:
+                runs = []
+                for entity, options in wishes.items():
+                    left_out = {} if details else await _left_out(mirror, entity)
+                    runs.append(await mirror.request_pull(entity, {**options, **left_out}, restart=restart))
+                steps.show_calls_left(lambda: client.calls_left)
+                watch = asyncio.create_task(_watch(mirror, runs, steps))
+                try:
+                    await Poll(client, mirror, queue, first=runs).once()
+                    await watch
+                finally:
+                    watch.cancel()
+                    with suppress(asyncio.CancelledError):
+                        await watch
+                return runs
+    finally:
+        pool: Any = queue.pool
+        await asyncio.to_thread(pool.close)
+
+
+async def _left_out(mirror: Mirror, entity: str) -> Mapping[str, bool]:
+    """The option that keeps an entity's details from being fetched.
+
+    Raises:
+        TdsError: it has none.
+    """
+    for name in await mirror.pull_option_names(entity):
+        if name.startswith("include_"):
+            return {name: False}
+    raise TdsError(f"A pull of {entity} always fetches the details that it needs.", "Leave out --no-details.")
+
+
+async def _watch(mirror: Mirror, runs: Sequence[int], steps: Steps) -> None:
+    """Shows how far the runs are, whoever works on them, until they have ended."""
+    lists: dict[str, Step] = {}
+    details: dict[str, Step] = {}
+    while True:
+        progress = await mirror.progress(runs)
+        for run in progress:
+            if run.entity not in lists:
+                lists[run.entity] = steps.add(run.entity)
+            lists[run.entity].at(run.records)
+            if run.is_listed:
+                lists[run.entity].finish()
+            if run.details + run.wanted and run.is_listed:
+                if run.entity not in details:
+                    details[run.entity] = steps.add(f"{run.entity}, details")
+                details[run.entity].at(run.details, run.details + run.wanted)
+                if run.is_finished:
+                    details[run.entity].finish()
+        if all(run.is_finished for run in progress):
+            return
+        await asyncio.sleep(LOOK_SECONDS)

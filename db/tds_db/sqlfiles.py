@@ -1,0 +1,206 @@
+"""The SQL files of TDS: numbered migrations, read and ordered by yoyo, and function files, applied whole.
+
+Four habits of yoyo are avoided here (seen in its source, 9.0.0): it skips a migration that it cannot load
+without a word, its hash covers a migration's name but not its content, its lock is a row that a killed
+process leaves behind, and its post-apply files run only when a numbered migration did.
+"""
+
+from __future__ import annotations
+
+import glob
+import hashlib
+import re
+import threading
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import psycopg
+import sqlparse
+import yoyo
+from psycopg import Connection, errors
+from yoyo.exceptions import BadMigration
+from yoyo.migrations import topological_sort
+from yoyo.topologicalsort import CycleError
+
+from tds_db.errors import LockTimeoutError, MigrationError, SqlFileError
+
+# yoyo keeps every migration that it has read in one dictionary of the process, and resolves `depends` there.
+_reading = threading.Lock()
+
+
+@dataclass(frozen=True)
+class SqlFile:
+    """A file of SQL. `path` is relative to db/, as the books and the messages have it."""
+
+    path: str
+    text: str
+
+    @property
+    def sha256(self) -> str:
+        """Of the text with Unix line ends, so that a checkout on another system has the same."""
+        return hashlib.sha256(self.text.encode()).hexdigest()
+
+    def run(self, conn: Connection) -> None:
+        """Executes the whole file as one multi-statement string, inside the caller's transaction.
+
+        Raises:
+            SqlFileError: PostgreSQL rejected a statement.
+            LockTimeoutError: a lock was not granted in time.
+        """
+        try:
+            with conn.transaction():
+                conn.execute(self.text.encode())
+        except psycopg.DatabaseError as error:
+            raise self.explain(error, self._position(conn, error)) from error
+
+    def explain(self, error: psycopg.DatabaseError, position: int) -> SqlFileError | LockTimeoutError:
+        """The error of ours for an error at a character of the text, counted from 0."""
+        line = self.text.count("\n", 0, position) + 1
+        if isinstance(error, errors.LockNotAvailable):
+            return LockTimeoutError(
+                f"{self.path}:{line}: another session holds a lock that this needs, so nothing was changed.",
+                "Try again when it has ended. Who it may be: select pid, application_name, xact_start, query "
+                "from pg_stat_activity where xact_start is not null order by xact_start;",
+            )
+        diag = error.diag
+        told = [diag.message_detail, diag.message_hint, diag.context]
+        message = f"{diag.message_primary or error} (SQLSTATE {diag.sqlstate})"
+        return SqlFileError(self.path, line, message, "\n".join(text for text in told if text))
+
+    def _position(self, conn: Connection, error: psycopg.DatabaseError) -> int:
+        if error.diag.statement_position:
+            return int(error.diag.statement_position) - 1
+        # Errors of execution come without a position; going through the statements one by one finds the
+        # culprit. Everything is rolled back in the end anyway.
+        start = 0
+        for statement in sqlparse.split(self.text):
+            start = self.text.index(statement, start)
+            try:
+                with conn.transaction():
+                    conn.execute(statement.encode())
+            except psycopg.DatabaseError:
+                return start + _length_of_leading_comments(statement)
+        return 0
+
+
+@dataclass(frozen=True)
+class Migration(SqlFile):
+    """A numbered migration."""
+
+    id: str
+    steps: Any
+    """yoyo's migration, loaded."""
+
+    def run(self, conn: Connection) -> None:
+        """Lets yoyo execute the statements, each in a savepoint of the caller's transaction.
+
+        Raises:
+            SqlFileError, LockTimeoutError: as above.
+        """
+        backend = _YoyoBackend(conn, self.text)
+        try:
+            self.steps.process_steps(backend, "apply")
+        except psycopg.DatabaseError as error:
+            position = int(error.diag.statement_position or 1) - 1
+            raise self.explain(error, backend.position + position) from error
+
+
+class _YoyoBackend:
+    """What yoyo's steps ask of a backend, on a connection whose transaction is the caller's."""
+
+    DatabaseError = psycopg.DatabaseError
+    has_transactional_ddl = True
+
+    def __init__(self, conn: Connection, text: str) -> None:
+        self.conn = conn
+        self.text = text
+        self.position = 0
+        """Where the statement under way begins in the text."""
+        self._end = 0
+
+    def transaction(self) -> Any:
+        return self.conn.transaction()
+
+    def cursor(self) -> _YoyoBackend:
+        return self
+
+    # A cursor, too. Without a description yoyo does not print the rows on stdout, which is for data.
+    description = None
+
+    def execute(self, statement: str) -> None:
+        self.position = max(self.text.find(statement, self._end), self._end)
+        self._end = self.position + len(statement)
+        self.conn.execute(statement.encode())
+
+    def close(self) -> None:
+        """Nothing to close."""
+
+
+def read_migrations(directory: Path) -> list[Migration]:
+    """Reads db/migrations: every migration, in the order of application.
+
+    Raises:
+        MigrationError: a file cannot be read, depends on something unknown, or is of a kind that cannot be
+            run in one transaction with all others.
+    """
+    if not directory.is_dir():
+        raise MigrationError(f"{directory} is not a directory.")
+    with _reading:
+        found = yoyo.read_migrations(glob.escape(str(directory)))
+        files = {Path(migration.path): migration for migration in [*found, *found.post_apply]}
+        for path, migration in files.items():
+            _load(path, migration)
+        known = {migration.id for migration in found}
+        for path, migration in files.items():
+            if unknown := {other.id for other in migration.depends} - known:
+                raise MigrationError(
+                    f"{path.name} depends on {', '.join(sorted(unknown))}, which is not there."
+                )
+        try:
+            ordered = list(topological_sort(found))
+        except CycleError as error:
+            circle = ", ".join(migration.id for migration in error.args[1])
+            raise MigrationError(f"These migrations depend on each other: {circle}.") from error
+    return [
+        Migration(f"migrations/{m.id}.sql", Path(m.path).read_text(encoding="utf-8"), m.id, m)
+        for m in ordered
+    ]
+
+
+def _load(path: Path, migration: Any) -> None:
+    if path.suffix != ".sql" or not path.name[0].isdigit():
+        raise MigrationError(
+            f"{path.name} is not a numbered SQL migration.",
+            "What is to run at every upgrade belongs in db/functions.",
+        )
+    try:
+        migration.load()
+    except (BadMigration, KeyError, ValueError, OSError) as error:
+        raise MigrationError(f"{path.name} cannot be read: {error}") from error
+    if not migration.use_transactions:
+        raise MigrationError(
+            f"{path.name} says `transactional: false`, but all of an upgrade is one transaction.",
+            "Have it done by hand or by a job (create index concurrently), and a migration check for it.",
+        )
+
+
+def read_functions(directory: Path) -> list[SqlFile]:
+    """Reads db/functions: every .sql file below it, in the order of their paths.
+
+    Raises:
+        MigrationError: a file cannot be read.
+    """
+    paths = sorted(directory.rglob("*.sql"), key=lambda path: path.relative_to(directory).parts)
+    try:
+        return [
+            SqlFile(f"functions/{path.relative_to(directory).as_posix()}", path.read_text(encoding="utf-8"))
+            for path in paths
+        ]
+    except (OSError, ValueError) as error:
+        raise MigrationError(f"A file of {directory} cannot be read: {error}") from error
+
+
+def _length_of_leading_comments(statement: str) -> int:
+    found = re.match(r"(\s+|--[^\n]*)*", statement)
+    return found.end() if found else 0

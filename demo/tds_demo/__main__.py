@@ -1,0 +1,5 @@
+"""`make demo`."""
+
+from tds_demo.demo import main
+
+main()

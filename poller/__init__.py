@@ -1,1 +1,0 @@
-"""The Zoho client, the pulls and the `tds` command line."""

@@ -1,0 +1,1 @@
+"""Feeds the database from Zoho's API: job, GET, bytes, one SQL call."""

@@ -1,0 +1,104 @@
+"""Fetching what lists lack: the details in the wanted set."""
+
+import asyncio
+import json
+from collections.abc import Callable, Mapping
+from datetime import datetime
+from urllib.parse import quote
+
+from tds_poller.mirror import Endpoint, Mirror, Want
+from tds_poller.zoho.client import ZohoClient
+from tds_poller.zoho.errors import NotFoundError, RefusedError
+
+MOST_AT_ONCE = 100  # also the ids in one call of /itemdetails, as other clients send them
+PAUSE_SECONDS = 0.2  # between looks at what other processes are still working on
+
+
+async def fetch_details(
+    client: ZohoClient,
+    mirror: Mirror,
+    endpoint: Endpoint,
+    *,
+    on_progress: Callable[[int, int], None] = lambda *_: None,
+) -> int:
+    """Fetches the wanted details and has them processed until there are no more; others may help.
+
+    Args:
+        client: to ask with.
+        mirror: to store in.
+        endpoint: whose details.
+        on_progress: is told after each batch how many were fetched here and how many are still wanted.
+
+    Returns:
+        How many could not be had, or did not settle what they were wanted for; they are tried again later.
+
+    Raises:
+        ZohoError: Zoho cannot be asked any further. What was fetched is stored, the rest is still wanted.
+    """
+    fetched: dict[str, datetime] = {}
+    # A minute's worth at most where each costs a call, because a lease lasts two.
+    at_once = MOST_AT_ONCE if endpoint.bulk_detail_path else min(client.calls_per_minute, MOST_AT_ONCE)
+    # Only for what had come by then is waited: under a stream of webhooks some event is always unfinished.
+    up_to = await mirror.newest_event()
+    while True:
+        taken = await mirror.take_details(endpoint.entity, at_once, client.session)
+        asked_at, _ = await asyncio.gather(
+            fetch_taken(client, mirror, endpoint, taken), mirror.drain(endpoint.queue)
+        )
+        fetched |= asked_at
+        on_progress(len(fetched), await mirror.unanswered(endpoint.entity))
+        if taken:
+            up_to = await mirror.newest_event()
+            continue
+        if await mirror.is_processed(up_to):
+            open_wants = await mirror.open_wants(endpoint.entity)
+            vain = [id_ for id_, since in open_wants.items() if id_ in fetched and fetched[id_] >= since]
+            for zoho_id in vain:
+                await mirror.detail_failed(endpoint.entity, zoho_id, "the detail that came did not settle it")
+            if len(vain) == len(open_wants):
+                return await mirror.wanted(endpoint.entity)
+        await asyncio.sleep(PAUSE_SECONDS)
+
+
+async def fetch_taken(
+    client: ZohoClient, mirror: Mirror, endpoint: Endpoint, wanted: Mapping[str, Want]
+) -> dict[str, datetime]:
+    """Fetches and stores these details; says when each was asked for.
+
+    Raises:
+        ZohoError: Zoho cannot be asked any further. What was fetched is stored, the rest is still wanted.
+    """
+    asked_at: dict[str, datetime] = {}
+    if wanted and endpoint.bulk_detail_path:
+        reply = await client.get(endpoint.bulk_detail_path, {f"{endpoint.id_key}s": ",".join(wanted)})
+        asked_at |= {record[endpoint.id_key]: reply.sent_at for record in reply.document[endpoint.list_key]}
+        await mirror.store_detail(endpoint.entity, list(asked_at), reply.body, reply.sent_at)
+    # What an answer for many leaves out may be gone or not: only its own URL tells.
+    one_by_one = [zoho_id for zoho_id in wanted if zoho_id not in asked_at]
+    fetches = [
+        _fetch(client, mirror, endpoint, zoho_id, wanted[zoho_id].modified_at) for zoho_id in one_by_one
+    ]
+    for zoho_id, outcome in zip(
+        one_by_one, await asyncio.gather(*fetches, return_exceptions=True), strict=True
+    ):
+        if isinstance(outcome, BaseException):
+            raise outcome
+        asked_at[zoho_id] = outcome
+    return asked_at
+
+
+async def _fetch(
+    client: ZohoClient, mirror: Mirror, endpoint: Endpoint, zoho_id: str, modified_at: datetime | None
+) -> datetime:
+    """Fetches and stores one detail; returns when it was asked for."""
+    try:
+        reply = await client.get(f"{endpoint.api_path}/{quote(zoho_id, safe='')}")
+    except NotFoundError as absence:
+        proof = json.dumps({endpoint.record_key: {endpoint.id_key: zoho_id}}).encode()
+        await mirror.store_detail(endpoint.entity, [zoho_id], proof, absence.sent_at, event="delete")
+        return absence.sent_at
+    except RefusedError as error:
+        await mirror.detail_failed(endpoint.entity, zoho_id, error.message)
+        return error.sent_at
+    await mirror.store_detail(endpoint.entity, [zoho_id], reply.body, reply.sent_at, modified_at=modified_at)
+    return reply.sent_at

@@ -1,0 +1,408 @@
+"""The database as the poller sees it: one method a statement, each a transaction of its own."""
+
+import logging
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from types import TracebackType
+from typing import Any, NamedTuple, Self, TypeVar
+
+import psycopg
+from psycopg import AsyncConnection
+from psycopg.rows import BaseRowFactory, class_row, scalar_row, tuple_row
+from psycopg.types.json import Jsonb
+from psycopg_pool import AsyncConnectionPool
+
+from tds_db.connect import application_name
+from tds_db.errors import TdsError
+from tds_poller.zoho.client import Reply
+
+log = logging.getLogger(__name__)
+Row = TypeVar("Row")
+
+PER_PAGE = 200  # Zoho's maximum
+OUT_OF_TURN = "ZB003"
+
+
+class OutOfTurnError(TdsError):
+    """A page of a run that another process goes on with, or that was cancelled: it is not stored."""
+
+
+class Want(NamedTuple):
+    """A wanted detail: the version of what asked for it, and the run it belongs to, if any."""
+
+    modified_at: datetime | None
+    run_id: int | None
+
+
+@dataclass(frozen=True, slots=True)
+class Endpoint:
+    """An entity as `tds.entity` describes it."""
+
+    entity: str
+    queue: str
+    api_path: str
+    list_key: str
+    record_key: str
+    id_key: str
+    list_filter: Mapping[str, str]
+    paged: bool
+    bulk_detail_path: str | None
+    volatile_details: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Run:
+    """A pull of one list as `tds.run` records it."""
+
+    run_id: int
+    entity: str
+    state: str
+    next_page: int
+    pages: int
+    records: int
+    error: str | None
+    options: Mapping[str, Any]
+    since: datetime | None
+    filtered: bool
+
+    @property
+    def per_page(self) -> int:
+        """Records a page; of stock, batch_size is about the details."""
+        return PER_PAGE if self.entity == "stock" else int(self.options.get("batch_size", PER_PAGE))
+
+
+@dataclass(frozen=True, slots=True)
+class Progress:
+    """How far a run is: records stored, details fetched and still wanted."""
+
+    entity: str
+    records: int
+    details: int
+    wanted: int
+    is_listed: bool
+    is_finished: bool
+
+
+class Mirror:
+    """A pool of connections on behalf of one organisation. Use as an async context manager.
+
+    Args:
+        conninfo: libpq connection string.
+        organization_id: whose data it is.
+        connections: how many at most.
+    """
+
+    def __init__(self, conninfo: str, organization_id: str, *, connections: int = 4) -> None:
+        self.organization_id = organization_id
+        self._pool: AsyncConnectionPool[AsyncConnection[Any]] = AsyncConnectionPool(
+            conninfo,
+            min_size=1,
+            max_size=connections,
+            open=False,
+            configure=_log_notices,
+            kwargs={"autocommit": True, "application_name": application_name("poller")},
+        )
+
+    async def __aenter__(self) -> Self:
+        await self._pool.open(wait=True, timeout=30)
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        await self._pool.close()
+
+    async def endpoints(self) -> dict[str, Endpoint]:
+        """Every entity the API has a list of, in the order in which they should be pulled."""
+        rows = await self._rows(
+            class_row(Endpoint),
+            """select entity, queue, api_path, list_key, record_key, id_key, list_filter, paged,
+                      bulk_detail_path, volatile_details
+                 from tds.entity where api_path <> '' order by priority, entity""",
+        )
+        return {row.entity: row for row in rows}
+
+    async def start_run(self, entity: str, session: int, *, restart: bool = False) -> Run:
+        """Begins a run of this session's, or goes on with the unfinished one unless told to `restart`."""
+        options = Jsonb({"restart": restart, "session": session})
+        query = "select tds.start_run(%b, %b, %b)"
+        return await self.run(await self._row(scalar_row, query, entity, self.organization_id, options))
+
+    async def begin_full_pull(self, *, restart: bool) -> datetime:
+        """Begins a migration of everything, or goes on with a stopped one; returns when it began."""
+        query = "select tds.begin_full_pull(%b, %b)"
+        began: datetime = await self._row(scalar_row, query, self.organization_id, restart)
+        return began
+
+    async def pulled_since(self, entity: str, since: datetime) -> int | None:
+        """How many records a list had, if it was pulled whole since then."""
+        query = "select tds.pulled_since(%b, %b, %b)"
+        records: int | None = await self._row(scalar_row, query, entity, self.organization_id, since)
+        return records
+
+    async def finish_full_pull(self) -> None:
+        """The next migration reads all lists anew."""
+        await self._row(scalar_row, "select tds.finish_full_pull(%b)", self.organization_id)
+
+    async def records_before(self, run: Run) -> int:
+        """How many records the list had when it was last read whole, 0 if it never was."""
+        query = """select coalesce((select records from tds.run
+                                     where organization_id = %b and entity = %b and run_id < %b
+                                       and listed_at is not null and not filtered
+                                     order by run_id desc limit 1), 0)"""
+        return int(await self._row(scalar_row, query, self.organization_id, run.entity, run.run_id))
+
+    async def run(self, run_id: int) -> Run:
+        """A run as it stands."""
+        return await self._row(
+            class_row(Run),
+            """select run_id, entity, state, next_page, pages, records, error, options, since, filtered
+                 from tds.run where run_id = %b""",
+            run_id,
+        )
+
+    async def store_page(
+        self, run: Run, page: int, reply: Reply, *, has_more: bool, records: int, calls: int
+    ) -> None:
+        """Stores one page of a list and moves the run's cursor past it, both or neither.
+
+        The page that nothing follows ends the list.
+
+        Args:
+            run: whose page it is.
+            page: its number.
+            reply: what was answered.
+            has_more: whether another page follows.
+            records: how many records it has.
+            calls: how many calls it took to get it.
+
+        Raises:
+            OutOfTurnError: another process goes on with the run, or it was cancelled.
+        """
+        try:
+            await self._row(
+                scalar_row,
+                "select tds.store_page(%b, %b, %b, %b, %b, %b, %b)",
+                *(run.run_id, page, reply.body, reply.sent_at, has_more, records, calls),
+            )
+        except psycopg.Error as error:
+            if error.sqlstate != OUT_OF_TURN:
+                raise
+            raise OutOfTurnError(f"{error.diag.message_detail}.", "See: tds status") from error
+
+    async def request_pull(self, entity: str, options: Mapping[str, Any], *, restart: bool = False) -> int:
+        """Asks for a pull and returns its run; see `tds.request_pull`.
+
+        Args:
+            entity: of what, or stock.
+            options: see `tds.pull_option_names`.
+            restart: cancel the pulls of it that have not ended.
+        """
+        if restart:
+            query = """select tds.cancel_run(run_id) from tds.run
+                        where organization_id = %b and entity = %b and finished_at is null order by run_id"""
+            await self._rows(scalar_row, query, self.organization_id, entity)
+        query = "select tds.request_pull(%b, %b, %b)"
+        run_id = await self._row(scalar_row, query, entity, Jsonb(dict(options)), self.organization_id)
+        return int(run_id)
+
+    async def pull_option_names(self, entity: str) -> Sequence[str]:
+        """The options that a pull of an entity takes."""
+        names: Sequence[str] = await self._row(scalar_row, "select tds.pull_option_names(%b)", entity)
+        return names
+
+    async def progress(self, run_ids: Sequence[int]) -> list[Progress]:
+        """How far these runs are."""
+        return await self._rows(
+            class_row(Progress),
+            """select r.entity, r.records, r.details, r.listed_at is not null as is_listed,
+                      r.finished_at is not null as is_finished,
+                      (select count(*) from tds.wanted_detail w
+                        where w.run_id = r.run_id and not tds.is_answered(w))::int as wanted
+                 from tds.run r where r.run_id = any (%b) order by r.run_id""",
+            list(run_ids),
+        )
+
+    async def begin_pull(self, run_id: int, session: int) -> str:
+        """Begins a requested run, or says how it stands; see `tds.begin_pull`."""
+        return str(await self._row(scalar_row, "select tds.begin_pull(%b, %b)", run_id, session))
+
+    async def fall_back(self, run: Run) -> None:
+        """Notes that the API has ignored the run's filter: its whole list is read, from page 1 on."""
+        await self._row(scalar_row, "select tds.fall_back(%b)", run.run_id)
+
+    async def note_progress(
+        self, run_id: int, calls: int, details: int = 0, error: str | None = None
+    ) -> None:
+        """Adds calls and fetched details to a run's account; `error` is what it waits for."""
+        query = "select tds.note_progress(%b, %b, %b, %b)"
+        await self._row(scalar_row, query, run_id, calls, details, error)
+
+    async def settle_pulls(self) -> int:
+        """Ends the runs whose pages are processed and whose details are there; how many."""
+        return int(await self._row(scalar_row, "select tds.settle_pulls(%b)", self.organization_id))
+
+    async def open_pulls(self) -> int:
+        """How many requested runs have not ended."""
+        query = """select count(*) from tds.run
+                    where organization_id = %b and finished_at is null and requested_at is not null"""
+        return int(await self._row(scalar_row, query, self.organization_id))
+
+    async def refusal(self) -> str | None:
+        """Why no pulls are to be done now; None: they are."""
+        refusal: str | None = await self._row(scalar_row, "select tds.bulk_sync_refusal()")
+        return refusal
+
+    async def setting(self, name: str) -> int:
+        """A setting that is a whole number."""
+        return int(await self._row(scalar_row, "select tds.setting_int(%b)", name))
+
+    async def may_drain(self) -> bool:
+        """Whether this role may process events; the poller's own may not and waits for the workers."""
+        query = "select has_function_privilege('tds.process_batch(text, int, jsonb)', 'execute')"
+        return bool(await self._row(scalar_row, query))
+
+    async def fail_run(self, run: Run, error: str) -> None:
+        """Ends a run that cannot be gone on with."""
+        await self._row(scalar_row, "select tds.finish_run(%b, 'failed', %b)", run.run_id, error)
+
+    async def complete_run(self, run: Run) -> None:
+        """Ends a run that has no pages to store."""
+        await self._row(scalar_row, "select tds.finish_run(%b, 'complete')", run.run_id)
+
+    async def take_details(self, entity: str, limit: int, session: int) -> Mapping[str, Want]:
+        """Leases up to `limit` records whose detail is wanted: for two minutes, while the session lives.
+
+        Returns:
+            Their ids, and what is known of each want.
+        """
+        rows = await self._rows(
+            tuple_row,
+            "select zoho_id, modified_at, run_id from tds.take_details(%b, %b, %b, %b)",
+            *(entity, self.organization_id, limit, session),
+        )
+        return {zoho_id: Want(modified_at, run_id) for zoho_id, modified_at, run_id in rows}
+
+    async def want_volatile(self) -> int:
+        """Asks once a migration for all details that change without a sign in their list; how many."""
+        return int(await self._row(scalar_row, "select tds.want_volatile(%b)", self.organization_id))
+
+    async def wanting(self) -> Mapping[str, int]:
+        """The entities of which details may be taken now, and how many at once; see `tds.details_to_take`."""
+        query = "select entity, at_most from tds.details_to_take(%b)"
+        return dict(await self._rows(tuple_row, query, self.organization_id))
+
+    async def store_detail(
+        self,
+        entity: str,
+        zoho_ids: Sequence[str],
+        body: bytes,
+        sent_at: datetime,
+        *,
+        event: str = "upsert",
+        modified_at: datetime | None = None,
+    ) -> None:
+        """Stores the details of some records; with event `delete` the proof that there is none any more.
+
+        Args:
+            entity: of what.
+            zoho_ids: the records that it answers for.
+            body: as it came.
+            sent_at: when it was asked for.
+            event: `upsert` or `delete`.
+            modified_at: the version of what asked for it, which it inherits if it has none itself.
+        """
+        await self._row(
+            scalar_row,
+            "select tds.store_detail(%b, %b, %b, %b, %b, %b, %b)",
+            *(entity, self.organization_id, list(zoho_ids), body, sent_at, event, modified_at),
+        )
+
+    async def detail_failed(self, entity: str, zoho_id: str, error: str) -> None:
+        """Records that a detail could not be had."""
+        await self._row(
+            scalar_row,
+            "select tds.detail_failed(%b, %b, %b, %b)",
+            *(entity, self.organization_id, zoho_id, error),
+        )
+
+    async def take_images(self, limit: int) -> list[tuple[str, str]]:
+        """Leases up to `limit` wanted pictures for two minutes: products' ids, and the documents."""
+        return await self._rows(
+            tuple_row,
+            "select zoho_item_id, image_document_id from tds.take_images(%b, %b)",
+            *(self.organization_id, limit),
+        )
+
+    async def image_fetched(
+        self, zoho_item_id: str, document_id: str, *, sha256: str, content_type: str, size: int, url: str
+    ) -> None:
+        """Records that a picture is stored, and shows it at its product."""
+        await self._row(
+            scalar_row,
+            "select tds.image_fetched(%b, %b, %b, %b, %b, %b, %b)",
+            *(self.organization_id, zoho_item_id, document_id, sha256, content_type, size, url),
+        )
+
+    async def image_failed(self, zoho_item_id: str, document_id: str, error: str, *, gone: bool) -> None:
+        """Records that a picture could not be had: for now, or (gone) until another takes its place."""
+        await self._row(
+            scalar_row,
+            "select tds.image_failed(%b, %b, %b, %b, %b)",
+            *(self.organization_id, zoho_item_id, document_id, error, gone),
+        )
+
+    async def wanted_images(self) -> int:
+        """How many pictures are wanted."""
+        query = "select count(*) from tds_wanted_images where organization_id = %b"
+        return int(await self._row(scalar_row, query, self.organization_id))
+
+    async def drain(self, queue: str | None = None) -> Mapping[str, int]:
+        """Processes what waits in a queue, or in all; see `db.worker.drain`."""
+        return await self._row(scalar_row, "call tds.process_batch(%b, 1000, null)", queue)
+
+    async def newest_event(self) -> int:
+        """The newest of the events that are not finished, 0 if there is none."""
+        return int(await self._row(scalar_row, "select coalesce(max(inbox_id), 0) from tds.inbox_open"))
+
+    async def is_processed(self, up_to: int) -> bool:
+        """Whether the events up to this one are finished; parked retries are not waited for."""
+        query = """select not exists (select from tds.inbox_open
+                                      where inbox_id <= %b and retry_at is null)"""
+        return bool(await self._row(scalar_row, query, up_to))
+
+    async def wanted(self, entity: str) -> int:
+        """How many details are wanted."""
+        query = "select count(*) from tds.wanted_detail where organization_id = %b and entity = %b"
+        return int(await self._row(scalar_row, query, self.organization_id, entity))
+
+    async def unanswered(self, entity: str) -> int:
+        """How many wanted details are to be asked for, or failed: not those that are being processed."""
+        query = """select count(*) from tds.wanted_detail w
+                    where w.organization_id = %b and w.entity = %b and not tds.is_answered(w)"""
+        return int(await self._row(scalar_row, query, self.organization_id, entity))
+
+    async def open_wants(self, entity: str) -> Mapping[str, datetime]:
+        """The ids of wanted details that have not failed yet, and since when they are wanted."""
+        return dict(
+            await self._rows(
+                tuple_row,
+                """select zoho_id, wanted_at from tds.wanted_detail
+                    where organization_id = %b and entity = %b and error is null""",
+                *(self.organization_id, entity),
+            )
+        )
+
+    async def _rows(self, factory: BaseRowFactory[Row], query: str, *parameters: object) -> list[Row]:
+        async with self._pool.connection() as connection, connection.cursor(row_factory=factory) as cursor:
+            await cursor.execute(query, parameters, binary=True)
+            return await cursor.fetchall()
+
+    async def _row(self, factory: BaseRowFactory[Row], query: str, *parameters: object) -> Row:
+        [row] = await self._rows(factory, query, *parameters)
+        return row
+
+
+async def _log_notices(connection: AsyncConnection[Any]) -> None:
+    connection.add_notice_handler(lambda notice: log.warning("%s", notice.message_primary))

@@ -1,0 +1,336 @@
+"""`tds plan`: what a migration costs, in calls, minutes and days, before anything is fetched."""
+
+import asyncio
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import asdict, dataclass
+from datetime import datetime, timedelta
+from math import ceil, floor
+from typing import Any
+
+import click
+import psycopg
+from psycopg.rows import DictRow, dict_row
+
+from tds_cli.completion import entity_names
+from tds_cli.output import print_json, print_table
+from tds_db.connect import conninfo
+from tds_poller.zoho.client import ZohoClient
+from tds_poller.zoho.errors import RefusedError, UnauthorizedError, ZohoError
+from tds_poller.zoho.settings import ZohoSettings
+
+PER_PAGE = 200
+PER_DETAILS = 100
+ASSUMED = 1_000  # records of a list of which nothing is known but that it is longer than a page
+LONGEST_PROBE = 4_096  # pages
+
+
+@dataclass(frozen=True, slots=True)
+class Cost:
+    """What one list costs.
+
+    Args:
+        entity: its name.
+        records: how many it has.
+        how: where that number is from.
+        list_calls: for its pages, less those of an unfinished run.
+        detail_calls: for the details that are not here yet.
+        single_calls: those of them that are for one record each, which are asked at a slower pace.
+    """
+
+    entity: str
+    records: int
+    how: str
+    list_calls: int
+    detail_calls: int
+    single_calls: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Quota:
+    """What may be spent: calls in `minute_seconds`, today until `resets_at`, and on each day after."""
+
+    per_minute: int
+    details_per_minute: int
+    minute_seconds: float
+    concurrency: int
+    day_limit: int | None
+    left_today: int | None
+    resets_at: datetime | None
+
+
+@dataclass(frozen=True, slots=True)
+class Forecast:
+    """How long so many calls take: `minutes` of asking, on `days` days; `ends_at` if all goes well."""
+
+    calls: int
+    minutes: float
+    days: int
+    ends_at: datetime
+
+
+def cost(entity: Mapping[str, Any], records: int, how: str) -> Cost:
+    """The calls of one list.
+
+    Args:
+        entity: a row of `tds.plan_entities`.
+        records: how many it has.
+        how: where that number is from.
+    """
+    pages = max(1, ceil(records / PER_PAGE)) if entity["paged"] else 1
+    list_calls = max(1, pages - (entity["next_page"] or 1) + 1)
+    details = 0
+    if entity["needs_details"]:
+        missing = max(0, records - entity["rows_known"]) + entity["details_wanted"]
+        details = records if entity["all_details"] else missing
+    detail_calls = ceil(details / PER_DETAILS) if entity["bulk_details"] else details
+    single_calls = 0 if entity["bulk_details"] else detail_calls
+    return Cost(entity["entity"], records, how, list_calls, detail_calls, single_calls)
+
+
+def forecast(
+    calls: int, quota: Quota, now: datetime, seconds_a_call: float = 0.0, *, singles: int = 0
+) -> Forecast:
+    """How long so many calls take: as fast as the minute and the calls at once allow, day by day.
+
+    Args:
+        calls: how many.
+        quota: what may be spent.
+        now: when they begin.
+        seconds_a_call: how long one takes.
+        singles: how many of them are for one record each; they come last, at their own pace.
+    """
+    slowest = seconds_a_call / quota.concurrency
+    pace = max(quota.minute_seconds / quota.per_minute, slowest)
+    single_pace = max(quota.minute_seconds / min(quota.per_minute, quota.details_per_minute), slowest)
+    others = calls - singles
+    seconds = others * pace + singles * single_pace
+    minutes = seconds / quota.minute_seconds
+    if quota.day_limit is None or quota.left_today is None or quota.resets_at is None:
+        return Forecast(calls, minutes, 1, now + timedelta(seconds=seconds))
+    day_seconds = 1440 * quota.minute_seconds
+    begin, end, share = now, quota.resets_at, max(0, quota.left_today)
+    days = 0
+    while True:
+        room = (end - begin).total_seconds()
+        lists = min(others, share, floor(room / pace))
+        details = 0
+        if lists == others:
+            details = min(singles, share - lists, floor((room - lists * pace) / single_pace))
+        others -= lists
+        singles -= details
+        days += bool(lists + details)
+        if not others + singles:
+            ends_at = begin + timedelta(seconds=lists * pace + details * single_pace)
+            return Forecast(calls, minutes, max(1, days), ends_at)
+        begin, end, share = end, end + timedelta(seconds=day_seconds), max(1, quota.day_limit)
+
+
+async def count(client: ZohoClient, entity: Mapping[str, Any], *, exact: bool) -> tuple[int | None, str]:
+    """How many records a list has, by one call where the API counts, or the list fits a page.
+
+    Args:
+        client: to ask with.
+        entity: a row of `tds.plan_entities`.
+        exact: look for the last page, with some calls more, where neither is so.
+
+    Returns:
+        The number, None if it stays unknown, and where it is from.
+    """
+
+    async def page(number: int) -> tuple[int, bool, int | None]:
+        place = {"page": number, "per_page": PER_PAGE, "response_option": 2}
+        reply = await client.get(entity["api_path"], {**entity["list_filter"], **place})
+        context = reply.document.get("page_context", {})
+        rows = next((value for value in reply.document.values() if isinstance(value, list)), [])
+        return len(rows), bool(context.get("has_more_page")), context.get("total")
+
+    rows, more, total = await page(1)
+    if total is not None:
+        return int(total), "counted by Zoho"
+    if not more:
+        return rows, "counted: one page"
+    if not exact:
+        return None, ""
+    # A page before the last one says that more follows, a page behind it is empty.
+    low, high = 1, 2
+    while (seen := await page(high))[1]:
+        low, high = high, high * 2
+        if high > LONGEST_PROBE:
+            return None, ""
+    while not seen[0] and high - low > 1:
+        middle = (low + high) // 2
+        there = await page(middle)
+        if there[1]:
+            low = middle
+        else:
+            high, seen = middle, there
+    if not seen[0]:
+        return low * PER_PAGE, "counted: last page found"
+    return (high - 1) * PER_PAGE + seen[0], "counted: last page found"
+
+
+async def costs(
+    client: ZohoClient, entities: Sequence[Mapping[str, Any]], assumed: Mapping[str, int], *, exact: bool
+) -> list[Cost]:
+    """The costs of these lists; those that cannot be read cost nothing, and say so.
+
+    Raises:
+        ZohoError: Zoho cannot be asked at all.
+    """
+
+    async def one(entity: Mapping[str, Any]) -> Cost:
+        if entity["entity"] in assumed:
+            return cost(entity, assumed[entity["entity"]], "told by --assume")
+        if not entity["paged"] or entity["entity"] == "organizations":
+            return cost(entity, max(1, entity["rows_known"]), "one call")
+        try:
+            records, how = await count(client, entity, exact=exact)
+        except (RefusedError, UnauthorizedError) as error:
+            return Cost(entity["entity"], 0, f"not readable: {error.message}", 0, 0)
+        if records is not None:
+            return cost(entity, records, how)
+        if entity["rows_known"] > PER_PAGE:
+            return cost(entity, entity["rows_known"], "rows already here")
+        return cost(entity, ASSUMED, f"assumed: over {PER_PAGE}; see --assume, --exact")
+
+    outcomes = await asyncio.gather(*map(one, entities), return_exceptions=True)
+    for outcome in outcomes:
+        if isinstance(outcome, BaseException):
+            raise outcome
+    return [outcome for outcome in outcomes if isinstance(outcome, Cost)]
+
+
+def read_quota(connection: psycopg.Connection[DictRow], organization_id: str) -> Quota:
+    """What the budget leaves to a migration: all but the part that is kept for live repair."""
+    row = connection.execute(
+        """select b.*, tds.setting_int('api_reserve_percent') as kept_percent
+             from tds_api_budget b where b.organization_id = %s""",
+        [organization_id],
+    ).fetchone()
+    assert row
+    per_minute = row["calls_per_minute"] - row["calls_per_minute"] * row["kept_percent"] // 100
+    limit, left, kept = row["day_limit"], row["left_today"], row["kept_for_repair"]
+    return Quota(
+        per_minute=per_minute,
+        details_per_minute=min(row["details_per_minute"], per_minute),
+        minute_seconds=row["minute_seconds"],
+        concurrency=row["calls_at_once"],
+        day_limit=None if limit is None else limit - kept,
+        left_today=None if left is None else left - kept,
+        resets_at=row["day_resets_at"],
+    )
+
+
+def _assumptions(values: Sequence[str]) -> dict[str, int]:
+    try:
+        return {name: int(number) for name, number in (value.split("=") for value in values)}
+    except ValueError:
+        raise click.UsageError("--assume takes ENTITY=NUMBER, as in --assume products=2218.") from None
+
+
+@click.command()
+@click.argument("names", metavar="[ENTITY]...", nargs=-1, shell_complete=entity_names)
+@click.option("--assume", multiple=True, metavar="ENTITY=N", help="How many records a list has, unasked.")
+@click.option("--exact", is_flag=True, help="Where Zoho does not count, look for the last page: more calls.")
+@click.option("--json", "as_json", is_flag=True, help="Print JSON.")
+def plan(names: tuple[str, ...], assume: tuple[str, ...], exact: bool, as_json: bool) -> None:
+    """Tells what fetching every list (or each ENTITY) costs: calls, minutes, days. Nothing is stored.
+
+    It asks once a list how long it is: about a dozen calls.
+    """
+    tell_costs(names, _assumptions(assume), exact=exact, as_json=as_json)
+
+
+def tell_costs(
+    names: Sequence[str],
+    assumed: Mapping[str, int] | None = None,
+    *,
+    details: bool = True,
+    all_details: Collection[str] | None = None,
+    exact: bool = False,
+    as_json: bool = False,
+    then: str = "tds migrate",
+) -> None:
+    """Prints what fetching costs.
+
+    Args:
+        names: of entities; none: all.
+        assumed: how many records some lists have, unasked.
+        details: whether details are fetched too.
+        all_details: entities of which every detail is fetched, lacking or not; None: as in a migration.
+        exact: see `costs`.
+        as_json: as JSON.
+        then: the command that does it.
+
+    Raises:
+        ZohoError: an entity is unknown, or Zoho cannot be asked at all.
+    """
+    settings, assumed, dsn = ZohoSettings(), assumed or {}, conninfo()
+    with psycopg.connect(dsn, autocommit=True, row_factory=dict_row) as connection:
+        known = connection.execute(
+            "select * from tds.plan_entities(%s)", [settings.organization_id]
+        ).fetchall()
+        listed = [row["entity"] for row in known]
+        if unknown := sorted({*names, *assumed} - set(listed)):
+            raise ZohoError(f"Unknown: {', '.join(unknown)}.", f"There are {', '.join(listed)}.")
+        chosen = [row for row in known if not names or row["entity"] in names]
+        for row in chosen:
+            row["needs_details"] &= details
+            if all_details is not None:
+                row["all_details"] = row["entity"] in all_details
+
+        async def run() -> tuple[list[Cost], int, float]:
+            loop = asyncio.get_running_loop()
+            async with ZohoClient(settings, dsn, purpose="plan") as client:
+                began = loop.time()
+                found = await costs(client, chosen, assumed, exact=exact)
+                if not client.calls:
+                    # The quota is told with any answer.
+                    await client.get(f"/organizations/{settings.organization_id}")
+                return found, client.calls, loop.time() - began
+
+        found, spent, seconds = asyncio.run(run())
+        quota = read_quota(connection, settings.organization_id)
+        calls = sum(row.list_calls + row.detail_calls for row in found)
+        now = connection.execute("select tds.now() as now").fetchone()
+        assert now
+        singles = sum(row.single_calls for row in found)
+        a_call = seconds * min(spent, quota.concurrency) / spent
+        told = forecast(calls, quota, now["now"], a_call, singles=singles)
+    _show(found, told, quota, spent, then, as_json=as_json)
+
+
+def _calls(count: int) -> str:
+    return "1 call" if count == 1 else f"{count:,} calls"
+
+
+def _show(
+    found: Sequence[Cost], told: Forecast, quota: Quota, spent: int, then: str, *, as_json: bool
+) -> None:
+    if as_json:
+        listed = [asdict(row) for row in found]
+        print_json({"entities": listed, **asdict(told), "quota": asdict(quota), "spent": spent})
+        return
+    print_table(
+        "What fetching costs",
+        [
+            {
+                "entity": row.entity,
+                "records": row.records,
+                "list_calls": row.list_calls,
+                "detail_calls": row.detail_calls,
+                "calls": row.list_calls + row.detail_calls,
+                "records_are": row.how,
+            }
+            for row in found
+        ],
+    )
+    days = "today" if told.days == 1 else f"on {told.days} days"
+    pace = f"{quota.per_minute} a minute, single records at {quota.details_per_minute}"
+    pace = f"{told.minutes:,.1f} minutes of asking at {pace}"
+    click.echo(f"\n{_calls(told.calls)}, {pace}, {days}.")
+    if quota.day_limit is not None and quota.left_today is not None:
+        today = f"Of today's calls {max(0, quota.left_today):,} are left for it"
+        click.echo(f"{today}, {quota.day_limit:,} on each day after.")
+    click.echo(f"Begun now it would end about {told.ends_at.astimezone():%Y-%m-%d %H:%M}.")
+    click.echo(f"This plan cost {_calls(spent)}. Next: {then}", err=True)

@@ -1,0 +1,369 @@
+"""`tds poll`: does the pulls that were asked for, and fetches the details that are wanted.
+
+A pull is a message in the pgmq queue `tds_pull`. While it is worked on, heartbeats keep it invisible to other
+pollers; it is deleted once its list is stored. A poller killed at any moment leaves a message that becomes
+visible again, and a run whose cursor says where to go on.
+"""
+
+import asyncio
+import logging
+import signal
+import sys
+from collections.abc import AsyncIterator, Mapping, Sequence
+from contextlib import asynccontextmanager, suppress
+from datetime import datetime
+from itertools import accumulate
+from typing import Any
+
+import click
+import psycopg
+from pgmq import Message, PGMQueue
+from psycopg_pool import ConnectionPool
+
+from tds_cli.commands import INCOMPLETE, as_json
+from tds_cli.output import print_json, print_table
+from tds_db.connect import application_name, conninfo
+from tds_db.errors import TdsError
+from tds_db.images import ImageSettings
+from tds_poller.details import fetch_taken
+from tds_poller.images import fetch_images
+from tds_poller.mirror import Endpoint, Mirror, OutOfTurnError, Want
+from tds_poller.pull import pull_organization, pull_pages
+from tds_poller.zoho.client import ZohoClient
+from tds_poller.zoho.errors import AuthorizationError, LimitError, PagingError, UnreachableError, ZohoError
+from tds_poller.zoho.settings import ZohoSettings
+
+log = logging.getLogger(__name__)
+
+QUEUE = "tds_pull"
+LOOK_SECONDS = 1.0  # between looks when there was nothing to do
+SOON_SECONDS = 0.1  # the same while something of ours is still being processed
+TURN_SECONDS = 5  # until a pull that waits for another one of the same list is looked at again
+OUTAGE_SECONDS = 30.0  # pause after Zoho could not be reached
+# Details of one call each between two looks into the queue: a quarter of a minute at their pace.
+SINGLE_DETAILS = 10
+# Pulled as the list and the details of another entity.
+PULLED = {"stock": "products"}
+
+
+class Poll:
+    """One poller of one organisation.
+
+    Args:
+        client: to ask with.
+        mirror: to store in.
+        queue: the client of the pgmq queue.
+        images: where pictures are kept; None: they are not fetched.
+        first: runs to be done before all others.
+    """
+
+    def __init__(
+        self,
+        client: ZohoClient,
+        mirror: Mirror,
+        queue: PGMQueue,
+        images: ImageSettings | None = None,
+        first: Sequence[int] = (),
+    ) -> None:
+        self.runs: list[int] = []
+        """The runs whose lists were pulled here."""
+        self._client = client
+        self._mirror = mirror
+        self._queue = queue
+        self._images = images
+        self._first = first
+        self._endpoints: Mapping[str, Endpoint] = {}
+        self._visibility = 0
+        self._drains = False
+        self._closed_until = 0.0
+        self._refusal: str | None = None
+        # Details fetched and not yet known to be processed, by entity, and the newest event by then.
+        self._fetched: dict[str, dict[str, datetime]] = {}
+        self._up_to = 0
+
+    async def forever(self) -> None:
+        """Works until cancelled. While the database is away it is tried again.
+
+        Raises:
+            AuthorizationError: Zoho refuses us; trying again would do harm.
+        """
+        while True:
+            try:
+                await self._prepare()
+                while True:
+                    if not await self._turn():
+                        await asyncio.sleep(SOON_SECONDS if self._fetched else LOOK_SECONDS)
+            except psycopg.Error as error:
+                log.error("%s %s: %s", type(error).__name__, error.sqlstate or "", str(error).strip())
+                await asyncio.sleep(LOOK_SECONDS)
+
+    async def once(self) -> None:
+        """Works until there is nothing left to do, or the runs that were to be done first have ended.
+
+        Raises:
+            ZohoError: Zoho cannot be asked any further now.
+            TdsError: bulk sync is off.
+        """
+        await self._prepare()
+        while True:
+            if self._first and all(run.is_finished for run in await self._mirror.progress(self._first)):
+                return
+            if await self._turn(patient=False):
+                continue
+            if self._refusal:
+                raise TdsError(f"No pulls are done: {self._refusal}.", "See the setting bulk_sync_enabled.")
+            if not self._fetched and not await self._mirror.open_pulls():
+                return
+            await asyncio.sleep(SOON_SECONDS)
+
+    async def _prepare(self) -> None:
+        self._endpoints = await self._mirror.endpoints()
+        self._visibility = await self._mirror.setting("pull_visibility_seconds")
+        self._drains = await self._mirror.may_drain()
+
+    async def _turn(self, *, patient: bool = True) -> bool:
+        """Does one thing: a list, or some details. False: there was nothing to do.
+
+        Args:
+            patient: whether to wait for Zoho rather than raise that it cannot be asked now.
+        """
+        if self._closed_until > asyncio.get_running_loop().time():
+            return False
+        self._refusal = await self._mirror.refusal()
+        try:
+            if self._refusal is None and (message := await self._next()):
+                await self._pull(message)
+                return True
+            ended = await self._mirror.settle_pulls()
+            if await self._some_details() or await self._some_images():
+                return True
+        except (LimitError, UnreachableError) as error:
+            if not patient:
+                raise
+            seconds = error.seconds if isinstance(error, LimitError) else OUTAGE_SECONDS
+            log.warning("%s Nothing is asked for %.0f s.", error.message, seconds)
+            self._closed_until = asyncio.get_running_loop().time() + seconds
+            return False
+        await self._process()
+        return ended > 0
+
+    async def _next(self) -> Message | None:
+        own: dict[str, Any] = {"organization_id": self._mirror.organization_id}
+        for condition in (*({**own, "run_id": run_id} for run_id in self._first), own):
+            found = await asyncio.to_thread(
+                self._queue.read, QUEUE, vt=self._visibility, conditional=condition
+            )
+            assert not isinstance(found, list)
+            if found:
+                return found
+        return None
+
+    async def _show(self, message: Message, seconds: float) -> None:
+        """Makes a message visible again after so long."""
+        await asyncio.to_thread(self._queue.set_vt, QUEUE, message.msg_id, int(seconds))
+
+    @asynccontextmanager
+    async def _kept(self, message: Message) -> AsyncIterator[None]:
+        """Keeps a message invisible as long as the block lasts."""
+
+        async def beat() -> None:
+            while True:
+                await asyncio.sleep(self._visibility / 3)
+                # An outage that lasts gives the message away, and this run's next page is refused.
+                with suppress(psycopg.Error):
+                    await self._show(message, self._visibility)
+
+        heart = asyncio.create_task(beat())
+        try:
+            yield
+        finally:
+            heart.cancel()
+            with suppress(asyncio.CancelledError):
+                await heart
+
+    async def _pull(self, message: Message) -> None:
+        """Does what a message asks for, and deletes it; or leaves it for later."""
+        run_id = int(message.message["run_id"])
+        state = await self._mirror.begin_pull(run_id, self._client.session)
+        if state == "queued":
+            await self._show(message, TURN_SECONDS)
+            return
+        if state == "running":
+            try:
+                async with self._kept(message):
+                    await self._list(run_id)
+            except OutOfTurnError as error:
+                log.warning("%s", error.message)
+                if (await self._mirror.run(run_id)).state == "running":
+                    await self._show(message, self._visibility)
+                    return
+            except (LimitError, UnreachableError, AuthorizationError, asyncio.CancelledError) as error:
+                await self._show(message, error.seconds if isinstance(error, LimitError) else 0)
+                raise
+            except PagingError as error:
+                log.error("Run %d failed: %s", run_id, error.message)
+            except ZohoError as error:
+                log.error("Run %d failed: %s", run_id, error.message)
+                await self._mirror.fail_run(await self._mirror.run(run_id), error.message)
+        self.runs.append(run_id)
+        await asyncio.to_thread(self._queue.delete, QUEUE, message.msg_id)
+        await self._process()
+
+    async def _list(self, run_id: int) -> None:
+        self._client.purpose = "pull"
+        run = await self._mirror.run(run_id)
+        endpoint = self._endpoints[PULLED.get(run.entity, run.entity)]
+        log.info("run %d: %s, from page %d on", run_id, run.entity, run.next_page)
+        if endpoint.entity == "organizations":
+            await pull_organization(self._client, self._mirror, endpoint, run)
+        else:
+            await pull_pages(self._client, self._mirror, endpoint, run)
+
+    async def _some_details(self) -> bool:
+        """Fetches some of the wanted details of the entity that comes first; whether there were any."""
+        if self._fetched and not await self._settled():
+            return False
+        wanting = await self._mirror.wanting()
+        for entity, at_once in wanting.items():
+            endpoint = self._endpoints[entity]
+            single = min(at_once, SINGLE_DETAILS, self._client.calls_per_minute)
+            at_most = at_once if endpoint.bulk_detail_path else single
+            if taken := await self._mirror.take_details(entity, at_most, self._client.session):
+                await self._fetch(endpoint, taken)
+                return True
+        return False
+
+    async def _some_images(self) -> bool:
+        """Fetches some of the wanted pictures; whether there were any."""
+        if self._images is None:
+            return False
+        self._client.purpose = "images"
+        fetched = await fetch_images(self._client, self._mirror, self._images, limit=SINGLE_DETAILS)
+        for error in fetched.errors:
+            log.warning("%s", error)
+        return fetched.done > 0
+
+    async def _fetch(self, endpoint: Endpoint, taken: Mapping[str, Want]) -> None:
+        # What no pull wants, a webhook does: such calls may use what is kept for them.
+        self._client.purpose = "live" if any(want.run_id is None for want in taken.values()) else "pull"
+        calls, asked_at = self._client.calls, dict[str, datetime]()
+        try:
+            asked_at = await fetch_taken(self._client, self._mirror, endpoint, taken)
+        except (LimitError, UnreachableError, AuthorizationError):
+            raise
+        except ZohoError as error:
+            # A scope is missing: the others go on.
+            log.error("%s", error.message)
+            for zoho_id in taken:
+                await self._mirror.detail_failed(endpoint.entity, zoho_id, error.message)
+        finally:
+            await self._account(taken, asked_at, self._client.calls - calls)
+        self._fetched[endpoint.entity] = asked_at
+        self._up_to = await self._mirror.newest_event()
+        await self._process()
+
+    async def _account(self, taken: Mapping[str, Want], asked_at: Mapping[str, datetime], calls: int) -> None:
+        """Puts the calls on the account of the runs that wanted the details, each its share."""
+        owners = [want.run_id for want in taken.values()]
+        runs = sorted({run_id for run_id in owners if run_id is not None})
+        marks = [0, *accumulate(owners.count(run_id) * calls / len(owners) for run_id in runs)]
+        for place, run_id in enumerate(runs):
+            share = round(marks[place + 1]) - round(marks[place])
+            fetched = sum(taken[zoho_id].run_id == run_id for zoho_id in asked_at)
+            await self._mirror.note_progress(run_id, share, fetched)
+
+    async def _settled(self) -> bool:
+        """Whether what was fetched is processed; a want that is open all the same has failed."""
+        await self._process()
+        if not await self._mirror.is_processed(self._up_to):
+            return False
+        for entity, asked_at in self._fetched.items():
+            for zoho_id, since in (await self._mirror.open_wants(entity)).items():
+                if zoho_id in asked_at and asked_at[zoho_id] >= since:
+                    why = "the detail that came did not settle it"
+                    await self._mirror.detail_failed(entity, zoho_id, why)
+        self._fetched.clear()
+        return True
+
+    async def _process(self) -> None:
+        """Processes what has come, if this role may; else that is the workers'."""
+        if self._drains:
+            await self._mirror.drain()
+
+
+def read_queue(dsn: str) -> PGMQueue:
+    """The client of the pgmq queues; close its `pool`.
+
+    Args:
+        dsn: libpq connection string of the database.
+    """
+    pool: ConnectionPool[psycopg.Connection] = ConnectionPool(
+        dsn,
+        min_size=1,
+        max_size=2,
+        open=True,
+        check=ConnectionPool.check_connection,
+        kwargs={"autocommit": True, "application_name": application_name("poller")},
+    )
+    return PGMQueue(pool=pool, init_extension=False)
+
+
+RESULT = """
+    select run_id, entity, state, pages, records, calls, details_fetched, details_failed, duration, error
+      from tds_sync_runs where run_id = any (%s) order by run_id"""
+
+
+@click.command()
+@click.option("--once", is_flag=True, help="End when there is nothing left to do.")
+@click.option(
+    "--images/--no-images", default=True, help="Whether to fetch pictures too, when all else is done."
+)
+@as_json
+def poll(once: bool, images: bool, as_json: bool) -> None:
+    """Does the pulls that are asked for, fetches the details that are wanted, and then pictures.
+
+    Pulls come from tds.request_pull() and the bulk-sync API. Several pollers may run.
+    Exit code 4, with --once: a pull did not complete.
+    """
+    if not once:
+        logging.getLogger("tds_poller").setLevel(logging.INFO)
+    runs = asyncio.run(_poll(ZohoSettings(), conninfo(), ImageSettings() if images else None, once=once))
+    if not once:
+        return
+    if not show_runs(runs, as_json=as_json):
+        sys.exit(INCOMPLETE)
+
+
+def show_runs(runs: Sequence[int], *, as_json: bool) -> bool:
+    """Prints what became of these runs; whether all are complete, or cancelled."""
+    with psycopg.connect(conninfo(), row_factory=psycopg.rows.dict_row) as connection:
+        rows = connection.execute(RESULT, [list(runs)]).fetchall()
+    if as_json:
+        print_json(rows)
+    else:
+        print_table("Pulled", rows)
+    is_complete = all(row["state"] in {"complete", "cancelled"} for row in rows)
+    if not is_complete:
+        click.echo("Not all is complete. See: tds status", err=True)
+    return is_complete
+
+
+async def _poll(
+    settings: ZohoSettings, dsn: str, images: ImageSettings | None, *, once: bool
+) -> Sequence[int]:
+    queue = await asyncio.to_thread(read_queue, dsn)
+    try:
+        async with Mirror(dsn, settings.organization_id) as mirror, ZohoClient(settings, dsn) as client:
+            work = Poll(client, mirror, queue, images)
+            task = asyncio.ensure_future(work.once() if once else work.forever())
+            loop = asyncio.get_running_loop()
+            for number in (signal.SIGTERM, signal.SIGINT):
+                loop.add_signal_handler(number, task.cancel)
+            try:
+                await task
+            except asyncio.CancelledError:
+                log.info("stopped")
+            return work.runs
+    finally:
+        pool: Any = queue.pool
+        await asyncio.to_thread(pool.close)

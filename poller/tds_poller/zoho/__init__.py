@@ -1,0 +1,1 @@
+"""Zoho Books: its API, its tokens, its limits."""

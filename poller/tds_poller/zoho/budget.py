@@ -1,0 +1,116 @@
+"""The budget of calls: kept in the database, shared by every process that asks Zoho for an organisation."""
+
+import asyncio
+import logging
+from collections import defaultdict
+from datetime import datetime
+
+import httpx
+
+from tds_poller.zoho.errors import LimitError
+from tds_poller.zoho.session import Session
+from tds_poller.zoho.settings import ZohoSettings
+
+log = logging.getLogger(__name__)
+
+TOLD_SECONDS = 5.0  # pauses longer than this are worth a line in the log
+
+
+class Budget:
+    """Asks before each call, and says afterwards how it ended.
+
+    Args:
+        session: the lasting connection; its end sets free what it had reserved.
+        settings: whose organisation, and how long to wait.
+    """
+
+    def __init__(self, session: Session, settings: ZohoSettings) -> None:
+        self._session = session
+        self._settings = settings
+        self._turns: defaultdict[tuple[str, bool], asyncio.Lock] = defaultdict(asyncio.Lock)
+        self.calls_per_minute = 0
+        self.concurrency = 0
+        self.minute_seconds = 60.0
+        self.session = 0
+
+    async def open(self) -> None:
+        """Shows the database that this session lives, and learns the ceilings in force."""
+        row = await self._session.row(
+            "select *, pg_backend_pid() as session from tds.set_budget(%s, %s, %s, %s)",
+            self._settings.organization_id,
+            self._settings.calls_per_minute,
+            self._settings.concurrency,
+            self._settings.minute_seconds,
+        )
+        self.calls_per_minute = row["calls_per_minute_now"]
+        self.concurrency = row["concurrency_now"]
+        self.minute_seconds = row["minute_seconds_now"]
+        self.session = row["session"]
+
+    async def reserve(self, purpose: str, endpoint: str) -> int:
+        """Waits until one more call may be made.
+
+        Args:
+            purpose: live and repair may use what is kept for them.
+            endpoint: path of the call, ids as {id}.
+
+        Returns:
+            The number to settle it with.
+
+        Raises:
+            LimitError: the wait is longer than the settings allow.
+        """
+        # One of each purpose asks at a time: in turn, and not all of them again and again.
+        # Single records have a slower pace of their own, for which no list need wait.
+        async with self._turns[purpose, "{id}" in endpoint]:
+            waited = 0.0
+            while True:
+                row = await self._session.row(
+                    "select * from tds.reserve_calls(%s, 1, %s, %s)",
+                    *(self._settings.organization_id, purpose, endpoint),
+                )
+                if row["granted"]:
+                    return int(row["call_ids"][0])
+                seconds: float = row["wait_seconds"]
+                if seconds > self._settings.longest_wait:
+                    raise LimitError(_told(row["reason"], row["wait_until"]), seconds, _hint(seconds))
+                if seconds > TOLD_SECONDS and waited == 0:
+                    log.warning("%s; nothing is asked for %.0f s.", row["reason"], seconds)
+                waited += seconds
+                await asyncio.sleep(seconds)
+
+    async def cancel(self, call_id: int) -> None:
+        """Gives back a call that was not made."""
+        await self._session.row("select tds.cancel_call(%s)", call_id)
+
+    async def settle(self, call_id: int, response: httpx.Response | None, code: object) -> float:
+        """Ends a call, also one without an answer. Returns the seconds of the pause that it brought, or 0."""
+        headers = response.headers if response is not None else httpx.Headers()
+        limit, left = (_number(headers, f"x-rate-limit-{name}") for name in ("limit", "remaining"))
+        row = await self._session.row(
+            "select tds.settle_call(%s, %s, %s, %s, %s, %s, %s) as pause",
+            call_id,
+            response.status_code if response is not None else None,
+            code if isinstance(code, int) and not isinstance(code, bool) else None,
+            limit if limit is None else int(limit),
+            left if left is None else int(left),
+            _number(headers, "x-rate-limit-reset"),
+            _number(headers, "retry-after"),
+        )
+        return float(row["pause"])
+
+
+def _number(headers: httpx.Headers, name: str) -> float | None:
+    try:
+        value = float(headers[name])
+    except (KeyError, ValueError):
+        return None
+    return value if 0 <= value < 2**31 else None
+
+
+def _told(reason: str, until: datetime) -> str:
+    return f"{reason[0].upper()}{reason[1:]}, until {until.astimezone():%Y-%m-%d %H:%M:%S %Z}."
+
+
+def _hint(seconds: float) -> str:
+    return f"Run the same command again in {seconds / 60:.1f} minutes: it goes on where it stopped."

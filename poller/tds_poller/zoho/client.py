@@ -1,0 +1,237 @@
+"""The Zoho Books API, read only: one call, its class of error. Token and budget are the database's."""
+
+import asyncio
+import logging
+import re
+from collections.abc import Mapping
+from contextlib import suppress
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from email.utils import parsedate_to_datetime
+from types import TracebackType
+from typing import Any, Self
+
+import httpx
+
+from tds_poller.zoho.budget import Budget
+from tds_poller.zoho.errors import LimitError, NotFoundError, RefusedError, UnauthorizedError, ZohoError
+from tds_poller.zoho.oauth import Token, TokenSource
+from tds_poller.zoho.retry import Retries, TransientError, json_object
+from tds_poller.zoho.session import Session
+from tds_poller.zoho.settings import ZohoSettings
+
+log = logging.getLogger(__name__)
+
+TIMEOUT = httpx.Timeout(60.0, connect=10.0)
+WRONG_ORGANIZATION = {4029, 6041}
+NO_SUCH_RECORD = {1001, 1002}
+IDS = re.compile(r"/\d{5,}")
+
+
+@dataclass(frozen=True, slots=True)
+class Reply:
+    """A successful answer: `body` as it came, `document` the same parsed (of a file: empty), and when it was
+    asked for, `sent_at`.
+
+    `server_time` is what the answer's Date header says, to the second; `calls` how many it took.
+    """
+
+    body: bytes
+    document: Mapping[str, Any]
+    sent_at: datetime
+    server_time: datetime | None = None
+    calls: int = 1
+
+
+class ZohoClient:
+    """Calls on behalf of one organisation. Use as an async context manager, from one event loop.
+
+    Every call is reserved in the database's budget, made, and settled there, whatever becomes of it.
+
+    Args:
+        settings: see `ZohoSettings`.
+        dsn: libpq connection string; None: the database of TDS.
+        purpose: what the calls are for: live and repair may use what is kept of the budget for them.
+    """
+
+    def __init__(self, settings: ZohoSettings, dsn: str | None = None, purpose: str = "migration") -> None:
+        self._settings = settings
+        self.purpose = purpose
+        """What calls are for that do not say themselves."""
+        self._session = Session(dsn, self._open)
+        self._budget = Budget(self._session, settings)
+        self.calls = 0
+        """Calls made, failed ones included."""
+        self.calls_left: int | None = None
+        """What Zoho said is left of the day's calls."""
+
+    @property
+    def session(self) -> int:
+        """The database session whose lock says that this process lives."""
+        return self._budget.session
+
+    @property
+    def concurrency(self) -> int:
+        """Most calls at once of all processes together."""
+        return self._budget.concurrency
+
+    @property
+    def calls_per_minute(self) -> int:
+        """The ceiling of all processes together."""
+        return self._budget.calls_per_minute
+
+    async def __aenter__(self) -> Self:
+        await self._session.__aenter__()
+        limits = httpx.Limits(max_connections=self._budget.concurrency)
+        self._http = httpx.AsyncClient(timeout=TIMEOUT, limits=limits, follow_redirects=False)
+        self._tokens = TokenSource(self._http, self._session, self._settings, self._budget.minute_seconds)
+        self._at_once = asyncio.Semaphore(self._budget.concurrency)
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        await self._http.aclose()
+        await self._session.__aexit__(kind, error, trace)
+
+    async def _open(self) -> None:
+        await self._budget.open()
+
+    async def token(self) -> Token:
+        """The access token in force; see `TokenSource.get`."""
+        return await self._tokens.get()
+
+    async def get(
+        self,
+        path: str,
+        parameters: Mapping[str, str | int] | None = None,
+        *,
+        purpose: str | None = None,
+        refresh: bool = True,
+        file: bool = False,
+    ) -> Reply:
+        """`GET /books/v3{path}` with the organisation's id.
+
+        Faults are retried, an expired token is refreshed once, limits are waited for, all within bounds.
+
+        Args:
+            path: below /books/v3.
+            parameters: of the query.
+            purpose: another one than the client's.
+            refresh: whether a 401 may be the token's fault.
+            file: whether a success answers with a file instead of a JSON object.
+
+        Raises:
+            NotFoundError: there is no such record.
+            LimitError: waiting for the budget takes longer than the settings allow.
+            ZohoError: everything else, see `poller.errors`.
+        """
+        retries = Retries(f"GET {path}")
+        try:
+            return await self._retried(
+                retries, path, parameters or {}, purpose or self.purpose, refresh=refresh, file=file
+            )
+        except ZohoError as error:
+            error.calls = retries.calls
+            raise
+
+    async def _retried(
+        self,
+        retries: Retries,
+        path: str,
+        parameters: Mapping[str, str | int],
+        purpose: str,
+        *,
+        refresh: bool,
+        file: bool,
+    ) -> Reply:
+        while True:
+            try:
+                return await self._send(retries, path, parameters, purpose, refresh=refresh, file=file)
+            except (httpx.TransportError, TransientError) as error:
+                await retries.after(error)
+            except UnauthorizedError:
+                # The token has been rejected: another one is got for the next try.
+                if not refresh:
+                    raise
+                refresh = False
+            except LimitError as limit:
+                # Whoever asks next waits for it in the budget.
+                if retries.exhausted or limit.seconds > self._settings.longest_wait:
+                    raise
+                retries.count()
+                log.warning("%s Nothing is asked for %.1f s.", limit.message, limit.seconds)
+
+    async def _send(
+        self,
+        retries: Retries,
+        path: str,
+        parameters: Mapping[str, str | int],
+        purpose: str,
+        *,
+        refresh: bool,
+        file: bool,
+    ) -> Reply:
+        async with self._at_once:
+            call = await self._budget.reserve(purpose, IDS.sub("/{id}", path))
+            try:
+                # Not before: the wait may have been longer than the token lasts.
+                token = await self._tokens.get()
+            except BaseException:
+                await asyncio.shield(self._budget.cancel(call))
+                raise
+            response: httpx.Response | None = None
+            document: dict[str, Any] = {}
+            try:
+                sent_at = datetime.now(UTC)
+                self.calls += 1
+                retries.calls += 1
+                response = await self._http.get(
+                    f"{token.api_base}/books/v3{path}",
+                    params={**parameters, "organization_id": self._settings.organization_id},
+                    headers={"Authorization": f"Zoho-oauthtoken {token.secret}"},
+                )
+                # what went wrong is told as JSON, whatever was asked for, and sometimes with a 200
+                if (
+                    not file
+                    or response.status_code != 200
+                    or "json" in response.headers.get("content-type", "")
+                ):
+                    document = json_object(response)
+            finally:
+                pause = await asyncio.shield(self._budget.settle(call, response, document.get("code")))
+        if (left := response.headers.get("x-rate-limit-remaining", "")).isdigit():
+            self.calls_left = int(left)
+        code = document.get("code", 0 if file else None)
+        if response.status_code == 401 and refresh:
+            self._tokens.reject(token)
+        if response.status_code == 200 and code == 0:
+            return Reply(response.content, document, sent_at, _date(response), retries.calls)
+        said = str(document.get("message", ""))[:300]
+        told = f"{retries.name}: HTTP {response.status_code}, code {code}: {said}"
+        raise _error(told, response, code, sent_at, pause)
+
+
+def _error(
+    message: str, response: httpx.Response, code: object, sent_at: datetime, pause: float
+) -> ZohoError:
+    match response.status_code:
+        case 401:
+            return UnauthorizedError(
+                message, "The refresh token may lack this scope, or its user this organisation."
+            )
+        case 404 if code in NO_SUCH_RECORD:
+            return NotFoundError(message, sent_at)
+        case 429:
+            hint = f"Run the same command again in {pause / 60:.1f} minutes: it goes on where it stopped."
+            return LimitError(message, pause, hint)
+        case _ if code in WRONG_ORGANIZATION:
+            return RefusedError(message, sent_at, "Check ZOHO_ORGANIZATION_ID.")
+        case _:
+            return RefusedError(message, sent_at)
+
+
+def _date(response: httpx.Response) -> datetime | None:
+    with suppress(KeyError, ValueError, TypeError):
+        return parsedate_to_datetime(response.headers["date"])
+    return None

@@ -1,0 +1,70 @@
+"""Every error of asking Zoho, in one tree.
+
+TdsError
+ └─ ZohoError
+     ├─ AuthorizationError   the token endpoint refuses us; trying again is useless or harmful
+     ├─ UnauthorizedError    HTTP 401, also with a fresh token: the scope or the role is missing
+     ├─ RefusedError         the call itself is wrong: a bad parameter, URL or organisation
+     │   └─ NotFoundError      404 with code 1002: there is no such record
+     ├─ LimitError           429, and waiting for it takes longer than allowed
+     ├─ UnreachableError     5xx, transport errors and answers that are not JSON, three retries later
+     └─ PagingError          a list that cannot be walked to its end
+"""
+
+from datetime import datetime
+
+from tds_db.errors import TdsError
+
+
+class ZohoError(TdsError):
+    """Zoho did not give what was asked for. Texts name the call, never a secret."""
+
+    calls = 0
+    """How many calls were made for it."""
+
+
+class AuthorizationError(ZohoError):
+    """The token endpoint refuses us."""
+
+
+class UnauthorizedError(ZohoError):
+    """HTTP 401, codes 57 and 14."""
+
+
+class RefusedError(ZohoError):
+    """The call itself is wrong.
+
+    Args:
+        message: see `TdsError`.
+        sent_at: when the call was made.
+        hint: see `TdsError`.
+    """
+
+    def __init__(self, message: str, sent_at: datetime, hint: str = "") -> None:
+        super().__init__(message, hint)
+        self.sent_at = sent_at
+
+
+class NotFoundError(RefusedError):
+    """404 with code 1002 or 1001: the record does not exist, any more or at all."""
+
+
+class LimitError(ZohoError):
+    """A limit of the organisation is used up.
+
+    Args:
+        message: see `TdsError`.
+        seconds: until the call may be made again, as far as is known.
+    """
+
+    def __init__(self, message: str, seconds: float, hint: str = "") -> None:
+        super().__init__(message, hint)
+        self.seconds = seconds
+
+
+class UnreachableError(ZohoError):
+    """Zoho, or the way to it, is out of order."""
+
+
+class PagingError(ZohoError):
+    """A list whose pages make no sense: following them further could go on for ever, or miss its end."""

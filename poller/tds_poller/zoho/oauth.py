@@ -1,0 +1,171 @@
+"""The access token: kept in the database, fetched by one process for all, two minutes early."""
+
+import asyncio
+import hashlib
+import logging
+import time
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Any
+
+import httpx
+
+from tds_poller.zoho.budget import TOLD_SECONDS
+from tds_poller.zoho.errors import AuthorizationError, LimitError
+from tds_poller.zoho.retry import json_object, retried
+from tds_poller.zoho.session import Session
+from tds_poller.zoho.settings import DATA_CENTRES, ZohoSettings
+
+log = logging.getLogger(__name__)
+
+API_HOSTS = {hosts.api for hosts in DATA_CENTRES.values()}
+
+# What the token endpoint answers, with HTTP 200, when it refuses.
+REFUSALS = {
+    "invalid_code": (
+        "Zoho no longer accepts the refresh token: it was revoked, or 20 newer ones were made.",
+        "Make a new one at https://api-console.zoho.com and set ZOHO_REFRESH_TOKEN. The old one is not tried"
+        " again, unless an operator says: select tds.allow_refresh();",
+    ),
+    "invalid_client": (
+        "Zoho does not know this client.",
+        "Check ZOHO_CLIENT_ID, and ZOHO_DC: a client belongs to one data centre.",
+    ),
+    "invalid_client_secret": ("Zoho does not accept the client secret.", "Check ZOHO_CLIENT_SECRET."),
+    "access_denied": (
+        "Zoho gives out no more tokens for now: 10 in 10 minutes are the limit.",
+        "Wait ten minutes, and see what else uses this refresh token.",
+    ),
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Token:
+    """An access token for calls to `api_base`; `api_domain` is the host that the accounts server named."""
+
+    secret: str
+    api_base: str
+    api_domain: str = ""
+
+    def __repr__(self) -> str:
+        return f"Token(api_base={self.api_base!r})"
+
+
+class TokenSource:
+    """Gives the token in force.
+
+    Args:
+        http: client to ask with.
+        session: the lasting connection: the lock of who refreshes is that session's.
+        settings: whose client, refresh token and data centre to use.
+        minute_seconds: length of a minute: less than 60 only against a sandbox whose clock runs faster.
+    """
+
+    def __init__(
+        self, http: httpx.AsyncClient, session: Session, settings: ZohoSettings, minute_seconds: float
+    ) -> None:
+        self._minute = minute_seconds
+        self._http = http
+        self._session = session
+        self._settings = settings
+        secret = settings.refresh_token.get_secret_value()
+        self._account = hashlib.sha256(secret.encode()).hexdigest()
+        self._rejected: str | None = None
+        self._kept: Token | None = None
+        self._kept_until = 0.0
+        self._turn = asyncio.Lock()
+        self._warned = False
+
+    async def get(self) -> Token:
+        """The token in force, refreshed if it ends within two minutes.
+
+        Raises:
+            AuthorizationError: Zoho refuses; no further token is asked for by this call.
+            LimitError: Zoho gives out no more tokens for longer than the settings allow to wait.
+            UnreachableError: the accounts server does not answer.
+        """
+        async with self._turn:
+            if self._kept and time.monotonic() < self._kept_until:
+                return self._kept
+            while True:
+                asked_at = time.monotonic()
+                row = await self._session.row(
+                    "select * from tds.access_token(%s, %s, %s)",
+                    *(self._account, self._rejected, self._minute),
+                )
+                match row["state"]:
+                    case "ok":
+                        token = self._token(row["access_token"], row["api_domain"])
+                        self._kept, self._kept_until = token, asked_at + row["good_seconds"]
+                        return token
+                    case "refresh":
+                        return await self._refresh()
+                    case "refused":
+                        raise AuthorizationError(*_refusal(row["reason"]))
+                seconds: float = row["wait_seconds"]
+                if seconds > self._settings.longest_wait:
+                    hint = (
+                        f"Try again in {seconds / 60:.1f} minutes, and see what else uses this refresh token."
+                    )
+                    raise LimitError(f"No access token: {row['reason']}.", seconds, hint)
+                if seconds > TOLD_SECONDS:
+                    log.warning("No access token: %s; nothing is asked for %.0f s.", row["reason"], seconds)
+                await asyncio.sleep(seconds)
+
+    def reject(self, token: Token) -> None:
+        """Has a token that the API did not accept replaced, unless another is in force already."""
+        self._rejected = token.secret
+        if self._kept == token:
+            self._kept = None
+
+    async def _refresh(self) -> Token:
+        asked_at = datetime.now(UTC)
+        error = "unreachable"
+        try:
+            answer = await retried("POST /oauth/v2/token", self._ask)
+            error = str(answer.get("error", "no access_token in the answer")).lower().replace(" ", "_")
+            secret, lifetime = answer["access_token"], float(answer.get("expires_in", 3600))
+        except BaseException as failure:
+            # Whatever it was, the others must not wait for this one.
+            await asyncio.shield(
+                self._session.row(
+                    "select tds.refresh_failed(%s, %s, %s)", self._account, error[:100], self._minute
+                )
+            )
+            if isinstance(failure, KeyError):
+                raise AuthorizationError(*_refusal(error)) from None
+            raise
+        domain = str(answer.get("api_domain", "")).rstrip("/")
+        await self._session.row(
+            "select tds.store_access_token(%s, %s, %s, %s, %s)",
+            *(self._account, secret, domain, lifetime * self._minute / 60, asked_at),
+        )
+        return self._token(secret, domain)
+
+    async def _ask(self) -> dict[str, Any]:
+        # As a form, not in the query as Zoho's page shows it: URLs end up in logs.
+        response = await self._http.post(
+            f"{self._settings.hosts.accounts}/oauth/v2/token",
+            data={
+                "grant_type": "refresh_token",
+                "client_id": self._settings.client_id,
+                "client_secret": self._settings.client_secret.get_secret_value(),
+                "refresh_token": self._settings.refresh_token.get_secret_value(),
+            },
+        )
+        return json_object(response)
+
+    def _token(self, secret: str, domain: str) -> Token:
+        configured = self._settings.hosts.api
+        if domain in {"", configured}:
+            return Token(secret, configured, domain)
+        if not self._warned and not self._settings.api_base:
+            self._warned = True
+            told = "The organisation lives at %s, not in the data centre of ZOHO_DC=%s."
+            log.warning(told, domain[:100], self._settings.dc)
+        followed = domain in API_HOSTS and not self._settings.api_base
+        return Token(secret, domain if followed else configured, domain)
+
+
+def _refusal(error: str) -> tuple[str, str]:
+    return REFUSALS.get(error, (f"Zoho refuses a token: {error[:100]}.", ""))

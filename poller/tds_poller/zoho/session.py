@@ -1,0 +1,85 @@
+"""One lasting connection to the database: the locks of its session say that the process lives."""
+
+import asyncio
+import logging
+from collections.abc import Awaitable, Callable
+from types import TracebackType
+from typing import Any, Self
+
+import psycopg
+from psycopg import AsyncConnection
+from psycopg.rows import DictRow, dict_row
+
+from tds_db.connect import application_name, conninfo
+
+log = logging.getLogger(__name__)
+
+CONNECTION: dict[str, Any] = {
+    "autocommit": True,
+    "row_factory": dict_row,
+    # A server that vanished without a word is noticed within about a minute.
+    "keepalives_idle": 30,
+    "keepalives_interval": 10,
+    "keepalives_count": 3,
+    # And a process that vanished within a second: its backend ends and sets free what it held.
+    "options": "-c client_connection_check_interval=1s",
+}
+
+
+class Session:
+    """Use as an async context manager, from one event loop.
+
+    Args:
+        dsn: libpq connection string; None: the database of TDS.
+        on_connect: is called after each new connection, and may ask for rows itself.
+    """
+
+    def __init__(self, dsn: str | None, on_connect: Callable[[], Awaitable[None]]) -> None:
+        self._dsn = dsn
+        self._on_connect = on_connect
+        self._connection: AsyncConnection[DictRow] | None = None
+        self._connecting = asyncio.Lock()
+
+    async def __aenter__(self) -> Self:
+        await self._open()
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if self._connection:
+            await self._connection.close()
+
+    async def row(self, query: str, *parameters: object) -> DictRow:
+        """The one row of a statement, a transaction of its own.
+
+        A connection that broke is opened anew and the statement sent once more: it must bear that.
+
+        Raises:
+            psycopg.Error: the database refuses, or cannot be reached.
+        """
+        for again in (True, False):
+            connection = await self._open()
+            try:
+                cursor = await connection.execute(query, parameters)
+                row = await cursor.fetchone()
+                assert row is not None
+                return row
+            except psycopg.OperationalError as error:
+                if not (again and connection.broken):
+                    raise
+                log.warning("The database went away (%s); connecting again", str(error).strip())
+        raise AssertionError("not reached")
+
+    async def _open(self) -> AsyncConnection[DictRow]:
+        async with self._connecting:
+            if self._connection is None or self._connection.closed:
+                dsn = self._dsn if self._dsn is not None else conninfo()
+                name = application_name("poller")
+                self._connection = await AsyncConnection.connect(dsn, application_name=name, **CONNECTION)
+                opened = self._connection
+            else:
+                return self._connection
+        # Outside the lock, as it asks for rows itself.
+        await self._on_connect()
+        return opened

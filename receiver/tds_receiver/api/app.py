@@ -1,0 +1,334 @@
+"""The operators' part of the ASGI application: bulk sync, health, metrics, OpenAPI."""
+
+import logging
+from collections.abc import Callable
+from contextlib import suppress
+from functools import cached_property
+from types import TracebackType
+from typing import Annotated, Any, Self
+
+from fastapi import APIRouter, Body, FastAPI, Path, Query, Request, Security
+from fastapi.exceptions import RequestValidationError
+from fastapi.openapi.utils import get_openapi
+from fastapi.security import APIKeyHeader, HTTPBearer
+from prometheus_client import CONTENT_TYPE_LATEST
+from starlette.exceptions import HTTPException
+from starlette.responses import HTMLResponse, JSONResponse, Response
+from starlette.routing import BaseRoute, Route
+
+from tds_db.upgrade import file_hashes
+from tds_receiver.api import dashboard, models
+from tds_receiver.api.guard import Guard
+from tds_receiver.api.settings import ApiSettings
+from tds_receiver.api.store import RefusedError, Store, UnavailableError
+from tds_receiver.api.webhook_paths import WEBHOOK_PATHS
+from tds_receiver.metrics import Metrics
+
+log = logging.getLogger(__name__)
+
+PREFIXES = ("/api/zoho/bulk-sync", "/api/tds/bulk-sync")
+RETRY_AFTER = {"retry-after": "5"}
+DESCRIPTION = """\
+Mirrors a company's Zoho Books into PostgreSQL. Webhooks of Zoho's come in here; operators ask for pulls.
+
+Bulk sync needs a key (`tds keys create NAME`), as `Authorization: Bearer KEY` or `X-API-Key: KEY`.
+Every path below `/api/zoho` is there below `/api/tds` too.
+"""
+PULLS: dict[str, type[models.Options]] = {
+    "products": models.ProductOptions,
+    "customers": models.CustomerOptions,
+    "invoices": models.DocumentOptions,
+    "bills": models.DocumentOptions,
+    "stock": models.StockOptions,
+    "pricelists": models.PricelistOptions,
+}
+STATUS_OF = {"ZB002": 422, "ZB010": 422, "ZB011": 503, "ZB012": 404, "ZB013": 422}
+
+RunId = Annotated[int, Path(ge=1, le=models.LARGEST_ID)]
+OrganizationId = Annotated[
+    str | None,
+    Query(
+        pattern=r"^[A-Za-z0-9_-]{1,50}$",
+        description="Zoho's organisation; default: the receiver's own, ZOHO_ORGANIZATION_ID.",
+    ),
+]
+REFUSALS: dict[int | str, dict[str, Any]] = {
+    status: {"model": models.Refusal, "description": told}
+    for status, told in {
+        400: "The body is not text.",
+        401: "No key, or one that is not in force.",
+        408: "The body took too long.",
+        413: "The body is too large.",
+        422: "A value is refused; `path` and `reason` say which and why.",
+        503: "Bulk sync is off, or the database is away; `reason` says which.",
+    }.items()
+}
+NO_RUN: dict[int | str, dict[str, Any]] = {
+    404: {"model": models.Refusal, "description": "There is no such run."}
+}
+
+
+class Api:
+    """The API and its connections. Use as an async context manager around the serving of `routes`.
+
+    Args:
+        settings: see `ApiSettings`.
+        conninfo: libpq connection string of the database; it need not be up yet.
+        metrics: the counters of this process, which webhooks are counted in.
+    """
+
+    def __init__(self, settings: ApiSettings, conninfo: str, metrics: Metrics) -> None:
+        self._settings = settings
+        self._metrics = metrics
+        self._store = Store(conninfo)
+        self._files = file_hashes()
+
+    async def __aenter__(self) -> Self:
+        await self._store.__aenter__()
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        await self._store.__aexit__(kind, error, trace)
+
+    @property
+    def routes(self) -> list[BaseRoute]:
+        """Routes for the application that serves webhooks as well; it has no say in what they answer."""
+        paths = ["/healthz", "/readyz", "/metrics", "/docs", "/openapi.json", dashboard.PATH]
+        # The application as it is, not a mount: the path that it sees is the whole one.
+        return [
+            *(Route(path, self.app) for path in paths),
+            *(Route(f"{prefix}/{{rest:path}}", self.app) for prefix in PREFIXES),
+        ]
+
+    @cached_property
+    def app(self) -> FastAPI:
+        """The FastAPI application."""
+        app = FastAPI(
+            title="TDS", description=DESCRIPTION, version="1", redirect_slashes=False, redoc_url=None
+        )
+        key = self._settings.api_key
+        app.add_middleware(
+            Guard,
+            store=self._store,
+            prefixes=(*PREFIXES, dashboard.PATH),
+            api_key=key.get_secret_value() if key else None,
+        )
+        app.include_router(self._operations())
+        app.include_router(self._bulk_sync(), prefix=PREFIXES[0])
+        app.include_router(self._bulk_sync(), prefix=PREFIXES[1], include_in_schema=False)
+        app.add_exception_handler(HTTPException, _http_error)
+        app.add_exception_handler(RequestValidationError, self._invalid)
+        app.add_exception_handler(RefusedError, _refused)
+        app.add_exception_handler(UnavailableError, _unavailable)
+        app.openapi = _openapi(app)  # type: ignore[method-assign]
+        return app
+
+    def _bulk_sync(self) -> APIRouter:
+        router = APIRouter(
+            tags=["bulk sync"],
+            responses=REFUSALS,
+            dependencies=[
+                # For the document only: Guard has seen the key before anything is read.
+                Security(HTTPBearer(auto_error=False, scheme_name="bearer")),
+                Security(APIKeyHeader(name="X-API-Key", auto_error=False, scheme_name="header")),
+            ],
+        )
+        for entity, options in PULLS.items():
+            router.add_api_route(
+                f"/{entity}",
+                self._asker(entity, options),
+                methods=["POST"],
+                status_code=202,
+                response_model=models.Accepted,
+                summary=f"Ask for a pull of {entity}",
+                operation_id=f"pull_{entity}",
+            )
+        router.add_api_route(
+            "/runs", self._runs, response_model=models.Runs, summary="List runs", operation_id="list_runs"
+        )
+        router.add_api_route(
+            "/runs/{run_id}",
+            self._run,
+            response_model=models.Run,
+            responses=NO_RUN,
+            summary="How a run stands",
+            operation_id="get_run",
+        )
+        for path, method, name in (
+            ("/runs/{run_id}/cancel", "POST", "cancel_run"),
+            ("/runs/{run_id}", "DELETE", "delete_run"),
+        ):
+            router.add_api_route(
+                path,
+                self._cancel,
+                methods=[method],
+                response_model=models.Run,
+                responses=NO_RUN,
+                summary="Cancel a run",
+                description="What is stored stays. A run that has ended is answered as it is.",
+                operation_id=name,
+            )
+        return router
+
+    def _asker(self, entity: str, options: type[models.Options]) -> Callable[..., Any]:
+        async def ask(
+            request: Request,
+            response: Response,
+            organization_id: OrganizationId = None,
+            wish: models.Options = Body(default_factory=options),  # noqa: B008 - FastAPI reads it
+        ) -> models.Accepted:
+            """Queues a pull. The same wish while one waits or runs is that run; another wish waits for it."""
+            run = await self._store.request_pull(
+                entity,
+                wish.given(),
+                organization_id or self._settings.organization_id,
+                request.state.caller,
+            )
+            url = f"{request.url.path.rpartition('/')[0]}/runs/{run['run_id']}"
+            response.headers["location"] = url
+            return models.Accepted(run_id=run["run_id"], status=run["state"], url=url)
+
+        ask.__annotations__["wish"] = options
+        return ask
+
+    async def _runs(
+        self,
+        state: models.State | None = None,
+        entity: Annotated[str | None, Query(pattern="^[a-z][a-z_]{1,40}$")] = None,
+        before: Annotated[int | None, Query(ge=1, le=models.LARGEST_ID)] = None,
+        limit: Annotated[int, Query(ge=1, le=200)] = 50,
+    ) -> dict[str, Any]:
+        """Newest first. `next` of one answer is `before` of the next."""
+        runs = await self._store.runs(state, entity, before, limit)
+        return {"runs": runs, "next": runs[-1]["run_id"] if len(runs) == limit else None}
+
+    async def _run(self, run_id: RunId) -> dict[str, Any]:
+        """Progress, calls spent, and when it will be through."""
+        return await self._store.run(run_id)
+
+    async def _cancel(self, run_id: RunId) -> dict[str, Any]:
+        return await self._store.cancel(run_id)
+
+    def _operations(self) -> APIRouter:
+        router = APIRouter(tags=["operations"])
+        router.add_api_route("/healthz", self._healthz, summary="Whether this process runs")
+        router.add_api_route(
+            "/readyz",
+            self._readyz,
+            summary="Whether the database, its schema and its queues are there",
+            responses={503: {"description": "`failed` says which part is not, and why."}},
+        )
+        router.add_api_route(
+            "/metrics",
+            self._metrics_text,
+            summary="Metrics for Prometheus",
+            response_class=Response,
+            responses={200: {"content": {CONTENT_TYPE_LATEST: {}}}},
+        )
+        router.add_api_route(dashboard.PATH, self._dashboard, include_in_schema=False)
+        return router
+
+    async def _dashboard(self) -> Response:
+        """A page for people. It needs a key; a browser asks for it as the password of any user."""
+        return HTMLResponse(dashboard.page(await self._store.dashboard()), headers=dashboard.HEADERS)
+
+    async def _invalid(self, request: Request, error: Exception) -> Response:
+        assert isinstance(error, RequestValidationError)
+        # The values stay out of it: whoever sent them knows them.
+        first = error.errors()[0]
+        path = ".".join(str(part) for part in first["loc"][1:]) or str(first["loc"][0])
+        entity = request.url.path.rpartition("/")[2]
+        if first["type"] != "extra_forbidden" or entity not in PULLS:
+            return _answer(422, str(first["msg"]), path)
+        options = ", ".join(sorted(PULLS[entity].model_fields))
+        with suppress(UnavailableError):
+            first["msg"] = await self._store.why_no_option(entity, path)
+        return _answer(422, str(first["msg"]), path, f"options of {entity}: {options}")
+
+    async def _healthz(self) -> dict[str, str]:
+        """Asks nobody else: a database that is away is no reason to restart the receiver."""
+        return {"status": "ok"}
+
+    async def _readyz(self) -> Response:
+        """Ready: the database answers, was made from this program's files, and its queues are reachable."""
+        failed = await self._failed()
+        if not failed:
+            return JSONResponse({"status": "ready"})
+        return JSONResponse({"status": "unavailable", "failed": failed}, 503, headers=RETRY_AFTER)
+
+    async def _failed(self) -> dict[str, str]:
+        """What is not ready, and why."""
+        try:
+            installed = await self._store.installed_files()
+            missing = await self._store.missing_queues()
+        except UnavailableError as error:
+            if isinstance(error.__cause__, Exception) and getattr(error.__cause__, "sqlstate", None) in {
+                "42883",
+                "3F000",
+            }:
+                return {"schema": "not installed, or older than this program: tds db upgrade"}
+            log.warning("not ready: %s", error)
+            return {"database": "it cannot be reached"}
+        failed = {}
+        differing = sorted(
+            name
+            for name in self._files.keys() | installed.keys()
+            if self._files.get(name) != installed.get(name)
+        )
+        if differing:
+            more = f" and {len(differing) - 3} more" if len(differing) > 3 else ""
+            failed["schema"] = f"{', '.join(differing[:3])}{more} differ from this program's: tds db upgrade"
+        if missing:
+            failed["queue"] = f"{', '.join(missing)} cannot be reached"
+        return failed
+
+    async def _metrics_text(self) -> Response:
+        """Counters of this process, and how it stands in the database (at most 3 seconds old)."""
+        return Response(
+            self._metrics.text(await self._store.metrics()), headers={"content-type": CONTENT_TYPE_LATEST}
+        )
+
+
+def _openapi(app: FastAPI) -> Callable[[], dict[str, Any]]:
+    def document() -> dict[str, Any]:
+        if app.openapi_schema is None:
+            made = get_openapi(
+                title=app.title, version=app.version, description=app.description, routes=app.routes
+            )
+            made["paths"] |= WEBHOOK_PATHS
+            app.openapi_schema = made
+        return app.openapi_schema
+
+    return document
+
+
+def _answer(status: int, reason: str, path: str | None = None, hint: str | None = None) -> JSONResponse:
+    told = {"status": "refused", "reason": reason, "path": path, "hint": hint}
+    return JSONResponse({name: value for name, value in told.items() if value is not None}, status)
+
+
+async def _http_error(_: Request, error: Exception) -> Response:
+    assert isinstance(error, HTTPException)
+    answer = _answer(error.status_code, str(error.detail))
+    answer.headers.update(error.headers or {})
+    return answer
+
+
+async def _refused(_: Request, error: Exception) -> Response:
+    assert isinstance(error, RefusedError)
+    if error.code == "ZB010":
+        path, _sep, reason = error.detail.partition(": ")
+        return _answer(422, reason, path, error.hint)
+    if error.code == "ZB011":
+        answer = _answer(503, error.detail)
+        answer.headers.update(RETRY_AFTER)
+        return answer
+    return _answer(STATUS_OF[error.code], f"{error.message}: {error.detail}".rstrip(": "), None, error.hint)
+
+
+async def _unavailable(request: Request, error: Exception) -> Response:
+    log.error("%s %s: %s", request.method, request.url.path, error)
+    answer = {"status": "unavailable", "reason": "the database cannot be asked now"}
+    return JSONResponse(answer, 503, headers=RETRY_AFTER)

@@ -1,0 +1,42 @@
+"""The dashboard: `tds.dashboard()` as a page for people, from which nothing can be done."""
+
+from collections.abc import Mapping, Sequence
+from datetime import UTC, datetime
+from typing import Any
+
+from jinja2 import Environment, PackageLoader
+
+PATH = "/dashboard"
+# Nothing of another origin, no script, in nobody's frame: what a record's error says cannot do harm.
+HEADERS = {
+    "cache-control": "no-store",
+    "content-security-policy": "default-src 'none'; style-src 'unsafe-inline'; frame-ancestors 'none'",
+}
+
+
+def _cell(value: object) -> str:
+    match value:
+        case None:
+            return ""
+        case bool():
+            return "yes" if value else ""
+        case int() | float():
+            return f"{value:,}"
+        case str() if len(value) >= 19 and value[4:5] == value[7:8] == "-" and value[10:11] == "T":
+            return f"{value[:10]} {value[11:19]}"
+        case _:
+            return str(value)
+
+
+_PAGES = Environment(loader=PackageLoader("tds_receiver.api", ""), autoescape=True)
+_PAGES.filters["cell"] = _cell
+_PAGE = _PAGES.get_template("dashboard.html")
+
+
+def page(tables: Sequence[Mapping[str, Any]]) -> str:
+    """The page.
+
+    Args:
+        tables: what `tds.dashboard()` returns.
+    """
+    return _PAGE.render(tables=tables, at=f"{datetime.now(UTC):%Y-%m-%d %H:%M:%S} UTC")

@@ -1,0 +1,105 @@
+"""Whoever asks for a pull shows a key first; only then is a body read, and not a large or slow one."""
+
+import asyncio
+import base64
+import hashlib
+import hmac
+import re
+
+from starlette.datastructures import Headers
+from starlette.exceptions import HTTPException
+from starlette.responses import JSONResponse
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from tds_receiver.api.dashboard import PATH
+from tds_receiver.api.store import Store, UnavailableError
+
+KEY = re.compile(r"tds_[0-9a-f]{64}")
+LARGEST_BODY = 64 * 1024
+BODY_SECONDS = 10.0
+
+
+class Guard:
+    """ASGI middleware in front of what needs a key.
+
+    Args:
+        app: what it guards.
+        store: where the keys are.
+        prefixes: paths that need a key begin so.
+        api_key: one more key, of the environment.
+    """
+
+    def __init__(self, app: ASGIApp, *, store: Store, prefixes: tuple[str, ...], api_key: str | None) -> None:
+        self._app = app
+        self._store = store
+        self._prefixes = prefixes
+        self._api_key = api_key.encode() if api_key else None
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Lets a request through, or refuses it."""
+        if scope["type"] != "http" or not scope["path"].startswith(self._prefixes):
+            await self._app(scope, receive, send)
+            return
+        try:
+            caller = await self._caller(Headers(scope=scope))
+        except UnavailableError:
+            answer = {"status": "unavailable", "reason": "the database cannot be asked now"}
+            await JSONResponse(answer, 503, headers={"retry-after": "5"})(scope, receive, send)
+            return
+        if caller is None:
+            answer = {"status": "refused", "reason": "Unauthorized"}
+            # A browser that shows a page asks for the key then.
+            challenge = 'Basic realm="TDS", charset="UTF-8"' if scope["path"] == PATH else "Bearer"
+            await JSONResponse(answer, 401, headers={"www-authenticate": challenge})(scope, receive, send)
+            return
+        scope.setdefault("state", {})["caller"] = caller
+        await self._app(scope, _bounded(receive), send)
+
+    async def _caller(self, headers: Headers) -> str | None:
+        """Whose key it is; None: nobody's."""
+        scheme, _, given = headers.get("authorization", "").partition(" ")
+        match scheme.lower():
+            case "bearer":
+                key = given.strip()
+            case "basic":
+                key = _password(given.strip())
+            case _:
+                key = headers.get("x-api-key", "")
+        # A secret somebody chose is compared in constant time; one that we made is looked up by its hash.
+        if self._api_key and hmac.compare_digest(key.encode(), self._api_key):
+            return "TDS_API_KEY"
+        if not KEY.fullmatch(key):
+            return None
+        return await self._store.caller(hashlib.sha256(key.encode()).digest())
+
+
+def _password(credentials: str) -> str:
+    """The password of basic authentication, empty if it is none."""
+    try:
+        return base64.b64decode(credentials, validate=True).decode().partition(":")[2]
+    except ValueError:
+        return ""
+
+
+def _bounded(receive: Receive) -> Receive:
+    """The same, but a body has so many bytes and takes so long at most."""
+    left = LARGEST_BODY
+    deadline = asyncio.get_running_loop().time() + BODY_SECONDS
+    complete = False
+
+    async def bounded() -> Message:
+        nonlocal left, complete
+        if complete:  # now it is waited for the client's hanging up
+            return await receive()
+        try:
+            async with asyncio.timeout_at(deadline):
+                message = await receive()
+        except TimeoutError:
+            raise HTTPException(408, f"the body took longer than {BODY_SECONDS:.0f} s") from None
+        left -= len(message.get("body", b""))
+        complete = not message.get("more_body", False)
+        if left < 0:
+            raise HTTPException(413, f"the body is larger than {LARGEST_BODY} bytes")
+        return message
+
+    return bounded

@@ -1,0 +1,166 @@
+"""The API's few SQL calls, over a pool of its own, so that no webhook ever waits for an operator."""
+
+import asyncio
+import logging
+import time
+from collections.abc import Mapping
+from types import TracebackType
+from typing import Any, Self
+
+from psycopg import AsyncConnection, Error
+from psycopg.rows import TupleRow
+from psycopg.types.json import Jsonb
+from psycopg_pool import AsyncConnectionPool
+
+from tds_db.connect import application_name
+
+log = logging.getLogger(__name__)
+
+WAIT_SECONDS = 2.0  # for a connection; nobody is kept waiting while the database is away
+PROBE_SECONDS = 1.0  # the same for probes and scrapes
+CACHE_SECONDS = 3.0  # a snapshot of the metrics is good for so long
+OURS = {"ZB002", "ZB010", "ZB011", "ZB012", "ZB013"}
+
+
+class UnavailableError(Exception):
+    """The database cannot be asked now."""
+
+
+class RefusedError(Exception):
+    """The database refuses with a reason of ours.
+
+    Args:
+        code: SQLSTATE.
+        message: what.
+        detail: the values it is about.
+        hint: what to do next.
+    """
+
+    def __init__(self, code: str, message: str, detail: str, hint: str) -> None:
+        super().__init__(message)
+        self.code = code
+        self.message = message
+        self.detail = detail
+        self.hint = hint
+
+
+class Store:
+    """A pool of connections. Use as an async context manager; opening does not wait for the database.
+
+    Args:
+        conninfo: libpq connection string.
+    """
+
+    def __init__(self, conninfo: str) -> None:
+        self._pool: AsyncConnectionPool[AsyncConnection[TupleRow]] = AsyncConnectionPool(
+            conninfo,
+            min_size=0,
+            max_size=2,
+            max_waiting=50,
+            timeout=WAIT_SECONDS,
+            reconnect_timeout=2.0,
+            check=AsyncConnectionPool.check_connection,
+            open=False,
+            kwargs={
+                "autocommit": True,
+                "application_name": application_name("receiver"),
+                "connect_timeout": 4,
+                "options": "-c statement_timeout=5s",
+            },
+        )
+        self._turn = asyncio.Lock()
+        self._snapshot: Mapping[str, Any] | None = None
+        self._taken_at = float("-inf")
+
+    async def __aenter__(self) -> Self:
+        await self._pool.open()
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        await self._pool.close()
+
+    async def caller(self, sha256: bytes) -> str | None:
+        """The name of the API key with that hash, if it is in force."""
+        name: str | None = await self._value("select tds.check_api_key(%b)", sha256)
+        return name
+
+    async def request_pull(
+        self, entity: str, options: Mapping[str, Any], organization_id: str | None, caller: str
+    ) -> dict[str, Any]:
+        """Asks for a pull; the run."""
+        query = "select tds.api_request_pull(%b, %b, %b, %b)"
+        return await self._run(query, entity, Jsonb(dict(options)), organization_id, caller)
+
+    async def why_no_option(self, entity: str, name: str) -> str:
+        """Why a pull of an entity does not take an option."""
+        return str(await self._value("select tds.why_no_option(%b, %b)", entity, name))
+
+    async def run(self, run_id: int) -> dict[str, Any]:
+        """A run."""
+        return await self._run("select tds.api_run(%b)", run_id)
+
+    async def cancel(self, run_id: int) -> dict[str, Any]:
+        """Cancels a run; the run."""
+        return await self._run("select tds.api_cancel_run(%b)", run_id)
+
+    async def runs(
+        self, state: str | None, entity: str | None, before: int | None, limit: int
+    ) -> list[dict[str, Any]]:
+        """Runs, newest first."""
+        query = "select tds.api_runs(%b, %b, %b, %b)"
+        runs: list[dict[str, Any]] = await self._value(query, state, entity, before, limit)
+        return runs
+
+    async def refusal(self) -> str | None:
+        """Why no pulls are done now, if so."""
+        refusal: str | None = await self._value("select tds.bulk_sync_refusal()")
+        return refusal
+
+    async def installed_files(self) -> dict[str, str]:
+        """The migrations and function files the database was made from, and their hashes."""
+        return dict(await self._value("select tds.installed_files()", wait=PROBE_SECONDS) or {})
+
+    async def missing_queues(self) -> list[str]:
+        """The queues that cannot be reached."""
+        return list(await self._value("select tds.missing_queues()", wait=PROBE_SECONDS))
+
+    async def metrics(self) -> Mapping[str, Any] | None:
+        """How it stands in the database, at most `CACHE_SECONDS` old; None: it cannot be asked."""
+        async with self._turn:
+            if time.monotonic() - self._taken_at > CACHE_SECONDS:
+                try:
+                    self._snapshot = await self._value("select tds.metrics()", wait=PROBE_SECONDS)
+                except UnavailableError as error:
+                    log.warning("metrics without the database's: %s", error)
+                    self._snapshot = None
+                self._taken_at = time.monotonic()
+            return self._snapshot
+
+    async def dashboard(self) -> list[dict[str, Any]]:
+        """How all stands, as tables for people."""
+        tables: list[dict[str, Any]] = await self._value("select tds.dashboard()")
+        return tables
+
+    async def _run(self, query: str, *parameters: object) -> dict[str, Any]:
+        run: dict[str, Any] = await self._value(query, *parameters)
+        return run
+
+    async def _value(self, query: str, *parameters: object, wait: float = WAIT_SECONDS) -> Any:
+        try:
+            async with self._pool.connection(wait) as connection:
+                cursor = await connection.execute(query, parameters, binary=True)
+                row = await cursor.fetchone()
+        except Error as error:
+            if error.sqlstate in OURS:
+                told = error.diag
+                raise RefusedError(
+                    str(error.sqlstate),
+                    told.message_primary or "",
+                    told.message_detail or "",
+                    told.message_hint or "",
+                ) from error
+            raise UnavailableError(f"{type(error).__name__} {error.sqlstate or ''}: {error}") from error
+        assert row is not None
+        return row[0]

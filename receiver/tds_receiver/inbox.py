@@ -1,0 +1,276 @@
+"""The way from a webhook into the database: events that wait for a commit share the next one.
+
+`Inbox.put` is the only door. While a commit is under way, the events that arrive queue up, and whoever
+commits next takes all of them, up to a bound: no timer holds anything back, and under load one wait for the
+disk serves many. Each event is acknowledged after the commit that holds it, and never before.
+"""
+
+import asyncio
+import logging
+import time
+from collections import deque
+from collections.abc import Mapping, Sequence
+from types import TracebackType
+from typing import Any, Literal, NamedTuple, Self
+
+from psycopg import AsyncConnection, Error
+from psycopg.rows import TupleRow
+
+from tds_db.connect import application_name
+
+log = logging.getLogger(__name__)
+
+# Zoho gives up on a webhook after 10 seconds: all waiting has to end before, so that it sees our 503.
+CONNECT_SECONDS = 3
+COMMIT_SECONDS = 5.0
+RECONNECT_SECONDS = 0.5  # between two attempts to reach a database that is away
+EMPTY_TURNS = 3  # of the event loop without a new event, until a batch is taken: microseconds
+STEP_IN_SECONDS = 0.05  # how long a commit takes until the next connection begins another beside it
+IDLE_SECONDS = 1.0  # a connection unused for longer is tried before an event is trusted to it
+CONNECTION: Mapping[str, Any] = {
+    "autocommit": True,
+    "connect_timeout": CONNECT_SECONDS,
+    "options": "-c statement_timeout=4s",
+    "keepalives_idle": 10,
+    "keepalives_interval": 5,
+    "keepalives_count": 2,
+}
+
+RECEIVE = """
+    select inbox_id, status
+      from tds.receive_many(entity => %b::text[], body => %b::bytea[], organization_id => %b::text[],
+                            event => %b::text[], headers => %b::text[]::jsonb[])
+     order by ord"""
+
+# Not the fault of any body: the server is away, full, shutting down, read-only or without our functions.
+OUTAGES = frozenset({"08", "25", "28", "3D", "42", "53", "55", "57", "58"})
+
+
+class UnavailableError(Exception):
+    """The event was not stored, or nobody knows: the sender has to come again."""
+
+
+class Event(NamedTuple):
+    """One webhook as it is stored: `headers` is the JSON of those worth keeping, without secrets."""
+
+    entity: str
+    body: bytes
+    organization_id: str | None
+    event: Literal["upsert", "delete"]
+    headers: str
+
+
+class Accepted(NamedTuple):
+    """What the database said; it has committed. `status` is queued, duplicate or rejected (stored too)."""
+
+    inbox_id: int
+    status: str
+
+
+class _Waiting(NamedTuple):
+    event: Event
+    answer: asyncio.Future[Accepted]
+
+
+Connection = AsyncConnection[TupleRow]
+
+
+class Inbox:
+    """A few connections that commit what waits. Use as an async context manager.
+
+    Opening does not wait for the database: a receiver that starts before it answers 503 until it is there.
+
+    Args:
+        conninfo: libpq connection string.
+        connections: how many may commit at once. One does, as long as it is quick: what waits for it shares
+            its next commit, which is cheaper than two. Only where one takes long, another steps in.
+        waiting: events that may wait; more are turned away at once.
+        waiting_bytes: the same for the sum of their bodies.
+        batch: most events of one commit.
+        batch_bytes: most bytes of the bodies of one commit of several events.
+    """
+
+    def __init__(
+        self,
+        conninfo: str,
+        *,
+        connections: int = 2,
+        waiting: int = 2000,
+        waiting_bytes: int = 128 * 2**20,
+        batch: int = 128,
+        batch_bytes: int = 4 * 2**20,
+    ) -> None:
+        self._conninfo = conninfo
+        self._connections = connections
+        self._most_waiting = waiting
+        self._most_bytes = waiting_bytes
+        self._batch = batch
+        self._batch_bytes = batch_bytes
+        self._waiting: deque[_Waiting] = deque()
+        self._bytes = 0
+        self._idle: deque[asyncio.Future[None]] = deque()
+        self._connected = 0
+        self._busy = 0
+        self._connecting: set[asyncio.Task[Any] | None] = set()
+        self._stopping = False
+        self._committers: list[asyncio.Task[None]] = []
+
+    async def __aenter__(self) -> Self:
+        self._committers = [
+            asyncio.create_task(self._commit_forever(), name=f"committer {number}")
+            for number in range(self._connections)
+        ]
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        # One that is just connecting is let be: the server would wait a minute for the rest of its greeting.
+        self._stopping = True
+        for committer in self._committers:
+            if committer not in self._connecting:
+                committer.cancel()
+        await asyncio.gather(*self._committers, return_exceptions=True)
+        self._turn_away("the receiver stops")
+
+    async def put(self, event: Event) -> Accepted:
+        """Stores the event and returns after the commit.
+
+        Raises:
+            UnavailableError: the database is away, too busy or refuses.
+        """
+        if len(self._waiting) >= self._most_waiting or self._bytes + len(event.body) > self._most_bytes:
+            raise UnavailableError(f"{len(self._waiting)} events with {self._bytes} bytes wait already")
+        answer: asyncio.Future[Accepted] = asyncio.get_running_loop().create_future()
+        self._waiting.append(_Waiting(event, answer))
+        self._bytes += len(event.body)
+        if not self._busy and len(self._waiting) == 1:
+            self._wake()
+        return await answer
+
+    def _wake(self) -> None:
+        """Has an idle committer look for events."""
+        while self._waiting and self._idle:
+            if not (woken := self._idle.popleft()).done():
+                woken.set_result(None)
+                return
+
+    async def _gather(self) -> None:
+        """Lets those in that have arrived already: as long as there are more after each turn of the loop."""
+        seen, turns = 0, 0
+        while turns < EMPTY_TURNS and len(self._waiting) < self._batch:
+            turns = 0 if len(self._waiting) > seen else turns + 1
+            seen = len(self._waiting)
+            await asyncio.sleep(0)
+
+    async def _commit_forever(self) -> None:
+        """One committer: a connection that takes whatever waits, again and again."""
+        me = asyncio.current_task()
+        while not self._stopping:
+            self._connecting.add(me)
+            try:
+                connection = await self._connect()
+            except Error as error:
+                log.error("the database is away", extra={"error": _told(error)})
+                if not self._connected:
+                    self._turn_away(_told(error))
+                await asyncio.sleep(RECONNECT_SECONDS)
+                continue
+            finally:
+                self._connecting.discard(me)
+            self._connected += 1
+            try:
+                async with connection:
+                    await self._commit_on(connection)
+            except (Error, TimeoutError) as error:
+                log.error("the connection is given up", extra={"error": _told(error)})
+            finally:
+                self._connected -= 1
+
+    async def _commit_on(self, connection: Connection) -> None:
+        used = time.monotonic()
+        while not self._stopping:
+            while not self._waiting:
+                woken = asyncio.get_running_loop().create_future()
+                self._idle.append(woken)
+                await woken
+            if time.monotonic() - used > IDLE_SECONDS:
+                # If it died meanwhile, another one is made, and who waits does not notice.
+                async with asyncio.timeout(COMMIT_SECONDS):
+                    await connection.execute("")
+            self._busy += 1
+            stepping_in = asyncio.get_running_loop().call_later(STEP_IN_SECONDS, self._wake)
+            await self._gather()
+            batch = self._take()
+            try:
+                async with asyncio.timeout(COMMIT_SECONDS):
+                    await _store(connection, batch)
+            except (Error, TimeoutError) as error:
+                _refuse(batch, _told(error))
+                # They have waited as long as this one took, and would have to wait as long again.
+                self._turn_away(_told(error))
+                raise
+            finally:
+                self._busy -= 1
+                stepping_in.cancel()
+                _refuse(batch, "interrupted")
+            used = time.monotonic()
+
+    async def _connect(self) -> Connection:
+        return await AsyncConnection.connect(
+            self._conninfo, application_name=application_name("receiver"), **CONNECTION
+        )
+
+    def _take(self) -> list[_Waiting]:
+        """The events of the next commit, oldest first; at least one if any waits."""
+        batch: list[_Waiting] = []
+        size = 0
+        while self._waiting and len(batch) < self._batch:
+            size += len(self._waiting[0].event.body)
+            if batch and size > self._batch_bytes:
+                break
+            batch.append(self._waiting.popleft())
+            self._bytes -= len(batch[-1].event.body)
+        return batch
+
+    def _turn_away(self, reason: str) -> None:
+        waiting, self._waiting, self._bytes = self._waiting, deque(), 0
+        _refuse(waiting, reason)
+
+
+async def _store(connection: Connection, batch: Sequence[_Waiting]) -> None:
+    """One commit for all; where one body spoils it, half of them at a time, until it stands alone.
+
+    Raises:
+        Error: an outage; some may have been answered.
+    """
+    events = [waiting.event for waiting in batch]
+    columns = ([event[place] for event in events] for place in range(len(Event._fields)))
+    try:
+        cursor = await connection.execute(RECEIVE, tuple(columns), binary=True, prepare=True)
+        rows = await cursor.fetchall()
+    except Error as error:
+        if connection.closed or error.sqlstate is None or error.sqlstate[:2] in OUTAGES:
+            raise
+        if len(batch) == 1:
+            log.error("an event cannot be stored", extra={"error": _told(error), "entity": events[0].entity})
+            _refuse(batch, _told(error))
+            return
+        half = len(batch) // 2
+        await _store(connection, batch[:half])
+        await _store(connection, batch[half:])
+        return
+    for (_, answer), (inbox_id, status) in zip(batch, rows, strict=True):
+        if not answer.done():
+            answer.set_result(Accepted(inbox_id, status))
+
+
+def _refuse(batch: Sequence[_Waiting] | deque[_Waiting], reason: str) -> None:
+    for _, answer in batch:
+        if not answer.done():
+            answer.set_exception(UnavailableError(reason))
+
+
+def _told(error: BaseException) -> str:
+    code = error.sqlstate if isinstance(error, Error) else None
+    return " ".join(filter(None, (type(error).__name__, code, str(error).strip())))

@@ -1,0 +1,152 @@
+"""Running the receiver under uvicorn: in this process, or in several that share one socket."""
+
+import ipaddress
+import os
+import socket
+import subprocess
+import sys
+import tempfile
+from collections.abc import Callable
+
+import uvicorn
+from starlette.types import ASGIApp
+
+from tds_db.errors import TdsError
+from tds_db.worker import WORKER_COMMAND, supervise
+from tds_receiver.app import create_app
+from tds_receiver.logs import log_as_json
+from tds_receiver.protocol import BoundedProtocol
+from tds_receiver.settings import ReceiverSettings
+
+BACKLOG = 2048
+SHUTDOWN_SECONDS = 15  # longer than any request may take
+MAX_CONNECTIONS = 4000  # of each process; each may hold 64 KiB of a head that is not complete
+
+
+def serve(
+    settings: ReceiverSettings,
+    conninfo: str,
+    *,
+    host: str,
+    port: int,
+    insecure: bool = False,
+    processes: int = 1,
+    workers: int = 0,
+    announce: Callable[[str], None] = lambda _: None,
+) -> None:
+    """Serves until SIGTERM or SIGINT, then finishes the requests in hand.
+
+    Args:
+        settings: see `ReceiverSettings`; several processes read theirs from the environment.
+        conninfo: libpq connection string of the database.
+        host: address to bind.
+        port: port to bind; 0 picks a free one.
+        insecure: allow a public address although neither a secret nor a token is set.
+        processes: how many serve.
+        workers: worker processes beside it.
+        announce: is given the base URL once the port is bound.
+
+    Raises:
+        TdsError: the address would accept unsigned webhooks from anywhere, or cannot be bound.
+    """
+    if settings.is_open and not insecure and not _is_loopback(host):
+        raise TdsError(
+            f"Without a webhook secret, whoever reaches {host}:{port} could write into the mirror.",
+            "Set ZOHO_WEBHOOK_SECRET to your webhooks' secret token (or ZOHO_WEBHOOK_TOKEN), "
+            "or bind 127.0.0.1, or say --insecure.",
+        )
+    listener = _bind(host, port)
+    bound = listener.getsockname()[1]
+    announce(f"http://[{host}]:{bound}" if ":" in host else f"http://{host}:{bound}")
+    if processes == 1 and not workers:
+        _serve_here(settings, conninfo, listener)
+        return
+    with listener, tempfile.TemporaryDirectory(prefix="tds-metrics-") as metrics:
+        listener.listen(BACKLOG)
+        command = [
+            sys.executable,
+            "-P",
+            "-m",
+            "tds_receiver.server",
+            str(listener.fileno()),
+            str(os.getpid()),
+        ]
+        # Whichever process is asked for /metrics answers for all of them.
+        environment = {"PROMETHEUS_MULTIPROC_DIR": metrics, **os.environ, "TDS_DATABASE_URL": conninfo}
+
+        def spawn_receiver() -> subprocess.Popen[bytes]:
+            return subprocess.Popen(command, env=environment, pass_fds=[listener.fileno()], process_group=0)
+
+        def spawn_worker() -> subprocess.Popen[bytes]:
+            return subprocess.Popen([*WORKER_COMMAND, str(os.getpid())], process_group=0)
+
+        # Nobody must wait in the queue of a socket that nobody will accept from any more.
+        supervise([spawn_receiver] * processes + [spawn_worker] * workers, stopping=listener.close)
+
+
+def _serve_here(
+    settings: ReceiverSettings,
+    conninfo: str,
+    listener: socket.socket,
+    is_orphaned: Callable[[], bool] = lambda: False,
+) -> None:
+    async def look_for_parent() -> None:
+        if is_orphaned():
+            server.should_exit = True
+
+    config = configured(create_app(settings, conninfo), settings)
+    config.callback_notify, config.timeout_notify = look_for_parent, 1
+    server = uvicorn.Server(config)
+    server.run(sockets=[listener])
+
+
+def configured(app: ASGIApp, settings: ReceiverSettings) -> uvicorn.Config:
+    """How uvicorn serves the application."""
+    return uvicorn.Config(
+        app,
+        http=type("Protocol", (BoundedProtocol,), {"head_seconds": settings.header_seconds}),
+        ws="none",
+        loop="uvloop",
+        backlog=BACKLOG,
+        limit_concurrency=MAX_CONNECTIONS,
+        # Query strings may carry tokens: the application logs what may be logged.
+        access_log=False,
+        log_config=None,
+        server_header=False,
+        proxy_headers=False,  # nobody's address is used for anything
+        timeout_graceful_shutdown=SHUTDOWN_SECONDS,
+    )
+
+
+def _is_loopback(host: str) -> bool:
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return host == "localhost"
+
+
+def _bind(host: str, port: int) -> socket.socket:
+    try:
+        family, *_, address = socket.getaddrinfo(
+            host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
+        )[0]
+        # Named, because asyncio turns Nagle's delay off only for a protocol it recognises: 40 ms an answer.
+        listener = socket.socket(family, socket.SOCK_STREAM, socket.IPPROTO_TCP)
+        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        listener.bind(address)
+    except OSError as error:
+        raise TdsError(
+            f"Cannot listen on {host}:{port}: {error.strerror}.", "Choose another --host or --port."
+        ) from error
+    return listener
+
+
+if __name__ == "__main__":
+    log_as_json()
+    descriptor, parent = map(int, sys.argv[1:])
+    _serve_here(
+        ReceiverSettings(),
+        os.environ["TDS_DATABASE_URL"],
+        socket.socket(fileno=descriptor),
+        lambda: os.getppid() != parent,
+    )

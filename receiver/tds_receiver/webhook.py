@@ -1,0 +1,272 @@
+"""The webhook endpoints, as plain ASGI: bytes in, one place in the next commit, answer.
+
+An event is acknowledged with 202 after its commit and never before. What the body says is the database's
+business: it is not read here, except to check a signature and to undo what only a header tells. Nothing
+redirects, because Zoho takes a redirect for a failure.
+"""
+
+import logging
+import re
+import time
+from collections.abc import Awaitable, Callable, MutableMapping
+from functools import lru_cache
+from typing import Any, Literal, NamedTuple
+from urllib.parse import parse_qsl
+from uuid import uuid4
+
+import orjson
+
+from tds_receiver.bodies import FORM, MULTIPART, as_stored, media_type, multipart_pairs
+from tds_receiver.body import GoneError, Receive, RefusedError, decompressed, read_body, too_large
+from tds_receiver.inbox import Accepted, Event, Inbox, UnavailableError
+from tds_receiver.settings import ReceiverSettings
+from tds_receiver.signature import Pairs, is_authentic, is_token, signed_text, url_pairs
+
+log = logging.getLogger(__name__)
+
+PREFIXES = ("/api/zoho/webhooks/", "/api/tds/webhooks/")
+# Any entity, known or not: what nobody knows yet is stored too and can be replayed later. A slash at the end
+# is served and not redirected, because a redirect would lose the event.
+PATH = re.compile(r"/api/(?:zoho|tds)/webhooks/([a-z][a-z_-]{1,40})/?")
+IDENTIFIER = re.compile(r"[A-Za-z0-9_-]{1,50}")
+RETRY_AFTER_SECONDS = 5
+KEPT = (b"content-type", b"user-agent")
+METHODS = ("POST", "PUT", "DELETE")
+INTERESTING = frozenset(
+    {
+        b"content-type",
+        b"content-length",
+        b"content-encoding",
+        b"user-agent",
+        b"x-request-id",
+        b"x-zoho-webhook-signature",
+        b"x-tds-token",
+        b"authorization",
+    }
+)
+
+Scope = MutableMapping[str, Any]
+Send = Callable[[MutableMapping[str, Any]], Awaitable[None]]
+
+
+class Answered(NamedTuple):
+    """How a request to a webhook's URL was answered, for whoever counts."""
+
+    entity: str
+    code: int
+    status: str
+    """queued, duplicate, rejected, refused or unavailable."""
+    seconds: float
+
+
+class _Given(NamedTuple):
+    """What the head of a request says."""
+
+    entity: str
+    event: Literal["upsert", "delete"]
+    query: bytes
+    headers: dict[bytes, str]
+    request_id: str
+
+    @property
+    def kept(self) -> dict[str, str]:
+        """The headers that are stored with the event."""
+        kept = {name.decode(): _printable(self.headers[name]) for name in KEPT if name in self.headers}
+        return kept | {"x-request-id": self.request_id}
+
+    def tokens(self, pairs: Pairs) -> list[bytes]:
+        """The tokens it brings, in a header or among the pairs of its query."""
+        found = [value for name, value in pairs if name == b"token"]
+        if token := self.headers.get(b"x-tds-token"):
+            found.append(token.encode("latin-1"))
+        scheme, _, token = self.headers.get(b"authorization", "").partition(" ")
+        if scheme.lower() == "bearer":
+            found.append(token.strip().encode("latin-1"))
+        return found
+
+
+class Webhooks:
+    """The endpoints below `PREFIXES`.
+
+    Args:
+        settings: see `ReceiverSettings`.
+        inbox: where events go.
+        watch: is told of every answer.
+    """
+
+    def __init__(
+        self, settings: ReceiverSettings, inbox: Inbox, watch: Callable[[Answered], None] = lambda _: None
+    ) -> None:
+        self._settings = settings
+        self._inbox = inbox
+        self._watch = watch
+        self._is_open = settings.is_open
+        self._credentials = lru_cache(maxsize=256)(settings.credentials)
+        self._requests = 0
+        self._held = 0
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Answers one request; see ASGI."""
+        began = time.perf_counter()
+        headers = {name: value.decode("latin-1") for name, value in scope["headers"] if name in INTERESTING}
+        request_id = _printable(headers.get(b"x-request-id", "")) or uuid4().hex
+        entity = ""
+        extra: dict[str, object] = {}
+        try:
+            entity = _entity(scope["path"])
+            if scope["method"] not in METHODS:
+                code, status, answer = _explained(scope["method"], entity)
+            else:
+                given = _Given(entity, _event(scope), scope["query_string"], headers, request_id)
+                accepted = await self._take(given, receive)
+                code, status = 202, accepted.status
+                answer = b'{"status":"%s","inbox_id":%d}' % (status.encode(), accepted.inbox_id)
+                extra = {"event": given.event, "inbox_id": accepted.inbox_id}
+        except RefusedError as error:
+            code, status = error.status, "refused"
+            answer = orjson.dumps({"status": status, "reason": error.reason})
+            extra = {"reason": error.reason}
+        except UnavailableError as error:
+            code, status = 503, "unavailable"
+            answer = b'{"status":"unavailable","reason":"not stored, send it again"}'
+            extra = {"reason": str(error)}
+        except GoneError:
+            code, status, answer = 400, "refused", b""
+            extra = {"reason": "the sender left before its body was complete"}
+        seconds = time.perf_counter() - began
+        if code != 200:
+            told = {"entity": entity, "code": code, "request_id": request_id, "ms": round(1000 * seconds, 2)}
+            log.log(logging.INFO if code < 500 else logging.WARNING, status, extra=told | extra)
+        self._watch(Answered(entity, code, status, seconds))
+        await _send(send, code, answer, request_id)
+
+    async def _take(self, given: "_Given", receive: Receive) -> Accepted:
+        """Reads, checks and stores one event."""
+        headers = given.headers
+        if not self._is_open:
+            self._admit(given)
+        held = self._room_for(headers)
+        self._requests += 1
+        self._held += held
+        try:
+            limit = self._settings.max_body_bytes
+            body = await read_body(receive, limit=limit, seconds=self._settings.body_seconds)
+            if encoding := headers.get(b"content-encoding"):
+                body = decompressed(body, encoding, limit)
+            self._held += len(body) - held
+            held = len(body)
+            content_type = headers.get(b"content-type", "")
+            kind, charset = media_type(content_type)
+            multipart = await multipart_pairs(content_type, body) if kind == MULTIPART else None
+            if not self._is_open:
+                self._authenticate(given, kind, body, multipart)
+            event = Event(
+                given.entity,
+                as_stored(kind, charset, body, multipart),
+                self._organization_id(given.query),
+                given.event,
+                orjson.dumps(given.kept).decode(),
+            )
+            return await self._inbox.put(event)
+        finally:
+            self._requests -= 1
+            self._held -= held
+
+    def _room_for(self, headers: dict[bytes, str]) -> int:
+        """The bytes that a request announces, if there is room for them."""
+        try:
+            announced = int(headers.get(b"content-length", 0))
+        except ValueError:
+            raise RefusedError(400, "Content-Length is no number") from None
+        if announced > self._settings.max_body_bytes:
+            raise too_large(self._settings.max_body_bytes)
+        if self._requests >= self._settings.max_requests:
+            raise UnavailableError(f"{self._requests} requests are in hand already")
+        if self._held + announced > self._settings.max_held_bytes:
+            raise UnavailableError(f"{self._held} bytes are in hand already")
+        return announced
+
+    def _admit(self, given: "_Given") -> None:
+        """Raises 401, before anything is read, unless there is a signature to check or a token that fits."""
+        credentials = self._credentials(given.entity)
+        if credentials.secrets and b"x-zoho-webhook-signature" in given.headers:
+            return
+        if not is_token(credentials.tokens, given.tokens(url_pairs(given.query))):
+            raise RefusedError(401, "Unauthorized")
+
+    def _authenticate(self, given: "_Given", kind: str, body: bytes, multipart: Pairs | None) -> None:
+        """Raises 401 where there is a signature and it is wrong."""
+        secrets = self._credentials(given.entity).secrets
+        signature = given.headers.get(b"x-zoho-webhook-signature")
+        if signature is None or not secrets:
+            return
+        pairs = url_pairs(given.query)
+        if kind == FORM:
+            text = signed_text(pairs + url_pairs(body), b"")
+        elif multipart is not None:
+            text = signed_text(pairs + multipart, b"")
+        else:
+            text = signed_text(pairs, body)
+        if not is_authentic(secrets, text, signature):
+            raise RefusedError(401, "Unauthorized")
+
+    def _organization_id(self, query: bytes) -> str | None:
+        given = _query(query).get("organization_id") if query else None
+        if given is None:
+            return self._settings.organization_id
+        if not IDENTIFIER.fullmatch(given):
+            raise RefusedError(400, "organization_id in the query is not an id of Zoho's")
+        return given
+
+
+@lru_cache(maxsize=256)
+def _entity(path: str) -> str:
+    if (found := PATH.fullmatch(path)) is None:
+        raise RefusedError(404, "Not Found")
+    return found[1].replace("-", "_")
+
+
+def _event(scope: Scope) -> Literal["upsert", "delete"]:
+    if scope["method"] == "DELETE":
+        return "delete"
+    query = scope["query_string"]
+    asked = _query(query).get("event", "").lower() if query else ""
+    return "delete" if asked in {"delete", "deleted"} else "upsert"
+
+
+def _query(query: bytes) -> dict[str, str]:
+    return dict(parse_qsl(query.decode("latin-1"), keep_blank_values=True))
+
+
+def _explained(method: str, entity: str) -> tuple[int, str, bytes]:
+    """What this URL is for, to whoever opens it in a browser."""
+    if method not in {"GET", "HEAD"}:
+        raise RefusedError(405, "Method Not Allowed")
+    told = {
+        "endpoint": f"Zoho Books webhook for {entity}",
+        "send": "POST or PUT the record, as JSON or a form; DELETE, or ?event=delete, for a deletion",
+        "answer": "202 once the event is stored; 503 when it could not be: send it again",
+    }
+    return 200, "explained", orjson.dumps(told)
+
+
+async def _send(send: Send, code: int, answer: bytes, request_id: str) -> None:
+    headers = [
+        (b"content-type", b"application/json"),
+        (b"content-length", b"%d" % len(answer)),
+        (b"x-request-id", request_id.encode("ascii", "replace")),
+    ]
+    if code == 503:
+        headers.append((b"retry-after", b"%d" % RETRY_AFTER_SECONDS))
+    if code == 405:
+        headers.append((b"allow", b"GET, HEAD, POST, PUT, DELETE"))
+    if code in {401, 408, 413}:
+        # the rest of the body is not waited for
+        headers.append((b"connection", b"close"))
+    await send({"type": "http.response.start", "status": code, "headers": headers})
+    await send({"type": "http.response.body", "body": answer})
+
+
+def _printable(header: str) -> str:
+    """A header's value as it may be stored and logged: no control characters, 200 characters at most."""
+    return header[:200] if header.isprintable() else "".join(filter(str.isprintable, header))[:200]

@@ -1,0 +1,594 @@
+"""Credit notes: documents with lines, applied to invoices or given back as money.
+
+``balance = total - applied to invoices - refunded``, 0 if void. The generated ones account for what the
+generated invoices say was credited, as far as their number goes; the rest wait, are refunded, or are drafts.
+"""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from decimal import Decimal
+from typing import TYPE_CHECKING, Any
+
+from tds_sandbox import vocabulary as words
+from tds_sandbox.contacts import Contact
+from tds_sandbox.documents import (
+    Line,
+    Transaction,
+    carry_credits,
+    date_parameter,
+    detail_address,
+    discount_shown,
+    edit_notes,
+    exchange_rate,
+    favourites,
+    line_discount_shown,
+    line_discounts,
+    line_edits,
+    line_taxes,
+    new_line,
+    note_uses,
+    taxes_shown,
+    volume_times,
+)
+from tds_sandbox.entity import ABSENT, EditKind, Entity, Fault, Predicate, Record
+from tds_sandbox.errors import SandboxError
+from tds_sandbox.items import Item
+from tds_sandbox.jsontext import Document, RawNumber
+from tds_sandbox.money import ZERO, round_base
+from tds_sandbox.settlement import (
+    Application,
+    Part,
+    Refund,
+    cover,
+    give_back,
+    refunded,
+    spend,
+    used,
+)
+
+if TYPE_CHECKING:
+    from tds_sandbox.organisation import Organisation
+
+_PER_MONTH = 60
+# Of those that no invoice accounts for, in a thousand.
+_STATES = (("open", 550), ("draft", 110), ("void", 80), ("refunded", 120), ("partly_refunded", 140))
+_TWENTIETH = Decimal("0.05")
+_FULL = frozenset({"detail", "webhook"})
+
+
+@dataclass(slots=True, kw_only=True)
+class CreditNote(Transaction):
+    """A credit note."""
+
+    salesperson: str
+    applications: list[Application] = field(default_factory=list)
+    refunds: list[Refund] = field(default_factory=list)
+
+    @property
+    def paid(self) -> Decimal:
+        """What was applied or given back."""
+        return used(self) + refunded(self)
+
+    @property
+    def credit(self) -> Decimal:
+        """What the customer has to be credited still."""
+        return self.balance if self.status == "open" else ZERO
+
+
+def _reckon(note: CreditNote) -> None:
+    note.reckon()
+    if note.status in {"open", "closed"}:
+        note.status = "open" if note.balance else "closed"
+
+
+def _after_edit(organisation: Organisation, note: CreditNote) -> None:
+    """Reckon anew, set the status that follows, and carry the difference to the customer's credits."""
+    before = note.credit
+    _reckon(note)
+    carry_credits(organisation, note.contact, note.credit - before)
+
+
+def _make_line(organisation: Organisation, note: CreditNote, rng: random.Random) -> Line:
+    return _line_for(organisation, rng.choice(organisation.book("items").records), note, rng)
+
+
+def _line_for(organisation: Organisation, item: Item, note: CreditNote, rng: random.Random) -> Line:
+    return new_line(
+        organisation, item, note.currency, rng, price=item.rate, taxed=None, family="credit_lines"
+    )
+
+
+def _unused(note: CreditNote) -> bool:
+    return note.status in {"draft", "open"} and not note.paid
+
+
+def _send(organisation: Organisation, note: CreditNote, _: random.Random) -> None:
+    note.status = "open"
+    carry_credits(organisation, note.contact, note.credit)
+    _after_edit(organisation, note)
+
+
+def _void(organisation: Organisation, note: CreditNote, _: random.Random) -> None:
+    carry_credits(organisation, note.contact, -note.credit)
+    note.status = "void"
+    note.reckon()
+
+
+def _apply(organisation: Organisation, note: CreditNote, rng: random.Random) -> None:
+    spend(organisation, note, note.balance, rng, credit=True)
+    _after_edit(organisation, note)
+
+
+def _take_back(organisation: Organisation, note: CreditNote, rng: random.Random) -> None:
+    application = note.applications.pop(rng.randrange(len(note.applications)))
+    give_back(organisation, [application], credit=True)
+    before = note.credit
+    note.status = "open"
+    _reckon(note)
+    carry_credits(organisation, note.contact, note.credit - before)
+
+
+def _refund(organisation: Organisation, note: CreditNote, rng: random.Random) -> None:
+    half = note.currency.round(note.balance / 2)
+    amount = half if half and rng.random() < 0.4 else note.balance
+    today = organisation.calendar.day(organisation.now())
+    note.refunds.append(Refund(organisation.new_id("credits"), today, amount, "cash"))
+    _after_edit(organisation, note)
+
+
+def _edit_reference(_: Organisation, note: CreditNote, rng: random.Random) -> None:
+    note.reference = f"RMA-{rng.randrange(10**4, 10**5)}"
+
+
+class CreditNotes(Entity[CreditNote]):
+    """``/creditnotes``."""
+
+    name = "creditnotes"
+    record_key = "creditnote"
+    id_key = "creditnote_id"
+    noun = "Credit Note"
+    report_name = "Credit Notes"
+    scope = "creditnotes.READ"
+    default_filter = "Status.All"
+    default_sort = ("created_time", "D")
+    honours_modified_filter = True
+    silent_keys = frozenset()
+
+    def __init__(self) -> None:
+        def status(name: str) -> Predicate[CreditNote]:
+            return lambda note: note.status == name
+
+        self.filters: dict[str, Predicate[CreditNote]] = {
+            "Status.All": lambda _: True,
+            **{f"Status.{name.title()}": status(name) for name in ("open", "draft", "closed", "void")},
+        }
+        self.sort_keys: dict[str, Callable[[CreditNote], Any]] = {
+            "customer_name": lambda note: (note.contact_name.casefold(), note.id),
+            "creditnote_number": lambda note: (note.number, note.id),
+            "balance": lambda note: (note.balance, note.id),
+            "total": lambda note: (note.total, note.id),
+            "date": lambda note: (note.date, note.id),
+            "created_time": lambda note: (note.created, note.id),
+            "last_modified_time": lambda note: (note.modified, note.id),
+        }
+        open_: Predicate[CreditNote] = lambda note: note.status == "open" and note.balance > 0  # noqa: E731
+        self.edits: dict[str, EditKind[CreditNote]] = {
+            **line_edits(_after_edit, _unused, _make_line),
+            "send": EditKind(_send, lambda note: note.status == "draft"),
+            "apply": EditKind(_apply, lambda note: open_(note) and note.contact.receivable > 0),
+            "take_back": EditKind(_take_back, lambda note: bool(note.applications)),
+            "refund": EditKind(_refund, open_),
+            "notes": EditKind(edit_notes),
+            "reference": EditKind(_edit_reference),
+            "void": EditKind(_void, _unused),
+        }
+        self.faults = (
+            Fault("bad total", "total", "12,5x", "not a number"),
+            Fault("impossible date", "date", "2026-02-30", "there is no 30 February"),
+            Fault("empty id", "creditnote_id", "", "the id is empty", frozenset({"list"})),
+            Fault("bad line quantity", "line_items.0.quantity", "few", "not a number", _FULL),
+            Fault("missing id", "creditnote_id", ABSENT, "no id", frozenset({"list"})),
+            Fault("bad credit", "invoices_credited.0.credited_amount", "12,5x", "not a number", _FULL),
+        )
+
+    def plantable(self, note: CreditNote, fault: Fault) -> bool:
+        """Only notes that were applied say to what."""
+        return bool(note.applications) or not fault.path.startswith("invoices_credited")
+
+    def generate(self, organisation: Organisation, count: int, rng: random.Random) -> list[CreditNote]:
+        """Notes for what the invoices say was credited, which stay as they are; then others."""
+        if not count:
+            return []
+        items = organisation.book("items").records
+        customers = [c for c in organisation.book("contacts").records if not c.vendor]
+        if not items or not customers:
+            raise SandboxError("credit notes need items and customers")
+        parts = [
+            Part(invoice, invoice.credits_applied, invoice.last_payment or invoice.date, invoice.balance)
+            for invoice in organisation.book("invoices").records
+            if invoice.credits_applied
+        ]
+        parts.sort(key=lambda part: (part.date, part.invoice.id))
+        groups = cover(parts, count, rng, together=0.3)
+        drafts: list[tuple[int, Contact, list[Part]]] = []
+        for group in groups:
+            latest = max(part.invoice.created for part in group)
+            created = min(latest + rng.randrange(60, 86_400), organisation.data_ends - 60)
+            drafts.append((created, group[0].invoice.contact, group))
+        draw = favourites(customers, rng)
+        for created in volume_times(organisation, count - len(groups), _PER_MONTH, rng):
+            drafts.append((created, draw(), []))
+        drafts.sort(key=lambda draft: draft[0])
+        states, weights = [name for name, _ in _STATES], [weight for _, weight in _STATES]
+        notes = []
+        for number, (created, customer, group) in enumerate(drafts, 1):
+            note = self._make(organisation, number, created, customer, rng)
+            if group:
+                self._back(organisation, note, group, rng)
+            else:
+                for _ in range(rng.choice((1, 1, 1, 2, 3, 4))):
+                    note.lines.append(_line_for(organisation, rng.choice(items), note, rng))
+                self._settle(organisation, note, rng.choices(states, weights)[0], rng)
+            note.modified = organisation.modified_after(rng, created)
+            note_uses(organisation, note)
+            note.contact.credits += note.credit
+            notes.append(note)
+        return notes
+
+    @staticmethod
+    def _make(
+        organisation: Organisation, number: int, created: int, customer: Contact, rng: random.Random
+    ) -> CreditNote:
+        return CreditNote(
+            id=organisation.new_id("creditnotes", rng.randrange(4, 60)),
+            created=created,
+            modified=created,
+            number=f"CN-{number:05d}",
+            reference=f"RMA-{rng.randrange(10**4, 10**5)}" if rng.random() < 0.15 else "",
+            date=organisation.calendar.day(created),
+            contact=customer,
+            contact_name=customer.name,
+            billing=customer.billing,
+            shipping=customer.shipping,
+            currency=customer.currency,
+            exchange_rate=exchange_rate(customer.currency, rng),
+            status="open",
+            lines=[],
+            notes=rng.choice(words.NOTES),
+            salesperson=rng.choice(words.SALESPEOPLE),
+        )
+
+    @staticmethod
+    def _back(organisation: Organisation, note: CreditNote, group: list[Part], rng: random.Random) -> None:
+        """Give the note goods of the invoices it credits, worth at least what it credits."""
+        index = organisation.book("items").index
+        amount = sum((part.amount for part in group), ZERO)
+        total = amount + note.currency.round(amount * rng.choice((0, 0, 0, 2, 6)) * _TWENTIETH)
+        sold = [line.item_id for part in group for line in part.invoice.lines]
+        first = note.currency.round(total * rng.choice((1, 1, 3)) / 4) or total
+        for rate in (first, total - first):
+            if rate:
+                line = _line_for(organisation, index[rng.choice(sold)], note, rng)
+                line.quantity, line.rate = Decimal(1), rate
+                note.lines.append(line)
+        note.applications = [
+            Application(
+                organisation.new_id("credits"),
+                part.invoice,
+                part.amount,
+                max(part.date, note.date),
+                part.balance,
+                part.invoice.due_date,
+            )
+            for part in group
+        ]
+        _reckon(note)
+
+    @staticmethod
+    def _settle(organisation: Organisation, note: CreditNote, state: str, rng: random.Random) -> None:
+        """Give a note that no invoice accounts for its state."""
+        note.reckon()
+        if state in {"draft", "void"}:
+            note.status = state
+        elif state != "open":
+            amount = note.total
+            if state == "partly_refunded":
+                amount = note.currency.round(note.total * rng.randrange(10, 90) / 100)
+            if amount:
+                note.refunds.append(Refund(organisation.new_id("credits"), note.date, amount, "cash"))
+        _reckon(note)
+
+    def create(self, organisation: Organisation, rng: random.Random) -> CreditNote:
+        """An open credit note, half of them applied at once where the customer owes something."""
+        items = organisation.book("items").records
+        customers = [c for c in organisation.book("contacts").records if not c.vendor]
+        if not items or not customers:
+            raise SandboxError("credit notes need items and customers")
+        book = organisation.book(self.name)
+        number = len(book.records) + len(book.deleted) + 1
+        note = self._make(organisation, number, organisation.now(), rng.choice(customers), rng)
+        for _ in range(rng.randrange(1, 4)):
+            note.lines.append(_line_for(organisation, rng.choice(items), note, rng))
+        _after_edit(organisation, note)
+        note_uses(organisation, note)
+        if note.contact.receivable > 0 and rng.random() < 0.5:
+            _apply(organisation, note, rng)
+        return note
+
+    def release(self, organisation: Organisation, document: Record) -> None:
+        """Credits on the document are the customer's again."""
+        for note in organisation.book(self.name).records:
+            kept = [one for one in note.applications if one.invoice is not document]
+            if len(kept) < len(note.applications):
+                note.applications = kept
+                _after_edit(organisation, note)
+                organisation.follow(self.name, note, "take_back")
+
+    def on_delete(self, organisation: Organisation, note: CreditNote) -> None:
+        """The items and the customer are free again, and there is nothing to credit."""
+        note_uses(organisation, note, -1)
+        carry_credits(organisation, note.contact, -note.credit)
+
+    def list_row(self, organisation: Organisation, note: CreditNote) -> Document:
+        """The keys of the recorded list."""
+        stamp = organisation.calendar.stamp
+        return {
+            "creditnote_id": note.id,
+            "creditnote_number": note.number,
+            "status": note.status,
+            "reference_number": note.reference,
+            "date": note.date.isoformat(),
+            "issued_date": "" if note.status == "draft" else note.date.isoformat(),
+            "total": note.total,
+            "balance": note.balance,
+            "customer_id": note.contact.id,
+            "customer_name": note.contact_name,
+            "applied_invoices": "",
+            "is_emailed": False,
+            "has_attachment": False,
+            "salesperson_name": note.salesperson or "Others",
+            "salesperson_id": "-1",
+            "is_viewed_by_client": False,
+            "client_viewed_time": "",
+            "color_code": "",
+            "current_sub_status_id": "",
+            "current_sub_status": note.status,
+            "currency_id": note.currency.id,
+            "currency_code": note.currency.code,
+            "created_time": stamp(note.created),
+            "last_modified_time": stamp(note.modified),
+            "exchange_rate": RawNumber(note.exchange_rate),
+            "template_id": organisation.template_id,
+            "template_type": "standard",
+            "rounding_mode": "round_half_up",
+            "price_precision": note.currency.precision,
+            "tags": [],
+        }
+
+    @staticmethod
+    def _line(organisation: Organisation, note: CreditNote, line: Line, order: int) -> Document:
+        tax = line.tax
+        return {
+            "item_id": line.item_id,
+            "line_item_id": line.id,
+            "account_id": organisation.accounts["Sales"],
+            "account_name": "Sales",
+            "name": line.name,
+            "internal_name": "",
+            "description": line.description,
+            "item_order": order,
+            "invoice_id": "",
+            "invoice_item_id": "",
+            "quantity": line.quantity,
+            "pricing_scheme": "unit",
+            "unit": line.unit,
+            "item_custom_fields": [],
+            "line_item_category": "line_item",
+            "project_id": "",
+            "pricebook_id": "",
+            "discount_amount": line.discount_amount,
+            "discount": line_discount_shown(line),
+            "discounts": line_discounts(line),
+            "discount_account_id": "",
+            "discount_account_name": "",
+            "bcy_rate": round_base(line.rate * Decimal(note.exchange_rate)),
+            "rate": line.rate,
+            "sales_margin": "",
+            "tax_id": tax.id if tax else "",
+            "tax_name": tax.name if tax else "",
+            "tax_type": "tax",
+            "tax_percentage": tax.percentage if tax else 0,
+            "line_item_taxes": line_taxes(line, note.currency),
+            "item_total": line.item_total,
+            "item_type": "inventory",
+            "item_code": {},
+            "tags": [],
+            "image_document_id": "",
+            "can_skip_stock_tracking": False,
+            "is_credit_only_item": False,
+            "mapped_items": [],
+            "is_modifier_item": False,
+        }
+
+    @staticmethod
+    def _credited(note: CreditNote, one: Application) -> Document:
+        return {
+            "creditnote_id": note.id,
+            "invoice_id": one.invoice.id,
+            "creditnote_invoice_id": one.id,
+            "date": one.date.isoformat(),
+            "invoice_number": one.invoice.number,
+            "creditnote_number": note.number,
+            "credited_amount": one.amount,
+        }
+
+    @staticmethod
+    def _refund_row(note: CreditNote, refund: Refund) -> Document:
+        return {
+            "creditnote_refund_id": refund.id,
+            "creditnote_id": note.id,
+            "date": refund.date.isoformat(),
+            "refund_mode": refund.mode,
+            "reference_number": "",
+            "creditnote_number": note.number,
+            "customer_name": note.contact_name,
+            "description": "",
+            "amount_bcy": round_base(refund.amount * Decimal(note.exchange_rate)),
+            "amount_fcy": refund.amount,
+        }
+
+    @staticmethod
+    def _address(note: CreditNote, which: str) -> Document:
+        shown = detail_address(note.billing if which == "billing" else note.shipping)
+        return {key: value for key, value in shown.items() if key not in {"street", "country_code"}}
+
+    def detail(self, organisation: Organisation, note: CreditNote) -> Document:
+        """The keys of the recorded single credit note."""
+        stamp = organisation.calendar.stamp
+        currency = note.currency
+        user_id, user_name = organisation.user
+        nothing = currency.formatted(ZERO)
+        return {
+            "creditnote_id": note.id,
+            "creditnote_number": note.number,
+            "status": note.status,
+            "date": note.date.isoformat(),
+            "issued_date": "" if note.status == "draft" else note.date.isoformat(),
+            "reference_number": note.reference,
+            "is_emailed": False,
+            "notes": note.notes,
+            "terms": "",
+            "created_time": stamp(note.created),
+            "created_by_id": user_id,
+            "last_modified_by_id": user_id,
+            "last_modified_time": stamp(note.modified),
+            "subject_content": "",
+            "created_by_name": user_name,
+            "offline_created_date_with_time": "",
+            "invoice_id": "",
+            "sales_channel": "",
+            "invoices_credited": [self._credited(note, one) for one in note.applications],
+            "customer_id": note.contact.id,
+            "customer_name": note.contact_name,
+            "is_viewed_by_client": False,
+            "client_viewed_time": "",
+            "contact_persons": [],
+            "contact_persons_associated": [],
+            "salesperson_id": "",
+            "salesperson_name": note.salesperson,
+            "tds_calculation_type": "tds_item_level",
+            "contact_category": "",
+            "tax_rounding": "entity_level",
+            "tax_override_preference": "no_override",
+            "exceptions": [],
+            "color_code": "",
+            "current_sub_status_id": "",
+            "current_sub_status": note.status,
+            "sub_statuses": [],
+            "template_id": organisation.template_id,
+            "template_type": "standard",
+            "template_name": "Standard Template",
+            "page_width": "8.27in",
+            "page_height": "11.69in",
+            "orientation": "portrait",
+            "currency_id": currency.id,
+            "currency_code": currency.code,
+            "currency_symbol": currency.symbol,
+            "currency_name_formatted": f"{currency.code}- {currency.name}",
+            "exchange_rate": RawNumber(note.exchange_rate),
+            "price_precision": currency.precision,
+            "is_inclusive_tax": False,
+            "discount": discount_shown(note),
+            "discount_applied_on_amount": ZERO,
+            "is_discount_before_tax": note.before_tax,
+            "discount_type": "item_level",
+            "discount_account_id": "",
+            "discount_account_name": "",
+            "account_id": organisation.accounts["Accounts Receivable"],
+            "account_name": "Accounts Receivable",
+            "adjustment_account_id": "",
+            "adjustment_account_name": "",
+            "line_items": [
+                self._line(organisation, note, line, order) for order, line in enumerate(note.lines, 1)
+            ],
+            "submitter_id": "",
+            "approver_id": "",
+            "submitted_date": "",
+            "submitted_by": "",
+            "submitted_by_name": "",
+            "submitted_by_email": "",
+            "submitted_by_photo_url": "",
+            "documents": [],
+            "custom_fields": [],
+            "custom_field_hash": {},
+            "shipping_charge_tax_id": "",
+            "shipping_charge_tax_name": "",
+            "shipping_charge_tax_type": "",
+            "shipping_charge_tax_percentage": "",
+            "shipping_charge_tax_exemption_id": "",
+            "shipping_charge_tax_exemption_code": "",
+            "shipping_charge_tax": "",
+            "bcy_shipping_charge_tax": "",
+            "shipping_charge_exclusive_of_tax": ZERO,
+            "shipping_charge_inclusive_of_tax": ZERO,
+            "shipping_charge_tax_formatted": "",
+            "shipping_charge_exclusive_of_tax_formatted": nothing,
+            "shipping_charge_inclusive_of_tax_formatted": nothing,
+            "shipping_charge_account_id": "",
+            "shipping_charge_account_name": "",
+            "shipping_charge": note.shipping_charge,
+            "shipping_charge_taxes": [],
+            "adjustment": note.adjustment,
+            "adjustment_description": "",
+            "roundoff_value": ZERO,
+            "transaction_rounding_type": "no_rounding",
+            "rounding_mode": "round_half_up",
+            "bcy_rounding_mode": "round_half_up",
+            "sub_total": note.sub_total,
+            "sub_total_inclusive_of_tax": ZERO,
+            "tax_total": note.tax_total,
+            "total": note.total,
+            "total_credits_used": used(note),
+            "total_refunded_amount": refunded(note),
+            "balance": note.balance,
+            "taxes": taxes_shown(note),
+            "computation_type": "basic",
+            "creditnote_refunds": [self._refund_row(note, refund) for refund in note.refunds],
+            "billing_address": self._address(note, "billing"),
+            "shipping_address": self._address(note, "shipping"),
+            "lock_details": {"can_lock": False},
+            "locked_actions": [],
+            "lock_detail": {"can_lock": True, "custom_locks": [], "system_locks": []},
+            "approvers_list": [],
+            "tags": [],
+        }
+
+    def webhook_extra(self, _: Organisation, __: CreditNote) -> Document:
+        """Nothing."""
+        return {}
+
+    def webhook_entity(self, _: CreditNote) -> str:
+        """``…/webhooks/credit-notes``."""
+        return "credit-notes"
+
+    def refuses_deletion(self, _: Organisation, note: CreditNote) -> bool:
+        """Credit notes that were applied or refunded cannot be deleted."""
+        return bool(note.applications or note.refunds)
+
+    def retire(self, organisation: Organisation, note: CreditNote) -> str:
+        """What was applied or refunded is taken back, then it is voided; it stays in the list."""
+        give_back(organisation, note.applications, credit=True)
+        note.applications, note.refunds = [], []
+        _void(organisation, note, random.Random(0))
+        return "void"
+
+    def parameter(self, _: Organisation, name: str, value: str) -> Predicate[CreditNote] | None:
+        """``status``, ``customer_id``, and the documented date filters."""
+        if name == "status":
+            return lambda note: note.status == value
+        if name == "customer_id":
+            return lambda note: note.contact.id == value
+        return date_parameter(name, value, ["date"])

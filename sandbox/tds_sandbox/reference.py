@@ -1,0 +1,247 @@
+"""Locations, currencies and taxes: set up once, listed whole by pages of their own, changed now and then.
+
+What was written with the old name of a tax or at the old rate of a currency keeps it.
+"""
+
+from __future__ import annotations
+
+import abc
+import random
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from decimal import Decimal
+from typing import TYPE_CHECKING, Any
+
+from tds_sandbox.entity import EditKind, Entity, Record
+from tds_sandbox.errors import SandboxError, UnsuitableEditError
+from tds_sandbox.jsontext import Document, RawNumber
+
+if TYPE_CHECKING:
+    from tds_sandbox.organisation import Organisation
+
+
+@dataclass(slots=True, kw_only=True)
+class Setting(Record):
+    """One of them; what it says is kept by the organisation at ``place``, ``primary`` is its first."""
+
+    place: int
+    primary: bool
+
+
+class Settings(Entity[Setting]):
+    """What the three have in common: no single-record page, no times, no webhooks."""
+
+    scope = "settings.READ"
+    default_filter = "Status.All"
+    default_sort = ("created_time", "A")
+    honours_modified_filter = False
+    silent_keys = frozenset()
+    announced = False
+    faults = ()
+
+    def __init__(self) -> None:
+        self.filters = {"Status.All": lambda _: True}
+        self.sort_keys: dict[str, Callable[[Setting], Any]] = {"created_time": lambda setting: setting.place}
+
+    @abc.abstractmethod
+    def ids(self, organisation: Organisation) -> list[str]:
+        """The ids, in the order of the page; the primary location or base currency is the first."""
+
+    def generate(self, organisation: Organisation, _: int, __: random.Random) -> list[Setting]:
+        """A record for each, whatever the count."""
+        start = organisation.data_ends - 1641 * 86_400
+        return [
+            Setting(id=one, created=start, modified=start, place=place, primary=place == 0)
+            for place, one in enumerate(self.ids(organisation))
+        ]
+
+    def create(self, _: Organisation, __: random.Random) -> Setting:
+        """Refused.
+
+        Raises:
+            SandboxError: always.
+        """
+        raise SandboxError(f"{self.name} are set up once; there are none to add")
+
+    def detail(self, organisation: Organisation, setting: Setting) -> Document:
+        """The same as the row: there is no page of one."""
+        return self.list_row(organisation, setting)
+
+    def rows(self, organisation: Organisation) -> list[Document]:
+        """All rows of the page."""
+        return [self.list_row(organisation, setting) for setting in organisation.settings[self.name].records]
+
+    def webhook_entity(self, _: Setting) -> str:
+        """The module's own name; Zoho has no such webhook."""
+        return self.name
+
+    def webhook_extra(self, _: Organisation, __: Setting) -> Document:
+        """Nothing."""
+        return {}
+
+    def refuses_deletion(self, _: Organisation, __: Setting) -> bool:
+        """All of them are in use."""
+        return True
+
+    def retire(self, _: Organisation, setting: Setting) -> str:
+        """Refused, unless a module knows better.
+
+        Raises:
+            UnsuitableEditError: always.
+        """
+        raise UnsuitableEditError(f"{self.noun} {setting.id} is in use")
+
+
+class Locations(Settings):
+    """``/locations``."""
+
+    name = "locations"
+    record_key = "location"
+    id_key = "location_id"
+    noun = "Location"
+    report_name = "Locations"
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.edits = {
+            "name": EditKind(self._rename),
+            "status": EditKind(self._switch, lambda setting: not setting.primary),
+        }
+
+    def ids(self, organisation: Organisation) -> list[str]:
+        """Of the locations."""
+        return [location.id for location in organisation.locations]
+
+    @staticmethod
+    def _rename(organisation: Organisation, setting: Setting, rng: random.Random) -> None:
+        old = organisation.locations[setting.place]
+        name = f"{old.name.rsplit(' No. ', 1)[0]} No. {rng.randrange(2, 10_000)}"
+        organisation.locations[setting.place] = old._replace(name=name)
+
+    @staticmethod
+    def _switch(organisation: Organisation, setting: Setting, _: random.Random) -> None:
+        old = organisation.locations[setting.place]
+        organisation.locations[setting.place] = old._replace(active=not old.active)
+
+    def list_row(self, organisation: Organisation, setting: Setting) -> Document:
+        """The keys of the official example."""
+        location = organisation.locations[setting.place]
+        return {
+            "type": "general",
+            "email": "",
+            "phone": "",
+            "address": {
+                "city": "",
+                "state": "",
+                "country": "Iraq",
+                "attention": "",
+                "state_code": "",
+                "street_address1": "",
+                "street_address2": "",
+            },
+            "location_id": location.id,
+            "location_name": location.name,
+            "tax_settings_id": "",
+            "status": "active" if location.active else "inactive",
+            "is_primary": setting.primary,
+            "associated_series_ids": [],
+            "auto_number_generation_id": "",
+            "is_all_users_selected": True,
+            "associated_users": [],
+        }
+
+    def retire(self, organisation: Organisation, setting: Setting) -> str:
+        """Becomes inactive; the primary one cannot.
+
+        Raises:
+            UnsuitableEditError: it is the primary one.
+        """
+        if setting.primary:
+            raise UnsuitableEditError(f"{self.noun} {setting.id} is the primary one")
+        place = setting.place
+        organisation.locations[place] = organisation.locations[place]._replace(active=False)
+        return "status"
+
+
+class Currencies(Settings):
+    """``/settings/currencies``."""
+
+    name = "currencies"
+    record_key = "currency"
+    id_key = "currency_id"
+    noun = "Currency"
+    report_name = "Currencies"
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.edits = {"exchange_rate": EditKind(self._revalue, lambda setting: not setting.primary)}
+
+    def ids(self, organisation: Organisation) -> list[str]:
+        """Of the currencies, the base currency first."""
+        return [currency.id for currency in organisation.currencies.values()]
+
+    @staticmethod
+    def _revalue(organisation: Organisation, setting: Setting, rng: random.Random) -> None:
+        code = list(organisation.currencies)[setting.place]
+        old = organisation.currencies[code]
+        step = Decimal("0.000001")
+        rate = (old.rate * Decimal(rng.choice((94, 97, 102, 105))) / 100).quantize(step)
+        if rate == old.rate:
+            rate += step
+        today = organisation.calendar.day(organisation.now()).isoformat()
+        organisation.currencies[code] = replace(old, rate=rate, effective=today)
+
+    def list_row(self, organisation: Organisation, setting: Setting) -> Document:
+        """The keys of the recorded list; the base currency has no rate."""
+        currency = list(organisation.currencies.values())[setting.place]
+        return {
+            "currency_id": currency.id,
+            "currency_code": currency.code,
+            "currency_name": currency.name,
+            "currency_name_formatted": f"{currency.code}- {currency.name}",
+            "currency_symbol": currency.symbol,
+            "price_precision": currency.precision,
+            "currency_format": "1,234,567.89" if currency.precision else "1,234,567",
+            "is_base_currency": currency.is_base,
+            "exchange_rate": 0 if currency.is_base else RawNumber(f"{currency.rate:.6f}"),
+            "effective_date": currency.effective,
+            "auto_exchange_rate_enabled": False,
+        }
+
+
+class Taxes(Settings):
+    """``/settings/taxes``."""
+
+    name = "taxes"
+    record_key = "tax"
+    id_key = "tax_id"
+    noun = "Tax"
+    report_name = "Taxes"
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.edits = {"name": EditKind(self._rename)}
+
+    def ids(self, organisation: Organisation) -> list[str]:
+        """Of the taxes."""
+        return [tax.id for tax in organisation.taxes]
+
+    @staticmethod
+    def _rename(organisation: Organisation, setting: Setting, rng: random.Random) -> None:
+        old = organisation.taxes[setting.place]
+        name = f"{old.name.rsplit(' v', 1)[0]} v{rng.randrange(2, 10_000)}"
+        organisation.taxes[setting.place] = replace(old, name=name)
+
+    def list_row(self, organisation: Organisation, setting: Setting) -> Document:
+        """The keys of the official example that every tax has."""
+        tax = organisation.taxes[setting.place]
+        return {
+            "tax_id": tax.id,
+            "tax_name": tax.name,
+            "tax_percentage": tax.percentage,
+            "tax_type": "tax",
+            "tax_specific_type": "",
+            "is_value_added": tax.name.startswith("VAT"),
+            "is_default_tax": False,
+            "is_editable": True,
+        }
