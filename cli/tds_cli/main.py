@@ -34,7 +34,7 @@ COMMANDS = {
     "pull": ("tds_cli.pull:pull", "Fetch some entities from Zoho, or what has changed in them."),
     "poll": (
         "tds_poller.poll:poll",
-        "Do the pulls that are asked for, and fetch the details that are wanted.",
+        "Do the pulls asked for, and fetch the details wanted.",
     ),
     "keys": ("tds_cli.keys:keys", "Make, list and revoke the API keys of operators."),
     "serve": ("tds_cli.serve:serve", "Take webhooks."),

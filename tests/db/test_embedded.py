@@ -239,10 +239,10 @@ def test_conninfo_makes_the_database(data_dir: Path, monkeypatch: pytest.MonkeyP
 @pytest.mark.parametrize(
     ("url", "password", "host"),
     [
-        ("postgresql://u:p@ss!w@rd@db.example:5433/x", "p@ss!w@rd", "tds_db.example"),
-        ("postgresql://u:p%40ss@db.example:5433/x?application_name=a@b", "p@ss", "tds_db.example"),
-        ("postgresql://u@db.example:5433/x", None, "tds_db.example"),
-        ("host=db.example port=5433 dbname=x user=u password=p@ss!", "p@ss!", "tds_db.example"),
+        ("postgresql://u:p@ss!w@rd@db.example:5433/x", "p@ss!w@rd", "db.example"),
+        ("postgresql://u:p%40ss@db.example:5433/x?application_name=a@b", "p@ss", "db.example"),
+        ("postgresql://u@db.example:5433/x", None, "db.example"),
+        ("host=db.example port=5433 dbname=x user=u password=p@ss!", "p@ss!", "db.example"),
     ],
 )
 def test_passwords_may_hold_what_urls_do_not_like(url: str, password: str | None, host: str) -> None:

@@ -8,8 +8,8 @@ import time
 
 import pytest
 
-from tds_poller import retry
 from tds_poller.mirror import Mirror
+from tds_poller.zoho import retry
 from tds_poller.zoho.client import ZohoClient
 from tds_poller.zoho.errors import (
     AuthorizationError,

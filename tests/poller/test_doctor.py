@@ -11,7 +11,7 @@ import psycopg
 import pytest
 
 from tds_cli.doctor import SCOPES, Check, check_database, check_webhooks, check_zoho
-from tds_poller import retry
+from tds_poller.zoho import retry
 from tests.db.servers import Database
 from tests.poller.conftest import Poller
 from tests.poller.test_cli import tds

@@ -16,6 +16,7 @@ from typing import Any
 import psycopg
 import pytest
 
+import tds_sandbox.app
 from tds_db.images import ImageSettings, ImageStore, content_type
 from tds_poller.images import Images, fetch_images
 from tds_poller.mirror import Mirror
@@ -148,7 +149,7 @@ def test_what_fails_for_now_is_left_alone_for_a_while(
         raise ApiError(400, 9, "Not today.")
 
     with monkeypatch.context() as patch:
-        patch.setattr(sandbox.app, "_image", refuse)
+        patch.setattr(tds_sandbox.app, "_image", refuse)
         images = pictures.fetch()
         assert (images.fetched, images.gone, images.failed) == (0, 0, 20)
         assert pictures.fetch().done == 0
@@ -169,7 +170,7 @@ def test_what_is_no_picture_is_not_kept(
     pictures: Pictures, monkeypatch: pytest.MonkeyPatch, body: bytes
 ) -> None:
     """Whatever its header says: the sandbox says image/png."""
-    monkeypatch.setattr(sandbox.app, "png", lambda _: body)
+    monkeypatch.setattr(tds_sandbox.app, "png", lambda _: body)
     images = pictures.fetch()
     assert (images.fetched, images.gone) == (0, 20)
     assert not pictures.directory.exists()
@@ -198,7 +199,7 @@ def test_what_is_too_large_is_not_kept(pictures: Pictures) -> None:
 def test_all_four_kinds_are_kept(pictures: Pictures, monkeypatch: pytest.MonkeyPatch) -> None:
     kinds = [JPEG, GIF, WEBP, png("1")]
     turns = itertools.cycle(kinds)
-    monkeypatch.setattr(sandbox.app, "png", lambda _: next(turns))
+    monkeypatch.setattr(tds_sandbox.app, "png", lambda _: next(turns))
     assert pictures.fetch().fetched == 20
     found = {kind for (kind,) in pictures.rows("select distinct content_type from tds.image")}
     assert found == {"image/jpeg", "image/gif", "image/webp", "image/png"}

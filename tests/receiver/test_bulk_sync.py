@@ -234,7 +234,7 @@ def test_bulk_sync_is_off_while_webhooks_go_on(api: httpx.Client, database: Data
 
 def test_ready_says_which_part_is_not(api: httpx.Client, database: Database) -> None:
     assert api.get("/readyz").json() == {"status": "ready"}
-    path = "functions/50_fetch/pulls.sql"
+    path = "functions/70_fetch/pulls.sql"
     execute(database, "update tds.sql_file set sha256 = 'older' where path = %s", path)
     answer = api.get("/readyz")
     assert (answer.status_code, answer.headers["retry-after"]) == (503, "5")

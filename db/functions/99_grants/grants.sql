@@ -7,6 +7,7 @@ grant execute on function
     tds.receive(text, bytea, text, text, text, text, timestamptz, bigint, jsonb),
     tds.receive_many(text[], bytea[], text[], text, text, text[], jsonb[])
     to tds_receiver;
+
 -- and the bulk-sync API, which asks for an operator's key first; what it shows of the database are counts and the names of files
 grant execute on function
     tds.check_api_key(bytea), tds.api_request_pull(text, jsonb, text, text), tds.api_run(bigint), tds.api_runs(text, text, bigint, int),

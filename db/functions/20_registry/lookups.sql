@@ -1,0 +1,44 @@
+create or replace function tds.queue_name(queue text) returns text
+language sql immutable parallel safe
+as $$ select 'tds_' || $1 $$;
+comment on function tds.queue_name(text) is 'Name of the pgmq queue of that queue of ours.';
+
+create or replace function tds.namesakes(entity text) returns text[]
+language plpgsql stable
+set search_path = pg_catalog, pg_temp
+as $$
+begin
+    return array(select other.entity from tds.entity own join tds.entity other on other.target = own.target
+                  where own.entity = namesakes.entity order by other.entity);
+end
+$$;
+comment on function tds.namesakes(text) is
+'Every entity under whose name the same records may come: a contact as customers as well as vendors.';
+
+create or replace function tds.queues(queue text) returns text[]
+language plpgsql stable security definer
+set search_path = pg_catalog, pg_temp
+as $$
+declare
+    v_queues text[];
+begin
+    select array_agg(q.queue order by q.priority, q.queue)
+      into v_queues
+      from (select n.queue, min(n.priority) as priority
+              from tds.entity n
+             where queues.queue is null or queues.queue in (n.queue, n.entity)
+             group by n.queue) q;
+    if v_queues is null then
+        raise exception using errcode = 'ZB002', message = 'unknown queue', detail = queues.queue,
+            hint = 'select distinct queue from tds.entity';
+    end if;
+    return v_queues;
+end
+$$;
+revoke all on function tds.queues(text) from public;
+comment on function tds.queues(text) is 'The queues by priority; or the one of that name, or of that entity. Raises ZB002 for an unknown one.';
+
+create or replace function tds.pulled_entity(entity text) returns text
+language sql immutable parallel safe
+as $$ select case $1 when 'stock' then 'products' else $1 end $$;
+comment on function tds.pulled_entity(text) is 'The entity whose list and details a pull reads: stock is in the details of products.';

@@ -1,0 +1,51 @@
+create or replace function tds.enqueue() returns trigger
+language plpgsql volatile security definer
+set search_path = pg_catalog, pg_temp
+as $$
+declare
+    v_now constant timestamptz := tds.now();
+    v_due record;
+begin
+    perform tds.bury_event(e.inbox_id, e.received_at, e.entity,
+                           coalesce(e.refusal, format('unknown entity %s', e.entity)),
+                           case when e.refusal is null then 'ZB002' else 'ZB001' end, v_now)
+       from added e
+       left join tds.entity n on n.entity = e.entity
+      where e.refusal is not null or n.entity is null;
+
+    -- a retry is put into inbox_open by the one who parks it
+    insert into tds.inbox_open (inbox_id, received_at, queue, entity)
+    select e.inbox_id, e.received_at, n.queue, e.entity
+      from added e
+      join tds.entity n on n.entity = e.entity
+     where e.refusal is null and e.source <> 'retry'
+     order by e.inbox_id;
+
+    for v_due in
+        select n.queue,
+               array_agg(e.inbox_id order by e.inbox_id) as inbox_ids,
+               array_agg(e.received_at order by e.inbox_id) as received_ats,
+               array_agg(e.shape = 'list' order by e.inbox_id) as pages
+          from added e
+          join tds.entity n on n.entity = e.entity
+         where e.refusal is null and e.source <> 'retry'
+         group by n.queue
+         order by n.queue
+    loop
+        perform tds.queue_send(v_due.queue, v_due.inbox_ids, v_due.received_ats, v_due.pages);
+    end loop;
+    -- the poller drains what it brings, and workers look every second anyway: only what came by itself is urgent
+    if exists (select from added e where e.source <> 'poller' and e.refusal is null) and tds.setting_text('notify') = 'true' then
+        perform pg_notify('tds_inbox', '');
+    end if;
+    return null;
+end
+$$;
+revoke all on function tds.enqueue() from public;
+comment on function tds.enqueue() is
+'Statement trigger of the inbox: every stored event gets its message and its row in inbox_open, or its dead letter.';
+
+create or replace trigger inbox_enqueue
+    after insert on tds.inbox
+    referencing new table as added
+    for each statement execute function tds.enqueue();

@@ -1,0 +1,139 @@
+-- What receive() may know of a body before it is applied: whether it is text, whose record it is, whether it is new.
+
+create or replace function tds.body_text(raw bytea, out body text, out problem text)
+language plpgsql immutable parallel safe
+set search_path = pg_catalog, pg_temp
+as $$
+begin
+    body_text.body := convert_from(coalesce(body_text.raw, ''), 'UTF8');
+exception
+    when character_not_in_repertoire or untranslatable_character then
+        body_text.problem := 'not UTF-8 text';
+end
+$$;
+comment on function tds.body_text(bytea) is 'The body as text, or why it cannot be text.';
+
+create or replace function tds.entity_of(endpoint text, document jsonb) returns text
+language plpgsql stable
+set search_path = pg_catalog, pg_temp
+as $$
+begin
+    return coalesce(
+        (select p.entity
+           from tds.endpoint p
+          -- the body itself, what is wrapped in data, and of several records the first
+          cross join lateral (values (1, entity_of.document), (2, entity_of.document -> 'data')) w(place, told)
+          cross join lateral (select case when jsonb_typeof(w.told) = 'array' then w.told -> 0 else w.told end as told) r
+          where p.endpoint = entity_of.endpoint and jsonb_typeof(r.told) = 'object' and r.told ? p.key
+          order by w.place, p.priority limit 1),
+        entity_of.endpoint);
+end
+$$;
+comment on function tds.entity_of(text, jsonb) is
+'The entity a body is about: the endpoint''s own name, or, where several kinds of record come under one name, what its keys say, '
+'or those of what it wraps in data.';
+
+create or replace function tds.look(endpoint text[], body text[])
+returns table (n int, entity text, target text, record_id text, organization_id text)
+language plpgsql stable
+set search_path = pg_catalog, pg_temp
+as $$
+begin
+    return query
+    with parsed as materialized (
+        select b.n, coalesce(b.endpoint, '') as endpoint, tds.document(b.body) as document
+          from unnest(look.endpoint, look.body) with ordinality b(endpoint, body, n)
+    ), named as materialized (
+        select p.n, p.document,
+               case when p.endpoint in (select s.endpoint from tds.endpoint s)
+                    then tds.entity_of(p.endpoint, p.document) else p.endpoint end as entity
+          from parsed p
+    )
+    select p.n::int, p.entity, e.target,
+           case when tds.is_id(r.id) then r.id end,
+           case when tds.is_id(o.id) then o.id end
+      from named p
+      left join tds.entity e on e.entity = p.entity
+     -- "offset 0": worked out once, and not wherever it is named
+     cross join lateral (select tds.payload(p.document, e.list_key, e.record_key, e.id_key) as records offset 0) l
+     cross join lateral (
+            select case when jsonb_array_length(l.records) = 1 then l.records -> 0 ->> e.id_key end as id offset 0) r
+     cross join lateral (
+            select case when jsonb_typeof(p.document) = 'object' then p.document ->> 'organization_id' end as id offset 0) o;
+end
+$$;
+comment on function tds.look(text[], text[]) is
+'What each body is about: its entity (target: that one''s table, null for one nobody knows), the id of the one record in it (null '
+'for none or many), and the organisation it names. Raises class 22, 54000 or 54001 if any of them cannot be read.';
+
+create or replace function tds.peek(
+    endpoint text, body text, out problem text, out entity text, out record_id text, out organization_id text)
+language plpgsql stable
+set search_path = pg_catalog, pg_temp
+as $$
+begin
+    select l.entity, l.record_id, l.organization_id
+      into peek.entity, peek.record_id, peek.organization_id
+      from tds.look(array[peek.endpoint], array[peek.body]) l;
+exception when data_exception or statement_too_complex or program_limit_exceeded then
+    peek.entity := peek.endpoint;
+    peek.problem := tds.document_problem(peek.body);
+end
+$$;
+comment on function tds.peek(text, text) is 'tds.look() at one body, or why it cannot be read.';
+
+create or replace function tds.repeats(
+    entity text[], organization_id text[], record_id text[], event text[], body text[], at timestamptz)
+returns table (n int, inbox_id bigint)
+language plpgsql stable
+set search_path = pg_catalog, pg_temp
+-- Planning anew for every call, over all partitions, takes five times as long as the search. A plan made once must not
+-- depend on what the day's partition holds just then: while it is empty, reading all of it looks cheapest.
+set plan_cache_mode = force_generic_plan
+set enable_seqscan = off
+as $$
+declare
+    v_since constant timestamptz := repeats.at - make_interval(hours => tds.setting_int('duplicate_window_hours'));
+begin
+    return query
+    with names as materialized (
+        select e.entity, tds.namesakes(e.entity) as names
+          from (select distinct g.entity from unnest(repeats.entity) g(entity)) e
+    )
+    select g.n::int, l.inbox_id
+      from unnest(repeats.entity, repeats.organization_id, repeats.record_id, repeats.event, repeats.body)
+           with ordinality g(entity, organization_id, record_id, event, body, n)
+      join names m on m.entity = g.entity
+     cross join lateral (
+            select e.*
+              from unnest(m.names) w(name)
+             cross join lateral (
+                    select i.inbox_id, i.received_at, i.shape, i.event, i.body, i.refusal
+                      from tds.inbox i
+                     -- "between x and x order by x": so that no plan made while the day was empty takes another index
+                     where i.organization_id = g.organization_id
+                       and i.entity = w.name
+                       and i.record_id between g.record_id and g.record_id
+                       and i.received_at > v_since
+                       -- the days made ahead need not be looked at
+                       and i.received_at < repeats.at + interval '1 day'
+                     order by i.record_id desc, i.received_at desc, i.inbox_id desc
+                     limit 1) e
+             order by e.received_at desc, e.inbox_id desc
+             limit 1) l
+     where l.shape = 'webhook' and l.event = g.event and l.body = g.body and l.refusal is null
+       -- a page that came since may have told otherwise
+       and not exists (
+            select from unnest(m.names) w(name)
+             cross join lateral (
+                    select from tds.inbox i
+                     where i.organization_id = g.organization_id
+                       and i.entity between w.name and w.name
+                       and i.shape = 'list'
+                       and i.received_at >= l.received_at
+                     order by i.entity, i.received_at
+                     limit 1) p);
+end
+$$;
+comment on function tds.repeats(text[], text[], text[], text[], text[], timestamptz) is
+'Which of these webhooks are, byte by byte, their record''s newest event, and its number. A → B → A is three events.';

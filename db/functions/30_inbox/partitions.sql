@@ -1,0 +1,50 @@
+create or replace function tds.ensure_partition(day date) returns boolean
+language plpgsql volatile security definer
+set search_path = pg_catalog, pg_temp
+as $$
+declare
+    v_lock   constant bigint := hashtextextended('tds.ensure_partition', 0);
+    v_suffix constant text := to_char(ensure_partition.day, 'YYYYMMDD');
+    v_parent text;
+begin
+    if to_regclass('tds.inbox_' || v_suffix) is not null
+       and to_regclass('tds.inbox_outcome_' || v_suffix) is not null then
+        -- a commit can be seen before it tells other sessions what they have to forget: who made it has told them all once this
+        -- lock is free, and without that an insert could still miss the partition
+        perform pg_advisory_lock_shared(v_lock);
+        perform pg_advisory_unlock_shared(v_lock);
+        return false;
+    end if;
+    -- CREATE … PARTITION OF deadlocks against concurrent inserts; CREATE LIKE and ATTACH under one lock do not
+    perform pg_advisory_xact_lock(v_lock);
+    foreach v_parent in array array['inbox', 'inbox_outcome'] loop
+        -- asked of the catalogue itself: what a session has cached may not know yet what the one before it made
+        continue when exists (select from pg_class c
+                               where c.relnamespace = 'tds'::regnamespace and c.relname = v_parent || '_' || v_suffix);
+        execute format('create table tds.%I (like tds.%I including all)', v_parent || '_' || v_suffix, v_parent);
+        execute format('alter table tds.%I attach partition tds.%I for values from (%L) to (%L)',
+                       v_parent, v_parent || '_' || v_suffix,
+                       ensure_partition.day::timestamp at time zone 'UTC',
+                       (ensure_partition.day + 1)::timestamp at time zone 'UTC');
+    end loop;
+    return true;
+end
+$$;
+revoke all on function tds.ensure_partition(date) from public;
+comment on function tds.ensure_partition(date) is
+'Makes the inbox partitions of that day (UTC) where they are missing; true if it made any. Takes an advisory transaction lock.';
+
+create or replace function tds.ensure_partitions() returns int
+language plpgsql volatile security definer
+set search_path = pg_catalog, pg_temp
+as $$
+declare
+    v_today constant date := (tds.now() at time zone 'UTC')::date;
+begin
+    return (select (count(*) filter (where tds.ensure_partition(v_today + d.ahead)))::int
+              from generate_series(0, tds.setting_int('partition_days_ahead')) d(ahead));
+end
+$$;
+revoke all on function tds.ensure_partitions() from public;
+comment on function tds.ensure_partitions() is
+'Makes today''s inbox partitions and those of the days ahead; returns how many days were missing.';

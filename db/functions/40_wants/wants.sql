@@ -1,0 +1,326 @@
+create or replace function tds.note_wants(
+    entity tds.entity, organization_id text, verdicts tds.verdict[], inbox_ids bigint[], received_ats timestamptz[]) returns void
+language plpgsql volatile
+set search_path = pg_catalog, pg_temp
+as $$
+declare
+    -- whose webhooks' bodies are hints only, whatever they hold
+    v_hints constant boolean := exists (select from tds.setting s
+                                         where s.name = 'webhook_is_hint' and s.value ? (note_wants.entity).entity);
+begin
+    if (note_wants.entity).api_path <> ''
+       and exists (select from unnest(note_wants.verdicts) v
+                    where v.wanted is not null or v_hints and v.rank = 2 and v.outcome = 'applied')
+    then
+        insert into tds.wanted_detail as w (organization_id, entity, zoho_id, reason, wanted_at, modified_at, run_id)
+        select note_wants.organization_id, (note_wants.entity).entity, v.zoho_id, coalesce(max(v.wanted), 'a webhook is a hint'),
+               max(coalesce(v.wanted_at, v.observed_at)), max(v.modified_at), max(r.run_id)
+          from unnest(note_wants.verdicts) v
+          left join (select i.inbox_id, u.run_id, tds.wants_details(u.options) as wants_details
+                       from unnest(note_wants.inbox_ids, note_wants.received_ats) e(inbox_id, received_at)
+                       join tds.inbox i on i.received_at = e.received_at and i.inbox_id = e.inbox_id
+                       join tds.run u on u.run_id = i.run_id) r on r.inbox_id = v.inbox_id
+         where (v.wanted is not null or v_hints and v.rank = 2 and v.outcome = 'applied')
+           and r.wants_details is not false
+         group by v.zoho_id
+         order by v.zoho_id
+        on conflict on constraint wanted_detail_pkey do update
+           set wanted_at = excluded.wanted_at, reason = excluded.reason, modified_at = greatest(w.modified_at, excluded.modified_at),
+               run_id = coalesce(excluded.run_id, w.run_id)
+         where excluded.wanted_at > w.wanted_at;
+    end if;
+
+    -- a detail whose request was sent later settles the want, whatever it said
+    if exists (select from unnest(note_wants.verdicts) v where v.rank = 3) then
+        with settled as materialized (
+            select w.organization_id, w.entity, w.zoho_id
+              from (select v.zoho_id, max(v.observed_at) as observed_at
+                      from unnest(note_wants.verdicts) v where v.rank = 3 group by v.zoho_id) v
+              join tds.wanted_detail w on w.zoho_id = v.zoho_id
+             where w.organization_id = note_wants.organization_id
+               and w.entity = any (tds.namesakes((note_wants.entity).entity))
+               and w.wanted_at <= v.observed_at
+             order by w.entity, w.zoho_id
+               for update of w)
+        delete from tds.wanted_detail w
+         using settled s
+         where (w.organization_id, w.entity, w.zoho_id) = (s.organization_id, s.entity, s.zoho_id);
+    end if;
+end
+$$;
+revoke all on function tds.note_wants(tds.entity, text, tds.verdict[], bigint[], timestamptz[]) from public;
+comment on function tds.note_wants(tds.entity, text, tds.verdict[], bigint[], timestamptz[]) is
+'Adds the details that these verdicts on these events want (but not for pages of a run without details), and takes away those that have come.';
+
+-- What is wired to the endpoints stock and prices: an item, a price list, or an adjustment of the inventory, which names the
+-- items whose stock has moved; these are asked for.
+
+create or replace function tds.want_adjusted(organization_id text, zoho_ids text[], at timestamptz) returns void
+language plpgsql volatile
+set search_path = pg_catalog, pg_temp
+as $$
+begin
+    insert into tds.wanted_detail as w (organization_id, entity, zoho_id, reason, wanted_at)
+    select distinct want_adjusted.organization_id, 'products', i.zoho_item_id, 'inventory adjustment', want_adjusted.at
+      from zoho.stock_adjustments a
+     cross join lateral jsonb_array_elements(coalesce(tds.json_array(a.zoho_metadata -> 'line_items'), '[]')) e(doc)
+     cross join lateral (select tds.json_id(e.doc -> 'item_id') as zoho_item_id) i
+     where a.organization_id = want_adjusted.organization_id
+       and a.zoho_adjustment_id = any (want_adjusted.zoho_ids)
+       and i.zoho_item_id is not null
+     order by i.zoho_item_id
+    on conflict on constraint wanted_detail_pkey do update
+       set wanted_at = excluded.wanted_at, reason = excluded.reason
+     where excluded.wanted_at > w.wanted_at;
+end
+$$;
+revoke all on function tds.want_adjusted(text, text[], timestamptz) from public;
+comment on function tds.want_adjusted(text, text[], timestamptz) is 'Asks for the products that these adjustments name: their stock has moved.';
+
+create or replace function tds.is_free(want tds.wanted_detail, living int[], at timestamptz) returns boolean
+language sql immutable parallel safe
+as $$ select ($1).leased_until is null or ($1).leased_until < $3 or ($1).wanted_at > ($1).leased_for
+              or ($1).leased_by is not null and ($1).leased_by <> all ($2) $$;
+comment on function tds.is_free(tds.wanted_detail, int[], timestamptz) is
+'Whether a wanted detail may be taken: nobody has it, whoever had it has died or was too slow, or the need is newer than that.';
+
+create or replace function tds.is_answered(want tds.wanted_detail) returns boolean
+language sql immutable parallel safe
+as $$ select ($1).leased_until is not null and ($1).leased_by is null and ($1).error is null $$;
+comment on function tds.is_answered(tds.wanted_detail) is
+'Whether the answer to a want is stored and being processed: nobody has to be asked, as far as is known.';
+
+create or replace function tds.take_details(entity text, organization_id text, at_most int default 20, session int default null)
+returns table (zoho_id text, wanted_at timestamptz, reason text, modified_at timestamptz, run_id bigint)
+language plpgsql volatile security definer
+set search_path = pg_catalog, pg_temp
+as $$
+declare
+    v_now    constant timestamptz := tds.now();
+    v_living constant int[] := tds.living_sessions();
+begin
+    return query
+    with taken as (
+        select w.organization_id, w.entity, w.zoho_id
+          from tds.wanted_detail w
+         where w.organization_id = take_details.organization_id
+           and w.entity = take_details.entity
+           and tds.is_free(w, v_living, v_now)
+         order by w.wanted_at desc, w.zoho_id
+         limit take_details.at_most
+           for update skip locked)
+    update tds.wanted_detail w
+       set leased_until = v_now + interval '2 minutes', leased_for = w.wanted_at, leased_by = take_details.session
+      from taken t
+     where (w.organization_id, w.entity, w.zoho_id) = (t.organization_id, t.entity, t.zoho_id)
+    returning w.zoho_id, w.wanted_at, w.reason, w.modified_at, w.run_id;
+end
+$$;
+revoke all on function tds.take_details(text, text, int, int) from public;
+comment on function tds.take_details(text, text, int, int) is
+'Leases wanted details to a fetcher for two minutes, the newest want first. What it stores with tds.store_detail() settles them once it is processed. '
+'session: the fetcher''s, see tds.set_budget(); should it die, its leases die with it.';
+
+create or replace function tds.details_to_take(organization_id text) returns table (entity text, at_most int)
+language plpgsql volatile security definer
+set search_path = pg_catalog, pg_temp
+as $$
+declare
+    v_now    constant timestamptz := tds.now();
+    v_living constant int[] := tds.living_sessions();
+begin
+    return query
+    select w.entity, least(100, min((r.options ->> 'batch_size')::int))::int
+      from tds.wanted_detail w
+      left join tds.run r on r.run_id = w.run_id and r.entity = 'stock'
+     where w.organization_id = details_to_take.organization_id and tds.is_free(w, v_living, v_now)
+     group by w.entity
+     order by max(w.wanted_at) desc, w.entity;
+end
+$$;
+revoke all on function tds.details_to_take(text) from public;
+comment on function tds.details_to_take(text) is
+'The entities of which details may be taken now, the newest need first, and how many at once: the smallest batch_size that a pull of stock '
+'in work asks for, else 100.';
+
+create or replace function tds.store_detail(
+    entity text, organization_id text, zoho_ids text[], body bytea, observed_at timestamptz,
+    event text default 'upsert', modified_at timestamptz default null) returns text
+language plpgsql volatile security definer
+set search_path = pg_catalog, pg_temp
+as $$
+declare
+    v_now    constant timestamptz := tds.now();
+    v_status text;
+begin
+    select e.status into v_status
+      from tds.receive(store_detail.entity, store_detail.body, store_detail.organization_id, 'poller', 'detail', store_detail.event, store_detail.observed_at,
+                       null, case when store_detail.modified_at is not null then jsonb_build_object('modified_at', store_detail.modified_at) end) e;
+    -- it outlives the fetcher now: nobody need ask again while it is processed
+    with answered as materialized (
+        select w.zoho_id from tds.wanted_detail w
+         where w.organization_id = store_detail.organization_id and w.entity = store_detail.entity
+           and w.zoho_id = any (store_detail.zoho_ids) and w.leased_by is not null
+         order by w.zoho_id
+           for update)
+    update tds.wanted_detail w
+       set leased_by = null, leased_until = v_now + interval '2 minutes'
+      from answered a
+     where (w.organization_id, w.entity, w.zoho_id) = (store_detail.organization_id, store_detail.entity, a.zoho_id);
+    return v_status;
+end
+$$;
+revoke all on function tds.store_detail(text, text, text[], bytea, timestamptz, text, timestamptz) from public;
+comment on function tds.store_detail(text, text, text[], bytea, timestamptz, text, timestamptz) is
+'Stores the answer that holds the details of these records (event delete: the proof that there is none any more); returns the event''s status. '
+'modified_at: what tds.take_details() gave, for details without a last_modified_time. Raises what tds.receive() does.';
+
+create or replace function tds.want_detail(entity text, organization_id text, zoho_id text, reason text default 'asked for') returns void
+language plpgsql volatile security definer
+set search_path = pg_catalog, pg_temp
+as $$
+declare
+    v_now constant timestamptz := tds.now();
+begin
+    insert into tds.wanted_detail as w (organization_id, entity, zoho_id, reason, wanted_at)
+    values (want_detail.organization_id, want_detail.entity, want_detail.zoho_id, want_detail.reason, v_now)
+    on conflict on constraint wanted_detail_pkey do update
+       set wanted_at = excluded.wanted_at, reason = excluded.reason, leased_until = null;
+end
+$$;
+revoke all on function tds.want_detail(text, text, text, text) from public;
+comment on function tds.want_detail(text, text, text, text) is 'Asks for a record''s detail to be read from the API.';
+
+create or replace function tds.detail_failed(entity text, organization_id text, zoho_id text, error text) returns void
+language plpgsql volatile security definer
+set search_path = pg_catalog, pg_temp
+as $$
+declare
+    v_now constant timestamptz := tds.now();
+begin
+    update tds.wanted_detail w
+       set tries = w.tries + 1,
+           error = left(detail_failed.error, 1000),
+           leased_until = v_now + tds.back_off(w.tries), leased_for = w.wanted_at, leased_by = null
+     where (w.organization_id, w.entity, w.zoho_id) = (detail_failed.organization_id, detail_failed.entity, detail_failed.zoho_id);
+end
+$$;
+revoke all on function tds.detail_failed(text, text, text, text) from public;
+comment on function tds.detail_failed(text, text, text, text) is 'Notes why a detail could not be read; it is wanted again after a pause.';
+
+create or replace function tds.want_again(entity text, organization_id text) returns bigint
+language plpgsql volatile security definer
+set search_path = pg_catalog, pg_temp
+as $$
+declare
+    v_now    constant timestamptz := tds.now();
+    v_entity tds.entity;
+    v_rows   bigint;
+begin
+    select n.* into v_entity from tds.entity n where n.entity = want_again.entity;
+    if v_entity.entity is null then
+        raise exception using errcode = 'ZB002', message = 'unknown entity', detail = want_again.entity,
+            hint = 'select entity from tds.entity';
+    end if;
+    execute format($sql$
+        insert into tds.wanted_detail as w (organization_id, entity, zoho_id, reason, wanted_at, modified_at, run_id)
+        select t.organization_id, $1, t.%1$I, 'read again', $3, t.sync_modified_at,
+               (select max(r.run_id) from tds.run r where r.organization_id = $2 and r.entity = $1)
+          from zoho.%2$I t
+         where t.organization_id = $2 and t.deleted_at is null
+         order by t.%1$I
+        on conflict on constraint wanted_detail_pkey do update
+           set wanted_at = excluded.wanted_at, reason = excluded.reason, modified_at = excluded.modified_at, run_id = excluded.run_id,
+               leased_until = null$sql$,
+        v_entity.target_key, v_entity.target)
+    using want_again.entity, want_again.organization_id, v_now;
+    get diagnostics v_rows = row_count;
+    return v_rows;
+end
+$$;
+revoke all on function tds.want_again(text, text) from public;
+comment on function tds.want_again(text, text) is
+'Asks for every record''s detail once more, on the account of the newest run of its list; returns how many. Raises ZB002.';
+grant execute on function tds.want_again(text, text) to tds_poller, tds_operator;
+
+-- What may be asked of a pull: which option for which entity, which values, and the one way each is written down.
+
+create or replace function tds.wants_details(options jsonb) returns boolean
+language sql immutable parallel safe
+as $$ select not $1 ?| array['include_line_items', 'include_addresses', 'include_item_prices'] $$;
+comment on function tds.wants_details(jsonb) is 'Whether a run fetches the details its records lack: an include_… is in its options only where it is false.';
+
+create or replace function tds.want_for_run(run tds.run, at timestamptz) returns void
+language plpgsql volatile
+set search_path = pg_catalog, pg_temp
+as $$
+declare
+    v_entity tds.entity;
+    v_ids    text[];
+begin
+    select n.* into strict v_entity from tds.entity n where n.entity = tds.pulled_entity((want_for_run.run).entity);
+    v_ids := tds.ids_for_run(want_for_run.run, v_entity);
+    execute format($sql$
+        insert into tds.wanted_detail as w (organization_id, entity, zoho_id, reason, wanted_at, modified_at, run_id)
+        select t.organization_id, $1, t.%1$I, 'asked for by a pull', $3, t.sync_modified_at, $4
+          from zoho.%2$I t
+         where t.organization_id = $2 and t.%1$I = any ($5)
+         order by t.%1$I
+        on conflict on constraint wanted_detail_pkey do update
+           set wanted_at = excluded.wanted_at, reason = excluded.reason, run_id = excluded.run_id, leased_until = null$sql$,
+        v_entity.target_key, v_entity.target)
+    using v_entity.entity, (want_for_run.run).organization_id, want_for_run.at, (want_for_run.run).run_id, v_ids;
+end
+$$;
+revoke all on function tds.want_for_run(tds.run, timestamptz) from public;
+comment on function tds.want_for_run(tds.run, timestamptz) is
+'Asks for the details that a run is about whether or not its pages say anything new (see tds.ids_for_run()).';
+
+create or replace function tds.ids_for_run(run tds.run, entity tds.entity) returns text[]
+language plpgsql stable
+set search_path = pg_catalog, pg_temp
+as $$
+declare
+    v_options constant jsonb := (ids_for_run.run).options;
+    v_ids     text[];
+begin
+    if (ids_for_run.run).entity = 'stock' then
+        return array(
+            select p.zoho_item_id from zoho.products p
+             where p.organization_id = (ids_for_run.run).organization_id and p.deleted_at is null and p.stock_quantity is not null
+               and (not v_options ? 'warehouses'
+                    or exists (select from zoho.stock_levels s
+                                where s.organization_id = p.organization_id and s.zoho_item_id = p.zoho_item_id
+                                  and v_options -> 'warehouses' ? s.zoho_warehouse_id)));
+    elsif (ids_for_run.run).entity = 'pricelists' then
+        return array(
+            select l.zoho_pricebook_id from zoho.pricelists l
+             where l.organization_id = (ids_for_run.run).organization_id and l.deleted_at is null
+               and (not v_options ? 'pricelist_ids' or v_options -> 'pricelist_ids' ? l.zoho_pricebook_id));
+    elsif (ids_for_run.entity).detail_key is null or not exists (
+            select from tds.run r
+             where r.organization_id = (ids_for_run.run).organization_id and r.entity = (ids_for_run.run).entity
+               and r.run_id < (ids_for_run.run).run_id and (r.state = 'cancelled' or not tds.wants_details(r.options))
+               -- and no run has asked for what that one left out
+               and not exists (
+                    select from tds.run c
+                     where c.organization_id = r.organization_id and c.entity = r.entity and c.asked_at is not null and c.state <> 'cancelled'
+                       and c.run_id > r.run_id and c.run_id < (ids_for_run.run).run_id and tds.wants_details(c.options))) then
+        return v_ids;
+    end if;
+    execute format($sql$
+        select array_agg(t.%1$I) from zoho.%2$I t
+         where t.organization_id = $1 and t.deleted_at is null
+           and (not t.zoho_metadata ? $2
+                or exists (select from jsonb_to_recordset(t.sync_layers) l(m timestamptz, keys jsonb)
+                            where l.keys ? $2 and l.m < t.sync_modified_at))
+           and ($3 is null or t.zoho_metadata ->> 'contact_type' = $3)$sql$,
+        (ids_for_run.entity).target_key, (ids_for_run.entity).target)
+       into v_ids
+      using (ids_for_run.run).organization_id, (ids_for_run.entity).detail_key, (ids_for_run.entity).list_filter ->> 'contact_type';
+    return v_ids;
+end
+$$;
+revoke all on function tds.ids_for_run(tds.run, tds.entity) from public;
+comment on function tds.ids_for_run(tds.run, tds.entity) is
+'The records whose details a run asks for although no page may: those with stock, all price lists, and what earlier runs without details left out.';

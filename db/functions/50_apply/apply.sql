@@ -1,0 +1,156 @@
+create or replace function tds.apply_records(entity tds.entity, organization_id text, records tds.record[], at timestamptz)
+returns tds.verdict[]
+language plpgsql volatile
+set search_path = pg_catalog, pg_temp
+as $$
+declare
+    v_left     tds.record[] := apply_records.records;
+    v_all      tds.verdict[] := array[]::tds.verdict[];
+    v_states   tds.record_state[];
+    v_verdicts tds.verdict[];
+    v_lost     text[];
+    v_written  text[];
+begin
+    if exists (select from unnest(v_left) r
+                where r.zoho_id is null or (r.modified_at is null and coalesce(r.doc ->> 'last_modified_time', '') <> '')) then
+        raise exception using errcode = 'ZB001', message = 'a record without a readable id or last_modified_time';
+    end if;
+    loop
+        select r.states, r.verdicts into v_states, v_verdicts
+          from tds.resolve(apply_records.entity, apply_records.organization_id, v_left) r;
+        v_lost := null;
+        if v_states is not null then
+            v_written := tds.write_states((apply_records.entity).entity, apply_records.organization_id, v_states, apply_records.at);
+            -- written under the version that was read; whoever was faster changed it, so those are looked at again
+            if cardinality(v_written) < cardinality(v_states) then
+                v_lost := array(select s.zoho_id from unnest(v_states) s where s.zoho_id <> all (v_written));
+            end if;
+        end if;
+        exit when v_lost is null;
+        v_all := v_all || array(select v from unnest(v_verdicts) v where v.zoho_id <> all (v_lost));
+        v_left := array(select r from unnest(v_left) r where r.zoho_id = any (v_lost));
+    end loop;
+    return v_all || coalesce(v_verdicts, array[]::tds.verdict[]);
+end
+$$;
+revoke all on function tds.apply_records(tds.entity, text, tds.record[], timestamptz) from public;
+comment on function tds.apply_records(tds.entity, text, tds.record[], timestamptz) is
+'Applies records of one entity and organisation: resolve, write, and once more for rows another worker was faster with. '
+'applied means a row was written by this transaction.';
+
+create or replace function tds.is_data_error(error_code text) returns boolean
+language sql immutable parallel safe
+as $$ select $1 ~ '^(22|23|44)' or $1 in ('P0001', '54000', 'ZB001') $$;
+comment on function tds.is_data_error(text) is
+'Whether an error can be laid at a record''s door. Everything else (serialisation, deadlock, timeouts, resources, our own bugs) is an outage.';
+
+create or replace function tds.apply_isolated(
+    entity tds.entity, organization_id text, records tds.record[], at timestamptz) returns tds.verdict[]
+language plpgsql volatile
+set search_path = pg_catalog, pg_temp
+as $$
+declare
+    v_code     text;
+    v_error    text;
+    v_culprits tds.verdict[];
+    v_half     constant int := cardinality(apply_isolated.records) / 2;
+begin
+    begin
+        return tds.apply_records(apply_isolated.entity, apply_isolated.organization_id, apply_isolated.records, apply_isolated.at);
+    exception when others then
+        get stacked diagnostics v_code = returned_sqlstate, v_error = message_text;
+        if not tds.is_data_error(v_code) then
+            raise;
+        end if;
+    end;
+    v_culprits := tds.bury_culprits(apply_isolated.entity, apply_isolated.organization_id, apply_isolated.records, apply_isolated.at);
+    if v_culprits <> '{}' then
+        return v_culprits
+            || tds.apply_isolated(apply_isolated.entity, apply_isolated.organization_id,
+                                  array(select r from unnest(apply_isolated.records) r
+                                         where r.ord not in (select v.ord from unnest(v_culprits) v)), apply_isolated.at);
+    end if;
+    if v_half = 0 then
+        v_culprits := array[tds.dead(apply_isolated.records[1])];
+        v_culprits[1].outcome := tds.park(apply_isolated.records[1], apply_isolated.entity.entity, apply_isolated.organization_id,
+                                          v_code, v_error, apply_isolated.at);
+        return v_culprits;
+    end if;
+    return tds.apply_isolated(apply_isolated.entity, apply_isolated.organization_id, apply_isolated.records[:v_half], apply_isolated.at)
+        || tds.apply_isolated(apply_isolated.entity, apply_isolated.organization_id, apply_isolated.records[v_half + 1:], apply_isolated.at);
+end
+$$;
+revoke all on function tds.apply_isolated(tds.entity, text, tds.record[], timestamptz) from public;
+comment on function tds.apply_isolated(tds.entity, text, tds.record[], timestamptz) is
+'apply_records(), and where the set fails on its data: the culprits named by the strict readers become dead letters; what '
+'they missed is found by halving the set until it stands alone, and is tried again later. Errors that are no record''s fault are raised.';
+
+create or replace function tds.insert_new(
+    entity tds.entity, organization_id text, inbox_ids bigint[], received_ats timestamptz[], events tds.event[], skip bigint[],
+    at timestamptz, out verdicts tds.verdict[], out rest tds.record[], out begun int, out error_code text)
+language plpgsql volatile
+set search_path = pg_catalog, pg_temp
+as $$
+begin
+    select n.verdicts, n.rest, n.begun into insert_new.verdicts, insert_new.rest, insert_new.begun
+      from tds.insert_events((insert_new.entity).entity, insert_new.organization_id, insert_new.inbox_ids, insert_new.received_ats,
+                             insert_new.events, insert_new.skip, insert_new.at) n;
+exception when others then
+    insert_new.error_code := sqlstate;
+    -- 54001: nested beyond the stack
+    if not tds.is_data_error(insert_new.error_code) and insert_new.error_code <> '54001' then
+        raise;
+    end if;
+end
+$$;
+revoke all on function tds.insert_new(tds.entity, text, bigint[], timestamptz[], tds.event[], bigint[], timestamptz) from public;
+comment on function tds.insert_new(tds.entity, text, bigint[], timestamptz[], tds.event[], bigint[], timestamptz) is
+'The short way: new records inserted and unchanged ones known in one statement, and the rest; begun: how many events held a record; '
+'or, where a body or a record spoils the statement, its SQLSTATE. Errors that are no record''s fault are raised.';
+
+create or replace function tds.apply_events(
+    entity tds.entity, organization_id text, inbox_ids bigint[], received_ats timestamptz[], wary boolean, at timestamptz)
+returns tds.verdict[]
+language plpgsql volatile
+set search_path = pg_catalog, pg_temp
+as $$
+declare
+    v_new    record;
+    v_wary   boolean := apply_events.wary;
+    v_events tds.event[];
+    v_dead   tds.verdict[] := array[]::tds.verdict[];
+    v_rest   tds.record[];
+begin
+    if not v_wary then
+        select n.* into v_new
+          from tds.insert_new(apply_events.entity, apply_events.organization_id, apply_events.inbox_ids, apply_events.received_ats,
+                              null, '{}', apply_events.at) n;
+        v_wary := v_new.error_code is not null;
+    end if;
+    if v_wary then
+        v_events := tds.open_events(apply_events.entity, apply_events.inbox_ids, apply_events.received_ats, apply_events.at);
+        v_dead := tds.bury_culprits(
+            apply_events.entity, apply_events.organization_id,
+            tds.explode((apply_events.entity).entity, v_events, tds.suspects((apply_events.entity).entity, v_events)), apply_events.at);
+        select n.* into v_new
+          from tds.insert_new(apply_events.entity, apply_events.organization_id, null, null, v_events,
+                              array(select v.ord from unnest(v_dead) v), apply_events.at) n;
+        v_rest := case when v_new.error_code is null then v_new.rest else array(
+            select r from unnest(tds.explode((apply_events.entity).entity, v_events)) r
+             where r.ord not in (select v.ord from unnest(v_dead) v)) end;
+    else
+        v_rest := v_new.rest;
+        if v_new.begun < cardinality(apply_events.inbox_ids) then
+            perform tds.bury_unreadable(apply_events.entity, apply_events.inbox_ids, apply_events.received_ats, apply_events.at);
+        end if;
+    end if;
+    if cardinality(v_rest) > 0 then
+        v_dead := v_dead || tds.apply_isolated(apply_events.entity, apply_events.organization_id, v_rest, apply_events.at);
+    end if;
+    return coalesce(v_new.verdicts, array[]::tds.verdict[]) || v_dead;
+end
+$$;
+revoke all on function tds.apply_events(tds.entity, text, bigint[], timestamptz[], boolean, timestamptz) from public;
+comment on function tds.apply_events(tds.entity, text, bigint[], timestamptz[], boolean, timestamptz) is
+'What becomes of the records of these events: the short way for what is new or unchanged, tds.apply_isolated() for the rest. wary: the '
+'batch before held something unreadable, so this one is looked through before it is tried.';

@@ -1,0 +1,92 @@
+create or replace function tds.open_events(
+    entity tds.entity, inbox_ids bigint[], received_ats timestamptz[], at timestamptz, out events tds.event[])
+language plpgsql volatile
+set search_path = pg_catalog, pg_temp
+as $$
+begin
+    begin
+        open_events.events := tds.read_events(open_events.inbox_ids, open_events.received_ats);
+    exception when data_exception or statement_too_complex or program_limit_exceeded then
+        -- one body that is not JSON spoils the set: put it aside, read the others
+        perform tds.bury_unreadable(open_events.entity, open_events.inbox_ids, open_events.received_ats, open_events.at);
+        open_events.events := tds.read_events(
+            array(select o.inbox_id from tds.inbox_open o where o.inbox_id = any (open_events.inbox_ids) order by o.inbox_id),
+            array(select o.received_at from tds.inbox_open o where o.inbox_id = any (open_events.inbox_ids) order by o.inbox_id));
+        return;
+    end;
+    if coalesce(cardinality(open_events.events), 0) < cardinality(open_events.inbox_ids) then
+        perform tds.bury_unreadable(open_events.entity, open_events.inbox_ids, open_events.received_ats, open_events.at);
+    end if;
+end
+$$;
+revoke all on function tds.open_events(tds.entity, bigint[], timestamptz[], timestamptz) from public;
+comment on function tds.open_events(tds.entity, bigint[], timestamptz[], timestamptz) is
+'These unfinished events with their bodies parsed; events that cannot be read become dead letters.';
+
+create or replace function tds.apply_claim(claim_id bigint, wary boolean default false, out counts bigint[], out touches tds.touch[])
+language plpgsql volatile security definer
+set search_path = pg_catalog, pg_temp
+-- one record or a thousand, the plan is the same; planning anew would cost more than the work of a small batch
+set plan_cache_mode = force_generic_plan
+set jit = off
+-- every look-up is by key; a table never analysed, or empty when the plan was made, would be read whole
+set enable_seqscan = off
+set enable_memoize = off
+-- a thousand invoices with their lines are held at once
+set work_mem = '64MB'
+as $$
+declare
+    v_now      constant timestamptz := tds.now();
+    v_group    record;
+    v_entity   tds.entity;
+    v_done     tds.record[];
+    v_verdicts tds.verdict[];
+begin
+    apply_claim.counts := array[0, 0, 0, 0, 0];
+    apply_claim.touches := '{}';
+    for v_group in
+        select i.entity, i.organization_id,
+               coalesce(array_agg(i.inbox_id order by i.inbox_id) filter (where o.inbox_id is not null), '{}') as inbox_ids,
+               coalesce(array_agg(i.received_at order by i.inbox_id) filter (where o.inbox_id is not null), '{}') as received_ats,
+               coalesce(array_agg(i.inbox_id order by i.inbox_id) filter (where d.status = 'completed'), '{}') as done_ids,
+               coalesce(array_agg(i.received_at order by i.inbox_id) filter (where d.status = 'completed'), '{}') as done_ats
+          from tds.claim c
+         cross join lateral unnest(c.inbox_ids, c.received_ats) e(inbox_id, received_at)
+          join tds.inbox i on i.received_at = e.received_at and i.inbox_id = e.inbox_id
+          left join tds.inbox_open o on o.inbox_id = i.inbox_id
+          left join tds.inbox_outcome d on c.redelivered and d.received_at = i.received_at and d.inbox_id = i.inbox_id
+         where c.claim_id = apply_claim.claim_id
+         group by i.entity, i.organization_id
+         order by i.entity, i.organization_id
+    loop
+        select n.* into strict v_entity from tds.entity n where n.entity = v_group.entity;
+        v_verdicts := tds.apply_events(v_entity, v_group.organization_id, v_group.inbox_ids, v_group.received_ats,
+                                       apply_claim.wary, v_now);
+        perform tds.resolve_dead_letters(v_entity, v_group.organization_id, v_group.inbox_ids, v_group.received_ats, v_verdicts, v_now);
+        perform tds.note_wants(v_entity, v_group.organization_id, v_verdicts, v_group.inbox_ids, v_group.received_ats);
+        perform tds.close_events(v_group.inbox_ids, v_group.entity, v_verdicts, v_now);
+
+        -- applied by a worker that died before it could finish: finish for it
+        v_done := tds.explode(v_group.entity, tds.read_events(v_group.done_ids, v_group.done_ats));
+        apply_claim.touches := apply_claim.touches || (
+            select row(v_group.entity, v_group.organization_id, array_agg(t.zoho_id),
+                       array_agg(distinct t.zoho_id) filter (where t.unsettled),
+                       min(t.observed_at) filter (where t.unsettled))::tds.touch
+              from (select v.zoho_id, v.unsettled, v.observed_at from unnest(v_verdicts) v where v.outcome = 'applied' or v.unsettled
+                    union all
+                    select r.zoho_id, true, r.observed_at from unnest(v_done) r) t
+             where t.zoho_id is not null);
+        apply_claim.counts := (
+            select array[apply_claim.counts[1] + count(*) filter (where v.outcome = 'applied'),
+                         apply_claim.counts[2] + count(*) filter (where v.outcome = 'unchanged'),
+                         apply_claim.counts[3] + count(*) filter (where v.outcome = 'stale'),
+                         apply_claim.counts[4] + count(*) filter (where v.outcome in ('retried', 'parked')),
+                         apply_claim.counts[5] + count(*) filter (where v.outcome = 'dead')]
+              from unnest(v_verdicts) v);
+    end loop;
+end
+$$;
+revoke all on function tds.apply_claim(bigint, boolean) from public;
+comment on function tds.apply_claim(bigint, boolean) is
+'Applies a claimed batch: rows, outcomes, wants and dead letters in one transaction. counts: applied, unchanged, stale, '
+'retried, dead. wary: look for the unreadable before trying. Safe to do twice. Raises what is no record''s fault.';

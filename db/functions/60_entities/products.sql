@@ -1,0 +1,169 @@
+create or replace function tds.write_stock_levels(organization_id text, zoho_ids text[], at timestamptz) returns void
+language plpgsql volatile
+set search_path = pg_catalog, pg_temp
+as $$
+begin
+    -- all rows in key order before any is written: what goes and what stays are two sets, and who links warehouses takes both in one
+    perform from zoho.stock_levels t
+      where t.organization_id = write_stock_levels.organization_id and t.zoho_item_id = any (write_stock_levels.zoho_ids)
+      order by t.zoho_item_id, t.zoho_warehouse_id
+        for update;
+    with told as materialized (
+        select distinct on (p.zoho_item_id, l.zoho_warehouse_id)
+               p.zoho_item_id, l.zoho_warehouse_id, p.id as product_id, w.id as warehouse_id, l.warehouse_name,
+               l.on_hand, l.available, l.committed, l.actual_available
+          from zoho.products p
+         -- newer organisations say locations, older ones warehouses
+         cross join lateral jsonb_array_elements(coalesce(nullif(tds.json_array(p.zoho_metadata -> 'locations'), '[]'),
+                                                          tds.json_array(p.zoho_metadata -> 'warehouses'), '[]')) with ordinality e(doc, n)
+         cross join lateral (select coalesce(tds.json_id(e.doc -> 'location_id'), tds.json_id(e.doc -> 'warehouse_id')) as zoho_warehouse_id,
+                                    coalesce(tds.json_text(e.doc -> 'location_name'), tds.json_text(e.doc -> 'warehouse_name')) as warehouse_name,
+                                    tds.json_number(coalesce(e.doc -> 'location_stock_on_hand', e.doc -> 'warehouse_stock_on_hand')) as on_hand,
+                                    tds.json_number(coalesce(e.doc -> 'location_available_stock', e.doc -> 'warehouse_available_stock')) as available,
+                                    tds.json_number(coalesce(e.doc -> 'location_committed_stock', e.doc -> 'warehouse_committed_stock')) as committed,
+                                    tds.json_number(coalesce(e.doc -> 'location_actual_available_stock', e.doc -> 'warehouse_actual_available_stock'))
+                                        as actual_available) l
+          left join zoho.warehouses w on w.organization_id = p.organization_id and w.zoho_warehouse_id = l.zoho_warehouse_id
+         where p.organization_id = write_stock_levels.organization_id
+           and p.zoho_item_id = any (write_stock_levels.zoho_ids)
+           and l.zoho_warehouse_id is not null
+         order by p.zoho_item_id, l.zoho_warehouse_id, e.n desc
+    ), gone as (
+        delete from zoho.stock_levels t
+         where t.organization_id = write_stock_levels.organization_id
+           and t.zoho_item_id = any (write_stock_levels.zoho_ids)
+           and not exists (select from told w where (w.zoho_item_id, w.zoho_warehouse_id) = (t.zoho_item_id, t.zoho_warehouse_id))
+    ), known as materialized (
+        select t.zoho_item_id, t.zoho_warehouse_id from zoho.stock_levels t
+         where t.organization_id = write_stock_levels.organization_id and t.zoho_item_id = any (write_stock_levels.zoho_ids)
+    ), come as (
+        -- a new place of a product whose places were known is the other half of a transfer; the triggers see only what changes or goes
+        insert into zoho.stock_history (organization_id, zoho_item_id, zoho_warehouse_id, kind, quantity_before, quantity, recorded_at, day)
+        select write_stock_levels.organization_id, w.zoho_item_id, w.zoho_warehouse_id, 'change', 0, w.on_hand,
+               write_stock_levels.at, (write_stock_levels.at at time zone 'UTC')::date
+          from told w
+         where w.on_hand <> 0
+           and w.zoho_item_id in (select k.zoho_item_id from known k)
+           and (w.zoho_item_id, w.zoho_warehouse_id) not in (select k.zoho_item_id, k.zoho_warehouse_id from known k)
+         order by w.zoho_item_id, w.zoho_warehouse_id)
+    insert into zoho.stock_levels as t (
+        organization_id, zoho_item_id, zoho_warehouse_id, product_id, warehouse_id, warehouse_name, on_hand, available, committed,
+        actual_available, synced_at)
+    select write_stock_levels.organization_id, w.*, write_stock_levels.at
+      from told w
+     order by w.zoho_item_id, w.zoho_warehouse_id
+    on conflict on constraint stock_levels_pkey do update
+       set product_id = excluded.product_id, warehouse_id = excluded.warehouse_id, warehouse_name = excluded.warehouse_name,
+           on_hand = excluded.on_hand, available = excluded.available, committed = excluded.committed,
+           actual_available = excluded.actual_available, synced_at = excluded.synced_at
+     where (t.product_id, t.warehouse_id, t.warehouse_name, t.on_hand, t.available, t.committed, t.actual_available)
+           is distinct from (excluded.product_id, excluded.warehouse_id, excluded.warehouse_name, excluded.on_hand, excluded.available,
+                             excluded.committed, excluded.actual_available);
+end
+$$;
+revoke all on function tds.write_stock_levels(text, text[], timestamptz) from public;
+comment on function tds.write_stock_levels(text, text[], timestamptz) is
+'Makes the stock levels of these products what their documents say of each place; a place no longer named has none.';
+
+create or replace function tds.note_stock() returns trigger
+language plpgsql volatile
+set search_path = pg_catalog, pg_temp
+as $$
+declare
+    v_now constant timestamptz := tds.now();
+begin
+    insert into zoho.stock_history (organization_id, zoho_item_id, kind, quantity_before, quantity, recorded_at, day)
+    values (new.organization_id, new.zoho_item_id, 'change', old.stock_quantity, new.stock_quantity, v_now, (v_now at time zone 'UTC')::date);
+    return null;
+end
+$$;
+revoke all on function tds.note_stock() from public;
+comment on function tds.note_stock() is
+'Trigger: a row in the history for every change of a product''s stock. What is seen for the first time is no change.';
+
+create or replace function tds.note_stock_level() returns trigger
+language plpgsql volatile
+set search_path = pg_catalog, pg_temp
+as $$
+declare
+    v_now constant timestamptz := tds.now();
+begin
+    insert into zoho.stock_history (organization_id, zoho_item_id, zoho_warehouse_id, kind, quantity_before, quantity, recorded_at, day)
+    values (old.organization_id, old.zoho_item_id, old.zoho_warehouse_id, 'change', old.on_hand,
+            case when tg_op = 'UPDATE' then new.on_hand else 0 end, v_now, (v_now at time zone 'UTC')::date);
+    return null;
+end
+$$;
+revoke all on function tds.note_stock_level() from public;
+comment on function tds.note_stock_level() is
+'Trigger: a row in the history for every change of the stock at a place, and for a place that is no longer named.';
+
+create or replace trigger products_stock_changed after update of stock_quantity on zoho.products
+    for each row when (old.stock_quantity is distinct from new.stock_quantity) execute function tds.note_stock();
+create or replace trigger stock_level_changed after update of on_hand on zoho.stock_levels
+    for each row when (old.on_hand is distinct from new.on_hand) execute function tds.note_stock_level();
+create or replace trigger stock_level_gone after delete on zoho.stock_levels
+    for each row when (old.on_hand <> 0) execute function tds.note_stock_level();
+
+create or replace function tds.refuse_change() returns trigger
+language plpgsql volatile
+set search_path = pg_catalog, pg_temp
+as $$
+begin
+    raise exception using errcode = 'ZB006', message = format('%I.%I is insert-only', tg_table_schema, tg_table_name), detail = tg_op,
+        hint = 'what happened stays as it was; a new row says what is known better';
+end
+$$;
+revoke all on function tds.refuse_change() from public;
+comment on function tds.refuse_change() is 'Trigger of a history: rows are added, never changed or removed, by whomever. Raises ZB006.';
+
+create or replace trigger stock_history_is_insert_only before update or delete or truncate on zoho.stock_history
+    for each statement execute function tds.refuse_change();
+
+select tds.register('{
+    "entity": "products", "queue": "products", "priority": 20,
+    "api_path": "/items", "list_key": "items", "record_key": "item", "id_key": "item_id",
+    "list_filter": {"filter_by": "Status.All", "sort_column": "created_time", "sort_order": "A"}, "bulk_detail_path": "/itemdetails", "volatile_details": true,
+    "detail_key": "brand",
+    "target": "products", "target_key": "zoho_item_id",
+    "complete": "write_stock_levels", "complete_if": "s.doc ?| array[''locations'', ''warehouses'']"}');
+
+select tds.map_fields('products', '', $$
+    item_id            id      zoho_item_id       required
+    name               text    name               500
+    sku                text    sku                255
+    description        text    description
+    rate               number  unit_price
+    stock_on_hand      number  stock_quantity
+    status             text    is_active          := tds.json_text(d.status) = 'active'
+    tax_percentage     number  tax_rate
+    category_name      text    category_name      500
+    image_document_id  id      image_document_id
+    unit               text    unit               100
+    purchase_rate      number  purchase_rate
+    reorder_level      number  reorder_level
+    brand              text    brand              500
+    created_time       time    zoho_created_at
+    last_modified_time time    zoho_modified_at
+$$);
+
+select tds.map_fields('products', 'locations', $$
+    location_id        id      -
+    location_name      text    -
+    location_stock_on_hand number -
+    location_available_stock number -
+    location_committed_stock number -
+    location_actual_available_stock number -
+$$);
+
+select tds.map_fields('products', 'warehouses', $$
+    warehouse_id       id      -
+    warehouse_name     text    -
+    warehouse_stock_on_hand number -
+    warehouse_available_stock number -
+    warehouse_committed_stock number -
+    warehouse_actual_available_stock number -
+$$);
+
+select tds.link('products', 'currency', 'organization_id', 'organizations', 'zoho_organization_id', 'currency', follows => true);
+select tds.link('stock_levels', 'warehouse_id', 'zoho_warehouse_id', 'warehouses', 'zoho_warehouse_id');

@@ -1,0 +1,142 @@
+  -- 'TDSQ'
+revoke all on function tds.api_lock_class() from public;
+comment on function tds.api_lock_class() is 'First key of the advisory locks of sessions that call Zoho; the second is the backend''s pid.';
+
+create or replace function tds.access_token(
+    account text, rejected text default null, minute_seconds float8 default 60,
+    out state text, out access_token text, out api_domain text, out good_seconds float8, out wait_seconds float8, out reason text)
+language plpgsql volatile security definer
+set search_path = pg_catalog, pg_temp
+as $$
+declare
+    v_now     timestamptz;
+    v_minute  constant interval := make_interval(secs => access_token.minute_seconds);
+    v_account tds.api_account;
+    v_token   tds.api_token;
+begin
+    insert into tds.api_account as a (account) values (access_token.account) on conflict on constraint api_account_pkey do nothing;
+    select a.* into v_account from tds.api_account a where a.account = access_token.account for update;
+    v_now := tds.now();
+    select t.* into v_token from tds.api_token t
+     where t.account = access_token.account and t.expires_at > v_now and t.access_token is distinct from access_token.rejected;
+    access_token.access_token := v_token.access_token;
+    access_token.api_domain := v_token.api_domain;
+    access_token.good_seconds := extract(epoch from v_token.expires_at - 2 * v_minute - v_now)::float8;
+    if v_account.refused is not null then
+        access_token.state := 'refused';
+        access_token.reason := v_account.refused;
+    elsif v_token.expires_at - 2 * v_minute > v_now then
+        access_token.state := 'ok';
+    -- who gets the lock goes and asks; should that session die, the lock is free again
+    elsif not pg_try_advisory_lock(tds.token_lock(access_token.account)) then
+        access_token.state := case when v_token.account is null then 'wait' else 'ok' end;
+        access_token.wait_seconds := access_token.minute_seconds / 600;
+        access_token.reason := 'another process asks for the token';
+    else
+        select s.wait_seconds, s.reason into access_token.wait_seconds, access_token.reason
+          from tds.refresh_allowed(v_account, v_now, v_minute) s;
+        if access_token.wait_seconds is null then
+            access_token.state := 'refresh';
+            update tds.api_account a
+               set refreshes = (array_prepend(v_now, a.refreshes))[1:10]
+             where a.account = access_token.account;
+        else
+            perform pg_advisory_unlock(tds.token_lock(access_token.account));
+            access_token.state := case when v_token.account is null then 'wait' else 'ok' end;
+        end if;
+    end if;
+end
+$$;
+revoke all on function tds.access_token(text, text, float8) from public;
+comment on function tds.access_token(text, text, float8) is
+'The token in force. state: ok (use it, for good_seconds without asking again); refresh (the caller alone asks Zoho now, then calls store_access_token() or refresh_failed() on the '
+'same connection); wait (ask again after wait_seconds); refused (the refresh token is no longer good, reason says what Zoho answered). rejected: a '
+'token that the API did not take. Refreshed two minutes early, by one session at a time, at most ten times in ten minutes.';
+grant execute on function tds.access_token(text, text, float8) to tds_poller;
+
+create or replace function tds.refresh_allowed(known tds.api_account, at timestamptz, minute interval, out wait_seconds float8, out reason text)
+language plpgsql stable
+set search_path = pg_catalog, pg_temp
+as $$
+declare
+    v_tenth constant timestamptz := (refresh_allowed.known).refreshes[10];
+begin
+    if (refresh_allowed.known).closed_until > refresh_allowed.at then
+        refresh_allowed.wait_seconds := extract(epoch from (refresh_allowed.known).closed_until - refresh_allowed.at)::float8;
+        refresh_allowed.reason := 'Zoho gives out no more tokens for now';
+    elsif v_tenth + 10 * refresh_allowed.minute > refresh_allowed.at then
+        refresh_allowed.wait_seconds := extract(epoch from v_tenth + 10 * refresh_allowed.minute - refresh_allowed.at)::float8;
+        refresh_allowed.reason := 'ten tokens were asked for within ten minutes, which is all that Zoho gives out';
+    end if;
+end
+$$;
+revoke all on function tds.refresh_allowed(tds.api_account, timestamptz, interval) from public;
+comment on function tds.refresh_allowed(tds.api_account, timestamptz, interval) is
+'How long an account has to wait before a token may be asked for again, and why; null: not at all.';
+
+create or replace function tds.store_access_token(account text, access_token text, api_domain text, lifetime_seconds float8, asked_at timestamptz)
+returns void
+language plpgsql volatile security definer
+set search_path = pg_catalog, pg_temp
+as $$
+declare
+    v_now constant timestamptz := tds.now();
+begin
+    insert into tds.api_token as t (account, access_token, api_domain, refreshed_at, expires_at)
+    values (store_access_token.account, store_access_token.access_token, store_access_token.api_domain, store_access_token.asked_at,
+            store_access_token.asked_at + make_interval(secs => store_access_token.lifetime_seconds))
+    on conflict on constraint api_token_pkey do update
+       set access_token = excluded.access_token, api_domain = excluded.api_domain,
+           refreshed_at = excluded.refreshed_at, expires_at = excluded.expires_at;
+    -- Zoho counts it from when it came there, which is before now
+    update tds.api_account a set refreshes[1] = v_now where a.account = store_access_token.account;
+    perform pg_advisory_unlock(tds.token_lock(store_access_token.account));
+end
+$$;
+revoke all on function tds.store_access_token(text, text, text, float8, timestamptz) from public;
+comment on function tds.store_access_token(text, text, text, float8, timestamptz) is
+'Keeps the token that access_token() sent the caller for, and lets the others have it. lifetime_seconds from asked_at on.';
+grant execute on function tds.store_access_token(text, text, text, float8, timestamptz) to tds_poller;
+
+create or replace function tds.refresh_failed(account text, error text, minute_seconds float8 default 60) returns void
+language plpgsql volatile security definer
+set search_path = pg_catalog, pg_temp
+as $$
+declare
+    v_now constant timestamptz := tds.now();
+begin
+    update tds.api_account a
+       set refreshes[1] = v_now,
+           refused = case when refresh_failed.error = 'invalid_code' then refresh_failed.error else a.refused end,
+           refused_at = case when refresh_failed.error = 'invalid_code' then v_now else a.refused_at end,
+           closed_until = case when refresh_failed.error = 'access_denied' then v_now + make_interval(secs => 10 * refresh_failed.minute_seconds)
+                               else a.closed_until end
+     where a.account = refresh_failed.account;
+    perform pg_advisory_unlock(tds.token_lock(refresh_failed.account));
+end
+$$;
+revoke all on function tds.refresh_failed(text, text, float8) from public;
+comment on function tds.refresh_failed(text, text, float8) is
+'Notes that no token came. invalid_code (the refresh token was revoked) stops every process until allow_refresh() or another refresh token; '
+'access_denied stops asking for ten minutes; anything else only lets the next one try.';
+grant execute on function tds.refresh_failed(text, text, float8) to tds_poller;
+
+create or replace function tds.allow_refresh(account text default null) returns bigint
+language plpgsql volatile security definer
+set search_path = pg_catalog, pg_temp
+as $$
+declare
+    v_rows bigint;
+begin
+    update tds.api_account a
+       set refused = null, refused_at = null, closed_until = null
+     where (allow_refresh.account is null or a.account = allow_refresh.account)
+       and (a.refused is not null or a.closed_until is not null);
+    get diagnostics v_rows = row_count;
+    return v_rows;
+end
+$$;
+revoke all on function tds.allow_refresh(text) from public;
+comment on function tds.allow_refresh(text) is
+'Lets the pollers try a refresh token again that Zoho had refused; null: all of them. Returns how many were stopped. A new refresh token needs no such permission.';
+grant execute on function tds.allow_refresh(text) to tds_operator;

@@ -1,0 +1,189 @@
+-- After a mapping change: which rows the mapping makes differently now, and writing those anew.
+
+create or replace function tds.readable_states(entity text, states tds.record_state[]) returns tds.record_state[]
+language plpgsql stable
+set search_path = pg_catalog, pg_temp
+as $$
+begin
+    return array(
+        select s
+          from unnest(readable_states.states) s
+         where s.zoho_id not in (
+               select n.zoho_id
+                 from unnest(readable_states.states) with ordinality n(zoho_id, doc, version, hash, modified_at, observed_at, rank,
+                                                                     read_at, deleted_at, layers, ord)
+                 join tds.culprits(readable_states.entity, array(
+                          select row(o.ord, 0, null, 1, true, o.zoho_id, o.modified_at, o.observed_at, o.rank, false, o.hash, o.doc)::tds.record
+                            from unnest(readable_states.states) with ordinality o(zoho_id, doc, version, hash, modified_at, observed_at,
+                                                                                rank, read_at, deleted_at, layers, ord))) c
+                   on c.ord = n.ord));
+end
+$$;
+comment on function tds.readable_states(text, tds.record_state[]) is 'Those states whose documents the mapping can read.';
+
+create or replace function tds.differing(
+    entity text, organization_id text, after text, batch int, everything boolean,
+    out states tds.record_state[], out derivations tds.derivation[], out last_id text, out looked int, out refused int)
+language plpgsql stable
+set search_path = pg_catalog, pg_temp
+as $$
+declare
+    v_all      constant tds.record_state[] := tds.stored_states(differing.entity, differing.organization_id, differing.after, differing.batch);
+    v_readable tds.record_state[] := v_all;
+begin
+    differing.looked := cardinality(v_all);
+    differing.last_id := v_all[cardinality(v_all)].zoho_id;
+    begin
+        differing.derivations := array(select v from tds.derive_states(differing.entity, differing.organization_id, v_all) v);
+    exception when others then
+        if not tds.is_data_error(sqlstate) then
+            raise;
+        end if;
+        v_readable := tds.readable_states(differing.entity, v_all);
+        differing.derivations := array(select v from tds.derive_states(differing.entity, differing.organization_id, v_readable) v);
+    end;
+    differing.refused := cardinality(v_all) - cardinality(v_readable);
+    differing.derivations := array(select v from unnest(differing.derivations) v where v.before is distinct from v.after);
+    differing.states := array(
+        select row(s.zoho_id, s.doc, s.version + 1, s.hash, s.modified_at, s.observed_at, s.rank, s.read_at, s.deleted_at, s.layers)::tds.record_state
+          from unnest(v_readable) s
+         where differing.everything or s.zoho_id in (select v.zoho_id from unnest(differing.derivations) v)
+         order by s.zoho_id);
+end
+$$;
+comment on function tds.differing(text, text, text, int, boolean) is
+'Of the next rows after that id, those that the mapping makes differently of their documents, ready to be written (everything: all of them); refused: documents it cannot read.';
+
+create or replace function tds.rebuild_difference(entity text, batch int default 1000)
+returns table (column_name text, rows_differ bigint, zoho_id text, before jsonb, after jsonb)
+language plpgsql stable security definer
+set search_path = pg_catalog, pg_temp
+as $$
+declare
+    v_organization text;
+    v_after        text;
+    v_found        record;
+    v_sum          jsonb := '{}'::jsonb;
+begin
+    foreach v_organization in array tds.organizations_of(rebuild_difference.entity) loop
+        v_after := '';
+        loop
+            select d.* into v_found
+              from tds.differing(rebuild_difference.entity, v_organization, v_after, rebuild_difference.batch, false) d;
+            exit when v_found.looked = 0;
+            v_after := v_found.last_id;
+            v_sum := v_sum || coalesce((
+                select jsonb_object_agg(c.key, coalesce(v_sum -> c.key, c.example) || jsonb_build_object(
+                           'rows', coalesce((v_sum -> c.key ->> 'rows')::bigint, 0) + c.rows))
+                  from (select k.key, count(*) as rows,
+                               (array_agg(jsonb_build_object('id', v.zoho_id, 'before', v.before -> k.key, 'after', k.value) order by v.zoho_id))[1] as example
+                          from unnest(v_found.derivations) v
+                         cross join lateral jsonb_each(v.after) k
+                         where v.before -> k.key is distinct from k.value
+                         group by k.key) c), '{}');
+            if v_found.refused > 0 then
+                v_sum := v_sum || jsonb_build_object('(refused)', jsonb_build_object(
+                    'rows', coalesce((v_sum -> '(refused)' ->> 'rows')::bigint, 0) + v_found.refused));
+            end if;
+        end loop;
+    end loop;
+    return query
+        select s.key, (s.value ->> 'rows')::bigint, s.value ->> 'id', s.value -> 'before', s.value -> 'after'
+          from jsonb_each(v_sum) s
+         order by s.key;
+end
+$$;
+revoke all on function tds.rebuild_difference(text, int) from public;
+comment on function tds.rebuild_difference(text, int) is
+'What tds.rebuild() would change: the column (or child table), how many rows, and one of them before and after. Writes nothing. '
+'(refused): rows whose document the mapping cannot read; they stay as they are.';
+
+create or replace function tds.rebuild_batch(
+    entity text, organization_id text, after text, batch int default 1000, everything boolean default false,
+    out last_id text, out looked int, out written int, out refused int)
+language plpgsql volatile security definer
+set search_path = pg_catalog, pg_temp
+as $$
+declare
+    v_found record;
+begin
+    select d.* into v_found
+      from tds.differing(rebuild_batch.entity, rebuild_batch.organization_id, rebuild_batch.after, rebuild_batch.batch, rebuild_batch.everything) d;
+    rebuild_batch.last_id := v_found.last_id;
+    rebuild_batch.looked := v_found.looked;
+    rebuild_batch.refused := v_found.refused;
+    rebuild_batch.written := 0;
+    if v_found.states <> '{}' then
+        rebuild_batch.written := cardinality(tds.write_states(rebuild_batch.entity, rebuild_batch.organization_id, v_found.states, tds.now()));
+    end if;
+end
+$$;
+revoke all on function tds.rebuild_batch(text, text, text, int, boolean) from public;
+comment on function tds.rebuild_batch(text, text, text, int, boolean) is
+'One step of tds.rebuild(): writes those of the next rows after that id whose columns are not what the mapping makes of them, each only '
+'over the version that was read, so that a worker that is faster wins. last_id: where to go on; null: done. Commit, and then call '
+'tds.rebuild_links().';
+
+create or replace function tds.rebuild_links(entity text, organization_id text, after text, last_id text) returns void
+language plpgsql volatile security definer
+set search_path = pg_catalog, pg_temp
+as $$
+declare
+    v_entity tds.entity;
+    v_ids    text[];
+begin
+    select n.* into strict v_entity from tds.entity n where n.entity = rebuild_links.entity;
+    execute format('select array(select t.%1$I from zoho.%2$I t where t.organization_id = $1 and t.%1$I > $2 and t.%1$I <= $3 order by t.%1$I)',
+                   v_entity.target_key, v_entity.target)
+       into v_ids using rebuild_links.organization_id, rebuild_links.after, rebuild_links.last_id;
+    perform tds.link_rows(rebuild_links.entity, rebuild_links.organization_id, v_ids);
+end
+$$;
+revoke all on function tds.rebuild_links(text, text, text, text) from public;
+comment on function tds.rebuild_links(text, text, text, text) is
+'Links the rows after one id up to another, after tds.rebuild_batch() has committed: it looked parents up as they were when it began, and may '
+'have written over a link that was made since.';
+
+create or replace procedure tds.rebuild(
+    entity text, dry_run boolean default true, batch int default 1000, everything boolean default false, inout outcome jsonb default null)
+language plpgsql
+as $$
+declare
+    v_organization text;
+    v_after        text;
+    v_step         record;
+    v_looked       bigint := 0::bigint;
+    v_written      bigint := 0::bigint;
+    v_refused      bigint := 0::bigint;
+begin
+    if rebuild.dry_run then
+        rebuild.outcome := (select pg_catalog.jsonb_object_agg(d.column_name, pg_catalog.to_jsonb(d) - 'column_name')
+                              from tds.rebuild_difference(rebuild.entity, rebuild.batch) d);
+        rebuild.outcome := pg_catalog.jsonb_build_object('differences', coalesce(rebuild.outcome, '{}'));
+        return;
+    end if;
+    foreach v_organization in array tds.organizations_of(rebuild.entity) loop
+        v_after := '';
+        loop
+            select b.* into v_step
+              from tds.rebuild_batch(rebuild.entity, v_organization, v_after, rebuild.batch, rebuild.everything) b;
+            commit;
+            exit when v_step.last_id is null;
+            if v_step.written > 0 then
+                perform tds.rebuild_links(rebuild.entity, v_organization, v_after, v_step.last_id);
+                commit;
+            end if;
+            v_after := v_step.last_id;
+            v_looked := v_looked + v_step.looked;
+            v_written := v_written + v_step.written;
+            v_refused := v_refused + v_step.refused;
+        end loop;
+    end loop;
+    rebuild.outcome := pg_catalog.jsonb_build_object('looked', v_looked, 'written', v_written, 'refused', v_refused);
+end
+$$;
+revoke all on procedure tds.rebuild(text, boolean, int, boolean, jsonb) from public;
+comment on procedure tds.rebuild(text, boolean, int, boolean, jsonb) is
+'After a mapping change (and tds.build()): shows what differs (dry_run), or derives columns, child rows and links of every row anew from its '
+'document, in batches that are committed one by one. Rows that are right already are not touched, unless everything is asked for (where only a '
+'hook has changed). Call it outside a transaction.';

@@ -1,0 +1,67 @@
+create or replace view public.tds_low_stock as
+select p.organization_id, p.zoho_item_id, p.sku, p.name, p.stock_quantity, l.level, p.reorder_level is null or p.reorder_level = 0 as by_default,
+       p.unit
+  from zoho.products p
+ cross join lateral (select coalesce(nullif(p.reorder_level, 0),
+                                     (select (s.value #>> '{}')::numeric from tds.setting s where s.name = 'low_stock_default')) as level) l
+ where p.deleted_at is null and p.is_active and p.stock_quantity <= l.level;
+comment on view public.tds_low_stock is
+'Active products with no more stock than their reorder_level, or than the setting low_stock_default where they have none.';
+comment on column public.tds_low_stock.organization_id is 'Zoho organisation.';
+comment on column public.tds_low_stock.zoho_item_id is 'The product.';
+comment on column public.tds_low_stock.sku is 'Its SKU.';
+comment on column public.tds_low_stock.name is 'Its name.';
+comment on column public.tds_low_stock.stock_quantity is 'Stock on hand.';
+comment on column public.tds_low_stock.level is 'What it is compared with.';
+comment on column public.tds_low_stock.by_default is 'Whether that is the default.';
+comment on column public.tds_low_stock.unit is 'Unit of the quantities.';
+
+create or replace view public.tds_negative_stock as
+select p.organization_id, p.zoho_item_id, null::text as zoho_warehouse_id, p.name, p.stock_quantity as quantity
+  from zoho.products p where p.deleted_at is null and p.stock_quantity < 0
+ union all
+select l.organization_id, l.zoho_item_id, l.zoho_warehouse_id, coalesce(p.name, l.zoho_item_id) || ' @ ' || coalesce(l.warehouse_name, l.zoho_warehouse_id), l.on_hand
+  from zoho.stock_levels l
+  left join zoho.products p on p.organization_id = l.organization_id and p.zoho_item_id = l.zoho_item_id
+ where l.on_hand < 0;
+comment on view public.tds_negative_stock is 'Products, and places of products, with less than nothing in stock.';
+comment on column public.tds_negative_stock.organization_id is 'Zoho organisation.';
+comment on column public.tds_negative_stock.zoho_item_id is 'The product.';
+comment on column public.tds_negative_stock.zoho_warehouse_id is 'The place; null: all together.';
+comment on column public.tds_negative_stock.name is 'The product, and the place.';
+comment on column public.tds_negative_stock.quantity is 'How much less.';
+
+create or replace view public.tds_stock_disagreements as
+select p.organization_id, p.zoho_item_id, p.name, p.stock_quantity, s.on_hand as sum_of_places, p.stock_quantity - s.on_hand as difference
+  from zoho.products p
+  join (select l.organization_id, l.zoho_item_id, sum(l.on_hand) as on_hand from zoho.stock_levels l group by 1, 2) s
+    on s.organization_id = p.organization_id and s.zoho_item_id = p.zoho_item_id
+ where p.deleted_at is null and p.stock_quantity <> s.on_hand;
+comment on view public.tds_stock_disagreements is
+'Products whose stock on hand is not the sum of their places: a list told the one after a detail told the other. Their next detail settles it.';
+comment on column public.tds_stock_disagreements.organization_id is 'Zoho organisation.';
+comment on column public.tds_stock_disagreements.zoho_item_id is 'The product.';
+comment on column public.tds_stock_disagreements.name is 'Its name.';
+comment on column public.tds_stock_disagreements.stock_quantity is 'Stock on hand, as told last.';
+comment on column public.tds_stock_disagreements.sum_of_places is 'Sum over its places.';
+comment on column public.tds_stock_disagreements.difference is 'The one less the other.';
+
+create or replace view public.tds_sku_conflicts as
+select p.organization_id, p.sku, count(*) as products, array_agg(p.zoho_item_id order by p.zoho_item_id) as zoho_item_ids
+  from zoho.products p where p.sku is not null and p.deleted_at is null
+ group by p.organization_id, p.sku having count(*) > 1;
+comment on view public.tds_sku_conflicts is 'SKUs that several products share.';
+comment on column public.tds_sku_conflicts.organization_id is 'Zoho organisation.';
+comment on column public.tds_sku_conflicts.sku is 'The SKU.';
+comment on column public.tds_sku_conflicts.products is 'How many have it.';
+comment on column public.tds_sku_conflicts.zoho_item_ids is 'Which.';
+
+create or replace view public.tds_email_conflicts as
+select c.organization_id, lower(c.email) as email, count(*) as contacts, array_agg(c.zoho_contact_id order by c.zoho_contact_id) as zoho_contact_ids
+  from zoho.contacts c where c.email is not null and c.deleted_at is null
+ group by c.organization_id, lower(c.email) having count(*) > 1;
+comment on view public.tds_email_conflicts is 'E-mail addresses that several customers or vendors share.';
+comment on column public.tds_email_conflicts.organization_id is 'Zoho organisation.';
+comment on column public.tds_email_conflicts.email is 'The address, in lower case.';
+comment on column public.tds_email_conflicts.contacts is 'How many have it.';
+comment on column public.tds_email_conflicts.zoho_contact_ids is 'Which.';
