@@ -28,7 +28,7 @@ from tds_cli.output import print_json, print_table
 from tds_db.connect import conninfo
 from tds_db.upgrade import upgrade
 from tds_demo.compare import read_json
-from tds_demo.demo import ORGANIZATION, Stage
+from tds_demo.stage import ORGANIZATION, Stage
 from tds_demo.truth import compare_all
 
 ITEMS, CONTACTS = 400, 300

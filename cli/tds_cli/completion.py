@@ -4,7 +4,7 @@ import click
 import psycopg
 
 from tds_db import embedded
-from tds_db.connect import conninfo
+from tds_db.connect import connect, conninfo
 from tds_db.settings import DatabaseSettings
 
 STOCK = "stock"  # pulled like an entity, as the details of products
@@ -18,7 +18,7 @@ def entity_names(_: click.Context, __: click.Parameter, incomplete: str) -> list
     if not settings.database_url and not embedded.is_running(settings.data_dir):
         return []
     try:
-        with psycopg.connect(conninfo(settings), connect_timeout=CONNECT_SECONDS) as connection:
+        with connect("completion", conninfo(settings), connect_timeout=CONNECT_SECONDS) as connection:
             names = [name for (name,) in connection.execute(query, [incomplete])]
     except (psycopg.Error, OSError):
         return []

@@ -6,45 +6,22 @@ Exit codes: 0 done · 1 refused or failed, the message says why · 2 wrong usage
 from __future__ import annotations
 
 import json
-import os
-import shutil
-import subprocess
 import sys
-from collections.abc import Callable
 from dataclasses import asdict
-from functools import wraps
-from typing import ParamSpec
 
 import click
-import psycopg
-from psycopg.conninfo import conninfo_to_dict, make_conninfo
 from rich.console import Console
 from rich.table import Table
 
+from tds_cli.exits import UPGRADE_DUE
+from tds_cli.options import as_json
 from tds_db import embedded
 from tds_db.connect import conninfo
 from tds_db.errors import TdsError
 from tds_db.settings import DatabaseSettings
 from tds_db.upgrade import FileState, Report, Status, dump_sql, status, upgrade
 
-NOT_CURRENT = 3
-
-P = ParamSpec("P")
 stdout, stderr = Console(), Console(stderr=True)
-
-
-def reports_errors(command: Callable[P, None]) -> Callable[P, None]:
-    """Turns our errors and PostgreSQL's into a message and exit code 1."""
-
-    @wraps(command)
-    def guarded(*args: P.args, **kwargs: P.kwargs) -> None:
-        try:
-            command(*args, **kwargs)
-        except (TdsError, psycopg.Error) as error:
-            click.echo(f"Error: {error}", err=True)
-            sys.exit(1)
-
-    return guarded
 
 
 @click.group()
@@ -54,8 +31,7 @@ def db() -> None:
 
 @db.command("upgrade")
 @click.option("--dry-run", is_flag=True, help="Do everything in one transaction and roll it back.")
-@click.option("--json", "as_json", is_flag=True, help="Print the report as JSON.")
-@reports_errors
+@as_json
 def upgrade_command(dry_run: bool, as_json: bool) -> None:
     """Applies roles, pgmq, pending migrations and all functions."""
     settings = DatabaseSettings()
@@ -64,8 +40,7 @@ def upgrade_command(dry_run: bool, as_json: bool) -> None:
 
 
 @db.command("status")
-@click.option("--json", "as_json", is_flag=True, help="Print it as JSON.")
-@reports_errors
+@as_json
 def status_command(as_json: bool) -> None:
     """Compares the database with the files. Exit code 3: an upgrade is due."""
     found = status(conninfo())
@@ -75,12 +50,11 @@ def status_command(as_json: bool) -> None:
         _print(found)
     if not found.current:
         click.echo("The database is not what the files say. Next: tds db upgrade", err=True)
-        sys.exit(NOT_CURRENT)
+        sys.exit(UPGRADE_DUE)
 
 
 @db.command("dump-sql")
 @click.option("--pending", is_flag=True, help="Leave out the migrations this database has already.")
-@reports_errors
 def dump_sql_command(pending: bool) -> None:
     """Prints the whole upgrade as SQL, for a DBA to read and run with psql."""
     settings = DatabaseSettings()
@@ -92,7 +66,6 @@ def dump_sql_command(pending: bool) -> None:
 
 
 @db.command("start")
-@reports_errors
 def start_command() -> None:
     """Starts the embedded server, and prints how to reach it."""
     _require_embedded()
@@ -107,37 +80,11 @@ def start_command() -> None:
     show_default=True,
     help="As in pg_ctl: wait for sessions, end them, or stop at once (crash recovery follows).",
 )
-@reports_errors
 def stop_command(mode: embedded.StopMode) -> None:
     """Stops the embedded server."""
     _require_embedded()
     stopped = embedded.stop(DatabaseSettings().data_dir, mode=mode)
     click.echo("Stopped." if stopped else "It was not running.", err=True)
-
-
-@click.command("psql", context_settings={"ignore_unknown_options": True, "help_option_names": []})
-@click.argument("arguments", nargs=-1, type=click.UNPROCESSED)
-@reports_errors
-def psql(arguments: tuple[str, ...]) -> None:
-    """Opens psql on the database of TDS; the arguments are psql's own."""
-    parameters = conninfo_to_dict(conninfo())
-    program = _psql_program()
-    # A password on the command line would show in the process list.
-    environment = dict(os.environ)
-    if password := parameters.pop("password", None):
-        environment["PGPASSWORD"] = str(password)
-    sys.exit(subprocess.call([program, "-d", make_conninfo("", **parameters), *arguments], env=environment))
-
-
-def _psql_program() -> str:
-    """The system's psql, else the embedded package's."""
-    packaged = embedded.package_bin_dir() / "psql"
-    program = shutil.which("psql") or (str(packaged) if os.access(packaged, os.X_OK) else None)
-    if program is None:
-        raise TdsError(
-            "There is no psql on this machine.", "Install PostgreSQL's client (Debian: postgresql-client)."
-        )
-    return program
 
 
 def _require_embedded() -> None:

@@ -10,11 +10,13 @@ from typing import Any
 
 import click
 import psycopg
-from psycopg.rows import DictRow, dict_row
+from psycopg.rows import DictRow, tuple_row
 from pydantic import ValidationError
 
+from tds_cli.exits import FAILED
+from tds_cli.options import as_json
 from tds_cli.output import print_json
-from tds_db.connect import conninfo
+from tds_db.connect import connect, connect_async, connect_for_rows, conninfo
 from tds_db.errors import TdsError
 from tds_db.upgrade import status
 from tds_poller.zoho.client import Reply, ZohoClient
@@ -55,7 +57,7 @@ class Check:
 def check_database(dsn: str) -> Iterator[Check]:
     """The database, its schema, pgmq, pg_cron and the workers."""
     try:
-        connection = psycopg.connect(dsn, autocommit=True, row_factory=dict_row, connect_timeout=10)
+        connection = connect_for_rows("doctor", dsn, connect_timeout=10)
     except psycopg.OperationalError as error:
         yield Check("database", False, str(error).strip(), "set TDS_DATABASE_URL, or start the server")
         return
@@ -189,7 +191,7 @@ def _organization(settings: ZohoSettings, reply: Reply) -> Check:
 
 
 async def _clock(reply: Reply, dsn: str) -> Check:
-    connection = await psycopg.AsyncConnection.connect(dsn)
+    connection = await connect_async("doctor", dsn, tuple_row)
     async with connection, connection.cursor() as cursor:
         await cursor.execute("select clock_timestamp()")
         row = await cursor.fetchone()
@@ -220,7 +222,7 @@ async def _scope(scope: str, call: Awaitable[Reply]) -> Check:
 
 def _quota(settings: ZohoSettings, dsn: str) -> Check:
     query = "select * from tds_api_budget where organization_id = %s"
-    with psycopg.connect(dsn, row_factory=dict_row) as connection:
+    with connect_for_rows("doctor", dsn) as connection:
         row = connection.execute(query, [settings.organization_id]).fetchone()
     assert row
     if row["paused_until"]:
@@ -239,7 +241,7 @@ def _keeps_budget(dsn: str) -> bool:
     query = """select coalesce(has_function_privilege(to_regprocedure(
                    'tds.reserve_calls(text, int, text, text)'), 'execute'), false)"""
     try:
-        with psycopg.connect(dsn, connect_timeout=10) as connection:
+        with connect("doctor", dsn, connect_timeout=10) as connection:
             row = connection.execute(query).fetchone()
     except psycopg.OperationalError:
         return False
@@ -272,7 +274,7 @@ async def _all_checks() -> AsyncIterator[Check]:
 
 
 @click.command()
-@click.option("--json", "as_json", is_flag=True, help="Print JSON.")
+@as_json
 def doctor(as_json: bool) -> None:
     """Looks at everything that TDS needs. Each line is ok, or the problem and the next command.
 
@@ -292,7 +294,7 @@ def doctor(as_json: bool) -> None:
     if as_json:
         print_json({"ok": well, "checks": [asdict(check) for check in checks]})
     if not well:
-        sys.exit(1)
+        sys.exit(FAILED)
 
 
 def _print(check: Check) -> None:

@@ -2,15 +2,15 @@
 
 import sys
 from datetime import datetime
-from typing import Any
 
 import click
-import psycopg
-from psycopg.rows import DictRow, dict_row
+from psycopg.rows import DictRow
 
 from tds_cli.completion import entity_names
+from tds_cli.exits import FAILED
+from tds_cli.options import as_json
 from tds_cli.output import print_json, print_table
-from tds_db.connect import application_name, conninfo
+from tds_db.connect import connect_for_rows
 
 EVENTS = """
     select inbox_id, received_at, event, shape, source, run_id, page, "position", observed_at,
@@ -23,14 +23,14 @@ NOW = "select * from tds.record_now(%s, %s, %s)"
 @click.argument("entity", shell_complete=entity_names)
 @click.argument("zoho_id", metavar="ID")
 @click.option("--organization", help="Only of this Zoho organisation.")
-@click.option("--json", "as_json", is_flag=True, help="Print JSON.")
+@as_json
 def explain(entity: str, zoho_id: str, organization: str | None, as_json: bool) -> None:
     """Tells what happened to the record with Zoho's id ID of ENTITY (products, invoices, …).
 
     Every event that told of it and what became of each, and the row as it stands. Exit code 1: nothing is
     known of it.
     """
-    with _connect() as connection:
+    with connect_for_rows("explain") as connection:
         events = connection.execute(EVENTS, [entity, zoho_id, organization]).fetchall()
         now = connection.execute(NOW, [entity, zoho_id, organization]).fetchall()
     if as_json:
@@ -44,7 +44,7 @@ def explain(entity: str, zoho_id: str, organization: str | None, as_json: bool) 
             )
     if not events and not now:
         click.echo(f"Nothing is known of {entity} {zoho_id}. Next: tds pull {entity}", err=True)
-        sys.exit(1)
+        sys.exit(FAILED)
     for number in (number for row in now for number in row["dead_letters"] or ()):
         click.echo(f"A dead letter waits. Next: tds dead show {number}", err=True)
 
@@ -87,8 +87,3 @@ def _now(row: DictRow) -> list[tuple[str, str]]:
 
 def _moment(at: datetime | None) -> str:
     return f"{at:%Y-%m-%d %H:%M:%S%z}" if at else ""
-
-
-def _connect() -> psycopg.Connection[DictRow]:
-    options: dict[str, Any] = {"row_factory": dict_row, "autocommit": True}
-    return psycopg.connect(conninfo(), application_name=application_name("explain"), **options)

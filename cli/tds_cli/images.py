@@ -6,6 +6,8 @@ from dataclasses import asdict
 
 import click
 
+from tds_cli.exits import INCOMPLETE
+from tds_cli.options import as_json
 from tds_cli.output import print_json
 from tds_cli.progress import Steps
 from tds_db.connect import conninfo
@@ -15,12 +17,10 @@ from tds_poller.mirror import Mirror
 from tds_poller.zoho.client import ZohoClient
 from tds_poller.zoho.settings import ZohoSettings
 
-INCOMPLETE = 4
-
 
 @click.command()
 @click.option("--limit", type=click.IntRange(1), help="How many at most: each is a call.")
-@click.option("--json", "as_json", is_flag=True, help="Print JSON.")
+@as_json
 def images(limit: int | None, as_json: bool) -> None:
     """Fetches the pictures of products that are wanted (tds_wanted_images), those of the newest edits first.
 

@@ -1,19 +1,14 @@
 """`tds jobs`: what runs by the clock."""
 
 import sys
-from typing import Any
 
 import click
-import psycopg
-from psycopg.rows import DictRow, dict_row
 
+from tds_cli.exits import FAILED, INCOMPLETE
+from tds_cli.options import as_json
 from tds_cli.output import print_json, print_table
-from tds_db.connect import application_name, conninfo
+from tds_db.connect import connect, connect_for_rows
 from tds_db.upgrade import install_jobs
-
-INCOMPLETE = 4
-
-as_json = click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 
 JOBS = """
     select job, schedule, enabled, state, runner, next_due_at, overdue, last_started_at, last_duration,
@@ -28,7 +23,7 @@ def jobs(context: click.Context, as_json: bool) -> None:
     """Shows the jobs: how the last runs went, when the next are due. Exit code 4: one is overdue."""
     if context.invoked_subcommand is not None:
         return
-    with _connect() as connection:
+    with connect_for_rows("jobs") as connection:
         rows = connection.execute(JOBS).fetchall()
     if as_json:
         print_json(rows)
@@ -43,13 +38,13 @@ def jobs(context: click.Context, as_json: bool) -> None:
 @click.argument("name")
 def run(name: str) -> None:
     """Runs the job NAME now, due or not, with the rights of the connection. Exit code 1: it failed."""
-    with _connect() as connection:
+    with connect_for_rows("jobs") as connection:
         connection.add_notice_handler(lambda notice: click.echo(notice.message_primary, err=True))
         row = connection.execute("call tds.run_job(%s, false, 'by hand', null)", [name]).fetchone()
     assert row is not None
     click.echo(row["outcome"])
     if row["outcome"] == "failed":
-        sys.exit(1)
+        sys.exit(FAILED)
 
 
 @jobs.command("install")
@@ -59,7 +54,7 @@ def install(as_json: bool) -> None:
 
     Where an administrator has to do it, the statements are printed, each for the database that it names.
     """
-    with psycopg.connect(conninfo()) as connection:
+    with connect("jobs") as connection:
         done = install_jobs(connection)
     if as_json:
         print_json([vars(job) for job in done])
@@ -70,8 +65,3 @@ def install(as_json: bool) -> None:
             click.echo(job.statement)
     if not done:
         click.echo("This server has no pg_cron: the workers run the jobs.", err=True)
-
-
-def _connect() -> psycopg.Connection[DictRow]:
-    options: dict[str, Any] = {"row_factory": dict_row, "autocommit": True}
-    return psycopg.connect(conninfo(), application_name=application_name("jobs"), **options)

@@ -1,14 +1,10 @@
 """`tds keys`: who may ask for pulls over HTTP."""
 
-from typing import Any
-
 import click
-import psycopg
-from psycopg.rows import DictRow, dict_row
 
-from tds_cli.commands import as_json
+from tds_cli.options import as_json
 from tds_cli.output import print_json, print_table
-from tds_db.connect import conninfo
+from tds_db.connect import connect_for_rows
 
 
 @click.group()
@@ -20,7 +16,7 @@ def keys() -> None:
 @click.argument("name")
 def create(name: str) -> None:
     """Makes a key called NAME and prints it on stdout: this once, only its hash is stored."""
-    with _connect() as connection:
+    with connect_for_rows("keys") as connection:
         [row] = connection.execute("select tds.create_api_key(%s) as key", [name])
     click.echo(row["key"])
     click.echo("It is shown this once. Send it as: Authorization: Bearer KEY", err=True)
@@ -30,7 +26,7 @@ def create(name: str) -> None:
 @as_json
 def list_keys(as_json: bool) -> None:
     """Lists the keys, those revoked included."""
-    with _connect() as connection:
+    with connect_for_rows("keys") as connection:
         rows = connection.execute(
             """select api_key_id as number, name, created_at, created_by, last_used_at, revoked_at
                  from tds_api_keys order by api_key_id"""
@@ -45,11 +41,6 @@ def list_keys(as_json: bool) -> None:
 @click.argument("key")
 def revoke(key: str) -> None:
     """Revokes the key of that name or number: it is refused from now on."""
-    with _connect() as connection:
+    with connect_for_rows("keys") as connection:
         [row] = connection.execute("select tds.revoke_api_key(%s) as name", [key])
     click.echo(f"{row['name']} is revoked.", err=True)
-
-
-def _connect() -> psycopg.Connection[DictRow]:
-    options: dict[str, Any] = {"row_factory": dict_row, "autocommit": True}
-    return psycopg.connect(conninfo(), **options)

@@ -5,48 +5,38 @@ Each subcommand is imported when it is run, so that `tds --help` and a misspelt 
 
 import importlib
 import logging
-import os
-import signal
 import sys
-import threading
-import time
 from typing import Any
 
 import click
 
-EXIT_CODES = """\b
-Exit codes:
-  0  done
-  1  refused or failed; the message says why
-  2  wrong usage
-  3  an upgrade of the database is due (tds db status)
-  4  done, but something is missing: details that Zoho did not give, dead letters (tds status)
-"""
+from tds_cli.exits import EXIT_CODES, FAILED
+from tds_db.processes import end_with_parent
 
 # Name of the command: where it is, and what it does.
 COMMANDS = {
     "up": ("tds_cli.up:up", "Run everything: database, receiver, workers, poller."),
     "db": ("tds_cli.db:db", "Look after the database: upgrade, status, the embedded server."),
-    "psql": ("tds_cli.db:psql", "Open psql on the database of TDS."),
+    "psql": ("tds_cli.psql:psql", "Open psql on the database of TDS."),
     "doctor": ("tds_cli.doctor:doctor", "Look at everything that TDS needs, and say what to do next."),
-    "plan": ("tds_poller.plan:plan", "Tell the calls, minutes and days of a migration, before it."),
-    "migrate": ("tds_cli.commands:migrate", "Fetch everything from Zoho, going on where it stopped."),
+    "plan": ("tds_cli.plan:plan", "Tell the calls, minutes and days of a migration, before it."),
+    "migrate": ("tds_cli.migrate:migrate", "Fetch everything from Zoho, going on where it stopped."),
     "pull": ("tds_cli.pull:pull", "Fetch some entities from Zoho, or what has changed in them."),
     "poll": (
-        "tds_poller.poll:poll",
+        "tds_cli.poll:poll",
         "Do the pulls asked for, and fetch the details wanted.",
     ),
     "keys": ("tds_cli.keys:keys", "Make, list and revoke the API keys of operators."),
     "serve": ("tds_cli.serve:serve", "Take webhooks."),
-    "work": ("tds_cli.commands:work", "Run workers that process what has come."),
-    "process": ("tds_cli.commands:process", "Process what has come, once."),
-    "status": ("tds_cli.commands:status", "Show queues, runs, missing details and dead letters."),
+    "work": ("tds_cli.work:work", "Run workers that process what has come."),
+    "process": ("tds_cli.process:process", "Process what has come, once."),
+    "status": ("tds_cli.status:status", "Show queues, runs, missing details and dead letters."),
     "runs": ("tds_cli.runs:runs", "Show the pulls so far."),
-    "verify": ("tds_poller.verify:verify", "Compare the mirror with Zoho's lists, record by record."),
+    "verify": ("tds_cli.verify:verify", "Compare the mirror with Zoho's lists, record by record."),
     "explain": ("tds_cli.explain:explain", "Tell what happened to a record."),
     "jobs": ("tds_cli.jobs:jobs", "Show what runs by the clock, and run it by hand."),
     "images": ("tds_cli.images:images", "Fetch the pictures of products."),
-    "dead": ("tds_cli.commands:dead", "List, show and replay dead letters."),
+    "dead": ("tds_cli.dead:dead", "List, show and replay dead letters."),
     "sandbox": ("tds_sandbox.cli:sandbox", "Serve a stand-in Zoho Books organisation."),
 }
 
@@ -79,7 +69,7 @@ class Commands(click.Group):
             raise
         except Exception as error:
             click.echo(f"Error: {explanation(error)}", err=True)
-            sys.exit(1)
+            sys.exit(FAILED)
 
 
 def explanation(error: Exception) -> str:
@@ -116,14 +106,6 @@ def main(verbose: bool) -> None:
 
     Data goes to stdout, messages to stderr. The database is that of TDS_DATABASE_URL, else the embedded one.
     """
-    if parent := os.environ.pop("TDS_PARENT_PID", None):
-        threading.Thread(target=_end_with, args=[int(parent)], daemon=True).start()
+    end_with_parent()
     level = logging.INFO if verbose else logging.WARNING
     logging.basicConfig(level=level, format="%(asctime)s %(name)s: %(message)s")
-
-
-def _end_with(parent: int) -> None:
-    """Asks this process to stop as soon as the one that started it is gone."""
-    while os.getppid() == parent:
-        time.sleep(0.5)
-    os.kill(os.getpid(), signal.SIGTERM)

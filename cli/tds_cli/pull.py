@@ -8,14 +8,16 @@ from typing import Any
 
 import click
 
-from tds_cli.commands import INCOMPLETE, as_json
 from tds_cli.completion import entity_names
+from tds_cli.exits import INCOMPLETE
+from tds_cli.options import as_json
+from tds_cli.plan import tell_costs
+from tds_cli.poll import show_runs
 from tds_cli.progress import Step, Steps
 from tds_db.connect import conninfo
 from tds_db.errors import TdsError
 from tds_poller.mirror import Mirror
-from tds_poller.plan import tell_costs
-from tds_poller.poll import PULLED, Poll, read_queue, show_runs
+from tds_poller.poll import PULLED, Poll, read_queue
 from tds_poller.zoho.client import ZohoClient
 from tds_poller.zoho.settings import ZohoSettings
 

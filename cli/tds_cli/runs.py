@@ -1,15 +1,12 @@
 """`tds runs`: the pulls so far."""
 
-from typing import Any
-
 import click
-import psycopg
-from psycopg.rows import DictRow, dict_row
+from psycopg.rows import DictRow
 
+from tds_cli.options import as_json
 from tds_cli.output import print_json, print_table
-from tds_db.connect import application_name, conninfo
-
-STATES = ("running", "complete", "partial", "failed", "cancelled")
+from tds_db.connect import connect_for_rows
+from tds_db.runs import RunState
 
 # A run that goes on has lasted until its last page: after a stop it lasts no longer.
 RUNS = """
@@ -27,26 +24,21 @@ RUNS = """
 
 @click.command()
 @click.option("--entity", help="Only of this entity.")
-@click.option("--state", type=click.Choice(STATES), help="Only those.")
+@click.option("--state", type=click.Choice([state.value for state in RunState]), help="Only those.")
 @click.option("--limit", type=click.IntRange(1), default=20, show_default=True, help="How many.")
-@click.option("--json", "as_json", is_flag=True, help="Print JSON.")
+@as_json
 def runs(entity: str | None, state: str | None, limit: int, as_json: bool) -> None:
     """Shows pulls of lists, the newest first: how far they came, how long they took, why they stopped."""
-    with _connect() as connection:
+    with connect_for_rows("runs") as connection:
         rows = connection.execute(RUNS, {"entity": entity, "state": state, "limit": limit}).fetchall()
     if as_json:
         print_json(rows)
         return
     print_table("Runs", list(map(_shown, rows)))
-    if any(row["state"] == "running" for row in rows):
+    if any(row["state"] == RunState.RUNNING for row in rows):
         click.echo("What is running and stands still goes on with: tds pull ENTITY", err=True)
 
 
 def _shown(row: DictRow) -> dict[str, object]:
     times = {name: row[name] and f"{row[name]:%Y-%m-%d %H:%M:%S}" for name in ("started_at", "finished_at")}
     return {name: times.get(name, value) for name, value in row.items() if name != "organization_id"}
-
-
-def _connect() -> psycopg.Connection[DictRow]:
-    options: dict[str, Any] = {"row_factory": dict_row, "autocommit": True}
-    return psycopg.connect(conninfo(), application_name=application_name("runs"), **options)

@@ -5,169 +5,43 @@ each time; SIGTERM or Ctrl-C stops them in the order in which they feed one anot
 """
 
 import logging
-import os
-import re
-import signal
-import subprocess
-import sys
-import threading
 import time
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Sequence
 from logging.handlers import RotatingFileHandler
 from pathlib import Path
-from types import FrameType
-from typing import IO
 
 import click
 from pydantic import ValidationError
 
+from tds_cli.options import as_json
 from tds_cli.output import print_json, print_table
 from tds_db import embedded
 from tds_db.connect import conninfo
 from tds_db.errors import TdsError
+from tds_db.processes import Program, Supervisor, on_stop_signal, python
 from tds_db.settings import DatabaseSettings
 from tds_db.upgrade import status, upgrade
 from tds_poller.zoho.settings import ZohoSettings
 
 LOG_BYTES, LOG_FILES = 10_000_000, 5
-FIRST_PAUSE, LONGEST_PAUSE = 0.5, 30.0  # seconds before a program that ended is started again
-STEADY_SECONDS = 60.0  # after so long without an end the pause is short again
-STOP_SECONDS = 20.0  # longer than the receiver takes for the requests in hand
 READY_SECONDS = 60.0
-URL = re.compile(r"https?://\S+")
 
 
-@dataclass
-class Program:
-    """One of the programs: how it is started, and how it fares.
+def wait_for_url(supervisor: Supervisor, program: Program) -> None:
+    """Waits until a program has printed its URL, or all are to stop.
 
-    Args:
-        name: of the program and of its log.
-        arguments: of `tds`.
-        log: where its output goes.
+    Raises:
+        TdsError: it ended, or took too long.
     """
-
-    name: str
-    arguments: Sequence[str]
-    log: logging.Logger
-    process: subprocess.Popen[str] | None = None
-    pause: float = FIRST_PAUSE
-    started_at: float = 0.0
-    start_at: float = 0.0
-    url: str | None = None
-    readers: list[threading.Thread] = field(default_factory=list)
-
-    def start(self) -> None:
-        """Starts it, with its output going to its log."""
-        self.process = subprocess.Popen(
-            [sys.executable, "-P", "-m", "tds_cli", "-v", *self.arguments],
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
-            text=True,
-            errors="replace",
-            # Ctrl-C reaches the parent only, which stops the others in order. They are told who it is, so
-            # that they do not outlive it.
-            process_group=0,
-            env={**os.environ, "TDS_PARENT_PID": str(os.getpid())},
-        )
-        self.started_at = time.monotonic()
-        assert self.process.stdout is not None
-        assert self.process.stderr is not None
-        self.readers = [
-            threading.Thread(target=self._read, args=[stream], daemon=True)
-            for stream in (self.process.stdout, self.process.stderr)
-        ]
-        for reader in self.readers:
-            reader.start()
-
-    def _read(self, stream: IO[str]) -> None:
-        for line in stream:
-            if self.url is None and stream is not self._stderr and (found := URL.match(line)):
-                self.url = found.group()
-            self.log.info("%s", line.rstrip("\n"))
-
-    @property
-    def _stderr(self) -> IO[str] | None:
-        return self.process.stderr if self.process else None
-
-    def tend(self) -> int | None:
-        """Starts it again if it ended and its pause is over; returns the code of an end just found."""
-        if self.process is None:
-            if time.monotonic() >= self.start_at:
-                self.start()
-            return None
-        if (code := self.process.poll()) is None:
-            return None
-        if time.monotonic() - self.started_at >= STEADY_SECONDS:
-            self.pause = FIRST_PAUSE
-        self.process, self.url = None, None
-        self.start_at = time.monotonic() + self.pause
-        self.pause = min(2 * self.pause, LONGEST_PAUSE)
-        return code
-
-    def stop(self) -> None:
-        """Asks it to end, waits, and ends it if it does not."""
-        if self.process is None:
-            return
-        self.process.terminate()
-        try:
-            self.process.wait(STOP_SECONDS)
-        except subprocess.TimeoutExpired:
-            self.process.kill()
-            self.process.wait()
-        for reader in self.readers:
-            reader.join(timeout=5)
-
-
-class Up:
-    """All of it.
-
-    Args:
-        programs: in the order in which they are stopped.
-        say: tells the operator what happens.
-    """
-
-    def __init__(self, programs: Sequence[Program], say: Callable[[str], None]) -> None:
-        self._programs = programs
-        self._say = say
-        self._stopping = threading.Event()
-
-    def stop(self) -> None:
-        """Ends `run`; any thread or signal handler may call it."""
-        self._stopping.set()
-
-    def start(self) -> None:
-        """Starts every program and waits until the receiver listens.
-
-        Raises:
-            TdsError: it does not.
-        """
-        for program in self._programs:
-            program.start()
-        receiver = self._programs[0]
-        deadline = time.monotonic() + READY_SECONDS
-        while receiver.url is None and not self._stopping.is_set():
-            assert receiver.process is not None
-            if (code := receiver.process.poll()) is not None or time.monotonic() > deadline:
-                raise TdsError(
-                    f"The receiver did not start (code {code}).",
-                    f"Its last words are in {log_path(receiver.name)}.",
-                )
-            time.sleep(0.05)
-
-    def run(self) -> None:
-        """Looks after the programs until stopped."""
-        while not self._stopping.wait(0.2):
-            for program in self._programs:
-                if (code := program.tend()) is not None:
-                    log = log_path(program.name)
-                    self._say(f"{program.name} ended with code {code}; it is started again. See {log}")
-
-    def close(self) -> None:
-        """Stops every program, one after the other."""
-        for program in self._programs:
-            program.stop()
+    deadline = time.monotonic() + READY_SECONDS
+    while program.url is None and not supervisor.stopping.is_set():
+        assert program.process is not None
+        if (code := program.process.poll()) is not None or time.monotonic() > deadline:
+            raise TdsError(
+                f"The {program.name} did not start (code {code}).",
+                f"Its last words are in {log_path(program.name)}.",
+            )
+        time.sleep(0.05)
 
 
 def log_path(name: str) -> Path:
@@ -187,6 +61,11 @@ def _logger(name: str) -> logging.Logger:
     return logger
 
 
+def _say_end(program: Program, code: int) -> None:
+    log = log_path(program.name)
+    click.echo(f"{program.name} ended with code {code}; it is started again. See {log}", err=True)
+
+
 def _zoho_is_configured() -> str | None:
     """What is missing for the poller, or None."""
     try:
@@ -202,7 +81,7 @@ def _zoho_is_configured() -> str | None:
 @click.option("--workers", type=click.IntRange(1), default=2, show_default=True, help="Worker processes.")
 @click.option("--insecure", is_flag=True, help="See tds serve.")
 @click.option("--poll/--no-poll", default=True, help="Whether to ask Zoho's API too.")
-@click.option("--json", "as_json", is_flag=True, help="Print what runs where as JSON.")
+@as_json
 def up(*, host: str, port: int, workers: int, insecure: bool, poll: bool, as_json: bool) -> None:
     """Runs everything until interrupted: database, receiver, workers, poller.
 
@@ -223,17 +102,15 @@ def up(*, host: str, port: int, workers: int, insecure: bool, poll: bool, as_jso
         plans = {"receiver": serve, "workers": ["work", "--workers", str(workers)]}
         if poll and not missing:
             plans = {"receiver": serve, "poller": ["poll"], "workers": plans["workers"]}
-        programs = [Program(name, arguments, _logger(name)) for name, arguments in plans.items()]
-        everything = Up(programs, lambda text: click.echo(text, err=True))
-
-        def on_signal(number: int, _: FrameType | None) -> None:
-            signal.signal(number, signal.SIG_IGN)
-            everything.stop()
-
-        signal.signal(signal.SIGTERM, on_signal)
-        signal.signal(signal.SIGINT, on_signal)
+        programs = [
+            Program(name, python("tds_cli", "-v", *arguments), _logger(name))
+            for name, arguments in plans.items()
+        ]
+        everything = Supervisor(programs, one_by_one=True, on_end=_say_end)
+        on_stop_signal(everything.stop)
         try:
             everything.start()
+            wait_for_url(everything, programs[0])
             _tell(programs, settings, is_given, as_json=as_json)
             everything.run()
         finally:

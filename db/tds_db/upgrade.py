@@ -19,7 +19,7 @@ from pgmq import get_embedded_install_sql, get_embedded_sql_version
 from psycopg import Connection, IsolationLevel, errors, sql
 from psycopg.conninfo import make_conninfo
 
-from tds_db.connect import application_name
+from tds_db.connect import connect
 from tds_db.errors import MigrationError, PrivilegeError, SqlFileError, UpgradeError
 from tds_db.sqlfiles import Migration, SqlFile, read_functions, read_migrations
 
@@ -241,7 +241,7 @@ def status(conninfo: str, *, directory: Path = DIRECTORY) -> Status:
     """
     migrations = read_migrations(directory / "migrations")
     functions = read_functions(directory / "functions")
-    with psycopg.connect(conninfo, application_name=application_name("db")) as conn:
+    with connect("db", conninfo) as conn:
         installed = _scalar(conn, "select to_regclass('tds.sql_object') is not null")
         books = _read_books(conn) if installed else _Books({}, {}, None, [])
         return Status(
@@ -333,9 +333,7 @@ def _create_roles(conninfo: str, lock_timeout: str) -> None:
 @contextmanager
 def _transaction(conninfo: str, lock_timeout: str, *, rollback: bool = False) -> Iterator[Connection]:
     """A transaction that holds the upgrade's lock, on a connection of its own."""
-    with psycopg.connect(
-        conninfo, autocommit=True, client_encoding="utf8", application_name=application_name("db")
-    ) as conn:
+    with connect("db", conninfo, autocommit=True, client_encoding="utf8") as conn:
         if conn.info.server_version < OLDEST_SERVER:
             raise UpgradeError(
                 f"The server is PostgreSQL {conn.info.parameter_status('server_version')}.",

@@ -7,37 +7,22 @@ call, anybody's, takes up what it had claimed.
 import logging
 import os
 import random
-import signal
-import subprocess
-import sys
 import threading
 import time
-from collections.abc import Callable, Mapping, Sequence
-from types import FrameType
-from typing import Any
+from collections.abc import Mapping
 
 import psycopg
 from psycopg import sql
 
-from tds_db.connect import application_name, connect, conninfo
+from tds_db.connect import LASTING, application_name, connect, conninfo
+from tds_db.processes import Program, end_with_parent, on_stop_signal, python, supervise
 
 log = logging.getLogger(__name__)
 
 CHANNEL = "tds_inbox"
 POLL_SECONDS = 1.0  # notifications only hasten; retries that fall due send none
 FIRST_PAUSE, LONGEST_PAUSE = 0.2, 10.0  # seconds between attempts while the database is away
-RESPAWN_SECONDS = 0.5
 JOBS_SECONDS = 10.0  # between looks at what is due by the clock; schedules know minutes
-WORKER_COMMAND = (sys.executable, "-P", "-m", "tds_db.worker")  # and the pid of its parent
-CONNECTION: Mapping[str, Any] = {
-    "autocommit": True,
-    # A server that vanished without a word is noticed within about a minute, even in the middle of a call.
-    "keepalives_idle": 30,
-    "keepalives_interval": 10,
-    "keepalives_count": 3,
-    # And a worker that vanished, within a second: its backend ends and sets its batch free.
-    "options": "-c client_connection_check_interval=1s",
-}
 
 Outcome = Mapping[str, int]
 
@@ -80,13 +65,11 @@ class Worker:
 
     Args:
         dsn: libpq connection string of the database.
-        is_orphaned: asked at every turn; when true the worker stops by itself.
     """
 
-    def __init__(self, dsn: str, *, is_orphaned: Callable[[], bool] = lambda: False) -> None:
+    def __init__(self, dsn: str) -> None:
         self._dsn = dsn
         self._name = f"{application_name('worker')[:52]}/{os.getpid()}"  # PostgreSQL keeps 63 bytes
-        self._is_orphaned = is_orphaned
         self._stopping = threading.Event()
         self._next_jobs = 0.0
 
@@ -97,12 +80,14 @@ class Worker:
     def run(self) -> None:
         """Works until stopped. Whatever the database answers, it is tried again, more slowly each time."""
         pause = FIRST_PAUSE
-        while self._goes_on():
+        while not self._stopping.is_set():
             try:
-                with connect("worker", self._dsn, application_name=self._name, **CONNECTION) as connection:
+                with connect(
+                    "worker", self._dsn, application_name=self._name, autocommit=True, **LASTING
+                ) as connection:
                     connection.add_notice_handler(lambda notice: log.info("%s", notice.message_primary))
                     connection.execute(sql.SQL("listen {}").format(sql.Identifier(CHANNEL)))
-                    while self._goes_on():
+                    while not self._stopping.is_set():
                         self._turn(connection)
                         pause = FIRST_PAUSE
             except psycopg.Error as error:
@@ -124,64 +109,29 @@ class Worker:
         for _ in connection.notifies(timeout=POLL_SECONDS, stop_after=1):
             pass
 
-    def _goes_on(self) -> bool:
-        return not self._stopping.is_set() and not self._is_orphaned()
 
-
-def run_worker(is_orphaned: Callable[[], bool] = lambda: False) -> None:
+def run_worker() -> None:
     """Runs one worker in this process until SIGTERM or SIGINT; a second signal ends it at once.
 
     Raises:
         ServerError: the embedded server cannot be started.
     """
-    worker = Worker(conninfo(), is_orphaned=is_orphaned)
-    _on_stop_signal(worker.stop)
+    worker = Worker(conninfo())
+    on_stop_signal(worker.stop)
     worker.run()
 
 
 def run_workers(count: int) -> None:
     """Runs `count` worker processes until SIGTERM or SIGINT, replacing those that end before."""
-    # It is told its parent's pid, because a parent that is killed early is gone before the worker could ask.
-    # Its own process group: Ctrl-C reaches the parent only, which then asks each worker once.
-    supervise(
-        [lambda: subprocess.Popen([*WORKER_COMMAND, str(os.getpid())], process_group=0)] * count,
-    )
+    supervise(worker_programs(count))
 
 
-def supervise(
-    spawns: Sequence[Callable[[], subprocess.Popen[bytes]]], stopping: Callable[[], None] = lambda: None
-) -> None:
-    """Runs processes until SIGTERM or SIGINT, replacing those that end before; then stops each.
-
-    Args:
-        spawns: how each is started; it should notice by itself when this process is gone.
-        stopping: called before they are asked.
-    """
-    stop = threading.Event()
-    _on_stop_signal(stop.set)
-    children = [spawn() for spawn in spawns]
-    while not stop.wait(RESPAWN_SECONDS):
-        for place, child in enumerate(children):
-            if (code := child.poll()) is not None:
-                log.warning("process %d ended with code %d, another one takes its place", child.pid, code)
-                children[place] = spawns[place]()
-    stopping()
-    for child in children:
-        child.terminate()
-    for child in children:
-        child.wait()
-
-
-def _on_stop_signal(stop: Callable[[], None]) -> None:
-    def handle(number: int, _: FrameType | None) -> None:
-        signal.signal(number, signal.SIG_DFL)
-        stop()
-
-    signal.signal(signal.SIGTERM, handle)
-    signal.signal(signal.SIGINT, handle)
+def worker_programs(count: int) -> list[Program]:
+    """So many worker processes, for whoever supervises them."""
+    return [Program(f"worker {number}", python("tds_db.worker")) for number in range(1, count + 1)]
 
 
 if __name__ == "__main__":
     logging.basicConfig(level=logging.INFO, format="%(asctime)s worker[%(process)d] %(message)s")
-    parent = int(sys.argv[1])
-    run_worker(lambda: os.getppid() != parent)
+    end_with_parent()
+    run_worker()

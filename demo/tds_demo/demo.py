@@ -7,17 +7,13 @@ a directory of their own that goes with them. Exit code 0 only if everything agr
 import asyncio
 import json
 import os
-import secrets
-import shutil
 import signal
 import statistics
 import subprocess
 import sys
-import tempfile
 import time
 from collections.abc import Callable, Collection
 from dataclasses import asdict
-from pathlib import Path
 from typing import Any, LiteralString, NoReturn
 
 import click
@@ -28,18 +24,17 @@ from psycopg.rows import dict_row
 
 from tds_cli.output import print_table
 from tds_cli.progress import Steps
-from tds_db import embedded
 from tds_db.connect import conninfo
 from tds_db.errors import TdsError
 from tds_db.upgrade import upgrade
 from tds_demo.compare import ENTITIES, Comparison, Difference, Document, Record, read_json
+from tds_demo.stage import ORGANIZATION, Stage
 from tds_demo.truth import SOURCES, compare_all, truth
 from tds_poller.migrate import migrate
 from tds_poller.mirror import Mirror
 from tds_poller.zoho.client import ZohoClient
 from tds_poller.zoho.settings import ZohoSettings
 
-ORGANIZATION = "748139205"
 SIZES = {
     "items": 2218,
     "contacts": 2467,
@@ -62,61 +57,6 @@ NAMES = {"name", "contact_name", "payment_number"} | {
     f"{kind}_number" for kind in ("invoice", "bill", "creditnote", "vendor_credit", "salesorder")
 }
 SILENT_COLUMNS = {"stock_quantity", "outstanding_receivable", "outstanding_payable"}
-
-
-class Stage:
-    """Where it happens: a directory, the processes, the sandbox's control pages. `close` takes all down."""
-
-    def __init__(self) -> None:
-        self.directory = Path(tempfile.mkdtemp(prefix="tds-demo-"))
-        self.directory.chmod(0o711)  # for root another account runs the server, and has to get in
-        self.processes: list[subprocess.Popen[str]] = []
-        for name in [name for name in os.environ if name.startswith(("TDS_", "ZOHO_"))]:
-            del os.environ[name]
-        os.environ |= {
-            "TDS_DATA_DIR": str(self.directory),
-            "ZOHO_ORGANIZATION_ID": ORGANIZATION,
-            "ZOHO_WEBHOOK_SECRET": secrets.token_hex(16),
-        }
-
-    def start(self, *arguments: str) -> subprocess.Popen[str]:
-        """Starts `tds` with these arguments; what it says on stderr goes to a file."""
-        log = self.directory / f"{arguments[0]}-{len(self.processes)}.log"
-        with log.open("w") as stderr:
-            process = subprocess.Popen(
-                [sys.executable, "-P", "-m", "tds_cli", "-v", *arguments],
-                stdout=subprocess.PIPE,
-                stderr=stderr,
-                text=True,
-                process_group=0,  # Ctrl-C is for us alone: we take the others down in order
-            )
-        self.processes.append(process)
-        return process
-
-    def first_line(self, process: subprocess.Popen[str]) -> str:
-        """What a process prints once it is up."""
-        assert process.stdout is not None
-        if not (line := process.stdout.readline().strip()):
-            raise TdsError(f"{process.args!r} ended with code {process.wait()}.")
-        return line
-
-    def last_words(self) -> str:
-        """The end of what each process logged."""
-        logs = sorted(self.directory.glob("*.log"))
-        return "\n".join(f"--- {log.name}\n" + "\n".join(log.read_text().splitlines()[-8:]) for log in logs)
-
-    def close(self) -> None:
-        """Ends every process, the server last, and removes the directory."""
-        for process in self.processes:
-            process.terminate()
-        for process in self.processes:
-            try:
-                process.wait(10)
-            except subprocess.TimeoutExpired:
-                process.kill()
-                process.wait()
-        embedded.stop(self.directory, mode="immediate")
-        shutil.rmtree(self.directory)
 
 
 class Demo:

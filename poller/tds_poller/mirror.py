@@ -11,16 +11,14 @@ import psycopg
 from psycopg import AsyncConnection
 from psycopg.rows import BaseRowFactory, class_row, scalar_row, tuple_row
 from psycopg.types.json import Jsonb
-from psycopg_pool import AsyncConnectionPool
 
-from tds_db.connect import application_name
+from tds_db.connect import pool_async
 from tds_db.errors import TdsError
-from tds_poller.zoho.client import Reply
+from tds_poller.zoho.client import PER_PAGE
 
 log = logging.getLogger(__name__)
 Row = TypeVar("Row")
 
-PER_PAGE = 200  # Zoho's maximum
 OUT_OF_TURN = "ZB003"
 
 
@@ -95,14 +93,7 @@ class Mirror:
 
     def __init__(self, conninfo: str, organization_id: str, *, connections: int = 4) -> None:
         self.organization_id = organization_id
-        self._pool: AsyncConnectionPool[AsyncConnection[Any]] = AsyncConnectionPool(
-            conninfo,
-            min_size=1,
-            max_size=connections,
-            open=False,
-            configure=_log_notices,
-            kwargs={"autocommit": True, "application_name": application_name("poller")},
-        )
+        self._pool = pool_async("poller", conninfo, min_size=1, max_size=connections, configure=_log_notices)
 
     async def __aenter__(self) -> Self:
         await self._pool.open(wait=True, timeout=30)
@@ -163,7 +154,7 @@ class Mirror:
         )
 
     async def store_page(
-        self, run: Run, page: int, reply: Reply, *, has_more: bool, records: int, calls: int
+        self, run: Run, page: int, body: bytes, sent_at: datetime, *, has_more: bool, records: int, calls: int
     ) -> None:
         """Stores one page of a list and moves the run's cursor past it, both or neither.
 
@@ -172,7 +163,8 @@ class Mirror:
         Args:
             run: whose page it is.
             page: its number.
-            reply: what was answered.
+            body: what was answered, as it came.
+            sent_at: when it was asked for.
             has_more: whether another page follows.
             records: how many records it has.
             calls: how many calls it took to get it.
@@ -184,7 +176,7 @@ class Mirror:
             await self._row(
                 scalar_row,
                 "select tds.store_page(%b, %b, %b, %b, %b, %b, %b)",
-                *(run.run_id, page, reply.body, reply.sent_at, has_more, records, calls),
+                *(run.run_id, page, body, sent_at, has_more, records, calls),
             )
         except psycopg.Error as error:
             if error.sqlstate != OUT_OF_TURN:

@@ -1,4 +1,4 @@
-"""`tds poll`: does the pulls that were asked for, and fetches the details that are wanted.
+"""The poller: does the pulls that were asked for, and fetches the details that are wanted.
 
 A pull is a message in the pgmq queue `tds_pull`. While it is worked on, heartbeats keep it invisible to other
 pollers; it is deleted once its list is stored. A poller killed at any moment leaves a message that becomes
@@ -7,31 +7,25 @@ visible again, and a run whose cursor says where to go on.
 
 import asyncio
 import logging
-import signal
-import sys
 from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager, suppress
 from datetime import datetime
 from itertools import accumulate
 from typing import Any
 
-import click
 import psycopg
 from pgmq import Message, PGMQueue
-from psycopg_pool import ConnectionPool
 
-from tds_cli.commands import INCOMPLETE, as_json
-from tds_cli.output import print_json, print_table
-from tds_db.connect import application_name, conninfo
+from tds_db.connect import pool
 from tds_db.errors import TdsError
 from tds_db.images import ImageSettings
+from tds_db.runs import RunState
 from tds_poller.details import fetch_taken
 from tds_poller.images import fetch_images
 from tds_poller.mirror import Endpoint, Mirror, OutOfTurnError, Want
 from tds_poller.pull import pull_organization, pull_pages
 from tds_poller.zoho.client import ZohoClient
 from tds_poller.zoho.errors import AuthorizationError, LimitError, PagingError, UnreachableError, ZohoError
-from tds_poller.zoho.settings import ZohoSettings
 
 log = logging.getLogger(__name__)
 
@@ -185,16 +179,16 @@ class Poll:
         """Does what a message asks for, and deletes it; or leaves it for later."""
         run_id = int(message.message["run_id"])
         state = await self._mirror.begin_pull(run_id, self._client.session)
-        if state == "queued":
+        if state == RunState.QUEUED:
             await self._show(message, TURN_SECONDS)
             return
-        if state == "running":
+        if state == RunState.RUNNING:
             try:
                 async with self._kept(message):
                     await self._list(run_id)
             except OutOfTurnError as error:
                 log.warning("%s", error.message)
-                if (await self._mirror.run(run_id)).state == "running":
+                if (await self._mirror.run(run_id)).state == RunState.RUNNING:
                     await self._show(message, self._visibility)
                     return
             except (LimitError, UnreachableError, AuthorizationError, asyncio.CancelledError) as error:
@@ -297,73 +291,6 @@ def read_queue(dsn: str) -> PGMQueue:
     Args:
         dsn: libpq connection string of the database.
     """
-    pool: ConnectionPool[psycopg.Connection] = ConnectionPool(
-        dsn,
-        min_size=1,
-        max_size=2,
-        open=True,
-        check=ConnectionPool.check_connection,
-        kwargs={"autocommit": True, "application_name": application_name("poller")},
-    )
-    return PGMQueue(pool=pool, init_extension=False)
-
-
-RESULT = """
-    select run_id, entity, state, pages, records, calls, details_fetched, details_failed, duration, error
-      from tds_sync_runs where run_id = any (%s) order by run_id"""
-
-
-@click.command()
-@click.option("--once", is_flag=True, help="End when there is nothing left to do.")
-@click.option(
-    "--images/--no-images", default=True, help="Whether to fetch pictures too, when all else is done."
-)
-@as_json
-def poll(once: bool, images: bool, as_json: bool) -> None:
-    """Does the pulls that are asked for, fetches the details that are wanted, and then pictures.
-
-    Pulls come from tds.request_pull() and the bulk-sync API. Several pollers may run.
-    Exit code 4, with --once: a pull did not complete.
-    """
-    if not once:
-        logging.getLogger("tds_poller").setLevel(logging.INFO)
-    runs = asyncio.run(_poll(ZohoSettings(), conninfo(), ImageSettings() if images else None, once=once))
-    if not once:
-        return
-    if not show_runs(runs, as_json=as_json):
-        sys.exit(INCOMPLETE)
-
-
-def show_runs(runs: Sequence[int], *, as_json: bool) -> bool:
-    """Prints what became of these runs; whether all are complete, or cancelled."""
-    with psycopg.connect(conninfo(), row_factory=psycopg.rows.dict_row) as connection:
-        rows = connection.execute(RESULT, [list(runs)]).fetchall()
-    if as_json:
-        print_json(rows)
-    else:
-        print_table("Pulled", rows)
-    is_complete = all(row["state"] in {"complete", "cancelled"} for row in rows)
-    if not is_complete:
-        click.echo("Not all is complete. See: tds status", err=True)
-    return is_complete
-
-
-async def _poll(
-    settings: ZohoSettings, dsn: str, images: ImageSettings | None, *, once: bool
-) -> Sequence[int]:
-    queue = await asyncio.to_thread(read_queue, dsn)
-    try:
-        async with Mirror(dsn, settings.organization_id) as mirror, ZohoClient(settings, dsn) as client:
-            work = Poll(client, mirror, queue, images)
-            task = asyncio.ensure_future(work.once() if once else work.forever())
-            loop = asyncio.get_running_loop()
-            for number in (signal.SIGTERM, signal.SIGINT):
-                loop.add_signal_handler(number, task.cancel)
-            try:
-                await task
-            except asyncio.CancelledError:
-                log.info("stopped")
-            return work.runs
-    finally:
-        pool: Any = queue.pool
-        await asyncio.to_thread(pool.close)
+    connections = pool("poller", dsn, max_size=2)
+    connections.open()
+    return PGMQueue(pool=connections, init_extension=False)

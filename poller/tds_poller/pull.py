@@ -9,6 +9,7 @@ from math import ceil
 from types import TracebackType
 from typing import Any, Self
 
+from tds_db.runs import RunState
 from tds_poller.mirror import Endpoint, Mirror, OutOfTurnError, Run
 from tds_poller.zoho.client import Reply, ZohoClient
 from tds_poller.zoho.errors import PagingError, ZohoError
@@ -84,10 +85,12 @@ async def pull_pages(
                     page, has_more = 1, True
                     continue
             count = len(records)
-            await mirror.store_page(run, page, reply, has_more=has_more, records=count, calls=reply.calls)
+            await mirror.store_page(
+                run, page, reply.body, reply.sent_at, has_more=has_more, records=count, calls=reply.calls
+            )
             on_page(count)
             page += 1
-            if has_more and (state := (await mirror.run(run.run_id)).state) != "running":
+            if has_more and (state := (await mirror.run(run.run_id)).state) != RunState.RUNNING:
                 raise OutOfTurnError(f"Run {run.run_id} is {state}.")
     return await mirror.run(run.run_id)
 

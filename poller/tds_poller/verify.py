@@ -1,8 +1,7 @@
-"""`tds verify`: the mirror against what Zoho lists. Pages are read here; the database compares."""
+"""The mirror against what Zoho lists. Pages are read here; the database compares."""
 
 import asyncio
 import json
-import sys
 import time
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
@@ -11,24 +10,15 @@ from functools import partial
 from types import TracebackType
 from typing import Any, Self
 
-import click
-import psycopg
-from psycopg.rows import dict_row
 from psycopg.types.json import set_json_loads
 
-from tds_cli.completion import entity_names
-from tds_cli.output import print_json, print_table
-from tds_cli.progress import Step, Steps
-from tds_db.connect import application_name, conninfo
-from tds_db.errors import TdsError
-from tds_poller.mirror import Endpoint, Mirror
+from tds_db.connect import connect_for_rows
+from tds_poller.mirror import Endpoint
+from tds_poller.progress import Step
 from tds_poller.pull import more_follows
-from tds_poller.zoho.client import ZohoClient
-from tds_poller.zoho.settings import ZohoSettings
+from tds_poller.zoho.client import PER_PAGE, ZohoClient
 
-PER_PAGE = 200  # Zoho's maximum
 LOOK_EVERY_SECONDS = 0.2
-SHOWN = 20  # differences of an entity in the table; JSON has them all
 
 Result = Mapping[str, Any]
 
@@ -48,9 +38,7 @@ class Books:
         self._wait = wait
 
     def __enter__(self) -> Self:
-        self._connection = psycopg.connect(
-            self._dsn, application_name=application_name("verify"), row_factory=dict_row, autocommit=True
-        )
+        self._connection = connect_for_rows("verify", self._dsn)
         set_json_loads(partial(json.loads, parse_float=Decimal), self._connection)
         return self
 
@@ -124,174 +112,3 @@ async def verify_entity(
 def agrees(result: Result) -> bool:
     """Whether nothing differs; what was changed meanwhile is left out."""
     return not (result["missing"] or result["extra"] or result["differing"])
-
-
-@click.command()
-@click.argument("entities", nargs=-1, metavar="[ENTITY]…", shell_complete=entity_names)
-@click.option("--wait", type=click.FloatRange(0), default=10.0, show_default=True,
-              help="Seconds to wait for events that are on their way into the mirror.")  # fmt: skip
-@click.option("--groups", is_flag=True, help="Show all counts and sums, not only those that differ.")
-@click.option("--dry-run", is_flag=True, help="Tell what it would cost, and ask nothing of Zoho.")
-@click.option("-y", "--yes", is_flag=True, help="Do not ask before spending the calls (asked on a terminal).")
-@click.option("--json", "as_json", is_flag=True, help="Print JSON.")
-def verify(
-    entities: tuple[str, ...], *, wait: float, groups: bool, dry_run: bool, yes: bool, as_json: bool
-) -> None:
-    """Compares the mirror with Zoho's lists, read anew: of every ENTITY, or of those named.
-
-    Each record by its status, dates, currency, amounts and last_modified_time; counts and sums by status,
-    currency and month. It costs a call for every 200 records, and writes nothing. Exit code 1: something
-    differs.
-    """
-    settings = ZohoSettings()
-    with Books(conninfo(), settings.organization_id, wait) as books:
-        known = {row["entity"]: row for row in books.plan()}
-        if unknown := set(entities) - known.keys():
-            raise TdsError(f"Unknown: {', '.join(sorted(unknown))}.", f"There are {', '.join(known)}.")
-        chosen = [row for name, row in known.items() if not entities or name in entities]
-        calls = sum(row["calls"] for row in chosen)
-        click.echo(f"About {_calls(calls)}: one for every {PER_PAGE} records.", err=True)
-        if dry_run:
-            print_json({"calls": calls, "entities": chosen}) if as_json else print_table("Plan", chosen)
-            return
-        if not yes and sys.stdin.isatty():
-            click.confirm("Spend them?", abort=True, err=True)
-        results, spent = asyncio.run(_verify(settings, books, [row["entity"] for row in chosen]))
-    click.echo(f"{_calls(spent)} spent.", err=True)
-    agree = all(map(agrees, results))
-    if as_json:
-        print_json({"agree": agree, "calls": spent, "entities": results})
-    else:
-        _show(results, groups=groups)
-    for result in results:
-        _next_step(result, settings.organization_id)
-    sys.exit(0 if agree else 1)
-
-
-async def _verify(settings: ZohoSettings, books: Books, entities: Sequence[str]) -> tuple[list[Result], int]:
-    results = []
-    with Steps() as steps:
-        async with Mirror(conninfo(), settings.organization_id) as mirror, ZohoClient(settings) as client:
-            endpoints = await mirror.endpoints()
-            for entity in entities:
-                with steps.step(entity) as step:
-                    endpoint = endpoints[entity]
-                    results.append(
-                        await verify_entity(client, books, endpoint, settings.organization_id, step)
-                    )
-            return results, client.calls
-
-
-def _show(results: Sequence[Result], *, groups: bool) -> None:
-    counted = [
-        {
-            name: result[name]
-            for name in ("entity", "zoho", "mirror", "missing", "extra", "differing", "meanwhile")
-        }
-        | {"waiting_events": result["waiting"], "result": "agree" if agrees(result) else "DIFFER"}
-        for result in results
-    ]
-    print_table("Records", counted)
-    sums = [row for result in results for row in _sums(result)]
-    click.echo()
-    print_table("Sums", sums)
-    rows = [
-        {"entity": result["entity"], **_group(group)}
-        for result in results
-        for group in result["groups"]
-        if groups or _group_differs(group)
-    ]
-    click.echo()
-    print_table(
-        "Counts and sums by status, currency and month" + ("" if groups else ", where they differ"), rows
-    )
-    for title, meanwhile in (("Differences", False), ("Changed meanwhile, so not compared", True)):
-        found = [row for result in results for row in _differences(result, meanwhile=meanwhile)]
-        if found or not meanwhile:
-            click.echo()
-            print_table(title, found)
-
-
-def _group_differs(group: Result) -> bool:
-    return bool(group["zoho_count"] != group["mirror_count"] or group["zoho_sum"] != group["mirror_sum"])
-
-
-def _group(group: Result) -> dict[str, object]:
-    names = ("status", "currency", "month", "zoho_count", "mirror_count")
-    return {name: group[name] for name in names} | {
-        name: _money(group[name]) for name in ("zoho_sum", "mirror_sum")
-    }
-
-
-def _money(value: Decimal | int | None) -> Decimal | None:
-    """With two decimals, or more where there are more."""
-    return None if value is None else value + Decimal("0.00")
-
-
-def _calls(count: int) -> str:
-    return f"{count:,} call" + ("" if count == 1 else "s")
-
-
-def _sums(result: Result) -> list[dict[str, object]]:
-    """A row a currency."""
-    found: dict[str, list[Decimal]] = {}
-    for group in result["groups"] if result["amount"] else ():
-        sums = found.setdefault(group["currency"] or "", [Decimal("0.00"), Decimal("0.00")])
-        sums[0] += group["zoho_sum"] or 0
-        sums[1] += group["mirror_sum"] or 0
-    return [
-        {"entity": result["entity"], "sum_of": result["amount"], "currency": currency}
-        | {"zoho": zoho, "mirror": mirror, "difference": zoho - mirror}
-        for currency, (zoho, mirror) in found.items()
-    ]
-
-
-def _differences(result: Result, *, meanwhile: bool) -> list[dict[str, object]]:
-    """A row a field."""
-    found = [row for row in result["differences"] if row["meanwhile"] == meanwhile]
-    rows: list[dict[str, object]] = []
-    for row in found[:SHOWN]:
-        for field, values in (row["fields"] or {"": {}}).items():
-            rows.append(
-                {"entity": result["entity"], "id": row["id"], "what": row["what"], "field": field}
-                | {side: _told(values.get(side)) for side in ("zoho", "mirror")}
-                | {"problem": values.get("problem")}
-            )
-    if len(found) > SHOWN:
-        rows.append({"entity": result["entity"], "id": f"and {len(found) - SHOWN:,} more: --json"})
-    return rows
-
-
-def _told(value: object) -> object:
-    return f"{value:f}" if isinstance(value, Decimal) else value
-
-
-def _next_step(result: Result, organization_id: str) -> None:
-    """What to do about an entity, where there is something to do."""
-    entity = result["entity"]
-    if result["waiting"]:
-        click.echo(
-            f"{entity}: {result['waiting']:,} events wait, so that a difference may be on its way. "
-            "Next: tds work, or tds process; then tds verify again",
-            err=True,
-        )
-    ids: dict[str, str] = {}
-    for row in result["differences"]:
-        if row["id"] and not row["meanwhile"]:
-            ids.setdefault(row["what"], row["id"])
-    if one := next(iter(ids.values()), None):
-        rebuild = f"; what a pull leaves: call tds.rebuild('{entity}', false)" if "differs" in ids else ""
-        click.echo(
-            f"{entity}: differs. Next: tds explain {entity} {one}, tds pull {entity}{rebuild}", err=True
-        )
-    if extra := ids.get("extra"):
-        want = f"select tds.want_detail('{entity}', '{organization_id}', '{extra}')"
-        click.echo(
-            f"{entity}: Zoho does not list {result['extra']:,} any more; only the detail proves a deletion. "
-            f"Next: {want}, then tds pull {entity}",
-            err=True,
-        )
-    if any(row["what"] == "unreadable" for row in result["differences"]):
-        click.echo(
-            f"{entity}: Zoho tells what cannot be read. Next: tds dead list --entity {entity}", err=True
-        )

@@ -14,9 +14,9 @@ from types import TracebackType
 from typing import Any, Literal, NamedTuple, Self
 
 from psycopg import AsyncConnection, Error
-from psycopg.rows import TupleRow
+from psycopg.rows import TupleRow, tuple_row
 
-from tds_db.connect import application_name
+from tds_db.connect import connect_async
 
 log = logging.getLogger(__name__)
 
@@ -28,7 +28,6 @@ EMPTY_TURNS = 3  # of the event loop without a new event, until a batch is taken
 STEP_IN_SECONDS = 0.05  # how long a commit takes until the next connection begins another beside it
 IDLE_SECONDS = 1.0  # a connection unused for longer is tried before an event is trusted to it
 CONNECTION: Mapping[str, Any] = {
-    "autocommit": True,
     "connect_timeout": CONNECT_SECONDS,
     "options": "-c statement_timeout=4s",
     "keepalives_idle": 10,
@@ -217,9 +216,7 @@ class Inbox:
             used = time.monotonic()
 
     async def _connect(self) -> Connection:
-        return await AsyncConnection.connect(
-            self._conninfo, application_name=application_name("receiver"), **CONNECTION
-        )
+        return await connect_async("receiver", self._conninfo, tuple_row, **CONNECTION)
 
     def _take(self) -> list[_Waiting]:
         """The events of the next commit, oldest first; at least one if any waits."""

@@ -3,7 +3,6 @@
 import ipaddress
 import os
 import socket
-import subprocess
 import sys
 import tempfile
 from collections.abc import Callable
@@ -12,7 +11,8 @@ import uvicorn
 from starlette.types import ASGIApp
 
 from tds_db.errors import TdsError
-from tds_db.worker import WORKER_COMMAND, supervise
+from tds_db.processes import Program, end_with_parent, python, supervise
+from tds_db.worker import worker_programs
 from tds_receiver.app import create_app
 from tds_receiver.logs import log_as_json
 from tds_receiver.protocol import BoundedProtocol
@@ -63,40 +63,24 @@ def serve(
         return
     with listener, tempfile.TemporaryDirectory(prefix="tds-metrics-") as metrics:
         listener.listen(BACKLOG)
-        command = [
-            sys.executable,
-            "-P",
-            "-m",
-            "tds_receiver.server",
-            str(listener.fileno()),
-            str(os.getpid()),
-        ]
         # Whichever process is asked for /metrics answers for all of them.
         environment = {"PROMETHEUS_MULTIPROC_DIR": metrics, **os.environ, "TDS_DATABASE_URL": conninfo}
-
-        def spawn_receiver() -> subprocess.Popen[bytes]:
-            return subprocess.Popen(command, env=environment, pass_fds=[listener.fileno()], process_group=0)
-
-        def spawn_worker() -> subprocess.Popen[bytes]:
-            return subprocess.Popen([*WORKER_COMMAND, str(os.getpid())], process_group=0)
-
+        descriptor = listener.fileno()
+        receivers = [
+            Program(
+                f"receiver {number}",
+                python("tds_receiver.server", str(descriptor)),
+                environment=environment,
+                pass_fds=[descriptor],
+            )
+            for number in range(1, processes + 1)
+        ]
         # Nobody must wait in the queue of a socket that nobody will accept from any more.
-        supervise([spawn_receiver] * processes + [spawn_worker] * workers, stopping=listener.close)
+        supervise([*receivers, *worker_programs(workers)], stopping=listener.close)
 
 
-def _serve_here(
-    settings: ReceiverSettings,
-    conninfo: str,
-    listener: socket.socket,
-    is_orphaned: Callable[[], bool] = lambda: False,
-) -> None:
-    async def look_for_parent() -> None:
-        if is_orphaned():
-            server.should_exit = True
-
-    config = configured(create_app(settings, conninfo), settings)
-    config.callback_notify, config.timeout_notify = look_for_parent, 1
-    server = uvicorn.Server(config)
+def _serve_here(settings: ReceiverSettings, conninfo: str, listener: socket.socket) -> None:
+    server = uvicorn.Server(configured(create_app(settings, conninfo), settings))
     server.run(sockets=[listener])
 
 
@@ -142,11 +126,6 @@ def _bind(host: str, port: int) -> socket.socket:
 
 
 if __name__ == "__main__":
+    end_with_parent()
     log_as_json()
-    descriptor, parent = map(int, sys.argv[1:])
-    _serve_here(
-        ReceiverSettings(),
-        os.environ["TDS_DATABASE_URL"],
-        socket.socket(fileno=descriptor),
-        lambda: os.getppid() != parent,
-    )
+    _serve_here(ReceiverSettings(), os.environ["TDS_DATABASE_URL"], socket.socket(fileno=int(sys.argv[1])))

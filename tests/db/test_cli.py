@@ -8,13 +8,13 @@ from pathlib import Path
 import pytest
 from click.testing import CliRunner, Result
 
-from tds_cli.db import db, psql
+from tds_cli.main import main
 from tds_db import embedded
 from tests.db.servers import Database, PrivateServer
 
 
 def run(*arguments: str) -> Result:
-    return CliRunner().invoke(db, arguments)
+    return CliRunner().invoke(main, ["db", *arguments])
 
 
 @pytest.fixture
@@ -73,16 +73,16 @@ def test_the_embedded_server_starts_and_stops(server: PrivateServer, monkeypatch
 
 
 def test_psql_reaches_the_right_server(given: Database, capfd: pytest.CaptureFixture[str]) -> None:
-    done = CliRunner().invoke(psql, ["-X", "-A", "-t", "-c", "select current_database()"])
+    done = CliRunner().invoke(main, ["psql", "-X", "-A", "-t", "-c", "select current_database()"])
     assert (done.exit_code, capfd.readouterr().out.strip()) == (
         0,
         given.conninfo.split("dbname=")[1].split()[0],
     )
-    assert CliRunner().invoke(psql, ["-X", "-c", "select nonsense"]).exit_code == 1
+    assert CliRunner().invoke(main, ["psql", "-X", "-c", "select nonsense"]).exit_code == 1
 
 
 def test_a_missing_psql_is_named(given: Database, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setattr("shutil.which", lambda _: None)
     monkeypatch.setattr("tds_db.embedded.package_bin_dir", lambda: tmp_path)
-    done = CliRunner().invoke(psql, [])
+    done = CliRunner().invoke(main, ["psql"])
     assert (done.exit_code, "There is no psql on this machine." in done.stderr) == (1, True)

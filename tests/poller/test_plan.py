@@ -12,7 +12,7 @@ import psycopg
 import pytest
 from psycopg.rows import dict_row
 
-from tds_poller.plan import Cost, Quota, cost, costs, forecast
+from tds_poller.forecast import Cost, Quota, cost, costs, forecast
 from tds_poller.zoho.client import ZohoClient
 from tds_sandbox.clock import Clock
 from tds_sandbox.limits import LimitSettings

@@ -22,6 +22,8 @@ from tds_poller.zoho.settings import ZohoSettings
 
 log = logging.getLogger(__name__)
 
+PER_PAGE = 200  # records of a page; Zoho gives no more
+
 TIMEOUT = httpx.Timeout(60.0, connect=10.0)
 WRONG_ORGANIZATION = {4029, 6041}
 NO_SUCH_RECORD = {1001, 1002}

@@ -4,26 +4,15 @@ import asyncio
 import logging
 from collections.abc import Awaitable, Callable
 from types import TracebackType
-from typing import Any, Self
+from typing import Self
 
 import psycopg
 from psycopg import AsyncConnection
 from psycopg.rows import DictRow, dict_row
 
-from tds_db.connect import application_name, conninfo
+from tds_db.connect import LASTING, connect_async, conninfo
 
 log = logging.getLogger(__name__)
-
-CONNECTION: dict[str, Any] = {
-    "autocommit": True,
-    "row_factory": dict_row,
-    # A server that vanished without a word is noticed within about a minute.
-    "keepalives_idle": 30,
-    "keepalives_interval": 10,
-    "keepalives_count": 3,
-    # And a process that vanished within a second: its backend ends and sets free what it held.
-    "options": "-c client_connection_check_interval=1s",
-}
 
 
 class Session:
@@ -75,8 +64,7 @@ class Session:
         async with self._connecting:
             if self._connection is None or self._connection.closed:
                 dsn = self._dsn if self._dsn is not None else conninfo()
-                name = application_name("poller")
-                self._connection = await AsyncConnection.connect(dsn, application_name=name, **CONNECTION)
+                self._connection = await connect_async("poller", dsn, dict_row, **LASTING)
                 opened = self._connection
             else:
                 return self._connection

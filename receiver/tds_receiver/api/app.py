@@ -16,6 +16,7 @@ from starlette.exceptions import HTTPException
 from starlette.responses import HTMLResponse, JSONResponse, Response
 from starlette.routing import BaseRoute, Route
 
+from tds_db.runs import RunState
 from tds_db.upgrade import file_hashes
 from tds_receiver.api import dashboard, models
 from tds_receiver.api.guard import Guard
@@ -195,7 +196,7 @@ class Api:
 
     async def _runs(
         self,
-        state: models.State | None = None,
+        state: RunState | None = None,
         entity: Annotated[str | None, Query(pattern="^[a-z][a-z_]{1,40}$")] = None,
         before: Annotated[int | None, Query(ge=1, le=models.LARGEST_ID)] = None,
         limit: Annotated[int, Query(ge=1, le=200)] = 50,

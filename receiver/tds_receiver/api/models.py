@@ -1,10 +1,11 @@
 """What the bulk-sync API takes and gives. Whether a value suits the entity is the database's to say."""
 
 from datetime import datetime
-from enum import StrEnum
 from typing import Annotated, Any
 
 from pydantic import BaseModel, ConfigDict, Field, StrictBool
+
+from tds_db.runs import RunState
 
 LARGEST_ID = 2**63 - 1
 
@@ -102,23 +103,11 @@ class PricelistOptions(Options):
     )
 
 
-class State(StrEnum):
-    """How a run stands."""
-
-    QUEUED = "queued"
-    RUNNING = "running"
-    SETTLING = "settling"
-    COMPLETE = "complete"
-    PARTIAL = "partial"
-    FAILED = "failed"
-    CANCELLED = "cancelled"
-
-
 class Accepted(BaseModel):
     """A pull that will be done, or that was asked for before and is not done yet."""
 
     run_id: int
-    status: State
+    status: RunState
     url: str = Field(description="Where to look how far it is.")
 
 
@@ -128,7 +117,7 @@ class Run(BaseModel):
     run_id: int
     organization_id: str
     entity: str
-    state: State = Field(
+    state: RunState = Field(
         description="queued; running: pages are fetched; settling: they are processed, details are fetched; "
         "complete; partial: some details could not be had; failed; cancelled"
     )

@@ -7,12 +7,11 @@ from collections.abc import Mapping
 from types import TracebackType
 from typing import Any, Self
 
-from psycopg import AsyncConnection, Error
-from psycopg.rows import TupleRow
+from psycopg import Error
 from psycopg.types.json import Jsonb
 from psycopg_pool import AsyncConnectionPool
 
-from tds_db.connect import application_name
+from tds_db.connect import pool_async
 
 log = logging.getLogger(__name__)
 
@@ -52,21 +51,16 @@ class Store:
     """
 
     def __init__(self, conninfo: str) -> None:
-        self._pool: AsyncConnectionPool[AsyncConnection[TupleRow]] = AsyncConnectionPool(
+        self._pool = pool_async(
+            "receiver",
             conninfo,
+            session={"connect_timeout": 4, "options": "-c statement_timeout=5s"},
             min_size=0,
             max_size=2,
             max_waiting=50,
             timeout=WAIT_SECONDS,
             reconnect_timeout=2.0,
             check=AsyncConnectionPool.check_connection,
-            open=False,
-            kwargs={
-                "autocommit": True,
-                "application_name": application_name("receiver"),
-                "connect_timeout": 4,
-                "options": "-c statement_timeout=5s",
-            },
         )
         self._turn = asyncio.Lock()
         self._snapshot: Mapping[str, Any] | None = None

@@ -1,24 +1,18 @@
-"""`tds plan`: what a migration costs, in calls, minutes and days, before anything is fetched."""
+"""What fetching costs, in calls, minutes and days, before anything is fetched."""
 
 import asyncio
-from collections.abc import Collection, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from datetime import datetime, timedelta
 from math import ceil, floor
 from typing import Any
 
-import click
 import psycopg
-from psycopg.rows import DictRow, dict_row
+from psycopg.rows import DictRow
 
-from tds_cli.completion import entity_names
-from tds_cli.output import print_json, print_table
-from tds_db.connect import conninfo
-from tds_poller.zoho.client import ZohoClient
-from tds_poller.zoho.errors import RefusedError, UnauthorizedError, ZohoError
-from tds_poller.zoho.settings import ZohoSettings
+from tds_poller.zoho.client import PER_PAGE, ZohoClient
+from tds_poller.zoho.errors import RefusedError, UnauthorizedError
 
-PER_PAGE = 200
 PER_DETAILS = 100
 ASSUMED = 1_000  # records of a list of which nothing is known but that it is longer than a page
 LONGEST_PROBE = 4_096  # pages
@@ -219,118 +213,3 @@ def read_quota(connection: psycopg.Connection[DictRow], organization_id: str) ->
         left_today=None if left is None else left - kept,
         resets_at=row["day_resets_at"],
     )
-
-
-def _assumptions(values: Sequence[str]) -> dict[str, int]:
-    try:
-        return {name: int(number) for name, number in (value.split("=") for value in values)}
-    except ValueError:
-        raise click.UsageError("--assume takes ENTITY=NUMBER, as in --assume products=2218.") from None
-
-
-@click.command()
-@click.argument("names", metavar="[ENTITY]...", nargs=-1, shell_complete=entity_names)
-@click.option("--assume", multiple=True, metavar="ENTITY=N", help="How many records a list has, unasked.")
-@click.option("--exact", is_flag=True, help="Where Zoho does not count, look for the last page: more calls.")
-@click.option("--json", "as_json", is_flag=True, help="Print JSON.")
-def plan(names: tuple[str, ...], assume: tuple[str, ...], exact: bool, as_json: bool) -> None:
-    """Tells what fetching every list (or each ENTITY) costs: calls, minutes, days. Nothing is stored.
-
-    It asks once a list how long it is: about a dozen calls.
-    """
-    tell_costs(names, _assumptions(assume), exact=exact, as_json=as_json)
-
-
-def tell_costs(
-    names: Sequence[str],
-    assumed: Mapping[str, int] | None = None,
-    *,
-    details: bool = True,
-    all_details: Collection[str] | None = None,
-    exact: bool = False,
-    as_json: bool = False,
-    then: str = "tds migrate",
-) -> None:
-    """Prints what fetching costs.
-
-    Args:
-        names: of entities; none: all.
-        assumed: how many records some lists have, unasked.
-        details: whether details are fetched too.
-        all_details: entities of which every detail is fetched, lacking or not; None: as in a migration.
-        exact: see `costs`.
-        as_json: as JSON.
-        then: the command that does it.
-
-    Raises:
-        ZohoError: an entity is unknown, or Zoho cannot be asked at all.
-    """
-    settings, assumed, dsn = ZohoSettings(), assumed or {}, conninfo()
-    with psycopg.connect(dsn, autocommit=True, row_factory=dict_row) as connection:
-        known = connection.execute(
-            "select * from tds.plan_entities(%s)", [settings.organization_id]
-        ).fetchall()
-        listed = [row["entity"] for row in known]
-        if unknown := sorted({*names, *assumed} - set(listed)):
-            raise ZohoError(f"Unknown: {', '.join(unknown)}.", f"There are {', '.join(listed)}.")
-        chosen = [row for row in known if not names or row["entity"] in names]
-        for row in chosen:
-            row["needs_details"] &= details
-            if all_details is not None:
-                row["all_details"] = row["entity"] in all_details
-
-        async def run() -> tuple[list[Cost], int, float]:
-            loop = asyncio.get_running_loop()
-            async with ZohoClient(settings, dsn, purpose="plan") as client:
-                began = loop.time()
-                found = await costs(client, chosen, assumed, exact=exact)
-                if not client.calls:
-                    # The quota is told with any answer.
-                    await client.get(f"/organizations/{settings.organization_id}")
-                return found, client.calls, loop.time() - began
-
-        found, spent, seconds = asyncio.run(run())
-        quota = read_quota(connection, settings.organization_id)
-        calls = sum(row.list_calls + row.detail_calls for row in found)
-        now = connection.execute("select tds.now() as now").fetchone()
-        assert now
-        singles = sum(row.single_calls for row in found)
-        a_call = seconds * min(spent, quota.concurrency) / spent
-        told = forecast(calls, quota, now["now"], a_call, singles=singles)
-    _show(found, told, quota, spent, then, as_json=as_json)
-
-
-def _calls(count: int) -> str:
-    return "1 call" if count == 1 else f"{count:,} calls"
-
-
-def _show(
-    found: Sequence[Cost], told: Forecast, quota: Quota, spent: int, then: str, *, as_json: bool
-) -> None:
-    if as_json:
-        listed = [asdict(row) for row in found]
-        print_json({"entities": listed, **asdict(told), "quota": asdict(quota), "spent": spent})
-        return
-    print_table(
-        "What fetching costs",
-        [
-            {
-                "entity": row.entity,
-                "records": row.records,
-                "list_calls": row.list_calls,
-                "detail_calls": row.detail_calls,
-                "calls": row.list_calls + row.detail_calls,
-                "records_are": row.how,
-            }
-            for row in found
-        ],
-    )
-    days = "today" if told.days == 1 else f"on {told.days} days"
-    pace = f"{quota.per_minute} a minute, single records at {quota.details_per_minute}"
-    pace = f"{told.minutes:,.1f} minutes of asking at {pace}"
-    click.echo(f"\n{_calls(told.calls)}, {pace}, {days}.")
-    if quota.day_limit is not None and quota.left_today is not None:
-        today = f"Of today's calls {max(0, quota.left_today):,} are left for it"
-        click.echo(f"{today}, {quota.day_limit:,} on each day after.")
-    click.echo(f"Begun now it would end about {told.ends_at.astimezone():%Y-%m-%d %H:%M}.")
-    click.echo(f"This plan cost {_calls(spent)}. Next: {then}", err=True)

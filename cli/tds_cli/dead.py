@@ -1,0 +1,118 @@
+"""`tds dead`: dead letters and the way back."""
+
+from collections.abc import Sequence
+
+import click
+import psycopg
+from psycopg.rows import DictRow
+
+from tds_cli.options import as_json
+from tds_cli.output import print_json, print_table
+from tds_db.connect import connect_for_rows
+from tds_db.errors import TdsError
+
+
+@click.group()
+def dead() -> None:
+    """What could not be applied, why, and the way back."""
+
+
+@dead.command("list")
+@click.option("--entity", help="Only of this entity.")
+@click.option(
+    "--limit", type=click.IntRange(1), default=100, show_default=True, help="How many, newest first."
+)
+@as_json
+def dead_list(entity: str | None, limit: int, as_json: bool) -> None:
+    """Lists what is dead: number, record, path, value and reason."""
+    with connect_for_rows("dead") as connection:
+        rows = connection.execute(
+            """select dead_letter_id as number, dead_at, entity, zoho_id, path,
+                      left(value, 60) as value, reason
+                 from tds_dead_letter_queue where %(entity)s::text is null or entity = %(entity)s
+                order by dead_letter_id desc limit %(limit)s""",
+            {"entity": entity, "limit": limit},
+        ).fetchall()
+    if as_json:
+        print_json(rows)
+        return
+    print_table("Dead letters", rows)
+    if rows:
+        click.echo("Next: tds dead show NUMBER, tds dead replay NUMBER", err=True)
+
+
+@dead.command("show")
+@click.argument("number", type=int)
+def dead_show(number: int) -> None:
+    """Shows all that is known of one dead letter, its record included, as JSON."""
+    with connect_for_rows("dead") as connection:
+        row = connection.execute(
+            "select * from tds.dead_letter where dead_letter_id = %s", [number]
+        ).fetchone()
+    if row is None:
+        raise TdsError(f"There is no dead letter {number}.", "See: tds dead list")
+    print_json(row)
+
+
+@dead.command("replay")
+@click.argument("numbers", type=int, nargs=-1)
+@click.option("--entity", help="All of this entity.")
+@click.option("--reason-code", help="With --entity: only those of this SQLSTATE.")
+@click.option("--dry-run", is_flag=True, help="List what would be sent, and send nothing.")
+@as_json
+def dead_replay(
+    *, numbers: tuple[int, ...], entity: str | None, reason_code: str | None, dry_run: bool, as_json: bool
+) -> None:
+    """Sends dead letters on their way once more; what fails again is dead again."""
+    if bool(numbers) == bool(entity):
+        raise click.UsageError("Name dead letters by their numbers, or all of an --entity.")
+    with connect_for_rows("dead") as connection:
+        if dry_run:
+            _show_replay(connection, numbers, entity, reason_code, as_json=as_json)
+            return
+        if entity:
+            sent = connection.execute(
+                "select tds.replay(%s::text, %s::text) as sent", [entity, reason_code]
+            ).fetchone()
+            if as_json:
+                print_json(sent)
+            else:
+                click.echo(f"{sent['sent'] if sent else 0:,} sent.", err=True)
+            return
+        replayed = [
+            {"number": number, "event": row["event"]}
+            for number in numbers
+            for row in connection.execute("select tds.replay(%s::bigint) as event", [number])
+        ]
+    if as_json:
+        print_json({"sent": len(replayed), "replayed": replayed})
+        return
+    for letter in replayed:
+        click.echo(f"Dead letter {letter['number']} goes on as event {letter['event']}.", err=True)
+
+
+def _show_replay(
+    connection: psycopg.Connection[DictRow],
+    numbers: Sequence[int],
+    entity: str | None,
+    reason_code: str | None,
+    *,
+    as_json: bool,
+) -> None:
+    """Shows the dead letters that a replay would send, or refuses as it would."""
+    rows = connection.execute(
+        """select dead_letter_id as number, dead_at, entity, zoho_id, path, reason
+             from tds.dead_letter
+            where resolved_at is null
+              and (dead_letter_id = any (%(numbers)s::bigint[])
+                   or entity = %(entity)s::text and (%(code)s::text is null or error_code = %(code)s))
+            order by dead_letter_id""",
+        {"numbers": list(numbers), "entity": entity, "code": reason_code},
+    ).fetchall()
+    if unknown := sorted(set(numbers) - {row["number"] for row in rows}):
+        named = ", ".join(map(str, unknown))
+        raise TdsError(f"No such dead letter, or resolved already: {named}.", "See: tds dead list")
+    if as_json:
+        print_json({"would_send": rows})
+    else:
+        print_table("Would be sent", rows)

@@ -1,0 +1,14 @@
+"""The exit codes of `tds`, once for all commands."""
+
+FAILED = 1
+UPGRADE_DUE = 3
+INCOMPLETE = 4
+
+EXIT_CODES = f"""\b
+Exit codes:
+  0  done
+  {FAILED}  refused or failed; the message says why
+  2  wrong usage
+  {UPGRADE_DUE}  an upgrade of the database is due (tds db status)
+  {INCOMPLETE}  done, but something is missing: details that Zoho did not give, dead letters (tds status)
+"""

@@ -1,0 +1,25 @@
+"""`tds process`: a worker's work, once."""
+
+import click
+
+from tds_cli.options import as_json
+from tds_cli.output import print_json
+from tds_db.connect import connect
+from tds_db.worker import drain
+
+
+@click.command()
+@click.argument("queue", required=False)
+@as_json
+def process(queue: str | None, as_json: bool) -> None:
+    """Processes what has come, until nothing is left in QUEUE, or in any queue."""
+    totals: dict[str, int] = {}
+    with connect("process", autocommit=True) as connection:
+        connection.add_notice_handler(lambda notice: click.echo(notice.message_primary, err=True))
+        while (outcome := drain(connection, queue))["claimed"]:
+            for name, count in outcome.items():
+                totals[name] = totals.get(name, 0) + count
+    if as_json:
+        print_json(totals)
+    else:
+        click.echo(", ".join(f"{name} {count:,}" for name, count in totals.items()) or "Nothing waited.")
