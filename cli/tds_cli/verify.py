@@ -181,7 +181,7 @@ def _next_step(result: Result, organization_id: str) -> None:
             f"{entity}: differs. Next: tds explain {entity} {one}, tds pull {entity}{rebuild}", err=True
         )
     if extra := ids.get("extra"):
-        want = f"select tds.want_detail('{entity}', '{organization_id}', '{extra}')"
+        want = f"select tds.want('{entity}', '{extra}', '{organization_id}')"
         click.echo(
             f"{entity}: Zoho does not list {result['extra']:,} any more; only the detail proves a deletion. "
             f"Next: {want}, then tds pull {entity}",

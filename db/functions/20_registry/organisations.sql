@@ -63,14 +63,9 @@ language plpgsql stable
 set search_path = pg_catalog, pg_temp
 as $$
 declare
-    v_target text;
+    v_target constant text := (tds.entity_named(organizations_of.entity)).target;
     v_ids    text[];
 begin
-    select n.target into v_target from tds.entity n where n.entity = organizations_of.entity;
-    if v_target is null then
-        raise exception using errcode = 'ZB002', message = 'unknown entity', detail = organizations_of.entity,
-            hint = 'select entity from tds.entity';
-    end if;
     execute format('select array(select distinct t.organization_id from zoho.%I t order by 1)', v_target) into v_ids;
     return v_ids;
 end

@@ -1,3 +1,74 @@
+-- Details to be read from the API: a set of records, with one way in.
+
+create or replace function tds.is_newer_wish(wish tds.wanted_detail, known tds.wanted_detail) returns boolean
+language sql immutable parallel safe
+as $$ select ($1.wanted_at, coalesce($1.run_id, 0)) > ($2.wanted_at, coalesce($2.run_id, 0)) $$;
+comment on function tds.is_newer_wish(tds.wanted_detail, tds.wanted_detail) is
+'Whether a wish is newer than what is known of it: by its time, and of one moment by its run.';
+
+create or replace function tds.want(entity text, organization_id text, wishes tds.wish[]) returns bigint
+language plpgsql volatile
+set search_path = pg_catalog, pg_temp
+as $$
+declare
+    v_entity  constant tds.entity := tds.entity_named(want.entity, of_the_api => true);
+    v_refused tds.wish;
+    v_rows    bigint;
+begin
+    select n.* into v_refused from unnest(want.wishes) n where tds.is_id(n.zoho_id) is not true limit 1;
+    if found then
+        -- an empty one would ask for the list, and be asked for ever
+        raise exception using errcode = 'ZB015', message = 'not the id of a record', detail = coalesce(quote_literal(v_refused.zoho_id), 'null'),
+            hint = format('up to 50 letters, digits, _ and -, as in zoho.%s.%s: select tds.want(''%s'', ''460000000026049'')',
+                          v_entity.target, v_entity.target_key, v_entity.entity);
+    end if;
+    insert into tds.wanted_detail as w (organization_id, entity, zoho_id, reason, wanted_at, modified_at, run_id)
+    select want.organization_id, v_entity.entity, n.zoho_id,
+           (array_agg(n.reason order by n.wanted_at desc, n.run_id desc nulls last, n.reason))[1],
+           max(n.wanted_at), max(n.modified_at), max(n.run_id)
+      from unnest(want.wishes) n
+     group by n.zoho_id
+     order by n.zoho_id
+    on conflict on constraint wanted_detail_pkey do update
+       set wanted_at = greatest(w.wanted_at, excluded.wanted_at),
+           modified_at = greatest(w.modified_at, excluded.modified_at),
+           -- by whichever came last; one without a run leaves it to the run that waits for it
+           run_id = case when tds.is_newer_wish(excluded, w) then coalesce(excluded.run_id, w.run_id) else greatest(w.run_id, excluded.run_id) end,
+           reason = case when tds.is_newer_wish(excluded, w) then excluded.reason else w.reason end,
+           -- what was tried, and whoever has it in hand, was for an older need
+           tries = case when tds.is_newer_wish(excluded, w) then 0 else w.tries end,
+           error = case when tds.is_newer_wish(excluded, w) then null else w.error end,
+           leased_until = case when tds.is_newer_wish(excluded, w) then null else w.leased_until end,
+           leased_for = case when tds.is_newer_wish(excluded, w) then null else w.leased_for end,
+           leased_by = case when tds.is_newer_wish(excluded, w) then null else w.leased_by end
+     where tds.is_newer_wish(excluded, w)
+        or greatest(w.modified_at, excluded.modified_at) is distinct from w.modified_at
+        or greatest(w.run_id, excluded.run_id) is distinct from w.run_id;
+    get diagnostics v_rows = row_count;
+    return v_rows;
+end
+$$;
+revoke all on function tds.want(text, text, tds.wish[]) from public;
+comment on function tds.want(text, text, tds.wish[]) is
+'The one way into tds.wanted_detail: asks for the details of these records, in key order, and returns how many that was news of. A newer wish takes '
+'over time, reason and run, and clears tries, error and lease; the version is the greatest told. Raises ZB002 for an entity that the API does not '
+'tell of, ZB015 for what is no record''s id.';
+
+create or replace function tds.want(entity text, zoho_id text, organization_id text default null, reason text default 'asked for') returns bigint
+language plpgsql volatile security definer
+set search_path = pg_catalog, pg_temp
+as $$
+begin
+    return tds.want(want.entity, tds.own_organization(want.organization_id),
+                    array[row(want.zoho_id, want.reason, tds.now(), null, null)::tds.wish]);
+end
+$$;
+revoke all on function tds.want(text, text, text, text) from public;
+comment on function tds.want(text, text, text, text) is
+'Asks for a record''s detail to be read from the API, now and by whoever polls, whatever was tried before; of stock, the product''s. '
+'organization_id: as tds.own_organization() has it. Raises ZB002 (entity), ZB013 (organisation), ZB015 (zoho_id).';
+grant execute on function tds.want(text, text, text, text) to tds_poller, tds_operator;
+
 create or replace function tds.note_wants(
     entity tds.entity, organization_id text, verdicts tds.verdict[], inbox_ids bigint[], received_ats timestamptz[]) returns void
 language plpgsql volatile
@@ -12,22 +83,15 @@ begin
        and exists (select from unnest(note_wants.verdicts) v
                     where v.wanted is not null or v_hints and v.rank = 2 and v.outcome = 'applied')
     then
-        insert into tds.wanted_detail as w (organization_id, entity, zoho_id, reason, wanted_at, modified_at, run_id)
-        select note_wants.organization_id, (note_wants.entity).entity, v.zoho_id, coalesce(max(v.wanted), 'a webhook is a hint'),
-               max(coalesce(v.wanted_at, v.observed_at)), max(v.modified_at), max(r.run_id)
-          from unnest(note_wants.verdicts) v
-          left join (select i.inbox_id, u.run_id, tds.wants_details(u.options) as wants_details
-                       from unnest(note_wants.inbox_ids, note_wants.received_ats) e(inbox_id, received_at)
-                       join tds.inbox i on i.received_at = e.received_at and i.inbox_id = e.inbox_id
-                       join tds.run u on u.run_id = i.run_id) r on r.inbox_id = v.inbox_id
-         where (v.wanted is not null or v_hints and v.rank = 2 and v.outcome = 'applied')
-           and r.wants_details is not false
-         group by v.zoho_id
-         order by v.zoho_id
-        on conflict on constraint wanted_detail_pkey do update
-           set wanted_at = excluded.wanted_at, reason = excluded.reason, modified_at = greatest(w.modified_at, excluded.modified_at),
-               run_id = coalesce(excluded.run_id, w.run_id)
-         where excluded.wanted_at > w.wanted_at;
+        perform tds.want((note_wants.entity).entity, note_wants.organization_id, array(
+            select row(v.zoho_id, coalesce(v.wanted, 'a webhook is a hint'), coalesce(v.wanted_at, v.observed_at), v.modified_at, r.run_id)::tds.wish
+              from unnest(note_wants.verdicts) v
+              left join (select i.inbox_id, u.run_id, tds.wants_details(u.options) as wants_details
+                           from unnest(note_wants.inbox_ids, note_wants.received_ats) e(inbox_id, received_at)
+                           join tds.inbox i on i.received_at = e.received_at and i.inbox_id = e.inbox_id
+                           join tds.run u on u.run_id = i.run_id) r on r.inbox_id = v.inbox_id
+             where (v.wanted is not null or v_hints and v.rank = 2 and v.outcome = 'applied')
+               and r.wants_details is not false));
     end if;
 
     -- a detail whose request was sent later settles the want, whatever it said
@@ -60,18 +124,14 @@ language plpgsql volatile
 set search_path = pg_catalog, pg_temp
 as $$
 begin
-    insert into tds.wanted_detail as w (organization_id, entity, zoho_id, reason, wanted_at)
-    select distinct want_adjusted.organization_id, 'products', i.zoho_item_id, 'inventory adjustment', want_adjusted.at
-      from zoho.stock_adjustments a
-     cross join lateral jsonb_array_elements(coalesce(tds.json_array(a.zoho_metadata -> 'line_items'), '[]')) e(doc)
-     cross join lateral (select tds.json_id(e.doc -> 'item_id') as zoho_item_id) i
-     where a.organization_id = want_adjusted.organization_id
-       and a.zoho_adjustment_id = any (want_adjusted.zoho_ids)
-       and i.zoho_item_id is not null
-     order by i.zoho_item_id
-    on conflict on constraint wanted_detail_pkey do update
-       set wanted_at = excluded.wanted_at, reason = excluded.reason
-     where excluded.wanted_at > w.wanted_at;
+    perform tds.want('products', want_adjusted.organization_id, array(
+        select row(i.zoho_item_id, 'inventory adjustment', want_adjusted.at, null, null)::tds.wish
+          from zoho.stock_adjustments a
+         cross join lateral jsonb_array_elements(coalesce(tds.json_array(a.zoho_metadata -> 'line_items'), '[]')) e(doc)
+         cross join lateral (select tds.json_id(e.doc -> 'item_id') as zoho_item_id) i
+         where a.organization_id = want_adjusted.organization_id
+           and a.zoho_adjustment_id = any (want_adjusted.zoho_ids)
+           and i.zoho_item_id is not null));
 end
 $$;
 revoke all on function tds.want_adjusted(text, text[], timestamptz) from public;
@@ -179,17 +239,12 @@ create or replace function tds.want_detail(entity text, organization_id text, zo
 language plpgsql volatile security definer
 set search_path = pg_catalog, pg_temp
 as $$
-declare
-    v_now constant timestamptz := tds.now();
 begin
-    insert into tds.wanted_detail as w (organization_id, entity, zoho_id, reason, wanted_at)
-    values (want_detail.organization_id, want_detail.entity, want_detail.zoho_id, want_detail.reason, v_now)
-    on conflict on constraint wanted_detail_pkey do update
-       set wanted_at = excluded.wanted_at, reason = excluded.reason, leased_until = null;
+    perform tds.want(want_detail.entity, want_detail.zoho_id, want_detail.organization_id, want_detail.reason);
 end
 $$;
 revoke all on function tds.want_detail(text, text, text, text) from public;
-comment on function tds.want_detail(text, text, text, text) is 'Asks for a record''s detail to be read from the API.';
+comment on function tds.want_detail(text, text, text, text) is 'tds.want() under the name it had first.';
 
 create or replace function tds.detail_failed(entity text, organization_id text, zoho_id text, error text) returns void
 language plpgsql volatile security definer
@@ -214,28 +269,17 @@ set search_path = pg_catalog, pg_temp
 as $$
 declare
     v_now    constant timestamptz := tds.now();
-    v_entity tds.entity;
-    v_rows   bigint;
+    v_entity constant tds.entity := tds.entity_named(want_again.entity, of_the_api => true);
+    v_run_id constant bigint := (select max(r.run_id) from tds.run r
+                                  where r.organization_id = want_again.organization_id and r.entity = v_entity.entity);
+    v_wishes tds.wish[];
 begin
-    select n.* into v_entity from tds.entity n where n.entity = want_again.entity;
-    if v_entity.entity is null then
-        raise exception using errcode = 'ZB002', message = 'unknown entity', detail = want_again.entity,
-            hint = 'select entity from tds.entity';
-    end if;
     execute format($sql$
-        insert into tds.wanted_detail as w (organization_id, entity, zoho_id, reason, wanted_at, modified_at, run_id)
-        select t.organization_id, $1, t.%1$I, 'read again', $3, t.sync_modified_at,
-               (select max(r.run_id) from tds.run r where r.organization_id = $2 and r.entity = $1)
+        select array_agg(row(t.%1$I, 'read again', $2, t.sync_modified_at, $3)::tds.wish)
           from zoho.%2$I t
-         where t.organization_id = $2 and t.deleted_at is null
-         order by t.%1$I
-        on conflict on constraint wanted_detail_pkey do update
-           set wanted_at = excluded.wanted_at, reason = excluded.reason, modified_at = excluded.modified_at, run_id = excluded.run_id,
-               leased_until = null$sql$,
-        v_entity.target_key, v_entity.target)
-    using want_again.entity, want_again.organization_id, v_now;
-    get diagnostics v_rows = row_count;
-    return v_rows;
+         where t.organization_id = $1 and t.deleted_at is null$sql$, v_entity.target_key, v_entity.target)
+       into v_wishes using want_again.organization_id, v_now, v_run_id;
+    return tds.want(v_entity.entity, want_again.organization_id, v_wishes);
 end
 $$;
 revoke all on function tds.want_again(text, text) from public;
@@ -255,21 +299,16 @@ language plpgsql volatile
 set search_path = pg_catalog, pg_temp
 as $$
 declare
-    v_entity tds.entity;
-    v_ids    text[];
+    v_entity constant tds.entity := tds.entity_named((want_for_run.run).entity, of_the_api => true);
+    v_wishes tds.wish[];
 begin
-    select n.* into strict v_entity from tds.entity n where n.entity = tds.pulled_entity((want_for_run.run).entity);
-    v_ids := tds.ids_for_run(want_for_run.run, v_entity);
     execute format($sql$
-        insert into tds.wanted_detail as w (organization_id, entity, zoho_id, reason, wanted_at, modified_at, run_id)
-        select t.organization_id, $1, t.%1$I, 'asked for by a pull', $3, t.sync_modified_at, $4
+        select array_agg(row(t.%1$I, 'asked for by a pull', $2, t.sync_modified_at, $3)::tds.wish)
           from zoho.%2$I t
-         where t.organization_id = $2 and t.%1$I = any ($5)
-         order by t.%1$I
-        on conflict on constraint wanted_detail_pkey do update
-           set wanted_at = excluded.wanted_at, reason = excluded.reason, run_id = excluded.run_id, leased_until = null$sql$,
-        v_entity.target_key, v_entity.target)
-    using v_entity.entity, (want_for_run.run).organization_id, want_for_run.at, (want_for_run.run).run_id, v_ids;
+         where t.organization_id = $1 and t.%1$I = any ($4)$sql$, v_entity.target_key, v_entity.target)
+       into v_wishes
+      using (want_for_run.run).organization_id, want_for_run.at, (want_for_run.run).run_id, tds.ids_for_run(want_for_run.run, v_entity);
+    perform tds.want(v_entity.entity, (want_for_run.run).organization_id, v_wishes);
 end
 $$;
 revoke all on function tds.want_for_run(tds.run, timestamptz) from public;

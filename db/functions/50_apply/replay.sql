@@ -29,8 +29,10 @@ begin
        set resolved_at = v_now, resolution = format('replayed as event %s', v_inbox_id)
      where d.dead_letter_id = v_dead.dead_letter_id;
     -- the stored body may be what was wrong: ask the source as well
-    if v_dead.zoho_id is not null and v_dead.organization_id is not null then
-        perform tds.want_detail(v_dead.entity, v_dead.organization_id, v_dead.zoho_id, 'replayed');
+    if v_dead.zoho_id is not null and v_dead.organization_id is not null
+       and exists (select from tds.entity n where n.entity = v_dead.entity and n.api_path <> '')
+    then
+        perform tds.want(v_dead.entity, v_dead.zoho_id, v_dead.organization_id, 'replayed');
     end if;
     return v_inbox_id;
 end

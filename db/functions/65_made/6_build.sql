@@ -9,7 +9,8 @@ begin
 begin
     case %1$s.entity%2$s
     else
-        raise exception using errcode = 'ZB002', message = 'unknown entity', detail = %1$s.entity, hint = 'select entity from tds.entity';
+        perform tds.entity_named(%1$s.entity);
+        raise case_not_found using message = 'registered after the functions were made', detail = %1$s.entity, hint = 'select tds.build()';
     end case;
 end
 $body$,

@@ -3,13 +3,8 @@ language plpgsql stable
 set search_path = pg_catalog, pg_temp
 as $$
 declare
-    v_entity  tds.entity;
+    v_entity constant tds.entity := tds.entity_named(pull_option_names.entity, of_the_api => true);
 begin
-    select n.* into v_entity from tds.entity n where n.entity = tds.pulled_entity(pull_option_names.entity) and n.api_path <> '';
-    if v_entity.entity is null then
-        raise exception using errcode = 'ZB002', message = 'unknown entity', detail = pull_option_names.entity,
-            hint = 'select entity from tds.entity where api_path <> ''''; or stock';
-    end if;
     return array(
         select o.name
           from (values

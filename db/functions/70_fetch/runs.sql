@@ -6,10 +6,7 @@ declare
     v_now    constant timestamptz := tds.now();
     v_run_id bigint;
 begin
-    if not exists (select from tds.entity n where n.entity = start_run.entity) then
-        raise exception using errcode = 'ZB002', message = 'unknown entity', detail = start_run.entity,
-            hint = 'select entity from tds.entity';
-    end if;
+    perform tds.entity_named(start_run.entity);
     if start_run.options ->> 'restart' = 'true' then
         update tds.run r
            set state = 'cancelled', finished_at = v_now, error = 'restarted'

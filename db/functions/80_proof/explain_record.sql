@@ -35,10 +35,7 @@ language plpgsql stable security definer
 set search_path = pg_catalog, pg_temp
 as $$
 begin
-    if not exists (select from tds.entity n where n.entity = explain_record.entity) then
-        raise exception using errcode = 'ZB002', message = 'unknown entity', detail = explain_record.entity,
-            hint = 'select entity from tds.entity';
-    end if;
+    perform tds.entity_named(explain_record.entity);
     return query
     with recursive told as materialized (
         select t.inbox_id, t.received_at, t.event as e, t.pos, t.doc, t.doc ->> 'last_modified_time' as modified,

@@ -4,14 +4,9 @@ language plpgsql stable security definer
 set search_path = pg_catalog, pg_temp
 as $$
 declare
-    v_entity tds.entity;
+    v_entity constant tds.entity := tds.entity_named(record_now.entity);
     v_names  constant text[] := tds.namesakes(record_now.entity);
 begin
-    select n.* into v_entity from tds.entity n where n.entity = record_now.entity;
-    if v_entity.entity is null then
-        raise exception using errcode = 'ZB002', message = 'unknown entity', detail = record_now.entity,
-            hint = 'select entity from tds.entity';
-    end if;
     return query execute format(
         $sql$
         select organization_id, m.organization_id is not null, m.sync_version, m.sync_modified_at, m.sync_observed_at, m.synced_at, m.deleted_at,

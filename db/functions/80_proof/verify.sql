@@ -104,9 +104,7 @@ declare
     v_differences jsonb;
     v_counts      jsonb;
 begin
-    if not exists (select from tds.entity n where n.entity = verify.entity) then
-        raise exception using errcode = 'ZB002', message = 'unknown entity', detail = verify.entity, hint = 'select entity from tds.entity';
-    end if;
+    perform tds.entity_named(verify.entity);
     -- one statement sees all at one moment
     select array_agg(jsonb_build_object('told', r.told, 'kept', r.kept)) filter (where r.what is null or not r.meanwhile),
            coalesce(jsonb_agg(jsonb_build_object('id', r.zoho_id, 'what', r.what, 'meanwhile', r.meanwhile, 'fields', r.fields)
