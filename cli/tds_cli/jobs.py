@@ -8,6 +8,7 @@ from tds_cli.exits import FAILED, INCOMPLETE
 from tds_cli.options import as_json
 from tds_cli.output import print_json, print_table
 from tds_db.connect import connect, connect_for_rows
+from tds_db.errors import notice_text
 from tds_db.upgrade import install_jobs
 
 JOBS = """
@@ -39,7 +40,7 @@ def jobs(context: click.Context, as_json: bool) -> None:
 def run(name: str) -> None:
     """Runs the job NAME now, due or not, with the rights of the connection. Exit code 1: it failed."""
     with connect_for_rows("jobs") as connection:
-        connection.add_notice_handler(lambda notice: click.echo(notice.message_primary, err=True))
+        connection.add_notice_handler(lambda notice: click.echo(notice_text(notice), err=True))
         row = connection.execute("call tds.run_job(%s, false, 'by hand', null)", [name]).fetchone()
     assert row is not None
     click.echo(row["outcome"])

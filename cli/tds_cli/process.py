@@ -5,6 +5,7 @@ import click
 from tds_cli.options import as_json
 from tds_cli.output import print_json
 from tds_db.connect import connect
+from tds_db.errors import notice_text
 from tds_db.worker import drain
 
 
@@ -15,7 +16,7 @@ def process(queue: str | None, as_json: bool) -> None:
     """Processes what has come, until nothing is left in QUEUE, or in any queue."""
     totals: dict[str, int] = {}
     with connect("process", autocommit=True) as connection:
-        connection.add_notice_handler(lambda notice: click.echo(notice.message_primary, err=True))
+        connection.add_notice_handler(lambda notice: click.echo(notice_text(notice), err=True))
         while (outcome := drain(connection, queue))["claimed"]:
             for name, count in outcome.items():
                 totals[name] = totals.get(name, 0) + count

@@ -11,6 +11,8 @@ TdsError
 
 from __future__ import annotations
 
+from psycopg.errors import Diagnostic
+
 
 class TdsError(Exception):
     """Something that stops a command. `message` says what, `hint` what to do next."""
@@ -55,3 +57,8 @@ class SqlFileError(UpgradeError):
         super().__init__(f"{path}:{line}: {message}", hint)
         self.path = path
         self.line = line
+
+
+def notice_text(notice: Diagnostic) -> str:
+    """What the database tells beside its answers, as text for a log: the message, then where it happened."""
+    return "\n  ".join([notice.message_primary or "", *(notice.message_detail or "").splitlines()])

@@ -15,6 +15,7 @@ import psycopg
 from psycopg import sql
 
 from tds_db.connect import LASTING, application_name, connect, conninfo
+from tds_db.errors import notice_text
 from tds_db.processes import Program, end_with_parent, on_stop_signal, python, supervise
 
 log = logging.getLogger(__name__)
@@ -85,7 +86,7 @@ class Worker:
                 with connect(
                     "worker", self._dsn, application_name=self._name, autocommit=True, **LASTING
                 ) as connection:
-                    connection.add_notice_handler(lambda notice: log.info("%s", notice.message_primary))
+                    connection.add_notice_handler(lambda notice: log.info("%s", notice_text(notice)))
                     connection.execute(sql.SQL("listen {}").format(sql.Identifier(CHANNEL)))
                     while not self._stopping.is_set():
                         self._turn(connection)

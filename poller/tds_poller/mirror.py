@@ -13,7 +13,7 @@ from psycopg.rows import BaseRowFactory, class_row, scalar_row, tuple_row
 from psycopg.types.json import Jsonb
 
 from tds_db.connect import pool_async
-from tds_db.errors import TdsError
+from tds_db.errors import TdsError, notice_text
 from tds_poller.zoho.client import PER_PAGE
 
 log = logging.getLogger(__name__)
@@ -397,4 +397,4 @@ class Mirror:
 
 
 async def _log_notices(connection: AsyncConnection[Any]) -> None:
-    connection.add_notice_handler(lambda notice: log.warning("%s", notice.message_primary))
+    connection.add_notice_handler(lambda notice: log.warning("%s", notice_text(notice)))

@@ -56,23 +56,36 @@ $$;
 comment on function tds.document(text) is
 'The JSON of a body, form-encoded or plain. Raises class 22 where it is neither.';
 
-create or replace function tds.document_problem(body text) returns text
+create or replace function tds.why_no_document(body text, out problem text, out error_context text)
 language plpgsql stable
 set search_path = pg_catalog, pg_temp
 as $$
 declare
     v_message text;
     v_detail  text;
+    v_context text;
 begin
-    if btrim(document_problem.body, E' \t\r\n') = '' then
-        return 'empty body';
+    if btrim(why_no_document.body, E' \t\r\n') = '' then
+        why_no_document.problem := 'empty body';
+        return;
     end if;
-    perform tds.document(document_problem.body);
-    return null;
+    perform tds.document(why_no_document.body);
 exception
     when data_exception or statement_too_complex or program_limit_exceeded then
-        get stacked diagnostics v_message = message_text, v_detail = pg_exception_detail;
-        return left('not JSON: ' || concat_ws('; ', v_message, nullif(v_detail, '')), 500);
+        get stacked diagnostics v_message = message_text, v_detail = pg_exception_detail, v_context = pg_exception_context;
+        why_no_document.problem := left('not JSON: ' || concat_ws('; ', v_message, nullif(v_detail, '')), 500);
+        why_no_document.error_context := tds.error_context(v_context);
+end
+$$;
+comment on function tds.why_no_document(text) is
+'Why the body is not a JSON document, and where: the line of the body first; null and null for one that is.';
+
+create or replace function tds.document_problem(body text) returns text
+language plpgsql stable
+set search_path = pg_catalog, pg_temp
+as $$
+begin
+    return (select w.problem from tds.why_no_document(document_problem.body) w);
 end
 $$;
 comment on function tds.document_problem(text) is 'Why the body is not a JSON document, or null.';

@@ -8,7 +8,8 @@ declare
 begin
     perform tds.bury_event(e.inbox_id, e.received_at, e.entity,
                            coalesce(e.refusal, format('unknown entity %s', e.entity)),
-                           case when e.refusal is null then 'ZB002' else 'ZB001' end, v_now)
+                           case when e.refusal is null then 'ZB002' else 'ZB001' end,
+                           case when e.refusal is not null then (tds.why_no_document(e.body)).error_context end, v_now)
        from added e
        left join tds.entity n on n.entity = e.entity
       where e.refusal is not null or n.entity is null;

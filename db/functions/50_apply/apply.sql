@@ -52,13 +52,14 @@ as $$
 declare
     v_code     text;
     v_error    text;
+    v_context  text;
     v_culprits tds.verdict[];
     v_half     constant int := cardinality(apply_isolated.records) / 2;
 begin
     begin
         return tds.apply_records(apply_isolated.entity, apply_isolated.organization_id, apply_isolated.records, apply_isolated.at);
     exception when others then
-        get stacked diagnostics v_code = returned_sqlstate, v_error = message_text;
+        get stacked diagnostics v_code = returned_sqlstate, v_error = message_text, v_context = pg_exception_context;
         if not tds.is_data_error(v_code) then
             raise;
         end if;
@@ -73,7 +74,7 @@ begin
     if v_half = 0 then
         v_culprits := array[tds.dead(apply_isolated.records[1])];
         v_culprits[1].outcome := tds.park(apply_isolated.records[1], apply_isolated.entity.entity, apply_isolated.organization_id,
-                                          v_code, v_error, apply_isolated.at);
+                                          v_code, v_error, tds.error_context(v_context), apply_isolated.at);
         return v_culprits;
     end if;
     return tds.apply_isolated(apply_isolated.entity, apply_isolated.organization_id, apply_isolated.records[:v_half], apply_isolated.at)

@@ -66,6 +66,7 @@ begin
            set crashes = o.crashes + 1,
                error_code = '08006',
                error = format('the worker %s (backend %s) vanished', v_claim.worker, v_claim.backend_pid),
+               error_context = null,
                retry_at = case when o.crashes >= v_solo_at then v_now + tds.back_off(o.crashes) end
          where o.inbox_id = any (v_claim.inbox_ids);
         -- one that crashed its worker alone waits, the others are taken up at once
@@ -83,7 +84,7 @@ revoke all on function tds.free_claims(text) from public;
 comment on function tds.free_claims(text) is
 'Gives back the batches of workers that died: a claim whose advisory lock is free. Returns how many. Counts a crash, never an attempt.';
 
-create or replace function tds.release_claim(claim_id bigint, error_code text, error text) returns void
+create or replace function tds.release_claim(claim_id bigint, error_code text, error text, error_context text default null) returns void
 language plpgsql volatile security definer
 set search_path = pg_catalog, pg_temp
 as $$
@@ -94,12 +95,13 @@ begin
     perform tds.queue_show(v_claim.queue, v_claim.msg_ids, tds.setting_int('outage_pause_seconds'));
     update tds.inbox_open o
        set error_code = release_claim.error_code,
-           error = left(release_claim.error, 1000)
+           error = left(release_claim.error, 1000),
+           error_context = release_claim.error_context
      where o.inbox_id = any (v_claim.inbox_ids);
 end
 $$;
-revoke all on function tds.release_claim(bigint, text, text) from public;
-comment on function tds.release_claim(bigint, text, text) is
+revoke all on function tds.release_claim(bigint, text, text, text) from public;
+comment on function tds.release_claim(bigint, text, text, text) is
 'Puts a batch back that failed for a reason outside its records: no attempt is counted, however often.';
 
 create or replace function tds.unlock_claim(claim_id bigint) returns boolean

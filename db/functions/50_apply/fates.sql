@@ -63,7 +63,7 @@ begin
          order by c.ord
     loop
         perform tds.bury_record(v_culprit.item, bury_culprits.entity.entity, bury_culprits.organization_id, v_culprit.path,
-                                v_culprit.value, v_culprit.reason, 'ZB001', 1, bury_culprits.at);
+                                v_culprit.value, v_culprit.reason, 'ZB001', null, 1, bury_culprits.at);
         v_verdicts := v_verdicts || tds.dead(v_culprit.item);
     end loop;
     return v_verdicts;
@@ -79,16 +79,17 @@ language plpgsql volatile
 set search_path = pg_catalog, pg_temp
 as $$
 begin
-    perform tds.bury_event(i.inbox_id, i.received_at, i.entity, p.reason, 'ZB001', bury_unreadable.at)
+    perform tds.bury_event(i.inbox_id, i.received_at, i.entity, coalesce(w.problem, p.reason), 'ZB001', w.error_context, bury_unreadable.at)
        from unnest(bury_unreadable.inbox_ids, bury_unreadable.received_ats) e(inbox_id, received_at)
        join tds.inbox i on i.received_at = e.received_at and i.inbox_id = e.inbox_id
-      cross join lateral (select coalesce(
-            tds.document_problem(i.body),
-            case when tds.payload(tds.document(i.body), (bury_unreadable.entity).list_key, (bury_unreadable.entity).record_key,
-                                  (bury_unreadable.entity).id_key) is null
+      cross join lateral tds.why_no_document(i.body) w
+      cross join lateral (select
+            case when w.problem is null
+                      and tds.payload(tds.document(i.body), (bury_unreadable.entity).list_key, (bury_unreadable.entity).record_key,
+                                      (bury_unreadable.entity).id_key) is null
                  then format('no record in it: neither "%s" nor "%s" nor "%s"', (bury_unreadable.entity).list_key,
-                             (bury_unreadable.entity).record_key, (bury_unreadable.entity).id_key) end)) p(reason)
-      where p.reason is not null;
+                             (bury_unreadable.entity).record_key, (bury_unreadable.entity).id_key) end) p(reason)
+      where w.problem is not null or p.reason is not null;
 end
 $$;
 revoke all on function tds.bury_unreadable(tds.entity, bigint[], timestamptz[], timestamptz) from public;
@@ -146,16 +147,16 @@ revoke all on function tds.count_outcomes(text[], timestamptz[], text[]) from pu
 comment on function tds.count_outcomes(text[], timestamptz[], text[]) is 'Adds finished events to tds.outcome_counter.';
 
 create or replace function tds.bury_event(
-    inbox_id bigint, received_at timestamptz, entity text, reason text, error_code text, at timestamptz) returns void
+    inbox_id bigint, received_at timestamptz, entity text, reason text, error_code text, error_context text, at timestamptz) returns void
 language plpgsql volatile
 set search_path = pg_catalog, pg_temp
 as $$
 begin
     insert into tds.dead_letter (inbox_id, received_at, entity, organization_id, zoho_id, observed_at, value, reason,
-                                 error_code, attempts, dead_at)
+                                 error_code, error_context, attempts, dead_at)
     select i.inbox_id, i.received_at, i.entity, i.organization_id, i.record_id, i.observed_at,
            left(coalesce(i.body, encode(substr(i.body_raw, 1, 100), 'escape')), 200),
-           bury_event.reason, bury_event.error_code, 1, bury_event.at
+           bury_event.reason, bury_event.error_code, bury_event.error_context, 1, bury_event.at
       from tds.inbox i
      where i.received_at = bury_event.received_at and i.inbox_id = bury_event.inbox_id;
     insert into tds.inbox_outcome (inbox_id, received_at, entity, status, dead, finished_at)
@@ -164,12 +165,12 @@ begin
     perform tds.count_outcomes(array[bury_event.entity], array[bury_event.received_at], array['dead_letter']);
 end
 $$;
-revoke all on function tds.bury_event(bigint, timestamptz, text, text, text, timestamptz) from public;
-comment on function tds.bury_event(bigint, timestamptz, text, text, text, timestamptz) is
+revoke all on function tds.bury_event(bigint, timestamptz, text, text, text, text, timestamptz) from public;
+comment on function tds.bury_event(bigint, timestamptz, text, text, text, text, timestamptz) is
 'Makes a whole event a dead letter and finishes it.';
 
 create or replace function tds.bury_record(
-    culprit tds.record, entity text, organization_id text, path text, value text, reason text, error_code text,
+    culprit tds.record, entity text, organization_id text, path text, value text, reason text, error_code text, error_context text,
     attempts int, at timestamptz) returns void
 language plpgsql volatile
 set search_path = pg_catalog, pg_temp
@@ -178,11 +179,11 @@ declare
     v_dead_letter_id bigint;
 begin
     insert into tds.dead_letter (inbox_id, received_at, position, entity, organization_id, zoho_id, modified_at, observed_at,
-                                 path, value, reason, error_code, attempts, record, dead_at)
+                                 path, value, reason, error_code, error_context, attempts, record, dead_at)
     values ((bury_record.culprit).inbox_id, (bury_record.culprit).received_at, (bury_record.culprit).position,
             bury_record.entity, bury_record.organization_id, (bury_record.culprit).zoho_id, (bury_record.culprit).modified_at,
-            (bury_record.culprit).observed_at, bury_record.path, left(bury_record.value, 200), left(bury_record.reason, 1000), bury_record.error_code, bury_record.attempts,
-            (bury_record.culprit).doc::text, bury_record.at)
+            (bury_record.culprit).observed_at, bury_record.path, left(bury_record.value, 200), left(bury_record.reason, 1000), bury_record.error_code,
+            bury_record.error_context, bury_record.attempts, (bury_record.culprit).doc::text, bury_record.at)
     returning dead_letter_id into v_dead_letter_id;
     -- told again with every pull, it is still one thing for somebody to mend
     update tds.dead_letter d
@@ -197,6 +198,6 @@ begin
        and d.zoho_id is not distinct from (bury_record.culprit).zoho_id;
 end
 $$;
-revoke all on function tds.bury_record(tds.record, text, text, text, text, text, text, int, timestamptz) from public;
-comment on function tds.bury_record(tds.record, text, text, text, text, text, text, int, timestamptz) is
+revoke all on function tds.bury_record(tds.record, text, text, text, text, text, text, text, int, timestamptz) from public;
+comment on function tds.bury_record(tds.record, text, text, text, text, text, text, text, int, timestamptz) is
 'Makes one record a dead letter, in place of an open one for the same value of the same record; its neighbours are not touched.';

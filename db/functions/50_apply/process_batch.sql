@@ -26,6 +26,7 @@ declare
     v_applied record;
     v_code    text;
     v_error   text;
+    v_context text;
     v_wary    boolean;
 begin
     process_batch.outcome := tds.outcome(null, 0, null);
@@ -44,7 +45,7 @@ begin
             begin
                 select a.counts, a.touches into v_applied from tds.apply_claim(v_claim.claim_id, v_wary) a;
             exception when query_canceled or others then
-                get stacked diagnostics v_code = returned_sqlstate, v_error = message_text;
+                get stacked diagnostics v_code = returned_sqlstate, v_error = message_text, v_context = pg_exception_context;
             end;
             commit;
             perform pg_catalog.set_config('synchronous_commit', 'off', true);
@@ -55,17 +56,18 @@ begin
                 begin
                     perform tds.finish_claim(v_claim.claim_id, v_applied.touches);
                 exception when query_canceled or others then
-                    get stacked diagnostics v_code = returned_sqlstate, v_error = message_text;
+                    get stacked diagnostics v_code = returned_sqlstate, v_error = message_text, v_context = pg_exception_context;
                 end;
             end if;
             if v_code is not null then
-                perform tds.release_claim(v_claim.claim_id, v_code, v_error);
+                v_context := coalesce(tds.error_context(v_context), '');
+                perform tds.release_claim(v_claim.claim_id, v_code, v_error, v_context);
             end if;
             commit;
             perform tds.unlock_claim(v_claim.claim_id);
             if v_code is not null then
                 raise warning using errcode = v_code, message = 'a batch was put back: ' operator(pg_catalog.||) v_error,
-                    hint = 'select * from tds.inbox_open where error is not null';
+                    detail = v_context, hint = 'select * from tds.inbox_open where error is not null';
                 exit;
             end if;
         end loop;

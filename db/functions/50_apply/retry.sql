@@ -39,7 +39,7 @@ revoke all on function tds.send_due_retries() from public;
 comment on function tds.send_due_retries() is
 'Sends the parked events that are due, 1,000 at most; returns how many. Delayed messages never sit in the hot queue table.';
 
-create or replace function tds.park(culprit tds.record, entity text, organization_id text, error_code text, error text, at timestamptz)
+create or replace function tds.park(culprit tds.record, entity text, organization_id text, error_code text, error text, error_context text, at timestamptz)
 returns text
 language plpgsql volatile
 set search_path = pg_catalog, pg_temp
@@ -51,7 +51,7 @@ declare
 begin
     select o.* into strict v_open from tds.inbox_open o where o.inbox_id = (park.culprit).inbox_id;
     if (park.culprit).alone and v_open.attempts + 1 >= tds.setting_int('max_attempts') then
-        perform tds.bury_record(park.culprit, park.entity, park.organization_id, null, null, park.error, park.error_code,
+        perform tds.bury_record(park.culprit, park.entity, park.organization_id, null, null, park.error, park.error_code, park.error_context,
                                 v_open.attempts + 1, park.at);
         return 'dead';
     end if;
@@ -60,7 +60,8 @@ begin
            set attempts = o.attempts + 1,
                retry_at = park.at + tds.back_off(o.attempts),
                error_code = park.error_code,
-               error = left(park.error, 1000)
+               error = left(park.error, 1000),
+               error_context = park.error_context
          where o.inbox_id = v_open.inbox_id;
         return 'parked';
     end if;
@@ -75,12 +76,13 @@ begin
             jsonb_build_object('of_event', v_event.inbox_id, 'position', (park.culprit).position),
             (park.culprit).doc::text)
     returning inbox_id into v_inbox_id;
-    insert into tds.inbox_open (inbox_id, received_at, queue, entity, attempts, retry_at, error_code, error)
-    values (v_inbox_id, park.at, v_open.queue, v_event.entity, 1, park.at + tds.back_off(0), park.error_code, left(park.error, 1000));
+    insert into tds.inbox_open (inbox_id, received_at, queue, entity, attempts, retry_at, error_code, error, error_context)
+    values (v_inbox_id, park.at, v_open.queue, v_event.entity, 1, park.at + tds.back_off(0), park.error_code, left(park.error, 1000),
+            park.error_context);
     return 'retried';
 end
 $$;
-revoke all on function tds.park(tds.record, text, text, text, text, timestamptz) from public;
-comment on function tds.park(tds.record, text, text, text, text, timestamptz) is
+revoke all on function tds.park(tds.record, text, text, text, text, text, timestamptz) from public;
+comment on function tds.park(tds.record, text, text, text, text, text, timestamptz) is
 'After a failure attributed to one record: tried again later (parked; retried where it leaves its page for an event of '
 'its own), or dead after the setting max_attempts. Returns which.';

@@ -56,7 +56,7 @@ begin
                     when d.applied + d.unchanged + d.retried + d.dead = 0 then 'stale'
                     when d.applied + d.unchanged + d.stale + d.dead = 0 then 'retried'
                     when d.applied + d.unchanged + d.stale + d.retried = 0 then 'dead' end as became,
-               o.retry_at, o.error, o.error_code, o.attempts
+               o.retry_at, o.error, o.error_code, split_part(o.error_context, E'\n', 1) as failed_in
           from tds.record_events(explain_record.entity, explain_record.zoho_id, explain_record.organization_id) t
           left join tds.inbox_outcome d on d.received_at = t.received_at and d.inbox_id = t.inbox_id
           left join tds.inbox_open o on o.inbox_id = t.inbox_id
@@ -83,15 +83,16 @@ begin
                      order by (w.m is null) = (t.m is null) desc, w.m desc nulls last, (w.e).observed_at desc, w.inbox_id desc
                      limit 1), 'older than what is known')
                when 'unchanged' then 'says nothing new'
-               when 'dead' then (select concat_ws('; ', concat_ws(': ', l.path, l.reason), 'value ' || l.value, l.resolution)
+               when 'dead' then (select concat_ws('; ', concat_ws(': ', l.path, l.reason), 'value ' || l.value, split_part(l.error_context, E'\n', 1), l.resolution)
                                    from tds.dead_letter l
                                   where l.inbox_id = t.inbox_id and (l.position is null or l.position = t.pos)
                                   order by l.dead_letter_id limit 1)
                when 'retried' then (select format('goes on as event %s', r.inbox_id) from told r
                                      where (r.e).source = 'retry' and (r.e).headers ->> 'of_event' = t.inbox_id::text
                                        and (r.e).headers ->> 'position' = t.pos::text limit 1)
-               when 'parked' then format('tried again at %s after %s: %s', t.retry_at, t.error_code, t.error)
-               else case when t.became is null then 'records of this page fared differently, and it finished before that was kept a record'
+               when 'parked' then concat_ws('; ', format('tried again at %s after %s: %s', t.retry_at, t.error_code, t.error), t.failed_in)
+               else case when t.error is not null then concat_ws('; ', format('put back after %s: %s', t.error_code, t.error), t.failed_in)
+                         when t.became is null then 'records of this page fared differently, and it finished before that was kept a record'
                          when (t.e).source = 'retry' then format('retry of event %s', (t.e).headers ->> 'of_event')
                          when (t.e).source = 'replay' then format('replay of event %s', (t.e).headers ->> 'of_event') end
            end,

@@ -72,7 +72,7 @@ revoke all on function tds.begin_job(text, text, boolean) from public;
 comment on function tds.begin_job(text, text, boolean) is
 'Takes the job''s lock for this session and notes that it runs; or says why not: running already, not due. Raises ZB021.';
 
-create or replace function tds.finish_job(job_run_id bigint, error_code text, error text) returns text
+create or replace function tds.finish_job(job_run_id bigint, error_code text, error text, error_context text default null) returns text
 language plpgsql volatile security definer
 set search_path = pg_catalog, pg_temp
 as $$
@@ -84,7 +84,8 @@ begin
     select j.* into v_job from tds.job j
      where j.job = (select r.job from tds.job_run r where r.job_run_id = finish_job.job_run_id);
     update tds.job_run r
-       set state = v_state, finished_at = v_now, error_code = finish_job.error_code, error = left(finish_job.error, 1000)
+       set state = v_state, finished_at = v_now, error_code = finish_job.error_code, error = left(finish_job.error, 1000),
+           error_context = finish_job.error_context
      where r.job_run_id = finish_job.job_run_id;
     -- of what was done the last, of what was not the last few: the table stays small
     delete from tds.job_run r
@@ -97,17 +98,18 @@ begin
     return v_state;
 end
 $$;
-revoke all on function tds.finish_job(bigint, text, text) from public;
-comment on function tds.finish_job(bigint, text, text) is
+revoke all on function tds.finish_job(bigint, text, text, text) from public;
+comment on function tds.finish_job(bigint, text, text, text) is
 'Notes how a run ended, forgets older runs, and gives the job''s lock back. Returns done or failed.';
 
 create or replace procedure tds.run_job(job text, only_if_due boolean default false, runner text default 'by hand', inout outcome text default null)
 language plpgsql
 as $$
 declare
-    v_run   record;
-    v_code  text;
-    v_error text;
+    v_run     record;
+    v_code    text;
+    v_error   text;
+    v_context text;
 begin
     -- It commits, so it can have neither the owner's rights nor a search_path: every name is qualified, and the command runs as the
     -- caller. First of all it commits nothing: inside a transaction it fails here, before it holds a lock of the session.
@@ -121,10 +123,12 @@ begin
     begin
         execute v_run.command;
     exception when query_canceled or assert_failure or others then
-        get stacked diagnostics v_code = returned_sqlstate, v_error = message_text;
-        raise warning 'job % failed: % %', run_job.job, v_code, v_error;
+        get stacked diagnostics v_code = returned_sqlstate, v_error = message_text, v_context = pg_exception_context;
+        v_context := coalesce(tds.error_context(v_context), '');
+        raise warning 'job % failed: % %', run_job.job, v_code, v_error
+              using detail = v_context, hint = 'select * from tds.job_run where error is not null';
     end;
-    outcome := tds.finish_job(v_run.job_run_id, v_code, v_error);
+    outcome := tds.finish_job(v_run.job_run_id, v_code, v_error, v_context);
     commit;
 end
 $$;
@@ -234,7 +238,7 @@ comment on column public.tds_jobs.command is 'What is run.';
 comment on column public.tds_jobs.description is 'What it is for.';
 
 grant execute on procedure tds.run_job(text, boolean, text, text), tds.run_due_jobs(jsonb) to tds_worker;
-grant execute on function tds.begin_job(text, text, boolean), tds.finish_job(bigint, text, text), tds.due_jobs(), tds.job_lock_class()
+grant execute on function tds.begin_job(text, text, boolean), tds.finish_job(bigint, text, text, text), tds.due_jobs(), tds.job_lock_class()
     to tds_worker;
 grant execute on function tds.jobs() to tds_worker, tds_reader, tds_operator;
 grant select on tds.job, tds.job_run to tds_worker, tds_reader, tds_operator;

@@ -4,12 +4,13 @@ select o.inbox_id, o.received_at, o.entity,
             when c.claim_id is not null then 'processing'
             else 'pending' end as status,
        o.attempts, o.retry_at, o.error_code, o.error, null::timestamptz as finished_at,
-       null::int as applied, null::int as unchanged, null::int as stale, null::int as retried, null::int as dead
+       null::int as applied, null::int as unchanged, null::int as stale, null::int as retried, null::int as dead,
+       o.error_context
   from tds.inbox_open o
   left join (select l.claim_id, e.inbox_id from tds.claim l cross join lateral unnest(l.inbox_ids) e(inbox_id)) c on c.inbox_id = o.inbox_id
  union all
 select d.inbox_id, d.received_at, d.entity, d.status,
-       null, null, null, null, d.finished_at, d.applied, d.unchanged, d.stale, d.retried, d.dead
+       null, null, null, null, d.finished_at, d.applied, d.unchanged, d.stale, d.retried, d.dead, null
   from tds.inbox_outcome d;
 comment on view public.tds_sync_queue is
 'One row an event and what became of it: pending, processing, failed (parked until retry_at), completed, dead_letter. '
@@ -28,6 +29,7 @@ comment on column public.tds_sync_queue.unchanged is 'Records that said nothing 
 comment on column public.tds_sync_queue.stale is 'Records older than what was known.';
 comment on column public.tds_sync_queue.retried is 'Records that went on alone after a failure.';
 comment on column public.tds_sync_queue.dead is 'Records that became dead letters.';
+comment on column public.tds_sync_queue.error_context is 'Where in the functions its last failure happened, the innermost first, while it is open.';
 
 create or replace view public.tds_queue_counts as
 select s.status, sum(s.events)::bigint as events
@@ -64,7 +66,8 @@ comment on column public.tds_inbox_events.refusal is 'Why it was set aside at on
 
 create or replace view public.tds_dead_letter_queue as
 select d.dead_letter_id, d.dead_at, d.entity, d.organization_id, d.zoho_id, d.path, d.value, d.reason, d.error_code, d.attempts,
-       d.inbox_id, d.position, format('select tds.replay(%s);', d.dead_letter_id) as replay_command, d.record
+       d.inbox_id, d.position, format('select tds.replay(%s);', d.dead_letter_id) as replay_command, d.record,
+       d.error_context
   from tds.dead_letter d
  where d.resolved_at is null;
 comment on view public.tds_dead_letter_queue is 'What could not be applied and still waits for somebody: path, value, reason, and the command that sends it on its way again.';
@@ -82,6 +85,7 @@ comment on column public.tds_dead_letter_queue.inbox_id is 'The event it came in
 comment on column public.tds_dead_letter_queue.position is 'Place in that event''s body, from 1; null: the whole event.';
 comment on column public.tds_dead_letter_queue.replay_command is 'What to run once the cause is mended.';
 comment on column public.tds_dead_letter_queue.record is 'The record as JSON.';
+comment on column public.tds_dead_letter_queue.error_context is 'Where it failed, the innermost first; null where a reader refused the value at path.';
 
 create or replace view public.tds_sync_runs as
 select r.run_id, r.organization_id, r.entity, r.state, r.options, r.requested_at, r.requested_by, r.started_at, r.finished_at,
