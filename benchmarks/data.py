@@ -14,8 +14,8 @@ from decimal import Decimal
 from itertools import islice
 
 from tds_sandbox import vocabulary as words
-from tds_sandbox.documents import Line
 from tds_sandbox.jsontext import Document, decode, encode
+from tds_sandbox.modules.documents import Line
 from tds_sandbox.organisation import Organisation
 
 PER_PAGE = 200  # Zoho's maximum

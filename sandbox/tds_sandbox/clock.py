@@ -1,10 +1,18 @@
-"""The sandbox's clock: real time, or time that runs faster, so that days of quota pass in seconds."""
+"""The sandbox's clock: real time, or time that runs faster, so that days of quota pass in seconds.
+
+And how the API reads times and dates.
+"""
 
 from __future__ import annotations
 
+import re
 import threading
 import time
 from datetime import UTC, date, datetime, timedelta, timezone
+
+from tds_sandbox.errors import InvalidValueError
+
+_TIME = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d([+-]\d{4})?")
 
 
 class Clock:
@@ -95,3 +103,29 @@ class Calendar:
         if local.tzinfo is None:
             local = local.replace(tzinfo=self.zone)
         return int(local.astimezone(UTC).timestamp())
+
+
+def parse_time(parameter: str, text: str) -> datetime:
+    """Read ``2023-11-18T02:02:51-0800``; without an offset the organisation's own is meant.
+
+    Raises:
+        InvalidValueError: anything else, ``…Z`` included (seen live: 400, code 2).
+    """
+    if not _TIME.fullmatch(text):
+        raise InvalidValueError(parameter)
+    try:
+        return datetime.fromisoformat(text)
+    except ValueError:
+        raise InvalidValueError(parameter) from None
+
+
+def parse_date(parameter: str, text: str) -> str:
+    """Check a ``YYYY-MM-DD`` and return it.
+
+    Raises:
+        InvalidValueError: not such a date.
+    """
+    try:
+        return date.fromisoformat(text).isoformat()
+    except ValueError:
+        raise InvalidValueError(parameter) from None

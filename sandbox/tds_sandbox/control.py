@@ -8,22 +8,38 @@ from dataclasses import asdict, fields, replace
 from decimal import Decimal
 from functools import partial
 from inspect import signature
-from typing import TYPE_CHECKING, Any
+from typing import Any, Protocol
 
 from starlette.concurrency import run_in_threadpool
 from starlette.requests import Request
 from starlette.responses import Response, StreamingResponse
 from starlette.routing import Route
 
+from tds_sandbox.clock import Clock
 from tds_sandbox.errors import SandboxError, UnknownRecordError
+from tds_sandbox.faults import Faults
 from tds_sandbox.jsontext import Document, decode, encode
+from tds_sandbox.ledger import Ledger
 from tds_sandbox.limits import Limits, LimitSettings
+from tds_sandbox.oauth import OAuth
 from tds_sandbox.organisation import Change, Organisation
-
-if TYPE_CHECKING:
-    from tds_sandbox.app import Sandbox
+from tds_sandbox.webhooks import Webhooks
 
 Page = Callable[[Request], Awaitable[Response]]
+
+
+class Controlled(Protocol):
+    """What the pages control: a sandbox, by what they use of it."""
+
+    organisations: dict[str, Organisation]
+    organisation: Organisation
+    clock: Clock
+    date_ahead: float
+    ledger: Ledger
+    faults: Faults
+    oauth: OAuth
+    limits: dict[str, Limits]
+    webhooks: dict[str, Webhooks]
 
 
 def make_edits(
@@ -121,7 +137,7 @@ def _grouped(lines: Iterator[str], size: int = 200) -> Iterator[str]:
 class Control:
     """The handlers of ``/_sandbox/…``; JSON in, JSON out. Most take ``?organization_id=``."""
 
-    def __init__(self, sandbox: Sandbox) -> None:
+    def __init__(self, sandbox: Controlled) -> None:
         self._sandbox = sandbox
 
     def _organisation(self, request: Request) -> Organisation:
@@ -331,7 +347,7 @@ def _guarded(page: Page) -> Page:
     return guarded
 
 
-def routes(sandbox: Sandbox) -> list[Route]:
+def routes(sandbox: Controlled) -> list[Route]:
     """The control pages of a sandbox."""
     control = Control(sandbox)
     pages: list[tuple[str, Page, list[str]]] = [

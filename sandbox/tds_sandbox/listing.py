@@ -5,10 +5,11 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from tds_sandbox.entity import Predicate, parse_time
+from tds_sandbox.books import Book, Predicate
+from tds_sandbox.clock import parse_time
 from tds_sandbox.errors import InvalidValueError
 from tds_sandbox.jsontext import Document, encode
-from tds_sandbox.organisation import Book, Organisation
+from tds_sandbox.organisation import Organisation
 
 PER_PAGE = 200
 

@@ -5,43 +5,16 @@ from __future__ import annotations
 import random
 import threading
 import time
-from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass, field
-from datetime import datetime
+from dataclasses import dataclass
 from decimal import Decimal
 from typing import Any
-from zlib import crc32
 
-from tds_sandbox.clock import Calendar, Clock
-from tds_sandbox.entity import Entity, Fault, Record, chunks
+from tds_sandbox.books import Book, Books, Entity, Fault, Record
+from tds_sandbox.clock import Clock
 from tds_sandbox.errors import SandboxError, UnknownRecordError, UnsuitableEditError
 from tds_sandbox.jsontext import Document, decode, encode
-from tds_sandbox.money import Currency, Location, Tax, Terms
 from tds_sandbox.registry import ENTITIES, SETTINGS
-
-DATA_ENDS = datetime(2025, 10, 31, 18, 0, 0)
-"""Local time up to which records are generated: fixed, so that the same seed always gives the same data."""
-
-_TERMS = (
-    ("Due on Receipt", 0),
-    ("Net 7", 7),
-    ("Immediately", 0),
-    ("Due On Receipt", 0),
-    ("المستحق عند الاستلام", 0),
-    ("دفع عند التوصيل", 0),
-    ("Net 15", 15),
-    ("Net 30", 30),
-    ("Net 99999", 99999),
-)
-_CURRENCIES = (
-    ("USD", "US Dollar", "$", 2, "1"),
-    ("IQD", "Iraqi Dinar", "IQD", 0, "0.000763"),
-    ("RMB", "Chinese Yuan", "¥", 2, "0.140000"),
-    ("EUR", "Euro", "€", 2, "1.080000"),
-)
-_TAXES = (("VAT", "5"), ("Sales Tax", "7.25"))
-_LOCATIONS = ("Main Warehouse", "Shop", "Storage")
 
 
 @dataclass(frozen=True)
@@ -90,24 +63,12 @@ class Truth:
     document: Document
 
 
-@dataclass
-class Book:
-    """The records of one entity, in order of creation."""
-
-    entity: Entity[Any]
-    records: list[Any]
-    index: dict[str, Any] = field(default_factory=dict)
-    deleted: list[Any] = field(default_factory=list)
-    version: int = 0
-    selections: dict[Any, tuple[int, list[Any]]] = field(default_factory=dict)
+def _chunks(records: list[Record], size: int) -> Iterator[list[Record]]:
+    for start in range(0, len(records), size):
+        yield records[start : start + size]
 
 
-def _settings_book(organisation: Organisation, entity: Entity[Any]) -> Book:
-    records = entity.generate(organisation, 0, random.Random(0))
-    return Book(entity, records, {record.id: record for record in records})
-
-
-class Organisation:
+class Organisation(Books):
     """A stand-in Zoho Books organisation.
 
     All methods may be called from any thread.
@@ -123,6 +84,8 @@ class Organisation:
         modified_filter_inclusive: whether ``last_modified_time`` filters with ``>=``; undocumented, so the
             default is the harder ``>``.
         stock_by: key of an item's stock by place: ``locations``, or ``warehouses`` as in older organisations.
+        entities: the modules it has, in the order they are generated.
+        settings: what it has set up once.
         counts: how many records of each entity, by its name: ``items=2218``.
 
     Raises:
@@ -141,146 +104,45 @@ class Organisation:
         unstamped_share: float = 0.001,
         modified_filter_inclusive: bool = False,
         stock_by: str = "locations",
+        entities: Sequence[Entity[Any]] = ENTITIES,
+        settings: Sequence[Entity[Any]] = SETTINGS,
         **counts: int,
     ) -> None:
-        unknown = set(counts) - {entity.name for entity in ENTITIES}
+        unknown = set(counts) - {entity.name for entity in entities}
         if unknown:
             raise SandboxError(f"unknown entities: {', '.join(sorted(unknown))}")
         if any(count < 0 for count in counts.values()):
             raise SandboxError("counts must not be negative")
         if stock_by not in {"locations", "warehouses"}:
             raise SandboxError(f"no stock by {stock_by!r}; there are locations and warehouses")
+        super().__init__(organization_id, clock or Clock(), offset_minutes, stock_by)
         self.seed = seed
-        self.organization_id = organization_id
         self.name = name
-        self.clock = clock or Clock()
-        self.calendar = Calendar(offset_minutes)
         self.modified_filter_inclusive = modified_filter_inclusive
-        self.stock_by = stock_by
         self.counts_every_list = True
         """Whether ``response_option=2`` counts any list; only that of invoices is documented to."""
         self.lock = threading.RLock()
-        self.data_ends = self.calendar.epoch(DATA_ENDS)
-        self.uses: Counter[str] = Counter()
-        """How many transactions use a record, by its id."""
         self.changes: list[Change] = []
-        self._following: list[tuple[str, Record, str, str]] = []
         self.listeners: list[Callable[[Change, Record], None]] = []
-        # Like the real ones: a prefix that belongs to the organisation, then a running number; 19 digits.
-        self._prefix = str(1_000_000 + crc32(organization_id.encode()) % 8_999_999)
-        self._numbers: dict[str, int] = {}
         self._rng = random.Random(f"{seed}/edits")
-        self._set_up()
-        self.planted: dict[str, list[Fault]] = {}
-        self.books: dict[str, Book] = {}
-        for entity in ENTITIES:
-            records = entity.generate(
-                self, counts.get(entity.name, 0), random.Random(f"{seed}/{entity.name}")
+        for entity in entities:
+            self.books[entity.name] = Book.of(
+                entity, self, counts.get(entity.name, 0), f"{seed}/{entity.name}"
             )
-            self.books[entity.name] = Book(entity, records, {record.id: record for record in records})
-        self.settings = {entity.name: _settings_book(self, entity) for entity in SETTINGS}
+        for entity in settings:
+            self.settings[entity.name] = Book.of(entity, self, 0, "0")
         self._hide_stamps(unstamped_share)
         self._plant(bad_records)
 
-    def _set_up(self) -> None:
-        self.currencies = {
-            code: Currency(
-                self.new_id("settings"),
-                code,
-                name,
-                symbol,
-                precision,
-                Decimal(rate),
-                is_base=code == "USD",
-                effective="" if code == "USD" else "2025-10-01",
-            )
-            for code, name, symbol, precision, rate in _CURRENCIES
-        }
-        self.base = self.currencies["USD"]
-        self.taxes = [Tax(self.new_id("settings"), name, Decimal(rate)) for name, rate in _TAXES]
-        self.terms = {label: Terms(self.new_id("settings"), label, days) for label, days in _TERMS}
-        self.locations = [Location(self.new_id("settings"), name) for name in _LOCATIONS]
-        self.accounts = {
-            name: self.new_id("settings")
-            for name in ("Sales", "Cost of Goods Sold", "Inventory Asset", "Accounts Receivable", "Discount")
-        }
-        self.field_ids = {
-            name: self.new_id("settings")
-            for name in ("cf_warranty_months", "cf_origin", "cf_risk_score", "cf_sales_area", "cf_driver")
-        }
-        self.user = (self.new_id("settings"), "Sandbox User")
-        self.template_id = self.new_id("settings")
-        # Later additions come last, so that all other ids stay what they were.
-        self.accounts["Undeposited Funds"] = self.new_id("settings")
-        for name in ("Accounts Payable", "Petty Cash"):
-            self.accounts[name] = self.new_id("settings")
-        self.field_ids["cf_container"] = self.new_id("settings")
-
-    def new_id(self, family: str, step: int = 1) -> str:
-        """The next free id of a family of records; ``step`` ids from it on belong to the caller."""
-        number = self._numbers.get(family)
-        if number is None:
-            number = (len(self._numbers) + 1) * 10**10 + 29_001
-        self._numbers[family] = number + step
-        return f"{self._prefix}{number:012d}"
-
-    def sibling(self, record_id: str, offset: int) -> str:
-        """An id near a record's own, as Zoho numbers what it creates together."""
-        return f"{self._prefix}{int(record_id[7:]) + offset:012d}"
-
-    def now(self) -> int:
-        """The clock in whole seconds, as ``last_modified_time`` knows it."""
-        return int(self.clock.now())
-
-    def creation_times(self, rng: random.Random, count: int) -> list[int]:
-        """Ascending creation times over four and a half years; the first share comes from a bulk import."""
-        start = self.data_ends - 1640 * 86_400
-        imported = count // 7
-        # A bulk import writes several records in one second.
-        times = [start + i // 6 for i in range(imported)]
-        times += sorted(
-            rng.randrange(start + 86_400, self.data_ends - 3_600) for _ in range(count - imported)
-        )
-        return times
-
-    def modified_after(self, rng: random.Random, created: int) -> int:
-        """A time of the last edit for a record created then."""
-        if rng.random() < 0.35:
-            return created
-        return created + int((self.data_ends - created) * rng.random() ** 2)
-
     def _hide_stamps(self, share: float) -> None:
         for name in ("items", "contacts"):
-            records = self.books[name].records
+            records = self.books[name].records if name in self.books else []
             for record in random.Random(f"{self.seed}/unstamped/{name}").sample(
                 records, round(share * len(records))
             ):
                 record.hides_modified = True
 
     # reading
-
-    def book(self, entity: str) -> Book:
-        """The records of an entity, or of one of the settings: currencies, taxes, locations.
-
-        Raises:
-            UnknownRecordError: there is no such entity.
-        """
-        book = self.books.get(entity) or self.settings.get(entity)
-        if book is None:
-            known = ", ".join([*self.books, *self.settings])
-            raise UnknownRecordError(f"no entity {entity!r}; there are {known}")
-        return book
-
-    def find(self, entity: str, record_id: str) -> Any:
-        """The living record with that id.
-
-        Raises:
-            UnknownRecordError: there is none, or it was deleted.
-        """
-        record = self.book(entity).index.get(record_id)
-        if record is None:
-            raise UnknownRecordError(f"{self.book(entity).entity.noun} {record_id} does not exist")
-        return record
 
     def row_json(self, entity: str, record: Record) -> str:
         """The list row as served, planted faults included; cached until the record changes."""
@@ -353,7 +215,7 @@ class Organisation:
         hidden = frozenset() if silent else book.entity.silent_keys
         with self.lock:
             records = [*book.records, *(book.deleted if deleted else ())]
-        for chunk in chunks(records, 200):
+        for chunk in _chunks(records, 200):
             with self.lock:
                 lines = [
                     encode(
@@ -416,7 +278,7 @@ class Organisation:
             raise SandboxError(f"only {planted} of {count} bad records could be planted: too few records")
 
     def _faults_padded(self, book: Book) -> list[tuple[Book, Fault | None]]:
-        longest = max(len(entity.faults) for entity in ENTITIES)
+        longest = max(len(other.entity.faults) for other in self.books.values())
         faults: list[Fault | None] = [*book.entity.faults]
         return [(book, fault) for fault in faults + [None] * (longest - len(faults))]
 
@@ -483,23 +345,6 @@ class Organisation:
             if other.deleted is None:
                 self._changed(self.books[entity], other, other_event, other_kind, fire=fire)
         return change
-
-    def follow(self, entity: str, record: Record, kind: str) -> None:
-        """Note, within an edit, that another record changes with it: its time moves, its webhook goes out."""
-        if not any(other is record for _, other, _, _ in self._following):
-            self._following.append((entity, record, "edit", kind))
-
-    def add(self, entity: str, record: Record) -> None:
-        """Add a record, within an edit that brings it about, as paying an invoice does with a payment."""
-        book = self.books[entity]
-        book.records.append(record)
-        book.index[record.id] = record
-        self._following.append((entity, record, "create", "create"))
-
-    def refresh(self, entity: str, record: Record) -> None:
-        """Note that derived values of a record changed: its list row is made anew, its time stays."""
-        record.row = None
-        self.books[entity].version += 1
 
     def reseed(self, seed: int) -> None:
         """Start the random choices of edits anew."""

@@ -4,15 +4,15 @@ from __future__ import annotations
 
 from typing import Any
 
-from tds_sandbox.contacts import Contacts
-from tds_sandbox.creditnotes import CreditNotes
-from tds_sandbox.customerpayments import CustomerPayments
-from tds_sandbox.entity import Entity
-from tds_sandbox.invoices import Invoices
-from tds_sandbox.items import Items
-from tds_sandbox.pricebooks import Pricebooks
-from tds_sandbox.purchases import Bills, SalesOrders, VendorCredits, VendorPayments
-from tds_sandbox.reference import Currencies, Locations, Settings, Taxes
+from tds_sandbox.books import Entity
+from tds_sandbox.modules.contacts import Contacts
+from tds_sandbox.modules.creditnotes import CreditNotes
+from tds_sandbox.modules.customerpayments import CustomerPayments
+from tds_sandbox.modules.invoices import Invoices
+from tds_sandbox.modules.items import Items
+from tds_sandbox.modules.pricebooks import Pricebooks
+from tds_sandbox.modules.purchases import Bills, SalesOrders, VendorCredits, VendorPayments
+from tds_sandbox.modules.reference import Currencies, Locations, Settings, Taxes
 
 ENTITIES: tuple[Entity[Any], ...] = (
     Items(),
@@ -27,6 +27,5 @@ ENTITIES: tuple[Entity[Any], ...] = (
     SalesOrders(),
 )
 
-LOCATIONS, CURRENCIES, TAXES = Locations(), Currencies(), Taxes()
-SETTINGS: tuple[Settings, ...] = (LOCATIONS, CURRENCIES, TAXES)
+SETTINGS: tuple[Settings, ...] = (Locations(), Currencies(), Taxes())
 """What is set up once and served by pages of its own."""

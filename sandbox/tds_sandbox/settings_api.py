@@ -4,9 +4,13 @@ from __future__ import annotations
 
 from tds_sandbox.jsontext import Document
 from tds_sandbox.organisation import Organisation
-from tds_sandbox.registry import CURRENCIES, LOCATIONS, TAXES
 
 _OK: Document = {"code": 0, "message": "success"}
+
+
+def _rows(organisation: Organisation, name: str) -> list[Document]:
+    book = organisation.settings[name]
+    return [book.entity.list_row(organisation, record) for record in book.records]
 
 
 def _organization(organisation: Organisation) -> Document:
@@ -72,7 +76,7 @@ def organization(organisation: Organisation) -> Document:
 
 def currencies(organisation: Organisation) -> Document:
     """``GET /settings/currencies``: no ``page_context``."""
-    return _OK | {"currencies": CURRENCIES.rows(organisation)}
+    return _OK | {"currencies": _rows(organisation, "currencies")}
 
 
 def taxes(organisation: Organisation) -> Document:
@@ -89,9 +93,9 @@ def taxes(organisation: Organisation) -> Document:
         "sort_column": "tax_name",
         "sort_order": "A",
     }
-    return _OK | {"taxes": TAXES.rows(organisation), "page_context": context}
+    return _OK | {"taxes": _rows(organisation, "taxes"), "page_context": context}
 
 
 def locations(organisation: Organisation) -> Document:
     """``GET /locations``: no ``page_context``."""
-    return _OK | {"locations": LOCATIONS.rows(organisation)}
+    return _OK | {"locations": _rows(organisation, "locations")}

@@ -17,7 +17,7 @@ from urllib.parse import parse_qsl, urlencode
 
 import httpx
 
-from tds_sandbox.entity import Record
+from tds_sandbox.books import Record
 from tds_sandbox.errors import SandboxError
 from tds_sandbox.jsontext import Document, RawNumber, encode
 from tds_sandbox.organisation import Change, Organisation

@@ -7,26 +7,14 @@ import random
 from collections.abc import Callable
 from dataclasses import dataclass
 from decimal import Decimal
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import Any, NamedTuple
 
 from tds_sandbox import vocabulary as words
-from tds_sandbox.entity import (
-    ABSENT,
-    EditKind,
-    Entity,
-    Fault,
-    Predicate,
-    Record,
-    custom_field,
-    custom_field_hash,
-    flatten_custom_fields,
-)
+from tds_sandbox.books import ABSENT, Books, EditKind, Entity, Fault, Predicate, Record
 from tds_sandbox.jsontext import Document
+from tds_sandbox.modules.shapes import custom_field, custom_field_hash, flatten_custom_fields
 from tds_sandbox.money import ZERO, Tax, round_base
 from tds_sandbox.profile import ITEMS, scaled, scaled_shares
-
-if TYPE_CHECKING:
-    from tds_sandbox.organisation import Organisation
 
 _PERCENT = Decimal(100)
 
@@ -127,81 +115,79 @@ _CATEGORIES = [name for name, _ in words.CATEGORIES]
 _CATEGORY_WEIGHTS = [weight for _, weight in words.CATEGORIES]
 
 
-def _edit_rate(_: Organisation, item: Item, rng: random.Random) -> None:
+def _edit_rate(_: Books, item: Item, rng: random.Random) -> None:
     before = item.rate
     while item.rate == before:
         item.rate = _price(rng)
 
 
-def _edit_cost(_: Organisation, item: Item, rng: random.Random) -> None:
+def _edit_cost(_: Books, item: Item, rng: random.Random) -> None:
     item.cost = round_base(item.cost * Decimal(str(rng.choice((0.9, 0.95, 1.05, 1.1)))) + Decimal("0.01"))
 
 
-def _edit_name(_: Organisation, item: Item, rng: random.Random) -> None:
+def _edit_name(_: Books, item: Item, rng: random.Random) -> None:
     item.name = f"{item.name[:60].rsplit(' v', 1)[0]} v{rng.randrange(2, 10_000)}"
 
 
-def _edit_description(_: Organisation, item: Item, rng: random.Random) -> None:
+def _edit_description(_: Books, item: Item, rng: random.Random) -> None:
     item.description = f"{rng.choice(words.PRODUCTS)}, checked {rng.randrange(1, 100_000)}"
 
 
-def _edit_status(_: Organisation, item: Item, __: random.Random) -> None:
+def _edit_status(_: Books, item: Item, __: random.Random) -> None:
     item.active = not item.active
 
 
-def _edit_sku(_: Organisation, item: Item, rng: random.Random) -> None:
+def _edit_sku(_: Books, item: Item, rng: random.Random) -> None:
     item.sku = f"sbx{rng.randrange(10**6, 10**7)}"
 
 
-def _edit_reorder_level(_: Organisation, item: Item, rng: random.Random) -> None:
+def _edit_reorder_level(_: Books, item: Item, rng: random.Random) -> None:
     levels = [None, *(Decimal(n) for n in (0, 2, 3, 5, 10, 20, 25, 40))]
     item.reorder_level = rng.choice([level for level in levels if level != item.reorder_level])
 
 
-def _edit_image(organisation: Organisation, item: Item, rng: random.Random) -> None:
-    item.image_id = organisation.new_id("documents", rng.randrange(1, 50))
+def _edit_image(books: Books, item: Item, rng: random.Random) -> None:
+    item.image_id = books.new_id("documents", rng.randrange(1, 50))
     item.image_name = f"IMG_{rng.randrange(1000, 9999)}.jpg"
 
 
-def _edit_custom_field(_: Organisation, item: Item, rng: random.Random) -> None:
+def _edit_custom_field(_: Books, item: Item, rng: random.Random) -> None:
     item.warranty = rng.choice([months for months in (3, 6, 12, 24, 36) if months != item.warranty])
 
 
-def _remove_image(_: Organisation, item: Item, __: random.Random) -> None:
+def _remove_image(_: Books, item: Item, __: random.Random) -> None:
     item.image_id = item.image_name = ""
 
 
-def _record_movement(
-    organisation: Organisation, item: Item, reason: str, deltas: tuple[tuple[int, int], ...]
-) -> None:
+def _record_movement(books: Books, item: Item, reason: str, deltas: tuple[tuple[int, int], ...]) -> None:
     stock = list(item.stock)
     for place, quantity in deltas:
         stock[place] += quantity
     item.stock = tuple(stock)
     item.moved = Movement(
-        organisation.new_id("adjustments"),
-        tuple(organisation.new_id("adjustments") for _ in deltas),
-        organisation.now(),
+        books.new_id("adjustments"),
+        tuple(books.new_id("adjustments") for _ in deltas),
+        books.now(),
         reason,
         deltas,
     )
 
 
-def _move_stock(organisation: Organisation, item: Item, rng: random.Random) -> None:
-    place = rng.choice([i for i, location in enumerate(organisation.locations) if location.active])
+def _move_stock(books: Books, item: Item, rng: random.Random) -> None:
+    place = rng.choice([i for i, location in enumerate(books.locations) if location.active])
     quantity = rng.choice((-20, -5, -2, -1, 1, 3, 10, 50))
     # Now and then more is sold than the books say is there.
     if item.stock[place] + quantity < 0 and rng.random() < 0.8:
         quantity = -item.stock[place] if item.stock[place] > 0 else 7
     reason = "Stock written off" if quantity < 0 else "Stocktaking results"
-    _record_movement(organisation, item, reason, ((place, quantity),))
+    _record_movement(books, item, reason, ((place, quantity),))
 
 
-def _transfer_stock(organisation: Organisation, item: Item, rng: random.Random) -> None:
+def _transfer_stock(books: Books, item: Item, rng: random.Random) -> None:
     source = rng.choice([i for i, quantity in enumerate(item.stock) if quantity > 0])
     target = rng.choice([i for i in range(len(item.stock)) if i != source])
     quantity = rng.randrange(1, item.stock[source] + 1)
-    _record_movement(organisation, item, "Moved", ((source, -quantity), (target, quantity)))
+    _record_movement(books, item, "Moved", ((source, -quantity), (target, quantity)))
 
 
 def _as_warehouse(place: Document) -> Document:
@@ -270,9 +256,9 @@ class Items(Entity[Item]):
             Fault("bad stock", "stock_on_hand", "many", "not a number"),
         )
 
-    def generate(self, organisation: Organisation, count: int, rng: random.Random) -> list[Item]:
+    def generate(self, books: Books, count: int, rng: random.Random) -> list[Item]:
         """Items in the profile's shares."""
-        times = organisation.creation_times(rng, count)
+        times = books.creation_times(rng, count)
         taken: set[str] = set()
         size = range(count)
 
@@ -303,7 +289,7 @@ class Items(Entity[Item]):
         stockable = [i for i in tracked if i not in inactive]
         in_stock = set(rng.sample(stockable, min(len(stockable), scaled(ITEMS.in_stock, ITEMS.rows, count))))
         fullest = max(in_stock, default=-1)
-        places = len(organisation.locations)
+        places = len(books.locations)
         items: list[Item] = []
         for i in size:
             rate = ZERO if i in free else _price(rng)
@@ -318,9 +304,9 @@ class Items(Entity[Item]):
                 stock = (ITEMS.max_stock, *(0,) * (places - 1))
             items.append(
                 Item(
-                    id=organisation.new_id("items", rng.randrange(1, 60)),
+                    id=books.new_id("items", rng.randrange(1, 60)),
                     created=times[i],
-                    modified=organisation.modified_after(rng, times[i]),
+                    modified=books.modified_after(rng, times[i]),
                     name=_name(rng, taken),
                     sku=_sku(rng, i) if i in with_sku else "",
                     description=f"{rng.choice(words.PRODUCTS)}\n{rng.choice(words.SPECS)}"
@@ -331,7 +317,7 @@ class Items(Entity[Item]):
                     cost=cost,
                     active=i not in inactive,
                     tracked=i not in untracked,
-                    tax=rng.choice(organisation.taxes) if rng.random() < 0.03 else None,
+                    tax=rng.choice(books.taxes) if rng.random() < 0.03 else None,
                     brand="",
                     category=rng.choices(_CATEGORIES, _CATEGORY_WEIGHTS)[0],
                     reorder_level=None if i in blank_level else levels.get(i, ZERO),
@@ -344,12 +330,12 @@ class Items(Entity[Item]):
                     source=rng.choice(("user", "csv", "csv", "api")),
                 )
             )
-        self._decorate(organisation, items, rng, with_sku=with_sku, branded=branded, pictured=pictured)
+        self._decorate(books, items, rng, with_sku=with_sku, branded=branded, pictured=pictured)
         return items
 
     def _decorate(
         self,
-        organisation: Organisation,
+        books: Books,
         items: list[Item],
         rng: random.Random,
         *,
@@ -372,7 +358,7 @@ class Items(Entity[Item]):
             items[index].brand = words.BRANDS[0] if position < main else words.BRANDS[1 + position % 8]
         pictures = rng.sample(sorted(pictured), len(pictured))
         for index in pictures:
-            items[index].image_id = organisation.new_id("documents", rng.randrange(1, 50))
+            items[index].image_id = books.new_id("documents", rng.randrange(1, 50))
             items[index].image_name = f"IMG_{index:06d}.jpg"
         used = 0
         for group, share in enumerate(scaled_shares(ITEMS.image_shares, ITEMS.rows, count)):
@@ -380,12 +366,12 @@ class Items(Entity[Item]):
                 items[index].image_name = f"shared picture {group + 1} 2:17:13 pm +0000.jpg"
             used += share
 
-    def create(self, organisation: Organisation, rng: random.Random) -> Item:
+    def create(self, books: Books, rng: random.Random) -> Item:
         """A new item without stock."""
-        now = organisation.now()
+        now = books.now()
         rate = _price(rng)
         return Item(
-            id=organisation.new_id("items", rng.randrange(1, 60)),
+            id=books.new_id("items", rng.randrange(1, 60)),
             created=now,
             modified=now,
             name=_name(rng, set()),
@@ -400,7 +386,7 @@ class Items(Entity[Item]):
             brand="",
             category="",
             reorder_level=ZERO,
-            stock=(0,) * len(organisation.locations),
+            stock=(0,) * len(books.locations),
             committed=0,
             image_name="",
             image_id="",
@@ -409,9 +395,9 @@ class Items(Entity[Item]):
             source="user",
         )
 
-    def _custom_fields(self, organisation: Organisation, item: Item) -> list[Document]:
+    def _custom_fields(self, books: Books, item: Item) -> list[Document]:
         fields = []
-        ids = organisation.field_ids
+        ids = books.field_ids
         if item.warranty:
             fields.append(
                 custom_field(
@@ -431,10 +417,10 @@ class Items(Entity[Item]):
             )
         return fields
 
-    def list_row(self, organisation: Organisation, item: Item) -> Document:
+    def list_row(self, books: Books, item: Item) -> Document:
         """The keys of the recorded list, those of stock where it is kept, and ``cf_*``."""
-        stamp = organisation.calendar.stamp
-        accounts = organisation.accounts
+        stamp = books.calendar.stamp
+        accounts = books.accounts
         tax = item.tax
         row: Document = {
             "item_id": item.id,
@@ -478,7 +464,7 @@ class Items(Entity[Item]):
             row["category_name"] = item.category
             row["reorder_level"] = "" if item.reorder_level is None else item.reorder_level
             row.update(self._stock_totals(item))
-        row.update(flatten_custom_fields(self._custom_fields(organisation, item)))
+        row.update(flatten_custom_fields(self._custom_fields(books, item)))
         return row
 
     @staticmethod
@@ -490,9 +476,9 @@ class Items(Entity[Item]):
             "actual_available_stock": on_hand - item.committed,
         }
 
-    def _locations(self, organisation: Organisation, item: Item) -> list[Document]:
+    def _locations(self, books: Books, item: Item) -> list[Document]:
         rows = []
-        for place, location in enumerate(organisation.locations):
+        for place, location in enumerate(books.locations):
             on_hand = Decimal(item.stock[place])
             committed = Decimal(item.committed if place == 0 else 0)
             free = on_hand - committed
@@ -517,12 +503,12 @@ class Items(Entity[Item]):
             )
         return rows
 
-    def detail(self, organisation: Organisation, item: Item) -> Document:
+    def detail(self, books: Books, item: Item) -> Document:
         """The keys of the recorded single item, and stock by location where it is kept."""
-        stamp = organisation.calendar.stamp
-        accounts = organisation.accounts
+        stamp = books.calendar.stamp
+        accounts = books.accounts
         tax = item.tax
-        fields = self._custom_fields(organisation, item)
+        fields = self._custom_fields(books, item)
         document: Document = {
             "group_id": "",
             "item_id": item.id,
@@ -543,7 +529,7 @@ class Items(Entity[Item]):
             "zcrm_product_id": "",
             "crm_owner_id": "",
             "unit": item.unit,
-            "unit_id": organisation.template_id if item.unit else "",
+            "unit_id": books.template_id if item.unit else "",
             "description": item.description,
             "rate": item.rate,
             "account_id": accounts["Sales"],
@@ -613,19 +599,19 @@ class Items(Entity[Item]):
             document["initial_stock"] = ""
             document["initial_stock_rate"] = ""
             document.update(self._stock_totals(item))
-            places = self._locations(organisation, item)
-            if organisation.stock_by == "warehouses":
+            places = self._locations(books, item)
+            if books.stock_by == "warehouses":
                 places = [_as_warehouse(place) for place in places]
-            document[organisation.stock_by] = places
+            document[books.stock_by] = places
         return document
 
-    def movement(self, organisation: Organisation, item: Item, form: str) -> Document | None:
+    def movement(self, books: Books, item: Item, form: str) -> Document | None:
         """The last movement of stock, as an ``adjustment`` or as the ``bare`` number it led to."""
         if item.moved is None:
             return None
         if form == "bare":
             return {"item_id": item.id, "stock_on_hand": Decimal(item.on_hand)}
-        place_id = "warehouse_id" if organisation.stock_by == "warehouses" else "location_id"
+        place_id = "warehouse_id" if books.stock_by == "warehouses" else "location_id"
         lines = [
             {
                 "line_item_id": line_id,
@@ -634,13 +620,13 @@ class Items(Entity[Item]):
                 "description": "",
                 "unit": item.unit,
                 "quantity_adjusted": Decimal(quantity),
-                place_id: organisation.locations[place].id,
+                place_id: books.locations[place].id,
             }
             for line_id, (place, quantity) in zip(item.moved.line_ids, item.moved.deltas, strict=True)
         ]
         adjustment = {
             "inventory_adjustment_id": item.moved.id,
-            "date": organisation.calendar.day(item.moved.at).isoformat(),
+            "date": books.calendar.day(item.moved.at).isoformat(),
             "reason": item.moved.reason,
             "description": "",
             "reference_number": "",
@@ -649,9 +635,9 @@ class Items(Entity[Item]):
         }
         return {"inventory_adjustment": adjustment}
 
-    def webhook_extra(self, organisation: Organisation, item: Item) -> Document:
+    def webhook_extra(self, books: Books, item: Item) -> Document:
         """Production workers read the image's id from the body, though the single item lacks it."""
-        extra = flatten_custom_fields(self._custom_fields(organisation, item))
+        extra = flatten_custom_fields(self._custom_fields(books, item))
         extra["image_document_id"] = item.image_id
         return extra
 
@@ -659,11 +645,11 @@ class Items(Entity[Item]):
         """``…/webhooks/products``."""
         return "products"
 
-    def refuses_deletion(self, organisation: Organisation, item: Item) -> bool:
+    def refuses_deletion(self, books: Books, item: Item) -> bool:
         """Items used in transactions cannot be deleted."""
-        return organisation.uses[item.id] > 0
+        return books.uses[item.id] > 0
 
-    def retire(self, _: Organisation, item: Item) -> str:
+    def retire(self, _: Books, item: Item) -> str:
         """Becomes inactive."""
         item.active = False
         return "status"

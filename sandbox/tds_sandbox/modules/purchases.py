@@ -16,11 +16,14 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import timedelta
 from decimal import Decimal
-from typing import TYPE_CHECKING, Any, ClassVar, TypeVar
+from typing import Any, ClassVar, TypeVar
 
 from tds_sandbox import vocabulary as words
-from tds_sandbox.contacts import Contact
-from tds_sandbox.documents import (
+from tds_sandbox.books import ABSENT, Books, EditKind, Entity, Fault, Predicate, Record
+from tds_sandbox.errors import SandboxError
+from tds_sandbox.jsontext import Document, RawNumber
+from tds_sandbox.modules.contacts import Contact
+from tds_sandbox.modules.documents import (
     LINE_COUNTS,
     Line,
     Transaction,
@@ -44,22 +47,8 @@ from tds_sandbox.documents import (
     text_field,
     volume_times,
 )
-from tds_sandbox.entity import (
-    ABSENT,
-    EditKind,
-    Entity,
-    Fault,
-    Predicate,
-    Record,
-    custom_field_hash,
-    flatten_custom_fields,
-)
-from tds_sandbox.errors import SandboxError
-from tds_sandbox.jsontext import Document, RawNumber
+from tds_sandbox.modules.shapes import custom_field_hash, flatten_custom_fields
 from tds_sandbox.money import ZERO, Address, Currency, round_base
-
-if TYPE_CHECKING:
-    from tds_sandbox.organisation import Organisation
 
 _FULL = frozenset({"detail", "webhook"})
 _OPEN = frozenset({"open", "overdue", "partially_paid"})
@@ -183,29 +172,27 @@ class VendorPayment(Record):
 T = TypeVar("T", Bill, Credit, Order)
 
 
-def _settle(organisation: Organisation, bill: Bill) -> None:
+def _settle(books: Books, bill: Bill) -> None:
     """Reckon a bill anew, give it the status that follows, and carry what the vendor is owed."""
     owed = bill.owed
     bill.reckon()
     if bill.status in _OPEN or bill.status == "paid":
-        today = organisation.calendar.day(organisation.now())
+        today = books.calendar.day(books.now())
         late = "overdue" if bill.due_date < today else "open"
         bill.status = "paid" if bill.balance <= 0 else "partially_paid" if bill.paid else late
-    carry_payable(organisation, bill.contact, bill.owed - owed)
+    carry_payable(books, bill.contact, bill.owed - owed)
 
 
 @contextmanager
-def _carrying(organisation: Organisation, source: Credit | VendorPayment) -> Iterator[None]:
+def _carrying(books: Books, source: Credit | VendorPayment) -> Iterator[None]:
     """Reckon a payment or credit anew after a change, and carry to its vendor what more or less is left."""
     before = source.left
     yield
     source.reckon()
-    carry_payable_credits(organisation, source.contact, source.left - before)
+    carry_payable_credits(books, source.contact, source.left - before)
 
 
-def _apply(
-    organisation: Organisation, source: Credit | VendorPayment, bills: Sequence[Bill], *, follow: bool
-) -> None:
+def _apply(books: Books, source: Credit | VendorPayment, bills: Sequence[Bill], *, follow: bool) -> None:
     """Spend what the source has left on bills, in turn; ``follow`` tells of the bills as edits do."""
     today = source.date
     for bill in bills:
@@ -213,44 +200,44 @@ def _apply(
         if amount <= 0:
             break
         left = bill.balance - amount
-        one = Applied(organisation.new_id("bill_parts"), bill, source, amount, today, left, bill.due_date)
-        with _carrying(organisation, source):
+        one = Applied(books.new_id("bill_parts"), bill, source, amount, today, left, bill.due_date)
+        with _carrying(books, source):
             source.applied.append(one)
             bill.applied.append(one)
-        _settle(organisation, bill)
+        _settle(books, bill)
         bill.modified = max(bill.modified, source.created)
         if follow:
-            organisation.follow("bills", bill, "payment" if isinstance(source, VendorPayment) else "credit")
+            books.follow("bills", bill, "payment" if isinstance(source, VendorPayment) else "credit")
 
 
-def _release(organisation: Organisation, source: Credit | VendorPayment) -> None:
+def _release(books: Books, source: Credit | VendorPayment) -> None:
     """Take back all that was applied."""
-    with _carrying(organisation, source):
+    with _carrying(books, source):
         parts, source.applied = source.applied, []
     for one in parts:
         one.bill.applied.remove(one)
-        _settle(organisation, one.bill)
-        organisation.follow("bills", one.bill, "take_back")
+        _settle(books, one.bill)
+        books.follow("bills", one.bill, "take_back")
 
 
-def _open_bills(organisation: Organisation, vendor: Contact, until: int) -> list[Bill]:
+def _open_bills(books: Books, vendor: Contact, until: int) -> list[Bill]:
     """The vendor's unpaid bills entered by then, the oldest first; planted ones are left alone."""
     return [
         bill
-        for bill in organisation.book("bills").records
+        for bill in books.book("bills").records
         if bill.contact is vendor
         and bill.status in _OPEN
         and bill.created <= until
-        and bill.id not in organisation.planted
+        and bill.id not in books.planted
     ]
 
 
-def _vendors(organisation: Organisation) -> list[Contact]:
+def _vendors(books: Books) -> list[Contact]:
     """All vendors."""
-    return [contact for contact in organisation.book("contacts").records if contact.vendor]
+    return [contact for contact in books.book("contacts").records if contact.vendor]
 
 
-def _edit_reference(_: Organisation, document: Transaction, rng: random.Random) -> None:
+def _edit_reference(_: Books, document: Transaction, rng: random.Random) -> None:
     document.reference = f"REF-{rng.randrange(10**4, 10**5)}"
 
 
@@ -294,7 +281,7 @@ class Documents(Entity[T], abc.ABC):
             Fault("missing id", self.id_key, ABSENT, "no id", frozenset({"list"})),
         )
 
-    def after_edit(self, organisation: Organisation, document: T) -> None:  # noqa: ARG002
+    def after_edit(self, books: Books, document: T) -> None:  # noqa: ARG002
         """Reckon anew."""
         document.reckon()
 
@@ -302,39 +289,37 @@ class Documents(Entity[T], abc.ABC):
         """Whether the lines may change."""
         return document.status in {"open", "draft"}
 
-    def make_line(self, organisation: Organisation, document: T, rng: random.Random) -> Line:
+    def make_line(self, books: Books, document: T, rng: random.Random) -> Line:
         """One more line."""
-        item = rng.choice(organisation.book("items").records)
+        item = rng.choice(books.book("items").records)
         price = item.cost if self.vendors else item.rate
         return new_line(
-            organisation, item, document.currency, rng, price=price, taxed=None, family=f"{self.name}_lines"
+            books, item, document.currency, rng, price=price, taxed=None, family=f"{self.name}_lines"
         )
 
     @abc.abstractmethod
     def new(self, common: Document, rng: random.Random) -> T:
         """The record of these values."""
 
-    def settle_generated(self, organisation: Organisation, document: T, rng: random.Random) -> None:  # noqa: ARG002
+    def settle_generated(self, books: Books, document: T, rng: random.Random) -> None:  # noqa: ARG002
         """Give a generated document its state."""
         document.reckon()
 
-    def _contacts(self, organisation: Organisation) -> list[Contact]:
-        found = [c for c in organisation.book("contacts").records if c.vendor is self.vendors]
-        if not found or not organisation.book("items").records:
+    def _contacts(self, books: Books) -> list[Contact]:
+        found = [c for c in books.book("contacts").records if c.vendor is self.vendors]
+        if not found or not books.book("items").records:
             raise SandboxError(f"{self.name} need items and {'vendors' if self.vendors else 'customers'}")
         return found
 
-    def _make(
-        self, organisation: Organisation, number: int, created: int, contact: Contact, rng: random.Random
-    ) -> T:
+    def _make(self, books: Books, number: int, created: int, contact: Contact, rng: random.Random) -> T:
         document = self.new(
             {
-                "id": organisation.new_id(self.name, rng.randrange(4, 60)),
+                "id": books.new_id(self.name, rng.randrange(4, 60)),
                 "created": created,
                 "modified": created,
                 "number": f"{self.prefix}-{number:05d}",
                 "reference": f"REF-{rng.randrange(10**4, 10**5)}" if rng.random() < 0.15 else "",
-                "date": back_dated(organisation.calendar.day(created), rng),
+                "date": back_dated(books.calendar.day(created), rng),
                 "contact": contact,
                 "contact_name": contact.name,
                 "billing": contact.billing,
@@ -348,8 +333,8 @@ class Documents(Entity[T], abc.ABC):
             rng,
         )
         for _ in range(rng.choice(LINE_COUNTS)):
-            document.lines.append(self.make_line(organisation, document, rng))
-        tax = rng.choice(organisation.taxes) if rng.random() < 0.12 else None
+            document.lines.append(self.make_line(books, document, rng))
+        tax = rng.choice(books.taxes) if rng.random() < 0.12 else None
         for line in document.lines:
             line.tax = tax if rng.random() < 0.85 else None
         document.discount_kind = rng.choices(_DISCOUNTS, (80, 8, 5, 7))[0]
@@ -357,42 +342,42 @@ class Documents(Entity[T], abc.ABC):
         document.before_tax = rng.random() < 0.8
         return document
 
-    def generate(self, organisation: Organisation, count: int, rng: random.Random) -> list[T]:
+    def generate(self, books: Books, count: int, rng: random.Random) -> list[T]:
         """Documents over the months before the end of the data."""
         if not count:
             return []
-        draw = favourites(self._contacts(organisation), rng)
+        draw = favourites(self._contacts(books), rng)
         documents = []
-        for number, created in enumerate(volume_times(organisation, count, self.per_month, rng), 1):
-            document = self._make(organisation, number, created, draw(), rng)
-            self.settle_generated(organisation, document, rng)
-            document.modified = organisation.modified_after(rng, created)
-            note_uses(organisation, document)
+        for number, created in enumerate(volume_times(books, count, self.per_month, rng), 1):
+            document = self._make(books, number, created, draw(), rng)
+            self.settle_generated(books, document, rng)
+            document.modified = books.modified_after(rng, created)
+            note_uses(books, document)
             documents.append(document)
         return documents
 
-    def create(self, organisation: Organisation, rng: random.Random) -> T:
+    def create(self, books: Books, rng: random.Random) -> T:
         """One more, as of now."""
-        book = organisation.book(self.name)
+        book = books.book(self.name)
         number = len(book.records) + len(book.deleted) + 1
-        contact = rng.choice(self._contacts(organisation))
-        document = self._make(organisation, number, organisation.now(), contact, rng)
-        self.after_edit(organisation, document)
-        note_uses(organisation, document)
+        contact = rng.choice(self._contacts(books))
+        document = self._make(books, number, books.now(), contact, rng)
+        self.after_edit(books, document)
+        note_uses(books, document)
         return document
 
-    def on_delete(self, organisation: Organisation, document: T) -> None:
+    def on_delete(self, books: Books, document: T) -> None:
         """The items and the contact are free again."""
-        note_uses(organisation, document, -1)
+        note_uses(books, document, -1)
 
-    def refuses_deletion(self, _: Organisation, document: T) -> bool:
+    def refuses_deletion(self, _: Books, document: T) -> bool:
         """Documents that something was applied to cannot be deleted."""
         return bool(document.paid)
 
-    def head(self, organisation: Organisation, document: T) -> Document:
+    def head(self, books: Books, document: T) -> Document:
         """Keys of list and detail alike."""
         who = "vendor" if self.vendors else "customer"
-        stamp, currency = organisation.calendar.stamp, document.currency
+        stamp, currency = books.calendar.stamp, document.currency
         return {
             self.id_key: document.id,
             f"{who}_id": document.contact.id,
@@ -415,11 +400,11 @@ class Documents(Entity[T], abc.ABC):
             "tags": [],
         }
 
-    def list_row(self, organisation: Organisation, document: T) -> Document:
+    def list_row(self, books: Books, document: T) -> Document:
         """The keys of a list row."""
-        return self.head(organisation, document) | {"has_attachment": False, "client_viewed_time": ""}
+        return self.head(books, document) | {"has_attachment": False, "client_viewed_time": ""}
 
-    def _line(self, organisation: Organisation, document: T, line: Line, order: int) -> Document:
+    def _line(self, books: Books, document: T, line: Line, order: int) -> Document:
         account = "Inventory Asset" if self.vendors else "Sales"
         return {
             "line_item_id": line.id,
@@ -427,7 +412,7 @@ class Documents(Entity[T], abc.ABC):
             "line_item_category": "line_item",
             "image_document_id": "",
             "name": line.name,
-            "account_id": organisation.accounts[account],
+            "account_id": books.accounts[account],
             "account_name": account,
             "description": line.description,
             "bcy_rate": round_base(line.rate * Decimal(document.exchange_rate)),
@@ -450,10 +435,10 @@ class Documents(Entity[T], abc.ABC):
             "item_custom_fields": [],
         }
 
-    def detail(self, organisation: Organisation, document: T) -> Document:
+    def detail(self, books: Books, document: T) -> Document:
         """The keys of a single document."""
         currency = document.currency
-        return self.head(organisation, document) | {
+        return self.head(books, document) | {
             "sub_statuses": [],
             "currency_symbol": currency.symbol,
             "currency_name_formatted": f"{currency.code}- {currency.name}",
@@ -464,8 +449,7 @@ class Documents(Entity[T], abc.ABC):
             "is_inclusive_tax": False,
             "tax_rounding": "entity_level",
             "line_items": [
-                self._line(organisation, document, line, order)
-                for order, line in enumerate(document.lines, 1)
+                self._line(books, document, line, order) for order, line in enumerate(document.lines, 1)
             ],
             "submitted_date": "",
             "submitter_id": "",
@@ -486,14 +470,14 @@ class Documents(Entity[T], abc.ABC):
             "tax_total": document.tax_total,
             "taxes": taxes_shown(document),
             "billing_address": detail_address(document.billing),
-            "created_by_id": organisation.user[0],
+            "created_by_id": books.user[0],
             "notes": document.notes,
             "terms": "",
-            "template_id": organisation.template_id,
+            "template_id": books.template_id,
             "template_name": "Standard Template",
         }
 
-    def webhook_extra(self, _: Organisation, __: T) -> Document:
+    def webhook_extra(self, _: Books, __: T) -> Document:
         """Nothing."""
         return {}
 
@@ -501,7 +485,7 @@ class Documents(Entity[T], abc.ABC):
         """``…/webhooks/<url>``."""
         return self.url
 
-    def parameter(self, _: Organisation, name: str, value: str) -> Predicate[T] | None:
+    def parameter(self, _: Books, name: str, value: str) -> Predicate[T] | None:
         """``status``, the contact's id, and the documented date filters."""
         if name == "status":
             return lambda document: document.status == value
@@ -542,99 +526,97 @@ class Bills(Documents[Bill]):
         container = f"CONT{rng.randrange(10**6, 10**7)}" if rng.random() < 0.25 else ""
         return Bill(**common, due_date=due, container=container)
 
-    def after_edit(self, organisation: Organisation, document: Bill) -> None:
+    def after_edit(self, books: Books, document: Bill) -> None:
         """Reckon anew, with the status that follows and what the vendor is owed."""
         if document.status == "open" and not document.total:  # it has just been made
             document.reckon()
-            carry_payable(organisation, document.contact, document.owed)
-        _settle(organisation, document)
+            carry_payable(books, document.contact, document.owed)
+        _settle(books, document)
 
-    def settle_generated(self, organisation: Organisation, document: Bill, rng: random.Random) -> None:
+    def settle_generated(self, books: Books, document: Bill, rng: random.Random) -> None:
         """Most are open; payments and credits follow."""
         document.status = rng.choices(("open", "draft", "void"), (90, 6, 4))[0]
         document.reckon()
         document.contact.payable += document.owed
-        if document.status == "open" and document.due_date < organisation.calendar.day(
-            organisation.data_ends
-        ):
+        if document.status == "open" and document.due_date < books.calendar.day(books.data_ends):
             document.status = "overdue"
 
-    def _edit_due_date(self, organisation: Organisation, bill: Bill, rng: random.Random) -> None:
+    def _edit_due_date(self, books: Books, bill: Bill, rng: random.Random) -> None:
         bill.due_date += timedelta(days=rng.randrange(1, 40))
-        _settle(organisation, bill)
+        _settle(books, bill)
 
     @staticmethod
-    def _edit_container(_: Organisation, bill: Bill, rng: random.Random) -> None:
+    def _edit_container(_: Books, bill: Bill, rng: random.Random) -> None:
         bill.container = f"CONT{rng.randrange(10**6, 10**7)}"
 
     @staticmethod
-    def _open(organisation: Organisation, bill: Bill, _: random.Random) -> None:
+    def _open(books: Books, bill: Bill, _: random.Random) -> None:
         bill.status = "open"
-        carry_payable(organisation, bill.contact, bill.owed)
-        _settle(organisation, bill)
+        carry_payable(books, bill.contact, bill.owed)
+        _settle(books, bill)
 
     @staticmethod
-    def _void(organisation: Organisation, bill: Bill, _: random.Random) -> None:
-        carry_payable(organisation, bill.contact, -bill.owed)
+    def _void(books: Books, bill: Bill, _: random.Random) -> None:
+        carry_payable(books, bill.contact, -bill.owed)
         bill.status = "void"
         bill.reckon()
 
-    def retire(self, organisation: Organisation, document: Bill) -> str:
+    def retire(self, books: Books, document: Bill) -> str:
         """What was applied is taken back at its source, then it is voided."""
         for one in list(document.applied):
-            with _carrying(organisation, one.source):
+            with _carrying(books, one.source):
                 one.source.applied.remove(one)
             document.applied.remove(one)
             if isinstance(one.source, Credit):
-                organisation.follow("vendorcredits", one.source, "take_back")
+                books.follow("vendorcredits", one.source, "take_back")
             else:
-                organisation.follow("vendorpayments", one.source, "take_back")
-        _settle(organisation, document)
-        self._void(organisation, document, random.Random(0))
+                books.follow("vendorpayments", one.source, "take_back")
+        _settle(books, document)
+        self._void(books, document, random.Random(0))
         return "void"
 
-    def on_delete(self, organisation: Organisation, document: Bill) -> None:
+    def on_delete(self, books: Books, document: Bill) -> None:
         """Nothing is owed for it any more."""
-        super().on_delete(organisation, document)
-        carry_payable(organisation, document.contact, -document.owed)
+        super().on_delete(books, document)
+        carry_payable(books, document.contact, -document.owed)
 
-    def head(self, organisation: Organisation, document: Bill) -> Document:
+    def head(self, books: Books, document: Bill) -> Document:
         """Bills are due some day."""
         shown = {
             "due_date": document.due_date.isoformat(),
             "entity_type": "bill",
             "unprocessed_payment_amount": ZERO,
         }
-        return super().head(organisation, document) | shown
+        return super().head(books, document) | shown
 
     @staticmethod
-    def _days(organisation: Organisation, bill: Bill) -> int:
+    def _days(books: Books, bill: Bill) -> int:
         """Days until it is due, as of the end of the data."""
-        return (bill.due_date - organisation.calendar.day(organisation.data_ends)).days
+        return (bill.due_date - books.calendar.day(books.data_ends)).days
 
     @staticmethod
-    def _custom_fields(organisation: Organisation, bill: Bill) -> list[Document]:
-        return text_field(organisation, "cf_container", "Container", bill.container)
+    def _custom_fields(books: Books, bill: Bill) -> list[Document]:
+        return text_field(books, "cf_container", "Container", bill.container)
 
-    def webhook_extra(self, organisation: Organisation, document: Bill) -> Document:
+    def webhook_extra(self, books: Books, document: Bill) -> Document:
         """The flattened custom field."""
-        return flatten_custom_fields(self._custom_fields(organisation, document))
+        return flatten_custom_fields(self._custom_fields(books, document))
 
-    def list_row(self, organisation: Organisation, document: Bill) -> Document:
+    def list_row(self, books: Books, document: Bill) -> Document:
         """The keys of the recorded list, and ``cf_*``."""
-        days = self._days(organisation, document)
+        days = self._days(books, document)
         due = f"Overdue by {-days} days" if days < 0 else f"Due in {days} days"
         created, modified = (
-            dt.datetime.fromtimestamp(at, organisation.calendar.zone).strftime("%d %b %Y %I:%M %p")
+            dt.datetime.fromtimestamp(at, books.calendar.zone).strftime("%d %b %Y %I:%M %p")
             for at in (document.created, document.modified)
         )
-        row = super().list_row(organisation, document) | {
+        row = super().list_row(books, document) | {
             "due_days": due if document.status in _OPEN else "",
             "tds_total": ZERO,
             "created_time_formatted": created,
             "last_modified_time_formatted": modified,
-            "created_by": organisation.user[1],
-            "last_modified_by": organisation.user[1],
+            "created_by": books.user[1],
+            "last_modified_by": books.user[1],
             # An id where one expects a truth value, as recorded.
             "is_opening_balance": document.id,
             "attachment_name": "",
@@ -644,10 +626,10 @@ class Bills(Documents[Bill]):
             "is_bill_reconciliation_violated": False,
             "balance_due": document.balance,
         }
-        return row | flatten_custom_fields(self._custom_fields(organisation, document))
+        return row | flatten_custom_fields(self._custom_fields(books, document))
 
-    def _line(self, organisation: Organisation, document: Bill, line: Line, order: int) -> Document:
-        shown = super()._line(organisation, document, line, order) | dict.fromkeys(
+    def _line(self, books: Books, document: Bill, line: Line, order: int) -> Document:
+        shown = super()._line(books, document, line, order) | dict.fromkeys(
             ("account_code", "discount_account_id", "discount_account_name", *_BLANK_LINE), ""
         )
         del shown["discount_amount"]
@@ -661,7 +643,7 @@ class Bills(Documents[Bill]):
         }
 
     @staticmethod
-    def _paid_by(organisation: Organisation, bill: Bill, one: Applied) -> Document:
+    def _paid_by(books: Books, bill: Bill, one: Applied) -> Document:
         payment = one.source
         assert isinstance(payment, VendorPayment)
         return {
@@ -675,7 +657,7 @@ class Bills(Documents[Bill]):
             "reference_number": payment.reference,
             "exchange_rate": RawNumber(payment.exchange_rate),
             "amount": one.amount,
-            "paid_through_account_id": organisation.accounts["Undeposited Funds"],
+            "paid_through_account_id": books.accounts["Undeposited Funds"],
             "paid_through_account_name": "Undeposited Funds",
             "is_paid_via_print_check": False,
             "check_details": _CHECK,
@@ -684,14 +666,14 @@ class Bills(Documents[Bill]):
             "ach_gw_transaction_id": "",
         }
 
-    def detail(self, organisation: Organisation, document: Bill) -> Document:
+    def detail(self, books: Books, document: Bill) -> Document:
         """The keys of the recorded single bill."""
-        fields = self._custom_fields(organisation, document)
-        days = self._days(organisation, document)
-        accounts = organisation.accounts
+        fields = self._custom_fields(books, document)
+        days = self._days(books, document)
+        accounts = books.accounts
         blank = dict.fromkeys(_BLANK_BILL, "")
         return (
-            super().detail(organisation, document)
+            super().detail(books, document)
             | blank
             | {
                 "non_catalog_items_count": 0,
@@ -716,7 +698,7 @@ class Bills(Documents[Bill]):
                 "computation_type": "basic",
                 "tax_override_preference": "no_override",
                 "billing_address_id": document.billing.id,
-                "last_modified_id": organisation.user[0],
+                "last_modified_id": books.user[0],
                 "page_width": "8.27in",
                 "page_height": "11.69in",
                 "orientation": "portrait",
@@ -734,7 +716,7 @@ class Bills(Documents[Bill]):
                 "vendor_credits_applied": document.sum_of(Credit),
                 "purchaseorders": [],
                 "payments": [
-                    self._paid_by(organisation, document, one)
+                    self._paid_by(books, document, one)
                     for one in document.applied
                     if isinstance(one.source, VendorPayment)
                 ],
@@ -783,60 +765,60 @@ class VendorCredits(Documents[Credit]):
         """A credit."""
         return Credit(**common)
 
-    def _contacts(self, organisation: Organisation) -> list[Contact]:
+    def _contacts(self, books: Books) -> list[Contact]:
         """Vendors that something is owed, if there are any."""
-        found = super()._contacts(organisation)
+        found = super()._contacts(books)
         return [vendor for vendor in found if vendor.payable > 0] or found
 
     def is_editable(self, document: Credit) -> bool:
         """Until it is applied or void."""
         return document.status in {"open", "draft"} and not document.applied
 
-    def after_edit(self, organisation: Organisation, document: Credit) -> None:
+    def after_edit(self, books: Books, document: Credit) -> None:
         """Reckon anew, with the status that follows and what is left."""
-        with _carrying(organisation, document):
+        with _carrying(books, document):
             pass
 
-    def settle_generated(self, organisation: Organisation, document: Credit, rng: random.Random) -> None:
+    def settle_generated(self, books: Books, document: Credit, rng: random.Random) -> None:
         """Half of them are applied."""
         document.status = rng.choices(("open", "draft", "void"), (90, 6, 4))[0]
-        self.after_edit(organisation, document)
+        self.after_edit(books, document)
         if rng.random() < 0.5:
-            bills = _open_bills(organisation, document.contact, document.created)
-            _apply(organisation, document, bills[:2], follow=False)
+            bills = _open_bills(books, document.contact, document.created)
+            _apply(books, document, bills[:2], follow=False)
 
-    def _spend(self, organisation: Organisation, credit: Credit, _: random.Random) -> None:
-        bills = _open_bills(organisation, credit.contact, organisation.now())
-        _apply(organisation, credit, bills[:2], follow=True)
-
-    @staticmethod
-    def _take_back(organisation: Organisation, credit: Credit, _: random.Random) -> None:
-        _release(organisation, credit)
+    def _spend(self, books: Books, credit: Credit, _: random.Random) -> None:
+        bills = _open_bills(books, credit.contact, books.now())
+        _apply(books, credit, bills[:2], follow=True)
 
     @staticmethod
-    def _open(organisation: Organisation, credit: Credit, _: random.Random) -> None:
-        with _carrying(organisation, credit):
+    def _take_back(books: Books, credit: Credit, _: random.Random) -> None:
+        _release(books, credit)
+
+    @staticmethod
+    def _open(books: Books, credit: Credit, _: random.Random) -> None:
+        with _carrying(books, credit):
             credit.status = "open"
 
     @staticmethod
-    def _void(organisation: Organisation, credit: Credit, _: random.Random) -> None:
-        with _carrying(organisation, credit):
+    def _void(books: Books, credit: Credit, _: random.Random) -> None:
+        with _carrying(books, credit):
             credit.status = "void"
 
-    def retire(self, organisation: Organisation, document: Credit) -> str:
+    def retire(self, books: Books, document: Credit) -> str:
         """What was applied is taken back, then it is voided."""
-        _release(organisation, document)
-        self._void(organisation, document, random.Random(0))
+        _release(books, document)
+        self._void(books, document, random.Random(0))
         return "void"
 
-    def on_delete(self, organisation: Organisation, document: Credit) -> None:
+    def on_delete(self, books: Books, document: Credit) -> None:
         """Nothing is left of it any more."""
-        super().on_delete(organisation, document)
-        carry_payable_credits(organisation, document.contact, -document.left)
+        super().on_delete(books, document)
+        carry_payable_credits(books, document.contact, -document.left)
 
-    def detail(self, organisation: Organisation, document: Credit) -> Document:
+    def detail(self, books: Books, document: Credit) -> Document:
         """With the bills it was applied to."""
-        return super().detail(organisation, document) | {
+        return super().detail(books, document) | {
             "total_credits_used": document.paid,
             "total_refunded_amount": ZERO,
             "vendor_credit_refunds": [],
@@ -884,32 +866,32 @@ class SalesOrders(Documents[Order]):
         """An order."""
         return Order(**common, shipment=common["date"] + timedelta(days=rng.randrange(1, 20)))
 
-    def settle_generated(self, _: Organisation, document: Order, rng: random.Random) -> None:
+    def settle_generated(self, _: Books, document: Order, rng: random.Random) -> None:
         """In some state."""
         document.status = rng.choices(self.states, (5, 40, 40, 5, 2, 8))[0]
         document.reckon()
 
     @staticmethod
-    def _become(status: str) -> Callable[[Organisation, Order, random.Random], None]:
-        def become(_: Organisation, order: Order, __: random.Random) -> None:
+    def _become(status: str) -> Callable[[Books, Order, random.Random], None]:
+        def become(_: Books, order: Order, __: random.Random) -> None:
             order.status = status
             order.reckon()
 
         return become
 
-    def refuses_deletion(self, _: Organisation, document: Order) -> bool:
+    def refuses_deletion(self, _: Books, document: Order) -> bool:
         """Invoiced orders cannot be deleted."""
         return document.status in {"invoiced", "partially_invoiced"}
 
-    def retire(self, _: Organisation, document: Order) -> str:
+    def retire(self, _: Books, document: Order) -> str:
         """It is voided."""
         document.status = "void"
         document.reckon()
         return "void"
 
-    def head(self, organisation: Organisation, document: Order) -> Document:
+    def head(self, books: Books, document: Order) -> Document:
         """Orders are shipped some day."""
-        return super().head(organisation, document) | {"shipment_date": document.shipment.isoformat()}
+        return super().head(books, document) | {"shipment_date": document.shipment.isoformat()}
 
 
 class VendorPayments(Entity[VendorPayment]):
@@ -955,38 +937,38 @@ class VendorPayments(Entity[VendorPayment]):
         return bool(payment.applied) or not fault.path.startswith("bills")
 
     @staticmethod
-    def _tell(organisation: Organisation, payment: VendorPayment) -> None:
+    def _tell(books: Books, payment: VendorPayment) -> None:
         """Bills show some of what their payments say."""
         for one in payment.applied:
-            organisation.follow("bills", one.bill, "payment")
+            books.follow("bills", one.bill, "payment")
 
-    def _edit_reference(self, organisation: Organisation, payment: VendorPayment, rng: random.Random) -> None:
+    def _edit_reference(self, books: Books, payment: VendorPayment, rng: random.Random) -> None:
         payment.reference = f"REF-{rng.randrange(10**4, 10**5)}"
-        self._tell(organisation, payment)
+        self._tell(books, payment)
 
-    def _edit_mode(self, organisation: Organisation, payment: VendorPayment, rng: random.Random) -> None:
+    def _edit_mode(self, books: Books, payment: VendorPayment, rng: random.Random) -> None:
         payment.mode = rng.choice(
             [mode for mode in ("Cash", "Check", "Bank Transfer") if mode != payment.mode]
         )
-        self._tell(organisation, payment)
+        self._tell(books, payment)
 
     @staticmethod
-    def _raise(organisation: Organisation, payment: VendorPayment, rng: random.Random) -> None:
-        with _carrying(organisation, payment):
+    def _raise(books: Books, payment: VendorPayment, rng: random.Random) -> None:
+        with _carrying(books, payment):
             payment.amount += (1 if payment.currency.precision else 250) * rng.randrange(1, 40)
 
     @staticmethod
-    def _spend(organisation: Organisation, payment: VendorPayment, _: random.Random) -> None:
-        bills = _open_bills(organisation, payment.contact, organisation.now())
-        _apply(organisation, payment, bills[:3], follow=True)
+    def _spend(books: Books, payment: VendorPayment, _: random.Random) -> None:
+        bills = _open_bills(books, payment.contact, books.now())
+        _apply(books, payment, bills[:3], follow=True)
 
     @staticmethod
-    def _take_back(organisation: Organisation, payment: VendorPayment, _: random.Random) -> None:
-        _release(organisation, payment)
+    def _take_back(books: Books, payment: VendorPayment, _: random.Random) -> None:
+        _release(books, payment)
 
     @staticmethod
     def _make(
-        organisation: Organisation,
+        books: Books,
         number: int,
         created: int,
         *,
@@ -995,17 +977,17 @@ class VendorPayments(Entity[VendorPayment]):
         rng: random.Random,
     ) -> VendorPayment:
         """A payment of these bills, in full or in half; one in ten is larger, as is one without bills."""
-        organisation.uses[vendor.id] += 1
+        books.uses[vendor.id] += 1
         currency = vendor.currency
         amount = currency.round(sum((bill.balance for bill in bills), ZERO) / rng.choice((1, 1, 1, 2)))
         if not amount or rng.random() < 0.1:
             amount += Decimal(5 if currency.precision else 5000) * rng.randrange(1, 60)
         payment = VendorPayment(
-            id=organisation.new_id("vendorpayments", rng.randrange(3, 40)),
+            id=books.new_id("vendorpayments", rng.randrange(3, 40)),
             created=created,
             modified=created,
             number=str(number),
-            date=organisation.calendar.day(created),
+            date=books.calendar.day(created),
             contact=vendor,
             contact_name=vendor.name,
             billing=vendor.billing,
@@ -1015,34 +997,32 @@ class VendorPayments(Entity[VendorPayment]):
             amount=amount,
             reference="",
         )
-        carry_payable_credits(organisation, vendor, payment.left)
+        carry_payable_credits(books, vendor, payment.left)
         return payment
 
-    def generate(self, organisation: Organisation, count: int, rng: random.Random) -> list[VendorPayment]:
+    def generate(self, books: Books, count: int, rng: random.Random) -> list[VendorPayment]:
         """Payments of one to three open bills of a vendor each; where there are none, advances."""
         if not count:
             return []
-        vendors = _vendors(organisation)
+        vendors = _vendors(books)
         if not vendors:
             raise SandboxError("vendorpayments need vendors")
         # One bill in eight is disputed, and one paid in part stays so as often as not.
         waiting = deque(
-            bill
-            for bill in organisation.book("bills").records
-            if bill.status in _OPEN and rng.random() < 0.88
+            bill for bill in books.book("bills").records if bill.status in _OPEN and rng.random() < 0.88
         )
         unpaid: list[Bill] = []
         payments: list[VendorPayment] = []
-        for number, created in enumerate(self._times(organisation, count, waiting, rng), 1):
+        for number, created in enumerate(self._times(books, count, waiting, rng), 1):
             while waiting and waiting[0].created <= created:
                 unpaid.append(waiting.popleft())
             advance = not unpaid or rng.random() < 0.02
             vendor = rng.choice(vendors) if advance else rng.choice(unpaid).contact
             bills = [] if advance else [bill for bill in unpaid if bill.contact is vendor]
             bills = bills[: rng.randrange(1, 4)]
-            payment = self._make(organisation, number, created, vendor=vendor, bills=bills, rng=rng)
-            payment.modified = organisation.modified_after(rng, created)
-            _apply(organisation, payment, bills, follow=False)
+            payment = self._make(books, number, created, vendor=vendor, bills=bills, rng=rng)
+            payment.modified = books.modified_after(rng, created)
+            _apply(books, payment, bills, follow=False)
             for bill in bills:
                 if bill.status not in _OPEN or rng.random() < 0.5:
                     unpaid.remove(bill)
@@ -1050,41 +1030,39 @@ class VendorPayments(Entity[VendorPayment]):
         return payments
 
     @staticmethod
-    def _times(
-        organisation: Organisation, count: int, bills: Sequence[Bill], rng: random.Random
-    ) -> list[int]:
+    def _times(books: Books, count: int, bills: Sequence[Bill], rng: random.Random) -> list[int]:
         """Times of payments: while there are bills."""
         if not bills:
-            return volume_times(organisation, count, 40, rng)
-        return sorted(rng.randrange(bills[0].created, organisation.data_ends - 60) for _ in range(count))
+            return volume_times(books, count, 40, rng)
+        return sorted(rng.randrange(bills[0].created, books.data_ends - 60) for _ in range(count))
 
-    def create(self, organisation: Organisation, rng: random.Random) -> VendorPayment:
+    def create(self, books: Books, rng: random.Random) -> VendorPayment:
         """A payment of some open bills, an advance where there are none."""
-        vendors = _vendors(organisation)
+        vendors = _vendors(books)
         if not vendors:
             raise SandboxError("vendorpayments need vendors")
-        now = organisation.now()
+        now = books.now()
         creditors = [vendor for vendor in vendors if vendor.payable > 0]
         vendor = rng.choice(creditors or vendors)
-        bills = _open_bills(organisation, vendor, now)[:3]
-        book = organisation.book(self.name)
+        bills = _open_bills(books, vendor, now)[:3]
+        book = books.book(self.name)
         number = len(book.records) + len(book.deleted) + 1
-        payment = self._make(organisation, number, now, vendor=vendor, bills=bills, rng=rng)
-        _apply(organisation, payment, bills, follow=True)
+        payment = self._make(books, number, now, vendor=vendor, bills=bills, rng=rng)
+        _apply(books, payment, bills, follow=True)
         return payment
 
-    def on_delete(self, organisation: Organisation, payment: VendorPayment) -> None:
+    def on_delete(self, books: Books, payment: VendorPayment) -> None:
         """Its bills are unpaid again; the deleted payment keeps its last state."""
-        organisation.uses[payment.contact.id] -= 1
-        carry_payable_credits(organisation, payment.contact, -payment.left)
+        books.uses[payment.contact.id] -= 1
+        carry_payable_credits(books, payment.contact, -payment.left)
         for one in payment.applied:
             one.bill.applied.remove(one)
-            _settle(organisation, one.bill)
-            organisation.follow("bills", one.bill, "take_back")
+            _settle(books, one.bill)
+            books.follow("bills", one.bill, "take_back")
 
-    def list_row(self, organisation: Organisation, payment: VendorPayment) -> Document:
+    def list_row(self, books: Books, payment: VendorPayment) -> Document:
         """The keys of the recorded list."""
-        stamp, rate = organisation.calendar.stamp, Decimal(payment.exchange_rate)
+        stamp, rate = books.calendar.stamp, Decimal(payment.exchange_rate)
         return {
             "payment_id": payment.id,
             "vendor_id": payment.contact.id,
@@ -1100,7 +1078,7 @@ class VendorPayments(Entity[VendorPayment]):
             "exchange_rate": RawNumber(payment.exchange_rate),
             "amount": payment.amount,
             "bcy_amount": round_base(payment.amount * rate),
-            "paid_through_account_id": organisation.accounts["Undeposited Funds"],
+            "paid_through_account_id": books.accounts["Undeposited Funds"],
             "paid_through_account_name": "Undeposited Funds",
             "balance": payment.balance,
             "currency_code": payment.currency.code,
@@ -1117,12 +1095,12 @@ class VendorPayments(Entity[VendorPayment]):
             "check_details": _CHECK,
         }
 
-    def detail(self, organisation: Organisation, payment: VendorPayment) -> Document:
+    def detail(self, books: Books, payment: VendorPayment) -> Document:
         """The keys of the recorded single payment, with an allocation for each bill."""
-        row = self.list_row(organisation, payment)
+        row = self.list_row(books, payment)
         for key in ("bill_numbers", "bcy_amount", "bcy_balance", "has_attachment", "ach_gw_transaction_id"):
             del row[key]
-        user_id, user_name = organisation.user
+        user_id, user_name = books.user
         return (
             row
             | dict.fromkeys(_BLANK_PAYMENT, "")
@@ -1135,7 +1113,7 @@ class VendorPayments(Entity[VendorPayment]):
                 "created_by_id": user_id,
                 "created_by_name": user_name,
                 "paid_through_account_type": "cash",
-                "offset_account_id": organisation.accounts["Accounts Payable"],
+                "offset_account_id": books.accounts["Accounts Payable"],
                 "offset_account_name": "Accounts Payable",
                 "billing_address": detail_address(payment.billing),
                 "imported_transactions": [],
@@ -1168,7 +1146,7 @@ class VendorPayments(Entity[VendorPayment]):
             }
         )
 
-    def webhook_extra(self, _: Organisation, __: VendorPayment) -> Document:
+    def webhook_extra(self, _: Books, __: VendorPayment) -> Document:
         """Nothing."""
         return {}
 
@@ -1176,11 +1154,11 @@ class VendorPayments(Entity[VendorPayment]):
         """``…/webhooks/vendor-payments``."""
         return "vendor-payments"
 
-    def refuses_deletion(self, _: Organisation, __: VendorPayment) -> bool:
+    def refuses_deletion(self, _: Books, __: VendorPayment) -> bool:
         """Payments can be deleted; their bills are unpaid again."""
         return False
 
-    def retire(self, _: Organisation, payment: VendorPayment) -> str:
+    def retire(self, _: Books, payment: VendorPayment) -> str:
         """Not needed.
 
         Raises:
@@ -1188,7 +1166,7 @@ class VendorPayments(Entity[VendorPayment]):
         """
         raise SandboxError(f"payment {payment.id} can be deleted")
 
-    def parameter(self, _: Organisation, name: str, value: str) -> Predicate[VendorPayment] | None:
+    def parameter(self, _: Books, name: str, value: str) -> Predicate[VendorPayment] | None:
         """``vendor_id``, and the documented date filters."""
         if name == "vendor_id":
             return lambda payment: payment.contact.id == value

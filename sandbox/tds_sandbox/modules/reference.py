@@ -10,14 +10,11 @@ import random
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from decimal import Decimal
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-from tds_sandbox.entity import EditKind, Entity, Record
+from tds_sandbox.books import Books, EditKind, Entity, Record
 from tds_sandbox.errors import SandboxError, UnsuitableEditError
 from tds_sandbox.jsontext import Document, RawNumber
-
-if TYPE_CHECKING:
-    from tds_sandbox.organisation import Organisation
 
 
 @dataclass(slots=True, kw_only=True)
@@ -44,18 +41,18 @@ class Settings(Entity[Setting]):
         self.sort_keys: dict[str, Callable[[Setting], Any]] = {"created_time": lambda setting: setting.place}
 
     @abc.abstractmethod
-    def ids(self, organisation: Organisation) -> list[str]:
+    def ids(self, books: Books) -> list[str]:
         """The ids, in the order of the page; the primary location or base currency is the first."""
 
-    def generate(self, organisation: Organisation, _: int, __: random.Random) -> list[Setting]:
+    def generate(self, books: Books, _: int, __: random.Random) -> list[Setting]:
         """A record for each, whatever the count."""
-        start = organisation.data_ends - 1641 * 86_400
+        start = books.data_ends - 1641 * 86_400
         return [
             Setting(id=one, created=start, modified=start, place=place, primary=place == 0)
-            for place, one in enumerate(self.ids(organisation))
+            for place, one in enumerate(self.ids(books))
         ]
 
-    def create(self, _: Organisation, __: random.Random) -> Setting:
+    def create(self, _: Books, __: random.Random) -> Setting:
         """Refused.
 
         Raises:
@@ -63,27 +60,23 @@ class Settings(Entity[Setting]):
         """
         raise SandboxError(f"{self.name} are set up once; there are none to add")
 
-    def detail(self, organisation: Organisation, setting: Setting) -> Document:
+    def detail(self, books: Books, setting: Setting) -> Document:
         """The same as the row: there is no page of one."""
-        return self.list_row(organisation, setting)
-
-    def rows(self, organisation: Organisation) -> list[Document]:
-        """All rows of the page."""
-        return [self.list_row(organisation, setting) for setting in organisation.settings[self.name].records]
+        return self.list_row(books, setting)
 
     def webhook_entity(self, _: Setting) -> str:
         """The module's own name; Zoho has no such webhook."""
         return self.name
 
-    def webhook_extra(self, _: Organisation, __: Setting) -> Document:
+    def webhook_extra(self, _: Books, __: Setting) -> Document:
         """Nothing."""
         return {}
 
-    def refuses_deletion(self, _: Organisation, __: Setting) -> bool:
+    def refuses_deletion(self, _: Books, __: Setting) -> bool:
         """All of them are in use."""
         return True
 
-    def retire(self, _: Organisation, setting: Setting) -> str:
+    def retire(self, _: Books, setting: Setting) -> str:
         """Refused, unless a module knows better.
 
         Raises:
@@ -108,24 +101,24 @@ class Locations(Settings):
             "status": EditKind(self._switch, lambda setting: not setting.primary),
         }
 
-    def ids(self, organisation: Organisation) -> list[str]:
+    def ids(self, books: Books) -> list[str]:
         """Of the locations."""
-        return [location.id for location in organisation.locations]
+        return [location.id for location in books.locations]
 
     @staticmethod
-    def _rename(organisation: Organisation, setting: Setting, rng: random.Random) -> None:
-        old = organisation.locations[setting.place]
+    def _rename(books: Books, setting: Setting, rng: random.Random) -> None:
+        old = books.locations[setting.place]
         name = f"{old.name.rsplit(' No. ', 1)[0]} No. {rng.randrange(2, 10_000)}"
-        organisation.locations[setting.place] = old._replace(name=name)
+        books.locations[setting.place] = old._replace(name=name)
 
     @staticmethod
-    def _switch(organisation: Organisation, setting: Setting, _: random.Random) -> None:
-        old = organisation.locations[setting.place]
-        organisation.locations[setting.place] = old._replace(active=not old.active)
+    def _switch(books: Books, setting: Setting, _: random.Random) -> None:
+        old = books.locations[setting.place]
+        books.locations[setting.place] = old._replace(active=not old.active)
 
-    def list_row(self, organisation: Organisation, setting: Setting) -> Document:
+    def list_row(self, books: Books, setting: Setting) -> Document:
         """The keys of the official example."""
-        location = organisation.locations[setting.place]
+        location = books.locations[setting.place]
         return {
             "type": "general",
             "email": "",
@@ -150,7 +143,7 @@ class Locations(Settings):
             "associated_users": [],
         }
 
-    def retire(self, organisation: Organisation, setting: Setting) -> str:
+    def retire(self, books: Books, setting: Setting) -> str:
         """Becomes inactive; the primary one cannot.
 
         Raises:
@@ -159,7 +152,7 @@ class Locations(Settings):
         if setting.primary:
             raise UnsuitableEditError(f"{self.noun} {setting.id} is the primary one")
         place = setting.place
-        organisation.locations[place] = organisation.locations[place]._replace(active=False)
+        books.locations[place] = books.locations[place]._replace(active=False)
         return "status"
 
 
@@ -176,24 +169,24 @@ class Currencies(Settings):
         super().__init__()
         self.edits = {"exchange_rate": EditKind(self._revalue, lambda setting: not setting.primary)}
 
-    def ids(self, organisation: Organisation) -> list[str]:
+    def ids(self, books: Books) -> list[str]:
         """Of the currencies, the base currency first."""
-        return [currency.id for currency in organisation.currencies.values()]
+        return [currency.id for currency in books.currencies.values()]
 
     @staticmethod
-    def _revalue(organisation: Organisation, setting: Setting, rng: random.Random) -> None:
-        code = list(organisation.currencies)[setting.place]
-        old = organisation.currencies[code]
+    def _revalue(books: Books, setting: Setting, rng: random.Random) -> None:
+        code = list(books.currencies)[setting.place]
+        old = books.currencies[code]
         step = Decimal("0.000001")
         rate = (old.rate * Decimal(rng.choice((94, 97, 102, 105))) / 100).quantize(step)
         if rate == old.rate:
             rate += step
-        today = organisation.calendar.day(organisation.now()).isoformat()
-        organisation.currencies[code] = replace(old, rate=rate, effective=today)
+        today = books.calendar.day(books.now()).isoformat()
+        books.currencies[code] = replace(old, rate=rate, effective=today)
 
-    def list_row(self, organisation: Organisation, setting: Setting) -> Document:
+    def list_row(self, books: Books, setting: Setting) -> Document:
         """The keys of the recorded list; the base currency has no rate."""
-        currency = list(organisation.currencies.values())[setting.place]
+        currency = list(books.currencies.values())[setting.place]
         return {
             "currency_id": currency.id,
             "currency_code": currency.code,
@@ -222,19 +215,19 @@ class Taxes(Settings):
         super().__init__()
         self.edits = {"name": EditKind(self._rename)}
 
-    def ids(self, organisation: Organisation) -> list[str]:
+    def ids(self, books: Books) -> list[str]:
         """Of the taxes."""
-        return [tax.id for tax in organisation.taxes]
+        return [tax.id for tax in books.taxes]
 
     @staticmethod
-    def _rename(organisation: Organisation, setting: Setting, rng: random.Random) -> None:
-        old = organisation.taxes[setting.place]
+    def _rename(books: Books, setting: Setting, rng: random.Random) -> None:
+        old = books.taxes[setting.place]
         name = f"{old.name.rsplit(' v', 1)[0]} v{rng.randrange(2, 10_000)}"
-        organisation.taxes[setting.place] = replace(old, name=name)
+        books.taxes[setting.place] = replace(old, name=name)
 
-    def list_row(self, organisation: Organisation, setting: Setting) -> Document:
+    def list_row(self, books: Books, setting: Setting) -> Document:
         """The keys of the official example that every tax has."""
-        tax = organisation.taxes[setting.place]
+        tax = books.taxes[setting.place]
         return {
             "tax_id": tax.id,
             "tax_name": tax.name,

@@ -8,11 +8,14 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import timedelta
 from decimal import Decimal
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from tds_sandbox import vocabulary as words
-from tds_sandbox.contacts import Contact
-from tds_sandbox.documents import (
+from tds_sandbox.books import ABSENT, Books, EditKind, Entity, Fault, Predicate
+from tds_sandbox.errors import SandboxError
+from tds_sandbox.jsontext import Document, RawNumber
+from tds_sandbox.modules.contacts import Contact
+from tds_sandbox.modules.documents import (
     HUNDRED,
     LINE_COUNTS,
     Line,
@@ -37,23 +40,10 @@ from tds_sandbox.documents import (
     text_field,
     volume_times,
 )
-from tds_sandbox.entity import (
-    ABSENT,
-    EditKind,
-    Entity,
-    Fault,
-    Predicate,
-    custom_field_hash,
-    flatten_custom_fields,
-)
-from tds_sandbox.errors import SandboxError
-from tds_sandbox.items import Item
-from tds_sandbox.jsontext import Document, RawNumber
+from tds_sandbox.modules.items import Item
+from tds_sandbox.modules.shapes import custom_field_hash, flatten_custom_fields
 from tds_sandbox.money import ZERO, Terms, round_base
 from tds_sandbox.profile import INVOICES
-
-if TYPE_CHECKING:
-    from tds_sandbox.organisation import Organisation
 
 _UNPAID = frozenset({"sent", "viewed", "overdue", "partially_paid"})
 
@@ -92,24 +82,24 @@ def _open_status(invoice: Invoice, today: dt.date) -> str:
     return "viewed" if invoice.viewed else "sent"
 
 
-def _after_edit(organisation: Organisation, invoice: Invoice) -> None:
+def _after_edit(books: Books, invoice: Invoice) -> None:
     """Reckon anew, set the status that follows, and carry the difference to the customer's balance."""
     owed = _owed(invoice)
     invoice.reckon()
     if invoice.status in _UNPAID or invoice.status == "paid":
-        today = organisation.calendar.day(organisation.now())
+        today = books.calendar.day(books.now())
         settled = invoice.balance == 0 and invoice.total > 0
         invoice.status = "paid" if settled else _open_status(invoice, today)
-    carry_receivable(organisation, invoice.contact, _owed(invoice) - owed)
+    carry_receivable(books, invoice.contact, _owed(invoice) - owed)
 
 
 def _owed(invoice: Invoice) -> Decimal:
     return invoice.balance if invoice.status in _UNPAID else ZERO
 
 
-def _make_line(organisation: Organisation, invoice: Invoice, rng: random.Random) -> Line:
-    item = rng.choice(organisation.book("items").records)
-    return new_line(organisation, item, invoice.currency, rng, price=item.rate, taxed=None)
+def _make_line(books: Books, invoice: Invoice, rng: random.Random) -> Line:
+    item = rng.choice(books.book("items").records)
+    return new_line(books, item, invoice.currency, rng, price=item.rate, taxed=None)
 
 
 def is_unpaid(invoice: Invoice) -> bool:
@@ -117,12 +107,10 @@ def is_unpaid(invoice: Invoice) -> bool:
     return invoice.status in _UNPAID and invoice.balance > 0
 
 
-def settle(
-    organisation: Organisation, invoice: Invoice, *, payment: Decimal = ZERO, credit: Decimal = ZERO
-) -> None:
+def settle(books: Books, invoice: Invoice, *, payment: Decimal = ZERO, credit: Decimal = ZERO) -> None:
     """A payment or credit reaches the invoice today, or is taken back where it is negative."""
     owed = _owed(invoice)
-    today = organisation.calendar.day(organisation.now())
+    today = books.calendar.day(books.now())
     invoice.payment_made += payment
     invoice.credits_applied += credit
     if payment > 0:
@@ -131,43 +119,43 @@ def settle(
         invoice.last_payment = None
     invoice.settle()
     invoice.status = "paid" if invoice.balance == 0 else _open_status(invoice, today)
-    carry_receivable(organisation, invoice.contact, _owed(invoice) - owed)
+    carry_receivable(books, invoice.contact, _owed(invoice) - owed)
 
 
-def _pay(organisation: Organisation, invoice: Invoice, rng: random.Random) -> None:
+def _pay(books: Books, invoice: Invoice, rng: random.Random) -> None:
     third = invoice.currency.round(invoice.balance / 3)
     part = third if third and rng.random() < 0.4 else invoice.balance
-    payments = organisation.book("customerpayments")
+    payments = books.book("customerpayments")
     if payments.records:
-        payments.entity.collect(organisation, invoice, part, rng)
+        payments.entity.collect(books, invoice, part, rng)
     else:
-        settle(organisation, invoice, payment=part)
+        settle(books, invoice, payment=part)
 
 
-def _send(organisation: Organisation, invoice: Invoice, _: random.Random) -> None:
+def _send(books: Books, invoice: Invoice, _: random.Random) -> None:
     invoice.status = "sent"
-    carry_receivable(organisation, invoice.contact, invoice.balance)
-    _after_edit(organisation, invoice)
+    carry_receivable(books, invoice.contact, invoice.balance)
+    _after_edit(books, invoice)
 
 
-def _view(organisation: Organisation, invoice: Invoice, _: random.Random) -> None:
-    invoice.viewed = organisation.now()
-    _after_edit(organisation, invoice)
+def _view(books: Books, invoice: Invoice, _: random.Random) -> None:
+    invoice.viewed = books.now()
+    _after_edit(books, invoice)
 
 
-def _void(organisation: Organisation, invoice: Invoice, _: random.Random) -> None:
+def _void(books: Books, invoice: Invoice, _: random.Random) -> None:
     owed = _owed(invoice)
     invoice.status = "void"
     invoice.reckon()
-    carry_receivable(organisation, invoice.contact, -owed)
+    carry_receivable(books, invoice.contact, -owed)
 
 
-def _edit_due_date(organisation: Organisation, invoice: Invoice, rng: random.Random) -> None:
+def _edit_due_date(books: Books, invoice: Invoice, rng: random.Random) -> None:
     invoice.due_date += timedelta(days=rng.randrange(1, 30))
-    _after_edit(organisation, invoice)
+    _after_edit(books, invoice)
 
 
-def _edit_driver(_: Organisation, invoice: Invoice, rng: random.Random) -> None:
+def _edit_driver(_: Books, invoice: Invoice, rng: random.Random) -> None:
     invoice.driver = f"{rng.choice(words.ARABIC_FIRST)} {rng.randrange(1, 10**4)}"
 
 
@@ -240,33 +228,31 @@ class Invoices(Entity[Invoice]):
             Fault("missing id", "invoice_id", ABSENT, "no id", frozenset({"list"})),
         )
 
-    def generate(self, organisation: Organisation, count: int, rng: random.Random) -> list[Invoice]:
+    def generate(self, books: Books, count: int, rng: random.Random) -> list[Invoice]:
         """Invoices over the months before the end of the data, at the real volume of a month."""
         if not count:
             return []
-        items = organisation.book("items").records
-        customers = [c for c in organisation.book("contacts").records if not c.vendor]
+        items = books.book("items").records
+        customers = [c for c in books.book("contacts").records if not c.vendor]
         if not items or not customers:
             raise SandboxError("invoices need items and customers")
-        times = volume_times(organisation, count, INVOICES.per_month, rng)
+        times = volume_times(books, count, INVOICES.per_month, rng)
         statuses = [name for name, _ in INVOICES.statuses]
         weights = [weight for _, weight in INVOICES.statuses]
-        today = organisation.calendar.day(organisation.data_ends)
+        today = books.calendar.day(books.data_ends)
         draw = favourites(customers, rng)
         invoices = []
         for number, created in enumerate(times, 1):
-            invoice = self._make(
-                organisation, number=number, created=created, customer=draw(), items=items, rng=rng
-            )
+            invoice = self._make(books, number=number, created=created, customer=draw(), items=items, rng=rng)
             status = rng.choices(statuses, weights)[0]
-            self._settle(organisation, invoice, status, today, rng)
-            invoice.modified = organisation.modified_after(rng, created)
+            self._settle(books, invoice, status, today, rng)
+            invoice.modified = books.modified_after(rng, created)
             invoices.append(invoice)
         return invoices
 
     @staticmethod
     def _make(
-        organisation: Organisation,
+        books: Books,
         *,
         number: int,
         created: int,
@@ -276,19 +262,19 @@ class Invoices(Entity[Invoice]):
     ) -> Invoice:
         per_mille = rng.randrange(1000)
         currency = customer.currency
-        day = back_dated(organisation.calendar.day(created), rng)
+        day = back_dated(books.calendar.day(created), rng)
         days = customer.terms.days if customer.terms.days != 99999 else 0
         kinds = [kind for kind, _ in INVOICES.discounts]
         kind = rng.choices(kinds, [weight for _, weight in INVOICES.discounts])[0]
-        tax = rng.choice(organisation.taxes) if rng.randrange(INVOICES.rows) < INVOICES.taxed else None
+        tax = rng.choice(books.taxes) if rng.randrange(INVOICES.rows) < INVOICES.taxed else None
         # The first twelve make sure that even a small organisation has an invoice of every length.
         size = number if number <= 12 else rng.choice(LINE_COUNTS)
         chosen = (rng.choice(items) for _ in range(size))
-        lines = [new_line(organisation, item, currency, rng, price=item.rate, taxed=tax) for item in chosen]
+        lines = [new_line(books, item, currency, rng, price=item.rate, taxed=tax) for item in chosen]
         discount = draw_discount(kind, lines, currency, rng)
         small = Decimal(1) if currency.precision else Decimal(1000)
         invoice = Invoice(
-            id=organisation.new_id("invoices", rng.randrange(4, 90)),
+            id=books.new_id("invoices", rng.randrange(4, 90)),
             created=created,
             modified=created,
             number=f"INV-{number:06d}",
@@ -314,7 +300,7 @@ class Invoices(Entity[Invoice]):
             salesperson=rng.choice(words.SALESPEOPLE),
             driver=rng.choice(words.ARABIC_FIRST) if rng.random() < 0.2 else "",
         )
-        note_uses(organisation, invoice)
+        note_uses(books, invoice)
         invoice.reckon()
         if invoice.total < 5 * small:
             invoice.adjustment = ZERO  # would make the total negative
@@ -322,9 +308,7 @@ class Invoices(Entity[Invoice]):
         return invoice
 
     @staticmethod
-    def _settle(
-        organisation: Organisation, invoice: Invoice, status: str, today: dt.date, rng: random.Random
-    ) -> None:
+    def _settle(books: Books, invoice: Invoice, status: str, today: dt.date, rng: random.Random) -> None:
         """Give a new invoice its status, and the payments that belong to it."""
         rounded = invoice.currency.round
         if status == "partially_paid" and invoice.total <= 1:
@@ -342,7 +326,7 @@ class Invoices(Entity[Invoice]):
             invoice.payment_made -= invoice.credits_applied + invoice.write_off
         elif status == "open":
             if rng.random() < 0.3:
-                invoice.viewed = min(invoice.created + rng.randrange(60, 200_000), organisation.data_ends)
+                invoice.viewed = min(invoice.created + rng.randrange(60, 200_000), books.data_ends)
             if rng.random() < 0.4:
                 # Agreed by telephone: some young invoices are due later than the terms say.
                 invoice.due_date = invoice.date + timedelta(days=30)
@@ -354,40 +338,40 @@ class Invoices(Entity[Invoice]):
         if status in _UNPAID:
             invoice.contact.receivable += invoice.balance
 
-    def create(self, organisation: Organisation, rng: random.Random) -> Invoice:
+    def create(self, books: Books, rng: random.Random) -> Invoice:
         """A new invoice, sent to its customer."""
-        book = organisation.book("invoices")
-        items = organisation.book("items").records
-        customers = [c for c in organisation.book("contacts").records if not c.vendor]
+        book = books.book("invoices")
+        items = books.book("items").records
+        customers = [c for c in books.book("contacts").records if not c.vendor]
         if not items or not customers:
             raise SandboxError("invoices need items and customers")
         number = len(book.records) + len(book.deleted) + 1
         invoice = self._make(
-            organisation,
+            books,
             number=number,
-            created=organisation.now(),
+            created=books.now(),
             customer=rng.choice(customers),
             items=items,
             rng=rng,
         )
         invoice.status = "sent"
         invoice.reckon()
-        carry_receivable(organisation, invoice.contact, invoice.balance)
+        carry_receivable(books, invoice.contact, invoice.balance)
         return invoice
 
-    def on_delete(self, organisation: Organisation, invoice: Invoice) -> None:
+    def on_delete(self, books: Books, invoice: Invoice) -> None:
         """The items and the customer are free again, and nothing is owed."""
-        note_uses(organisation, invoice, -1)
-        carry_receivable(organisation, invoice.contact, -_owed(invoice))
+        note_uses(books, invoice, -1)
+        carry_receivable(books, invoice.contact, -_owed(invoice))
 
-    def _custom_fields(self, organisation: Organisation, invoice: Invoice) -> list[Document]:
-        return text_field(organisation, "cf_driver", "Driver", invoice.driver)
+    def _custom_fields(self, books: Books, invoice: Invoice) -> list[Document]:
+        return text_field(books, "cf_driver", "Driver", invoice.driver)
 
-    def list_row(self, organisation: Organisation, invoice: Invoice) -> Document:
+    def list_row(self, books: Books, invoice: Invoice) -> Document:
         """The keys of the recorded list, and ``cf_*``."""
-        stamp = organisation.calendar.stamp
-        fields = self._custom_fields(organisation, invoice)
-        today = organisation.calendar.day(organisation.data_ends)
+        stamp = books.calendar.stamp
+        fields = self._custom_fields(books, invoice)
+        today = books.calendar.day(books.data_ends)
         overdue = f"Overdue by {(today - invoice.due_date).days} days" if invoice.status == "overdue" else ""
         row: Document = {
             "ach_payment_initiated": False,
@@ -410,7 +394,7 @@ class Invoices(Entity[Invoice]):
             "shipping_address": list_address(invoice.shipping),
             "country": invoice.billing.country,
             "phone": invoice.billing.phone,
-            "created_by": organisation.user[1],
+            "created_by": books.user[1],
             "total": invoice.total,
             "balance": invoice.balance,
             "payment_expected_date": "",
@@ -441,7 +425,7 @@ class Invoices(Entity[Invoice]):
             "reminders_sent": 0,
             "last_reminder_sent_date": "",
             "last_payment_date": invoice.last_payment.isoformat() if invoice.last_payment else "",
-            "template_id": organisation.template_id,
+            "template_id": books.template_id,
             "documents": "",
             "salesperson_id": "",
             "write_off_amount": invoice.write_off,
@@ -452,7 +436,7 @@ class Invoices(Entity[Invoice]):
         return row
 
     @staticmethod
-    def _line(organisation: Organisation, invoice: Invoice, line: Line, order: int) -> Document:
+    def _line(books: Books, invoice: Invoice, line: Line, order: int) -> Document:
         tax = line.tax
         return {
             "line_item_id": line.id,
@@ -470,7 +454,7 @@ class Invoices(Entity[Invoice]):
             "discounts": line_discounts(line),
             "bcy_rate": round_base(line.rate * Decimal(invoice.exchange_rate)),
             "rate": line.rate,
-            "account_id": organisation.accounts["Sales"],
+            "account_id": books.accounts["Sales"],
             "account_name": "Sales",
             "header_id": "",
             "header_name": "",
@@ -508,10 +492,10 @@ class Invoices(Entity[Invoice]):
             "line_item_category": "line_item",
         }
 
-    def detail(self, organisation: Organisation, invoice: Invoice) -> Document:
+    def detail(self, books: Books, invoice: Invoice) -> Document:
         """The keys of the recorded single invoice."""
-        stamp = organisation.calendar.stamp
-        fields = self._custom_fields(organisation, invoice)
+        stamp = books.calendar.stamp
+        fields = self._custom_fields(books, invoice)
         currency = invoice.currency
         exchange = Decimal(invoice.exchange_rate)
         entity_level = invoice.discount_kind != "item"
@@ -520,7 +504,7 @@ class Invoices(Entity[Invoice]):
         def base(amount: Decimal) -> Decimal:
             return round_base(amount * exchange)
 
-        user_id, user_name = organisation.user
+        user_id, user_name = books.user
         billing = invoice.contact.billing
         draft = invoice.status == "draft"
         return {
@@ -568,7 +552,7 @@ class Invoices(Entity[Invoice]):
             "can_show_kit_return": False,
             "is_kit_partial_return": False,
             "line_items": [
-                self._line(organisation, invoice, line, order) for order, line in enumerate(invoice.lines, 1)
+                self._line(books, invoice, line, order) for order, line in enumerate(invoice.lines, 1)
             ],
             "total_retention_amount": ZERO,
             "retention_items": [],
@@ -588,7 +572,7 @@ class Invoices(Entity[Invoice]):
             "discount_type": "entity_level" if entity_level else "item_level",
             "discount_account_id": "",
             "discount_account_name": "",
-            "account_id": organisation.accounts["Accounts Receivable"],
+            "account_id": books.accounts["Accounts Receivable"],
             "account_name": "Accounts Receivable",
             "adjustment_account_id": "",
             "adjustment_account_name": "",
@@ -679,7 +663,7 @@ class Invoices(Entity[Invoice]):
             "submitted_by_name": "",
             "submitted_by_email": "",
             "submitted_by_photo_url": "",
-            "template_id": organisation.template_id,
+            "template_id": books.template_id,
             "template_name": "Standard Template",
             "template_type": "standard",
             "notes": invoice.notes,
@@ -734,31 +718,31 @@ class Invoices(Entity[Invoice]):
             "exchange_invoices": [],
         }
 
-    def webhook_extra(self, organisation: Organisation, invoice: Invoice) -> Document:
+    def webhook_extra(self, books: Books, invoice: Invoice) -> Document:
         """The flattened custom fields."""
-        return flatten_custom_fields(self._custom_fields(organisation, invoice))
+        return flatten_custom_fields(self._custom_fields(books, invoice))
 
     def webhook_entity(self, _: Invoice) -> str:
         """``…/webhooks/invoices``."""
         return "invoices"
 
-    def refuses_deletion(self, _: Organisation, invoice: Invoice) -> bool:
+    def refuses_deletion(self, _: Books, invoice: Invoice) -> bool:
         """Invoices with payments or credits cannot be deleted."""
         return bool(invoice.paid)
 
-    def retire(self, organisation: Organisation, invoice: Invoice) -> str:
+    def retire(self, books: Books, invoice: Invoice) -> str:
         """Its payments are taken back, then it is voided; it stays in the list."""
         owed = _owed(invoice)
-        for book in organisation.books.values():
-            book.entity.release(organisation, invoice)
+        for book in books.books.values():
+            book.entity.release(books, invoice)
         invoice.payment_made = invoice.credits_applied = invoice.write_off = ZERO
         invoice.last_payment = None
         invoice.status = "void"
         invoice.reckon()
-        carry_receivable(organisation, invoice.contact, -owed)
+        carry_receivable(books, invoice.contact, -owed)
         return "void"
 
-    def parameter(self, _: Organisation, name: str, value: str) -> Predicate[Invoice] | None:
+    def parameter(self, _: Books, name: str, value: str) -> Predicate[Invoice] | None:
         """``status``, ``customer_id``, and the documented date filters."""
         if name == "status":
             wanted = self.filters["Status.Unpaid"] if value == "unpaid" else None

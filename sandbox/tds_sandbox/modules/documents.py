@@ -21,16 +21,15 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from datetime import timedelta
 from decimal import Decimal
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import Any, TypeVar
 
-from tds_sandbox.contacts import Contact
-from tds_sandbox.entity import EditKind, Predicate, Record, custom_field, parse_date
-from tds_sandbox.items import Item
+from tds_sandbox.books import Books, EditKind, Predicate, Record
+from tds_sandbox.clock import parse_date
 from tds_sandbox.jsontext import Document
+from tds_sandbox.modules.contacts import Contact
+from tds_sandbox.modules.items import Item
+from tds_sandbox.modules.shapes import custom_field
 from tds_sandbox.money import ZERO, Address, Currency, Tax
-
-if TYPE_CHECKING:
-    from tds_sandbox.organisation import Organisation
 
 HUNDRED = Decimal(100)
 QUANTITIES = (1, 1, 1, 1, 2, 2, 3, 4, 5, 5, 6, 10, 10, 12, 20, 50, 100)
@@ -136,11 +135,11 @@ T = TypeVar("T", bound=Transaction)
 # generation
 
 
-def volume_times(organisation: Organisation, count: int, per_month: int, rng: random.Random) -> list[int]:
+def volume_times(books: Books, count: int, per_month: int, rng: random.Random) -> list[int]:
     """Ascending creation times over the months before the end of the data, at ``per_month`` records."""
     days = min(1600, max(95, count * 30 // per_month))
-    start = organisation.data_ends - days * 86_400
-    return sorted(rng.randrange(start, organisation.data_ends - 60) for _ in range(count))
+    start = books.data_ends - days * 86_400
+    return sorted(rng.randrange(start, books.data_ends - 60) for _ in range(count))
 
 
 def favourites(contacts: list[Contact], rng: random.Random) -> Callable[[], Contact]:
@@ -175,7 +174,7 @@ def price_in(price: Decimal, currency: Currency, rng: random.Random) -> Decimal:
 
 
 def new_line(
-    organisation: Organisation,
+    books: Books,
     item: Item,
     currency: Currency,
     rng: random.Random,
@@ -187,7 +186,7 @@ def new_line(
     """A line for an item.
 
     Args:
-        organisation: gives the id.
+        books: gives the id.
         item: what is traded.
         currency: of the document.
         rng: of quantity, price of free items, and tax.
@@ -198,7 +197,7 @@ def new_line(
     fraction = currency.precision > 0 and rng.random() < 0.02
     quantity = Decimal(rng.choice(("0.5", "1.5", "2.25"))) if fraction else Decimal(rng.choice(QUANTITIES))
     return Line(
-        id=organisation.new_id(family, rng.randrange(1, 4)),
+        id=books.new_id(family, rng.randrange(1, 4)),
         item_id=item.id,
         name=item.name,
         description=item.description,
@@ -222,48 +221,48 @@ def draw_discount(kind: str, lines: Sequence[Line], currency: Currency, rng: ran
     return ZERO
 
 
-def note_uses(organisation: Organisation, document: Transaction, step: int = 1) -> None:
+def note_uses(books: Books, document: Transaction, step: int = 1) -> None:
     """Count the contact and the items as used by one document more, or one less with ``step=-1``."""
     for line in document.lines:
-        organisation.uses[line.item_id] += step
-    organisation.uses[document.contact.id] += step
+        books.uses[line.item_id] += step
+    books.uses[document.contact.id] += step
 
 
-def carry_receivable(organisation: Organisation, customer: Contact, amount: Decimal) -> None:
+def carry_receivable(books: Books, customer: Contact, amount: Decimal) -> None:
     """The customer owes so much more; neither its time moves nor does a webhook tell."""
     if amount:
         customer.receivable += amount
-        organisation.refresh("contacts", customer)
+        books.refresh("contacts", customer)
 
 
-def carry_credits(organisation: Organisation, customer: Contact, amount: Decimal) -> None:
+def carry_credits(books: Books, customer: Contact, amount: Decimal) -> None:
     """The customer has so much more to be credited; neither its time moves nor does a webhook tell."""
     if amount:
         customer.credits += amount
-        organisation.refresh("contacts", customer)
+        books.refresh("contacts", customer)
 
 
-def carry_payable(organisation: Organisation, vendor: Contact, amount: Decimal) -> None:
+def carry_payable(books: Books, vendor: Contact, amount: Decimal) -> None:
     """The vendor is owed so much more; neither its time moves nor does a webhook tell."""
     if amount:
         vendor.payable += amount
-        organisation.refresh("contacts", vendor)
+        books.refresh("contacts", vendor)
 
 
-def carry_payable_credits(organisation: Organisation, vendor: Contact, amount: Decimal) -> None:
+def carry_payable_credits(books: Books, vendor: Contact, amount: Decimal) -> None:
     """The vendor's bills may be settled with so much more; unannounced too."""
     if amount:
         vendor.payable_credits += amount
-        organisation.refresh("contacts", vendor)
+        books.refresh("contacts", vendor)
 
 
 # edits
 
 
 def line_edits(
-    after: Callable[[Organisation, T], None],
+    after: Callable[[Books, T], None],
     editable: Predicate[T],
-    make_line: Callable[[Organisation, T, random.Random], Line],
+    make_line: Callable[[Books, T, random.Random], Line],
 ) -> dict[str, EditKind[T]]:
     """Edits of lines: ``quantity, rate, add_line, remove_line``.
 
@@ -273,26 +272,26 @@ def line_edits(
         make_line: for one more line.
     """
 
-    def quantity(organisation: Organisation, document: T, rng: random.Random) -> None:
+    def quantity(books: Books, document: T, rng: random.Random) -> None:
         line = rng.choice(document.lines)
         line.quantity += rng.randrange(1, 10)
-        after(organisation, document)
+        after(books, document)
 
-    def rate(organisation: Organisation, document: T, rng: random.Random) -> None:
+    def rate(books: Books, document: T, rng: random.Random) -> None:
         line = rng.choice(document.lines)
         line.rate += document.currency.round(line.rate * Decimal(rng.randrange(1, 30)) / HUNDRED) + 1
-        after(organisation, document)
+        after(books, document)
 
-    def add_line(organisation: Organisation, document: T, rng: random.Random) -> None:
-        line = make_line(organisation, document, rng)
+    def add_line(books: Books, document: T, rng: random.Random) -> None:
+        line = make_line(books, document, rng)
         document.lines.append(line)
-        organisation.uses[line.item_id] += 1
-        after(organisation, document)
+        books.uses[line.item_id] += 1
+        after(books, document)
 
-    def remove_line(organisation: Organisation, document: T, rng: random.Random) -> None:
+    def remove_line(books: Books, document: T, rng: random.Random) -> None:
         line = document.lines.pop(rng.randrange(len(document.lines)))
-        organisation.uses[line.item_id] -= 1
-        after(organisation, document)
+        books.uses[line.item_id] -= 1
+        after(books, document)
 
     return {
         "quantity": EditKind(quantity, editable),
@@ -304,7 +303,7 @@ def line_edits(
     }
 
 
-def edit_notes(_: Organisation, document: Transaction, rng: random.Random) -> None:
+def edit_notes(_: Books, document: Transaction, rng: random.Random) -> None:
     """Write another note."""
     document.notes = f"ملاحظة {rng.randrange(1, 10**6)}"
 
@@ -361,11 +360,11 @@ def taxes_shown(document: Transaction) -> list[Document]:
     ]
 
 
-def text_field(organisation: Organisation, api_name: str, label: str, value: str) -> list[Document]:
+def text_field(books: Books, api_name: str, label: str, value: str) -> list[Document]:
     """``custom_fields[]`` with the one text field of a module; empty without a value."""
     if not value:
         return []
-    field_id = organisation.field_ids[api_name]
+    field_id = books.field_ids[api_name]
     return [custom_field(field_id, api_name, label, index=1, data_type="string", value=value)]
 
 

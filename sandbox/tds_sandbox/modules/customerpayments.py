@@ -11,16 +11,15 @@ import random
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from decimal import Decimal
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-from tds_sandbox.contacts import Contact
-from tds_sandbox.documents import carry_credits, date_parameter, exchange_rate
-from tds_sandbox.entity import ABSENT, EditKind, Entity, Fault, Predicate, Record
+from tds_sandbox.books import ABSENT, Books, EditKind, Entity, Fault, Predicate, Record
 from tds_sandbox.errors import SandboxError
-from tds_sandbox.invoices import Invoice
 from tds_sandbox.jsontext import Document, RawNumber
-from tds_sandbox.money import ZERO, Currency, round_base
-from tds_sandbox.settlement import (
+from tds_sandbox.modules.contacts import Contact
+from tds_sandbox.modules.documents import carry_credits, date_parameter, exchange_rate
+from tds_sandbox.modules.invoices import Invoice
+from tds_sandbox.modules.settlement import (
     Application,
     Part,
     Refund,
@@ -33,9 +32,7 @@ from tds_sandbox.settlement import (
     used,
     waiting,
 )
-
-if TYPE_CHECKING:
-    from tds_sandbox.organisation import Organisation
+from tds_sandbox.money import ZERO, Currency, round_base
 
 _MODES = (("cash", 55), ("banktransfer", 22), ("check", 10), ("creditcard", 5), ("others", 8))
 _FILTERS = {
@@ -81,49 +78,49 @@ class Payment(Record):
         self.unused = self.amount - used(self) - refunded(self)
 
 
-def _after_edit(organisation: Organisation, payment: Payment) -> None:
+def _after_edit(books: Books, payment: Payment) -> None:
     """Reckon anew, and carry the difference to what the customer has to be credited."""
     before = payment.unused
     payment.reckon()
-    carry_credits(organisation, payment.contact, payment.unused - before)
+    carry_credits(books, payment.contact, payment.unused - before)
 
 
 def _draw_mode(rng: random.Random) -> str:
     return rng.choices([mode for mode, _ in _MODES], [weight for _, weight in _MODES])[0]
 
 
-def _edit_mode(_: Organisation, payment: Payment, rng: random.Random) -> None:
+def _edit_mode(_: Books, payment: Payment, rng: random.Random) -> None:
     payment.mode = rng.choice([mode for mode, _ in _MODES if mode != payment.mode])
 
 
-def _edit_reference(_: Organisation, payment: Payment, rng: random.Random) -> None:
+def _edit_reference(_: Books, payment: Payment, rng: random.Random) -> None:
     payment.reference = f"TXN-{rng.randrange(10**5, 10**6)}"
 
 
-def _edit_description(_: Organisation, payment: Payment, rng: random.Random) -> None:
+def _edit_description(_: Books, payment: Payment, rng: random.Random) -> None:
     payment.description = f"دفعة {rng.randrange(1, 10**6)}"
 
 
-def _raise_amount(organisation: Organisation, payment: Payment, rng: random.Random) -> None:
+def _raise_amount(books: Books, payment: Payment, rng: random.Random) -> None:
     payment.amount += (1 if payment.currency.precision else 250) * rng.randrange(1, 40)
-    _after_edit(organisation, payment)
+    _after_edit(books, payment)
 
 
-def _apply(organisation: Organisation, payment: Payment, rng: random.Random) -> None:
-    spend(organisation, payment, payment.unused, rng, credit=False)
-    _after_edit(organisation, payment)
+def _apply(books: Books, payment: Payment, rng: random.Random) -> None:
+    spend(books, payment, payment.unused, rng, credit=False)
+    _after_edit(books, payment)
 
 
-def _take_back(organisation: Organisation, payment: Payment, rng: random.Random) -> None:
+def _take_back(books: Books, payment: Payment, rng: random.Random) -> None:
     application = payment.applications.pop(rng.randrange(len(payment.applications)))
-    give_back(organisation, [application], credit=False)
-    _after_edit(organisation, payment)
+    give_back(books, [application], credit=False)
+    _after_edit(books, payment)
 
 
-def _refund(organisation: Organisation, payment: Payment, _: random.Random) -> None:
-    today = organisation.calendar.day(organisation.now())
-    payment.refunds.append(Refund(organisation.new_id("payments"), today, payment.unused, payment.mode))
-    _after_edit(organisation, payment)
+def _refund(books: Books, payment: Payment, _: random.Random) -> None:
+    today = books.calendar.day(books.now())
+    payment.refunds.append(Refund(books.new_id("payments"), today, payment.unused, payment.mode))
+    _after_edit(books, payment)
 
 
 class CustomerPayments(Entity[Payment]):
@@ -181,53 +178,51 @@ class CustomerPayments(Entity[Payment]):
         """Only payments that were applied have allocations."""
         return bool(payment.applications) or not fault.path.startswith("invoices")
 
-    def generate(self, organisation: Organisation, count: int, rng: random.Random) -> list[Payment]:
+    def generate(self, books: Books, count: int, rng: random.Random) -> list[Payment]:
         """Payments for what the invoices say was paid; the invoices stay as they are."""
         if not count:
             return []
-        customers = [c for c in organisation.book("contacts").records if not c.vendor]
+        customers = [c for c in books.book("contacts").records if not c.vendor]
         if not customers:
             raise SandboxError("payments need customers")
         parts = [
             Part(invoice, invoice.payment_made, invoice.last_payment, invoice.balance)
-            for invoice in organisation.book("invoices").records
+            for invoice in books.book("invoices").records
             if invoice.payment_made and invoice.last_payment
         ]
         parts.sort(key=lambda part: (part.date, part.invoice.id))
         wanted = count - round(count * _ADVANCES)
         groups = split(cover(parts, wanted, rng, together=0.15), wanted, rng)
         advances = count - len(groups)
-        start = organisation.calendar.day(organisation.data_ends - 95 * 86_400)
+        start = books.calendar.day(books.data_ends - 95 * 86_400)
         drafts: list[tuple[int, dt.date, Contact, list[Part]]] = []
         for group in groups:
             day = min(part.date for part in group)
-            drafts.append((self._moment(organisation, day, rng), day, group[0].invoice.contact, group))
+            drafts.append((self._moment(books, day, rng), day, group[0].invoice.contact, group))
         for _ in range(advances):
             day = start + dt.timedelta(days=rng.randrange(94))
-            drafts.append((self._moment(organisation, day, rng), day, rng.choice(customers), []))
+            drafts.append((self._moment(books, day, rng), day, rng.choice(customers), []))
         drafts.sort(key=lambda draft: draft[0])
         payments = []
         for number, (created, day, customer, group) in enumerate(drafts, 1):
-            payment = self._make(organisation, number, created, customer, rng)
+            payment = self._make(books, number, created, customer, rng)
             payment.date = day
-            payment.modified = organisation.modified_after(rng, created)
-            self._allocate(organisation, payment, group, rng)
+            payment.modified = books.modified_after(rng, created)
+            self._allocate(books, payment, group, rng)
             payments.append(payment)
         return payments
 
     @staticmethod
-    def _moment(organisation: Organisation, day: dt.date, rng: random.Random) -> int:
-        opening = organisation.calendar.epoch(dt.datetime.combine(day, dt.time(8)))
-        return min(opening + rng.randrange(10 * 3600), organisation.data_ends - 60)
+    def _moment(books: Books, day: dt.date, rng: random.Random) -> int:
+        opening = books.calendar.epoch(dt.datetime.combine(day, dt.time(8)))
+        return min(opening + rng.randrange(10 * 3600), books.data_ends - 60)
 
     @staticmethod
-    def _allocate(
-        organisation: Organisation, payment: Payment, group: list[Part], rng: random.Random
-    ) -> None:
+    def _allocate(books: Books, payment: Payment, group: list[Part], rng: random.Random) -> None:
         """Apply a generated payment to invoices that count it already; some are larger than that."""
         payment.applications = [
             Application(
-                organisation.new_id("payments"),
+                books.new_id("payments"),
                 part.invoice,
                 part.amount,
                 part.date,
@@ -244,22 +239,20 @@ class CustomerPayments(Entity[Payment]):
         payment.reckon()
         if payment.unused and rng.random() < 0.2:
             payment.refunds.append(
-                Refund(organisation.new_id("payments"), payment.date, payment.unused, payment.mode)
+                Refund(books.new_id("payments"), payment.date, payment.unused, payment.mode)
             )
             payment.reckon()
         payment.contact.credits += payment.unused
 
     @staticmethod
-    def _make(
-        organisation: Organisation, number: int, created: int, customer: Contact, rng: random.Random
-    ) -> Payment:
-        organisation.uses[customer.id] += 1
+    def _make(books: Books, number: int, created: int, customer: Contact, rng: random.Random) -> Payment:
+        books.uses[customer.id] += 1
         return Payment(
-            id=organisation.new_id("payments", rng.randrange(3, 40)),
+            id=books.new_id("payments", rng.randrange(3, 40)),
             created=created,
             modified=created,
             number=str(number),
-            date=organisation.calendar.day(created),
+            date=books.calendar.day(created),
             contact=customer,
             contact_name=customer.name,
             currency=customer.currency,
@@ -270,57 +263,55 @@ class CustomerPayments(Entity[Payment]):
             description="",
         )
 
-    def _new(self, organisation: Organisation, customer: Contact, rng: random.Random) -> Payment:
-        book = organisation.book(self.name)
+    def _new(self, books: Books, customer: Contact, rng: random.Random) -> Payment:
+        book = books.book(self.name)
         number = len(book.records) + len(book.deleted) + 1
-        return self._make(organisation, number, organisation.now(), customer, rng)
+        return self._make(books, number, books.now(), customer, rng)
 
-    def create(self, organisation: Organisation, rng: random.Random) -> Payment:
+    def create(self, books: Books, rng: random.Random) -> Payment:
         """A payment by a customer who owes something, an advance if nobody does."""
-        customers = [c for c in organisation.book("contacts").records if not c.vendor]
+        customers = [c for c in books.book("contacts").records if not c.vendor]
         if not customers:
             raise SandboxError("payments need customers")
         debtors = [customer for customer in customers if customer.receivable > 0]
-        payment = self._new(organisation, rng.choice(debtors or customers), rng)
+        payment = self._new(books, rng.choice(debtors or customers), rng)
         small = Decimal(5 if payment.currency.precision else 5000)
-        owed = [invoice.balance for invoice in waiting(organisation, payment.contact)[: rng.randrange(1, 4)]]
+        owed = [invoice.balance for invoice in waiting(books, payment.contact)[: rng.randrange(1, 4)]]
         part = rng.choice((1, 1, 1, 2))
         payment.amount = payment.currency.round(sum(owed, ZERO) / part)
         if not payment.amount or rng.random() < 0.1:
             payment.amount += small * rng.randrange(1, 60)
-        spend(organisation, payment, payment.amount, rng, credit=False)
-        _after_edit(organisation, payment)
+        spend(books, payment, payment.amount, rng, credit=False)
+        _after_edit(books, payment)
         return payment
 
-    def collect(
-        self, organisation: Organisation, document: Record, amount: Decimal, rng: random.Random
-    ) -> None:
+    def collect(self, books: Books, document: Record, amount: Decimal, rng: random.Random) -> None:
         """A payment of so much for one invoice."""
         if not isinstance(document, Invoice):
             raise SandboxError(f"customers do not pay for {document.id}")
-        payment = self._new(organisation, document.contact, rng)
+        payment = self._new(books, document.contact, rng)
         payment.amount = amount
-        apply(organisation, payment, document, amount, credit=False)
-        organisation.add(self.name, payment)
+        apply(books, payment, document, amount, credit=False)
+        books.add(self.name, payment)
 
-    def release(self, organisation: Organisation, document: Record) -> None:
+    def release(self, books: Books, document: Record) -> None:
         """Payments for the document keep their amount, as unused."""
-        for payment in organisation.book(self.name).records:
+        for payment in books.book(self.name).records:
             kept = [one for one in payment.applications if one.invoice is not document]
             if len(kept) < len(payment.applications):
                 payment.applications = kept
-                _after_edit(organisation, payment)
-                organisation.follow(self.name, payment, "take_back")
+                _after_edit(books, payment)
+                books.follow(self.name, payment, "take_back")
 
-    def on_delete(self, organisation: Organisation, payment: Payment) -> None:
+    def on_delete(self, books: Books, payment: Payment) -> None:
         """Its invoices are unpaid again; the deleted payment keeps its last state."""
-        organisation.uses[payment.contact.id] -= 1
-        give_back(organisation, payment.applications, credit=False)
-        carry_credits(organisation, payment.contact, -payment.unused)
+        books.uses[payment.contact.id] -= 1
+        give_back(books, payment.applications, credit=False)
+        carry_credits(books, payment.contact, -payment.unused)
 
-    def list_row(self, organisation: Organisation, payment: Payment) -> Document:
+    def list_row(self, books: Books, payment: Payment) -> Document:
         """The keys of the recorded list."""
-        stamp = organisation.calendar.stamp
+        stamp = books.calendar.stamp
 
         def base(amount: Decimal) -> Decimal:
             return round_base(amount * payment.base_rate)
@@ -336,7 +327,7 @@ class CustomerPayments(Entity[Payment]):
             "bcy_amount": base(payment.amount),
             "unused_amount": payment.unused,
             "bcy_unused_amount": base(payment.unused),
-            "account_id": organisation.accounts["Undeposited Funds"],
+            "account_id": books.accounts["Undeposited Funds"],
             "account_name": "Undeposited Funds",
             "description": payment.description,
             "reference_number": payment.reference,
@@ -401,9 +392,9 @@ class CustomerPayments(Entity[Payment]):
             "amount_fcy": refund.amount,
         }
 
-    def detail(self, organisation: Organisation, payment: Payment) -> Document:
+    def detail(self, books: Books, payment: Payment) -> Document:
         """The keys of the recorded single payment: ``updated_time``, and no ``last_modified_time``."""
-        stamp = organisation.calendar.stamp
+        stamp = books.calendar.stamp
         currency = payment.currency
         return {
             "payment_id": payment.id,
@@ -411,7 +402,7 @@ class CustomerPayments(Entity[Payment]):
             "sales_channel": "",
             "account_identifier": "",
             "payment_link_id": "",
-            "created_by": organisation.user[1],
+            "created_by": books.user[1],
             "created_time": stamp(payment.created),
             "updated_time": stamp(payment.modified),
             "lock_details": {"can_lock": False},
@@ -430,10 +421,10 @@ class CustomerPayments(Entity[Payment]):
             "card_type": "",
             "date": payment.date.isoformat(),
             "offline_created_date_with_time": "",
-            "account_id": organisation.accounts["Undeposited Funds"],
+            "account_id": books.accounts["Undeposited Funds"],
             "account_name": "Undeposited Funds",
             "account_type": "cash",
-            "customer_advance_account_id": organisation.accounts["Accounts Receivable"],
+            "customer_advance_account_id": books.accounts["Accounts Receivable"],
             "customer_advance_account_name": "Accounts Receivable",
             "currency_id": currency.id,
             "currency_symbol": currency.symbol,
@@ -462,7 +453,7 @@ class CustomerPayments(Entity[Payment]):
             "payment_refunds": [self._refund_row(payment, refund) for refund in payment.refunds],
             "deposit_details": [],
             "last_four_digits": "",
-            "template_id": organisation.template_id,
+            "template_id": books.template_id,
             "template_name": "Elite Template",
             "page_width": "8.27in",
             "page_height": "11.69in",
@@ -480,7 +471,7 @@ class CustomerPayments(Entity[Payment]):
             "tags": [],
         }
 
-    def webhook_extra(self, _: Organisation, __: Payment) -> Document:
+    def webhook_extra(self, _: Books, __: Payment) -> Document:
         """Nothing."""
         return {}
 
@@ -488,11 +479,11 @@ class CustomerPayments(Entity[Payment]):
         """``…/webhooks/payments``."""
         return "payments"
 
-    def refuses_deletion(self, _: Organisation, __: Payment) -> bool:
+    def refuses_deletion(self, _: Books, __: Payment) -> bool:
         """Payments can be deleted; their invoices are unpaid again."""
         return False
 
-    def retire(self, _: Organisation, payment: Payment) -> str:
+    def retire(self, _: Books, payment: Payment) -> str:
         """Not needed.
 
         Raises:
@@ -500,7 +491,7 @@ class CustomerPayments(Entity[Payment]):
         """
         raise SandboxError(f"payment {payment.id} can be deleted")
 
-    def parameter(self, _: Organisation, name: str, value: str) -> Predicate[Payment] | None:
+    def parameter(self, _: Books, name: str, value: str) -> Predicate[Payment] | None:
         """``customer_id``, ``payment_mode``, and the documented date filters."""
         if name == "customer_id":
             return lambda payment: payment.contact.id == value

@@ -6,27 +6,15 @@ import random
 from collections.abc import Callable
 from dataclasses import dataclass
 from decimal import Decimal
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from tds_sandbox import vocabulary as words
-from tds_sandbox.entity import (
-    ABSENT,
-    EditKind,
-    Entity,
-    Fault,
-    Predicate,
-    Record,
-    custom_field,
-    custom_field_hash,
-    flatten_custom_fields,
-)
+from tds_sandbox.books import ABSENT, Books, EditKind, Entity, Fault, Predicate, Record
 from tds_sandbox.errors import InvalidValueError
 from tds_sandbox.jsontext import Document
+from tds_sandbox.modules.shapes import custom_field, custom_field_hash, flatten_custom_fields
 from tds_sandbox.money import ZERO, Address, Currency, Terms, round_base
 from tds_sandbox.profile import CUSTOMERS, VENDORS, scaled, scaled_shares
-
-if TYPE_CHECKING:
-    from tds_sandbox.organisation import Organisation
 
 # Ids of what Zoho creates together with a contact, counted from the contact's own.
 _BILLING, _SHIPPING, _ENTITY_ADDRESS, _PERSON, _EXTRA = 1, 2, 3, 4, 5
@@ -106,7 +94,7 @@ def _unique(
 ) -> tuple[str, str, str]:
     name, first, last = make()
     while name in taken:
-        # Traders tell namesakes apart by a number; the free numbers grow with the organisation.
+        # Traders tell namesakes apart by a number; the free numbers grow with the books.
         name, first, last = make()
         name = f"{name} {rng.randrange(2, 10 + len(taken))}"
     taken.add(name)
@@ -133,37 +121,37 @@ def _spread(
     return values
 
 
-def _edit_name(_: Organisation, contact: Contact, rng: random.Random) -> None:
+def _edit_name(_: Books, contact: Contact, rng: random.Random) -> None:
     contact.name = f"{contact.name[:80].rsplit(' #', 1)[0]} #{rng.randrange(10, 100_000)}"
 
 
-def _edit_phone(_: Organisation, contact: Contact, rng: random.Random) -> None:
+def _edit_phone(_: Books, contact: Contact, rng: random.Random) -> None:
     contact.phone = _phone(rng, rng.choice(CUSTOMERS.phone_shapes)[0])
 
 
-def _edit_email(_: Organisation, contact: Contact, rng: random.Random) -> None:
+def _edit_email(_: Books, contact: Contact, rng: random.Random) -> None:
     contact.email = f"contact{rng.randrange(10**6)}@example.org"
 
 
-def _edit_address(_: Organisation, contact: Contact, rng: random.Random) -> None:
+def _edit_address(_: Books, contact: Contact, rng: random.Random) -> None:
     contact.billing = contact.billing._replace(
         address=f"{rng.choice(words.STREETS)} {rng.randrange(1, 1000)}", city=rng.choice(words.CITIES)
     )
 
 
-def _edit_status(_: Organisation, contact: Contact, __: random.Random) -> None:
+def _edit_status(_: Books, contact: Contact, __: random.Random) -> None:
     contact.active = not contact.active
 
 
-def _edit_terms(organisation: Organisation, contact: Contact, rng: random.Random) -> None:
-    contact.terms = rng.choice([terms for terms in organisation.terms.values() if terms != contact.terms])
+def _edit_terms(books: Books, contact: Contact, rng: random.Random) -> None:
+    contact.terms = rng.choice([terms for terms in books.terms.values() if terms != contact.terms])
 
 
-def _edit_notes(_: Organisation, contact: Contact, rng: random.Random) -> None:
+def _edit_notes(_: Books, contact: Contact, rng: random.Random) -> None:
     contact.notes = f"اتصل به {rng.randrange(1, 10**6)}"
 
 
-def _edit_custom_field(_: Organisation, contact: Contact, rng: random.Random) -> None:
+def _edit_custom_field(_: Books, contact: Contact, rng: random.Random) -> None:
     contact.risk = rng.choice([risk for risk in ("Low", "Medium", "High") if risk != contact.risk])
 
 
@@ -226,29 +214,27 @@ class Contacts(Entity[Contact]):
             Fault("empty id", "contact_id", "", "the id is empty", frozenset({"list"})),
         )
 
-    def generate(self, organisation: Organisation, count: int, rng: random.Random) -> list[Contact]:
+    def generate(self, books: Books, count: int, rng: random.Random) -> list[Contact]:
         """Customers and vendors in the profile's shares; vendors are strewn among the customers."""
         rows = CUSTOMERS.rows + VENDORS.rows
         vendors = round(count * VENDORS.rows / rows) or (1 if count >= 2 else 0)
         customers = count - vendors
-        times = organisation.creation_times(rng, count)
+        times = books.creation_times(rng, count)
         vendor_places = set(rng.sample(range(count), vendors))
-        customer_values = self._customer_values(organisation, customers, rng)
-        vendor_values = self._vendor_values(organisation, vendors, rng)
+        customer_values = self._customer_values(books, customers, rng)
+        vendor_values = self._vendor_values(books, vendors, rng)
         if vendors and customers:
             # One name is both a customer's and a vendor's.
             vendor_values[-1]["name"] = customer_values[0]["name"]
         contacts: list[Contact] = []
         for place, created in enumerate(times):
             values = vendor_values.pop() if place in vendor_places else customer_values.pop()
-            contact_id = organisation.new_id("contacts", _STRIDE + rng.randrange(0, 40))
-            contacts.append(self._make(organisation, contact_id, created, values, rng))
-            contacts[-1].modified = organisation.modified_after(rng, created)
+            contact_id = books.new_id("contacts", _STRIDE + rng.randrange(0, 40))
+            contacts.append(self._make(books, contact_id, created, values, rng))
+            contacts[-1].modified = books.modified_after(rng, created)
         return contacts
 
-    def _customer_values(
-        self, organisation: Organisation, count: int, rng: random.Random
-    ) -> list[dict[str, Any]]:
+    def _customer_values(self, books: Books, count: int, rng: random.Random) -> list[dict[str, Any]]:
         profile, rows = CUSTOMERS, CUSTOMERS.rows
         shapes = [shape for shape, _ in profile.phone_shapes]
         weights = [weight for _, weight in profile.phone_shapes]
@@ -295,8 +281,8 @@ class Contacts(Entity[Contact]):
                     "email": emails[n],
                     "phone": phones[n],
                     "mobile": mobiles[n],
-                    "currency": organisation.currencies["IQD" if n in dinar else "USD"],
-                    "terms": organisation.terms[labels[n]],
+                    "currency": books.currencies["IQD" if n in dinar else "USD"],
+                    "terms": books.terms[labels[n]],
                     "active": n not in inactive,
                 }
             )
@@ -307,9 +293,7 @@ class Contacts(Entity[Contact]):
             position += share
         return values
 
-    def _vendor_values(
-        self, organisation: Organisation, count: int, rng: random.Random
-    ) -> list[dict[str, Any]]:
+    def _vendor_values(self, books: Books, count: int, rng: random.Random) -> list[dict[str, Any]]:
         profile, rows = VENDORS, VENDORS.rows
         codes: list[str] = []
         for code, number in profile.currencies:
@@ -333,8 +317,8 @@ class Contacts(Entity[Contact]):
                 "email": "",
                 "phone": _phone(rng, "+9999999999999") if n < phones else "",
                 "mobile": "",
-                "currency": organisation.currencies[codes[n]],
-                "terms": organisation.terms[labels[n]],
+                "currency": books.currencies[codes[n]],
+                "terms": books.terms[labels[n]],
                 "active": n >= inactive,
             }
             for n in range(count)
@@ -342,9 +326,9 @@ class Contacts(Entity[Contact]):
 
     @staticmethod
     def _make(
-        organisation: Organisation, contact_id: str, created: int, values: dict[str, Any], rng: random.Random
+        books: Books, contact_id: str, created: int, values: dict[str, Any], rng: random.Random
     ) -> Contact:
-        vendor, sibling = values["vendor"], organisation.sibling
+        vendor, sibling = values["vendor"], books.sibling
         country, code = ("China", "CN") if vendor else ("Iraq", "IQ")
         located = rng.random() < 0.6 and not vendor
         billing = Address(
@@ -388,7 +372,7 @@ class Contacts(Entity[Contact]):
             **values,
         )
 
-    def create(self, organisation: Organisation, rng: random.Random) -> Contact:
+    def create(self, books: Books, rng: random.Random) -> Contact:
         """A new customer, or one time in thirty a vendor."""
         vendor = rng.random() < 1 / 30
         name, first, last = (_vendor_name(rng), "", "") if vendor else _arabic_name(rng)
@@ -400,16 +384,16 @@ class Contacts(Entity[Contact]):
             "email": "" if vendor or rng.random() < 0.5 else f"new{rng.randrange(10**6)}@example.com",
             "phone": _phone(rng, "+9999999999999"),
             "mobile": "",
-            "currency": organisation.currencies["RMB" if vendor else "USD"],
-            "terms": organisation.terms["Due on Receipt" if vendor else "Net 7"],
+            "currency": books.currencies["RMB" if vendor else "USD"],
+            "terms": books.terms["Due on Receipt" if vendor else "Net 7"],
             "active": True,
         }
-        contact_id = organisation.new_id("contacts", _STRIDE + rng.randrange(0, 40))
-        return self._make(organisation, contact_id, organisation.now(), values, rng)
+        contact_id = books.new_id("contacts", _STRIDE + rng.randrange(0, 40))
+        return self._make(books, contact_id, books.now(), values, rng)
 
-    def _custom_fields(self, organisation: Organisation, contact: Contact) -> list[Document]:
+    def _custom_fields(self, books: Books, contact: Contact) -> list[Document]:
         fields = []
-        ids = organisation.field_ids
+        ids = books.field_ids
         if contact.risk:
             fields.append(
                 custom_field(
@@ -438,10 +422,10 @@ class Contacts(Entity[Contact]):
     def _base(contact: Contact, amount: Decimal) -> Decimal:
         return round_base(amount * contact.currency.rate)
 
-    def list_row(self, organisation: Organisation, contact: Contact) -> Document:
+    def list_row(self, books: Books, contact: Contact) -> Document:
         """The keys of the recorded list, and ``cf_*``."""
-        stamp, day = organisation.calendar.stamp, organisation.calendar.day
-        fields = self._custom_fields(organisation, contact)
+        stamp, day = books.calendar.stamp, books.calendar.day
+        fields = self._custom_fields(books, contact)
         row: Document = {
             "contact_id": contact.id,
             "contact_name": contact.name,
@@ -514,12 +498,12 @@ class Contacts(Entity[Contact]):
             "longitude": "",
         }
 
-    def _persons(self, organisation: Organisation, contact: Contact) -> list[Document]:
+    def _persons(self, books: Books, contact: Contact) -> list[Document]:
         if not (contact.first_name or contact.email):
             return []
         return [
             {
-                "contact_person_id": organisation.sibling(contact.id, _PERSON),
+                "contact_person_id": books.sibling(contact.id, _PERSON),
                 "salutation": "",
                 "first_name": contact.first_name,
                 "last_name": contact.last_name,
@@ -536,17 +520,17 @@ class Contacts(Entity[Contact]):
             }
         ]
 
-    def detail(self, organisation: Organisation, contact: Contact) -> Document:
+    def detail(self, books: Books, contact: Contact) -> Document:
         """The keys of the recorded single contact."""
-        stamp, day = organisation.calendar.stamp, organisation.calendar.day
-        fields = self._custom_fields(organisation, contact)
-        persons = self._persons(organisation, contact)
+        stamp, day = books.calendar.stamp, books.calendar.day
+        fields = self._custom_fields(books, contact)
+        persons = self._persons(books, contact)
         currency = contact.currency
         templates: Document = {}
         for kind in _TEMPLATE_KINDS:
             templates[f"{kind}_template_id"] = ""
             templates[f"{kind}_template_name"] = ""
-        user_id, user_name = organisation.user
+        user_id, user_name = books.user
         receivable, payable = contact.receivable, contact.payable
         return {
             "contact_id": contact.id,
@@ -570,7 +554,7 @@ class Contacts(Entity[Contact]):
             "invited_by": "",
             "portal_status": "disabled",
             "is_client_review_asked": False,
-            "has_transaction": organisation.uses[contact.id] > 0,
+            "has_transaction": books.uses[contact.id] > 0,
             "contact_type": "vendor" if contact.vendor else "customer",
             "customer_sub_type": "individual" if contact.individual else "business",
             "contact_relation_type": "",
@@ -634,7 +618,7 @@ class Contacts(Entity[Contact]):
             "ach_supported": False,
             "portal_receipt_count": 0,
             "opening_balances": [],
-            "entity_address_id": organisation.sibling(contact.id, _ENTITY_ADDRESS),
+            "entity_address_id": books.sibling(contact.id, _ENTITY_ADDRESS),
             "billing_address": self._address(contact.billing),
             "shipping_address": self._address(contact.shipping),
             "contact_persons": persons,
@@ -680,24 +664,24 @@ class Contacts(Entity[Contact]):
             "integration_references": [],
         }
 
-    def webhook_extra(self, organisation: Organisation, contact: Contact) -> Document:
+    def webhook_extra(self, books: Books, contact: Contact) -> Document:
         """The flattened custom fields."""
-        return flatten_custom_fields(self._custom_fields(organisation, contact))
+        return flatten_custom_fields(self._custom_fields(books, contact))
 
     def webhook_entity(self, contact: Contact) -> str:
         """``…/webhooks/customers`` or ``…/webhooks/vendors``: two rules with a condition on the type."""
         return "vendors" if contact.vendor else "customers"
 
-    def refuses_deletion(self, organisation: Organisation, contact: Contact) -> bool:
+    def refuses_deletion(self, books: Books, contact: Contact) -> bool:
         """Contacts with transactions cannot be deleted."""
-        return organisation.uses[contact.id] > 0
+        return books.uses[contact.id] > 0
 
-    def retire(self, _: Organisation, contact: Contact) -> str:
+    def retire(self, _: Books, contact: Contact) -> str:
         """Becomes inactive."""
         contact.active = False
         return "status"
 
-    def parameter(self, _: Organisation, name: str, value: str) -> Predicate[Contact] | None:
+    def parameter(self, _: Books, name: str, value: str) -> Predicate[Contact] | None:
         """``contact_type``."""
         if name != "contact_type":
             return None

@@ -10,11 +10,14 @@ import random
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from decimal import Decimal
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from tds_sandbox import vocabulary as words
-from tds_sandbox.contacts import Contact
-from tds_sandbox.documents import (
+from tds_sandbox.books import ABSENT, Books, EditKind, Entity, Fault, Predicate, Record
+from tds_sandbox.errors import SandboxError
+from tds_sandbox.jsontext import Document, RawNumber
+from tds_sandbox.modules.contacts import Contact
+from tds_sandbox.modules.documents import (
     Line,
     Transaction,
     carry_credits,
@@ -33,12 +36,8 @@ from tds_sandbox.documents import (
     taxes_shown,
     volume_times,
 )
-from tds_sandbox.entity import ABSENT, EditKind, Entity, Fault, Predicate, Record
-from tds_sandbox.errors import SandboxError
-from tds_sandbox.items import Item
-from tds_sandbox.jsontext import Document, RawNumber
-from tds_sandbox.money import ZERO, round_base
-from tds_sandbox.settlement import (
+from tds_sandbox.modules.items import Item
+from tds_sandbox.modules.settlement import (
     Application,
     Part,
     Refund,
@@ -48,9 +47,7 @@ from tds_sandbox.settlement import (
     spend,
     used,
 )
-
-if TYPE_CHECKING:
-    from tds_sandbox.organisation import Organisation
+from tds_sandbox.money import ZERO, round_base
 
 _PER_MONTH = 60
 # Of those that no invoice accounts for, in a thousand.
@@ -84,62 +81,60 @@ def _reckon(note: CreditNote) -> None:
         note.status = "open" if note.balance else "closed"
 
 
-def _after_edit(organisation: Organisation, note: CreditNote) -> None:
+def _after_edit(books: Books, note: CreditNote) -> None:
     """Reckon anew, set the status that follows, and carry the difference to the customer's credits."""
     before = note.credit
     _reckon(note)
-    carry_credits(organisation, note.contact, note.credit - before)
+    carry_credits(books, note.contact, note.credit - before)
 
 
-def _make_line(organisation: Organisation, note: CreditNote, rng: random.Random) -> Line:
-    return _line_for(organisation, rng.choice(organisation.book("items").records), note, rng)
+def _make_line(books: Books, note: CreditNote, rng: random.Random) -> Line:
+    return _line_for(books, rng.choice(books.book("items").records), note, rng)
 
 
-def _line_for(organisation: Organisation, item: Item, note: CreditNote, rng: random.Random) -> Line:
-    return new_line(
-        organisation, item, note.currency, rng, price=item.rate, taxed=None, family="credit_lines"
-    )
+def _line_for(books: Books, item: Item, note: CreditNote, rng: random.Random) -> Line:
+    return new_line(books, item, note.currency, rng, price=item.rate, taxed=None, family="credit_lines")
 
 
 def _unused(note: CreditNote) -> bool:
     return note.status in {"draft", "open"} and not note.paid
 
 
-def _send(organisation: Organisation, note: CreditNote, _: random.Random) -> None:
+def _send(books: Books, note: CreditNote, _: random.Random) -> None:
     note.status = "open"
-    carry_credits(organisation, note.contact, note.credit)
-    _after_edit(organisation, note)
+    carry_credits(books, note.contact, note.credit)
+    _after_edit(books, note)
 
 
-def _void(organisation: Organisation, note: CreditNote, _: random.Random) -> None:
-    carry_credits(organisation, note.contact, -note.credit)
+def _void(books: Books, note: CreditNote, _: random.Random) -> None:
+    carry_credits(books, note.contact, -note.credit)
     note.status = "void"
     note.reckon()
 
 
-def _apply(organisation: Organisation, note: CreditNote, rng: random.Random) -> None:
-    spend(organisation, note, note.balance, rng, credit=True)
-    _after_edit(organisation, note)
+def _apply(books: Books, note: CreditNote, rng: random.Random) -> None:
+    spend(books, note, note.balance, rng, credit=True)
+    _after_edit(books, note)
 
 
-def _take_back(organisation: Organisation, note: CreditNote, rng: random.Random) -> None:
+def _take_back(books: Books, note: CreditNote, rng: random.Random) -> None:
     application = note.applications.pop(rng.randrange(len(note.applications)))
-    give_back(organisation, [application], credit=True)
+    give_back(books, [application], credit=True)
     before = note.credit
     note.status = "open"
     _reckon(note)
-    carry_credits(organisation, note.contact, note.credit - before)
+    carry_credits(books, note.contact, note.credit - before)
 
 
-def _refund(organisation: Organisation, note: CreditNote, rng: random.Random) -> None:
+def _refund(books: Books, note: CreditNote, rng: random.Random) -> None:
     half = note.currency.round(note.balance / 2)
     amount = half if half and rng.random() < 0.4 else note.balance
-    today = organisation.calendar.day(organisation.now())
-    note.refunds.append(Refund(organisation.new_id("credits"), today, amount, "cash"))
-    _after_edit(organisation, note)
+    today = books.calendar.day(books.now())
+    note.refunds.append(Refund(books.new_id("credits"), today, amount, "cash"))
+    _after_edit(books, note)
 
 
-def _edit_reference(_: Organisation, note: CreditNote, rng: random.Random) -> None:
+def _edit_reference(_: Books, note: CreditNote, rng: random.Random) -> None:
     note.reference = f"RMA-{rng.randrange(10**4, 10**5)}"
 
 
@@ -198,17 +193,17 @@ class CreditNotes(Entity[CreditNote]):
         """Only notes that were applied say to what."""
         return bool(note.applications) or not fault.path.startswith("invoices_credited")
 
-    def generate(self, organisation: Organisation, count: int, rng: random.Random) -> list[CreditNote]:
+    def generate(self, books: Books, count: int, rng: random.Random) -> list[CreditNote]:
         """Notes for what the invoices say was credited, which stay as they are; then others."""
         if not count:
             return []
-        items = organisation.book("items").records
-        customers = [c for c in organisation.book("contacts").records if not c.vendor]
+        items = books.book("items").records
+        customers = [c for c in books.book("contacts").records if not c.vendor]
         if not items or not customers:
             raise SandboxError("credit notes need items and customers")
         parts = [
             Part(invoice, invoice.credits_applied, invoice.last_payment or invoice.date, invoice.balance)
-            for invoice in organisation.book("invoices").records
+            for invoice in books.book("invoices").records
             if invoice.credits_applied
         ]
         parts.sort(key=lambda part: (part.date, part.invoice.id))
@@ -216,39 +211,37 @@ class CreditNotes(Entity[CreditNote]):
         drafts: list[tuple[int, Contact, list[Part]]] = []
         for group in groups:
             latest = max(part.invoice.created for part in group)
-            created = min(latest + rng.randrange(60, 86_400), organisation.data_ends - 60)
+            created = min(latest + rng.randrange(60, 86_400), books.data_ends - 60)
             drafts.append((created, group[0].invoice.contact, group))
         draw = favourites(customers, rng)
-        for created in volume_times(organisation, count - len(groups), _PER_MONTH, rng):
+        for created in volume_times(books, count - len(groups), _PER_MONTH, rng):
             drafts.append((created, draw(), []))
         drafts.sort(key=lambda draft: draft[0])
         states, weights = [name for name, _ in _STATES], [weight for _, weight in _STATES]
         notes = []
         for number, (created, customer, group) in enumerate(drafts, 1):
-            note = self._make(organisation, number, created, customer, rng)
+            note = self._make(books, number, created, customer, rng)
             if group:
-                self._back(organisation, note, group, rng)
+                self._back(books, note, group, rng)
             else:
                 for _ in range(rng.choice((1, 1, 1, 2, 3, 4))):
-                    note.lines.append(_line_for(organisation, rng.choice(items), note, rng))
-                self._settle(organisation, note, rng.choices(states, weights)[0], rng)
-            note.modified = organisation.modified_after(rng, created)
-            note_uses(organisation, note)
+                    note.lines.append(_line_for(books, rng.choice(items), note, rng))
+                self._settle(books, note, rng.choices(states, weights)[0], rng)
+            note.modified = books.modified_after(rng, created)
+            note_uses(books, note)
             note.contact.credits += note.credit
             notes.append(note)
         return notes
 
     @staticmethod
-    def _make(
-        organisation: Organisation, number: int, created: int, customer: Contact, rng: random.Random
-    ) -> CreditNote:
+    def _make(books: Books, number: int, created: int, customer: Contact, rng: random.Random) -> CreditNote:
         return CreditNote(
-            id=organisation.new_id("creditnotes", rng.randrange(4, 60)),
+            id=books.new_id("creditnotes", rng.randrange(4, 60)),
             created=created,
             modified=created,
             number=f"CN-{number:05d}",
             reference=f"RMA-{rng.randrange(10**4, 10**5)}" if rng.random() < 0.15 else "",
-            date=organisation.calendar.day(created),
+            date=books.calendar.day(created),
             contact=customer,
             contact_name=customer.name,
             billing=customer.billing,
@@ -262,21 +255,21 @@ class CreditNotes(Entity[CreditNote]):
         )
 
     @staticmethod
-    def _back(organisation: Organisation, note: CreditNote, group: list[Part], rng: random.Random) -> None:
+    def _back(books: Books, note: CreditNote, group: list[Part], rng: random.Random) -> None:
         """Give the note goods of the invoices it credits, worth at least what it credits."""
-        index = organisation.book("items").index
+        index = books.book("items").index
         amount = sum((part.amount for part in group), ZERO)
         total = amount + note.currency.round(amount * rng.choice((0, 0, 0, 2, 6)) * _TWENTIETH)
         sold = [line.item_id for part in group for line in part.invoice.lines]
         first = note.currency.round(total * rng.choice((1, 1, 3)) / 4) or total
         for rate in (first, total - first):
             if rate:
-                line = _line_for(organisation, index[rng.choice(sold)], note, rng)
+                line = _line_for(books, index[rng.choice(sold)], note, rng)
                 line.quantity, line.rate = Decimal(1), rate
                 note.lines.append(line)
         note.applications = [
             Application(
-                organisation.new_id("credits"),
+                books.new_id("credits"),
                 part.invoice,
                 part.amount,
                 max(part.date, note.date),
@@ -288,7 +281,7 @@ class CreditNotes(Entity[CreditNote]):
         _reckon(note)
 
     @staticmethod
-    def _settle(organisation: Organisation, note: CreditNote, state: str, rng: random.Random) -> None:
+    def _settle(books: Books, note: CreditNote, state: str, rng: random.Random) -> None:
         """Give a note that no invoice accounts for its state."""
         note.reckon()
         if state in {"draft", "void"}:
@@ -298,43 +291,43 @@ class CreditNotes(Entity[CreditNote]):
             if state == "partly_refunded":
                 amount = note.currency.round(note.total * rng.randrange(10, 90) / 100)
             if amount:
-                note.refunds.append(Refund(organisation.new_id("credits"), note.date, amount, "cash"))
+                note.refunds.append(Refund(books.new_id("credits"), note.date, amount, "cash"))
         _reckon(note)
 
-    def create(self, organisation: Organisation, rng: random.Random) -> CreditNote:
+    def create(self, books: Books, rng: random.Random) -> CreditNote:
         """An open credit note, half of them applied at once where the customer owes something."""
-        items = organisation.book("items").records
-        customers = [c for c in organisation.book("contacts").records if not c.vendor]
+        items = books.book("items").records
+        customers = [c for c in books.book("contacts").records if not c.vendor]
         if not items or not customers:
             raise SandboxError("credit notes need items and customers")
-        book = organisation.book(self.name)
+        book = books.book(self.name)
         number = len(book.records) + len(book.deleted) + 1
-        note = self._make(organisation, number, organisation.now(), rng.choice(customers), rng)
+        note = self._make(books, number, books.now(), rng.choice(customers), rng)
         for _ in range(rng.randrange(1, 4)):
-            note.lines.append(_line_for(organisation, rng.choice(items), note, rng))
-        _after_edit(organisation, note)
-        note_uses(organisation, note)
+            note.lines.append(_line_for(books, rng.choice(items), note, rng))
+        _after_edit(books, note)
+        note_uses(books, note)
         if note.contact.receivable > 0 and rng.random() < 0.5:
-            _apply(organisation, note, rng)
+            _apply(books, note, rng)
         return note
 
-    def release(self, organisation: Organisation, document: Record) -> None:
+    def release(self, books: Books, document: Record) -> None:
         """Credits on the document are the customer's again."""
-        for note in organisation.book(self.name).records:
+        for note in books.book(self.name).records:
             kept = [one for one in note.applications if one.invoice is not document]
             if len(kept) < len(note.applications):
                 note.applications = kept
-                _after_edit(organisation, note)
-                organisation.follow(self.name, note, "take_back")
+                _after_edit(books, note)
+                books.follow(self.name, note, "take_back")
 
-    def on_delete(self, organisation: Organisation, note: CreditNote) -> None:
+    def on_delete(self, books: Books, note: CreditNote) -> None:
         """The items and the customer are free again, and there is nothing to credit."""
-        note_uses(organisation, note, -1)
-        carry_credits(organisation, note.contact, -note.credit)
+        note_uses(books, note, -1)
+        carry_credits(books, note.contact, -note.credit)
 
-    def list_row(self, organisation: Organisation, note: CreditNote) -> Document:
+    def list_row(self, books: Books, note: CreditNote) -> Document:
         """The keys of the recorded list."""
-        stamp = organisation.calendar.stamp
+        stamp = books.calendar.stamp
         return {
             "creditnote_id": note.id,
             "creditnote_number": note.number,
@@ -361,7 +354,7 @@ class CreditNotes(Entity[CreditNote]):
             "created_time": stamp(note.created),
             "last_modified_time": stamp(note.modified),
             "exchange_rate": RawNumber(note.exchange_rate),
-            "template_id": organisation.template_id,
+            "template_id": books.template_id,
             "template_type": "standard",
             "rounding_mode": "round_half_up",
             "price_precision": note.currency.precision,
@@ -369,12 +362,12 @@ class CreditNotes(Entity[CreditNote]):
         }
 
     @staticmethod
-    def _line(organisation: Organisation, note: CreditNote, line: Line, order: int) -> Document:
+    def _line(books: Books, note: CreditNote, line: Line, order: int) -> Document:
         tax = line.tax
         return {
             "item_id": line.item_id,
             "line_item_id": line.id,
-            "account_id": organisation.accounts["Sales"],
+            "account_id": books.accounts["Sales"],
             "account_name": "Sales",
             "name": line.name,
             "internal_name": "",
@@ -445,11 +438,11 @@ class CreditNotes(Entity[CreditNote]):
         shown = detail_address(note.billing if which == "billing" else note.shipping)
         return {key: value for key, value in shown.items() if key not in {"street", "country_code"}}
 
-    def detail(self, organisation: Organisation, note: CreditNote) -> Document:
+    def detail(self, books: Books, note: CreditNote) -> Document:
         """The keys of the recorded single credit note."""
-        stamp = organisation.calendar.stamp
+        stamp = books.calendar.stamp
         currency = note.currency
-        user_id, user_name = organisation.user
+        user_id, user_name = books.user
         nothing = currency.formatted(ZERO)
         return {
             "creditnote_id": note.id,
@@ -488,7 +481,7 @@ class CreditNotes(Entity[CreditNote]):
             "current_sub_status_id": "",
             "current_sub_status": note.status,
             "sub_statuses": [],
-            "template_id": organisation.template_id,
+            "template_id": books.template_id,
             "template_type": "standard",
             "template_name": "Standard Template",
             "page_width": "8.27in",
@@ -507,13 +500,11 @@ class CreditNotes(Entity[CreditNote]):
             "discount_type": "item_level",
             "discount_account_id": "",
             "discount_account_name": "",
-            "account_id": organisation.accounts["Accounts Receivable"],
+            "account_id": books.accounts["Accounts Receivable"],
             "account_name": "Accounts Receivable",
             "adjustment_account_id": "",
             "adjustment_account_name": "",
-            "line_items": [
-                self._line(organisation, note, line, order) for order, line in enumerate(note.lines, 1)
-            ],
+            "line_items": [self._line(books, note, line, order) for order, line in enumerate(note.lines, 1)],
             "submitter_id": "",
             "approver_id": "",
             "submitted_date": "",
@@ -566,7 +557,7 @@ class CreditNotes(Entity[CreditNote]):
             "tags": [],
         }
 
-    def webhook_extra(self, _: Organisation, __: CreditNote) -> Document:
+    def webhook_extra(self, _: Books, __: CreditNote) -> Document:
         """Nothing."""
         return {}
 
@@ -574,18 +565,18 @@ class CreditNotes(Entity[CreditNote]):
         """``…/webhooks/credit-notes``."""
         return "credit-notes"
 
-    def refuses_deletion(self, _: Organisation, note: CreditNote) -> bool:
+    def refuses_deletion(self, _: Books, note: CreditNote) -> bool:
         """Credit notes that were applied or refunded cannot be deleted."""
         return bool(note.applications or note.refunds)
 
-    def retire(self, organisation: Organisation, note: CreditNote) -> str:
+    def retire(self, books: Books, note: CreditNote) -> str:
         """What was applied or refunded is taken back, then it is voided; it stays in the list."""
-        give_back(organisation, note.applications, credit=True)
+        give_back(books, note.applications, credit=True)
         note.applications, note.refunds = [], []
-        _void(organisation, note, random.Random(0))
+        _void(books, note, random.Random(0))
         return "void"
 
-    def parameter(self, _: Organisation, name: str, value: str) -> Predicate[CreditNote] | None:
+    def parameter(self, _: Books, name: str, value: str) -> Predicate[CreditNote] | None:
         """``status``, ``customer_id``, and the documented date filters."""
         if name == "status":
             return lambda note: note.status == value

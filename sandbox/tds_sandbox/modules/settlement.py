@@ -7,15 +7,13 @@ import random
 from collections.abc import Iterable
 from dataclasses import dataclass
 from decimal import Decimal
-from typing import TYPE_CHECKING, Protocol
+from typing import Protocol
 
-from tds_sandbox.contacts import Contact
-from tds_sandbox.documents import HUNDRED
-from tds_sandbox.invoices import Invoice, is_unpaid, settle
+from tds_sandbox.books import Books
+from tds_sandbox.modules.contacts import Contact
+from tds_sandbox.modules.documents import HUNDRED
+from tds_sandbox.modules.invoices import Invoice, is_unpaid, settle
 from tds_sandbox.money import ZERO, Currency
-
-if TYPE_CHECKING:
-    from tds_sandbox.organisation import Organisation
 
 
 @dataclass(slots=True, eq=False)
@@ -60,51 +58,47 @@ def refunded(source: Source) -> Decimal:
     return sum((refund.amount for refund in source.refunds), ZERO)
 
 
-def waiting(organisation: Organisation, customer: Contact) -> list[Invoice]:
+def waiting(books: Books, customer: Contact) -> list[Invoice]:
     """The customer's unpaid invoices, the oldest first; those with planted faults are left alone."""
     found = [
         invoice
-        for invoice in organisation.book("invoices").records
-        if invoice.contact is customer and is_unpaid(invoice) and invoice.id not in organisation.planted
+        for invoice in books.book("invoices").records
+        if invoice.contact is customer and is_unpaid(invoice) and invoice.id not in books.planted
     ]
     return sorted(found, key=lambda invoice: (invoice.date, invoice.id))
 
 
-def apply(
-    organisation: Organisation, source: Source, invoice: Invoice, amount: Decimal, *, credit: bool
-) -> None:
+def apply(books: Books, source: Source, invoice: Invoice, amount: Decimal, *, credit: bool) -> None:
     """Apply an amount to an invoice: its balance, status and time change, and what the customer owes."""
     if credit:
-        settle(organisation, invoice, credit=amount)
+        settle(books, invoice, credit=amount)
     else:
-        settle(organisation, invoice, payment=amount)
-    today = organisation.calendar.day(organisation.now())
+        settle(books, invoice, payment=amount)
+    today = books.calendar.day(books.now())
     family = "credits" if credit else "payments"
     source.applications.append(
-        Application(organisation.new_id(family), invoice, amount, today, invoice.balance, invoice.due_date)
+        Application(books.new_id(family), invoice, amount, today, invoice.balance, invoice.due_date)
     )
-    organisation.follow("invoices", invoice, "credit" if credit else "payment")
+    books.follow("invoices", invoice, "credit" if credit else "payment")
 
 
-def give_back(organisation: Organisation, applications: Iterable[Application], *, credit: bool) -> None:
+def give_back(books: Books, applications: Iterable[Application], *, credit: bool) -> None:
     """Undo at the invoices what was applied; the applications themselves stay with their source."""
     for application in applications:
         if credit:
-            settle(organisation, application.invoice, credit=-application.amount)
+            settle(books, application.invoice, credit=-application.amount)
         else:
-            settle(organisation, application.invoice, payment=-application.amount)
-        organisation.follow("invoices", application.invoice, "credit" if credit else "payment")
+            settle(books, application.invoice, payment=-application.amount)
+        books.follow("invoices", application.invoice, "credit" if credit else "payment")
 
 
-def spend(
-    organisation: Organisation, source: Source, amount: Decimal, rng: random.Random, *, credit: bool
-) -> None:
+def spend(books: Books, source: Source, amount: Decimal, rng: random.Random, *, credit: bool) -> None:
     """Apply up to ``amount`` to one to three of the customer's unpaid invoices."""
-    for invoice in waiting(organisation, source.contact)[: rng.randrange(1, 4)]:
+    for invoice in waiting(books, source.contact)[: rng.randrange(1, 4)]:
         part = min(amount, invoice.balance)
         if part <= 0:
             break
-        apply(organisation, source, invoice, part, credit=credit)
+        apply(books, source, invoice, part, credit=credit)
         amount -= part
 
 

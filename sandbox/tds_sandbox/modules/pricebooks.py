@@ -9,16 +9,13 @@ import random
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from decimal import Decimal
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-from tds_sandbox.entity import ABSENT, EditKind, Entity, Fault, Predicate, Record
+from tds_sandbox.books import ABSENT, Books, EditKind, Entity, Fault, Predicate, Record
 from tds_sandbox.errors import SandboxError
-from tds_sandbox.items import Item
 from tds_sandbox.jsontext import Document
+from tds_sandbox.modules.items import Item
 from tds_sandbox.money import ZERO, Currency
-
-if TYPE_CHECKING:
-    from tds_sandbox.organisation import Organisation
 
 ROUNDINGS = (
     "no_rounding",
@@ -149,24 +146,22 @@ def _rate(base: Decimal, factor: Decimal, currency: Currency, rng: random.Random
     return currency.round(base * factor / currency.rate)
 
 
-def _new_price(
-    organisation: Organisation, book: Pricebook, item: Item, factor: Decimal, rng: random.Random
-) -> Price:
+def _new_price(books: Books, book: Pricebook, item: Item, factor: Decimal, rng: random.Random) -> Price:
     currency = book.currency
     if currency is None:
         raise SandboxError(f"{book.name} is a percentage; it has no items")
     rate = _rate(item.cost if book.purchases else item.rate, factor, currency, rng)
     if book.scheme == "unit":
         discount = f"{rng.choice((5, 10))}%" if rng.random() < 0.02 else ""
-        return Price(item, organisation.new_id("prices", rng.randrange(1, 4)), rate, discount)
+        return Price(item, books.new_id("prices", rng.randrange(1, 4)), rate, discount)
     brackets = [
-        Bracket(organisation.new_id("prices"), start, end, currency.round(rate * (1 - step * _TENTH)))
+        Bracket(books.new_id("prices"), start, end, currency.round(rate * (1 - step * _TENTH)))
         for step, (start, end) in enumerate(_BRACKETS)
     ]
     return Price(item, "", ZERO, brackets=brackets)
 
 
-def _edit_rate(_: Organisation, book: Pricebook, rng: random.Random) -> None:
+def _edit_rate(_: Books, book: Pricebook, rng: random.Random) -> None:
     price = rng.choice(book.shown)
     step = Decimal(250 if book.currency and book.currency.precision == 0 else 1) * rng.randrange(1, 8)
     if price.brackets:
@@ -175,35 +170,35 @@ def _edit_rate(_: Organisation, book: Pricebook, rng: random.Random) -> None:
         price.rate += step
 
 
-def _add_item(organisation: Organisation, book: Pricebook, rng: random.Random) -> None:
+def _add_item(books: Books, book: Pricebook, rng: random.Random) -> None:
     held = {price.item.id for price in book.shown}
-    items = organisation.book("items").records
+    items = books.book("items").records
     free = [item for item in items if item.id not in held]
     # From a list that has everything, one item is taken out and put in anew.
     item = rng.choice(free) if free else book.shown[0].item
     book.prices = [price for price in book.prices if price.item is not item]
-    book.prices.append(_new_price(organisation, book, item, Decimal(1), rng))
+    book.prices.append(_new_price(books, book, item, Decimal(1), rng))
 
 
-def _remove_item(_: Organisation, book: Pricebook, rng: random.Random) -> None:
+def _remove_item(_: Books, book: Pricebook, rng: random.Random) -> None:
     book.prices.remove(rng.choice(book.shown))
 
 
-def _edit_percentage(_: Organisation, book: Pricebook, rng: random.Random) -> None:
+def _edit_percentage(_: Books, book: Pricebook, rng: random.Random) -> None:
     before = book.percentage
     while book.percentage == before:
         book.percentage = Decimal(rng.randrange(100, 4000)) / 100
 
 
-def _edit_rounding(_: Organisation, book: Pricebook, rng: random.Random) -> None:
+def _edit_rounding(_: Books, book: Pricebook, rng: random.Random) -> None:
     book.rounding = rng.choice([rounding for rounding in ROUNDINGS if rounding != book.rounding])
 
 
-def _edit_name(_: Organisation, book: Pricebook, rng: random.Random) -> None:
+def _edit_name(_: Books, book: Pricebook, rng: random.Random) -> None:
     book.name = f"{book.name.rsplit(' v', 1)[0]} v{rng.randrange(2, 10_000)}"
 
 
-def _edit_status(_: Organisation, book: Pricebook, __: random.Random) -> None:
+def _edit_status(_: Books, book: Pricebook, __: random.Random) -> None:
     book.active = not book.active
 
 
@@ -277,30 +272,29 @@ class Pricebooks(Entity[Pricebook]):
             return bool(book.shown)
         return fault.path != "percentage" or not book.per_item
 
-    def generate(self, organisation: Organisation, count: int, rng: random.Random) -> list[Pricebook]:
+    def generate(self, books: Books, count: int, rng: random.Random) -> list[Pricebook]:
         """The real company's seven first, then smaller ones."""
         if not count:
             return []
-        items = organisation.book("items").records
-        times = organisation.creation_times(rng, count)
+        items = books.book("items").records
+        times = books.creation_times(rng, count)
         more = _more_plans(rng)
         plans = [_PLANS[n] if n < len(_PLANS) else next(more) for n in range(count)]
         return [
-            self._make(organisation, plan, created, items, rng)
-            for plan, created in zip(plans, times, strict=True)
+            self._make(books, plan, created, items, rng) for plan, created in zip(plans, times, strict=True)
         ]
 
     @staticmethod
     def _make(
-        organisation: Organisation, plan: _Plan, created: int, items: Sequence[Item], rng: random.Random
+        books: Books, plan: _Plan, created: int, items: Sequence[Item], rng: random.Random
     ) -> Pricebook:
         book = Pricebook(
-            id=organisation.new_id("pricebooks", rng.randrange(1, 90)),
+            id=books.new_id("pricebooks", rng.randrange(1, 90)),
             created=created,
-            modified=organisation.modified_after(rng, created),
+            modified=books.modified_after(rng, created),
             name=plan.name,
             description="",
-            currency=organisation.currencies[plan.currency] if plan.currency else None,
+            currency=books.currencies[plan.currency] if plan.currency else None,
             scheme=plan.scheme,
             percentage=Decimal(plan.percentage),
             increase=plan.increase,
@@ -312,13 +306,13 @@ class Pricebooks(Entity[Pricebook]):
         )
         chosen = sorted(rng.sample(range(len(items)), round(plan.share * len(items))))
         factor = Decimal(plan.factor)
-        book.prices = [_new_price(organisation, book, items[n], factor, rng) for n in chosen]
+        book.prices = [_new_price(books, book, items[n], factor, rng) for n in chosen]
         return book
 
-    def create(self, organisation: Organisation, rng: random.Random) -> Pricebook:
+    def create(self, books: Books, rng: random.Random) -> Pricebook:
         """One of the smaller ones, active, as of now."""
-        items = organisation.book("items").records
-        number = len(organisation.book("pricebooks").records) + len(organisation.book("pricebooks").deleted)
+        items = books.book("items").records
+        number = len(books.book("pricebooks").records) + len(books.book("pricebooks").deleted)
         kind = rng.choice(("unit", "volume", ""))
         plan = _Plan(
             f"List {number + 1}",
@@ -329,8 +323,8 @@ class Pricebooks(Entity[Pricebook]):
             rounding="no_rounding" if kind else rng.choice(ROUNDINGS),
             decimals=0 if kind else 2,
         )
-        now = organisation.now()
-        book = self._make(organisation, plan, now, items, rng)
+        now = books.now()
+        book = self._make(books, plan, now, items, rng)
         book.modified = now
         return book
 
@@ -355,9 +349,9 @@ class Pricebooks(Entity[Pricebook]):
             "status": "active" if book.active else "inactive",
         }
 
-    def list_row(self, organisation: Organisation, book: Pricebook) -> Document:
+    def list_row(self, books: Books, book: Pricebook) -> Document:
         """The keys of the recorded list."""
-        return self._common(book) | {"last_modified_time": organisation.calendar.stamp(book.modified)}
+        return self._common(book) | {"last_modified_time": books.calendar.stamp(book.modified)}
 
     @staticmethod
     def _price(price: Price) -> Document:
@@ -388,7 +382,7 @@ class Pricebooks(Entity[Pricebook]):
             "pricebook_rate": price.rate,
         }
 
-    def detail(self, _: Organisation, book: Pricebook) -> Document:
+    def detail(self, _: Books, book: Pricebook) -> Document:
         """The keys of the recorded single price list: no time, but the items."""
         return self._common(book) | {
             "is_default": book.default,
@@ -396,7 +390,7 @@ class Pricebooks(Entity[Pricebook]):
             "pricebook_items": [self._price(price) for price in book.shown],
         }
 
-    def webhook_extra(self, _: Organisation, __: Pricebook) -> Document:
+    def webhook_extra(self, _: Books, __: Pricebook) -> Document:
         """Nothing: Zoho has no such webhook."""
         return {}
 
@@ -404,16 +398,16 @@ class Pricebooks(Entity[Pricebook]):
         """``…/webhooks/prices``, for what somebody may wire by a script."""
         return "prices"
 
-    def refuses_deletion(self, _: Organisation, __: Pricebook) -> bool:
+    def refuses_deletion(self, _: Books, __: Pricebook) -> bool:
         """Price lists can always be deleted."""
         return False
 
-    def retire(self, _: Organisation, book: Pricebook) -> str:
+    def retire(self, _: Books, book: Pricebook) -> str:
         """Becomes inactive."""
         book.active = False
         return "status"
 
-    def parameter(self, _: Organisation, name: str, value: str) -> Predicate[Pricebook] | None:
+    def parameter(self, _: Books, name: str, value: str) -> Predicate[Pricebook] | None:
         """``search_text``, in the name."""
         if name != "search_text":
             return None

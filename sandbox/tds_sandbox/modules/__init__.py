@@ -1,0 +1,1 @@
+"""Zoho Books' modules, one file each, and what some of them share."""
