@@ -46,6 +46,8 @@ _LOCATIONS = ("Main Warehouse", "Shop", "Storage")
 
 ABSENT = object()
 """Stands for a key that is not there at all, which is something else than an empty one."""
+FULL = frozenset({"detail", "webhook"})
+"""Shapes of the whole document: where a fault shows that lies in what lists leave out."""
 
 
 @dataclass(slots=True, kw_only=True)
@@ -101,7 +103,7 @@ class Fault:
     path: str
     value: Any
     reason: str
-    shapes: frozenset[str] = frozenset({"list", "detail", "webhook"})
+    shapes: frozenset[str] = FULL | {"list"}
 
     def plant(self, document: Document) -> None:
         """Spoil a document in place; a document without that path stays as it is."""

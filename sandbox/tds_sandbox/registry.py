@@ -5,14 +5,17 @@ from __future__ import annotations
 from typing import Any
 
 from tds_sandbox.books import Entity
+from tds_sandbox.modules.bills import Bills
 from tds_sandbox.modules.contacts import Contacts
 from tds_sandbox.modules.creditnotes import CreditNotes
 from tds_sandbox.modules.customerpayments import CustomerPayments
 from tds_sandbox.modules.invoices import Invoices
 from tds_sandbox.modules.items import Items
 from tds_sandbox.modules.pricebooks import Pricebooks
-from tds_sandbox.modules.purchases import Bills, SalesOrders, VendorCredits, VendorPayments
 from tds_sandbox.modules.reference import Currencies, Locations, Settings, Taxes
+from tds_sandbox.modules.salesorders import SalesOrders
+from tds_sandbox.modules.vendorcredits import VendorCredits
+from tds_sandbox.modules.vendorpayments import VendorPayments
 
 ENTITIES: tuple[Entity[Any], ...] = (
     Items(),

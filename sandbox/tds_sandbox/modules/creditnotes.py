@@ -13,7 +13,7 @@ from decimal import Decimal
 from typing import Any
 
 from tds_sandbox import vocabulary as words
-from tds_sandbox.books import ABSENT, Books, EditKind, Entity, Fault, Predicate, Record
+from tds_sandbox.books import ABSENT, FULL, Books, EditKind, Entity, Fault, Predicate, Record
 from tds_sandbox.errors import SandboxError
 from tds_sandbox.jsontext import Document, RawNumber
 from tds_sandbox.modules.contacts import Contact
@@ -53,7 +53,6 @@ _PER_MONTH = 60
 # Of those that no invoice accounts for, in a thousand.
 _STATES = (("open", 550), ("draft", 110), ("void", 80), ("refunded", 120), ("partly_refunded", 140))
 _TWENTIETH = Decimal("0.05")
-_FULL = frozenset({"detail", "webhook"})
 
 
 @dataclass(slots=True, kw_only=True)
@@ -184,9 +183,9 @@ class CreditNotes(Entity[CreditNote]):
             Fault("bad total", "total", "12,5x", "not a number"),
             Fault("impossible date", "date", "2026-02-30", "there is no 30 February"),
             Fault("empty id", "creditnote_id", "", "the id is empty", frozenset({"list"})),
-            Fault("bad line quantity", "line_items.0.quantity", "few", "not a number", _FULL),
+            Fault("bad line quantity", "line_items.0.quantity", "few", "not a number", FULL),
             Fault("missing id", "creditnote_id", ABSENT, "no id", frozenset({"list"})),
-            Fault("bad credit", "invoices_credited.0.credited_amount", "12,5x", "not a number", _FULL),
+            Fault("bad credit", "invoices_credited.0.credited_amount", "12,5x", "not a number", FULL),
         )
 
     def plantable(self, note: CreditNote, fault: Fault) -> bool:

@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 from decimal import Decimal
 from typing import Any
 
-from tds_sandbox.books import ABSENT, Books, EditKind, Entity, Fault, Predicate, Record
+from tds_sandbox.books import ABSENT, FULL, Books, EditKind, Entity, Fault, Predicate, Record
 from tds_sandbox.errors import SandboxError
 from tds_sandbox.jsontext import Document, RawNumber
 from tds_sandbox.modules.contacts import Contact
@@ -47,7 +47,6 @@ _UNKNOWN_MODES = (
     "TwoCheckout", "Braintree",
 )  # fmt: skip
 _ADVANCES = 0.03
-_FULL = frozenset({"detail", "webhook"})
 
 
 @dataclass(slots=True, kw_only=True)
@@ -169,9 +168,9 @@ class CustomerPayments(Entity[Payment]):
             Fault("bad amount", "amount", "12,5x", "not a number"),
             Fault("impossible date", "date", "2026-02-30", "there is no 30 February"),
             Fault("missing id", "payment_id", ABSENT, "no id", frozenset({"list"})),
-            Fault("bad allocation", "invoices.0.amount_applied", "12,5x", "not a number", _FULL),
+            Fault("bad allocation", "invoices.0.amount_applied", "12,5x", "not a number", FULL),
             Fault("empty id", "payment_id", "", "the id is empty", frozenset({"list"})),
-            Fault("allocation without invoice", "invoices.0.invoice_id", "", "the id is empty", _FULL),
+            Fault("allocation without invoice", "invoices.0.invoice_id", "", "the id is empty", FULL),
         )
 
     def plantable(self, payment: Payment, fault: Fault) -> bool:

@@ -242,20 +242,6 @@ def carry_credits(books: Books, customer: Contact, amount: Decimal) -> None:
         books.refresh("contacts", customer)
 
 
-def carry_payable(books: Books, vendor: Contact, amount: Decimal) -> None:
-    """The vendor is owed so much more; neither its time moves nor does a webhook tell."""
-    if amount:
-        vendor.payable += amount
-        books.refresh("contacts", vendor)
-
-
-def carry_payable_credits(books: Books, vendor: Contact, amount: Decimal) -> None:
-    """The vendor's bills may be settled with so much more; unannounced too."""
-    if amount:
-        vendor.payable_credits += amount
-        books.refresh("contacts", vendor)
-
-
 # edits
 
 

@@ -11,7 +11,7 @@ from decimal import Decimal
 from typing import Any
 
 from tds_sandbox import vocabulary as words
-from tds_sandbox.books import ABSENT, Books, EditKind, Entity, Fault, Predicate
+from tds_sandbox.books import ABSENT, FULL, Books, EditKind, Entity, Fault, Predicate
 from tds_sandbox.errors import SandboxError
 from tds_sandbox.jsontext import Document, RawNumber
 from tds_sandbox.modules.contacts import Contact
@@ -223,7 +223,7 @@ class Invoices(Entity[Invoice]):
                 "line_items.0.rate",
                 "12,5x",
                 "not a number",
-                frozenset({"detail", "webhook"}),
+                FULL,
             ),
             Fault("missing id", "invoice_id", ABSENT, "no id", frozenset({"list"})),
         )

@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from decimal import Decimal
 from typing import Any
 
-from tds_sandbox.books import ABSENT, Books, EditKind, Entity, Fault, Predicate, Record
+from tds_sandbox.books import ABSENT, FULL, Books, EditKind, Entity, Fault, Predicate, Record
 from tds_sandbox.errors import SandboxError
 from tds_sandbox.jsontext import Document
 from tds_sandbox.modules.items import Item
@@ -27,7 +27,6 @@ ROUNDINGS = (
 )
 _BRACKETS = ((1, 9), (10, 49), (50, None))
 _BRACKET = "pricebook_items.0.price_brackets.0"
-_FULL = frozenset({"detail", "webhook"})
 _TENTH = Decimal("0.1")
 
 
@@ -248,17 +247,17 @@ class Pricebooks(Entity[Pricebook]):
             "quiet_rate": EditKind(_edit_rate, priced, silent=True),
         }
         self.faults = (
-            Fault("bad price", "pricebook_items.0.pricebook_rate", "12,5x", "not a number", _FULL),
+            Fault("bad price", "pricebook_items.0.pricebook_rate", "12,5x", "not a number", FULL),
             Fault(
                 "bad bracket",
                 "pricebook_items.0.price_brackets.0.start_quantity",
                 "few",
                 "not a number",
-                _FULL,
+                FULL,
             ),
             Fault("missing id", "pricebook_id", ABSENT, "no id", frozenset({"list"})),
             Fault("bad percentage", "percentage", "ten", "not a number"),
-            Fault("price without item", "pricebook_items.0.item_id", "", "the item's id is empty", _FULL),
+            Fault("price without item", "pricebook_items.0.item_id", "", "the item's id is empty", FULL),
             Fault("unknown kind", "pricebook_type", "", "neither prices nor a percentage"),
         )
 
