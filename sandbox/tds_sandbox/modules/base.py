@@ -5,13 +5,12 @@ from __future__ import annotations
 import abc
 import random
 from collections.abc import Callable
-from decimal import Decimal
 from typing import Any, ClassVar, TypeVar
 
 from tds_sandbox import vocabulary as words
 from tds_sandbox.books import ABSENT, FULL, Books, EditKind, Entity, Fault, Predicate
 from tds_sandbox.errors import SandboxError
-from tds_sandbox.jsontext import Document, RawNumber
+from tds_sandbox.jsontext import Document
 from tds_sandbox.modules.contacts import Contact
 from tds_sandbox.modules.documents import (
     LINE_COUNTS,
@@ -19,22 +18,18 @@ from tds_sandbox.modules.documents import (
     Transaction,
     back_dated,
     date_parameter,
-    detail_address,
-    discount_shown,
     draw_discount,
     edit_notes,
     exchange_rate,
     favourites,
-    line_discount_shown,
-    line_discounts,
     line_edits,
-    line_taxes,
+    lines_shown,
     new_line,
     note_uses,
-    taxes_shown,
+    shown,
     volume_times,
 )
-from tds_sandbox.money import ZERO, round_base
+from tds_sandbox.modules.shapes import Shape
 
 _DISCOUNTS = ("none", "entity_percent", "entity_amount", "item")
 
@@ -57,6 +52,9 @@ class Documents(Entity[T], abc.ABC):
     number_key: ClassVar[str]
     url: ClassVar[str]
     states: ClassVar[tuple[str, ...]]
+    row: ClassVar[Shape]
+    whole: ClassVar[Shape]
+    line: ClassVar[Shape]
 
     def __init__(self) -> None:
         def status(name: str) -> Predicate[T]:
@@ -178,108 +176,21 @@ class Documents(Entity[T], abc.ABC):
         """Documents that something was applied to cannot be deleted."""
         return bool(document.paid)
 
-    def head(self, books: Books, document: T) -> Document:
-        """Keys of list and detail alike."""
-        who = "vendor" if self.vendors else "customer"
-        stamp, currency = books.calendar.stamp, document.currency
-        return {
-            self.id_key: document.id,
-            f"{who}_id": document.contact.id,
-            f"{who}_name": document.contact_name,
-            "status": document.status,
-            "color_code": "",
-            "current_sub_status_id": "",
-            "current_sub_status": document.status,
-            self.number_key: document.number,
-            "reference_number": document.reference,
-            "date": document.date.isoformat(),
-            "currency_id": currency.id,
-            "currency_code": currency.code,
-            "price_precision": currency.precision,
-            "exchange_rate": RawNumber(document.exchange_rate),
-            "total": document.total,
-            "balance": document.balance,
-            "created_time": stamp(document.created),
-            "last_modified_time": stamp(document.modified),
-            "tags": [],
-        }
+    def shown(self, books: Books, document: T) -> Document:
+        """What the list and the single document show alike."""
+        return shown(books, document) | {self.id_key: document.id, self.number_key: document.number}
+
+    def lines(self, books: Books, document: T) -> list[Document]:
+        """``line_items[]``."""
+        return lines_shown(books, document, self.line, "Inventory Asset" if self.vendors else "Sales")
 
     def list_row(self, books: Books, document: T) -> Document:
         """The keys of a list row."""
-        return self.head(books, document) | {"has_attachment": False, "client_viewed_time": ""}
-
-    def _line(self, books: Books, document: T, line: Line, order: int) -> Document:
-        account = "Inventory Asset" if self.vendors else "Sales"
-        return {
-            "line_item_id": line.id,
-            "item_id": line.item_id,
-            "line_item_category": "line_item",
-            "image_document_id": "",
-            "name": line.name,
-            "account_id": books.accounts[account],
-            "account_name": account,
-            "description": line.description,
-            "bcy_rate": round_base(line.rate * Decimal(document.exchange_rate)),
-            "rate": line.rate,
-            "pricebook_id": "",
-            "tags": [],
-            "quantity": line.quantity,
-            "discount": line_discount_shown(line),
-            "discount_amount": line.discount_amount,
-            "discounts": line_discounts(line),
-            "tax_id": line.tax.id if line.tax else "",
-            "tax_name": line.tax.name if line.tax else "",
-            "tax_type": "tax",
-            "tax_percentage": line.tax.percentage if line.tax else 0,
-            "line_item_taxes": line_taxes(line, document.currency),
-            "item_total": line.item_total,
-            "item_order": order,
-            "unit": line.unit,
-            "item_type": "inventory",
-            "item_custom_fields": [],
-        }
+        return self.row.fill(self.shown(books, document))
 
     def detail(self, books: Books, document: T) -> Document:
         """The keys of a single document."""
-        currency = document.currency
-        return self.head(books, document) | {
-            "sub_statuses": [],
-            "currency_symbol": currency.symbol,
-            "currency_name_formatted": f"{currency.code}- {currency.name}",
-            "documents": [],
-            "subject_content": "",
-            "custom_fields": [],
-            "custom_field_hash": {},
-            "is_inclusive_tax": False,
-            "tax_rounding": "entity_level",
-            "line_items": [
-                self._line(books, document, line, order) for order, line in enumerate(document.lines, 1)
-            ],
-            "submitted_date": "",
-            "submitter_id": "",
-            "approver_id": "",
-            "adjustment": document.adjustment,
-            "adjustment_description": "",
-            "discount_amount": document.discount_total,
-            "discount": discount_shown(document),
-            "discount_applied_on_amount": (
-                document.sub_total if document.discount and document.discount_kind != "item" else ZERO
-            ),
-            "discount_percent": document.discount if document.discount_kind == "entity_percent" else ZERO,
-            "is_discount_before_tax": document.before_tax,
-            "discount_type": "item_level" if document.discount_kind == "item" else "entity_level",
-            "discount_total": document.discount_total,
-            "sub_total": document.sub_total,
-            "sub_total_inclusive_of_tax": ZERO,
-            "tax_total": document.tax_total,
-            "taxes": taxes_shown(document),
-            "billing_address": detail_address(document.billing),
-            "created_by_id": books.user[0],
-            "notes": document.notes,
-            "terms": "",
-            "template_id": books.template_id,
-            "template_name": "Standard Template",
-        }
+        return self.whole.fill(self.shown(books, document) | {"line_items": self.lines(books, document)})
 
     def webhook_extra(self, _: Books, __: T) -> Document:
         """Nothing."""

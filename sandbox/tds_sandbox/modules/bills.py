@@ -10,11 +10,9 @@ from tds_sandbox.books import Books, EditKind
 from tds_sandbox.jsontext import Document, RawNumber
 from tds_sandbox.modules.base import Documents
 from tds_sandbox.modules.documents import (
-    Line,
     text_field,
 )
 from tds_sandbox.modules.payables import (
-    CHECK,
     OPEN,
     Applied,
     Bill,
@@ -24,21 +22,9 @@ from tds_sandbox.modules.payables import (
     carrying,
     settle,
 )
-from tds_sandbox.modules.shapes import custom_field_hash, flatten_custom_fields
-from tds_sandbox.money import ZERO
+from tds_sandbox.modules.shapes import custom_field_hash, flatten_custom_fields, shapes
 
-_BLANK_LINE = (
-    "customer_id", "customer_name", "header_id", "header_name", "image_name", "image_type", "invoice_id",
-    "invoice_number", "item_matching_type", "project_id", "project_name", "purchaseorder_id",
-    "purchaseorder_item_id", "receipt_line_item_id", "sales_rate",
-)  # fmt: skip
-_BLANK_SUBMITTER = ("submitted_by", "submitted_by_email", "submitted_by_name", "submitted_by_photo_url")
-_BLANK_BILL = (
-    "adjustment_account_id", "adjustment_account_name", "attachment_name", "bill_order_type",
-    "client_viewed_time", "contact_category", "discount_account_id", "discount_account_name",
-    "payment_expected_date", "recurring_bill_id", "reference_id", "scanned_po_id", "scanned_po_number",
-    *_BLANK_SUBMITTER,
-)  # fmt: skip
+_ROW, _DETAIL, _LINE, _PAYMENT = shapes("bills", "row", "detail", "line", "payment")
 
 
 class Bills(Documents[Bill]):
@@ -54,6 +40,7 @@ class Bills(Documents[Bill]):
     prefix = "BILL"
     url = "bills"
     states = ("draft", "open", "overdue", "partially_paid", "paid", "void")
+    row, whole, line = _ROW, _DETAIL, _LINE
     honours_modified_filter = False
     ignores_filters = True
     silent_keys = frozenset({"unused_credits_payable_amount"})
@@ -127,14 +114,9 @@ class Bills(Documents[Bill]):
         super().on_delete(books, document)
         carry_payable(books, document.contact, -document.owed)
 
-    def head(self, books: Books, document: Bill) -> Document:
+    def shown(self, books: Books, document: Bill) -> Document:
         """Bills are due some day."""
-        shown = {
-            "due_date": document.due_date.isoformat(),
-            "entity_type": "bill",
-            "unprocessed_payment_amount": ZERO,
-        }
-        return super().head(books, document) | shown
+        return super().shown(books, document) | {"due_date": document.due_date.isoformat()}
 
     @staticmethod
     def _days(books: Books, bill: Bill) -> int:
@@ -157,113 +139,58 @@ class Bills(Documents[Bill]):
             dt.datetime.fromtimestamp(at, books.calendar.zone).strftime("%d %b %Y %I:%M %p")
             for at in (document.created, document.modified)
         )
-        row = super().list_row(books, document) | {
-            "due_days": due if document.status in OPEN else "",
-            "tds_total": ZERO,
-            "created_time_formatted": created,
-            "last_modified_time_formatted": modified,
-            "created_by": books.user[1],
-            "last_modified_by": books.user[1],
-            # An id where one expects a truth value, as recorded.
-            "is_opening_balance": document.id,
-            "attachment_name": "",
-            "is_uber_bill": False,
-            "is_tally_bill": False,
-            "is_viewed_by_client": False,
-            "is_bill_reconciliation_violated": False,
-            "balance_due": document.balance,
-        }
+        row = self.row.fill(
+            self.shown(books, document)
+            | {
+                "due_days": due if document.status in OPEN else "",
+                "created_time_formatted": created,
+                "last_modified_time_formatted": modified,
+                "last_modified_by": books.user[1],
+                # An id where one expects a truth value, as recorded.
+                "is_opening_balance": document.id,
+                "balance_due": document.balance,
+            }
+        )
         return row | flatten_custom_fields(self._custom_fields(books, document))
 
-    def _line(self, books: Books, document: Bill, line: Line, order: int) -> Document:
-        shown = super()._line(books, document, line, order) | dict.fromkeys(
-            ("account_code", "discount_account_id", "discount_account_name", *_BLANK_LINE), ""
-        )
-        del shown["discount_amount"]
-        return shown | {
-            "quantity_received": 0,
-            "markup_percent": 0,
-            "item_code": {},
-            "is_billable": False,
-            "purchase_request_items": [],
-            "receive_line_items": [],
-        }
-
     @staticmethod
-    def _paid_by(books: Books, bill: Bill, one: Applied) -> Document:
-        payment = one.source
-        assert isinstance(payment, VendorPayment)
-        return {
-            "payment_id": payment.id,
-            "bill_id": bill.id,
-            "bill_payment_id": one.id,
-            "payment_mode": payment.mode,
-            "payment_number": payment.number,
-            "description": "",
-            "date": one.date.isoformat(),
-            "reference_number": payment.reference,
-            "exchange_rate": RawNumber(payment.exchange_rate),
-            "amount": one.amount,
-            "paid_through_account_id": books.accounts["Undeposited Funds"],
-            "paid_through_account_name": "Undeposited Funds",
-            "is_paid_via_print_check": False,
-            "check_details": CHECK,
-            "is_ach_payment": False,
-            "ach_payment_status": "",
-            "ach_gw_transaction_id": "",
-        }
+    def _paid_by(books: Books, bill: Bill, payment: VendorPayment, one: Applied) -> Document:
+        return _PAYMENT.fill(
+            {
+                "payment_id": payment.id,
+                "bill_id": bill.id,
+                "bill_payment_id": one.id,
+                "payment_mode": payment.mode,
+                "payment_number": payment.number,
+                "date": one.date.isoformat(),
+                "reference_number": payment.reference,
+                "exchange_rate": RawNumber(payment.exchange_rate),
+                "amount": one.amount,
+                "paid_through_account_id": books.accounts["Undeposited Funds"],
+            }
+        )
 
     def detail(self, books: Books, document: Bill) -> Document:
         """The keys of the recorded single bill."""
         fields = self._custom_fields(books, document)
         days = self._days(books, document)
-        accounts = books.accounts
-        blank = dict.fromkeys(_BLANK_BILL, "")
-        return (
-            super().detail(books, document)
-            | blank
+        return self.whole.fill(
+            self.shown(books, document)
             | {
-                "non_catalog_items_count": 0,
-                "source": "Api",
+                "line_items": self.lines(books, document),
                 "unused_credits_payable_amount": document.contact.payable_credits,
-                "discount_setting": "flat",
-                "tds_calculation_type": "tds_item_level",
-                "payment_terms": 0,
-                "payment_terms_label": "Due on Receipt",
                 # A number where it is not due yet, else an empty text, and the other way round: as recorded.
                 "due_by_days": -days if days < 0 else "",
                 "due_in_days": days if days >= 0 else "",
                 "custom_fields": fields,
                 "custom_field_hash": custom_field_hash(fields),
-                "is_viewed_by_client": False,
-                "is_item_level_tax_calc": False,
-                "is_uber_bill": False,
-                "is_tally_bill": False,
-                "track_discount_in_account": False,
-                "is_bill_reconciliation_violated": False,
-                "is_line_item_invoiced": False,
-                "computation_type": "basic",
-                "tax_override_preference": "no_override",
                 "billing_address_id": document.billing.id,
                 "last_modified_id": books.user[0],
-                "page_width": "8.27in",
-                "page_height": "11.69in",
-                "orientation": "portrait",
-                "template_type": "standard",
-                "is_approval_required": False,
-                "allocated_landed_costs": [],
-                "unallocated_landed_costs": [],
-                "total_retention_amount": ZERO,
-                "retention_items": [],
-                "can_send_in_mail": False,
-                "approvers_list": [],
-                "account_id": accounts["Accounts Payable"],
-                "account_name": "Accounts Payable",
+                "account_id": books.accounts["Accounts Payable"],
                 "payment_made": document.sum_of(VendorPayment),
                 "vendor_credits_applied": document.sum_of(Credit),
-                "purchaseorders": [],
                 "payments": [
-                    self._paid_by(books, document, one)
+                    self._paid_by(books, document, one.source, one)
                     for one in document.applied
                     if isinstance(one.source, VendorPayment)
                 ],

@@ -15,7 +15,7 @@ from typing import Any
 from tds_sandbox import vocabulary as words
 from tds_sandbox.books import ABSENT, FULL, Books, EditKind, Entity, Fault, Predicate, Record
 from tds_sandbox.errors import SandboxError
-from tds_sandbox.jsontext import Document, RawNumber
+from tds_sandbox.jsontext import Document
 from tds_sandbox.modules.contacts import Contact
 from tds_sandbox.modules.documents import (
     Line,
@@ -23,17 +23,14 @@ from tds_sandbox.modules.documents import (
     carry_credits,
     date_parameter,
     detail_address,
-    discount_shown,
     edit_notes,
     exchange_rate,
     favourites,
-    line_discount_shown,
-    line_discounts,
     line_edits,
-    line_taxes,
+    lines_shown,
     new_line,
     note_uses,
-    taxes_shown,
+    shown,
     volume_times,
 )
 from tds_sandbox.modules.items import Item
@@ -47,8 +44,10 @@ from tds_sandbox.modules.settlement import (
     spend,
     used,
 )
-from tds_sandbox.money import ZERO, round_base
+from tds_sandbox.modules.shapes import shapes
+from tds_sandbox.money import ZERO, Address, round_base
 
+_ROW, _DETAIL, _LINE = shapes("creditnotes", "row", "detail", "line")
 _PER_MONTH = 60
 # Of those that no invoice accounts for, in a thousand.
 _STATES = (("open", 550), ("draft", 110), ("void", 80), ("refunded", 120), ("partly_refunded", 140))
@@ -324,86 +323,14 @@ class CreditNotes(Entity[CreditNote]):
         note_uses(books, note, -1)
         carry_credits(books, note.contact, -note.credit)
 
+    @staticmethod
+    def _shown(books: Books, note: CreditNote) -> Document:
+        """What the list and the single credit note show alike."""
+        return shown(books, note) | {"creditnote_id": note.id, "creditnote_number": note.number}
+
     def list_row(self, books: Books, note: CreditNote) -> Document:
         """The keys of the recorded list."""
-        stamp = books.calendar.stamp
-        return {
-            "creditnote_id": note.id,
-            "creditnote_number": note.number,
-            "status": note.status,
-            "reference_number": note.reference,
-            "date": note.date.isoformat(),
-            "issued_date": "" if note.status == "draft" else note.date.isoformat(),
-            "total": note.total,
-            "balance": note.balance,
-            "customer_id": note.contact.id,
-            "customer_name": note.contact_name,
-            "applied_invoices": "",
-            "is_emailed": False,
-            "has_attachment": False,
-            "salesperson_name": note.salesperson or "Others",
-            "salesperson_id": "-1",
-            "is_viewed_by_client": False,
-            "client_viewed_time": "",
-            "color_code": "",
-            "current_sub_status_id": "",
-            "current_sub_status": note.status,
-            "currency_id": note.currency.id,
-            "currency_code": note.currency.code,
-            "created_time": stamp(note.created),
-            "last_modified_time": stamp(note.modified),
-            "exchange_rate": RawNumber(note.exchange_rate),
-            "template_id": books.template_id,
-            "template_type": "standard",
-            "rounding_mode": "round_half_up",
-            "price_precision": note.currency.precision,
-            "tags": [],
-        }
-
-    @staticmethod
-    def _line(books: Books, note: CreditNote, line: Line, order: int) -> Document:
-        tax = line.tax
-        return {
-            "item_id": line.item_id,
-            "line_item_id": line.id,
-            "account_id": books.accounts["Sales"],
-            "account_name": "Sales",
-            "name": line.name,
-            "internal_name": "",
-            "description": line.description,
-            "item_order": order,
-            "invoice_id": "",
-            "invoice_item_id": "",
-            "quantity": line.quantity,
-            "pricing_scheme": "unit",
-            "unit": line.unit,
-            "item_custom_fields": [],
-            "line_item_category": "line_item",
-            "project_id": "",
-            "pricebook_id": "",
-            "discount_amount": line.discount_amount,
-            "discount": line_discount_shown(line),
-            "discounts": line_discounts(line),
-            "discount_account_id": "",
-            "discount_account_name": "",
-            "bcy_rate": round_base(line.rate * Decimal(note.exchange_rate)),
-            "rate": line.rate,
-            "sales_margin": "",
-            "tax_id": tax.id if tax else "",
-            "tax_name": tax.name if tax else "",
-            "tax_type": "tax",
-            "tax_percentage": tax.percentage if tax else 0,
-            "line_item_taxes": line_taxes(line, note.currency),
-            "item_total": line.item_total,
-            "item_type": "inventory",
-            "item_code": {},
-            "tags": [],
-            "image_document_id": "",
-            "can_skip_stock_tracking": False,
-            "is_credit_only_item": False,
-            "mapped_items": [],
-            "is_modifier_item": False,
-        }
+        return _ROW.fill(self._shown(books, note) | {"salesperson_name": note.salesperson or "Others"})
 
     @staticmethod
     def _credited(note: CreditNote, one: Application) -> Document:
@@ -433,128 +360,29 @@ class CreditNotes(Entity[CreditNote]):
         }
 
     @staticmethod
-    def _address(note: CreditNote, which: str) -> Document:
-        shown = detail_address(note.billing if which == "billing" else note.shipping)
-        return {key: value for key, value in shown.items() if key not in {"street", "country_code"}}
+    def _address(address: Address) -> Document:
+        whole = detail_address(address)
+        return {key: value for key, value in whole.items() if key not in {"street", "country_code"}}
 
     def detail(self, books: Books, note: CreditNote) -> Document:
         """The keys of the recorded single credit note."""
-        stamp = books.calendar.stamp
-        currency = note.currency
-        user_id, user_name = books.user
-        nothing = currency.formatted(ZERO)
-        return {
-            "creditnote_id": note.id,
-            "creditnote_number": note.number,
-            "status": note.status,
-            "date": note.date.isoformat(),
-            "issued_date": "" if note.status == "draft" else note.date.isoformat(),
-            "reference_number": note.reference,
-            "is_emailed": False,
-            "notes": note.notes,
-            "terms": "",
-            "created_time": stamp(note.created),
-            "created_by_id": user_id,
-            "last_modified_by_id": user_id,
-            "last_modified_time": stamp(note.modified),
-            "subject_content": "",
-            "created_by_name": user_name,
-            "offline_created_date_with_time": "",
-            "invoice_id": "",
-            "sales_channel": "",
-            "invoices_credited": [self._credited(note, one) for one in note.applications],
-            "customer_id": note.contact.id,
-            "customer_name": note.contact_name,
-            "is_viewed_by_client": False,
-            "client_viewed_time": "",
-            "contact_persons": [],
-            "contact_persons_associated": [],
-            "salesperson_id": "",
-            "salesperson_name": note.salesperson,
-            "tds_calculation_type": "tds_item_level",
-            "contact_category": "",
-            "tax_rounding": "entity_level",
-            "tax_override_preference": "no_override",
-            "exceptions": [],
-            "color_code": "",
-            "current_sub_status_id": "",
-            "current_sub_status": note.status,
-            "sub_statuses": [],
-            "template_id": books.template_id,
-            "template_type": "standard",
-            "template_name": "Standard Template",
-            "page_width": "8.27in",
-            "page_height": "11.69in",
-            "orientation": "portrait",
-            "currency_id": currency.id,
-            "currency_code": currency.code,
-            "currency_symbol": currency.symbol,
-            "currency_name_formatted": f"{currency.code}- {currency.name}",
-            "exchange_rate": RawNumber(note.exchange_rate),
-            "price_precision": currency.precision,
-            "is_inclusive_tax": False,
-            "discount": discount_shown(note),
-            "discount_applied_on_amount": ZERO,
-            "is_discount_before_tax": note.before_tax,
-            "discount_type": "item_level",
-            "discount_account_id": "",
-            "discount_account_name": "",
-            "account_id": books.accounts["Accounts Receivable"],
-            "account_name": "Accounts Receivable",
-            "adjustment_account_id": "",
-            "adjustment_account_name": "",
-            "line_items": [self._line(books, note, line, order) for order, line in enumerate(note.lines, 1)],
-            "submitter_id": "",
-            "approver_id": "",
-            "submitted_date": "",
-            "submitted_by": "",
-            "submitted_by_name": "",
-            "submitted_by_email": "",
-            "submitted_by_photo_url": "",
-            "documents": [],
-            "custom_fields": [],
-            "custom_field_hash": {},
-            "shipping_charge_tax_id": "",
-            "shipping_charge_tax_name": "",
-            "shipping_charge_tax_type": "",
-            "shipping_charge_tax_percentage": "",
-            "shipping_charge_tax_exemption_id": "",
-            "shipping_charge_tax_exemption_code": "",
-            "shipping_charge_tax": "",
-            "bcy_shipping_charge_tax": "",
-            "shipping_charge_exclusive_of_tax": ZERO,
-            "shipping_charge_inclusive_of_tax": ZERO,
-            "shipping_charge_tax_formatted": "",
-            "shipping_charge_exclusive_of_tax_formatted": nothing,
-            "shipping_charge_inclusive_of_tax_formatted": nothing,
-            "shipping_charge_account_id": "",
-            "shipping_charge_account_name": "",
-            "shipping_charge": note.shipping_charge,
-            "shipping_charge_taxes": [],
-            "adjustment": note.adjustment,
-            "adjustment_description": "",
-            "roundoff_value": ZERO,
-            "transaction_rounding_type": "no_rounding",
-            "rounding_mode": "round_half_up",
-            "bcy_rounding_mode": "round_half_up",
-            "sub_total": note.sub_total,
-            "sub_total_inclusive_of_tax": ZERO,
-            "tax_total": note.tax_total,
-            "total": note.total,
-            "total_credits_used": used(note),
-            "total_refunded_amount": refunded(note),
-            "balance": note.balance,
-            "taxes": taxes_shown(note),
-            "computation_type": "basic",
-            "creditnote_refunds": [self._refund_row(note, refund) for refund in note.refunds],
-            "billing_address": self._address(note, "billing"),
-            "shipping_address": self._address(note, "shipping"),
-            "lock_details": {"can_lock": False},
-            "locked_actions": [],
-            "lock_detail": {"can_lock": True, "custom_locks": [], "system_locks": []},
-            "approvers_list": [],
-            "tags": [],
-        }
+        nothing = note.currency.formatted(ZERO)
+        return _DETAIL.fill(
+            self._shown(books, note)
+            | {
+                "invoices_credited": [self._credited(note, one) for one in note.applications],
+                "salesperson_name": note.salesperson,
+                "account_id": books.accounts["Accounts Receivable"],
+                "line_items": lines_shown(books, note, _LINE, "Sales"),
+                "shipping_charge_exclusive_of_tax_formatted": nothing,
+                "shipping_charge_inclusive_of_tax_formatted": nothing,
+                "total_credits_used": used(note),
+                "total_refunded_amount": refunded(note),
+                "creditnote_refunds": [self._refund_row(note, refund) for refund in note.refunds],
+                "billing_address": self._address(note.billing),
+                "shipping_address": self._address(note.shipping),
+            }
+        )
 
     def webhook_extra(self, _: Books, __: CreditNote) -> Document:
         """Nothing."""

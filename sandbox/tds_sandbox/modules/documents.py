@@ -25,11 +25,11 @@ from typing import Any, TypeVar
 
 from tds_sandbox.books import Books, EditKind, Predicate, Record
 from tds_sandbox.clock import parse_date
-from tds_sandbox.jsontext import Document
+from tds_sandbox.jsontext import Document, RawNumber
 from tds_sandbox.modules.contacts import Contact
 from tds_sandbox.modules.items import Item
-from tds_sandbox.modules.shapes import custom_field
-from tds_sandbox.money import ZERO, Address, Currency, Tax
+from tds_sandbox.modules.shapes import Shape, currency_shown, custom_field
+from tds_sandbox.money import ZERO, Address, Currency, Tax, round_base
 
 HUNDRED = Decimal(100)
 QUANTITIES = (1, 1, 1, 1, 2, 2, 3, 4, 5, 5, 6, 10, 10, 12, 20, 50, 100)
@@ -309,22 +309,12 @@ def discount_shown(document: Transaction) -> Any:
     return document.discount if document.discount_kind == "entity_amount" else ZERO
 
 
-def line_discount_shown(line: Line) -> Any:
-    """``discount`` of a line."""
-    return percent_text(line.discount) if line.discount else ZERO
-
-
-def line_discounts(line: Line) -> list[Document]:
-    """``discounts[]`` of a line."""
-    return [{"discount_amount": line.discount_amount}] if line.discount else []
-
-
 def tax_label(tax: Tax) -> str:
     """``VAT (5%)``."""
     return f"{tax.name} ({tax.percentage}%)"
 
 
-def line_taxes(line: Line, currency: Currency) -> list[Document]:
+def _line_taxes(line: Line, currency: Currency) -> list[Document]:
     """``line_item_taxes[]`` of a line."""
     tax = line.tax
     if tax is None:
@@ -352,6 +342,83 @@ def text_field(books: Books, api_name: str, label: str, value: str) -> list[Docu
         return []
     field_id = books.field_ids[api_name]
     return [custom_field(field_id, api_name, label, index=1, data_type="string", value=value)]
+
+
+def lines_shown(books: Books, document: Transaction, shape: Shape, account: str) -> list[Document]:
+    """``line_items[]``; ``account`` is the name of what the lines are booked on."""
+    exchange = Decimal(document.exchange_rate)
+    return [
+        shape.fill(
+            _line_shown(line, document.currency, exchange)
+            | {"item_order": order, "account_id": books.accounts[account]}
+        )
+        for order, line in enumerate(document.lines, 1)
+    ]
+
+
+def _line_shown(line: Line, currency: Currency, exchange: Decimal) -> Document:
+    tax = line.tax
+    return {
+        "line_item_id": line.id,
+        "item_id": line.item_id,
+        "name": line.name,
+        "description": line.description,
+        "unit": line.unit,
+        "quantity": line.quantity,
+        "rate": line.rate,
+        "sales_rate": line.rate,
+        "bcy_rate": round_base(line.rate * exchange),
+        "discount": percent_text(line.discount) if line.discount else ZERO,
+        "discount_amount": line.discount_amount,
+        "discounts": [{"discount_amount": line.discount_amount}] if line.discount else [],
+        "tax_id": tax.id if tax else "",
+        "tax_name": tax.name if tax else "",
+        "tax_percentage": tax.percentage if tax else 0,
+        "line_item_taxes": _line_taxes(line, currency),
+        "item_total": line.item_total,
+    }
+
+
+def shown(books: Books, document: Transaction) -> Document:
+    """What a document with lines shows, but for its lines, its number, and what only its module knows."""
+    stamp, (user_id, user_name) = books.calendar.stamp, books.user
+    day, item_level = document.date.isoformat(), document.discount_kind == "item"
+    return currency_shown(document.currency) | {
+        "status": document.status,
+        "current_sub_status": document.status,
+        "customer_id": document.contact.id,
+        "customer_name": document.contact_name,
+        "vendor_id": document.contact.id,
+        "vendor_name": document.contact_name,
+        "reference_number": document.reference,
+        "date": day,
+        "issued_date": "" if document.status == "draft" else day,
+        "exchange_rate": RawNumber(document.exchange_rate),
+        "discount": discount_shown(document),
+        "discount_percent": document.discount if document.discount_kind == "entity_percent" else ZERO,
+        "discount_applied_on_amount": ZERO if item_level or not document.discount else document.sub_total,
+        "discount_type": "item_level" if item_level else "entity_level",
+        "discount_amount": document.discount_total,
+        "discount_total": document.discount_total,
+        "is_discount_before_tax": document.before_tax,
+        "shipping_charge": document.shipping_charge,
+        "adjustment": document.adjustment,
+        "sub_total": document.sub_total,
+        "tax_total": document.tax_total,
+        "taxes": taxes_shown(document),
+        "total": document.total,
+        "balance": document.balance,
+        "billing_address": detail_address(document.billing),
+        "shipping_address": detail_address(document.shipping),
+        "notes": document.notes,
+        "created_time": stamp(document.created),
+        "created_by": user_name,
+        "created_by_id": user_id,
+        "created_by_name": user_name,
+        "last_modified_time": stamp(document.modified),
+        "last_modified_by_id": user_id,
+        "template_id": books.template_id,
+    }
 
 
 def list_address(address: Address) -> Document:

@@ -13,7 +13,7 @@ from typing import Any
 from tds_sandbox import vocabulary as words
 from tds_sandbox.books import ABSENT, FULL, Books, EditKind, Entity, Fault, Predicate
 from tds_sandbox.errors import SandboxError
-from tds_sandbox.jsontext import Document, RawNumber
+from tds_sandbox.jsontext import Document
 from tds_sandbox.modules.contacts import Contact
 from tds_sandbox.modules.documents import (
     HUNDRED,
@@ -23,28 +23,25 @@ from tds_sandbox.modules.documents import (
     back_dated,
     carry_receivable,
     date_parameter,
-    detail_address,
-    discount_shown,
     draw_discount,
     edit_notes,
     exchange_rate,
     favourites,
-    line_discount_shown,
-    line_discounts,
     line_edits,
-    line_taxes,
+    lines_shown,
     list_address,
     new_line,
     note_uses,
-    taxes_shown,
+    shown,
     text_field,
     volume_times,
 )
 from tds_sandbox.modules.items import Item
-from tds_sandbox.modules.shapes import custom_field_hash, flatten_custom_fields
-from tds_sandbox.money import ZERO, Terms, round_base
+from tds_sandbox.modules.shapes import custom_field_hash, flatten_custom_fields, shapes
+from tds_sandbox.money import ZERO, Address, Terms, round_base
 from tds_sandbox.profile import INVOICES
 
+_ROW, _DETAIL, _LINE = shapes("invoices", "row", "detail", "line")
 _UNPAID = frozenset({"sent", "viewed", "overdue", "partially_paid"})
 
 
@@ -162,6 +159,21 @@ def _edit_driver(_: Books, invoice: Invoice, rng: random.Random) -> None:
 def _editable(invoice: Invoice) -> bool:
     # Zoho lets users change a paid invoice too, but not below what was paid for it.
     return invoice.status != "void" and not invoice.paid
+
+
+def _default_address(address: Address) -> Document:
+    return {
+        "zip": address.zip,
+        "country": address.country,
+        "address": address.address,
+        "city": address.city,
+        "phone": address.phone,
+        "city_code": "",
+        "street2": address.street2,
+        "state": address.state,
+        "fax": address.fax,
+        "state_code": "",
+    }
 
 
 class Invoices(Entity[Invoice]):
@@ -367,356 +379,78 @@ class Invoices(Entity[Invoice]):
     def _custom_fields(self, books: Books, invoice: Invoice) -> list[Document]:
         return text_field(books, "cf_driver", "Driver", invoice.driver)
 
-    def list_row(self, books: Books, invoice: Invoice) -> Document:
-        """The keys of the recorded list, and ``cf_*``."""
+    def _shown(self, books: Books, invoice: Invoice) -> Document:
+        """What the list and the single invoice show alike."""
         stamp = books.calendar.stamp
         fields = self._custom_fields(books, invoice)
-        today = books.calendar.day(books.data_ends)
-        overdue = f"Overdue by {(today - invoice.due_date).days} days" if invoice.status == "overdue" else ""
-        row: Document = {
-            "ach_payment_initiated": False,
+        return shown(books, invoice) | {
             "invoice_id": invoice.id,
-            "zcrm_potential_id": "",
-            "customer_id": invoice.customer_id,
-            "zcrm_potential_name": "",
-            "customer_name": invoice.contact_name,
-            "company_name": invoice.contact.company,
-            "status": invoice.status,
             "invoice_number": invoice.number,
-            "reference_number": invoice.reference,
-            "date": invoice.date.isoformat(),
             "due_date": invoice.due_date.isoformat(),
-            "issued_date": "" if invoice.status == "draft" else invoice.date.isoformat(),
-            "due_days": overdue,
             "email": invoice.email,
-            "project_name": "",
-            "billing_address": list_address(invoice.billing),
-            "shipping_address": list_address(invoice.shipping),
-            "country": invoice.billing.country,
-            "phone": invoice.billing.phone,
-            "created_by": books.user[1],
-            "total": invoice.total,
-            "balance": invoice.balance,
-            "payment_expected_date": "",
+            "write_off_amount": invoice.write_off,
+            "last_payment_date": invoice.last_payment.isoformat() if invoice.last_payment else "",
+            "is_viewed_by_client": invoice.viewed is not None,
+            "client_viewed_time": "" if invoice.viewed is None else stamp(invoice.viewed),
+            "salesperson_name": invoice.salesperson,
             "custom_fields": fields,
             "custom_field_hash": custom_field_hash(fields),
-            "tags": [],
-            "salesperson_name": invoice.salesperson,
-            "shipping_charge": invoice.shipping_charge,
-            "adjustment": invoice.adjustment,
-            "created_time": stamp(invoice.created),
-            "last_modified_time": stamp(invoice.modified),
-            "updated_time": stamp(invoice.modified),
-            "is_viewed_by_client": invoice.viewed is not None,
-            "has_attachment": False,
-            "client_viewed_time": "" if invoice.viewed is None else stamp(invoice.viewed),
-            "is_emailed": False,
-            "color_code": "",
-            "current_sub_status_id": "",
-            "current_sub_status": invoice.status,
-            "currency_id": invoice.currency.id,
-            "schedule_time": "",
-            "currency_code": invoice.currency.code,
-            "currency_symbol": invoice.currency.symbol,
-            "template_type": "standard",
-            "invoice_source": "Api",
-            "sales_channel": "direct_sales",
-            "transaction_type": "renewal",
-            "reminders_sent": 0,
-            "last_reminder_sent_date": "",
-            "last_payment_date": invoice.last_payment.isoformat() if invoice.last_payment else "",
-            "template_id": books.template_id,
-            "documents": "",
-            "salesperson_id": "",
-            "write_off_amount": invoice.write_off,
-            "exchange_rate": RawNumber(invoice.exchange_rate),
-            "unprocessed_payment_amount": ZERO,
         }
-        row.update(flatten_custom_fields(fields))
-        return row
 
-    @staticmethod
-    def _line(books: Books, invoice: Invoice, line: Line, order: int) -> Document:
-        tax = line.tax
-        return {
-            "line_item_id": line.id,
-            "item_id": line.item_id,
-            "item_order": order,
-            "name": line.name,
-            "internal_name": "",
-            "description": line.description,
-            "discount_account_id": "",
-            "discount_account_name": "",
-            "unit": line.unit,
-            "quantity": line.quantity,
-            "discount_amount": line.discount_amount,
-            "discount": line_discount_shown(line),
-            "discounts": line_discounts(line),
-            "bcy_rate": round_base(line.rate * Decimal(invoice.exchange_rate)),
-            "rate": line.rate,
-            "account_id": books.accounts["Sales"],
-            "account_name": "Sales",
-            "header_id": "",
-            "header_name": "",
-            "pricebook_id": "",
-            "tax_id": tax.id if tax else "",
-            "tax_name": tax.name if tax else "",
-            "tax_type": "tax",
-            "tax_percentage": tax.percentage if tax else 0,
-            "item_total": line.item_total,
-            "item_custom_fields": [],
-            "pricing_scheme": "unit",
-            "tags": [],
-            "documents": [],
-            "image_document_id": "",
-            "line_item_taxes": line_taxes(line, invoice.currency),
-            "bill_id": "",
-            "bill_item_id": "",
-            "stock_on_hand": "",
-            "available_stock": "",
-            "committed_stock": "",
-            "available_for_sale_stock": "",
-            "project_id": "",
-            "time_entry_ids": [],
-            "expense_id": "",
-            "item_type": "inventory",
-            "expense_receipt_name": "",
-            "sales_rate": line.rate,
-            "purchase_rate": "",
-            "salesorder_item_id": "",
-            "cost_amount": ZERO,
-            "markup_percent": 0,
-            "item_code": {},
-            "mapped_items": [],
-            "is_modifier_item": False,
-            "line_item_category": "line_item",
-        }
+    def list_row(self, books: Books, invoice: Invoice) -> Document:
+        """The keys of the recorded list, and ``cf_*``."""
+        late = (books.calendar.day(books.data_ends) - invoice.due_date).days
+        row = _ROW.fill(
+            self._shown(books, invoice)
+            | {
+                "company_name": invoice.contact.company,
+                "due_days": f"Overdue by {late} days" if invoice.status == "overdue" else "",
+                "billing_address": list_address(invoice.billing),
+                "shipping_address": list_address(invoice.shipping),
+                "country": invoice.billing.country,
+                "phone": invoice.billing.phone,
+                "updated_time": books.calendar.stamp(invoice.modified),
+            }
+        )
+        return row | flatten_custom_fields(row["custom_fields"])
 
     def detail(self, books: Books, invoice: Invoice) -> Document:
         """The keys of the recorded single invoice."""
-        stamp = books.calendar.stamp
-        fields = self._custom_fields(books, invoice)
-        currency = invoice.currency
-        exchange = Decimal(invoice.exchange_rate)
-        entity_level = invoice.discount_kind != "item"
-        percent = invoice.discount if invoice.discount_kind == "entity_percent" else ZERO
-
-        def base(amount: Decimal) -> Decimal:
-            return round_base(amount * exchange)
-
-        user_id, user_name = books.user
-        billing = invoice.contact.billing
-        draft = invoice.status == "draft"
-        return {
-            "invoice_id": invoice.id,
-            "channel_invoice_id": "",
-            "account_identifier": "",
-            "invoice_number": invoice.number,
-            "date": invoice.date.isoformat(),
-            "due_date": invoice.due_date.isoformat(),
-            "issued_date": "" if draft else invoice.date.isoformat(),
-            "offline_created_date_with_time": "",
-            "customer_id": invoice.customer_id,
-            "customer_name": invoice.contact_name,
-            "customer_custom_fields": [],
-            "customer_custom_field_hash": {},
-            "email": invoice.email,
-            "currency_id": currency.id,
-            "invoice_source": "Api",
-            "currency_code": currency.code,
-            "currency_symbol": currency.symbol,
-            "currency_name_formatted": f"{currency.code}- {currency.name}",
-            "status": invoice.status,
-            "unprocessed_payment_amount": ZERO,
-            "custom_fields": fields,
-            "custom_field_hash": custom_field_hash(fields),
-            "recurring_invoice_id": "",
-            "is_last_child_invoice": False,
-            "payment_terms": invoice.terms.days,
-            "payment_terms_label": invoice.terms.label,
-            "payment_terms_id": invoice.terms.id,
-            "invoice_installments": [],
-            "early_payment_discount_percentage": "0.00",
-            "early_payment_discount_due_days": "",
-            "early_payment_discount_amount": ZERO,
-            "payment_reminder_enabled": True,
-            "payment_made": invoice.payment_made,
-            "zcrm_potential_id": "",
-            "zcrm_potential_name": "",
-            "reference_number": invoice.reference,
-            "is_early_payment_discount_applicable": False,
-            "lock_details": {"can_lock": False},
-            "locked_actions": [],
-            "lock_detail": {"can_lock": True, "custom_locks": [], "system_locks": []},
-            "is_progress_invoice": False,
-            "can_show_kit_return": False,
-            "is_kit_partial_return": False,
-            "line_items": [
-                self._line(books, invoice, line, order) for order, line in enumerate(invoice.lines, 1)
-            ],
-            "total_retention_amount": ZERO,
-            "retention_items": [],
-            "retention_override_preference": "no_override",
-            "exchange_rate": RawNumber(invoice.exchange_rate),
-            "is_autobill_enabled": False,
-            "inprocess_transaction_present": False,
-            "allow_partial_payments": False,
-            "price_precision": currency.precision,
-            "sub_total": invoice.sub_total,
-            "tax_total": invoice.tax_total,
+        contact, shipping, exchange = invoice.contact, invoice.shipping_charge, Decimal(invoice.exchange_rate)
+        amounts = self._shown(books, invoice) | {
             "total_taxable_amount": invoice.taxable,
-            "discount_total": invoice.discount_total,
-            "discount_percent": percent,
-            "discount": discount_shown(invoice),
-            "discount_applied_on_amount": invoice.sub_total if entity_level and invoice.discount else ZERO,
-            "discount_type": "entity_level" if entity_level else "item_level",
-            "discount_account_id": "",
-            "discount_account_name": "",
-            "account_id": books.accounts["Accounts Receivable"],
-            "account_name": "Accounts Receivable",
-            "adjustment_account_id": "",
-            "adjustment_account_name": "",
-            "tax_override_preference": "no_override",
-            "is_discount_before_tax": invoice.before_tax,
-            "adjustment": invoice.adjustment,
-            "adjustment_description": "Adjustment" if invoice.adjustment else "",
-            "shipping_charge_tax_id": "",
-            "shipping_charge_tax_name": "",
-            "shipping_charge_tax_type": "",
-            "shipping_charge_tax_percentage": "",
-            "shipping_charge_tax_exemption_id": "",
-            "shipping_charge_tax_exemption_code": "",
-            "shipping_charge_tax": "",
-            "bcy_shipping_charge_tax": "",
-            "shipping_charge_exclusive_of_tax": invoice.shipping_charge,
-            "shipping_charge_inclusive_of_tax": invoice.shipping_charge,
-            "shipping_charge_tax_formatted": "",
-            "shipping_charge_exclusive_of_tax_formatted": currency.formatted(invoice.shipping_charge),
-            "shipping_charge_inclusive_of_tax_formatted": currency.formatted(invoice.shipping_charge),
-            "shipping_charge_account_id": "",
-            "shipping_charge_account_name": "",
-            "shipping_charge": invoice.shipping_charge,
-            "bcy_shipping_charge": base(invoice.shipping_charge),
-            "bcy_adjustment": base(invoice.adjustment),
-            "bcy_sub_total": base(invoice.sub_total),
-            "bcy_discount_total": base(invoice.discount_total),
-            "bcy_tax_total": base(invoice.tax_total),
-            "bcy_total": base(invoice.total),
-            "total": invoice.total,
-            "balance": invoice.balance,
-            "write_off_amount": invoice.write_off,
-            "roundoff_value": ZERO,
-            "transaction_rounding_type": "no_rounding",
-            "rounding_mode": "round_half_up",
-            "bcy_rounding_mode": "round_half_up",
-            "is_inclusive_tax": False,
-            "sub_total_inclusive_of_tax": ZERO,
-            "contact_category": "",
-            "tax_rounding": "entity_level",
-            "taxes": taxes_shown(invoice),
-            "shipping_charge_taxes": [],
-            "exceptions": [],
-            "tds_calculation_type": "tds_item_level",
-            "can_send_invoice_sms": True,
-            "payment_expected_date": "",
-            "payment_discount": ZERO,
-            "stop_reminder_until_payment_expected_date": False,
-            "last_payment_date": invoice.last_payment.isoformat() if invoice.last_payment else "",
-            "ach_supported": False,
-            "ach_payment_initiated": False,
-            "payment_options": {"payment_gateways": []},
-            "reader_offline_payment_initiated": False,
-            "contact_persons": [],
-            "contact_persons_associated": [],
-            "attachment_name": "",
-            "documents": [],
-            "computation_type": "basic",
-            "in_process_payments": [],
-            "deliverychallans": [],
-            "merchant_id": "",
-            "merchant_name": "",
-            "ecomm_operator_id": "",
-            "ecomm_operator_name": "",
-            "salesorder_id": "",
-            "salesorder_number": "",
-            "salesorders": [],
-            "shipping_bills": [],
-            "contact_persons_details": [],
-            "contact": {
-                "customer_balance": invoice.contact.receivable,
-                "credit_limit": ZERO,
-                "unused_customer_credits": invoice.contact.credits,
-                "is_credit_limit_migration_completed": True,
-            },
-            "salesperson_id": "",
-            "salesperson_name": invoice.salesperson,
-            "is_emailed": False,
-            "reminders_sent": 0,
-            "last_reminder_sent_date": "",
-            "next_reminder_date_formatted": "",
-            "is_viewed_by_client": invoice.viewed is not None,
-            "client_viewed_time": "" if invoice.viewed is None else stamp(invoice.viewed),
-            "submitter_id": "",
-            "approver_id": "",
-            "submitted_date": "",
-            "submitted_by": "",
-            "submitted_by_name": "",
-            "submitted_by_email": "",
-            "submitted_by_photo_url": "",
-            "template_id": books.template_id,
-            "template_name": "Standard Template",
-            "template_type": "standard",
-            "notes": invoice.notes,
-            "terms": "",
-            "billing_address": detail_address(invoice.billing),
-            "shipping_address": detail_address(invoice.shipping),
-            "invoice_url": f"https://invoices.example.com/secure?CInvoiceID={invoice.id} ",
-            "subject_content": "",
-            "can_send_in_mail": False,
-            "created_time": stamp(invoice.created),
-            "last_modified_time": stamp(invoice.modified),
-            "created_date": stamp(invoice.created)[:10],
-            "created_by_id": user_id,
-            "created_by_name": user_name,
-            "last_modified_by_id": user_id,
-            "page_width": "8.27in",
-            "page_height": "11.69in",
-            "orientation": "portrait",
-            "is_backorder": "",
-            "sales_channel": "direct_sales",
-            "color_code": "",
-            "current_sub_status_id": "",
-            "current_sub_status": invoice.status,
-            "sub_statuses": [],
-            "estimate_id": "",
-            "is_client_review_settings_enabled": False,
-            "unused_retainer_payments": ZERO,
+            "payment_made": invoice.payment_made,
             "credits_applied": invoice.credits_applied,
-            "tax_amount_withheld": ZERO,
-            "schedule_time": "",
-            "customer_default_billing_address": {
-                "zip": billing.zip,
-                "country": billing.country,
-                "address": billing.address,
-                "city": billing.city,
-                "phone": billing.phone,
-                "city_code": "",
-                "street2": billing.street2,
-                "state": billing.state,
-                "fax": billing.fax,
-                "state_code": "",
-            },
-            "includes_package_tracking_info": False,
-            "approvers_list": [],
-            "qr_code": {
-                "qr_source": "invoice_url",
-                "is_qr_enabled": False,
-                "qr_value": "",
-                "qr_description": "Scan the QR code to view the configured information.",
-            },
-            "tags": [],
-            "exchange_invoices": [],
         }
+        in_base = {
+            f"bcy_{key}": round_base(amounts[key] * exchange)
+            for key in ("shipping_charge", "adjustment", "sub_total", "discount_total", "tax_total", "total")
+        }
+        return _DETAIL.fill(
+            amounts
+            | in_base
+            | {
+                "shipping_charge_exclusive_of_tax": shipping,
+                "shipping_charge_inclusive_of_tax": shipping,
+                "shipping_charge_exclusive_of_tax_formatted": invoice.currency.formatted(shipping),
+                "shipping_charge_inclusive_of_tax_formatted": invoice.currency.formatted(shipping),
+                "payment_terms": invoice.terms.days,
+                "payment_terms_label": invoice.terms.label,
+                "payment_terms_id": invoice.terms.id,
+                "line_items": lines_shown(books, invoice, _LINE, "Sales"),
+                "account_id": books.accounts["Accounts Receivable"],
+                "adjustment_description": "Adjustment" if invoice.adjustment else "",
+                "contact": {
+                    "customer_balance": contact.receivable,
+                    "credit_limit": ZERO,
+                    "unused_customer_credits": contact.credits,
+                    "is_credit_limit_migration_completed": True,
+                },
+                "invoice_url": f"https://invoices.example.com/secure?CInvoiceID={invoice.id} ",
+                "created_date": books.calendar.stamp(invoice.created)[:10],
+                "customer_default_billing_address": _default_address(contact.billing),
+            }
+        )
 
     def webhook_extra(self, books: Books, invoice: Invoice) -> Document:
         """The flattened custom fields."""

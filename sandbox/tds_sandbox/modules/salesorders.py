@@ -11,9 +11,8 @@ from datetime import timedelta
 from tds_sandbox.books import Books, EditKind
 from tds_sandbox.jsontext import Document
 from tds_sandbox.modules.base import Documents
-from tds_sandbox.modules.documents import (
-    Transaction,
-)
+from tds_sandbox.modules.documents import Transaction
+from tds_sandbox.modules.shapes import shapes
 
 
 @dataclass(slots=True, kw_only=True, eq=False)
@@ -37,6 +36,7 @@ class SalesOrders(Documents[Order]):
     url = "sales-orders"
     vendors = False
     states = ("draft", "open", "invoiced", "partially_invoiced", "void", "closed")
+    row, whole, line = shapes("salesorders", "row", "detail", "line")
     per_month = 80
     honours_modified_filter = True
 
@@ -75,6 +75,6 @@ class SalesOrders(Documents[Order]):
         document.reckon()
         return "void"
 
-    def head(self, books: Books, document: Order) -> Document:
+    def shown(self, books: Books, document: Order) -> Document:
         """Orders are shipped some day."""
-        return super().head(books, document) | {"shipment_date": document.shipment.isoformat()}
+        return super().shown(books, document) | {"shipment_date": document.shipment.isoformat()}

@@ -1,10 +1,56 @@
-"""What documents of every module are made of: custom fields in their three forms."""
+"""What documents of every module are made of: shapes kept as JSON, currencies, custom fields."""
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from importlib.resources import files
 from typing import Any
 
-from tds_sandbox.jsontext import Document
+from tds_sandbox.jsontext import Document, decode
+from tds_sandbox.money import Currency
+
+
+class Shape:
+    """A document in its true shape with invented data; null stands where a record has a value of its own.
+
+    What is not null is shared by all documents: nothing may change a part of it in place.
+    """
+
+    def __init__(self, template: Document) -> None:
+        self._template = template
+        self._own = tuple(key for key, value in template.items() if value is None)
+
+    def fill(self, values: Mapping[str, Any]) -> Document:
+        """The document of one record, its keys in the template's order.
+
+        Args:
+            values: by key; what this shape does not show may be among them.
+
+        Raises:
+            KeyError: a value of the record's own is missing.
+        """
+        return self._template | {key: values[key] for key in self._own}
+
+
+def shapes(module: str, *names: str) -> tuple[Shape, ...]:
+    """The shapes of a module, in the order asked for, from the JSON file beside it.
+
+    Raises:
+        KeyError: the file has no such shape.
+    """
+    templates = decode((files(__package__) / f"{module}.json").read_text(encoding="utf-8"))
+    return tuple(Shape(templates[name]) for name in names)
+
+
+def currency_shown(currency: Currency) -> Document:
+    """What documents show of their currency."""
+    return {
+        "currency_id": currency.id,
+        "currency_code": currency.code,
+        "currency_symbol": currency.symbol,
+        "currency_name_formatted": f"{currency.code}- {currency.name}",
+        "price_precision": currency.precision,
+    }
 
 
 def flatten_custom_fields(fields: list[Document]) -> Document:

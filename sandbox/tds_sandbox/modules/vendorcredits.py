@@ -16,7 +16,7 @@ from tds_sandbox.modules.payables import (
     open_bills,
     release,
 )
-from tds_sandbox.money import ZERO
+from tds_sandbox.modules.shapes import shapes
 
 
 class VendorCredits(Documents[Credit]):
@@ -33,6 +33,7 @@ class VendorCredits(Documents[Credit]):
     prefix = "DN"
     url = "vendor-credits"
     states = ("draft", "open", "closed", "void")
+    row, whole, line = shapes("vendorcredits", "row", "detail", "line")
     per_month = 20
     honours_modified_filter = True
 
@@ -100,13 +101,10 @@ class VendorCredits(Documents[Credit]):
         super().on_delete(books, document)
         carry_payable_credits(books, document.contact, -document.left)
 
-    def detail(self, books: Books, document: Credit) -> Document:
+    def shown(self, books: Books, document: Credit) -> Document:
         """With the bills it was applied to."""
-        return super().detail(books, document) | {
+        return super().shown(books, document) | {
             "total_credits_used": document.paid,
-            "total_refunded_amount": ZERO,
-            "vendor_credit_refunds": [],
-            "comments": [],
             "bills_credited": [
                 {
                     "vendor_credit_id": document.id,
