@@ -32,8 +32,10 @@ from tds_sandbox.modules.settlement import (
     used,
     waiting,
 )
+from tds_sandbox.modules.shapes import currency_shown, shapes
 from tds_sandbox.money import ZERO, Currency, round_base
 
+_ROW, _DETAIL, _ALLOCATION = shapes("customerpayments", "row", "detail", "allocation")
 _MODES = (("cash", 55), ("banktransfer", 22), ("check", 10), ("creditcard", 5), ("others", 8))
 _FILTERS = {
     "Check": "check",
@@ -308,73 +310,56 @@ class CustomerPayments(Entity[Payment]):
         give_back(books, payment.applications, credit=False)
         carry_credits(books, payment.contact, -payment.unused)
 
-    def list_row(self, books: Books, payment: Payment) -> Document:
-        """The keys of the recorded list."""
-        stamp = books.calendar.stamp
-
-        def base(amount: Decimal) -> Decimal:
-            return round_base(amount * payment.base_rate)
-
+    @staticmethod
+    def _shown(books: Books, payment: Payment) -> Document:
+        """What the list and the single payment show alike."""
         return {
             "payment_id": payment.id,
             "payment_number": payment.number,
-            "invoice_numbers": ", ".join(one.invoice.number for one in payment.applications),
             "date": payment.date.isoformat(),
             "payment_mode": payment.mode,
-            "payment_mode_formatted": payment.mode,
             "amount": payment.amount,
-            "bcy_amount": base(payment.amount),
             "unused_amount": payment.unused,
-            "bcy_unused_amount": base(payment.unused),
             "account_id": books.accounts["Undeposited Funds"],
-            "account_name": "Undeposited Funds",
             "description": payment.description,
             "reference_number": payment.reference,
             "customer_id": payment.contact.id,
             "customer_name": payment.contact_name,
-            "created_time": stamp(payment.created),
-            "last_modified_time": stamp(payment.modified),
-            "last_four_digits": "",
-            "gateway_transaction_id": "",
-            "payment_gateway": "",
-            "bcy_refunded_amount": base(refunded(payment)),
-            "applied_invoices": [],
-            "has_attachment": False,
-            "tags": [],
-            "documents": "",
-            "custom_fields_list": "",
-            "tax_account_id": "",
-            "tax_account_name": "",
-            "tax_amount_withheld": ZERO,
-            "payment_type": "Invoice Payment",
-            "payment_status": "paid",
-            "settlement_status": "",
-            "sales_channel": "",
+            "created_time": books.calendar.stamp(payment.created),
         }
+
+    def list_row(self, books: Books, payment: Payment) -> Document:
+        """The keys of the recorded list."""
+        rate = payment.base_rate
+        return _ROW.fill(
+            self._shown(books, payment)
+            | {
+                "invoice_numbers": ", ".join(one.invoice.number for one in payment.applications),
+                "payment_mode_formatted": payment.mode,
+                "bcy_amount": round_base(payment.amount * rate),
+                "bcy_unused_amount": round_base(payment.unused * rate),
+                "bcy_refunded_amount": round_base(refunded(payment) * rate),
+                "last_modified_time": books.calendar.stamp(payment.modified),
+            }
+        )
 
     @staticmethod
     def _allocation(payment: Payment, one: Application) -> Document:
         invoice = one.invoice
-        return {
-            "invoice_number": invoice.number,
-            "invoice_payment_id": one.id,
-            "invoice_id": invoice.id,
-            "invoice_customer_id": "",
-            "invoice_customer_name": "",
-            "amount_applied": one.amount,
-            "tax_amount_withheld": ZERO,
-            "discount_amount": ZERO,
-            "total": invoice.total,
-            "balance": one.balance,
-            "date": invoice.date.isoformat(),
-            "due_date": one.due_date.isoformat(),
-            "price_precision": payment.currency.precision,
-            "apply_date": one.date.isoformat(),
-            "allow_partial_payments": "",
-            "is_early_payment_discount_applicable": False,
-            "invoice_installments": [],
-            "installments": [],
-        }
+        return _ALLOCATION.fill(
+            {
+                "invoice_number": invoice.number,
+                "invoice_payment_id": one.id,
+                "invoice_id": invoice.id,
+                "amount_applied": one.amount,
+                "total": invoice.total,
+                "balance": one.balance,
+                "date": invoice.date.isoformat(),
+                "due_date": one.due_date.isoformat(),
+                "price_precision": payment.currency.precision,
+                "apply_date": one.date.isoformat(),
+            }
+        )
 
     @staticmethod
     def _refund_row(payment: Payment, refund: Refund) -> Document:
@@ -393,82 +378,20 @@ class CustomerPayments(Entity[Payment]):
 
     def detail(self, books: Books, payment: Payment) -> Document:
         """The keys of the recorded single payment: ``updated_time``, and no ``last_modified_time``."""
-        stamp = books.calendar.stamp
-        currency = payment.currency
-        return {
-            "payment_id": payment.id,
-            "payment_number": payment.number,
-            "sales_channel": "",
-            "account_identifier": "",
-            "payment_link_id": "",
-            "created_by": books.user[1],
-            "created_time": stamp(payment.created),
-            "updated_time": stamp(payment.modified),
-            "lock_details": {"can_lock": False},
-            "locked_actions": [],
-            "payment_number_prefix": "",
-            "payment_number_suffix": payment.number,
-            "documents": [],
-            "beat_id": "",
-            "beat_number": "",
-            "journey_plan_id": "",
-            "sales_person_id": "",
-            "sales_person_name": "",
-            "customer_id": payment.contact.id,
-            "customer_name": payment.contact_name,
-            "payment_mode": payment.mode,
-            "card_type": "",
-            "date": payment.date.isoformat(),
-            "offline_created_date_with_time": "",
-            "account_id": books.accounts["Undeposited Funds"],
-            "account_name": "Undeposited Funds",
-            "account_type": "cash",
-            "customer_advance_account_id": books.accounts["Accounts Receivable"],
-            "customer_advance_account_name": "Accounts Receivable",
-            "currency_id": currency.id,
-            "currency_symbol": currency.symbol,
-            "currency_code": currency.code,
-            "exchange_rate": RawNumber(payment.exchange_rate),
-            "amount": payment.amount,
-            "unused_amount": payment.unused,
-            "bank_charges": ZERO,
-            "bank_charges_account_id": "",
-            "bank_charges_account_name": "",
-            "tax_account_id": "",
-            "is_client_review_settings_enabled": False,
-            "tax_account_name": "",
-            "tax_amount_withheld": ZERO,
-            "discount_amount": ZERO,
-            "is_early_payment_discount_applicable": False,
-            "description": payment.description,
-            "reference_number": payment.reference,
-            "online_transaction_id": "",
-            "payment_gateway": "",
-            "settlement_status": "",
-            "is_ondc_channel": False,
-            "invoices": [self._allocation(payment, one) for one in payment.applications],
-            "payment_status": "paid",
-            "tender_id": "",
-            "payment_refunds": [self._refund_row(payment, refund) for refund in payment.refunds],
-            "deposit_details": [],
-            "last_four_digits": "",
-            "template_id": books.template_id,
-            "template_name": "Elite Template",
-            "page_width": "8.27in",
-            "page_height": "11.69in",
-            "orientation": "portrait",
-            "template_type": "elite",
-            "attachment_name": "",
-            "can_send_in_mail": True,
-            "can_send_payment_sms": True,
-            "is_payment_details_required": True,
-            "custom_fields": [],
-            "custom_field_hash": {},
-            "imported_transactions": [],
-            "price_precision": currency.precision,
-            "rounding_mode": "round_half_up",
-            "tags": [],
-        }
+        return _DETAIL.fill(
+            self._shown(books, payment)
+            | currency_shown(payment.currency)
+            | {
+                "created_by": books.user[1],
+                "updated_time": books.calendar.stamp(payment.modified),
+                "payment_number_suffix": payment.number,
+                "customer_advance_account_id": books.accounts["Accounts Receivable"],
+                "exchange_rate": RawNumber(payment.exchange_rate),
+                "invoices": [self._allocation(payment, one) for one in payment.applications],
+                "payment_refunds": [self._refund_row(payment, refund) for refund in payment.refunds],
+                "template_id": books.template_id,
+            }
+        )
 
     def webhook_extra(self, _: Books, __: Payment) -> Document:
         """Nothing."""

@@ -15,15 +15,11 @@ from decimal import Decimal
 
 from tds_sandbox.books import Books, Record
 from tds_sandbox.modules.contacts import Contact
-from tds_sandbox.modules.documents import (
-    Transaction,
-)
+from tds_sandbox.modules.documents import Transaction
 from tds_sandbox.money import ZERO, Address, Currency
 
 OPEN = frozenset({"open", "overdue", "partially_paid"})
 """States in which a bill is owed."""
-CHECK = {"check_id": "", "check_status": "", "check_number": "", "memo": ""}
-"""The check of a payment that is none."""
 
 
 @dataclass(slots=True, eq=False)

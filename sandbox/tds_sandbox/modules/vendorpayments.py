@@ -19,8 +19,8 @@ from tds_sandbox.modules.documents import (
     volume_times,
 )
 from tds_sandbox.modules.payables import (
-    CHECK,
     OPEN,
+    Applied,
     Bill,
     VendorPayment,
     apply,
@@ -30,14 +30,10 @@ from tds_sandbox.modules.payables import (
     release,
     settle,
 )
+from tds_sandbox.modules.shapes import currency_shown, shapes
 from tds_sandbox.money import ZERO, round_base
 
-_BLANK_SUBMITTER = ("submitted_by", "submitted_by_email", "submitted_by_name", "submitted_by_photo_url")
-_BLANK_PAYMENT = (
-    "ach_payment_status", "approver_id", "bank_charges_account_id", "bank_charges_account_name",
-    "credit_account_id", "gw_reference_number", "payment_number_prefix", "purpose_code", "submitted_date",
-    "submitter_id", "tax_account_id", "tax_account_name", "tds_tax_id", "transfer_type", *_BLANK_SUBMITTER,
-)  # fmt: skip
+_ROW, _DETAIL, _ALLOCATION = shapes("vendorpayments", "row", "detail", "allocation")
 
 
 class VendorPayments(Entity[VendorPayment]):
@@ -209,89 +205,67 @@ class VendorPayments(Entity[VendorPayment]):
             settle(books, one.bill)
             books.follow("bills", one.bill, "take_back")
 
-    def list_row(self, books: Books, payment: VendorPayment) -> Document:
-        """The keys of the recorded list."""
-        stamp, rate = books.calendar.stamp, Decimal(payment.exchange_rate)
-        return {
+    @staticmethod
+    def _shown(books: Books, payment: VendorPayment) -> Document:
+        """What the list and the single payment show alike."""
+        stamp = books.calendar.stamp
+        return currency_shown(payment.currency) | {
             "payment_id": payment.id,
             "vendor_id": payment.contact.id,
-            "currency_id": payment.currency.id,
-            "status": "paid",
             "vendor_name": payment.contact_name,
-            "bill_numbers": ", ".join(one.bill.number for one in payment.applied),
             "payment_mode": payment.mode,
             "payment_number": payment.number,
-            "description": "",
             "date": payment.date.isoformat(),
             "reference_number": payment.reference,
             "exchange_rate": RawNumber(payment.exchange_rate),
             "amount": payment.amount,
-            "bcy_amount": round_base(payment.amount * rate),
             "paid_through_account_id": books.accounts["Undeposited Funds"],
-            "paid_through_account_name": "Undeposited Funds",
             "balance": payment.balance,
-            "currency_code": payment.currency.code,
-            "bcy_balance": round_base(payment.balance * rate),
             "created_time": stamp(payment.created),
             "last_modified_time": stamp(payment.modified),
-            "is_paid_via_print_check": False,
-            "has_attachment": False,
-            "tags": [],
-            "is_ach_payment": False,
-            "ach_payment_status": "",
-            "ach_gw_transaction_id": "",
-            "gw_reference_number": "",
-            "check_details": CHECK,
         }
+
+    def list_row(self, books: Books, payment: VendorPayment) -> Document:
+        """The keys of the recorded list."""
+        rate = Decimal(payment.exchange_rate)
+        return _ROW.fill(
+            self._shown(books, payment)
+            | {
+                "bill_numbers": ", ".join(one.bill.number for one in payment.applied),
+                "bcy_amount": round_base(payment.amount * rate),
+                "bcy_balance": round_base(payment.balance * rate),
+            }
+        )
+
+    @staticmethod
+    def _allocation(payment: VendorPayment, one: Applied) -> Document:
+        return _ALLOCATION.fill(
+            {
+                "bill_number": one.bill.number,
+                "price_precision": payment.currency.precision,
+                "bill_payment_id": one.id,
+                "bill_id": one.bill.id,
+                "total": one.bill.total,
+                "balance": one.balance,
+                "amount_applied": one.amount,
+                "apply_date": one.date.isoformat(),
+                "date": one.bill.date.isoformat(),
+                "due_date": one.due_date.isoformat(),
+            }
+        )
 
     def detail(self, books: Books, payment: VendorPayment) -> Document:
         """The keys of the recorded single payment, with an allocation for each bill."""
-        row = self.list_row(books, payment)
-        for key in ("bill_numbers", "bcy_amount", "bcy_balance", "has_attachment", "ach_gw_transaction_id"):
-            del row[key]
         user_id, user_name = books.user
-        return (
-            row
-            | dict.fromkeys(_BLANK_PAYMENT, "")
+        return _DETAIL.fill(
+            self._shown(books, payment)
             | {
-                "is_online_payment": False,
                 "payment_number_suffix": payment.number,
-                "tds_calculation_type": "tds_item_level",
-                "is_tds_amount_in_percent": False,
-                "bank_charges": ZERO,
                 "created_by_id": user_id,
                 "created_by_name": user_name,
-                "paid_through_account_type": "cash",
                 "offset_account_id": books.accounts["Accounts Payable"],
-                "offset_account_name": "Accounts Payable",
                 "billing_address": detail_address(payment.billing),
-                "imported_transactions": [],
-                "approvers_list": [],
-                "custom_fields": [],
-                "custom_field_hash": {},
-                "documents": [],
-                "tax_amount_withheld": ZERO,
-                "currency_symbol": payment.currency.symbol,
-                "bills": [
-                    {
-                        "bill_number": one.bill.number,
-                        "price_precision": payment.currency.precision,
-                        "bill_payment_id": one.id,
-                        "bill_id": one.bill.id,
-                        "is_opening_balance": False,
-                        "total": one.bill.total,
-                        "balance": one.balance,
-                        "unprocessed_payment_amount": ZERO,
-                        "amount_applied": one.amount,
-                        "apply_date": one.date.isoformat(),
-                        "tax_amount_withheld": ZERO,
-                        "date": one.bill.date.isoformat(),
-                        "due_date": one.due_date.isoformat(),
-                    }
-                    for one in payment.applied
-                ],
-                "vendorpayment_refunds": [],
-                "comments": [],
+                "bills": [self._allocation(payment, one) for one in payment.applied],
             }
         )
 
