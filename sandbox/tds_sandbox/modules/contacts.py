@@ -12,17 +12,20 @@ from tds_sandbox import vocabulary as words
 from tds_sandbox.books import ABSENT, Books, EditKind, Entity, Fault, Predicate, Record
 from tds_sandbox.errors import InvalidValueError
 from tds_sandbox.jsontext import Document
-from tds_sandbox.modules.shapes import custom_field, custom_field_hash, flatten_custom_fields
+from tds_sandbox.modules.shapes import (
+    currency_shown,
+    custom_field,
+    custom_field_hash,
+    flatten_custom_fields,
+    shapes,
+)
 from tds_sandbox.money import ZERO, Address, Currency, Terms, round_base
 from tds_sandbox.profile import CUSTOMERS, VENDORS, scaled, scaled_shares
 
 # Ids of what Zoho creates together with a contact, counted from the contact's own.
-_BILLING, _SHIPPING, _ENTITY_ADDRESS, _PERSON, _EXTRA = 1, 2, 3, 4, 5
+_BILLING, _SHIPPING, _ENTITY_ADDRESS, _PERSON_ID, _EXTRA = 1, 2, 3, 4, 5
 _STRIDE = 10
-_TEMPLATE_KINDS = (
-    "statement", "invoice", "bill", "estimate", "creditnote", "paymentthankyou", "invoice_email",
-    "estimate_email", "creditnote_email", "paymentthankyou_email", "payment_remittance_email",
-)  # fmt: skip
+_ROW, _DETAIL, _PERSON, _ADDRESS = shapes("contacts", "row", "detail", "person", "address")
 
 
 @dataclass(slots=True, kw_only=True)
@@ -153,6 +156,10 @@ def _edit_notes(_: Books, contact: Contact, rng: random.Random) -> None:
 
 def _edit_custom_field(_: Books, contact: Contact, rng: random.Random) -> None:
     contact.risk = rng.choice([risk for risk in ("Low", "Medium", "High") if risk != contact.risk])
+
+
+def _address(address: Address) -> Document:
+    return _ADDRESS.fill(address._asdict() | {"address_id": address.id})
 
 
 class Contacts(Entity[Contact]):
@@ -418,251 +425,97 @@ class Contacts(Entity[Contact]):
             )
         return fields
 
-    @staticmethod
-    def _base(contact: Contact, amount: Decimal) -> Decimal:
-        return round_base(amount * contact.currency.rate)
-
-    def list_row(self, books: Books, contact: Contact) -> Document:
-        """The keys of the recorded list, and ``cf_*``."""
-        stamp, day = books.calendar.stamp, books.calendar.day
+    def _shown(self, books: Books, contact: Contact) -> Document:
+        """What the list and the single contact show alike."""
+        stamp, rate = books.calendar.stamp, contact.currency.rate
         fields = self._custom_fields(books, contact)
-        row: Document = {
-            "contact_id": contact.id,
-            "contact_name": contact.name,
-            "customer_name": contact.name,
-            "vendor_name": contact.name,
-            "company_name": contact.company,
-            "website": "",
-            "language_code": "",
-            "language_code_formatted": "",
-            "contact_type": "vendor" if contact.vendor else "customer",
-            "contact_type_formatted": "Vendor" if contact.vendor else "Customer",
-            "status": "active" if contact.active else "inactive",
-            "customer_sub_type": "individual" if contact.individual else "business",
-            "source": contact.source,
-            "is_linked_with_zohocrm": False,
-            "payment_terms": contact.terms.days,
-            "payment_terms_id": contact.terms.id,
-            "payment_terms_label": contact.terms.label,
-            "currency_id": contact.currency.id,
-            "twitter": "",
-            "facebook": "",
-            "currency_code": contact.currency.code,
+        amounts = {
             "outstanding_receivable_amount": contact.receivable,
-            "outstanding_receivable_amount_bcy": self._base(contact, contact.receivable),
             "outstanding_payable_amount": contact.payable,
-            "outstanding_payable_amount_bcy": self._base(contact, contact.payable),
             "unused_credits_receivable_amount": contact.credits,
-            "unused_credits_receivable_amount_bcy": self._base(contact, contact.credits),
             "unused_credits_payable_amount": contact.payable_credits,
-            "unused_credits_payable_amount_bcy": self._base(contact, contact.payable_credits),
-            "first_name": contact.first_name,
-            "last_name": contact.last_name,
-            "email": contact.email,
-            "phone": contact.phone,
-            "mobile": contact.mobile,
-            "portal_status": "disabled",
-            "portal_status_formatted": "Disabled",
-            "track_1099": False,
-            "created_time": stamp(contact.created),
-            "created_time_formatted": day(contact.created).strftime("%d %b %Y"),
-            "last_modified_time": stamp(contact.modified),
-            "last_modified_time_formatted": day(contact.modified).strftime("%d %b %Y"),
-            "custom_fields": fields,
-            "custom_field_hash": custom_field_hash(fields),
-            "contactperson_custom_fields": [],
-            "tags": [],
-            "ach_supported": False,
-            "has_attachment": False,
         }
-        row.update(flatten_custom_fields(fields))
-        return row
-
-    @staticmethod
-    def _address(address: Address) -> Document:
-        return {
-            "address_id": address.id,
-            "attention": address.attention,
-            "address": address.address,
-            "street2": address.street2,
-            "city": address.city,
-            "state_code": "",
-            "state": address.state,
-            "zip": address.zip,
-            "country": address.country,
-            "county": "",
-            "country_code": address.country_code,
-            "phone": address.phone,
-            "fax": address.fax,
-            "latitude": "",
-            "longitude": "",
-        }
-
-    def _persons(self, books: Books, contact: Contact) -> list[Document]:
-        if not (contact.first_name or contact.email):
-            return []
-        return [
-            {
-                "contact_person_id": books.sibling(contact.id, _PERSON),
-                "salutation": "",
+        return (
+            currency_shown(contact.currency)
+            | amounts
+            | {f"{key}_bcy": round_base(amount * rate) for key, amount in amounts.items()}
+            | {
+                "contact_id": contact.id,
+                "contact_name": contact.name,
+                "company_name": contact.company,
+                "contact_type": "vendor" if contact.vendor else "customer",
+                "status": "active" if contact.active else "inactive",
+                "customer_sub_type": "individual" if contact.individual else "business",
+                "source": contact.source,
+                "payment_terms": contact.terms.days,
+                "payment_terms_id": contact.terms.id,
+                "payment_terms_label": contact.terms.label,
                 "first_name": contact.first_name,
                 "last_name": contact.last_name,
                 "email": contact.email,
                 "phone": contact.phone,
                 "mobile": contact.mobile,
-                "designation": "",
-                "department": "",
-                "skype": "",
-                "is_primary_contact": True,
-                "is_sms_enabled_for_cp": False,
-                "communication_preference": {"is_email_enabled": True, "is_whatsapp_enabled": False},
-                "enable_portal": False,
+                "created_time": stamp(contact.created),
+                "last_modified_time": stamp(contact.modified),
+                "custom_fields": fields,
+                "custom_field_hash": custom_field_hash(fields),
             }
-        ]
+        )
+
+    def list_row(self, books: Books, contact: Contact) -> Document:
+        """The keys of the recorded list, and ``cf_*``."""
+        day = books.calendar.day
+        row = _ROW.fill(
+            self._shown(books, contact)
+            | {
+                "customer_name": contact.name,
+                "vendor_name": contact.name,
+                "contact_type_formatted": "Vendor" if contact.vendor else "Customer",
+                "created_time_formatted": day(contact.created).strftime("%d %b %Y"),
+                "last_modified_time_formatted": day(contact.modified).strftime("%d %b %Y"),
+            }
+        )
+        return row | flatten_custom_fields(row["custom_fields"])
 
     def detail(self, books: Books, contact: Contact) -> Document:
         """The keys of the recorded single contact."""
-        stamp, day = books.calendar.stamp, books.calendar.day
-        fields = self._custom_fields(books, contact)
-        persons = self._persons(books, contact)
-        currency = contact.currency
-        templates: Document = {}
-        for kind in _TEMPLATE_KINDS:
-            templates[f"{kind}_template_id"] = ""
-            templates[f"{kind}_template_name"] = ""
         user_id, user_name = books.user
-        receivable, payable = contact.receivable, contact.payable
-        return {
-            "contact_id": contact.id,
-            "contact_name": contact.name,
-            "company_name": contact.company,
-            "contact_tax_information": "",
-            "first_name": contact.first_name,
-            "last_name": contact.last_name,
-            "designation": "",
-            "department": "",
-            "website": "",
-            "is_bcy_only_contact": currency.is_base,
-            "is_credit_limit_migration_completed": True,
-            "language_code": "",
-            "language_code_formatted": "",
-            "contact_salutation": "",
-            "email": contact.email,
-            "phone": contact.phone,
-            "mobile": contact.mobile,
-            "photo_url": "",
-            "invited_by": "",
-            "portal_status": "disabled",
-            "is_client_review_asked": False,
-            "has_transaction": books.uses[contact.id] > 0,
-            "contact_type": "vendor" if contact.vendor else "customer",
-            "customer_sub_type": "individual" if contact.individual else "business",
-            "contact_relation_type": "",
-            "owner_id": "",
-            "owner_name": "",
-            "source": contact.source,
-            "documents": [],
-            "twitter": "",
-            "facebook": "",
-            "is_crm_customer": False,
-            "is_linked_with_zohocrm": False,
-            "primary_contact_id": persons[0]["contact_person_id"] if persons else "",
-            "zcrm_account_id": "",
-            "zcrm_contact_id": "",
-            "crm_owner_id": "",
-            "payment_terms": contact.terms.days,
-            "payment_terms_label": contact.terms.label,
-            "payment_terms_id": contact.terms.id,
-            "credit_limit": ZERO,
-            "credit_limit_exceeded_amount": ZERO,
-            "currency_id": currency.id,
-            "lock_details": {"can_lock": False},
-            "locked_actions": [],
-            "lock_detail": {"can_lock": True, "custom_locks": [], "system_locks": []},
-            "currency_code": currency.code,
-            "currency_symbol": currency.symbol,
-            "price_precision": currency.precision,
-            "exchange_rate": "",
-            "can_show_customer_ob": not contact.vendor,
-            "can_show_vendor_ob": contact.vendor,
-            "opening_balance_amount": ZERO,
-            "opening_balance_amount_bcy": "",
-            "outstanding_ob_receivable_amount": ZERO,
-            "outstanding_ob_payable_amount": ZERO,
-            "outstanding_receivable_amount": receivable,
-            "outstanding_receivable_amount_bcy": self._base(contact, receivable),
-            "outstanding_payable_amount": payable,
-            "outstanding_payable_amount_bcy": self._base(contact, payable),
-            "unused_credits_receivable_amount": contact.credits,
-            "unused_credits_receivable_amount_bcy": self._base(contact, contact.credits),
-            "unused_credits_payable_amount": contact.payable_credits,
-            "unused_credits_payable_amount_bcy": self._base(contact, contact.payable_credits),
-            "unused_retainer_payments": ZERO,
-            "status": "active" if contact.active else "inactive",
-            "payment_reminder_enabled": True,
-            "is_sms_enabled": True,
-            "is_consent_agreed": False,
-            "consent_date": "",
-            "is_client_review_settings_enabled": False,
-            "custom_fields": fields,
-            "custom_field_hash": custom_field_hash(fields),
-            "track_1099": False,
-            "tax_id_type": "",
-            "tax_id_value": "",
-            "tax_reg_label": "",
-            "tax_info_list": [],
-            "account_id": "",
-            "account_name": "",
-            "contact_category": "",
-            "sales_channel": "direct_sales",
-            "ach_supported": False,
-            "portal_receipt_count": 0,
-            "opening_balances": [],
-            "entity_address_id": books.sibling(contact.id, _ENTITY_ADDRESS),
-            "billing_address": self._address(contact.billing),
-            "shipping_address": self._address(contact.shipping),
-            "contact_persons": persons,
-            "addresses": [self._address(address) for address in contact.extra_addresses],
-            "pricebook_id": "",
-            "pricebook_name": "",
-            "default_templates": templates,
-            "associated_with_square": False,
-            "cards": [],
-            "checks": [],
-            "upi_mandates": [],
-            "bank_accounts": [],
-            "vpa_list": [],
-            "notes": contact.notes,
-            "created_time": stamp(contact.created),
-            "created_date": day(contact.created).strftime("%d %b %Y"),
-            "created_by_name": user_name,
-            "created_by_id": user_id,
-            "last_modified_by_id": user_id,
-            "last_modified_time": stamp(contact.modified),
-            "tags": [],
-            "zohopeople_client_id": "",
-            "customer_currency_summaries": [
-                {
-                    "currency_id": currency.id,
-                    "currency_code": currency.code,
-                    "currency_symbol": currency.symbol,
-                    "price_precision": currency.precision,
-                    "is_base_currency": currency.is_base,
-                    "currency_name_formatted": f"{currency.code}- {currency.name}",
-                    "outstanding_receivable_amount": receivable,
-                    "unused_credits_receivable_amount": contact.credits,
-                }
-            ],
-            "approvers_list": [],
-            "submitted_date": "",
-            "submitted_by": "",
-            "submitted_by_name": "",
-            "submitted_by_email": "",
-            "submitted_by_photo_url": "",
-            "submitter_id": "",
-            "approver_id": "",
-            "integration_references": [],
-        }
+        own = self._shown(books, contact)
+        currency, persons = contact.currency, []
+        if contact.first_name or contact.email:
+            persons = [_PERSON.fill(own | {"contact_person_id": books.sibling(contact.id, _PERSON_ID)})]
+        return _DETAIL.fill(
+            own
+            | {
+                "is_bcy_only_contact": currency.is_base,
+                "has_transaction": books.uses[contact.id] > 0,
+                "primary_contact_id": persons[0]["contact_person_id"] if persons else "",
+                "can_show_customer_ob": not contact.vendor,
+                "can_show_vendor_ob": contact.vendor,
+                "entity_address_id": books.sibling(contact.id, _ENTITY_ADDRESS),
+                "billing_address": _address(contact.billing),
+                "shipping_address": _address(contact.shipping),
+                "contact_persons": persons,
+                "addresses": [_address(address) for address in contact.extra_addresses],
+                "notes": contact.notes,
+                "created_date": books.calendar.day(contact.created).strftime("%d %b %Y"),
+                "created_by_name": user_name,
+                "created_by_id": user_id,
+                "last_modified_by_id": user_id,
+                "customer_currency_summaries": [
+                    {
+                        "currency_id": currency.id,
+                        "currency_code": currency.code,
+                        "currency_symbol": currency.symbol,
+                        "price_precision": currency.precision,
+                        "is_base_currency": currency.is_base,
+                        "currency_name_formatted": own["currency_name_formatted"],
+                        "outstanding_receivable_amount": contact.receivable,
+                        "unused_credits_receivable_amount": contact.credits,
+                    }
+                ],
+            }
+        )
 
     def webhook_extra(self, books: Books, contact: Contact) -> Document:
         """The flattened custom fields."""
