@@ -12,10 +12,11 @@ from typing import Any, NamedTuple
 from tds_sandbox import vocabulary as words
 from tds_sandbox.books import ABSENT, Books, EditKind, Entity, Fault, Predicate, Record
 from tds_sandbox.jsontext import Document
-from tds_sandbox.modules.shapes import custom_field, custom_field_hash, flatten_custom_fields
+from tds_sandbox.modules.shapes import custom_field, custom_field_hash, flatten_custom_fields, shapes
 from tds_sandbox.money import ZERO, Tax, round_base
 from tds_sandbox.profile import ITEMS, scaled, scaled_shares
 
+_ROW, _DETAIL = shapes("items", "row", "detail")
 _PERCENT = Decimal(100)
 
 
@@ -417,55 +418,50 @@ class Items(Entity[Item]):
             )
         return fields
 
-    def list_row(self, books: Books, item: Item) -> Document:
-        """The keys of the recorded list, those of stock where it is kept, and ``cf_*``."""
-        stamp = books.calendar.stamp
-        accounts = books.accounts
-        tax = item.tax
-        row: Document = {
+    @staticmethod
+    def _shown(books: Books, item: Item) -> Document:
+        """What the list and the single item show alike."""
+        stamp, tax = books.calendar.stamp, item.tax
+        return {
             "item_id": item.id,
             "name": item.name,
-            "item_name": item.name,
             "unit": item.unit,
             "status": "active" if item.active else "inactive",
             "source": item.source,
-            "is_linked_with_zohocrm": False,
-            "zcrm_product_id": "",
             "description": item.description,
             "rate": item.rate,
             "tax_id": tax.id if tax else "",
             "tax_name": tax.name if tax else "",
             "tax_percentage": tax.percentage if tax else 0,
-            "purchase_account_id": accounts["Cost of Goods Sold"],
-            "purchase_account_name": "Cost of Goods Sold",
-            "account_id": accounts["Sales"],
-            "account_name": "Sales",
-            "purchase_description": "",
+            "purchase_account_id": books.accounts["Cost of Goods Sold"],
+            "account_id": books.accounts["Sales"],
             "purchase_rate": item.cost,
-            "can_be_sold": True,
-            "can_be_purchased": True,
             "track_inventory": item.tracked,
             "item_type": "inventory" if item.tracked else "sales_and_purchases",
             "product_type": "goods" if item.tracked else "service",
-            "has_attachment": bool(item.image_id),
             "sku": item.sku,
             "image_name": item.image_name,
             "image_type": "jpg" if item.image_name else "",
-            "image_document_id": item.image_id,
             "created_time": stamp(item.created),
             "last_modified_time": stamp(item.modified),
-            "product_subtype": "",
-            "purpose_of_use": "",
-            "vendor_name": "",
-            "tags": [],
         }
+
+    def list_row(self, books: Books, item: Item) -> Document:
+        """The keys of the recorded list, those of stock where it is kept, and ``cf_*``."""
+        row = _ROW.fill(
+            self._shown(books, item)
+            | {
+                "item_name": item.name,
+                "has_attachment": bool(item.image_id),
+                "image_document_id": item.image_id,
+            }
+        )
         if item.tracked:
             row["brand"] = item.brand
             row["category_name"] = item.category
             row["reorder_level"] = "" if item.reorder_level is None else item.reorder_level
             row.update(self._stock_totals(item))
-        row.update(flatten_custom_fields(self._custom_fields(books, item)))
-        return row
+        return row | flatten_custom_fields(self._custom_fields(books, item))
 
     @staticmethod
     def _stock_totals(item: Item) -> Document:
@@ -505,95 +501,26 @@ class Items(Entity[Item]):
 
     def detail(self, books: Books, item: Item) -> Document:
         """The keys of the recorded single item, and stock by location where it is kept."""
-        stamp = books.calendar.stamp
-        accounts = books.accounts
-        tax = item.tax
         fields = self._custom_fields(books, item)
-        document: Document = {
-            "group_id": "",
-            "item_id": item.id,
-            "name": item.name,
-            "sku": item.sku,
-            "brand": item.brand,
-            "manufacturer": "",
-            "category_id": "",
-            "category_name": item.category,
-            "product_subtype": "",
-            "purpose_of_use": "",
-            "item_code": {},
-            "image_name": item.image_name,
-            "image_type": "jpg" if item.image_name else "",
-            "status": "active" if item.active else "inactive",
-            "source": item.source,
-            "is_linked_with_zohocrm": False,
-            "zcrm_product_id": "",
-            "crm_owner_id": "",
-            "unit": item.unit,
-            "unit_id": books.template_id if item.unit else "",
-            "description": item.description,
-            "rate": item.rate,
-            "account_id": accounts["Sales"],
-            "account_name": "Sales",
-            "tax_id": tax.id if tax else "",
-            "tax_name": tax.name if tax else "",
-            "tax_percentage": tax.percentage if tax else 0,
-            "tax_type": "tax" if tax else "",
-            "tax_status": "",
-            "tax_start_date": "",
-            "tax_end_date": "",
-            "tax_groups_details": "",
-            "tax_country_code": "",
-            "tax_information": "",
-            "is_tax_expired": "",
-            "purchase_tax_information": "",
-            "is_default_tax_applied": False,
-            "item_tax_preferences": [],
-            "associated_template_id": "",
-            "documents": [],
-            "purchase_description": "",
-            "pricebook_rate": item.rate,
-            "pricing_scheme": "unit",
-            "price_brackets": [],
-            "default_price_brackets": [{"start_quantity": 1, "end_quantity": 1, "pricebook_rate": item.rate}],
-            "sales_rate": item.rate,
-            "purchase_rate": item.cost,
-            "sales_margin": "",
-            "purchase_account_id": accounts["Cost of Goods Sold"],
-            "purchase_account_name": "Cost of Goods Sold",
-            "created_at": stamp(item.created)[:10],
-            "created_time": stamp(item.created),
-            "offline_created_date_with_time": "",
-            "last_modified_time": stamp(item.modified),
-            "tags": [],
-            "can_be_sold": True,
-            "can_be_purchased": True,
-            "track_inventory": item.tracked,
-            "item_type": "inventory" if item.tracked else "sales_and_purchases",
-            "product_type": "goods" if item.tracked else "service",
-            "minimum_order_quantity": "",
-            "maximum_order_quantity": "",
-            "preferred_vendors": [],
-            "lock_details": {"can_lock": False},
-            "locked_actions": [],
-            "lock_detail": {"can_lock": True, "custom_locks": [], "system_locks": []},
-            "locked_fields": {},
-            "custom_fields": fields,
-            "custom_field_hash": custom_field_hash(fields),
-            "is_fulfillable": False,
-            "attribute_name1": "",
-            "attribute_name2": "",
-            "attribute_name3": "",
-            "attribute_option_name1": "",
-            "attribute_option_name2": "",
-            "attribute_option_name3": "",
-            "sales_channels": [],
-            "is_modifier_item": False,
-            "integration_references": [],
-            "has_variant": False,
-            "default_hosted_page_url": "",
-        }
+        document = _DETAIL.fill(
+            self._shown(books, item)
+            | {
+                "brand": item.brand,
+                "category_name": item.category,
+                "unit_id": books.template_id if item.unit else "",
+                "tax_type": "tax" if item.tax else "",
+                "pricebook_rate": item.rate,
+                "default_price_brackets": [
+                    {"start_quantity": 1, "end_quantity": 1, "pricebook_rate": item.rate}
+                ],
+                "sales_rate": item.rate,
+                "created_at": books.calendar.stamp(item.created)[:10],
+                "custom_fields": fields,
+                "custom_field_hash": custom_field_hash(fields),
+            }
+        )
         if item.tracked:
-            document["inventory_account_id"] = accounts["Inventory Asset"]
+            document["inventory_account_id"] = books.accounts["Inventory Asset"]
             document["inventory_account_name"] = "Inventory Asset"
             document["reorder_level"] = "" if item.reorder_level is None else item.reorder_level
             document["initial_stock"] = ""
