@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import json
 import os
+from collections.abc import Callable
 from contextlib import suppress
 from datetime import datetime
+from typing import Any
 
 import click
 
@@ -18,25 +20,29 @@ from tds_sandbox.serve import environment, listen, server
 from tds_sandbox.webhooks import STOCK_FORMS, WebhookSettings
 
 _COUNT = click.IntRange(min=0)
+_COUNTS = (
+    ("items", 2218, "How many items to generate."),
+    ("contacts", 2467, "How many customers and vendors."),
+    ("invoices", 1000, "How many invoices."),
+    ("pricebooks", 0, "How many price lists."),
+    ("creditnotes", 0, "How many credit notes."),
+    ("customerpayments", 0, "How many customer payments."),
+    ("bills", 0, "How many bills."),
+    ("vendorcredits", 0, "How many vendor credits."),
+    ("vendorpayments", 0, "How many payments to vendors."),
+    ("salesorders", 0, "How many sales orders."),
+)
+
+
+def _count_options(command: Callable[..., None]) -> Callable[..., None]:
+    for name, default, text in reversed(_COUNTS):
+        option = click.option(f"--{name}", type=_COUNT, default=default, show_default=True, help=text)
+        command = option(command)
+    return command
 
 
 @click.command()
-@click.option("--items", type=_COUNT, default=2218, show_default=True, help="How many items to generate.")
-@click.option(
-    "--contacts", type=_COUNT, default=2467, show_default=True, help="How many customers and vendors."
-)
-@click.option("--invoices", type=_COUNT, default=1000, show_default=True, help="How many invoices.")
-@click.option("--pricebooks", type=_COUNT, default=0, show_default=True, help="How many price lists.")
-@click.option("--creditnotes", type=_COUNT, default=0, show_default=True, help="How many credit notes.")
-@click.option(
-    "--customerpayments", type=_COUNT, default=0, show_default=True, help="How many customer payments."
-)
-@click.option("--bills", type=_COUNT, default=0, show_default=True, help="How many bills.")
-@click.option("--vendorcredits", type=_COUNT, default=0, show_default=True, help="How many vendor credits.")
-@click.option(
-    "--vendorpayments", type=_COUNT, default=0, show_default=True, help="How many payments to vendors."
-)
-@click.option("--salesorders", type=_COUNT, default=0, show_default=True, help="How many sales orders.")
+@_count_options
 @click.option(
     "--stock-by",
     type=click.Choice(["locations", "warehouses"]),
@@ -87,16 +93,6 @@ _COUNT = click.IntRange(min=0)
 @click.option("--json", "as_json", is_flag=True, help="Print the environment as one JSON object.")
 def sandbox(
     *,
-    items: int,
-    contacts: int,
-    invoices: int,
-    pricebooks: int,
-    creditnotes: int,
-    customerpayments: int,
-    bills: int,
-    vendorcredits: int,
-    vendorpayments: int,
-    salesorders: int,
     stock_by: str,
     seed: int,
     organization_id: str,
@@ -113,6 +109,7 @@ def sandbox(
     webhook_retry_seconds: float,
     webhook_stock: str,
     as_json: bool,
+    **counts: Any,
 ) -> None:
     """Serve a stand-in Zoho Books organisation on 127.0.0.1 until interrupted.
 
@@ -125,17 +122,8 @@ def sandbox(
             organization_id=organization_id,
             clock=Clock(clock_scale, clock_start.timestamp() if clock_start else None),
             bad_records=bad_records,
-            items=items,
-            contacts=contacts,
-            invoices=invoices,
-            pricebooks=pricebooks,
-            creditnotes=creditnotes,
-            customerpayments=customerpayments,
-            bills=bills,
-            vendorcredits=vendorcredits,
-            vendorpayments=vendorpayments,
-            salesorders=salesorders,
             stock_by=stock_by,
+            **counts,
         )
         settings = WebhookSettings(
             url=webhook_url,
