@@ -10,6 +10,7 @@ import abc
 import random
 from collections import Counter
 from collections.abc import Callable, Mapping
+from copy import copy
 from dataclasses import dataclass, field
 from datetime import datetime
 from decimal import Decimal
@@ -110,14 +111,12 @@ class Fault:
         *parents, last = self.path.split(".")
         node: Any = document
         for step in parents:
-            if isinstance(node, list):
-                if int(step) >= len(node):
-                    return
-                node = node[int(step)]
-            elif step in node:
-                node = node[step]
-            else:
+            key = int(step) if isinstance(node, list) else step
+            if key not in (range(len(node)) if isinstance(node, list) else node):
                 return
+            # A copy: documents share with others what is the same in all of them.
+            node[key] = copy(node[key])
+            node = node[key]
         if self.value is ABSENT:
             node.pop(last, None)
         elif last in node:

@@ -13,7 +13,7 @@ from tds_sandbox.money import Currency
 class Shape:
     """A document in its true shape with invented data; null stands where a record has a value of its own.
 
-    What is not null is shared by all documents: nothing may change a part of it in place.
+    What is not null is shared by all documents: a part of it is copied before it is changed.
     """
 
     def __init__(self, template: Document) -> None:
@@ -33,13 +33,19 @@ class Shape:
 
 
 def shapes(module: str, *names: str) -> tuple[Shape, ...]:
-    """The shapes of a module, in the order asked for, from the JSON file beside it.
+    """The shapes of a module, as they follow each other in the JSON file beside it.
+
+    Args:
+        module: the file's name.
+        names: of all shapes in it.
 
     Raises:
-        KeyError: the file has no such shape.
+        ValueError: the file has others.
     """
     templates = decode((files(__package__) / f"{module}.json").read_text(encoding="utf-8"))
-    return tuple(Shape(templates[name]) for name in names)
+    if tuple(templates) != names:
+        raise ValueError(f"{module}.json has the shapes {', '.join(templates)}, not {', '.join(names)}")
+    return tuple(map(Shape, templates.values()))
 
 
 def currency_shown(currency: Currency) -> Document:
