@@ -133,6 +133,8 @@ class Entity(abc.ABC, Generic[R]):
     id_key: ClassVar[str]
     noun: ClassVar[str]
     report_name: ClassVar[str]
+    url: ClassVar[str] = ""
+    """The last part of the URL its webhooks go to, where it is another than the name."""
     scope: ClassVar[str]
     """OAuth scope a read needs, without the ``ZohoBooks.`` in front."""
     default_filter: ClassVar[str]
@@ -141,7 +143,7 @@ class Entity(abc.ABC, Generic[R]):
     """Whether the list obeys ``last_modified_time``; where not, the filter is ignored in silence."""
     ignores_filters: ClassVar[bool] = False
     """Whether the list ignores every filter in silence, ``filter_by`` included, as that of bills does."""
-    silent_keys: ClassVar[frozenset[str]]
+    silent_keys: ClassVar[frozenset[str]] = frozenset()
     """Keys of the detail that change without a new ``last_modified_time`` and without a webhook."""
     context_extra: ClassVar[Mapping[str, Any]] = {}
     announced: ClassVar[bool] = True
@@ -168,21 +170,25 @@ class Entity(abc.ABC, Generic[R]):
     def detail(self, books: Books, record: R) -> Document:
         """The record as ``GET /{entity}/{id}`` shows it."""
 
-    @abc.abstractmethod
-    def webhook_entity(self, record: R) -> str:
+    def webhook_entity(self, record: R) -> str:  # noqa: ARG002 - for those with several
         """The last part of the URL the record's webhooks go to."""
+        return self.url or self.name
 
-    @abc.abstractmethod
-    def webhook_extra(self, books: Books, record: R) -> Document:
+    def webhook_extra(self, books: Books, record: R) -> Document:  # noqa: ARG002 - for those with custom fields
         """What a webhook's body has beyond the detail: ``cf_*`` pairs, among others."""
+        return {}
 
-    @abc.abstractmethod
-    def refuses_deletion(self, books: Books, record: R) -> bool:
+    def refuses_deletion(self, books: Books, record: R) -> bool:  # noqa: ARG002 - for those that hold on
         """Whether Zoho would refuse to delete it, because transactions hang on it."""
+        return False
 
-    @abc.abstractmethod
-    def retire(self, books: Books, record: R) -> str:
-        """What a user does instead of the refused deletion; returns the name of that edit."""
+    def retire(self, books: Books, record: R) -> str:  # noqa: ARG002 - for those that may refuse deletion
+        """What a user does instead of the refused deletion; returns the name of that edit.
+
+        Raises:
+            SandboxError: nothing, as it can be deleted.
+        """
+        raise SandboxError(f"{self.noun} {record.id} can be deleted")
 
     def movement(
         self,

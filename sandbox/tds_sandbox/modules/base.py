@@ -48,9 +48,7 @@ class Documents(Entity[T], abc.ABC):
     per_month: ClassVar[int] = 60
     default_filter = "Status.All"
     default_sort = ("created_time", "D")
-    silent_keys = frozenset()
     number_key: ClassVar[str]
-    url: ClassVar[str]
     states: ClassVar[tuple[str, ...]]
     row: ClassVar[Shape]
     whole: ClassVar[Shape]
@@ -191,14 +189,6 @@ class Documents(Entity[T], abc.ABC):
     def detail(self, books: Books, document: T) -> Document:
         """The keys of a single document."""
         return self.whole.fill(self.shown(books, document) | {"line_items": self.lines(books, document)})
-
-    def webhook_extra(self, _: Books, __: T) -> Document:
-        """Nothing."""
-        return {}
-
-    def webhook_entity(self, _: T) -> str:
-        """``…/webhooks/<url>``."""
-        return self.url
 
     def parameter(self, _: Books, name: str, value: str) -> Predicate[T] | None:
         """``status``, the contact's id, and the documented date filters."""

@@ -38,7 +38,6 @@ class Bills(Documents[Bill]):
     report_name = "Bills"
     scope = "bills.READ"
     prefix = "BILL"
-    url = "bills"
     states = ("draft", "open", "overdue", "partially_paid", "paid", "void")
     row, whole, line = _ROW, _DETAIL, _LINE
     honours_modified_filter = False

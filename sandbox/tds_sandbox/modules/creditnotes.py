@@ -144,11 +144,11 @@ class CreditNotes(Entity[CreditNote]):
     id_key = "creditnote_id"
     noun = "Credit Note"
     report_name = "Credit Notes"
+    url = "credit-notes"
     scope = "creditnotes.READ"
     default_filter = "Status.All"
     default_sort = ("created_time", "D")
     honours_modified_filter = True
-    silent_keys = frozenset()
 
     def __init__(self) -> None:
         def status(name: str) -> Predicate[CreditNote]:
@@ -383,14 +383,6 @@ class CreditNotes(Entity[CreditNote]):
                 "shipping_address": self._address(note.shipping),
             }
         )
-
-    def webhook_extra(self, _: Books, __: CreditNote) -> Document:
-        """Nothing."""
-        return {}
-
-    def webhook_entity(self, _: CreditNote) -> str:
-        """``…/webhooks/credit-notes``."""
-        return "credit-notes"
 
     def refuses_deletion(self, _: Books, note: CreditNote) -> bool:
         """Credit notes that were applied or refunded cannot be deleted."""

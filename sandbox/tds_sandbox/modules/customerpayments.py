@@ -132,11 +132,11 @@ class CustomerPayments(Entity[Payment]):
     id_key = "payment_id"
     noun = "Payment"
     report_name = "Payments Received"
+    url = "payments"
     scope = "customerpayments.READ"
     default_filter = "PaymentMode.All"
     default_sort = ("date", "D")
     honours_modified_filter = False
-    silent_keys = frozenset()
 
     def __init__(self) -> None:
         def mode(name: str) -> Predicate[Payment]:
@@ -392,26 +392,6 @@ class CustomerPayments(Entity[Payment]):
                 "template_id": books.template_id,
             }
         )
-
-    def webhook_extra(self, _: Books, __: Payment) -> Document:
-        """Nothing."""
-        return {}
-
-    def webhook_entity(self, _: Payment) -> str:
-        """``…/webhooks/payments``."""
-        return "payments"
-
-    def refuses_deletion(self, _: Books, __: Payment) -> bool:
-        """Payments can be deleted; their invoices are unpaid again."""
-        return False
-
-    def retire(self, _: Books, payment: Payment) -> str:
-        """Not needed.
-
-        Raises:
-            SandboxError: always.
-        """
-        raise SandboxError(f"payment {payment.id} can be deleted")
 
     def parameter(self, _: Books, name: str, value: str) -> Predicate[Payment] | None:
         """``customer_id``, ``payment_mode``, and the documented date filters."""

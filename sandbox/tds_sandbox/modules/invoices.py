@@ -456,10 +456,6 @@ class Invoices(Entity[Invoice]):
         """The flattened custom fields."""
         return flatten_custom_fields(self._custom_fields(books, invoice))
 
-    def webhook_entity(self, _: Invoice) -> str:
-        """``…/webhooks/invoices``."""
-        return "invoices"
-
     def refuses_deletion(self, _: Books, invoice: Invoice) -> bool:
         """Invoices with payments or credits cannot be deleted."""
         return bool(invoice.paid)

@@ -208,6 +208,7 @@ class Items(Entity[Item]):
     id_key = "item_id"
     noun = "Item"
     report_name = "Items"
+    url = "products"
     scope = "settings.READ"
     # "Get the list of all active items": the official OpenAPI document on GET /items.
     default_filter = "Status.Active"
@@ -567,10 +568,6 @@ class Items(Entity[Item]):
         extra = flatten_custom_fields(self._custom_fields(books, item))
         extra["image_document_id"] = item.image_id
         return extra
-
-    def webhook_entity(self, _: Item) -> str:
-        """``…/webhooks/products``."""
-        return "products"
 
     def refuses_deletion(self, books: Books, item: Item) -> bool:
         """Items used in transactions cannot be deleted."""

@@ -209,6 +209,7 @@ class Pricebooks(Entity[Pricebook]):
     id_key = "pricebook_id"
     noun = "Price List"
     report_name = "Price Lists"
+    url = "prices"  # Zoho has no such webhook; somebody may wire one by a script
     scope = "settings.READ"
     # Both states are listed; the documented filter is by sales or purchase.
     default_filter = "SalesOrPurchaseType.All"
@@ -388,23 +389,6 @@ class Pricebooks(Entity[Pricebook]):
             "products": [],
             "pricebook_items": [self._price(price) for price in book.shown],
         }
-
-    def webhook_extra(self, _: Books, __: Pricebook) -> Document:
-        """Nothing: Zoho has no such webhook."""
-        return {}
-
-    def webhook_entity(self, _: Pricebook) -> str:
-        """``…/webhooks/prices``, for what somebody may wire by a script."""
-        return "prices"
-
-    def refuses_deletion(self, _: Books, __: Pricebook) -> bool:
-        """Price lists can always be deleted."""
-        return False
-
-    def retire(self, _: Books, book: Pricebook) -> str:
-        """Becomes inactive."""
-        book.active = False
-        return "status"
 
     def parameter(self, _: Books, name: str, value: str) -> Predicate[Pricebook] | None:
         """``search_text``, in the name."""

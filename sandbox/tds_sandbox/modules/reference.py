@@ -15,6 +15,9 @@ from typing import Any
 from tds_sandbox.books import Books, EditKind, Entity, Record
 from tds_sandbox.errors import SandboxError, UnsuitableEditError
 from tds_sandbox.jsontext import Document, RawNumber
+from tds_sandbox.modules.shapes import shapes
+
+(_LOCATION,) = shapes("reference", "location")
 
 
 @dataclass(slots=True, kw_only=True)
@@ -32,7 +35,6 @@ class Settings(Entity[Setting]):
     default_filter = "Status.All"
     default_sort = ("created_time", "A")
     honours_modified_filter = False
-    silent_keys = frozenset()
     announced = False
     faults = ()
 
@@ -63,14 +65,6 @@ class Settings(Entity[Setting]):
     def detail(self, books: Books, setting: Setting) -> Document:
         """The same as the row: there is no page of one."""
         return self.list_row(books, setting)
-
-    def webhook_entity(self, _: Setting) -> str:
-        """The module's own name; Zoho has no such webhook."""
-        return self.name
-
-    def webhook_extra(self, _: Books, __: Setting) -> Document:
-        """Nothing."""
-        return {}
 
     def refuses_deletion(self, _: Books, __: Setting) -> bool:
         """All of them are in use."""
@@ -119,29 +113,14 @@ class Locations(Settings):
     def list_row(self, books: Books, setting: Setting) -> Document:
         """The keys of the official example."""
         location = books.locations[setting.place]
-        return {
-            "type": "general",
-            "email": "",
-            "phone": "",
-            "address": {
-                "city": "",
-                "state": "",
-                "country": "Iraq",
-                "attention": "",
-                "state_code": "",
-                "street_address1": "",
-                "street_address2": "",
-            },
-            "location_id": location.id,
-            "location_name": location.name,
-            "tax_settings_id": "",
-            "status": "active" if location.active else "inactive",
-            "is_primary": setting.primary,
-            "associated_series_ids": [],
-            "auto_number_generation_id": "",
-            "is_all_users_selected": True,
-            "associated_users": [],
-        }
+        return _LOCATION.fill(
+            {
+                "location_id": location.id,
+                "location_name": location.name,
+                "status": "active" if location.active else "inactive",
+                "is_primary": setting.primary,
+            }
+        )
 
     def retire(self, books: Books, setting: Setting) -> str:
         """Becomes inactive; the primary one cannot.

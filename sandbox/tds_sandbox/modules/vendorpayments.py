@@ -44,11 +44,11 @@ class VendorPayments(Entity[VendorPayment]):
     id_key = "payment_id"
     noun = "Payment"
     report_name = "Payments Made"
+    url = "vendor-payments"
     scope = "vendorpayments.READ"
     default_filter = "PaymentMode.All"
     default_sort = ("date", "D")
     honours_modified_filter = True
-    silent_keys = frozenset()
 
     def __init__(self) -> None:
         self.filters: dict[str, Predicate[VendorPayment]] = {
@@ -268,26 +268,6 @@ class VendorPayments(Entity[VendorPayment]):
                 "bills": [self._allocation(payment, one) for one in payment.applied],
             }
         )
-
-    def webhook_extra(self, _: Books, __: VendorPayment) -> Document:
-        """Nothing."""
-        return {}
-
-    def webhook_entity(self, _: VendorPayment) -> str:
-        """``…/webhooks/vendor-payments``."""
-        return "vendor-payments"
-
-    def refuses_deletion(self, _: Books, __: VendorPayment) -> bool:
-        """Payments can be deleted; their bills are unpaid again."""
-        return False
-
-    def retire(self, _: Books, payment: VendorPayment) -> str:
-        """Not needed.
-
-        Raises:
-            SandboxError: always.
-        """
-        raise SandboxError(f"payment {payment.id} can be deleted")
 
     def parameter(self, _: Books, name: str, value: str) -> Predicate[VendorPayment] | None:
         """``vendor_id``, and the documented date filters."""
