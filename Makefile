@@ -2,7 +2,7 @@
 PYTHON ?= python3
 BIN := .venv/bin
 
-.PHONY: setup demo test bench lint clean
+.PHONY: setup demo test test-hard mutants bench lint clean
 
 setup: .venv/ready
 
@@ -17,6 +17,14 @@ demo: setup
 
 test: setup
 	$(BIN)/python -m pytest -n 2 --dist worksteal
+
+# The suite on a busy machine and at other times of the day: make test-hard ARGS="--runs 1 --at 23:59:30"
+test-hard: setup
+	$(BIN)/python -m tests.hard $(ARGS)
+
+# Lines broken one at a time: make mutants ARGS="--seed 2 --count 100 --only 50_apply"
+mutants: setup
+	$(BIN)/python -m tests.mutants $(ARGS)
 
 bench: setup
 	$(BIN)/python -m benchmarks

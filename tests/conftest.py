@@ -2,19 +2,68 @@
 
 from __future__ import annotations
 
+import faulthandler
+import os
 import subprocess
-from collections.abc import Iterable, Iterator
+import sys
+import threading
+from collections.abc import Generator, Iterable, Iterator
 from pathlib import Path
 from typing import cast
 
 import pytest
 
+from tests import clock
 from tests.db.servers import PGTAP_TEMPLATE, Database, PrivateServer, Servers, TestServer, legs
 
 LEGS = legs()
 RUNNING = [leg for leg, reason in LEGS.items() if not reason]
 PGTAP = Path(__file__).parent / "pgtap"
 SERVERS = pytest.StashKey[Servers]()
+EACH_TEST = pytest.StashKey[clock.EachTest]()
+# pytest-timeout raises in the test, whose fixtures then stop what they started. One that hangs even so, in a thread that
+# is waited for, is ended with its process after these seconds more; the watchdog stops the servers.
+LAST_RESORT_SECONDS = 60.0
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Takes the clock, if every test is to begin at the same time."""
+    if text := os.environ.get(clock.EACH):
+        config.stash[EACH_TEST] = clock.EachTest(text)
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_runtest_setup(item: pytest.Item) -> None:
+    """Sets the clock, before any fixture."""
+    if EACH_TEST in item.config.stash:
+        item.config.stash[EACH_TEST].set()
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_protocol(item: pytest.Item) -> Generator[None, object, object]:
+    """Ends the process, and says in which test, should a timeout not have ended that."""
+    marker = item.get_closest_marker("timeout")
+    limit = float(
+        marker.args[0] if marker else item.config.getoption("timeout") or item.config.getini("timeout") or 0
+    )
+    end = threading.Timer(limit + LAST_RESORT_SECONDS, _end_process, [item])
+    end.daemon = True
+    if limit:
+        end.start()
+    try:
+        return (yield)
+    finally:
+        end.cancel()
+
+
+def _end_process(item: pytest.Item) -> None:
+    capture = item.config.pluginmanager.getplugin("capturemanager")
+    if capture is not None:
+        capture.suspend_global_capture(in_=True)
+    assert sys.__stderr__ is not None
+    sys.__stderr__.write(f"\n{item.nodeid} hangs, and its timeout did not end it\n")
+    faulthandler.dump_traceback(sys.__stderr__)
+    os._exit(1)
 
 
 def all_servers(config: pytest.Config) -> Servers:

@@ -156,11 +156,15 @@ class TestServer:
             with psycopg.connect(self.conninfo, autocommit=True) as conn:
                 self._create(conn, name, source)
             template = self.named(name)
-            if kind == TEMPLATE:
-                upgrade(template.conninfo)
-            else:
-                with psycopg.connect(template.conninfo, autocommit=True) as conn:
-                    conn.execute("create extension pgtap; create extension plpgsql_check")
+            try:
+                if kind == TEMPLATE:
+                    upgrade(template.conninfo)
+                else:
+                    with psycopg.connect(template.conninfo, autocommit=True) as conn:
+                        conn.execute("create extension pgtap; create extension plpgsql_check")
+            except BaseException:  # a timeout among them: the next test makes it anew
+                self.drop(name)
+                raise
             self._templates[kind] = name
         return self._templates[kind]
 

@@ -25,6 +25,7 @@ from tds_db.errors import ServerError
 from tds_db.settings import DatabaseSettings
 from tests.conftest import all_servers
 from tests.db.servers import PrivateServer
+from tests.journeys.waiting import PATIENCE
 
 START = """
 import sys
@@ -63,7 +64,7 @@ def query(server: embedded.Server, text: str) -> object:
 
 
 def wait_for(what: str, found: object) -> None:
-    deadline = time.monotonic() + 30
+    deadline = time.monotonic() + PATIENCE
     while not found():  # type: ignore[operator]
         assert time.monotonic() < deadline, what
         time.sleep(0.002)

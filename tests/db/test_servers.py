@@ -8,6 +8,7 @@ import psycopg
 import pytest
 
 from tests.db.servers import CRON_DATABASE, Database
+from tests.journeys.waiting import PATIENCE
 
 
 def test_a_database_is_fresh_upgraded_and_marked(database: Database) -> None:
@@ -23,7 +24,7 @@ def test_a_database_is_fresh_upgraded_and_marked(database: Database) -> None:
 
 def test_pg_cron_is_at_work_in_its_database(cron_database: Database) -> None:
     launcher = "select datname from pg_stat_activity where backend_type = 'pg_cron launcher'"
-    deadline = time.monotonic() + 30
+    deadline = time.monotonic() + PATIENCE
     with cron_database.connect(autocommit=True) as conn:
         while conn.execute(launcher).fetchone() != (CRON_DATABASE,):
             assert time.monotonic() < deadline

@@ -20,6 +20,7 @@ from tds_db.upgrade import Pgmq, dump_sql, status, upgrade
 from tests.conftest import RUNNING, all_servers
 from tests.db.conftest import Files
 from tests.db.servers import FAST, Database, PrivateServer, TestServer
+from tests.journeys.waiting import PATIENCE
 
 
 def names(database: Database, query: str) -> list[object]:
@@ -130,7 +131,7 @@ def test_a_killed_upgrade_leaves_nothing_behind(empty_database: Database, files:
         "select pid from pg_stat_activity where wait_event = 'PgSleep' and datname = current_database()"
     )
     try:
-        deadline = time.monotonic() + 30
+        deadline = time.monotonic() + PATIENCE
         while not names(empty_database, sleeping):
             assert time.monotonic() < deadline
             time.sleep(0.02)
@@ -419,7 +420,7 @@ def test_roles_are_created_under_a_lock_that_all_databases_share(
     with ThreadPoolExecutor(1) as threads, psycopg.connect(new_server.server.conninfo()) as holder:
         holder.execute(lock)
         upgrading = threads.submit(upgrade, as_plain(new_server), directory=files.directory)
-        deadline = time.monotonic() + 30
+        deadline = time.monotonic() + PATIENCE
         while holder.execute(waiting).fetchone() != (1,):
             assert time.monotonic() < deadline
             time.sleep(0.02)

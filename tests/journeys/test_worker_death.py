@@ -19,7 +19,7 @@ from psycopg.types.json import Jsonb
 
 from tests.db.servers import Database, PrivateServer
 from tests.journeys.programs import TDS, WORKER, Program, environment
-from tests.journeys.waiting import wait_until
+from tests.journeys.waiting import PATIENCE, wait_until
 from tests.sql.conftest import Mirror, product
 
 # A statement that makes a worker wait inside apply_claim(), or later, inside finish_claim().
@@ -297,7 +297,7 @@ def test_workers_end_when_the_command_that_keeps_them_is_killed(database: Databa
         # At once, while they are still loading their modules: the worst moment to lose a parent.
         workers = wait_until(lambda: psutil.Process(command.pid).children(), "there are workers")
         command.kill()
-        _, alive = psutil.wait_procs(workers, timeout=15)
+        _, alive = psutil.wait_procs(workers, timeout=PATIENCE)
         assert alive == []
     finally:
         if command.is_running:

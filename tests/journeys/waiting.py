@@ -7,9 +7,12 @@ from collections.abc import Callable
 from typing import TypeVar
 
 T = TypeVar("T")
+# How long the suite waits for what is to come, at most. A busy machine takes many times as long as a quiet one, and
+# where all is well nobody waits: so it is long, and the same everywhere.
+PATIENCE = 120.0
 
 
-def wait_until(condition: Callable[[], T], what: str, seconds: float = 60.0) -> T:
+def wait_until(condition: Callable[[], T], what: str, seconds: float = PATIENCE) -> T:
     """The first true value of `condition`, asked every few milliseconds.
 
     Args:

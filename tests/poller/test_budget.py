@@ -21,10 +21,10 @@ from tds_sandbox.limits import LimitSettings
 from tds_sandbox.organisation import Organisation
 from tds_sandbox.serve import Running, running
 from tests.db.servers import Database
+from tests.journeys.waiting import PATIENCE
 from tests.poller.conftest import Poller
 
 NOON = 1_790_006_400.0
-PATIENCE = 30.0
 
 
 class Caller:

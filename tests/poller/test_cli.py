@@ -10,13 +10,16 @@ import psycopg
 
 from tds_poller.zoho.errors import LimitError
 from tests.db.servers import Database
+from tests.journeys.waiting import PATIENCE
 from tests.poller.conftest import Poller
 
 
 def tds(environment: dict[str, str], *arguments: str) -> subprocess.CompletedProcess[str]:
     """Runs the command."""
     command = [sys.executable, "-P", "-m", "tds_cli", *arguments]
-    return subprocess.run(command, env=environment, capture_output=True, text=True, check=False, timeout=60)
+    return subprocess.run(
+        command, env=environment, capture_output=True, text=True, check=False, timeout=PATIENCE
+    )
 
 
 def test_help_imports_no_command() -> None:
@@ -139,4 +142,4 @@ def test_serve_announces_itself_and_stops(environment: dict[str, str]) -> None:
         with httpx.Client(transport=httpx.HTTPTransport(retries=20), trust_env=False) as client:
             assert client.get(f"{url}/readyz").json() == {"status": "ready"}
         served.terminate()
-        served.communicate(timeout=20)
+        served.communicate(timeout=PATIENCE)

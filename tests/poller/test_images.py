@@ -24,6 +24,7 @@ from tds_poller.zoho.client import ZohoClient
 from tds_poller.zoho.errors import ZohoError
 from tds_sandbox.errors import ApiError
 from tds_sandbox.images import png
+from tests.journeys.waiting import PATIENCE
 from tests.poller.conftest import Poller
 
 JPEG = b"\xff\xd8\xff\xe0\x00\x10JFIF\x00\x01" + bytes(50) + b"\xff\xd9"
@@ -266,7 +267,7 @@ def test_a_fetcher_that_is_killed_leaves_the_picture_wanted(
         command = [sys.executable, "-P", "-m", "tds_cli", "images"]
         own = {**environment, "TDS_IMAGE_URL": str(pictures.directory)}
         program = subprocess.Popen(command, env=own, stderr=subprocess.DEVNULL)
-        deadline = time.monotonic() + 20
+        deadline = time.monotonic() + PATIENCE
         while not (waits := pictures.rows(waiting)) or not pictures.files():
             assert time.monotonic() < deadline
             time.sleep(0.02)

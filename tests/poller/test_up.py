@@ -17,8 +17,7 @@ import pytest
 
 from tests.db.servers import Database
 from tests.journeys.programs import TDS, environment
-
-PATIENCE = 40.0
+from tests.journeys.waiting import PATIENCE
 
 
 class Running:

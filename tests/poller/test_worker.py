@@ -18,8 +18,7 @@ import pytest
 from tds_db import worker as worker_module
 from tds_db.worker import Worker
 from tests.db.servers import Database
-
-PATIENCE = 15.0
+from tests.journeys.waiting import PATIENCE
 
 
 @contextmanager

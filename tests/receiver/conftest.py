@@ -16,6 +16,7 @@ from tds_receiver.app import create_app
 from tds_receiver.server import configured
 from tds_receiver.settings import ReceiverSettings
 from tests.db.servers import Database
+from tests.journeys.waiting import PATIENCE
 
 Receive = Callable[..., httpx.Client]
 
@@ -33,7 +34,7 @@ def serving(conninfo: str, settings: ReceiverSettings) -> Iterator[httpx.Client]
             assert thread.is_alive()
             time.sleep(0.002)
         url = f"http://127.0.0.1:{listener.getsockname()[1]}"
-        with httpx.Client(base_url=url, verify=False, trust_env=False, timeout=20) as client:
+        with httpx.Client(base_url=url, verify=False, trust_env=False, timeout=PATIENCE) as client:
             yield client
     finally:
         web.should_exit = True

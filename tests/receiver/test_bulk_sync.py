@@ -30,6 +30,7 @@ from schemathesis.specs.openapi.checks import (
 
 from tds_receiver.settings import ReceiverSettings
 from tests.db.servers import Database, TestServer
+from tests.journeys.waiting import wait_until
 from tests.poller.conftest import Poller, small_sandbox
 from tests.poller.test_cli import tds
 from tests.poller.test_migrate import compared
@@ -301,10 +302,7 @@ def test_metrics_without_a_database_are_the_processs_own(api: httpx.Client, data
         answer = api.get(f"{BULK}/runs")
         assert (answer.status_code, answer.json()["status"]) == (503, "unavailable")
         administrator.execute(f"alter database {name} allow_connections true".encode())
-    deadline = time.monotonic() + 10
-    while samples(api.get("/metrics").text)["tds_database_up", ""] != 1:
-        assert time.monotonic() < deadline
-        time.sleep(0.1)
+    wait_until(lambda: samples(api.get("/metrics").text)["tds_database_up", ""] == 1, "it is up again")
     assert api.get(f"{BULK}/runs").status_code == 200
 
 

@@ -16,6 +16,7 @@ import pytest
 
 from tests.db.servers import Database, PrivateServer
 from tests.journeys.programs import TDS, Program, environment
+from tests.journeys.waiting import PATIENCE
 from tests.receiver.test_webhooks import PRODUCTS, events
 
 
@@ -30,7 +31,7 @@ class Served(Program):
     @property
     def url(self) -> str:
         """Its base URL, once it answers."""
-        deadline = time.monotonic() + 30
+        deadline = time.monotonic() + PATIENCE
         while True:
             assert self.is_running, self.last_words
             assert time.monotonic() < deadline, self.last_words
@@ -63,7 +64,7 @@ class Sender(threading.Thread):
     def run(self) -> None:
         """Until stopped, or until nobody listens any more."""
         number = 0
-        with httpx.Client(base_url=self._url, timeout=20, verify=False, trust_env=False) as http:
+        with httpx.Client(base_url=self._url, timeout=PATIENCE, verify=False, trust_env=False) as http:
             while not self.stop.is_set():
                 record = f"{self.name}-{number}"
                 try:
@@ -133,7 +134,7 @@ def test_every_request_taken_is_answered_before_the_end(
     children = psutil.Process(program.pid).children(recursive=True)
     assert program.stop() in {0, -signal.SIGTERM}
     for sender in senders:
-        sender.join(10)
+        sender.join(PATIENCE)
         assert not sender.is_alive()
         # Only the last one may have met a closed door; nothing was answered but 202.
         assert {answer for _, answer in sender.answers[:-1]} <= {202}
@@ -187,7 +188,7 @@ def products(database: Database) -> int:
     return int(row[0])
 
 
-def wait_for(condition: object, seconds: float = 20.0) -> None:
+def wait_for(condition: object, seconds: float = PATIENCE) -> None:
     """Waits until it holds."""
     assert callable(condition)
     deadline = time.monotonic() + seconds
@@ -241,7 +242,7 @@ def test_an_outage_loses_nothing_and_ends_with_it(server: PrivateServer, tmp_pat
         for sender in senders:
             sender.stop.set()
         for sender in senders:
-            sender.join(25)
+            sender.join(PATIENCE)
             assert 503 in {answer for _, answer in sender.answers}
             # Within five seconds of its return, and from then on always.
             assert next(at for at, answer in sender.answers if at > back and answer == 202) - back < 5

@@ -23,6 +23,7 @@ from tds_sandbox.organisation import Organisation
 from tds_sandbox.serve import running
 from tds_sandbox.webhooks import FORMS, WebhookSettings
 from tests.db.servers import Database
+from tests.journeys.waiting import PATIENCE, wait_until
 from tests.receiver.conftest import Receive
 
 ITEM = {
@@ -267,9 +268,7 @@ def test_without_a_database_the_sender_is_asked_to_come_again(receiver: Receive,
         assert client.get("/readyz").status_code == 503
         assert client.get("/healthz").status_code == 200
         administrator.execute(f"alter database {name} allow_connections true".encode())
-    deadline = time.monotonic() + 5
-    while client.post(PRODUCTS, json=ITEM).status_code != 202:
-        assert time.monotonic() < deadline
+    wait_until(lambda: client.post(PRODUCTS, json=ITEM).status_code == 202, "it is taken again")
     assert client.get("/readyz").status_code == 200
     assert len(events(database)) == 1
 
@@ -292,7 +291,9 @@ def test_http_clients_share_it(receiver: Receive, database: Database) -> None:
 
     def send(number: int) -> int:
         body = {"item": {"item_id": str(number)}}
-        return httpx.post(url + PRODUCTS, json=body, timeout=20, verify=False, trust_env=False).status_code
+        return httpx.post(
+            url + PRODUCTS, json=body, timeout=PATIENCE, verify=False, trust_env=False
+        ).status_code
 
     with ThreadPoolExecutor(16) as pool:
         assert set(pool.map(send, range(100))) == {202}

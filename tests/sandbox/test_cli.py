@@ -11,6 +11,7 @@ import sys
 from click.testing import CliRunner
 
 from tds_sandbox.cli import sandbox
+from tests.journeys.waiting import PATIENCE
 from tests.sandbox.conftest import HTTP, get_token
 
 
@@ -54,7 +55,7 @@ def test_prints_the_environment_and_serves() -> None:
         assert len(planted) == 2
     finally:
         process.send_signal(signal.SIGINT)
-        _, messages = process.communicate(timeout=10)
+        _, messages = process.communicate(timeout=PATIENCE)
     assert process.returncode == 0
     assert messages.decode().endswith("Stopped.\n")
 

@@ -17,9 +17,9 @@ import pytest
 
 from tds_db.upgrade import install_jobs
 from tests.db.servers import Database
+from tests.journeys.waiting import PATIENCE
 from tests.sql.conftest import Mirror
 
-PATIENCE = 20.0
 OURS = [
     "ensure_partitions",
     "fold_counters",

@@ -5,6 +5,7 @@ from __future__ import annotations
 import threading
 
 from tests.db.servers import Database
+from tests.journeys.waiting import PATIENCE
 from tests.sql.conftest import Mirror, product
 
 
@@ -30,7 +31,7 @@ def test_many_sessions_meet_a_missing_partition_at_once(database: Database) -> N
                     "select set_config('tds.fake_now', (now() + %s * interval '1 day')::text, false)",
                     [60 + day],
                 )
-                together.wait(timeout=30)
+                together.wait(timeout=PATIENCE)
                 conn.execute(
                     "select tds.receive('products', %b)", [b'{"item": {"item_id": "%d-%d"}}' % (number, day)]
                 )

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import time
 from datetime import date, datetime, timedelta
 from decimal import Decimal
 from typing import Any
@@ -11,6 +10,7 @@ from typing import Any
 import psycopg
 
 from tests.db.servers import Database
+from tests.journeys.waiting import wait_until
 from tests.sql.conftest import MOMENT, ORGANIZATION, Mirror, product
 
 LATER = "2026-06-09T10:00:00-0400"
@@ -347,9 +347,7 @@ def test_a_lease_dies_with_its_fetcher_unless_its_answer_is_stored(
     stored = "select tds.store_detail('invoices', %s, '{1}', %b, tds.now())"
     assert fetcher.execute(stored, [ORGANIZATION, body.encode()]).fetchone() == ("queued",)
     fetcher.close()
-    deadline = time.monotonic() + 10
-    while mirror.value("select tds.living_sessions() <> '{}'"):
-        assert time.monotonic() < deadline
+    wait_until(lambda: mirror.value("select tds.living_sessions() = '{}'"), "the fetcher's session is gone")
     assert mirror.rows("select * from tds.details_to_take(%s)", ORGANIZATION) == [
         {"entity": "invoices", "at_most": 100}
     ]

@@ -1,0 +1,107 @@
+"""Which tests stand near a file: those that are to notice when it breaks, the nearest and fastest first."""
+
+from __future__ import annotations
+
+CATALOG = "tests/pgtap/catalog"
+
+# By the longest beginning of a path that fits.
+NEAR = {
+    "db/functions/10_ground": (
+        "pgtap/readers", "sql/test_documents.py", "sql/test_records.py", "sql/test_raw_first.py", "sql/test_roles.py",
+    ),
+    "db/functions/10_ground/locks.sql": ("sql/test_locks.py", "sql/test_concurrency.py", "sql/test_jobs.py"),
+    "db/functions/20_registry": (
+        "sql/test_documents.py", "sql/test_records.py", "sql/test_pulls.py", "sql/test_raw_first.py", "sql/test_custom_fields.py",
+        "receiver/test_webhooks.py", "poller/test_plan.py", "poller/test_poll.py", "poller/test_migrate.py",
+    ),
+    "db/functions/30_inbox": (
+        "sql/test_raw_first.py", "sql/test_partitions.py", "sql/test_isolation.py", "sql/test_records.py",
+        "sql/test_explain.py", "sql/test_concurrency.py", "receiver/test_bulk_sync.py", "receiver/test_webhooks.py",
+    ),
+    "db/functions/40_wants": (
+        "sql/test_records.py", "sql/test_pulls.py", "sql/test_documents.py", "sql/test_stock_and_prices.py", "sql/test_trust.py",
+        "sql/test_order_free.py", "poller/test_worker.py", "poller/test_poll.py", "poller/test_migrate.py",
+    ),
+    "db/functions/50_apply": (
+        "sql/test_records.py", "sql/test_isolation.py", "sql/test_raw_first.py", "sql/test_documents.py", "sql/test_trust.py",
+        "sql/test_order_free.py", "sql/test_explain.py", "sql/test_concurrency.py", "sql/test_rebuild.py",
+        "sql/test_locks.py", "journeys/test_worker_death.py", "poller/test_worker.py", "poller/test_migrate.py",
+    ),
+    "db/functions/60_entities": (
+        "sql/test_documents.py", "sql/test_stock_and_prices.py", "sql/test_records.py", "sql/test_arithmetic.py",
+        "sql/test_trust.py", "sql/test_recorded.py", "sql/test_rebuild.py", "sql/test_custom_fields.py", "sql/test_locks.py",
+        "poller/test_migrate.py",
+    ),
+    "db/functions/65_made": (
+        "sql/test_records.py", "sql/test_documents.py", "sql/test_isolation.py", "sql/test_stock_and_prices.py",
+        "sql/test_order_free.py", "sql/test_rebuild.py", "sql/test_arithmetic.py", "sql/test_locks.py",
+        "sql/test_concurrency.py", "sql/test_trust.py", "poller/test_verify.py", "poller/test_migrate.py",
+    ),
+    "db/functions/70_fetch": (
+        "sql/test_pulls.py", "sql/test_budget.py", "sql/test_records.py", "poller/test_plan.py", "poller/test_poll.py",
+        "poller/test_cli.py", "poller/test_migrate.py", "poller/test_budget.py", "sql/test_roles.py",
+    ),
+    "db/functions/70_fetch/budget.sql": ("sql/test_budget.py", "poller/test_budget.py", "poller/test_plan.py"),
+    "db/functions/70_fetch/token.sql": ("sql/test_budget.py", "poller/test_budget.py", "poller/test_client.py"),
+    "db/functions/75_answers": ("pgtap/prices", "sql/test_stock_and_prices.py", "receiver/test_images.py", "poller/test_images.py"),
+    "db/functions/80_proof": (
+        "sql/test_rebuild.py", "sql/test_explain.py", "sql/test_custom_fields.py", "sql/test_trust.py", "sql/test_records.py",
+        "sql/test_documents.py", "sql/test_arithmetic.py", "poller/test_verify.py",
+    ),
+    "db/functions/85_care": (
+        "sql/test_jobs.py", "sql/test_fold_counters.py", "sql/test_partitions.py", "sql/test_stock_and_prices.py",
+        "receiver/test_bulk_sync.py",
+    ),
+    "db/functions/90_surface": (
+        "sql/test_raw_first.py", "sql/test_isolation.py", "sql/test_records.py", "sql/test_roles.py", "sql/test_budget.py",
+        "sql/test_stock_and_prices.py", "sql/test_documents.py", "sql/test_arithmetic.py", "sql/test_explain.py",
+        "sql/test_concurrency.py", "receiver/test_dashboard.py", "receiver/test_bulk_sync.py", "poller/test_cli.py",
+        "poller/test_plan.py", "receiver/test_authenticity.py",
+    ),
+    "db/functions/99_grants": ("sql/test_roles.py", "sql/test_records.py", "receiver/test_bulk_sync.py", "poller/test_cli.py"),
+    "db/tds_db": ("db", "poller/test_worker.py", "sql/test_jobs.py", "sql/test_restore.py"),
+    "db/tds_db/images.py": ("poller/test_images.py", "receiver/test_images.py"),
+    "db/tds_db/worker.py": ("poller/test_worker.py", "sql/test_jobs.py", "journeys/test_worker_death.py", "poller/test_up.py"),
+    "receiver/tds_receiver": (
+        "receiver/test_bodies.py", "receiver/test_signature.py", "receiver/test_webhooks.py", "receiver/test_batching.py",
+        "receiver/test_limits.py", "receiver/test_hostile.py", "receiver/test_bulk_sync.py", "receiver/test_serve.py",
+        "poller/test_cli.py",
+    ),
+    "receiver/tds_receiver/api": (
+        "receiver/test_bulk_sync.py", "receiver/test_authenticity.py", "receiver/test_dashboard.py", "receiver/test_webhooks.py",
+        "receiver/test_hostile.py",
+    ),
+    "receiver/tds_receiver/images.py": ("receiver/test_images.py",),
+    "poller/tds_poller": (
+        "poller/test_poll.py", "poller/test_cli.py", "poller/test_worker.py", "poller/test_migrate.py", "poller/test_verify.py",
+        "poller/test_plan.py", "sql/test_pulls.py",
+    ),
+    "poller/tds_poller/images.py": ("poller/test_images.py",),
+    "poller/tds_poller/plan.py": ("poller/test_plan.py", "poller/test_cli.py", "poller/test_migrate.py"),
+    "poller/tds_poller/verify.py": ("poller/test_verify.py",),
+    "poller/tds_poller/migrate.py": ("poller/test_migrate.py", "poller/test_progress.py", "poller/test_cli.py"),
+    "poller/tds_poller/zoho": (
+        "poller/test_client.py", "poller/test_budget.py", "poller/test_doctor.py", "poller/test_cli.py", "poller/test_poll.py",
+        "poller/test_migrate.py",
+    ),
+    "cli/tds_cli": ("poller/test_cli.py", "db/test_cli.py", "sql/test_explain.py", "receiver/test_bulk_sync.py", "sql/test_jobs.py"),
+    "cli/tds_cli/doctor.py": ("poller/test_doctor.py",),
+    "cli/tds_cli/up.py": ("poller/test_up.py",),
+    "cli/tds_cli/progress.py": ("poller/test_progress.py",),
+    "cli/tds_cli/completion.py": ("poller/test_progress.py",),
+    "cli/tds_cli/explain.py": ("sql/test_explain.py",),
+    "cli/tds_cli/jobs.py": ("sql/test_jobs.py",),
+    "cli/tds_cli/images.py": ("poller/test_images.py",),
+    "cli/tds_cli/serve.py": ("receiver/test_serve.py", "poller/test_cli.py"),
+    "cli/tds_cli/db.py": ("db/test_cli.py", "poller/test_doctor.py"),
+    "cli/tds_cli/keys.py": ("receiver/test_bulk_sync.py", "receiver/test_authenticity.py"),
+    "cli/tds_cli/pull.py": ("poller/test_cli.py", "poller/test_plan.py", "poller/test_poll.py", "poller/test_verify.py", "poller/test_progress.py"),
+    "cli/tds_cli/runs.py": ("poller/test_cli.py", "poller/test_migrate.py", "poller/test_poll.py"),
+}  # fmt: skip
+
+
+def tests_near(path: str) -> list[str]:
+    """The tests to run when `path` is broken."""
+    nearest = max((known for known in NEAR if path.startswith(known)), key=len)
+    tests = [f"tests/{test}" for test in NEAR[nearest]]
+    return [*tests, CATALOG] if path.endswith(".sql") else tests
