@@ -57,6 +57,22 @@ def test_stock_by_place_in_either_form(mirror: Mirror, form: str) -> None:
     assert values(mirror, "select * from tds_stock_disagreements") == []
 
 
+@pytest.mark.parametrize(("empty", "filled"), [("location", "warehouse"), ("warehouse", "location")])
+def test_an_empty_list_of_places_says_nothing_beside_a_filled_one(
+    mirror: Mirror, empty: str, filled: str
+) -> None:
+    """Organisations that were moved from one form to the other tell both."""
+    tell(mirror, product("1", stock_on_hand=7, brand="", **places(empty), **places(filled, a=5, b=2)))
+    assert values(mirror, LEVELS) == [("a", 5), ("b", 2)]
+    tell(
+        mirror,
+        product(
+            "1", stock_on_hand=4, brand="", last_modified_time=LATER, **places(empty), **places(filled, a=4)
+        ),
+    )
+    assert values(mirror, LEVELS) == [("a", 4)]
+
+
 def test_a_warehouse_that_comes_late_is_linked(mirror: Mirror) -> None:
     tell(mirror, product("1", stock_on_hand=5, brand="", **places("location", a=5)))
     mirror.receive("warehouses", {"locations": [{"location_id": "a", "location_name": "Main"}]}, shape="list")
