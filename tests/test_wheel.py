@@ -17,7 +17,8 @@ import pytest
 
 from tests.db.servers import Database
 from tests.journeys.programs import environment
-from tests.poller.test_up import PATIENCE, free_port, until
+from tests.journeys.waiting import PATIENCE
+from tests.poller.test_up import free_port, until
 
 ROOT = Path(__file__).parents[1]
 OTHERS = ("db", "poller", "receiver", "sandbox", "tds_mirror", "click", "psycopg")
