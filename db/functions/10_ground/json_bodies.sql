@@ -43,16 +43,8 @@ as $$ select left($1, 100) ~ '^[A-Za-z0-9_.%+-]+=' $$;
 comment on function tds.is_form(text) is 'Whether a body looks form-encoded.';
 
 create or replace function tds.document(body text) returns jsonb
-language plpgsql immutable parallel safe
-set search_path = pg_catalog, pg_temp
-as $$
-begin
-    if tds.is_form(document.body) then
-        return tds.form_document(document.body);
-    end if;
-    return document.body::jsonb;
-end
-$$;
+language sql immutable parallel safe
+as $$ select case when tds.is_form($1) then tds.form_document($1) else $1::jsonb end $$;
 comment on function tds.document(text) is
 'The JSON of a body, form-encoded or plain. Raises class 22 where it is neither.';
 
@@ -106,3 +98,16 @@ $$;
 comment on function tds.payload(jsonb, text, text, text) is
 'The records in a document, as an array: an API list (its key with or without underscores), one wrapped record, {"data": …}, or the '
 'bare record; null where there is none.';
+
+create or replace function tds.body_records(body text, list_key text, record_key text, id_key text) returns table (records jsonb)
+language sql immutable parallel safe rows 1
+as $$
+    -- offset 0: a body is parsed once, and its list taken out once, not once a mention
+    select case when jsonb_typeof(l.list) = 'array' then l.list else tds.payload(j.doc, $2, $3, $4) end
+      from (select tds.document($1) as doc offset 0) j
+     cross join lateral (select j.doc -> $2 as list offset 0) l
+    offset 0
+$$;
+comment on function tds.body_records(text, text, text, text) is
+'The one way from a stored body to its records: an array, null where it holds none. One row, so that it can be joined laterally; the '
+'planner puts its text in the place of the call. Raises class 22 for a body that is not JSON.';

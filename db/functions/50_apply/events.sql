@@ -10,36 +10,54 @@ comment on function tds.record_id(jsonb) is 'A record''s id, null where it canno
 
 create or replace function tds.record_time(value text, inherited timestamptz, rank smallint) returns timestamptz
 language sql stable parallel safe
-as $$ select case when tds.has_time_shape($1) then $1::timestamptz when coalesce($1, '') = '' and $3 = 3 then $2 end $$;
+as $$
+    select case when tds.is_plain_time($1) then $1::timestamptz
+                when coalesce($1, '') = '' then case when $3 = 3 then $2 end
+                when tds.is_time($1) then $1::timestamptz end
+$$;
 comment on function tds.record_time(text, timestamptz, smallint) is
-'A record''s last_modified_time; a detail without one inherits the version of what asked for it. Null where it cannot be '
-'read; raises class 22 for hour 25.';
+'A record''s last_modified_time; a detail without one inherits the version of what asked for it. Null where it cannot be read.';
+
+create or replace function tds.stored_events(inbox_ids bigint[], received_ats timestamptz[]) returns setof tds.event
+language sql stable
+as $$
+    select (e.n - 1) << 32, i.inbox_id, i.received_at, i.record_id is not null, i.observed_at,
+           (i.headers ->> 'modified_at')::timestamptz, tds.shape_rank(i.shape), i.event = 'delete', r.records
+      from unnest($1, $2) with ordinality e(inbox_id, received_at, n)
+      join tds.inbox i on i.received_at = e.received_at and i.inbox_id = e.inbox_id
+      join tds.entity n on n.entity = i.entity
+     cross join lateral tds.body_records(i.body, n.list_key, n.record_key, n.id_key) r
+$$;
+comment on function tds.stored_events(bigint[], timestamptz[]) is
+'These events with their bodies parsed, numbered by their places; records is null where a body holds none. The planner puts its text in '
+'the place of the call. Raises class 22 for a body that is not JSON.';
+
+create or replace function tds.versions(doc jsonb, id_key text, inherited timestamptz, rank smallint)
+returns table (zoho_id text, told text, modified_at timestamptz, hash bigint)
+language sql stable parallel safe rows 1
+as $$
+    -- offset 0: read once, not once a mention
+    select i.zoho_id, i.told, tds.record_time(i.told, $3, $4), jsonb_hash_extended($1, 0)
+      from (select $1 -> $2 as id, $1 ->> 'last_modified_time' as told offset 0) k
+     cross join lateral (select tds.record_id(k.id) as zoho_id, k.told offset 0) i
+    offset 0
+$$;
+comment on function tds.versions(jsonb, text, timestamptz, smallint) is
+'What a record is known by: its id and its version (null where they cannot be read), its last_modified_time as told, its hash. One row, '
+'so that it can be joined laterally; the planner puts its text in the place of the call.';
 
 create or replace function tds.read_events(inbox_ids bigint[], received_ats timestamptz[]) returns tds.event[]
 language plpgsql stable
 set search_path = pg_catalog, pg_temp
 as $$
 begin
-    return (
-        select array_agg(row((b.n - 1) << 32, b.inbox_id, b.received_at, b.alone, b.observed_at, b.modified_at, b.rank, b.is_delete,
-                             b.records)::tds.event order by b.n)
-          -- offset 0: a body is parsed once, not once a mention
-          from (select e.n, i.inbox_id, i.received_at, i.record_id is not null as alone, i.observed_at,
-                       (i.headers ->> 'modified_at')::timestamptz as modified_at, tds.shape_rank(i.shape) as rank,
-                       i.event = 'delete' as is_delete,
-                       case when jsonb_typeof(l.list) = 'array' then l.list
-                            else tds.payload(j.doc, n.list_key, n.record_key, n.id_key) end as records
-                  from unnest(read_events.inbox_ids, read_events.received_ats) with ordinality e(inbox_id, received_at, n)
-                  join tds.inbox i on i.received_at = e.received_at and i.inbox_id = e.inbox_id
-                  join tds.entity n on n.entity = i.entity
-                 cross join lateral (select tds.document(i.body) as doc offset 0) j
-                 cross join lateral (select j.doc -> n.list_key as list offset 0) l
-                offset 0) b
-         where b.records is not null);
+    return (select array_agg(e order by e.first_ord)
+              from tds.stored_events(read_events.inbox_ids, read_events.received_ats) e
+             where e.records is not null);
 end
 $$;
 comment on function tds.read_events(bigint[], timestamptz[]) is
-'These events of one entity with their bodies parsed; those whose body holds no record are left out. Raises class 22 for a body that is not JSON.';
+'These events with their bodies parsed; those whose body holds no record are left out. Raises class 22 for a body that is not JSON.';
 
 create or replace function tds.explode(entity text, events tds.event[], ords bigint[] default null) returns tds.record[]
 language plpgsql stable
@@ -49,17 +67,12 @@ declare
     v_id_key constant text := (select n.id_key from tds.entity n where n.entity = explode.entity);
 begin
     return (
-        select array_agg(row(r.ord, r.inbox_id, r.received_at, r.position, r.alone, tds.record_id(r.doc -> v_id_key),
-                             case when coalesce(t.told, '') = '' or tds.is_time(t.told)
-                                  then tds.record_time(t.told, r.modified_at, r.rank) end,
-                             r.observed_at, r.rank, r.is_delete, jsonb_hash_extended(r.doc, 0), r.doc)::tds.record order by r.ord)
-          from (select e.first_ord + p.position as ord, e.inbox_id, e.received_at, p.position::int as position, e.alone,
-                       e.modified_at, e.observed_at, e.rank, e.is_delete, p.doc
-                  from unnest(explode.events) e
-                 cross join lateral jsonb_array_elements(e.records) with ordinality p(doc, position)) r
-         -- offset 0: read once, not once for every mention
-         cross join lateral (select r.doc ->> 'last_modified_time' as told offset 0) t
-         where explode.ords is null or r.ord in (select unnest(explode.ords)));
+        select array_agg(row(e.first_ord + p.position, e.inbox_id, e.received_at, p.position::int, e.alone, v.zoho_id, v.modified_at,
+                             e.observed_at, e.rank, e.is_delete, v.hash, p.doc)::tds.record order by e.first_ord + p.position)
+          from unnest(explode.events) e
+         cross join lateral jsonb_array_elements(e.records) with ordinality p(doc, position)
+         cross join lateral tds.versions(p.doc, v_id_key, e.modified_at, e.rank) v
+         where explode.ords is null or e.first_ord + p.position in (select unnest(explode.ords)));
 end
 $$;
 comment on function tds.explode(text, tds.event[], bigint[]) is

@@ -85,8 +85,9 @@ begin
       cross join lateral tds.why_no_document(i.body) w
       cross join lateral (select
             case when w.problem is null
-                      and tds.payload(tds.document(i.body), (bury_unreadable.entity).list_key, (bury_unreadable.entity).record_key,
-                                      (bury_unreadable.entity).id_key) is null
+                      and (select b.records
+                             from tds.body_records(i.body, (bury_unreadable.entity).list_key, (bury_unreadable.entity).record_key,
+                                                   (bury_unreadable.entity).id_key) b) is null
                  then format('no record in it: neither "%s" nor "%s" nor "%s"', (bury_unreadable.entity).list_key,
                              (bury_unreadable.entity).record_key, (bury_unreadable.entity).id_key) end) p(reason)
       where w.problem is not null or p.reason is not null;

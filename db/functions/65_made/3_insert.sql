@@ -38,30 +38,20 @@ begin
 %14$sbegin%11$s
     with met as materialized (
         select e.first_ord + s.n as ord, s.n::int as position, e.inbox_id, e.received_at, e.alone, e.observed_at, e.rank, e.is_delete,
-               i.zoho_id, i.told, v.modified_at, v.hash, s.doc,
-               case when i.zoho_id is null or e.is_delete or (v.modified_at is null and coalesce(i.told, '') <> '') then 'rest'
+               v.zoho_id, v.told, v.modified_at, v.hash, s.doc,
+               case when v.zoho_id is null or e.is_delete or (v.modified_at is null and coalesce(v.told, '') <> '') then 'rest'
                     when k.sync_version is null then case when %10$s then 'new' else 'rest' end
                     when k.sync_hash = v.hash and k.sync_modified_at is not distinct from v.modified_at and k.deleted_at is null then 'unchanged'
                     else 'rest' end as kind
           from (select x.* from unnest(%1$s.events) x
                 union all
                 -- what is read here is read once: handed over as an array it would be copied at every step
-                select (u.n - 1) << 32, b.inbox_id, b.received_at, b.record_id is not null, b.observed_at,
-                       (b.headers ->> 'modified_at')::timestamptz, tds.shape_rank(b.shape), b.event = 'delete', p.records
-                  from unnest(%1$s.inbox_ids, %1$s.received_ats) with ordinality u(inbox_id, received_at, n)
-                  join tds.inbox b on b.received_at = u.received_at and b.inbox_id = u.inbox_id
-                 cross join lateral (select case when tds.is_form(b.body) then tds.document(b.body) else b.body::jsonb end as doc offset 0) j
-                 cross join lateral (select j.doc -> %16$L as list offset 0) l
-                 cross join lateral (select case when jsonb_typeof(l.list) = 'array' then l.list
-                                                 else tds.payload(j.doc, %16$L, %17$L, %12$L) end as records offset 0) p) e
+                select y.* from tds.stored_events(%1$s.inbox_ids, %1$s.received_ats) y) e
          cross join lateral jsonb_array_elements(e.records) with ordinality s(doc, n)
-         cross join lateral (select s.doc -> %12$L as id, s.doc ->> 'last_modified_time' as told offset 0) r
-         cross join lateral (select tds.record_id(r.id) as zoho_id, r.told offset 0) i
-         cross join lateral (select tds.record_time(i.told, e.modified_at, e.rank) as modified_at,
-                                    jsonb_hash_extended(s.doc, 0) as hash offset 0) v
+         cross join lateral tds.versions(s.doc, %12$L, e.modified_at, e.rank) v
           left join lateral (select t.sync_version, t.sync_hash, t.sync_modified_at, t.deleted_at
                                from zoho.%2$I t
-                              where t.organization_id = %1$s.organization_id and t.%3$I between i.zoho_id and i.zoho_id
+                              where t.organization_id = %1$s.organization_id and t.%3$I between v.zoho_id and v.zoho_id
                               order by t.%3$I limit 1) k on true
          where e.first_ord + s.n <> all (%1$s.skip)
     ), twice as (
@@ -110,8 +100,7 @@ $body$,
             case when v_entity.complete is not null
                  then format(E',\n           array_agg(m.zoho_id) filter (where m.done and m.kind = ''new'' and (%s))\n      into %s.verdicts, %2$s.rest, %2$s.begun, v_written',
                              replace(v_entity.complete_if, 's.doc', 'm.doc'), v_name)
-                 else format(E'\n      into %s.verdicts, %1$s.rest, %1$s.begun', v_name) end,
-            v_entity.list_key, v_entity.record_key));
+                 else format(E'\n      into %s.verdicts, %1$s.rest, %1$s.begun', v_name) end));
 end
 $$;
 revoke all on function tds.make_inserter(text) from public;

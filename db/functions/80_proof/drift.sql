@@ -47,7 +47,8 @@ begin
         return 0;
     end if;
     with recursive document as materialized (
-        select i.inbox_id, i.received_at, i.entity, tds.payload(tds.document(i.body), n.list_key, n.record_key, n.id_key) as records
+        select i.inbox_id, i.received_at, i.entity,
+               (select b.records from tds.body_records(i.body, n.list_key, n.record_key, n.id_key) b) as records
           from unnest(v_events.inbox_ids, v_events.received_ats) e(inbox_id, received_at)
           join tds.inbox i on i.received_at = e.received_at and i.inbox_id = e.inbox_id
           join tds.entity n on n.entity = i.entity

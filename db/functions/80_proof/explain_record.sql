@@ -9,7 +9,7 @@ declare
 begin
     return query
         with told as materialized (
-            select i as e, case when i.refusal is null and tds.document_problem(i.body) is null then tds.document(i.body) end as document
+            select i as e, i.refusal is null and tds.document_problem(i.body) is null as readable
               from tds.inbox i
              where (record_events.organization_id is null or i.organization_id = record_events.organization_id)
                and i.entity = any (v_names)
@@ -19,9 +19,12 @@ begin
         select (t.e).inbox_id, (t.e).received_at, t.e, p.n::int, p.doc
           from told t
           join tds.entity n on n.entity = (t.e).entity
-          left join lateral jsonb_array_elements(tds.payload(t.document, n.list_key, n.record_key, n.id_key)) with ordinality p(doc, n)
+          left join lateral jsonb_array_elements(
+                        case when t.readable
+                             then (select b.records from tds.body_records((t.e).body, n.list_key, n.record_key, n.id_key) b) end)
+                        with ordinality p(doc, n)
             on p.doc ->> v_id_key = record_events.zoho_id
-         where p.n is not null or (t.e).record_id = record_events.zoho_id or t.document is null;
+         where p.n is not null or (t.e).record_id = record_events.zoho_id or not t.readable;
 end
 $$;
 comment on function tds.record_events(text, text, text) is

@@ -8,7 +8,8 @@ declare
     v_keys    text[];
     v_records jsonb;
 begin
-    select array_agg(f.key) || n.id_key, tds.payload(tds.document(convert_from(listed.body, 'UTF8')), n.list_key, n.record_key, n.id_key)
+    select array_agg(f.key) || n.id_key,
+           (select b.records from tds.body_records(convert_from(listed.body, 'UTF8'), n.list_key, n.record_key, n.id_key) b)
       into v_keys, v_records
       from tds.entity n
       left join tds.verified_field f on f.entity = n.entity
