@@ -2,7 +2,7 @@
 PYTHON ?= python3
 BIN := .venv/bin
 
-.PHONY: setup demo test test-hard mutants bench lint clean
+.PHONY: setup demo test test-hard mutants golden bench lint clean
 
 setup: .venv/ready
 
@@ -25,6 +25,10 @@ test-hard: setup
 # Lines broken one at a time: make mutants ARGS="--seed 2 --count 100 --only 50_apply"
 mutants: setup
 	$(BIN)/python -m tests.mutants $(ARGS)
+
+# What the makers make of the mapping, written anew to tests/sql/made for a review.
+golden: setup
+	$(BIN)/python -m pytest -q tests/sql/test_made.py -k 'reviewed and pg18' --golden
 
 bench: setup
 	$(BIN)/python -m benchmarks

@@ -151,6 +151,11 @@ class PgTapItem(pytest.Item):
         return self.path, None, self.path.relative_to(PGTAP.parent).as_posix()
 
 
+def pytest_addoption(parser: pytest.Parser) -> None:
+    """`--golden` for `make golden`: writes the files that made functions are compared with."""
+    parser.addoption("--golden", action="store_true", help="renew the files in tests/sql/made")
+
+
 def pytest_collect_file(file_path: Path, parent: pytest.Collector) -> PgTapFile | None:
     """Collects tests/pgtap/**/*.sql."""
     if file_path.suffix == ".sql" and file_path.is_relative_to(PGTAP):

@@ -47,6 +47,7 @@ from pg_extension where extname = 'pgmq';
 REMEMBER_OBJECTS = """\
 do $$ begin
     perform set_config('tds.objects', array(select version from tds.sql_object)::text, true);
+    perform set_config('tds.file', '{path}', true);
 end $$;
 """
 RECORD_FILE = """\
@@ -213,7 +214,7 @@ def upgrade(
             _execute(conn, _record_migration(migration))
         before = dict(conn.execute("select path, sha256 from tds.sql_file").fetchall())
         for file in functions:
-            _execute(conn, REMEMBER_OBJECTS)
+            _execute(conn, _sql(REMEMBER_OBJECTS, path=file.path))
             file.run(conn)
             _execute(conn, _record_file(file))
         _execute(conn, _forget_other_files(functions))
@@ -287,7 +288,7 @@ def dump_sql(
         if migration.id not in applied:
             yield f"-- {migration.path}\n{migration.text}\n{_record_migration(migration)}\n"
     for file in functions:
-        yield f"-- {file.path}\n{REMEMBER_OBJECTS}{file.text}\n{_record_file(file)}\n"
+        yield f"-- {file.path}\n{_sql(REMEMBER_OBJECTS, path=file.path)}{file.text}\n{_record_file(file)}\n"
     yield _forget_other_files(functions)
     yield PSQL_JOBS.format(become_worker=BECOME_WORKER)
     yield "commit;\n"

@@ -143,8 +143,10 @@ set search_path = pg_catalog, pg_temp
 as $$
 begin
     perform tds.derive(add_check.entity, '', add_check.column_name, format(
-        'case when s.layers is null or tds.is_of_one_version(s.doc, s.layers, s.modified_at, %L) '
-        'then tds.differs(%s, s.doc -> %L, s.doc, own.organization_id) and tds.is_certain(s.doc, %L) end',
+        E'case when s.layers is null\n                      or tds.is_of_one_version(s.doc, s.layers, s.modified_at,\n'
+        '                                               %L)\n'
+        '                    then tds.differs(%s, s.doc -> %L,\n                                     s.doc, own.organization_id)\n'
+        '                     and tds.is_certain(s.doc, %L) end',
         add_check.keys, add_check.expected, add_check.told, tds.doubts(add_check.column_name)), add_check.description);
 end
 $$;

@@ -8,7 +8,9 @@ begin
     delete from tds.entity n where n.entity = register.spec ->> 'entity';
     insert into tds.entity
     select (jsonb_populate_record(null::tds.entity,
-                '{"list_filter": {}, "paged": true, "has_modified_filter": false, "volatile_details": false, "joins": "", "only_if": "true", "new_if": "true", "complete_if": "true"}'
+                '{"list_filter": {}, "paged": true, "has_modified_filter": false, "volatile_details": false, "joins": "", '
+                '"only_if": "true", "new_if": "true", "complete_if": "true"}'
+                || jsonb_build_object('file', coalesce(nullif(current_setting('tds.file', true), ''), 'a file run by hand'))
                 || register.spec)).*;
     perform pgmq.create(v_queue);
     execute format('alter table pgmq.%I set (fillfactor = 70, autovacuum_vacuum_scale_factor = 0.01, autovacuum_vacuum_threshold = 1000, '
@@ -21,7 +23,8 @@ end
 $$;
 revoke all on function tds.register(jsonb) from public;
 comment on function tds.register(jsonb) is
-'Enters an entity into the registry, by the columns of tds.entity, and makes its queue. Its mapping follows: map_fields, derive, map_child, link.';
+'Enters an entity into the registry, by the columns of tds.entity, and makes its queue; the upgrade tells the file by the setting '
+'tds.file. Its mapping follows: map_fields, derive, map_child, link.';
 
 create or replace function tds.map_fields(entity text, list_key text, fields text) returns void
 language plpgsql volatile

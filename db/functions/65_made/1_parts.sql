@@ -15,7 +15,8 @@ begin
          where f.entity = columns_of.entity and f.list_key = columns_of.list_key and f.column_name is not null
            and not (f.list_key = '' and f.key = n.id_key)
     ), linked as (
-        select l.*, 'l' || row_number() over (order by l.column_name) as alias, f.key
+        select l.*, 'l' || row_number() over (order by l.column_name) as alias,
+               case when l.key_column = 'organization_id' then 'own.organization_id' else format('(d.%I ->> 0)', f.key) end as value
           from tds.entity n
           left join tds.child c on c.entity = n.entity and c.list_key = columns_of.list_key
           join tds.link l on l.target = case when columns_of.list_key = '' then n.target else c.target end
@@ -27,12 +28,13 @@ begin
     select v.column_name, v.expression, null
       from tds.derived v where v.entity = columns_of.entity and v.list_key = columns_of.list_key
     union all
-    select l.column_name, format('%s.%I', l.alias, l.parent_column),
-           format(E'\n          left join lateral (select p.%1$I from zoho.%2$I p\n'
-                  '                              where p.organization_id = own.organization_id and p.%3$I between %4$s and %4$s\n'
-                  '                              order by p.%3$I limit 1) %5$s on true',
-                  l.parent_column, l.parent, l.parent_key,
-                  case when l.key_column = 'organization_id' then 'own.organization_id' else format('(d.%I ->> 0)', l.key) end, l.alias)
+    select l.column_name, format('%s.%I', l.alias, l.parent_column), tds.fill($sql$
+          left join lateral (select p.{{parent_column:I}} from zoho.{{parent:I}} p
+                              where p.organization_id = own.organization_id
+                                and p.{{parent_key:I}} between {{value}} and {{value}}
+                              order by p.{{parent_key:I}} limit 1) {{alias:I}} on true$sql$,
+               jsonb_build_object('parent', l.parent, 'parent_column', l.parent_column, 'parent_key', l.parent_key,
+                                  'value', l.value, 'alias', l.alias))
       from linked l
     order by 1;
 end
@@ -46,12 +48,14 @@ set search_path = pg_catalog, pg_temp
 as $$
 begin
     -- offset 0: each key is looked up once; this costs three quarters of jsonb_to_record(), which fills a tuplestore a row
-    return (select format('(select %s offset 0)',
-                          string_agg(format('%s -> %L as %I', fields_of.document, f.key, f.key), ', ' order by f.key))
+    return (select format(E'(\n               select %s\n               offset 0)',
+                          string_agg(format('%s -> %L as %I', fields_of.document, f.key, f.key),
+                                     E',\n                      ' order by f.key))
               from tds.field f where f.entity = fields_of.entity and f.list_key = fields_of.list_key);
 end
 $$;
-comment on function tds.fields_of(text, text, text) is 'A subquery over a document: the fields of an entity, or of one of its arrays, by their keys.';
+comment on function tds.fields_of(text, text, text) is
+'A subquery over a document: the fields of an entity, or of one of its arrays, by their keys.';
 
 create or replace function tds.key_columns(target text) returns text[]
 language plpgsql stable
@@ -90,7 +94,8 @@ begin
 end
 $$;
 comment on function tds.parts_of(text, text) is
-'The parts of the SQL that fills an entity''s table (or that of one of its arrays): columns, their expressions, these named, what an update sets, joins.';
+'The parts of the SQL that fills an entity''s table (or that of one of its arrays): columns, their expressions, these named, what an '
+'update sets, joins.';
 
 create or replace function tds.children_of(entity text)
 returns table (
@@ -109,20 +114,40 @@ begin
      order by c.list_key;
 end
 $$;
-comment on function tds.children_of(text) is 'The arrays of an entity that have a table of their own, with the parts of the SQL that fills it.';
+comment on function tds.children_of(text) is
+'The arrays of an entity that have a table of their own, with the parts of the SQL that fills it.';
 
 create or replace function tds.qualified(alias text, columns text) returns text
 language sql immutable parallel safe
 as $$ select $1 || '.' || replace($2, ', ', ', ' || $1 || '.') $$;
 comment on function tds.qualified(text, text) is 'A column list with each column qualified by the alias.';
 
+create or replace function tds.wrapped(columns text, indent int) returns text
+language sql immutable parallel safe
+as $$ select rtrim(regexp_replace($1 || ', ', '(.{1,90},) ', E'\\1\n' || repeat(' ', $2), 'g'), E', \n') $$;
+comment on function tds.wrapped(text, int) is 'A column list in lines of a readable length, all but the first indented.';
+
+create or replace function tds.made_comment(what text, maker text, entity text) returns text
+language plpgsql stable
+set search_path = pg_catalog, pg_temp
+as $$
+begin
+    return format('%s Made by tds.%s() from %s.', made_comment.what, made_comment.maker,
+                  (select n.file from tds.entity n where n.entity = made_comment.entity));
+end
+$$;
+comment on function tds.made_comment(text, text, text) is
+'The comment of a made function: what it does, and where to change it: the function that made it, and the file of the entity''s mapping.';
+
 create or replace function tds.make(name text, arguments text, returns text, volatility text, comment text, body text) returns void
 language plpgsql volatile
 set search_path = pg_catalog, pg_temp
 as $$
 begin
-    execute format(E'create or replace function tds.%I(%s) returns %s\nlanguage plpgsql %s\nset search_path = pg_catalog, pg_temp\nas %L',
-                   make.name, make.arguments, make.returns, make.volatility, make.body);
+    execute tds.fill(E'create or replace function tds.{{name:I}}({{arguments}}) returns {{returns}}\n'
+                     'language plpgsql {{volatility}}\nset search_path = pg_catalog, pg_temp\nas {{body:L}}',
+                     jsonb_build_object('name', make.name, 'arguments', make.arguments, 'returns', make.returns,
+                                        'volatility', make.volatility, 'body', make.body));
     execute format('revoke all on function tds.%I from public', make.name);
     execute format('comment on function tds.%I is %L', make.name, make.comment);
 end

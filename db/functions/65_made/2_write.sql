@@ -10,47 +10,82 @@ begin
         v_name := format('write_%s_%s', make_child_writers.entity, v_child.list_key);
         perform tds.make(
             v_name, 'organization_id text, states tds.record_state[], written text[], at timestamptz', 'void', 'volatile',
-            format('Makes the rows of %s what these %s list in %s; made from the mapping.', v_child.target, make_child_writers.entity, v_child.list_key),
-            format($body$
+            tds.made_comment(
+                format('Makes the rows of %s what these %s list in %s.', v_child.target, make_child_writers.entity, v_child.list_key),
+                'make_child_writers', make_child_writers.entity),
+            tds.fill($body$
 begin
     -- all rows in key order before any is written: what goes and what stays are two sets, and who links them takes both in one
-    perform from zoho.%2$I t
-      where t.organization_id = %1$s.organization_id and t.%8$I = any (%1$s.written)
-      order by t.%8$I, t.%9$I
+    perform from zoho.{{target:I}} t
+      where t.organization_id = {{me:I}}.organization_id and t.{{parent_column:I}} = any ({{me:I}}.written)
+      order by t.{{parent_column:I}}, t.{{position_column:I}}
         for update;
     with wanted as materialized (
         select s.zoho_id, e.n::int as position, own.organization_id, own.at, e.doc,
-               %5$s
-          from unnest(%1$s.states) s
-          join unnest(%1$s.written) w(zoho_id) on w.zoho_id = s.zoho_id
-         cross join (select %1$s.organization_id as organization_id, %1$s.at as at) own
-         cross join lateral jsonb_array_elements(coalesce(tds.json_array(s.doc -> %3$L), '[]')) with ordinality c(doc, n)
+               {{named}}
+          from unnest({{me:I}}.states) s
+          join unnest({{me:I}}.written) w(zoho_id) on w.zoho_id = s.zoho_id
+         cross join (select {{me:I}}.organization_id as organization_id, {{me:I}}.at as at) own
+         cross join lateral jsonb_array_elements(coalesce(tds.json_array(s.doc -> {{list_key:L}}), '[]')) with ordinality c(doc, n)
          cross join lateral (select tds.json_object(c.doc) as doc, c.n offset 0) e
-         cross join lateral %6$s d%7$s
+         cross join lateral {{fields}} d{{joins}}
     ), gone as (
-        delete from zoho.%2$I t
-         where t.organization_id = %1$s.organization_id
-           and t.%8$I = any (%1$s.written)
-           and not exists (select from wanted w where w.zoho_id = t.%8$I and w.position = t.%9$I))
-    insert into zoho.%2$I as t (organization_id, %8$I, %9$I, %4$s, zoho_metadata, synced_at)
-    select w.organization_id, w.zoho_id, w.position, %10$s, w.doc, w.at
+        delete from zoho.{{target:I}} t
+         where t.organization_id = {{me:I}}.organization_id
+           and t.{{parent_column:I}} = any ({{me:I}}.written)
+           and not exists (select from wanted w where w.zoho_id = t.{{parent_column:I}} and w.position = t.{{position_column:I}}))
+    insert into zoho.{{target:I}} as t (
+           organization_id, {{parent_column:I}}, {{position_column:I}},
+           {{columns}}, zoho_metadata, synced_at)
+    select w.organization_id, w.zoho_id, w.position,
+           {{wanted_columns}}, w.doc, w.at
       from wanted w
      order by w.zoho_id, w.position
-    on conflict on constraint %2$s_pkey do update
-       set %11$s, zoho_metadata = excluded.zoho_metadata, synced_at = excluded.synced_at
-     where t.zoho_metadata is distinct from excluded.zoho_metadata%12$s;
+    on conflict on constraint {{primary_key:I}} do update
+       set {{updates}}, zoho_metadata = excluded.zoho_metadata, synced_at = excluded.synced_at
+     where t.zoho_metadata is distinct from excluded.zoho_metadata{{differs}};
 end
 $body$,
-                v_name, v_child.target, v_child.list_key, v_child.columns,
-                v_child.named, v_child.fields, v_child.joins, v_child.parent_column, v_child.position_column,
-                tds.qualified('w', v_child.columns), v_child.updates,
-                (select string_agg(format(' or t.%I is distinct from excluded.%1$I', k.column_name), '' order by k.column_name)
-                   from tds.columns_of(make_child_writers.entity, v_child.list_key) k)));
+                jsonb_build_object(
+                    'me', v_name, 'target', v_child.target, 'primary_key', v_child.target || '_pkey', 'list_key', v_child.list_key,
+                    'parent_column', v_child.parent_column, 'position_column', v_child.position_column,
+                    'columns', tds.wrapped(v_child.columns, 11),
+                    'wanted_columns', tds.wrapped(tds.qualified('w', v_child.columns), 11),
+                    'named', v_child.named, 'fields', v_child.fields, 'joins', v_child.joins,
+                    'updates', tds.wrapped(v_child.updates, 11),
+                    'differs', (select string_agg(format(E'\n        or t.%I is distinct from excluded.%1$I', k.column_name), ''
+                                                  order by k.column_name)
+                                  from tds.columns_of(make_child_writers.entity, v_child.list_key) k))));
     end loop;
 end
 $$;
 revoke all on function tds.make_child_writers(text) from public;
-comment on function tds.make_child_writers(text) is 'Makes tds.write_<entity>_<array>() for each array of the entity that has a table of its own.';
+comment on function tds.make_child_writers(text) is
+'Makes tds.write_<entity>_<array>() for each array of the entity that has a table of its own.';
+
+create or replace function tds.after_writing(entity tds.entity, me text) returns text
+language plpgsql stable
+set search_path = pg_catalog, pg_temp
+as $$
+begin
+    return
+        (select coalesce(string_agg(tds.fill($sql$
+    perform tds.{{writer:I}}({{me:I}}.organization_id, {{me:I}}.states, v_written, {{me:I}}.at);$sql$,
+                                             jsonb_build_object('me', after_writing.me,
+                                                                'writer', format('write_%s_%s', c.entity, c.list_key))),
+                                    '' order by c.list_key), '')
+           from tds.child c where c.entity = (after_writing.entity).entity)
+        || case when (after_writing.entity).complete is null then '' else tds.fill($sql$
+    perform tds.{{complete:I}}({{me:I}}.organization_id, c.zoho_ids, {{me:I}}.at)
+       from (select array_agg(s.zoho_id) as zoho_ids from unnest({{me:I}}.states) s
+              where s.zoho_id in (select unnest(v_written)) and ({{complete_if}})) c
+      where c.zoho_ids is not null;$sql$,
+                jsonb_build_object('me', after_writing.me, 'complete', (after_writing.entity).complete,
+                                   'complete_if', (after_writing.entity).complete_if)) end;
+end
+$$;
+comment on function tds.after_writing(tds.entity, text) is
+'What a writer calls once the records'' own rows are written: the writers of their arrays, and what completes the entity.';
 
 create or replace function tds.make_writer(entity text) returns void
 language plpgsql volatile
@@ -65,47 +100,47 @@ begin
     select m.* into v_made from tds.parts_of(make_writer.entity, '') m;
     perform tds.make(
         v_name, 'organization_id text, states tds.record_state[], at timestamptz', 'text[]', 'volatile',
-        format('Writes %s in key order, each only over the version it was resolved from; returns the ids written. Made from the mapping.', make_writer.entity),
-        format($body$
+        tds.made_comment(
+            format('Writes %s in key order, each only over the version it was resolved from; returns the ids written.', make_writer.entity),
+            'make_writer', make_writer.entity),
+        tds.fill($body$
 declare
     v_written text[];
-begin%10$s
+begin{{prepare}}
     with written as (
-        insert into zoho.%2$I as t (
-            organization_id, %3$I, %4$s,
+        insert into zoho.{{target:I}} as t (
+            organization_id, {{target_key:I}},
+            {{columns}},
             zoho_metadata, synced_at, deleted_at,
             sync_version, sync_hash, sync_modified_at, sync_observed_at, sync_rank, sync_read_at, sync_layers)
         select own.organization_id, s.zoho_id,
-               %5$s,
+               {{expressions}},
                s.doc, own.at, s.deleted_at, s.version, s.hash, s.modified_at, s.observed_at, s.rank, s.read_at, s.layers
-          from unnest(%1$s.states) s
-         cross join (select %1$s.organization_id as organization_id, %1$s.at as at) own
-         cross join lateral %6$s d%7$s
-         where %8$s
+          from unnest({{me:I}}.states) s
+         cross join (select {{me:I}}.organization_id as organization_id, {{me:I}}.at as at) own
+         cross join lateral {{fields}} d{{joins}}
+         where {{only_if}}
          order by s.zoho_id
-        on conflict on constraint %2$s_pkey do update
-           set %9$s,
+        on conflict on constraint {{primary_key:I}} do update
+           set {{updates}},
                zoho_metadata = excluded.zoho_metadata, synced_at = excluded.synced_at, deleted_at = excluded.deleted_at,
                sync_version = excluded.sync_version, sync_hash = excluded.sync_hash, sync_modified_at = excluded.sync_modified_at,
                sync_observed_at = excluded.sync_observed_at, sync_rank = excluded.sync_rank, sync_read_at = excluded.sync_read_at,
                sync_layers = excluded.sync_layers
          where t.sync_version = excluded.sync_version - 1
-        returning t.%3$I as zoho_id)
-    select coalesce(array_agg(w.zoho_id), '{}') into v_written from written w;%11$s
+        returning t.{{target_key:I}} as zoho_id)
+    select coalesce(array_agg(w.zoho_id), '{}') into v_written from written w;{{after_writing}}
     return v_written;
 end
 $body$,
-            v_name, v_entity.target, v_entity.target_key, v_made.columns, v_made.expressions, tds.fields_of(make_writer.entity, '', 's.doc'),
-            v_made.joins, v_entity.only_if, v_made.updates,
-            case when v_entity.prepare is not null then format(E'\n    perform tds.%I(%s.organization_id, %2$s.states);', v_entity.prepare, v_name) else '' end,
-            (select coalesce(string_agg(format(E'\n    perform tds.write_%s_%s(%s.organization_id, %3$s.states, v_written, %3$s.at);',
-                                               c.entity, c.list_key, v_name), '' order by c.list_key), '')
-               from tds.child c where c.entity = make_writer.entity)
-            || case when v_entity.complete is not null
-                    then format(E'\n    perform tds.%1$I(%2$s.organization_id, c.zoho_ids, %2$s.at)\n'
-                                 '       from (select array_agg(s.zoho_id) as zoho_ids from unnest(%2$s.states) s\n'
-                                 '              where s.zoho_id in (select unnest(v_written)) and (%3$s)) c\n'
-                                 '      where c.zoho_ids is not null;', v_entity.complete, v_name, v_entity.complete_if) else '' end));
+            jsonb_build_object(
+                'me', v_name, 'target', v_entity.target, 'target_key', v_entity.target_key, 'primary_key', v_entity.target || '_pkey',
+                'columns', tds.wrapped(v_made.columns, 12), 'expressions', v_made.expressions,
+                'fields', tds.fields_of(make_writer.entity, '', 's.doc'), 'joins', v_made.joins, 'only_if', v_entity.only_if,
+                'updates', tds.wrapped(v_made.updates, 15), 'after_writing', tds.after_writing(v_entity, v_name),
+                'prepare', case when v_entity.prepare is null then '' else tds.fill($sql$
+    perform tds.{{prepare:I}}({{me:I}}.organization_id, {{me:I}}.states);$sql$,
+                                jsonb_build_object('me', v_name, 'prepare', v_entity.prepare)) end)));
 end
 $$;
 revoke all on function tds.make_writer(text) from public;

@@ -8,22 +8,25 @@ declare
 begin
     select n.* into strict v_entity from tds.entity n where n.entity = make_meeting.entity;
     perform tds.make(v_name, 'organization_id text, records tds.record[]', 'setof tds.meeting', 'stable',
-        format('Each of these %s beside the row it meets; see tds.meet().', make_meeting.entity),
-        format($body$
+        tds.made_comment(format('Each of these %s beside the row it meets; see tds.meet().', make_meeting.entity),
+                         'make_meeting', make_meeting.entity),
+        tds.fill($body$
 begin
     return query
         select k.kind, i.incoming,
-               case when t.%2$I is not null then
-                   row(t.%2$I, case when k.kind in ('fold', 'over') then t.zoho_metadata end, t.sync_version, t.sync_hash,
-                       t.sync_modified_at, t.sync_observed_at, t.sync_rank, t.sync_read_at, t.deleted_at, t.sync_layers)::tds.record_state end
-          from (select r as incoming, count(*) over (partition by r.zoho_id) as observations from unnest(%1$s.records) r) i
-          left join lateral (select t.* from zoho.%3$I t
-                              where t.organization_id = %1$s.organization_id
-                                and t.%2$I between (i.incoming).zoho_id and (i.incoming).zoho_id
-                              order by t.%2$I limit 1) t on true
+               case when t.{{target_key:I}} is not null then
+                   row(t.{{target_key:I}}, case when k.kind in ('fold', 'over') then t.zoho_metadata end, t.sync_version,
+                       t.sync_hash, t.sync_modified_at, t.sync_observed_at, t.sync_rank, t.sync_read_at, t.deleted_at,
+                       t.sync_layers)::tds.record_state end
+          from (select r as incoming, count(*) over (partition by r.zoho_id) as observations
+                  from unnest({{me:I}}.records) r) i
+          left join lateral (select t.* from zoho.{{target:I}} t
+                              where t.organization_id = {{me:I}}.organization_id
+                                and t.{{target_key:I}} between (i.incoming).zoho_id and (i.incoming).zoho_id
+                              order by t.{{target_key:I}} limit 1) t on true
          cross join lateral (select case
                    when i.observations > 1 or (i.incoming).is_delete then 'fold'
-                   when t.%2$I is null then 'new'
+                   when t.{{target_key:I}} is null then 'new'
                    when t.deleted_at is not null then 'fold'
                    when t.sync_modified_at is not distinct from (i.incoming).modified_at
                         and (t.sync_hash = (i.incoming).hash
@@ -37,7 +40,7 @@ begin
                                          where l.m is null or l.hidden <> '{}') then 'over'
                    else 'fold' end) k(kind);
 end
-$body$, v_name, v_entity.target_key, v_entity.target));
+$body$, jsonb_build_object('me', v_name, 'target_key', v_entity.target_key, 'target', v_entity.target)));
 end
 $$;
 revoke all on function tds.make_meeting(text) from public;

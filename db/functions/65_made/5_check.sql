@@ -17,28 +17,31 @@ begin
         return;
     end if;
     perform tds.make(v_name, 'organization_id text, zoho_currency_id text, codes text[]', 'void', 'volatile',
-        format('Makes the arithmetic checks anew of those %s in a currency that do not tell their decimals themselves, in key order. Made from the mapping.', make_checker.entity),
-        format($body$
+        tds.made_comment(format('Makes the arithmetic checks anew of those %s in a currency that do not tell their decimals themselves, '
+                                'in key order.', make_checker.entity), 'make_checker', make_checker.entity),
+        tds.fill($body$
 begin
     with judged as materialized (
-        select t.%2$I as zoho_id,
-               %4$s
-          from zoho.%3$I t
+        select t.{{target_key:I}} as zoho_id,
+               {{named}}
+          from zoho.{{target:I}} t
          cross join lateral (select t.zoho_metadata as doc, t.sync_layers as layers, t.sync_modified_at as modified_at) s
          cross join lateral (select t.organization_id) own
-         where t.organization_id = %1$s.organization_id
-           and (t.currency = any (%1$s.codes) or t.zoho_metadata ->> 'currency_id' = %1$s.zoho_currency_id)
+         where t.organization_id = {{me:I}}.organization_id
+           and (t.currency = any ({{me:I}}.codes) or t.zoho_metadata ->> 'currency_id' = {{me:I}}.zoho_currency_id)
            and (tds.amount_of(t.zoho_metadata -> 'price_precision') between 0 and 6) is not true
-         order by t.%2$I
+         order by t.{{target_key:I}}
            for update of t)
-    update zoho.%3$I t
-       set (%5$s) = (%6$s)
+    update zoho.{{target:I}} t
+       set ({{columns}}) = ({{judged}})
       from judged j
-     where t.organization_id = %1$s.organization_id and t.%2$I = j.zoho_id and (%7$s) is distinct from (%6$s);
+     where t.organization_id = {{me:I}}.organization_id and t.{{target_key:I}} = j.zoho_id
+       and ({{kept}}) is distinct from ({{judged}});
 end
 $body$,
-            v_name, v_entity.target_key, v_entity.target, v_checks.named, v_checks.columns,
-            tds.qualified('j', v_checks.columns), tds.qualified('t', v_checks.columns)));
+            jsonb_build_object('me', v_name, 'target', v_entity.target, 'target_key', v_entity.target_key,
+                               'named', v_checks.named, 'columns', v_checks.columns,
+                               'judged', tds.qualified('j', v_checks.columns), 'kept', tds.qualified('t', v_checks.columns))));
 end
 $$;
 revoke all on function tds.make_checker(text) from public;

@@ -20,14 +20,16 @@ select distinct on (f.entity, f.key) f.entity, f.key, k.role, f.reader, f.max_le
                        (13, null, 'outstanding_receivable_amount', null),
                        (14, null, 'outstanding_payable_amount', null),
                        (15, null, 'last_modified_time', null)) k(rank, entity, key, role)
-          join tds.field f on f.list_key = '' and f.key = k.key and f.column_name is not null and f.entity = coalesce(k.entity, f.entity)) k
+          join tds.field f on f.list_key = '' and f.key = k.key and f.column_name is not null
+                          and f.entity = coalesce(k.entity, f.entity)) k
   join tds.field f on f.entity = k.of and f.list_key = '' and f.key = k.key
  where k.role is null or k.place = 1
  order by f.entity, f.key, k.role nulls last;
 comment on view tds.verified_field is 'What tds.verify() compares, by entity: keys of Zoho''s lists and the columns that hold them.';
 comment on column tds.verified_field.entity is 'The entity.';
 comment on column tds.verified_field.key is 'Key of Zoho''s list.';
-comment on column tds.verified_field.role is 'status, currency, day (its month) group the counts, amount is summed; null: is only compared.';
+comment on column tds.verified_field.role is
+'status, currency, day (its month) group the counts, amount is summed; null: is only compared.';
 comment on column tds.verified_field.reader is 'Its strict reader.';
 comment on column tds.verified_field.max_length is 'The longest text.';
 comment on column tds.verified_field.column_name is 'The column of the mirror that holds it.';
@@ -55,46 +57,53 @@ declare
     v_parts  record;
 begin
     select n.* into strict v_entity from tds.entity n where n.entity = make_comparison.entity;
-    select coalesce(string_agg(format('%L, case when p.%I is null then to_jsonb(%s) end', f.key, f.key, f.expression), E',\n                   ' order by f.key), '') as told,
-           coalesce(string_agg(format('%L, to_jsonb(m.%I)', f.key, f.column_name), ', ' order by f.key), '') as kept,
-           coalesce(string_agg(format('%L, p.%I', f.key, f.key), ', ' order by f.key), '') as problem,
-           coalesce(string_agg(format('tds.problem(%L, e.doc -> %L, false, %L) as %I', f.reader, f.key, f.max_length, f.key), E',\n                   ' order by f.key),
-                    'null') as problems
+    select coalesce(string_agg(tds.fill('{{key:L}}, case when p.{{key:I}} is null then to_jsonb({{expression}}) end',
+                                        jsonb_build_object('key', f.key, 'expression', f.expression)),
+                               E',\n                   ' order by f.key), '') as told,
+           coalesce(string_agg(format('%L, to_jsonb(m.%I)', f.key, f.column_name), E',\n                   ' order by f.key), '') as kept,
+           coalesce(string_agg(format('%L, p.%I', f.key, f.key), E',\n                   ' order by f.key), '') as problem,
+           coalesce(string_agg(tds.fill('tds.problem({{reader:L}}, e.doc -> {{key:L}}, false, {{max_length:L}}) as {{key:I}}',
+                                        jsonb_build_object('key', f.key, 'reader', f.reader, 'max_length', f.max_length)),
+                               E',\n                   ' order by f.key), 'null') as problems
       into v_parts
       from tds.verified_field f
      where f.entity = make_comparison.entity;
     perform tds.make(
         v_name, 'organization_id text, pages jsonb[]', 'setof tds.compared', 'stable',
-        format('Every one of %s that Zoho lists or the mirror has: what the pages tell of it, and what the mirror keeps. Made from the mapping.', make_comparison.entity),
-        format($body$
+        tds.made_comment(format('Every one of %s that Zoho lists or the mirror has: what the pages tell of it, and what the mirror keeps.',
+                                make_comparison.entity), 'make_comparison', make_comparison.entity),
+        tds.fill($body$
 begin
     return query
     with listed as (
         -- a list that moves while it is read shows a record twice: the later telling counts; what has no id is nobody's twin
         select distinct on (i.zoho_id, i.place) i.zoho_id, e.doc
-          from unnest(%1$s.pages) with ordinality g(page, n)
+          from unnest({{me:I}}.pages) with ordinality g(page, n)
          cross join lateral jsonb_array_elements(g.page) with ordinality e(doc, n)
-         cross join lateral (select nullif(e.doc ->> %2$L, '') as zoho_id, case when e.doc ->> %2$L <> '' then null else array[g.n, e.n] end as place) i
+         cross join lateral (select nullif(e.doc ->> {{id_key:L}}, '') as zoho_id,
+                                    case when e.doc ->> {{id_key:L}} <> '' then null else array[g.n, e.n] end as place) i
          order by i.zoho_id, i.place, g.n desc, e.n desc
     ), told as (
-        select e.zoho_id, jsonb_strip_nulls(jsonb_build_object(%3$s)) as told,
-               nullif(jsonb_strip_nulls(jsonb_build_object(%4$s)), '{}') as problem
+        select e.zoho_id, jsonb_strip_nulls(jsonb_build_object({{told}})) as told,
+               nullif(jsonb_strip_nulls(jsonb_build_object({{problem}})), '{}') as problem
           from listed e
-         cross join lateral (select %5$s offset 0) p
-         cross join lateral %6$s d
+         cross join lateral (select {{problems}} offset 0) p
+         cross join lateral {{fields}} d
     ), kept as (
-        select m.%7$I as zoho_id, jsonb_build_object(%8$s) as kept, m.deleted_at, m.sync_observed_at
-          from zoho.%9$I m
-         where m.organization_id = %1$s.organization_id
+        select m.{{target_key:I}} as zoho_id, jsonb_build_object({{kept}}) as kept, m.deleted_at, m.sync_observed_at
+          from zoho.{{table:I}} m
+         where m.organization_id = {{me:I}}.organization_id
     )
     select coalesce(t.zoho_id, k.zoho_id), t.told, k.kept, t.problem, k.deleted_at, k.sync_observed_at
       from told t
       full join kept k on k.zoho_id = t.zoho_id;
 end
 $body$,
-            v_name, v_entity.id_key, v_parts.told, v_parts.problem, v_parts.problems, tds.fields_of(v_entity.entity, '', 'e.doc'),
-            v_entity.target_key, v_parts.kept, tds.verified_table(v_entity.entity)));
+            jsonb_build_object('me', v_name, 'id_key', v_entity.id_key, 'told', v_parts.told, 'problem', v_parts.problem,
+                               'problems', v_parts.problems, 'fields', tds.fields_of(v_entity.entity, '', 'e.doc'),
+                               'target_key', v_entity.target_key, 'kept', v_parts.kept, 'table', tds.verified_table(v_entity.entity))));
 end
 $$;
 revoke all on function tds.make_comparison(text) from public;
-comment on function tds.make_comparison(text) is 'Makes tds.compare_<entity>() from the mapping: the records of Zoho''s list beside the rows of the mirror.';
+comment on function tds.make_comparison(text) is
+'Makes tds.compare_<entity>() from the mapping: the records of Zoho''s list beside the rows of the mirror.';

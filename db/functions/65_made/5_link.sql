@@ -6,35 +6,40 @@ declare
     v_keys constant text[] := tds.key_columns((link_statement.link).target);
 begin
     -- planned anew each time: a plan made while the tables were empty would read all of them for ever
-    return format($sql$
-    if exists (select from zoho.%3$I t where t.organization_id = %7$s.organization_id) then
+    return tds.fill($sql$
+    if exists (select from zoho.{{target:I}} t where t.organization_id = {{me:I}}.organization_id) then
     execute $link$
     with waiting as (
-        select %1$s, p.%2$I as value
-          from zoho.%3$I t
-          join zoho.%4$I p on p.organization_id = t.organization_id and p.%5$I = t.%6$I
+        select {{keys}}, p.{{parent_column:I}} as value
+          from zoho.{{target:I}} t
+          join zoho.{{parent:I}} p on p.organization_id = t.organization_id and p.{{parent_key:I}} = t.{{key_column:I}}
          where t.organization_id = $1
-           and t.%8$I = any ($2)
-           and %9$s
-         order by %1$s
+           and t.{{ids_column:I}} = any ($2)
+           and {{is_missing}}
+         order by {{keys}}
            for update of t)
-    update zoho.%3$I t
-       set %10$I = w.value
+    update zoho.{{target:I}} t
+       set {{column_name:I}} = w.value
       from waiting w
-     where (%1$s) = (%11$s)
-    $link$ using %7$s.organization_id, %7$s.zoho_ids;
+     where ({{keys}}) = ({{waiting_keys}})
+    $link$ using {{me:I}}.organization_id, {{me:I}}.zoho_ids;
     end if;
 $sql$,
-        (select string_agg(format('t.%I', k), ', ' order by n) from unnest(v_keys) with ordinality u(k, n)),
-        (link_statement.link).parent_column, (link_statement.link).target, (link_statement.link).parent, (link_statement.link).parent_key,
-        (link_statement.link).key_column, link_statement.name, link_statement.ids_column,
-        case when (link_statement.link).follows then format('t.%I is distinct from p.%I', (link_statement.link).column_name, (link_statement.link).parent_column)
-             else format('t.%I is null', (link_statement.link).column_name) end,
-        (link_statement.link).column_name,
-        (select string_agg(format('w.%I', k), ', ' order by n) from unnest(v_keys) with ordinality u(k, n)));
+        jsonb_build_object(
+            'me', link_statement.name, 'ids_column', link_statement.ids_column,
+            'target', (link_statement.link).target, 'column_name', (link_statement.link).column_name,
+            'key_column', (link_statement.link).key_column, 'parent', (link_statement.link).parent,
+            'parent_key', (link_statement.link).parent_key, 'parent_column', (link_statement.link).parent_column,
+            'keys', (select string_agg(format('t.%I', k), ', ' order by n) from unnest(v_keys) with ordinality u(k, n)),
+            'waiting_keys', (select string_agg(format('w.%I', k), ', ' order by n) from unnest(v_keys) with ordinality u(k, n)),
+            'is_missing', case when (link_statement.link).follows
+                               then format('t.%I is distinct from p.%I', (link_statement.link).column_name,
+                                           (link_statement.link).parent_column)
+                               else format('t.%I is null', (link_statement.link).column_name) end));
 end
 $$;
-comment on function tds.link_statement(tds.link, text, text) is 'The statement that sets a link where it is missing, for rows whose ids_column is among the ids given.';
+comment on function tds.link_statement(tds.link, text, text) is
+'The statement that sets a link where it is missing, for rows whose ids_column is among the ids given.';
 
 create or replace function tds.make_linker(entity text) returns void
 language plpgsql volatile
@@ -75,8 +80,9 @@ begin
         return;
     end if;
     perform tds.make(v_name, 'organization_id text, zoho_ids text[]', 'void', 'volatile',
-                     format('Links these %s with the rows they name and the rows that name them. Made from tds.link.', make_linker.entity),
-                     format(E'\nbegin%s\n    return;\nend\n', v_statements));
+                     tds.made_comment(format('Links these %s with the rows they name and the rows that name them, as tds.link has it.',
+                                             make_linker.entity), 'make_linker', make_linker.entity),
+                     tds.fill(E'\nbegin{{statements}}\n    return;\nend\n', jsonb_build_object('statements', v_statements)));
 end
 $$;
 revoke all on function tds.make_linker(text) from public;

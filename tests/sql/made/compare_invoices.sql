@@ -1,0 +1,75 @@
+CREATE OR REPLACE FUNCTION tds.compare_invoices(organization_id text, pages jsonb[])
+ RETURNS SETOF tds.compared
+ LANGUAGE plpgsql
+ STABLE
+ SET search_path TO 'pg_catalog', 'pg_temp'
+AS $function$
+begin
+    return query
+    with listed as (
+        -- a list that moves while it is read shows a record twice: the later telling counts; what has no id is nobody's twin
+        select distinct on (i.zoho_id, i.place) i.zoho_id, e.doc
+          from unnest(compare_invoices.pages) with ordinality g(page, n)
+         cross join lateral jsonb_array_elements(g.page) with ordinality e(doc, n)
+         cross join lateral (select nullif(e.doc ->> 'invoice_id', '') as zoho_id,
+                                    case when e.doc ->> 'invoice_id' <> '' then null else array[g.n, e.n] end as place) i
+         order by i.zoho_id, i.place, g.n desc, e.n desc
+    ), told as (
+        select e.zoho_id, jsonb_strip_nulls(jsonb_build_object('balance', case when p.balance is null then to_jsonb(tds.json_number(d.balance)) end,
+                   'currency_code', case when p.currency_code is null then to_jsonb(tds.json_text(d.currency_code)) end,
+                   'date', case when p.date is null then to_jsonb(tds.json_date(d.date)) end,
+                   'last_modified_time', case when p.last_modified_time is null then to_jsonb(tds.json_time(d.last_modified_time)) end,
+                   'status', case when p.status is null then to_jsonb(tds.json_text(d.status)) end,
+                   'total', case when p.total is null then to_jsonb(tds.json_number(d.total)) end)) as told,
+               nullif(jsonb_strip_nulls(jsonb_build_object('balance', p.balance,
+                   'currency_code', p.currency_code,
+                   'date', p.date,
+                   'last_modified_time', p.last_modified_time,
+                   'status', p.status,
+                   'total', p.total)), '{}') as problem
+          from listed e
+         cross join lateral (select tds.problem('number', e.doc -> 'balance', false, NULL) as balance,
+                   tds.problem('text', e.doc -> 'currency_code', false, '10') as currency_code,
+                   tds.problem('date', e.doc -> 'date', false, NULL) as date,
+                   tds.problem('time', e.doc -> 'last_modified_time', false, NULL) as last_modified_time,
+                   tds.problem('text', e.doc -> 'status', false, '50') as status,
+                   tds.problem('number', e.doc -> 'total', false, NULL) as total offset 0) p
+         cross join lateral (
+               select e.doc -> 'balance' as balance,
+                      e.doc -> 'created_time' as created_time,
+                      e.doc -> 'currency_code' as currency_code,
+                      e.doc -> 'customer_id' as customer_id,
+                      e.doc -> 'customer_name' as customer_name,
+                      e.doc -> 'date' as date,
+                      e.doc -> 'discount' as discount,
+                      e.doc -> 'discount_total' as discount_total,
+                      e.doc -> 'due_date' as due_date,
+                      e.doc -> 'exchange_rate' as exchange_rate,
+                      e.doc -> 'invoice_id' as invoice_id,
+                      e.doc -> 'invoice_number' as invoice_number,
+                      e.doc -> 'last_modified_time' as last_modified_time,
+                      e.doc -> 'line_items' as line_items,
+                      e.doc -> 'payment_made' as payment_made,
+                      e.doc -> 'reference_number' as reference_number,
+                      e.doc -> 'status' as status,
+                      e.doc -> 'sub_total' as sub_total,
+                      e.doc -> 'tax_total' as tax_total,
+                      e.doc -> 'total' as total
+               offset 0) d
+    ), kept as (
+        select m.zoho_invoice_id as zoho_id, jsonb_build_object('balance', to_jsonb(m.balance),
+                   'currency_code', to_jsonb(m.currency),
+                   'date', to_jsonb(m.invoice_date),
+                   'last_modified_time', to_jsonb(m.zoho_modified_at),
+                   'status', to_jsonb(m.status),
+                   'total', to_jsonb(m.total_amount)) as kept, m.deleted_at, m.sync_observed_at
+          from zoho.invoices m
+         where m.organization_id = compare_invoices.organization_id
+    )
+    select coalesce(t.zoho_id, k.zoho_id), t.told, k.kept, t.problem, k.deleted_at, k.sync_observed_at
+      from told t
+      full join kept k on k.zoho_id = t.zoho_id;
+end
+$function$;
+comment on function tds.compare_invoices(text,jsonb[]) is
+'Every one of invoices that Zoho lists or the mirror has: what the pages tell of it, and what the mirror keeps. Made by tds.make_comparison() from functions/60_entities/invoices.sql.';

@@ -1,0 +1,62 @@
+CREATE OR REPLACE FUNCTION tds.derive_products(organization_id text, states tds.record_state[])
+ RETURNS SETOF tds.derivation
+ LANGUAGE plpgsql
+ STABLE
+ SET search_path TO 'pg_catalog', 'pg_temp'
+AS $function$
+begin
+    return query
+        select s.zoho_id, to_jsonb(b), to_jsonb(a)
+          from unnest(derive_products.states) s
+         cross join (select derive_products.organization_id as organization_id) own
+          join zoho.products t on t.organization_id = own.organization_id
+                                  and t.zoho_item_id = s.zoho_id and t.sync_version = s.version
+         cross join lateral (
+                select t.brand, t.category_name, t.currency, t.description, t.image_document_id, t.is_active,
+                       t.name, t.purchase_rate, t.reorder_level, t.sku, t.stock_quantity, t.tax_rate, t.unit,
+                       t.unit_price, t.zoho_created_at, t.zoho_modified_at) b
+         cross join lateral (
+                select tds.json_text(d.brand) as brand,
+               tds.json_text(d.category_name) as category_name,
+               l1.currency as currency,
+               tds.json_text(d.description) as description,
+               tds.json_id(d.image_document_id) as image_document_id,
+               tds.json_text(d.status) = 'active' as is_active,
+               tds.json_text(d.name) as name,
+               tds.json_number(d.purchase_rate) as purchase_rate,
+               tds.json_number(d.reorder_level) as reorder_level,
+               tds.json_text(d.sku) as sku,
+               tds.json_number(d.stock_on_hand) as stock_quantity,
+               tds.json_number(d.tax_percentage) as tax_rate,
+               tds.json_text(d.unit) as unit,
+               tds.json_number(d.rate) as unit_price,
+               tds.json_time(d.created_time) as zoho_created_at,
+               tds.json_time(d.last_modified_time) as zoho_modified_at
+                  from (select) one
+          cross join lateral (
+               select s.doc -> 'brand' as brand,
+                      s.doc -> 'category_name' as category_name,
+                      s.doc -> 'created_time' as created_time,
+                      s.doc -> 'description' as description,
+                      s.doc -> 'image_document_id' as image_document_id,
+                      s.doc -> 'item_id' as item_id,
+                      s.doc -> 'last_modified_time' as last_modified_time,
+                      s.doc -> 'name' as name,
+                      s.doc -> 'purchase_rate' as purchase_rate,
+                      s.doc -> 'rate' as rate,
+                      s.doc -> 'reorder_level' as reorder_level,
+                      s.doc -> 'sku' as sku,
+                      s.doc -> 'status' as status,
+                      s.doc -> 'stock_on_hand' as stock_on_hand,
+                      s.doc -> 'tax_percentage' as tax_percentage,
+                      s.doc -> 'unit' as unit
+               offset 0) d
+          left join lateral (select p.currency from zoho.organizations p
+                              where p.organization_id = own.organization_id
+                                and p.zoho_organization_id between own.organization_id and own.organization_id
+                              order by p.zoho_organization_id limit 1) l1 on true) a
+         order by s.zoho_id;
+end
+$function$;
+comment on function tds.derive_products(text,tds.record_state[]) is
+'Rows of products as they are, and as the mapping makes them of their documents. Made by tds.make_deriver() from functions/60_entities/products.sql.';

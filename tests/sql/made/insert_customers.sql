@@ -1,0 +1,118 @@
+CREATE OR REPLACE FUNCTION tds.insert_customers(organization_id text, inbox_ids bigint[], received_ats timestamp with time zone[], events tds.event[], skip bigint[], at timestamp with time zone, OUT verdicts tds.verdict[], OUT rest tds.record[], OUT begun integer)
+ RETURNS record
+ LANGUAGE plpgsql
+ SET search_path TO 'pg_catalog', 'pg_temp'
+AS $function$
+-- A look-up says "between x and x order by" for "= x": only the index that ends in that column gives the order, so the plan
+-- is right even if it was made while the table was empty.
+declare
+    v_written text[];
+begin
+    perform tds.lock_contacts(insert_customers.organization_id);
+    with met as materialized (
+        select e.first_ord + s.n as ord, s.n::int as position, e.inbox_id, e.received_at, e.alone, e.observed_at, e.rank, e.is_delete,
+               v.zoho_id, v.told, v.modified_at, v.hash, s.doc,
+               case when v.zoho_id is null or e.is_delete or (v.modified_at is null and coalesce(v.told, '') <> '') then 'rest'
+                    when k.sync_version is null then case when tds.contact_type(s.doc, null) is not null then 'new' else 'rest' end
+                    when k.sync_hash = v.hash and k.sync_modified_at is not distinct from v.modified_at and k.deleted_at is null
+                        then 'unchanged'
+                    else 'rest' end as kind
+          from (select x.* from unnest(insert_customers.events) x
+                union all
+                -- what is read here is read once: handed over as an array it would be copied at every step
+                select y.* from tds.stored_events(insert_customers.inbox_ids, insert_customers.received_ats) y) e
+         cross join lateral jsonb_array_elements(e.records) with ordinality s(doc, n)
+         cross join lateral tds.versions(s.doc, 'contact_id', e.modified_at, e.rank) v
+          left join lateral (select t.sync_version, t.sync_hash, t.sync_modified_at, t.deleted_at
+                               from zoho.contacts t
+                              where t.organization_id = insert_customers.organization_id
+                                and t.zoho_contact_id between v.zoho_id and v.zoho_id
+                              order by t.zoho_contact_id limit 1) k on true
+         where e.first_ord + s.n <> all (insert_customers.skip)
+    ), twice as (
+        select m.zoho_id from met m where m.zoho_id is not null group by m.zoho_id having count(*) > 1
+    ), mixed as (
+        select from met m where m.kind = 'rest' union all select from twice limit 1
+    ), written as (
+        insert into zoho.contacts as t (
+            organization_id, zoho_contact_id,
+            billing_address, company_name, contact_type, currency, customer_type, email, full_name,
+            is_active, mobile, name, outstanding_payable, outstanding_receivable, payment_terms,
+            payment_terms_label, phone, shipping_address, zoho_created_at, zoho_modified_at,
+            zoho_metadata, synced_at, sync_version, sync_hash, sync_modified_at, sync_observed_at, sync_rank, sync_read_at)
+        select own.organization_id, s.zoho_id,
+               tds.json_object(d.billing_address),
+               tds.json_text(d.company_name),
+               tds.contact_type(s.doc, coalesce(k.contact_type, 'customer')),
+               tds.json_text(d.currency_code),
+               case tds.json_text(d.customer_sub_type) when 'business' then 'B2B' when 'individual' then 'B2C' end,
+               tds.json_text(d.email),
+               nullif(concat_ws(' ', tds.json_text(d.first_name), tds.json_text(d.last_name)), ''),
+               tds.json_text(d.status) = 'active',
+               tds.json_text(d.mobile),
+               tds.json_text(d.contact_name),
+               tds.json_number(d.outstanding_payable_amount),
+               tds.json_number(d.outstanding_receivable_amount),
+               tds.json_number(d.payment_terms),
+               tds.json_text(d.payment_terms_label),
+               tds.json_text(d.phone),
+               tds.json_object(d.shipping_address),
+               tds.json_time(d.created_time),
+               case when s.told <> '' then s.modified_at end,
+               s.doc, own.at, 1, s.hash, s.modified_at, s.observed_at, s.rank, case when s.rank <> 2 then s.observed_at end
+          -- a row that another worker is just inserting fails the statement, and all are resolved then: a rare thing, and an
+          -- ON CONFLICT would cost every row a look. All or none: with a rest to be written after them, two workers could wait
+          -- for one another
+          from (select m.*, null::jsonb as layers
+                  from met m where m.kind = 'new' and not exists (select from mixed) order by m.zoho_id offset 0) s
+         cross join (select insert_customers.organization_id as organization_id, insert_customers.at as at) own
+         cross join lateral (
+               select s.doc -> 'addresses' as addresses,
+                      s.doc -> 'billing_address' as billing_address,
+                      s.doc -> 'company_name' as company_name,
+                      s.doc -> 'contact_id' as contact_id,
+                      s.doc -> 'contact_name' as contact_name,
+                      s.doc -> 'contact_type' as contact_type,
+                      s.doc -> 'created_time' as created_time,
+                      s.doc -> 'currency_code' as currency_code,
+                      s.doc -> 'customer_sub_type' as customer_sub_type,
+                      s.doc -> 'email' as email,
+                      s.doc -> 'first_name' as first_name,
+                      s.doc -> 'last_modified_time' as last_modified_time,
+                      s.doc -> 'last_name' as last_name,
+                      s.doc -> 'mobile' as mobile,
+                      s.doc -> 'outstanding_payable_amount' as outstanding_payable_amount,
+                      s.doc -> 'outstanding_receivable_amount' as outstanding_receivable_amount,
+                      s.doc -> 'payment_terms' as payment_terms,
+                      s.doc -> 'payment_terms_label' as payment_terms_label,
+                      s.doc -> 'phone' as phone,
+                      s.doc -> 'shipping_address' as shipping_address,
+                      s.doc -> 'status' as status
+               offset 0) d
+          left join lateral (select c.contact_type, c.sync_version from zoho.contacts c
+                              where c.organization_id = own.organization_id and c.zoho_contact_id between s.zoho_id and s.zoho_id
+                              order by c.zoho_contact_id limit 1) k on true
+         order by s.zoho_id
+        returning t.zoho_contact_id as zoho_id)
+    select array_agg(row(m.ord, m.inbox_id, m.zoho_id, case m.kind when 'new' then 'applied' else m.kind end,
+                         m.modified_at, m.observed_at, m.rank,
+                         case when m.kind <> 'new' then null
+                              when m.rank = 2 and m.modified_at is null then 'webhook without last_modified_time'
+                              when not m.doc ? 'billing_address' then 'detail older than the record' end,
+                         m.observed_at, m.kind = 'new' and m.modified_at is null)::tds.verdict) filter (where m.done),
+           array_agg(row(m.ord, m.inbox_id, m.received_at, m.position, m.alone, m.zoho_id, m.modified_at, m.observed_at, m.rank,
+                         m.is_delete, m.hash, m.doc)::tds.record order by m.ord) filter (where not m.done),
+           (count(*) filter (where m.position = 1))::int,
+           array_agg(m.zoho_id) filter (where m.done and m.kind = 'new' and (true))
+      into insert_customers.verdicts, insert_customers.rest, insert_customers.begun, v_written
+      from (select m.*, m.kind <> 'rest' and case m.kind when 'new' then w.zoho_id is not null
+                                                 else m.zoho_id not in (select d.zoho_id from twice d) end as done
+              from met m
+              left join written w on w.zoho_id = m.zoho_id) m;
+    if v_written is not null then
+        perform tds.write_contact_addresses(insert_customers.organization_id, v_written, insert_customers.at);
+    end if;
+end
+$function$;
+comment on function tds.insert_customers(text,bigint[],timestamp with time zone[],tds.event[],bigint[],timestamp with time zone) is
+'Inserts those customers of a batch that have no row yet, knows the unchanged ones by their hash, and hands back the rest. Made by tds.make_inserter() from functions/60_entities/contacts.sql.';

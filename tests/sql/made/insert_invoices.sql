@@ -1,0 +1,173 @@
+CREATE OR REPLACE FUNCTION tds.insert_invoices(organization_id text, inbox_ids bigint[], received_ats timestamp with time zone[], events tds.event[], skip bigint[], at timestamp with time zone, OUT verdicts tds.verdict[], OUT rest tds.record[], OUT begun integer)
+ RETURNS record
+ LANGUAGE plpgsql
+ SET search_path TO 'pg_catalog', 'pg_temp'
+AS $function$
+-- A look-up says "between x and x order by" for "= x": only the index that ends in that column gives the order, so the plan
+-- is right even if it was made while the table was empty.
+begin
+    with met as materialized (
+        select e.first_ord + s.n as ord, s.n::int as position, e.inbox_id, e.received_at, e.alone, e.observed_at, e.rank, e.is_delete,
+               v.zoho_id, v.told, v.modified_at, v.hash, s.doc,
+               case when v.zoho_id is null or e.is_delete or (v.modified_at is null and coalesce(v.told, '') <> '') then 'rest'
+                    when k.sync_version is null then case when true then 'new' else 'rest' end
+                    when k.sync_hash = v.hash and k.sync_modified_at is not distinct from v.modified_at and k.deleted_at is null
+                        then 'unchanged'
+                    else 'rest' end as kind
+          from (select x.* from unnest(insert_invoices.events) x
+                union all
+                -- what is read here is read once: handed over as an array it would be copied at every step
+                select y.* from tds.stored_events(insert_invoices.inbox_ids, insert_invoices.received_ats) y) e
+         cross join lateral jsonb_array_elements(e.records) with ordinality s(doc, n)
+         cross join lateral tds.versions(s.doc, 'invoice_id', e.modified_at, e.rank) v
+          left join lateral (select t.sync_version, t.sync_hash, t.sync_modified_at, t.deleted_at
+                               from zoho.invoices t
+                              where t.organization_id = insert_invoices.organization_id
+                                and t.zoho_invoice_id between v.zoho_id and v.zoho_id
+                              order by t.zoho_invoice_id limit 1) k on true
+         where e.first_ord + s.n <> all (insert_invoices.skip)
+    ), twice as (
+        select m.zoho_id from met m where m.zoho_id is not null group by m.zoho_id having count(*) > 1
+    ), mixed as (
+        select from met m where m.kind = 'rest' union all select from twice limit 1
+    ), written as (
+        insert into zoho.invoices as t (
+            organization_id, zoho_invoice_id,
+            amount_paid, balance, balance_differs, currency, customer_id, customer_name,
+            discount_amount, due_date, exchange_rate, invoice_date, invoice_number, reference_number,
+            status, subtotal, subtotal_differs, tax_total, total_amount, total_differs,
+            zoho_created_at, zoho_customer_id, zoho_modified_at,
+            zoho_metadata, synced_at, sync_version, sync_hash, sync_modified_at, sync_observed_at, sync_rank, sync_read_at)
+        select own.organization_id, s.zoho_id,
+               tds.json_number(d.payment_made),
+               tds.json_number(d.balance),
+               case when s.layers is null
+                      or tds.is_of_one_version(s.doc, s.layers, s.modified_at,
+                                               '{payment_made,credits_applied,write_off_amount,tax_amount_withheld,status,total,balance}')
+                    then tds.differs(tds.expected_balance(s.doc, '{payment_made,credits_applied,write_off_amount,tax_amount_withheld}'), s.doc -> 'balance',
+                                     s.doc, own.organization_id)
+                     and tds.is_certain(s.doc, '{tds_total,tcs_total,total_retention_amount,payment_discount,unprocessed_payment_amount}') end,
+               tds.json_text(d.currency_code),
+               l1.id,
+               tds.json_text(d.customer_name),
+               tds.discount_amount(d.discount, d.discount_total),
+               tds.json_date(d.due_date),
+               tds.json_number(d.exchange_rate),
+               tds.json_date(d.date),
+               tds.json_text(d.invoice_number),
+               tds.json_text(d.reference_number),
+               tds.json_text(d.status),
+               tds.json_number(d.sub_total),
+               case when s.layers is null
+                      or tds.is_of_one_version(s.doc, s.layers, s.modified_at,
+                                               '{line_items,is_inclusive_tax,sub_total}')
+                    then tds.differs(tds.expected_subtotal(s.doc), s.doc -> 'sub_total',
+                                     s.doc, own.organization_id)
+                     and tds.is_certain(s.doc, '{}') end,
+               tds.json_number(d.tax_total),
+               tds.json_number(d.total),
+               case when s.layers is null
+                      or tds.is_of_one_version(s.doc, s.layers, s.modified_at,
+                                               '{sub_total,discount_type,discount_total,discount_amount,tax_total,shipping_charge,adjustment,roundoff_value,total}')
+                    then tds.differs(tds.expected_total(s.doc), s.doc -> 'total',
+                                     s.doc, own.organization_id)
+                     and tds.is_certain(s.doc, '{tds_total,tcs_total,is_tds_applied,tax_amount_withheld,total_retention_amount,is_reverse_charge_applied,shipping_charge_tax}') end,
+               tds.json_time(d.created_time),
+               tds.json_id(d.customer_id),
+               case when s.told <> '' then s.modified_at end,
+               s.doc, own.at, 1, s.hash, s.modified_at, s.observed_at, s.rank, case when s.rank <> 2 then s.observed_at end
+          -- a row that another worker is just inserting fails the statement, and all are resolved then: a rare thing, and an
+          -- ON CONFLICT would cost every row a look. All or none: with a rest to be written after them, two workers could wait
+          -- for one another
+          from (select m.*, null::jsonb as layers
+                  from met m where m.kind = 'new' and not exists (select from mixed) order by m.zoho_id offset 0) s
+         cross join (select insert_invoices.organization_id as organization_id, insert_invoices.at as at) own
+         cross join lateral (
+               select s.doc -> 'balance' as balance,
+                      s.doc -> 'created_time' as created_time,
+                      s.doc -> 'currency_code' as currency_code,
+                      s.doc -> 'customer_id' as customer_id,
+                      s.doc -> 'customer_name' as customer_name,
+                      s.doc -> 'date' as date,
+                      s.doc -> 'discount' as discount,
+                      s.doc -> 'discount_total' as discount_total,
+                      s.doc -> 'due_date' as due_date,
+                      s.doc -> 'exchange_rate' as exchange_rate,
+                      s.doc -> 'invoice_id' as invoice_id,
+                      s.doc -> 'invoice_number' as invoice_number,
+                      s.doc -> 'last_modified_time' as last_modified_time,
+                      s.doc -> 'line_items' as line_items,
+                      s.doc -> 'payment_made' as payment_made,
+                      s.doc -> 'reference_number' as reference_number,
+                      s.doc -> 'status' as status,
+                      s.doc -> 'sub_total' as sub_total,
+                      s.doc -> 'tax_total' as tax_total,
+                      s.doc -> 'total' as total
+               offset 0) d
+          left join lateral (select p.id from zoho.customers p
+                              where p.organization_id = own.organization_id
+                                and p.zoho_contact_id between (d.customer_id ->> 0) and (d.customer_id ->> 0)
+                              order by p.zoho_contact_id limit 1) l1 on true
+         order by s.zoho_id
+        returning t.zoho_invoice_id as zoho_id), line_items as (
+        insert into zoho.invoice_line_items (
+               organization_id, zoho_invoice_id, line_number,
+               description, discount, discount_amount, name, product_id, quantity, rate, tax_name,
+               tax_rate, total_amount, unit, zoho_item_id, zoho_line_item_id, zoho_metadata, synced_at)
+        select own.organization_id, m.zoho_id, e.n,
+               tds.json_text(d.description),
+               tds.json_text(d.discount),
+               tds.json_number(d.discount_amount),
+               tds.json_text(d.name),
+               l1.id,
+               tds.json_number(d.quantity),
+               tds.json_number(d.rate),
+               tds.json_text(d.tax_name),
+               tds.json_number(d.tax_percentage),
+               tds.json_number(d.item_total),
+               tds.json_text(d.unit),
+               tds.json_id(d.item_id),
+               tds.json_id(d.line_item_id),
+               e.doc, own.at
+          from met m
+          join written w on w.zoho_id = m.zoho_id
+         cross join (select insert_invoices.organization_id as organization_id, insert_invoices.at as at) own
+         cross join lateral jsonb_array_elements(coalesce(tds.json_array(m.doc -> 'line_items'), '[]')) with ordinality c(doc, n)
+         cross join lateral (select tds.json_object(c.doc) as doc, c.n offset 0) e
+         cross join lateral (
+               select e.doc -> 'description' as description,
+                      e.doc -> 'discount' as discount,
+                      e.doc -> 'discount_amount' as discount_amount,
+                      e.doc -> 'item_id' as item_id,
+                      e.doc -> 'item_total' as item_total,
+                      e.doc -> 'line_item_id' as line_item_id,
+                      e.doc -> 'name' as name,
+                      e.doc -> 'quantity' as quantity,
+                      e.doc -> 'rate' as rate,
+                      e.doc -> 'tax_name' as tax_name,
+                      e.doc -> 'tax_percentage' as tax_percentage,
+                      e.doc -> 'unit' as unit
+               offset 0) d
+          left join lateral (select p.id from zoho.products p
+                              where p.organization_id = own.organization_id
+                                and p.zoho_item_id between (d.item_id ->> 0) and (d.item_id ->> 0)
+                              order by p.zoho_item_id limit 1) l1 on true
+         order by m.zoho_id, e.n)
+    select array_agg(row(m.ord, m.inbox_id, m.zoho_id, case m.kind when 'new' then 'applied' else m.kind end,
+                         m.modified_at, m.observed_at, m.rank,
+                         case when m.kind <> 'new' then null
+                              when m.rank = 2 and m.modified_at is null then 'webhook without last_modified_time'
+                              when not m.doc ? 'line_items' then 'detail older than the record' end,
+                         m.observed_at, m.kind = 'new' and m.modified_at is null)::tds.verdict) filter (where m.done),
+           array_agg(row(m.ord, m.inbox_id, m.received_at, m.position, m.alone, m.zoho_id, m.modified_at, m.observed_at, m.rank,
+                         m.is_delete, m.hash, m.doc)::tds.record order by m.ord) filter (where not m.done),
+           (count(*) filter (where m.position = 1))::int
+      into insert_invoices.verdicts, insert_invoices.rest, insert_invoices.begun
+      from (select m.*, m.kind <> 'rest' and case m.kind when 'new' then w.zoho_id is not null
+                                                 else m.zoho_id not in (select d.zoho_id from twice d) end as done
+              from met m
+              left join written w on w.zoho_id = m.zoho_id) m;
+end
+$function$;
+comment on function tds.insert_invoices(text,bigint[],timestamp with time zone[],tds.event[],bigint[],timestamp with time zone) is
+'Inserts those invoices of a batch that have no row yet, knows the unchanged ones by their hash, and hands back the rest. Made by tds.make_inserter() from functions/60_entities/invoices.sql.';

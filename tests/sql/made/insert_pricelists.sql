@@ -1,0 +1,107 @@
+CREATE OR REPLACE FUNCTION tds.insert_pricelists(organization_id text, inbox_ids bigint[], received_ats timestamp with time zone[], events tds.event[], skip bigint[], at timestamp with time zone, OUT verdicts tds.verdict[], OUT rest tds.record[], OUT begun integer)
+ RETURNS record
+ LANGUAGE plpgsql
+ SET search_path TO 'pg_catalog', 'pg_temp'
+AS $function$
+-- A look-up says "between x and x order by" for "= x": only the index that ends in that column gives the order, so the plan
+-- is right even if it was made while the table was empty.
+declare
+    v_written text[];
+begin
+    with met as materialized (
+        select e.first_ord + s.n as ord, s.n::int as position, e.inbox_id, e.received_at, e.alone, e.observed_at, e.rank, e.is_delete,
+               v.zoho_id, v.told, v.modified_at, v.hash, s.doc,
+               case when v.zoho_id is null or e.is_delete or (v.modified_at is null and coalesce(v.told, '') <> '') then 'rest'
+                    when k.sync_version is null then case when true then 'new' else 'rest' end
+                    when k.sync_hash = v.hash and k.sync_modified_at is not distinct from v.modified_at and k.deleted_at is null
+                        then 'unchanged'
+                    else 'rest' end as kind
+          from (select x.* from unnest(insert_pricelists.events) x
+                union all
+                -- what is read here is read once: handed over as an array it would be copied at every step
+                select y.* from tds.stored_events(insert_pricelists.inbox_ids, insert_pricelists.received_ats) y) e
+         cross join lateral jsonb_array_elements(e.records) with ordinality s(doc, n)
+         cross join lateral tds.versions(s.doc, 'pricebook_id', e.modified_at, e.rank) v
+          left join lateral (select t.sync_version, t.sync_hash, t.sync_modified_at, t.deleted_at
+                               from zoho.pricelists t
+                              where t.organization_id = insert_pricelists.organization_id
+                                and t.zoho_pricebook_id between v.zoho_id and v.zoho_id
+                              order by t.zoho_pricebook_id limit 1) k on true
+         where e.first_ord + s.n <> all (insert_pricelists.skip)
+    ), twice as (
+        select m.zoho_id from met m where m.zoho_id is not null group by m.zoho_id having count(*) > 1
+    ), mixed as (
+        select from met m where m.kind = 'rest' union all select from twice limit 1
+    ), written as (
+        insert into zoho.pricelists as t (
+            organization_id, zoho_pricebook_id,
+            currency, decimal_place, description, effective_from, effective_to, is_active, is_increase,
+            kind, name, percentage, pricing_scheme, rounding_type, sales_or_purchase, zoho_created_at,
+            zoho_modified_at,
+            zoho_metadata, synced_at, sync_version, sync_hash, sync_modified_at, sync_observed_at, sync_rank, sync_read_at)
+        select own.organization_id, s.zoho_id,
+               tds.json_text(d.currency_code),
+               tds.json_number(d.decimal_place),
+               tds.json_text(d.description),
+               tds.json_date(d.effective_from),
+               tds.json_date(d.effective_to),
+               tds.json_text(d.status) = 'active',
+               tds.json_boolean(d.is_increase),
+               tds.json_text(d.pricebook_type),
+               tds.json_text(d.name),
+               tds.json_number(d.percentage),
+               tds.json_text(d.pricing_scheme),
+               tds.json_text(d.rounding_type),
+               tds.json_text(d.sales_or_purchase_type),
+               tds.json_time(d.created_time),
+               case when s.told <> '' then s.modified_at end,
+               s.doc, own.at, 1, s.hash, s.modified_at, s.observed_at, s.rank, case when s.rank <> 2 then s.observed_at end
+          -- a row that another worker is just inserting fails the statement, and all are resolved then: a rare thing, and an
+          -- ON CONFLICT would cost every row a look. All or none: with a rest to be written after them, two workers could wait
+          -- for one another
+          from (select m.*, null::jsonb as layers
+                  from met m where m.kind = 'new' and not exists (select from mixed) order by m.zoho_id offset 0) s
+         cross join (select insert_pricelists.organization_id as organization_id, insert_pricelists.at as at) own
+         cross join lateral (
+               select s.doc -> 'created_time' as created_time,
+                      s.doc -> 'currency_code' as currency_code,
+                      s.doc -> 'decimal_place' as decimal_place,
+                      s.doc -> 'description' as description,
+                      s.doc -> 'effective_from' as effective_from,
+                      s.doc -> 'effective_to' as effective_to,
+                      s.doc -> 'is_increase' as is_increase,
+                      s.doc -> 'last_modified_time' as last_modified_time,
+                      s.doc -> 'name' as name,
+                      s.doc -> 'percentage' as percentage,
+                      s.doc -> 'pricebook_id' as pricebook_id,
+                      s.doc -> 'pricebook_items' as pricebook_items,
+                      s.doc -> 'pricebook_type' as pricebook_type,
+                      s.doc -> 'pricing_scheme' as pricing_scheme,
+                      s.doc -> 'rounding_type' as rounding_type,
+                      s.doc -> 'sales_or_purchase_type' as sales_or_purchase_type,
+                      s.doc -> 'status' as status
+               offset 0) d
+         order by s.zoho_id
+        returning t.zoho_pricebook_id as zoho_id)
+    select array_agg(row(m.ord, m.inbox_id, m.zoho_id, case m.kind when 'new' then 'applied' else m.kind end,
+                         m.modified_at, m.observed_at, m.rank,
+                         case when m.kind <> 'new' then null
+                              when m.rank = 2 and m.modified_at is null then 'webhook without last_modified_time'
+                              when not m.doc ? 'pricebook_items' then 'detail older than the record' end,
+                         m.observed_at, m.kind = 'new' and m.modified_at is null)::tds.verdict) filter (where m.done),
+           array_agg(row(m.ord, m.inbox_id, m.received_at, m.position, m.alone, m.zoho_id, m.modified_at, m.observed_at, m.rank,
+                         m.is_delete, m.hash, m.doc)::tds.record order by m.ord) filter (where not m.done),
+           (count(*) filter (where m.position = 1))::int,
+           array_agg(m.zoho_id) filter (where m.done and m.kind = 'new' and (m.doc ? 'pricebook_items'))
+      into insert_pricelists.verdicts, insert_pricelists.rest, insert_pricelists.begun, v_written
+      from (select m.*, m.kind <> 'rest' and case m.kind when 'new' then w.zoho_id is not null
+                                                 else m.zoho_id not in (select d.zoho_id from twice d) end as done
+              from met m
+              left join written w on w.zoho_id = m.zoho_id) m;
+    if v_written is not null then
+        perform tds.write_product_prices(insert_pricelists.organization_id, v_written, insert_pricelists.at);
+    end if;
+end
+$function$;
+comment on function tds.insert_pricelists(text,bigint[],timestamp with time zone[],tds.event[],bigint[],timestamp with time zone) is
+'Inserts those pricelists of a batch that have no row yet, knows the unchanged ones by their hash, and hands back the rest. Made by tds.make_inserter() from functions/60_entities/pricelists.sql.';

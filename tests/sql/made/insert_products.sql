@@ -1,0 +1,111 @@
+CREATE OR REPLACE FUNCTION tds.insert_products(organization_id text, inbox_ids bigint[], received_ats timestamp with time zone[], events tds.event[], skip bigint[], at timestamp with time zone, OUT verdicts tds.verdict[], OUT rest tds.record[], OUT begun integer)
+ RETURNS record
+ LANGUAGE plpgsql
+ SET search_path TO 'pg_catalog', 'pg_temp'
+AS $function$
+-- A look-up says "between x and x order by" for "= x": only the index that ends in that column gives the order, so the plan
+-- is right even if it was made while the table was empty.
+declare
+    v_written text[];
+begin
+    with met as materialized (
+        select e.first_ord + s.n as ord, s.n::int as position, e.inbox_id, e.received_at, e.alone, e.observed_at, e.rank, e.is_delete,
+               v.zoho_id, v.told, v.modified_at, v.hash, s.doc,
+               case when v.zoho_id is null or e.is_delete or (v.modified_at is null and coalesce(v.told, '') <> '') then 'rest'
+                    when k.sync_version is null then case when true then 'new' else 'rest' end
+                    when k.sync_hash = v.hash and k.sync_modified_at is not distinct from v.modified_at and k.deleted_at is null
+                        then 'unchanged'
+                    else 'rest' end as kind
+          from (select x.* from unnest(insert_products.events) x
+                union all
+                -- what is read here is read once: handed over as an array it would be copied at every step
+                select y.* from tds.stored_events(insert_products.inbox_ids, insert_products.received_ats) y) e
+         cross join lateral jsonb_array_elements(e.records) with ordinality s(doc, n)
+         cross join lateral tds.versions(s.doc, 'item_id', e.modified_at, e.rank) v
+          left join lateral (select t.sync_version, t.sync_hash, t.sync_modified_at, t.deleted_at
+                               from zoho.products t
+                              where t.organization_id = insert_products.organization_id
+                                and t.zoho_item_id between v.zoho_id and v.zoho_id
+                              order by t.zoho_item_id limit 1) k on true
+         where e.first_ord + s.n <> all (insert_products.skip)
+    ), twice as (
+        select m.zoho_id from met m where m.zoho_id is not null group by m.zoho_id having count(*) > 1
+    ), mixed as (
+        select from met m where m.kind = 'rest' union all select from twice limit 1
+    ), written as (
+        insert into zoho.products as t (
+            organization_id, zoho_item_id,
+            brand, category_name, currency, description, image_document_id, is_active, name,
+            purchase_rate, reorder_level, sku, stock_quantity, tax_rate, unit, unit_price,
+            zoho_created_at, zoho_modified_at,
+            zoho_metadata, synced_at, sync_version, sync_hash, sync_modified_at, sync_observed_at, sync_rank, sync_read_at)
+        select own.organization_id, s.zoho_id,
+               tds.json_text(d.brand),
+               tds.json_text(d.category_name),
+               l1.currency,
+               tds.json_text(d.description),
+               tds.json_id(d.image_document_id),
+               tds.json_text(d.status) = 'active',
+               tds.json_text(d.name),
+               tds.json_number(d.purchase_rate),
+               tds.json_number(d.reorder_level),
+               tds.json_text(d.sku),
+               tds.json_number(d.stock_on_hand),
+               tds.json_number(d.tax_percentage),
+               tds.json_text(d.unit),
+               tds.json_number(d.rate),
+               tds.json_time(d.created_time),
+               case when s.told <> '' then s.modified_at end,
+               s.doc, own.at, 1, s.hash, s.modified_at, s.observed_at, s.rank, case when s.rank <> 2 then s.observed_at end
+          -- a row that another worker is just inserting fails the statement, and all are resolved then: a rare thing, and an
+          -- ON CONFLICT would cost every row a look. All or none: with a rest to be written after them, two workers could wait
+          -- for one another
+          from (select m.*, null::jsonb as layers
+                  from met m where m.kind = 'new' and not exists (select from mixed) order by m.zoho_id offset 0) s
+         cross join (select insert_products.organization_id as organization_id, insert_products.at as at) own
+         cross join lateral (
+               select s.doc -> 'brand' as brand,
+                      s.doc -> 'category_name' as category_name,
+                      s.doc -> 'created_time' as created_time,
+                      s.doc -> 'description' as description,
+                      s.doc -> 'image_document_id' as image_document_id,
+                      s.doc -> 'item_id' as item_id,
+                      s.doc -> 'last_modified_time' as last_modified_time,
+                      s.doc -> 'name' as name,
+                      s.doc -> 'purchase_rate' as purchase_rate,
+                      s.doc -> 'rate' as rate,
+                      s.doc -> 'reorder_level' as reorder_level,
+                      s.doc -> 'sku' as sku,
+                      s.doc -> 'status' as status,
+                      s.doc -> 'stock_on_hand' as stock_on_hand,
+                      s.doc -> 'tax_percentage' as tax_percentage,
+                      s.doc -> 'unit' as unit
+               offset 0) d
+          left join lateral (select p.currency from zoho.organizations p
+                              where p.organization_id = own.organization_id
+                                and p.zoho_organization_id between own.organization_id and own.organization_id
+                              order by p.zoho_organization_id limit 1) l1 on true
+         order by s.zoho_id
+        returning t.zoho_item_id as zoho_id)
+    select array_agg(row(m.ord, m.inbox_id, m.zoho_id, case m.kind when 'new' then 'applied' else m.kind end,
+                         m.modified_at, m.observed_at, m.rank,
+                         case when m.kind <> 'new' then null
+                              when m.rank = 2 and m.modified_at is null then 'webhook without last_modified_time'
+                              when not m.doc ? 'brand' then 'detail older than the record' end,
+                         m.observed_at, m.kind = 'new' and m.modified_at is null)::tds.verdict) filter (where m.done),
+           array_agg(row(m.ord, m.inbox_id, m.received_at, m.position, m.alone, m.zoho_id, m.modified_at, m.observed_at, m.rank,
+                         m.is_delete, m.hash, m.doc)::tds.record order by m.ord) filter (where not m.done),
+           (count(*) filter (where m.position = 1))::int,
+           array_agg(m.zoho_id) filter (where m.done and m.kind = 'new' and (m.doc ?| array['locations', 'warehouses']))
+      into insert_products.verdicts, insert_products.rest, insert_products.begun, v_written
+      from (select m.*, m.kind <> 'rest' and case m.kind when 'new' then w.zoho_id is not null
+                                                 else m.zoho_id not in (select d.zoho_id from twice d) end as done
+              from met m
+              left join written w on w.zoho_id = m.zoho_id) m;
+    if v_written is not null then
+        perform tds.write_stock_levels(insert_products.organization_id, v_written, insert_products.at);
+    end if;
+end
+$function$;
+comment on function tds.insert_products(text,bigint[],timestamp with time zone[],tds.event[],bigint[],timestamp with time zone) is
+'Inserts those products of a batch that have no row yet, knows the unchanged ones by their hash, and hands back the rest. Made by tds.make_inserter() from functions/60_entities/products.sql.';

@@ -1,0 +1,38 @@
+CREATE OR REPLACE FUNCTION tds.meet_invoices(organization_id text, records tds.record[])
+ RETURNS SETOF tds.meeting
+ LANGUAGE plpgsql
+ STABLE
+ SET search_path TO 'pg_catalog', 'pg_temp'
+AS $function$
+begin
+    return query
+        select k.kind, i.incoming,
+               case when t.zoho_invoice_id is not null then
+                   row(t.zoho_invoice_id, case when k.kind in ('fold', 'over') then t.zoho_metadata end, t.sync_version,
+                       t.sync_hash, t.sync_modified_at, t.sync_observed_at, t.sync_rank, t.sync_read_at, t.deleted_at,
+                       t.sync_layers)::tds.record_state end
+          from (select r as incoming, count(*) over (partition by r.zoho_id) as observations
+                  from unnest(meet_invoices.records) r) i
+          left join lateral (select t.* from zoho.invoices t
+                              where t.organization_id = meet_invoices.organization_id
+                                and t.zoho_invoice_id between (i.incoming).zoho_id and (i.incoming).zoho_id
+                              order by t.zoho_invoice_id limit 1) t on true
+         cross join lateral (select case
+                   when i.observations > 1 or (i.incoming).is_delete then 'fold'
+                   when t.zoho_invoice_id is null then 'new'
+                   when t.deleted_at is not null then 'fold'
+                   when t.sync_modified_at is not distinct from (i.incoming).modified_at
+                        and (t.sync_hash = (i.incoming).hash
+                             or t.zoho_metadata || (i.incoming).doc = t.zoho_metadata
+                                and not exists (select from jsonb_to_recordset(t.sync_layers) l(m timestamptz, keys jsonb, hidden jsonb)
+                                                 where l.hidden <> '{}'
+                                                    or l.m is distinct from (i.incoming).modified_at
+                                                       and l.keys ?| array(select jsonb_object_keys((i.incoming).doc)))) then 'unchanged'
+                   when ((i.incoming).modified_at, (i.incoming).observed_at) > (t.sync_modified_at, t.sync_observed_at)
+                        and not exists (select from jsonb_to_recordset(t.sync_layers) l(m timestamptz, hidden jsonb)
+                                         where l.m is null or l.hidden <> '{}') then 'over'
+                   else 'fold' end) k(kind);
+end
+$function$;
+comment on function tds.meet_invoices(text,tds.record[]) is
+'Each of these invoices beside the row it meets; see tds.meet(). Made by tds.make_meeting() from functions/60_entities/invoices.sql.';

@@ -1,0 +1,110 @@
+CREATE OR REPLACE FUNCTION tds.write_invoices(organization_id text, states tds.record_state[], at timestamp with time zone)
+ RETURNS text[]
+ LANGUAGE plpgsql
+ SET search_path TO 'pg_catalog', 'pg_temp'
+AS $function$
+declare
+    v_written text[];
+begin
+    with written as (
+        insert into zoho.invoices as t (
+            organization_id, zoho_invoice_id,
+            amount_paid, balance, balance_differs, currency, customer_id, customer_name,
+            discount_amount, due_date, exchange_rate, invoice_date, invoice_number, reference_number,
+            status, subtotal, subtotal_differs, tax_total, total_amount, total_differs,
+            zoho_created_at, zoho_customer_id, zoho_modified_at,
+            zoho_metadata, synced_at, deleted_at,
+            sync_version, sync_hash, sync_modified_at, sync_observed_at, sync_rank, sync_read_at, sync_layers)
+        select own.organization_id, s.zoho_id,
+               tds.json_number(d.payment_made),
+               tds.json_number(d.balance),
+               case when s.layers is null
+                      or tds.is_of_one_version(s.doc, s.layers, s.modified_at,
+                                               '{payment_made,credits_applied,write_off_amount,tax_amount_withheld,status,total,balance}')
+                    then tds.differs(tds.expected_balance(s.doc, '{payment_made,credits_applied,write_off_amount,tax_amount_withheld}'), s.doc -> 'balance',
+                                     s.doc, own.organization_id)
+                     and tds.is_certain(s.doc, '{tds_total,tcs_total,total_retention_amount,payment_discount,unprocessed_payment_amount}') end,
+               tds.json_text(d.currency_code),
+               l1.id,
+               tds.json_text(d.customer_name),
+               tds.discount_amount(d.discount, d.discount_total),
+               tds.json_date(d.due_date),
+               tds.json_number(d.exchange_rate),
+               tds.json_date(d.date),
+               tds.json_text(d.invoice_number),
+               tds.json_text(d.reference_number),
+               tds.json_text(d.status),
+               tds.json_number(d.sub_total),
+               case when s.layers is null
+                      or tds.is_of_one_version(s.doc, s.layers, s.modified_at,
+                                               '{line_items,is_inclusive_tax,sub_total}')
+                    then tds.differs(tds.expected_subtotal(s.doc), s.doc -> 'sub_total',
+                                     s.doc, own.organization_id)
+                     and tds.is_certain(s.doc, '{}') end,
+               tds.json_number(d.tax_total),
+               tds.json_number(d.total),
+               case when s.layers is null
+                      or tds.is_of_one_version(s.doc, s.layers, s.modified_at,
+                                               '{sub_total,discount_type,discount_total,discount_amount,tax_total,shipping_charge,adjustment,roundoff_value,total}')
+                    then tds.differs(tds.expected_total(s.doc), s.doc -> 'total',
+                                     s.doc, own.organization_id)
+                     and tds.is_certain(s.doc, '{tds_total,tcs_total,is_tds_applied,tax_amount_withheld,total_retention_amount,is_reverse_charge_applied,shipping_charge_tax}') end,
+               tds.json_time(d.created_time),
+               tds.json_id(d.customer_id),
+               tds.json_time(d.last_modified_time),
+               s.doc, own.at, s.deleted_at, s.version, s.hash, s.modified_at, s.observed_at, s.rank, s.read_at, s.layers
+          from unnest(write_invoices.states) s
+         cross join (select write_invoices.organization_id as organization_id, write_invoices.at as at) own
+         cross join lateral (
+               select s.doc -> 'balance' as balance,
+                      s.doc -> 'created_time' as created_time,
+                      s.doc -> 'currency_code' as currency_code,
+                      s.doc -> 'customer_id' as customer_id,
+                      s.doc -> 'customer_name' as customer_name,
+                      s.doc -> 'date' as date,
+                      s.doc -> 'discount' as discount,
+                      s.doc -> 'discount_total' as discount_total,
+                      s.doc -> 'due_date' as due_date,
+                      s.doc -> 'exchange_rate' as exchange_rate,
+                      s.doc -> 'invoice_id' as invoice_id,
+                      s.doc -> 'invoice_number' as invoice_number,
+                      s.doc -> 'last_modified_time' as last_modified_time,
+                      s.doc -> 'line_items' as line_items,
+                      s.doc -> 'payment_made' as payment_made,
+                      s.doc -> 'reference_number' as reference_number,
+                      s.doc -> 'status' as status,
+                      s.doc -> 'sub_total' as sub_total,
+                      s.doc -> 'tax_total' as tax_total,
+                      s.doc -> 'total' as total
+               offset 0) d
+          left join lateral (select p.id from zoho.customers p
+                              where p.organization_id = own.organization_id
+                                and p.zoho_contact_id between (d.customer_id ->> 0) and (d.customer_id ->> 0)
+                              order by p.zoho_contact_id limit 1) l1 on true
+         where true
+         order by s.zoho_id
+        on conflict on constraint invoices_pkey do update
+           set amount_paid = excluded.amount_paid, balance = excluded.balance,
+               balance_differs = excluded.balance_differs, currency = excluded.currency,
+               customer_id = excluded.customer_id, customer_name = excluded.customer_name,
+               discount_amount = excluded.discount_amount, due_date = excluded.due_date,
+               exchange_rate = excluded.exchange_rate, invoice_date = excluded.invoice_date,
+               invoice_number = excluded.invoice_number, reference_number = excluded.reference_number,
+               status = excluded.status, subtotal = excluded.subtotal,
+               subtotal_differs = excluded.subtotal_differs, tax_total = excluded.tax_total,
+               total_amount = excluded.total_amount, total_differs = excluded.total_differs,
+               zoho_created_at = excluded.zoho_created_at, zoho_customer_id = excluded.zoho_customer_id,
+               zoho_modified_at = excluded.zoho_modified_at,
+               zoho_metadata = excluded.zoho_metadata, synced_at = excluded.synced_at, deleted_at = excluded.deleted_at,
+               sync_version = excluded.sync_version, sync_hash = excluded.sync_hash, sync_modified_at = excluded.sync_modified_at,
+               sync_observed_at = excluded.sync_observed_at, sync_rank = excluded.sync_rank, sync_read_at = excluded.sync_read_at,
+               sync_layers = excluded.sync_layers
+         where t.sync_version = excluded.sync_version - 1
+        returning t.zoho_invoice_id as zoho_id)
+    select coalesce(array_agg(w.zoho_id), '{}') into v_written from written w;
+    perform tds.write_invoices_line_items(write_invoices.organization_id, write_invoices.states, v_written, write_invoices.at);
+    return v_written;
+end
+$function$;
+comment on function tds.write_invoices(text,tds.record_state[],timestamp with time zone) is
+'Writes invoices in key order, each only over the version it was resolved from; returns the ids written. Made by tds.make_writer() from functions/60_entities/invoices.sql.';

@@ -1,0 +1,80 @@
+CREATE OR REPLACE FUNCTION tds.write_pricelists(organization_id text, states tds.record_state[], at timestamp with time zone)
+ RETURNS text[]
+ LANGUAGE plpgsql
+ SET search_path TO 'pg_catalog', 'pg_temp'
+AS $function$
+declare
+    v_written text[];
+begin
+    with written as (
+        insert into zoho.pricelists as t (
+            organization_id, zoho_pricebook_id,
+            currency, decimal_place, description, effective_from, effective_to, is_active, is_increase,
+            kind, name, percentage, pricing_scheme, rounding_type, sales_or_purchase, zoho_created_at,
+            zoho_modified_at,
+            zoho_metadata, synced_at, deleted_at,
+            sync_version, sync_hash, sync_modified_at, sync_observed_at, sync_rank, sync_read_at, sync_layers)
+        select own.organization_id, s.zoho_id,
+               tds.json_text(d.currency_code),
+               tds.json_number(d.decimal_place),
+               tds.json_text(d.description),
+               tds.json_date(d.effective_from),
+               tds.json_date(d.effective_to),
+               tds.json_text(d.status) = 'active',
+               tds.json_boolean(d.is_increase),
+               tds.json_text(d.pricebook_type),
+               tds.json_text(d.name),
+               tds.json_number(d.percentage),
+               tds.json_text(d.pricing_scheme),
+               tds.json_text(d.rounding_type),
+               tds.json_text(d.sales_or_purchase_type),
+               tds.json_time(d.created_time),
+               tds.json_time(d.last_modified_time),
+               s.doc, own.at, s.deleted_at, s.version, s.hash, s.modified_at, s.observed_at, s.rank, s.read_at, s.layers
+          from unnest(write_pricelists.states) s
+         cross join (select write_pricelists.organization_id as organization_id, write_pricelists.at as at) own
+         cross join lateral (
+               select s.doc -> 'created_time' as created_time,
+                      s.doc -> 'currency_code' as currency_code,
+                      s.doc -> 'decimal_place' as decimal_place,
+                      s.doc -> 'description' as description,
+                      s.doc -> 'effective_from' as effective_from,
+                      s.doc -> 'effective_to' as effective_to,
+                      s.doc -> 'is_increase' as is_increase,
+                      s.doc -> 'last_modified_time' as last_modified_time,
+                      s.doc -> 'name' as name,
+                      s.doc -> 'percentage' as percentage,
+                      s.doc -> 'pricebook_id' as pricebook_id,
+                      s.doc -> 'pricebook_items' as pricebook_items,
+                      s.doc -> 'pricebook_type' as pricebook_type,
+                      s.doc -> 'pricing_scheme' as pricing_scheme,
+                      s.doc -> 'rounding_type' as rounding_type,
+                      s.doc -> 'sales_or_purchase_type' as sales_or_purchase_type,
+                      s.doc -> 'status' as status
+               offset 0) d
+         where true
+         order by s.zoho_id
+        on conflict on constraint pricelists_pkey do update
+           set currency = excluded.currency, decimal_place = excluded.decimal_place,
+               description = excluded.description, effective_from = excluded.effective_from,
+               effective_to = excluded.effective_to, is_active = excluded.is_active,
+               is_increase = excluded.is_increase, kind = excluded.kind, name = excluded.name,
+               percentage = excluded.percentage, pricing_scheme = excluded.pricing_scheme,
+               rounding_type = excluded.rounding_type, sales_or_purchase = excluded.sales_or_purchase,
+               zoho_created_at = excluded.zoho_created_at, zoho_modified_at = excluded.zoho_modified_at,
+               zoho_metadata = excluded.zoho_metadata, synced_at = excluded.synced_at, deleted_at = excluded.deleted_at,
+               sync_version = excluded.sync_version, sync_hash = excluded.sync_hash, sync_modified_at = excluded.sync_modified_at,
+               sync_observed_at = excluded.sync_observed_at, sync_rank = excluded.sync_rank, sync_read_at = excluded.sync_read_at,
+               sync_layers = excluded.sync_layers
+         where t.sync_version = excluded.sync_version - 1
+        returning t.zoho_pricebook_id as zoho_id)
+    select coalesce(array_agg(w.zoho_id), '{}') into v_written from written w;
+    perform tds.write_product_prices(write_pricelists.organization_id, c.zoho_ids, write_pricelists.at)
+       from (select array_agg(s.zoho_id) as zoho_ids from unnest(write_pricelists.states) s
+              where s.zoho_id in (select unnest(v_written)) and (s.doc ? 'pricebook_items')) c
+      where c.zoho_ids is not null;
+    return v_written;
+end
+$function$;
+comment on function tds.write_pricelists(text,tds.record_state[],timestamp with time zone) is
+'Writes pricelists in key order, each only over the version it was resolved from; returns the ids written. Made by tds.make_writer() from functions/60_entities/pricelists.sql.';

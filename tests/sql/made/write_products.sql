@@ -1,0 +1,85 @@
+CREATE OR REPLACE FUNCTION tds.write_products(organization_id text, states tds.record_state[], at timestamp with time zone)
+ RETURNS text[]
+ LANGUAGE plpgsql
+ SET search_path TO 'pg_catalog', 'pg_temp'
+AS $function$
+declare
+    v_written text[];
+begin
+    with written as (
+        insert into zoho.products as t (
+            organization_id, zoho_item_id,
+            brand, category_name, currency, description, image_document_id, is_active, name,
+            purchase_rate, reorder_level, sku, stock_quantity, tax_rate, unit, unit_price,
+            zoho_created_at, zoho_modified_at,
+            zoho_metadata, synced_at, deleted_at,
+            sync_version, sync_hash, sync_modified_at, sync_observed_at, sync_rank, sync_read_at, sync_layers)
+        select own.organization_id, s.zoho_id,
+               tds.json_text(d.brand),
+               tds.json_text(d.category_name),
+               l1.currency,
+               tds.json_text(d.description),
+               tds.json_id(d.image_document_id),
+               tds.json_text(d.status) = 'active',
+               tds.json_text(d.name),
+               tds.json_number(d.purchase_rate),
+               tds.json_number(d.reorder_level),
+               tds.json_text(d.sku),
+               tds.json_number(d.stock_on_hand),
+               tds.json_number(d.tax_percentage),
+               tds.json_text(d.unit),
+               tds.json_number(d.rate),
+               tds.json_time(d.created_time),
+               tds.json_time(d.last_modified_time),
+               s.doc, own.at, s.deleted_at, s.version, s.hash, s.modified_at, s.observed_at, s.rank, s.read_at, s.layers
+          from unnest(write_products.states) s
+         cross join (select write_products.organization_id as organization_id, write_products.at as at) own
+         cross join lateral (
+               select s.doc -> 'brand' as brand,
+                      s.doc -> 'category_name' as category_name,
+                      s.doc -> 'created_time' as created_time,
+                      s.doc -> 'description' as description,
+                      s.doc -> 'image_document_id' as image_document_id,
+                      s.doc -> 'item_id' as item_id,
+                      s.doc -> 'last_modified_time' as last_modified_time,
+                      s.doc -> 'name' as name,
+                      s.doc -> 'purchase_rate' as purchase_rate,
+                      s.doc -> 'rate' as rate,
+                      s.doc -> 'reorder_level' as reorder_level,
+                      s.doc -> 'sku' as sku,
+                      s.doc -> 'status' as status,
+                      s.doc -> 'stock_on_hand' as stock_on_hand,
+                      s.doc -> 'tax_percentage' as tax_percentage,
+                      s.doc -> 'unit' as unit
+               offset 0) d
+          left join lateral (select p.currency from zoho.organizations p
+                              where p.organization_id = own.organization_id
+                                and p.zoho_organization_id between own.organization_id and own.organization_id
+                              order by p.zoho_organization_id limit 1) l1 on true
+         where true
+         order by s.zoho_id
+        on conflict on constraint products_pkey do update
+           set brand = excluded.brand, category_name = excluded.category_name,
+               currency = excluded.currency, description = excluded.description,
+               image_document_id = excluded.image_document_id, is_active = excluded.is_active,
+               name = excluded.name, purchase_rate = excluded.purchase_rate,
+               reorder_level = excluded.reorder_level, sku = excluded.sku,
+               stock_quantity = excluded.stock_quantity, tax_rate = excluded.tax_rate,
+               unit = excluded.unit, unit_price = excluded.unit_price,
+               zoho_created_at = excluded.zoho_created_at, zoho_modified_at = excluded.zoho_modified_at,
+               zoho_metadata = excluded.zoho_metadata, synced_at = excluded.synced_at, deleted_at = excluded.deleted_at,
+               sync_version = excluded.sync_version, sync_hash = excluded.sync_hash, sync_modified_at = excluded.sync_modified_at,
+               sync_observed_at = excluded.sync_observed_at, sync_rank = excluded.sync_rank, sync_read_at = excluded.sync_read_at,
+               sync_layers = excluded.sync_layers
+         where t.sync_version = excluded.sync_version - 1
+        returning t.zoho_item_id as zoho_id)
+    select coalesce(array_agg(w.zoho_id), '{}') into v_written from written w;
+    perform tds.write_stock_levels(write_products.organization_id, c.zoho_ids, write_products.at)
+       from (select array_agg(s.zoho_id) as zoho_ids from unnest(write_products.states) s
+              where s.zoho_id in (select unnest(v_written)) and (s.doc ?| array['locations', 'warehouses'])) c
+      where c.zoho_ids is not null;
+    return v_written;
+end
+$function$;
+comment on function tds.write_products(text,tds.record_state[],timestamp with time zone) is
+'Writes products in key order, each only over the version it was resolved from; returns the ids written. Made by tds.make_writer() from functions/60_entities/products.sql.';
