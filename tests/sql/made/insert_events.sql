@@ -6,37 +6,69 @@ AS $function$
 begin
     case insert_events.entity
     when 'bills' then
-        select v.verdicts, v.rest, v.begun into insert_events.verdicts, insert_events.rest, insert_events.begun from tds.insert_bills(insert_events.organization_id, insert_events.inbox_ids, insert_events.received_ats, insert_events.events, insert_events.skip, insert_events.at) v;
+        select v.verdicts, v.rest, v.begun
+          into insert_events.verdicts, insert_events.rest, insert_events.begun
+          from tds.insert_bills(insert_events.organization_id, insert_events.inbox_ids, insert_events.received_ats, insert_events.events, insert_events.skip, insert_events.at) v;
     when 'credit_notes' then
-        select v.verdicts, v.rest, v.begun into insert_events.verdicts, insert_events.rest, insert_events.begun from tds.insert_credit_notes(insert_events.organization_id, insert_events.inbox_ids, insert_events.received_ats, insert_events.events, insert_events.skip, insert_events.at) v;
+        select v.verdicts, v.rest, v.begun
+          into insert_events.verdicts, insert_events.rest, insert_events.begun
+          from tds.insert_credit_notes(insert_events.organization_id, insert_events.inbox_ids, insert_events.received_ats, insert_events.events, insert_events.skip, insert_events.at) v;
     when 'currencies' then
-        select v.verdicts, v.rest, v.begun into insert_events.verdicts, insert_events.rest, insert_events.begun from tds.insert_currencies(insert_events.organization_id, insert_events.inbox_ids, insert_events.received_ats, insert_events.events, insert_events.skip, insert_events.at) v;
+        select v.verdicts, v.rest, v.begun
+          into insert_events.verdicts, insert_events.rest, insert_events.begun
+          from tds.insert_currencies(insert_events.organization_id, insert_events.inbox_ids, insert_events.received_ats, insert_events.events, insert_events.skip, insert_events.at) v;
     when 'customers' then
-        select v.verdicts, v.rest, v.begun into insert_events.verdicts, insert_events.rest, insert_events.begun from tds.insert_customers(insert_events.organization_id, insert_events.inbox_ids, insert_events.received_ats, insert_events.events, insert_events.skip, insert_events.at) v;
+        select v.verdicts, v.rest, v.begun
+          into insert_events.verdicts, insert_events.rest, insert_events.begun
+          from tds.insert_customers(insert_events.organization_id, insert_events.inbox_ids, insert_events.received_ats, insert_events.events, insert_events.skip, insert_events.at) v;
     when 'invoices' then
-        select v.verdicts, v.rest, v.begun into insert_events.verdicts, insert_events.rest, insert_events.begun from tds.insert_invoices(insert_events.organization_id, insert_events.inbox_ids, insert_events.received_ats, insert_events.events, insert_events.skip, insert_events.at) v;
+        select v.verdicts, v.rest, v.begun
+          into insert_events.verdicts, insert_events.rest, insert_events.begun
+          from tds.insert_invoices(insert_events.organization_id, insert_events.inbox_ids, insert_events.received_ats, insert_events.events, insert_events.skip, insert_events.at) v;
     when 'organizations' then
-        select v.verdicts, v.rest, v.begun into insert_events.verdicts, insert_events.rest, insert_events.begun from tds.insert_organizations(insert_events.organization_id, insert_events.inbox_ids, insert_events.received_ats, insert_events.events, insert_events.skip, insert_events.at) v;
+        select v.verdicts, v.rest, v.begun
+          into insert_events.verdicts, insert_events.rest, insert_events.begun
+          from tds.insert_organizations(insert_events.organization_id, insert_events.inbox_ids, insert_events.received_ats, insert_events.events, insert_events.skip, insert_events.at) v;
     when 'payments' then
-        select v.verdicts, v.rest, v.begun into insert_events.verdicts, insert_events.rest, insert_events.begun from tds.insert_payments(insert_events.organization_id, insert_events.inbox_ids, insert_events.received_ats, insert_events.events, insert_events.skip, insert_events.at) v;
+        select v.verdicts, v.rest, v.begun
+          into insert_events.verdicts, insert_events.rest, insert_events.begun
+          from tds.insert_payments(insert_events.organization_id, insert_events.inbox_ids, insert_events.received_ats, insert_events.events, insert_events.skip, insert_events.at) v;
     when 'pricelists' then
-        select v.verdicts, v.rest, v.begun into insert_events.verdicts, insert_events.rest, insert_events.begun from tds.insert_pricelists(insert_events.organization_id, insert_events.inbox_ids, insert_events.received_ats, insert_events.events, insert_events.skip, insert_events.at) v;
+        select v.verdicts, v.rest, v.begun
+          into insert_events.verdicts, insert_events.rest, insert_events.begun
+          from tds.insert_pricelists(insert_events.organization_id, insert_events.inbox_ids, insert_events.received_ats, insert_events.events, insert_events.skip, insert_events.at) v;
     when 'products' then
-        select v.verdicts, v.rest, v.begun into insert_events.verdicts, insert_events.rest, insert_events.begun from tds.insert_products(insert_events.organization_id, insert_events.inbox_ids, insert_events.received_ats, insert_events.events, insert_events.skip, insert_events.at) v;
+        select v.verdicts, v.rest, v.begun
+          into insert_events.verdicts, insert_events.rest, insert_events.begun
+          from tds.insert_products(insert_events.organization_id, insert_events.inbox_ids, insert_events.received_ats, insert_events.events, insert_events.skip, insert_events.at) v;
     when 'sales_orders' then
-        select v.verdicts, v.rest, v.begun into insert_events.verdicts, insert_events.rest, insert_events.begun from tds.insert_sales_orders(insert_events.organization_id, insert_events.inbox_ids, insert_events.received_ats, insert_events.events, insert_events.skip, insert_events.at) v;
+        select v.verdicts, v.rest, v.begun
+          into insert_events.verdicts, insert_events.rest, insert_events.begun
+          from tds.insert_sales_orders(insert_events.organization_id, insert_events.inbox_ids, insert_events.received_ats, insert_events.events, insert_events.skip, insert_events.at) v;
     when 'stock_adjustments' then
-        select v.verdicts, v.rest, v.begun into insert_events.verdicts, insert_events.rest, insert_events.begun from tds.insert_stock_adjustments(insert_events.organization_id, insert_events.inbox_ids, insert_events.received_ats, insert_events.events, insert_events.skip, insert_events.at) v;
+        select v.verdicts, v.rest, v.begun
+          into insert_events.verdicts, insert_events.rest, insert_events.begun
+          from tds.insert_stock_adjustments(insert_events.organization_id, insert_events.inbox_ids, insert_events.received_ats, insert_events.events, insert_events.skip, insert_events.at) v;
     when 'taxes' then
-        select v.verdicts, v.rest, v.begun into insert_events.verdicts, insert_events.rest, insert_events.begun from tds.insert_taxes(insert_events.organization_id, insert_events.inbox_ids, insert_events.received_ats, insert_events.events, insert_events.skip, insert_events.at) v;
+        select v.verdicts, v.rest, v.begun
+          into insert_events.verdicts, insert_events.rest, insert_events.begun
+          from tds.insert_taxes(insert_events.organization_id, insert_events.inbox_ids, insert_events.received_ats, insert_events.events, insert_events.skip, insert_events.at) v;
     when 'vendor_credits' then
-        select v.verdicts, v.rest, v.begun into insert_events.verdicts, insert_events.rest, insert_events.begun from tds.insert_vendor_credits(insert_events.organization_id, insert_events.inbox_ids, insert_events.received_ats, insert_events.events, insert_events.skip, insert_events.at) v;
+        select v.verdicts, v.rest, v.begun
+          into insert_events.verdicts, insert_events.rest, insert_events.begun
+          from tds.insert_vendor_credits(insert_events.organization_id, insert_events.inbox_ids, insert_events.received_ats, insert_events.events, insert_events.skip, insert_events.at) v;
     when 'vendor_payments' then
-        select v.verdicts, v.rest, v.begun into insert_events.verdicts, insert_events.rest, insert_events.begun from tds.insert_vendor_payments(insert_events.organization_id, insert_events.inbox_ids, insert_events.received_ats, insert_events.events, insert_events.skip, insert_events.at) v;
+        select v.verdicts, v.rest, v.begun
+          into insert_events.verdicts, insert_events.rest, insert_events.begun
+          from tds.insert_vendor_payments(insert_events.organization_id, insert_events.inbox_ids, insert_events.received_ats, insert_events.events, insert_events.skip, insert_events.at) v;
     when 'vendors' then
-        select v.verdicts, v.rest, v.begun into insert_events.verdicts, insert_events.rest, insert_events.begun from tds.insert_vendors(insert_events.organization_id, insert_events.inbox_ids, insert_events.received_ats, insert_events.events, insert_events.skip, insert_events.at) v;
+        select v.verdicts, v.rest, v.begun
+          into insert_events.verdicts, insert_events.rest, insert_events.begun
+          from tds.insert_vendors(insert_events.organization_id, insert_events.inbox_ids, insert_events.received_ats, insert_events.events, insert_events.skip, insert_events.at) v;
     when 'warehouses' then
-        select v.verdicts, v.rest, v.begun into insert_events.verdicts, insert_events.rest, insert_events.begun from tds.insert_warehouses(insert_events.organization_id, insert_events.inbox_ids, insert_events.received_ats, insert_events.events, insert_events.skip, insert_events.at) v;
+        select v.verdicts, v.rest, v.begun
+          into insert_events.verdicts, insert_events.rest, insert_events.begun
+          from tds.insert_warehouses(insert_events.organization_id, insert_events.inbox_ids, insert_events.received_ats, insert_events.events, insert_events.skip, insert_events.at) v;
     else
         raise exception using errcode = 'ZB002', message = 'unknown entity', detail = insert_events.entity,
             hint = 'select entity from tds.entity';
