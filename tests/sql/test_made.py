@@ -15,8 +15,22 @@ MADE = Path(__file__).parent / "made"
 # A document with lines, a record with hooks and arrays without a table, one without line items, one with two names.
 SHOWN = (
     *("insert_invoices", "write_invoices", "write_invoices_line_items", "meet_invoices", "suspects_invoices"),
-    *("culprits_invoices", "derive_invoices", "stored_invoices", "link_invoices", "check_invoices", "compare_invoices"),
-    *("insert_products", "write_products", "culprits_products", "derive_products", "link_products", "compare_products"),
+    *(
+        "culprits_invoices",
+        "derive_invoices",
+        "stored_invoices",
+        "link_invoices",
+        "check_invoices",
+        "compare_invoices",
+    ),
+    *(
+        "insert_products",
+        "write_products",
+        "culprits_products",
+        "derive_products",
+        "link_products",
+        "compare_products",
+    ),
     *("insert_pricelists", "write_pricelists", "culprits_pricelists", "link_pricelists", "insert_customers"),
     *("insert_events", "write_states", "link_rows"),
 )
@@ -37,14 +51,18 @@ def made(database: Database, name: str) -> str:
 
 
 @pytest.mark.parametrize("name", SHOWN)
-def test_what_is_made_is_as_it_was_reviewed(database: Database, name: str, request: pytest.FixtureRequest) -> None:
+def test_what_is_made_is_as_it_was_reviewed(
+    database: Database, name: str, request: pytest.FixtureRequest
+) -> None:
     file = MADE / f"{name}.sql"
     now = made(database, name)
     if request.config.getoption("--golden"):
         file.write_text(now, encoding="utf-8")
         return
     before = file.read_text(encoding="utf-8") if file.exists() else ""
-    difference = difflib.unified_diff(before.splitlines(), now.splitlines(), f"made/{name}.sql", database.leg, lineterm="")
+    difference = difflib.unified_diff(
+        before.splitlines(), now.splitlines(), f"made/{name}.sql", database.leg, lineterm=""
+    )
     assert before == now, "\n".join([*difference, RENEW])
 
 
@@ -54,14 +72,15 @@ def test_no_file_shows_what_is_no_longer_looked_at() -> None:
 
 def test_every_made_function_names_its_maker_and_its_mapping(database: Database) -> None:
     with database.connect() as conn:
-        entities = dict(conn.execute("select entity, file from tds.entity").fetchall())
+        entities: dict[str, str] = dict(conn.execute("select entity, file from tds.entity").fetchall())
         makers = {
-            name for (name,) in conn.execute(
+            name
+            for (name,) in conn.execute(
                 "select proname from pg_proc where pronamespace = 'tds'::regnamespace and proname like 'make\\_%'"
             )
         }
         # what belongs to a file is not made by one: the books know who created or replaced a function last
-        comments = dict(
+        comments: dict[str, str] = dict(
             conn.execute(
                 "select p.proname, obj_description(p.oid, 'pg_proc') from pg_proc p"
                 "  join tds.sql_object o on o.object = 'function ' || replace(p.oid::regprocedure::text, 'pg_catalog.', '')"
@@ -75,9 +94,11 @@ def test_every_made_function_names_its_maker_and_its_mapping(database: Database)
         assert told, f"{name}: {comment}"
         assert told[1] in makers, f"{name} names no maker: {comment}"
         if told[2] != "tds.entity":
-            assert any(name.endswith(f"_{entity}") or f"_{entity}_" in name for entity, file in entities.items() if file == told[2]), (
-                f"{name} names the file of another entity: {comment}"
-            )
+            assert any(
+                name.endswith(f"_{entity}") or f"_{entity}_" in name
+                for entity, file in entities.items()
+                if file == told[2]
+            ), f"{name} names the file of another entity: {comment}"
 
 
 def test_the_registry_knows_the_file_of_each_entity(database: Database) -> None:

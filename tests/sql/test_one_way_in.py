@@ -39,7 +39,11 @@ BODIES: dict[str, tuple[Any, str, dict[str, Any]]] = {
     "not a time": ({"item": product("1", last_modified_time="yesterday")}, "webhook", {}),
     "not even a text": ({"item": product("1", last_modified_time={"at": 1})}, "webhook", {}),
     "no time": ({"item": without_time()}, "webhook", {}),
-    "a detail without a time": ({"item": without_time()}, "detail", {"headers": json.dumps({"modified_at": MOMENT})}),
+    "a detail without a time": (
+        {"item": without_time()},
+        "detail",
+        {"headers": json.dumps({"modified_at": MOMENT})},
+    ),
     "a deletion": ({"item": ITEM}, "webhook", {"event": "delete"}),
 }
 
@@ -91,7 +95,9 @@ def test_no_function_takes_records_out_of_a_body_by_itself(database: Database) -
     assert readers(database, r"tds\.payload\(") == {"body_records", "look"}
     assert readers(database, r"tds\.document\(") == {"body_records", "look", "document_problem"}
     assert readers(database, r"tds\.form_document\(|\mbody::jsonb|\(i\.body\)::jsonb") == {"document"}
-    assert readers(database, r"tds\.record_time\(|tds\.record_id\(|jsonb_hash_extended\(\w+\.doc, 0\)") == {"versions"}
+    assert readers(database, r"tds\.record_time\(|tds\.record_id\(|jsonb_hash_extended\(\w+\.doc, 0\)") == {
+        "versions"
+    }
 
 
 def test_what_the_one_way_learns_every_reader_knows(database: Database, mirror: Mirror) -> None:
@@ -112,7 +118,9 @@ def test_what_the_one_way_learns_every_reader_knows(database: Database, mirror: 
     assert mirror.rows("select zoho_item_id from zoho.products") == [{"zoho_item_id": ITEM["item_id"]}]
     # told by the body itself, and found in it by whoever explains
     assert mirror.value("select record_id from tds.inbox order by inbox_id limit 1") == ITEM["item_id"]
-    assert mirror.value("select outcome from tds.explain_record('products', %s)", ITEM["item_id"]) == "applied"
+    assert (
+        mirror.value("select outcome from tds.explain_record('products', %s)", ITEM["item_id"]) == "applied"
+    )
     # beside one that cannot be read, which takes the way of a second look and names the value
     mirror.receive("products", bad)
     mirror.receive("products", {"parcel": {"content": OTHER}})
