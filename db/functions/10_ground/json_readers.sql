@@ -31,7 +31,8 @@ create or replace function tds.is_date(value text) returns boolean
 language sql immutable parallel safe
 as $$
     select case
-        when $1 not like '____-__-__' or overlay(overlay($1 placing '' from 8 for 1) placing '' from 5 for 1) !~ '^[0-9]+$' or left($1, 4) = '0000' then false
+        when $1 not like '____-__-__' or left($1, 4) = '0000'
+             or overlay(overlay($1 placing '' from 8 for 1) placing '' from 5 for 1) !~ '^[0-9]+$' then false
         when substr($1, 6, 2) collate "C" not between '01' and '12' or substr($1, 9, 2) = '00' then false
         else substr($1, 9, 2) collate "C" <= '28'
              or substr($1, 9, 2)::int
@@ -68,7 +69,8 @@ as $$
        and substr($1, 6, 2) collate "C" between '01' and '12' and substr($1, 9, 2) collate "C" between '01' and '28'
        and substr($1, 12, 2) collate "C" <= '23' and substr($1, 15, 2) collate "C" <= '59' and substr($1, 18, 2) collate "C" <= '59'
 $$;
-comment on function tds.is_plain_time(text) is 'Whether the text is a moment that needs no second look: nearly all are, at a seventh of the cost of is_time().';
+comment on function tds.is_plain_time(text) is
+'Whether the text is a moment that needs no second look: nearly all are, at a seventh of the cost of is_time().';
 
 create or replace function tds.json_text(value jsonb) returns text
 language sql immutable parallel safe
@@ -88,7 +90,8 @@ as $$
         when jsonb_typeof($1) in ('string', 'number') and tds.is_id($1 ->> 0) then $1 ->> 0
         else tds.refuse($1, 'not an id') end
 $$;
-comment on function tds.json_id(jsonb) is 'Reader: an id of up to 50 letters and digits, given as a string or as a whole number, kept as text.';
+comment on function tds.json_id(jsonb) is
+'Reader: an id of up to 50 letters and digits, given as a string or as a whole number, kept as text.';
 
 create or replace function tds.json_number(value jsonb) returns numeric
 language sql immutable parallel safe

@@ -42,7 +42,8 @@ create or replace function tds.is_data_error(error_code text) returns boolean
 language sql immutable parallel safe
 as $$ select $1 ~ '^(22|23|44)' or $1 in ('P0001', '54000', 'ZB001') $$;
 comment on function tds.is_data_error(text) is
-'Whether an error can be laid at a record''s door. Everything else (serialisation, deadlock, timeouts, resources, our own bugs) is an outage.';
+'Whether an error can be laid at a record''s door. Everything else (serialisation, deadlock, timeouts, resources, our own bugs) is an '
+'outage.';
 
 create or replace function tds.apply_isolated(
     entity tds.entity, organization_id text, records tds.record[], at timestamptz) returns tds.verdict[]
@@ -78,7 +79,8 @@ begin
         return v_culprits;
     end if;
     return tds.apply_isolated(apply_isolated.entity, apply_isolated.organization_id, apply_isolated.records[:v_half], apply_isolated.at)
-        || tds.apply_isolated(apply_isolated.entity, apply_isolated.organization_id, apply_isolated.records[v_half + 1:], apply_isolated.at);
+        || tds.apply_isolated(apply_isolated.entity, apply_isolated.organization_id, apply_isolated.records[v_half + 1:],
+                              apply_isolated.at);
 end
 $$;
 revoke all on function tds.apply_isolated(tds.entity, text, tds.record[], timestamptz) from public;

@@ -114,7 +114,8 @@ begin
                          from unnest(close_events.verdicts) r where r.inbox_id = o.inbox_id) end)::tds.inbox_outcome
           from tds.inbox_open o
           left join (select v.inbox_id, count(*) as records,
-                            count(*) filter (where v.outcome = 'applied') as applied, count(*) filter (where v.outcome = 'unchanged') as unchanged,
+                            count(*) filter (where v.outcome = 'applied') as applied,
+                            count(*) filter (where v.outcome = 'unchanged') as unchanged,
                             count(*) filter (where v.outcome = 'stale') as stale, count(*) filter (where v.outcome = 'retried') as retried,
                             count(*) filter (where v.outcome = 'dead') as dead, count(*) filter (where v.outcome = 'parked') as parked
                        from unnest(close_events.verdicts) v group by v.inbox_id) v on v.inbox_id = o.inbox_id
@@ -183,8 +184,8 @@ begin
                                  path, value, reason, error_code, error_context, attempts, record, dead_at)
     values ((bury_record.culprit).inbox_id, (bury_record.culprit).received_at, (bury_record.culprit).position,
             bury_record.entity, bury_record.organization_id, (bury_record.culprit).zoho_id, (bury_record.culprit).modified_at,
-            (bury_record.culprit).observed_at, bury_record.path, left(bury_record.value, 200), left(bury_record.reason, 1000), bury_record.error_code,
-            bury_record.error_context, bury_record.attempts, (bury_record.culprit).doc::text, bury_record.at)
+            (bury_record.culprit).observed_at, bury_record.path, left(bury_record.value, 200), left(bury_record.reason, 1000),
+            bury_record.error_code, bury_record.error_context, bury_record.attempts, (bury_record.culprit).doc::text, bury_record.at)
     returning dead_letter_id into v_dead_letter_id;
     -- told again with every pull, it is still one thing for somebody to mend
     update tds.dead_letter d

@@ -54,7 +54,8 @@ end
 $$;
 revoke all on function tds.settle(tds.entity, text, tds.record[], timestamptz) from public;
 comment on function tds.settle(tds.entity, text, tds.record[], timestamptz) is
-'Applies records that were applied once before, so that they count against what was written since; those that could not be applied then are left out.';
+'Applies records that were applied once before, so that they count against what was written since; those that could not '
+'be applied then are left out.';
 
 create or replace function tds.finish_claim(claim_id bigint, touches tds.touch[]) returns void
 language plpgsql volatile security definer

@@ -27,8 +27,10 @@ comment on function tds.registers(tds.record[], tds.record_state[], text) is
 'Every value known of every key of these records with its version (m modified_at, o observed_at, r rank): those of the '
 'stored states (ord 0; hidden: behind a later observation) and those that arrive. A deletion carries only the id.';
 
-create or replace function tds.fold(records tds.record[], states tds.record_state[], id_key text, detail_key text)
-returns table (state tds.record_state, changed boolean, authors bigint[], unsettled boolean, wanted text, wanted_at timestamptz)
+create or replace function tds.winners(records tds.record[], states tds.record_state[], id_key text)
+returns table (
+    zoho_id text, key text, value jsonb, m timestamptz, o timestamptz, r smallint, ord bigint, shown boolean, is_news boolean,
+    contested boolean)
 language sql stable
 as $$
     with register as materialized (
@@ -37,7 +39,8 @@ as $$
                -- the same key told differently where last_modified_time does not decide
                min(jsonb_hash_extended(g.value, 1)) over same_moment <> max(jsonb_hash_extended(g.value, 1)) over same_moment
                or (bool_or(g.m is null) over same_key
-                   and min(jsonb_hash_extended(g.value, 1)) over same_key <> max(jsonb_hash_extended(g.value, 1)) over same_key) as contested,
+                   and min(jsonb_hash_extended(g.value, 1)) over same_key <> max(jsonb_hash_extended(g.value, 1)) over same_key)
+               as contested,
                first_value(case when g.ord = 0 then g.value end) over stored as stored_value,
                first_value(case when g.ord = 0 then g.m end) over stored as stored_m,
                bool_or(g.ord = 0) over stored as is_stored
@@ -47,12 +50,24 @@ as $$
                           rows between unbounded preceding and unbounded following),
                same_moment as (partition by g.zoho_id, g.key, g.m),
                same_key as (partition by g.zoho_id, g.key)
-    ), winner as materialized (
-        select g.*,
-               row_number() over (partition by g.zoho_id, g.key order by g.o desc, g.m is null, g.r desc) = 1 as shown,
-               g.ord > 0 and (not g.is_stored or g.stored_value is distinct from g.value or g.stored_m is distinct from g.m) as is_news
-          from register g
-         where g.place = 1
+    )
+    select g.zoho_id, g.key, g.value, g.m, g.o, g.r, g.ord,
+           row_number() over (partition by g.zoho_id, g.key order by g.o desc, g.m is null, g.r desc) = 1,
+           g.ord > 0 and (not g.is_stored or g.stored_value is distinct from g.value or g.stored_m is distinct from g.m),
+           g.contested
+      from register g
+     where g.place = 1
+$$;
+comment on function tds.winners(tds.record[], tds.record_state[], text) is
+'Of all values known of a key the newest with a last_modified_time and the newest without: shown is the one of the two that the row has; '
+'is_news: it arrives and says something new; contested: last_modified_time does not decide.';
+
+create or replace function tds.fold(records tds.record[], states tds.record_state[], id_key text, detail_key text)
+returns table (state tds.record_state, changed boolean, authors bigint[], unsettled boolean, wanted text, wanted_at timestamptz)
+language sql stable
+as $$
+    with winner as materialized (
+        select w.* from tds.winners($1, $2, $3) w
     ), top as (
         select distinct on (g.zoho_id) g.zoho_id, g.m, g.o, g.r
           from winner g
@@ -115,14 +130,16 @@ as $$
                 when v.hinted_at is not null and v.deleted_at is not null then 'edited after its deletion'
                 when v.hinted_at is not null then 'last_modified_time does not decide'
                 when $4 is not null and v.changed and v.deleted_at is null
-                     and (v.detail_o is null or v.detail_m < v.m or (v.detail_m is null and v.detail_o < v.o)) then 'detail older than the record' end,
+                     and (v.detail_o is null or v.detail_m < v.m or (v.detail_m is null and v.detail_o < v.o))
+                    then 'detail older than the record' end,
            greatest(v.ask_at, v.hinted_at, case when v.ask_at is null and v.hinted_at is null then v.o end)
       from verdict v
      order by v.zoho_id
 $$;
 comment on function tds.fold(tds.record[], tds.record_state[], text, text) is
 'Merges records into states, key by key: a pure function of the set of observations, whatever their order. changed: the '
-'row must be written; authors: the ords that said something new; unsettled: last_modified_time could not decide; wanted: why the detail should be read, and from when.';
+'row must be written; authors: the ords that said something new; unsettled: last_modified_time could not decide; wanted: why the detail '
+'should be read, and from when.';
 
 create or replace function tds.layers_under(doc jsonb, old jsonb, layers jsonb, m timestamptz, o timestamptz, r smallint) returns jsonb
 language sql immutable parallel safe

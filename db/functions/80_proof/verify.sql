@@ -19,7 +19,8 @@ begin
         raise exception using errcode = 'ZB008', message = 'no list of records', detail = listed.entity,
             hint = left(convert_from(listed.body, 'UTF8'), 200);
     end if;
-    return (select coalesce(jsonb_agg((select jsonb_object_agg(k.key, k.value) from jsonb_each(r.doc) k where k.key = any (v_keys)) order by r.n), '[]')
+    return (select coalesce(jsonb_agg((select jsonb_object_agg(k.key, k.value) from jsonb_each(r.doc) k where k.key = any (v_keys))
+                                      order by r.n), '[]')
               from jsonb_array_elements(v_records) with ordinality r(doc, n)
              where jsonb_typeof(r.doc) = 'object');
 end
