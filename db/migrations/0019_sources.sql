@@ -1,5 +1,5 @@
 -- A made function says which file its entity's mapping is in.
--- depends: 0017_pace
+-- depends: 0018_doors
 
 alter table tds.entity add column file text not null default 'a file run by hand';
 alter table tds.entity alter column file drop default;

@@ -70,8 +70,9 @@ begin
           into insert_events.verdicts, insert_events.rest, insert_events.begun
           from tds.insert_warehouses(insert_events.organization_id, insert_events.inbox_ids, insert_events.received_ats, insert_events.events, insert_events.skip, insert_events.at) v;
     else
-        raise exception using errcode = 'ZB002', message = 'unknown entity', detail = insert_events.entity,
-            hint = 'select entity from tds.entity';
+        perform tds.entity_named(insert_events.entity);
+        raise case_not_found using message = 'registered after the functions were made', detail = insert_events.entity,
+            hint = 'select tds.build()';
     end case;
 end
 $function$;

@@ -38,8 +38,9 @@ begin
     when 'warehouses' then
         perform tds.link_warehouses(link_rows.organization_id, link_rows.zoho_ids);
     else
-        raise exception using errcode = 'ZB002', message = 'unknown entity', detail = link_rows.entity,
-            hint = 'select entity from tds.entity';
+        perform tds.entity_named(link_rows.entity);
+        raise case_not_found using message = 'registered after the functions were made', detail = link_rows.entity,
+            hint = 'select tds.build()';
     end case;
 end
 $function$;

@@ -38,8 +38,9 @@ begin
     when 'warehouses' then
         return tds.write_warehouses(write_states.organization_id, write_states.states, write_states.at);
     else
-        raise exception using errcode = 'ZB002', message = 'unknown entity', detail = write_states.entity,
-            hint = 'select entity from tds.entity';
+        perform tds.entity_named(write_states.entity);
+        raise case_not_found using message = 'registered after the functions were made', detail = write_states.entity,
+            hint = 'select tds.build()';
     end case;
 end
 $function$;
