@@ -85,7 +85,6 @@ class Organisation(Books):
             default is the harder ``>``.
         stock_by: key of an item's stock by place: ``locations``, or ``warehouses`` as in older organisations.
         entities: the modules it has, in the order they are generated.
-        settings: what it has set up once.
         counts: how many records of each entity, by its name: ``items=2218``.
 
     Raises:
@@ -105,7 +104,6 @@ class Organisation(Books):
         modified_filter_inclusive: bool = False,
         stock_by: str = "locations",
         entities: Sequence[Entity[Any]] = ENTITIES,
-        settings: Sequence[Entity[Any]] = SETTINGS,
         **counts: int,
     ) -> None:
         unknown = set(counts) - {entity.name for entity in entities}
@@ -129,7 +127,7 @@ class Organisation(Books):
             self.books[entity.name] = Book.of(
                 entity, self, counts.get(entity.name, 0), f"{seed}/{entity.name}"
             )
-        for entity in settings:
+        for entity in SETTINGS:
             self.settings[entity.name] = Book.of(entity, self, 0, "0")
         self._hide_stamps(unstamped_share)
         self._plant(bad_records)

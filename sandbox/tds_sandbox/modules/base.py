@@ -44,8 +44,11 @@ class Documents(Entity[T], abc.ABC):
     """A module of such documents."""
 
     prefix: ClassVar[str]
+    """Of the numbers: ``BILL-00001``."""
     vendors: ClassVar[bool] = True
+    """Whether they are vendors' documents; customers' otherwise."""
     per_month: ClassVar[int] = 60
+    """How many are generated a month."""
     default_filter = "Status.All"
     default_sort = ("created_time", "D")
     number_key: ClassVar[str]
@@ -53,6 +56,7 @@ class Documents(Entity[T], abc.ABC):
     row: ClassVar[Shape]
     whole: ClassVar[Shape]
     line: ClassVar[Shape]
+    """Its shapes: as the list has it, as it is by itself, and its lines."""
 
     def __init__(self) -> None:
         def status(name: str) -> Predicate[T]:

@@ -9,9 +9,7 @@ from datetime import timedelta
 from tds_sandbox.books import Books, EditKind
 from tds_sandbox.jsontext import Document, RawNumber
 from tds_sandbox.modules.base import Documents
-from tds_sandbox.modules.documents import (
-    text_field,
-)
+from tds_sandbox.modules.documents import text_field
 from tds_sandbox.modules.payables import (
     OPEN,
     Applied,

@@ -122,8 +122,8 @@ def settle(books: Books, invoice: Invoice, *, payment: Decimal = ZERO, credit: D
 def _pay(books: Books, invoice: Invoice, rng: random.Random) -> None:
     third = invoice.currency.round(invoice.balance / 3)
     part = third if third and rng.random() < 0.4 else invoice.balance
-    payments = books.book("customerpayments")
-    if payments.records:
+    payments = books.books.get("customerpayments")
+    if payments and payments.records:
         payments.entity.collect(books, invoice, part, rng)
     else:
         settle(books, invoice, payment=part)
