@@ -24,6 +24,8 @@ OURS = [
     "ensure_partitions",
     "fold_counters",
     "forget_cron_runs",
+    "heal",
+    "health",
     "observe_drift",
     "request_changes",
     "request_lists",
