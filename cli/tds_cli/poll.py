@@ -5,9 +5,11 @@ import logging
 import signal
 import sys
 from collections.abc import Sequence
+from contextlib import suppress
 from typing import Any
 
 import click
+import psycopg
 
 from tds_cli.exits import INCOMPLETE
 from tds_cli.options import as_json
@@ -77,6 +79,8 @@ async def _poll(
                 await task
             except asyncio.CancelledError:
                 log.info("stopped")
+            with suppress(psycopg.Error):
+                await mirror.stop()
             return work.runs
     finally:
         pool: Any = queue.pool

@@ -138,7 +138,7 @@ create table tds.program (
     restart_reason      text,
     constraint program_pkey primary key (program)
 ) with (fillfactor = 50, autovacuum_vacuum_scale_factor = 0, autovacuum_vacuum_threshold = 200, autovacuum_vacuum_cost_delay = 0);
-comment on table  tds.program is 'Programs at work, each known by what it does and not by its connection: see tds.beat(). One that stops in order leaves no row.';
+comment on table  tds.program is 'Programs at work, each known by what it does and not by its connection: see tds.beat().';
 comment on column tds.program.program is 'Its application_name: tds/<kind>/<host>/<pid>.';
 comment on column tds.program.kind is 'worker, poller, receiver; pg_cron: a job that it ran.';
 comment on column tds.program.host is 'Where it runs.';
@@ -205,3 +205,15 @@ comment on column tds.stray.requests is 'How often.';
 -- whether a reason is new, and what came in the last hour
 create index dead_letter_reason_idx on tds.dead_letter (entity, error_code, path, dead_at);
 create index dead_letter_dead_at_idx on tds.dead_letter (dead_at);
+
+alter table tds.program add column stopped_at timestamptz;
+comment on column tds.program.stopped_at is 'When it said that it stops; null: it works, or died.';
+
+create table tds.vacuum_wish (
+    relation  text not null,
+    wished_at timestamptz not null,
+    constraint vacuum_wish_pkey primary key (relation)
+);
+comment on table  tds.vacuum_wish is 'Tables that autovacuum has left: the workers vacuum them, which no function can.';
+comment on column tds.vacuum_wish.relation is 'The table.';
+comment on column tds.vacuum_wish.wished_at is 'Since when.';

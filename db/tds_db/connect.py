@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import socket
 from collections.abc import Mapping
 from contextlib import suppress
@@ -60,7 +61,7 @@ def escape_credentials(url: str) -> str:
 
 
 def connect(component: str, dsn: str | None = None, **options: Any) -> Connection:
-    """Opens a connection named `tds/<component>/<host>` in pg_stat_activity.
+    """Opens a connection named `tds/<component>/<host>/<pid>` in pg_stat_activity.
 
     Args:
         component: receiver, worker, poller, db, or the command.
@@ -117,5 +118,5 @@ def _named(component: str, options: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def application_name(component: str) -> str:
-    """`tds/<component>/<host>`, cut to the 63 bytes that PostgreSQL keeps."""
-    return f"tds/{component}/{socket.gethostname()}"[:63]
+    """`tds/<component>/<host>/<pid>`, by which a program is known; PostgreSQL keeps 63 bytes of it."""
+    return f"{f'tds/{component}/{socket.gethostname()}'[:52]}/{os.getpid()}"

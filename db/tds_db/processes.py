@@ -17,6 +17,8 @@ from collections.abc import Callable, Collection, Mapping, Sequence
 from types import FrameType
 from typing import IO
 
+from tds_db.supervision import Hanging
+
 log = logging.getLogger(__name__)
 
 PARENT = "TDS_PARENT_PID"
@@ -188,10 +190,17 @@ class Supervisor:
 
     def run(self) -> None:
         """Looks after the programs until stopped."""
+        hanging = Hanging()
+        hanging.start()
         while not self.stopping.wait(LOOK_SECONDS):
             for program in self.programs:
+                if program.process is not None and hanging.take(program.process.pid):
+                    log.warning("%s hangs: it is killed", program.name)
+                    program.process.kill()
+                    program.process.wait()
                 if (code := program.tend()) is not None:
                     self._on_end(program, code)
+        hanging.stop()
 
     def close(self) -> None:
         """Stops every program."""

@@ -1,5 +1,5 @@
 -- The roles of TDS. They belong to the whole cluster, so this is run apart from the rest, and may be run again.
--- Needs CREATEROLE. Nobody is granted a role but the one who installs; what each role may do stands beside the
+-- Needs CREATEROLE. Nobody is granted one of them but the one who installs; what each role may do stands beside the
 -- objects themselves.
 do $$
 declare
@@ -21,6 +21,17 @@ begin
     if not (select rolcanlogin from pg_catalog.pg_roles where rolname = 'tds_worker') then
         alter role tds_worker login;
     end if;
+end
+$$;
+
+-- The checks name who holds a lock or an old transaction, whoever it is. Without this they see the sessions of TDS alone.
+do $$
+begin
+    if not pg_catalog.pg_has_role('tds_owner', 'pg_read_all_stats', 'member') then
+        grant pg_read_all_stats to tds_owner;
+    end if;
+exception when insufficient_privilege then
+    raise notice 'an administrator has to run: grant pg_read_all_stats to tds_owner';
 end
 $$;
 

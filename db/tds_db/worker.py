@@ -5,18 +5,22 @@ call, anybody's, takes up what it had claimed.
 """
 
 import logging
-import os
 import random
+import shutil
+import socket
 import threading
 import time
 from collections.abc import Mapping
+from datetime import UTC, datetime
+from pathlib import Path
 
 import psycopg
 from psycopg import sql
 
-from tds_db.connect import LASTING, application_name, connect, conninfo
+from tds_db.connect import LASTING, connect, conninfo
 from tds_db.errors import notice_text
 from tds_db.processes import Program, end_with_parent, on_stop_signal, python, supervise
+from tds_db.supervision import notify_systemd
 
 log = logging.getLogger(__name__)
 
@@ -61,6 +65,38 @@ def run_due_jobs(connection: psycopg.Connection) -> Mapping[str, str]:
     return outcome
 
 
+def tell(connection: psycopg.Connection) -> bool:
+    """Tells what only a program can see: its clock, and, beside the server, how full the disk is.
+
+    Args:
+        connection: in autocommit mode.
+
+    Returns:
+        Whether this program is to end, so that another one takes its place.
+    """
+    row = connection.execute("select tds.beat(%s)", [datetime.now(UTC)]).fetchone()
+    assert row is not None
+    if (place := _data_directory(connection)) is not None:
+        usage = shutil.disk_usage(place)
+        connection.execute(
+            "select tds.note_disk(%s, %s, %s, %s)", [socket.gethostname(), place, usage.free, usage.total]
+        )
+    return bool(row[0])
+
+
+def _data_directory(connection: psycopg.Connection) -> str | None:
+    """Where the server's data is, if that is on this machine: it is reached by a socket or the loopback."""
+    if not (connection.info.host.startswith("/") or connection.info.hostaddr in {"127.0.0.1", "::1"}):
+        return None
+    # None too where this role may not know it.
+    row = connection.execute(
+        """select case when pg_has_role('pg_read_all_settings', 'usage')
+                       then current_setting('data_directory') end"""
+    ).fetchone()
+    place = str(row[0]) if row and row[0] else None
+    return place if place and Path(place).is_dir() else None
+
+
 class Worker:
     """One worker on one connection; `run` returns after `stop`, which any thread or signal handler may call.
 
@@ -70,7 +106,6 @@ class Worker:
 
     def __init__(self, dsn: str) -> None:
         self._dsn = dsn
-        self._name = f"{application_name('worker')[:52]}/{os.getpid()}"  # PostgreSQL keeps 63 bytes
         self._stopping = threading.Event()
         self._next_jobs = 0.0
 
@@ -83,14 +118,13 @@ class Worker:
         pause = FIRST_PAUSE
         while not self._stopping.is_set():
             try:
-                with connect(
-                    "worker", self._dsn, application_name=self._name, autocommit=True, **LASTING
-                ) as connection:
+                with connect("worker", self._dsn, autocommit=True, **LASTING) as connection:
                     connection.add_notice_handler(lambda notice: log.info("%s", notice_text(notice)))
                     connection.execute(sql.SQL("listen {}").format(sql.Identifier(CHANNEL)))
                     while not self._stopping.is_set():
                         self._turn(connection)
                         pause = FIRST_PAUSE
+                    connection.execute("select tds.stop_program()")
             except psycopg.Error as error:
                 log.error("%s %s: %s", type(error).__name__, error.sqlstate or "", str(error).strip())
                 self._stopping.wait(pause * random.uniform(0.5, 1.0))
@@ -98,13 +132,21 @@ class Worker:
 
     def _turn(self, connection: psycopg.Connection) -> None:
         outcome = drain(connection)
+        notify_systemd()
         if outcome["claimed"]:
             log.info(" ".join(f"{name} {count}" for name, count in outcome.items() if count))
         if time.monotonic() >= self._next_jobs:
             # Told before it is tried: should it fail, the next turns drain all the same.
             self._next_jobs = time.monotonic() + JOBS_SECONDS
+            if tell(connection):
+                log.warning("a restart is asked for")
+                self.stop()
+                return
             for job, became in run_due_jobs(connection).items():
                 log.log(logging.ERROR if became == "failed" else logging.INFO, "job %s: %s", job, became)
+            for (statement,) in connection.execute("select tds.take_vacuums()").fetchall():
+                log.info("%s", statement)
+                connection.execute(statement)
         if outcome["claimed"]:
             return
         for _ in connection.notifies(timeout=POLL_SECONDS, stop_after=1):

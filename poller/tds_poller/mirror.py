@@ -3,7 +3,7 @@
 import logging
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import UTC, datetime
 from types import TracebackType
 from typing import Any, NamedTuple, Self, TypeVar
 
@@ -103,6 +103,14 @@ class Mirror:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         await self._pool.close()
+
+    async def beat(self) -> bool:
+        """Tells that this program works; returns whether it is to end, for another one to take its place."""
+        return bool(await self._row(scalar_row, "select tds.beat(%b)", datetime.now(UTC)))
+
+    async def stop(self) -> None:
+        """Tells that this program stops in order."""
+        await self._row(scalar_row, "select tds.stop_program()")
 
     async def endpoints(self) -> dict[str, Endpoint]:
         """Every entity the API has a list of, in the order in which they should be pulled."""

@@ -20,6 +20,7 @@ from tds_db.connect import pool
 from tds_db.errors import TdsError
 from tds_db.images import ImageSettings
 from tds_db.runs import RunState
+from tds_db.supervision import notify_systemd
 from tds_poller.details import fetch_taken
 from tds_poller.images import fetch_images
 from tds_poller.mirror import Endpoint, Mirror, OutOfTurnError, Want
@@ -33,11 +34,16 @@ QUEUE = "tds_pull"
 LOOK_SECONDS = 1.0  # between looks when there was nothing to do
 SOON_SECONDS = 0.1  # the same while something of ours is still being processed
 TURN_SECONDS = 5  # until a pull that waits for another one of the same list is looked at again
+TELL_SECONDS = 10.0  # between two signs of life
 OUTAGE_SECONDS = 30.0  # pause after Zoho could not be reached
 # Details of one call each between two looks into the queue: a quarter of a minute at their pace.
 SINGLE_DETAILS = 10
 # Pulled as the list and the details of another entity.
 PULLED = {"stock": "products"}
+
+
+class RestartWantedError(TdsError):
+    """The database asks this process to end, so that another one takes its place."""
 
 
 class Poll:
@@ -70,6 +76,7 @@ class Poll:
         self._visibility = 0
         self._drains = False
         self._closed_until = 0.0
+        self._tell_at = 0.0
         self._refusal: str | None = None
         # Details fetched and not yet known to be processed, by entity, and the newest event by then.
         self._fetched: dict[str, dict[str, datetime]] = {}
@@ -121,6 +128,7 @@ class Poll:
         Args:
             patient: whether to wait for Zoho rather than raise that it cannot be asked now.
         """
+        await self._tell()
         if self._closed_until > asyncio.get_running_loop().time():
             return False
         self._refusal = await self._mirror.refusal()
@@ -140,6 +148,19 @@ class Poll:
             return False
         await self._process()
         return ended > 0
+
+    async def _tell(self) -> None:
+        """Tells that this poller works.
+
+        Raises:
+            RestartWantedError: another one is to take its place.
+        """
+        if (now := asyncio.get_running_loop().time()) < self._tell_at:
+            return
+        self._tell_at = now + TELL_SECONDS
+        notify_systemd()
+        if await self._mirror.beat():
+            raise RestartWantedError("A restart is asked for.", "select * from tds.program")
 
     async def _next(self) -> Message | None:
         own: dict[str, Any] = {"organization_id": self._mirror.organization_id}

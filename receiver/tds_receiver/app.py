@@ -34,6 +34,11 @@ def create_app(settings: ReceiverSettings, conninfo: str) -> ASGIApp:
     api = Api(api_settings, conninfo, metrics)
     webhooks = Webhooks(settings, inbox, lambda answered: metrics.answered(*answered))
 
+    async def refused(request: Request, error: Exception) -> Response:
+        if request.method == "POST":
+            inbox.stray(request.url.path)
+        return await _refused(request, error)
+
     @asynccontextmanager
     async def lifespan(_: Starlette) -> AsyncIterator[None]:
         async with inbox, api:
@@ -41,7 +46,7 @@ def create_app(settings: ReceiverSettings, conninfo: str) -> ASGIApp:
 
     rest = Starlette(
         routes=[*api.routes, *image_routes(ImageSettings(url=settings.image_url).place)],
-        exception_handlers={HTTPException: _refused},
+        exception_handlers={HTTPException: refused},
         lifespan=lifespan,
     )
     rest.router.redirect_slashes = False

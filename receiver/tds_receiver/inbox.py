@@ -10,6 +10,8 @@ import logging
 import time
 from collections import deque
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
+from datetime import UTC, datetime
 from types import TracebackType
 from typing import Any, Literal, NamedTuple, Self
 
@@ -17,6 +19,7 @@ from psycopg import AsyncConnection, Error
 from psycopg.rows import TupleRow, tuple_row
 
 from tds_db.connect import connect_async
+from tds_db.supervision import notify_systemd
 
 log = logging.getLogger(__name__)
 
@@ -26,6 +29,9 @@ COMMIT_SECONDS = 5.0
 RECONNECT_SECONDS = 0.5  # between two attempts to reach a database that is away
 EMPTY_TURNS = 3  # of the event loop without a new event, until a batch is taken: microseconds
 STEP_IN_SECONDS = 0.05  # how long a commit takes until the next connection begins another beside it
+TELL_SECONDS = 10.0  # between two signs of life
+STOP_SECONDS = 1.0  # for the last one
+STRAYS = 50  # addresses remembered between two signs
 IDLE_SECONDS = 1.0  # a connection unused for longer is tried before an event is trusted to it
 CONNECTION: Mapping[str, Any] = {
     "connect_timeout": CONNECT_SECONDS,
@@ -112,6 +118,9 @@ class Inbox:
         self._busy = 0
         self._connecting: set[asyncio.Task[Any] | None] = set()
         self._stopping = False
+        self._told_at = float("-inf")
+        self._has_told = False
+        self._strays: dict[str, int] = {}
         self._committers: list[asyncio.Task[None]] = []
 
     async def __aenter__(self) -> Self:
@@ -131,6 +140,7 @@ class Inbox:
                 committer.cancel()
         await asyncio.gather(*self._committers, return_exceptions=True)
         self._turn_away("the receiver stops")
+        await self._stop_telling()
 
     async def put(self, event: Event) -> Accepted:
         """Stores the event and returns after the commit.
@@ -192,7 +202,13 @@ class Inbox:
             while not self._waiting:
                 woken = asyncio.get_running_loop().create_future()
                 self._idle.append(woken)
-                await woken
+                try:
+                    async with asyncio.timeout(TELL_SECONDS):
+                        await woken
+                except TimeoutError:
+                    self._idle.remove(woken)
+                    await self._tell(connection)
+                    used = time.monotonic()
             if time.monotonic() - used > IDLE_SECONDS:
                 # If it died meanwhile, another one is made, and who waits does not notice.
                 async with asyncio.timeout(COMMIT_SECONDS):
@@ -214,6 +230,40 @@ class Inbox:
                 stepping_in.cancel()
                 _refuse(batch, "interrupted")
             used = time.monotonic()
+            await self._tell(connection)
+
+    async def _tell(self, connection: Connection) -> None:
+        """Tells, now and then, that events can be stored, and what came to no address of ours."""
+        if time.monotonic() - self._told_at < TELL_SECONDS - 1:
+            return
+        self._told_at = time.monotonic()
+        notify_systemd()
+        strays, self._strays = self._strays, {}
+        try:
+            async with asyncio.timeout(COMMIT_SECONDS):
+                await connection.execute("select tds.beat(%s)", [datetime.now(UTC)])
+                self._has_told = True
+                if strays:
+                    await connection.execute(
+                        "select tds.note_strays(%s, %s)", [list(strays), list(strays.values())]
+                    )
+        except Error as error:
+            # A database that cannot take this yet may take events all the same.
+            if connection.closed:
+                raise
+            log.warning("what is told is not taken", extra={"error": _told(error)})
+
+    async def _stop_telling(self) -> None:
+        if not self._has_told:
+            return
+        with suppress(Error, TimeoutError):
+            async with asyncio.timeout(STOP_SECONDS), await self._connect() as connection:
+                await connection.execute("select tds.stop_program()")
+
+    def stray(self, path: str) -> None:
+        """Something was posted to an address where nothing is."""
+        if path in self._strays or len(self._strays) < STRAYS:
+            self._strays[path] = self._strays.get(path, 0) + 1
 
     async def _connect(self) -> Connection:
         return await connect_async("receiver", self._conninfo, tuple_row, **CONNECTION)

@@ -29,6 +29,7 @@ OURS = [
     "observe_drift",
     "request_changes",
     "request_lists",
+    "retention",
     "snapshot_stock",
 ]
 STATES = "select state, runner, error from tds.job_run where job = 'probe' order by job_run_id"

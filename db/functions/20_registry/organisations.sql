@@ -58,6 +58,16 @@ $$;
 comment on function tds.time_zone_of(text) is
 'The time zone an organisation''s days are of, as it tells it; UTC while that is unknown, or where the server knows no such zone.';
 
+create or replace function tds.day_of(organization_id text, at timestamptz) returns date
+language plpgsql stable
+set search_path = pg_catalog, pg_temp
+as $$
+begin
+    return (day_of.at at time zone tds.time_zone_of(day_of.organization_id))::date;
+end
+$$;
+comment on function tds.day_of(text, timestamptz) is 'The day it is for an organisation at a moment, in its time zone.';
+
 create or replace function tds.organizations_of(entity text) returns text[]
 language plpgsql stable
 set search_path = pg_catalog, pg_temp

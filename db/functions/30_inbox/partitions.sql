@@ -1,3 +1,14 @@
+create or replace function tds.kept_until(parent text) returns timestamptz
+language plpgsql stable
+set search_path = pg_catalog, pg_temp
+as $$
+begin
+    return (select substring(pg_get_expr(c.relpartbound, c.oid) from 'TO \(''([^'']+)''\)')::timestamptz
+              from pg_class c where c.oid = to_regclass('tds.' || kept_until.parent || '_kept'));
+end
+$$;
+comment on function tds.kept_until(text) is 'The moment before which all events are in the one partition of those that outlived their day.';
+
 create or replace function tds.ensure_partition(day date) returns boolean
 language plpgsql volatile security definer
 set search_path = pg_catalog, pg_temp
@@ -21,6 +32,8 @@ begin
         -- asked of the catalogue itself: what a session has cached may not know yet what the one before it made
         continue when exists (select from pg_class c
                                where c.relnamespace = 'tds'::regnamespace and c.relname = v_parent || '_' || v_suffix);
+        -- a day that is so long ago is kept with others, see tds.forget_day(): the clock is not what it was
+        continue when tds.kept_until(v_parent) > ensure_partition.day::timestamp at time zone 'UTC';
         execute format('create table tds.%I (like tds.%I including all)', v_parent || '_' || v_suffix, v_parent);
         execute format('alter table tds.%I attach partition tds.%I for values from (%L) to (%L)',
                        v_parent, v_parent || '_' || v_suffix,

@@ -30,6 +30,7 @@ declare
     v_wary    boolean;
 begin
     process_batch.outcome := tds.outcome(null, 0, null);
+    perform tds.beat();
     perform tds.send_due_retries();
     commit;
     foreach v_queue in array tds.queues(process_batch.queue) loop
@@ -37,6 +38,7 @@ begin
         commit;
         v_wary := false;
         while pg_catalog.clock_timestamp() operator(pg_catalog.<) v_until loop
+            perform tds.beat();
             select c.claim_id, c.events into v_claim from tds.claim(v_queue, process_batch.max_records) c;
             commit;
             exit when v_claim.claim_id is null;

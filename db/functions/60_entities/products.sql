@@ -40,7 +40,7 @@ begin
         -- a new place of a product whose places were known is the other half of a transfer; the triggers see only what changes or goes
         insert into zoho.stock_history (organization_id, zoho_item_id, zoho_warehouse_id, kind, quantity_before, quantity, recorded_at, day)
         select write_stock_levels.organization_id, w.zoho_item_id, w.zoho_warehouse_id, 'change', 0, w.on_hand,
-               write_stock_levels.at, (write_stock_levels.at at time zone 'UTC')::date
+               write_stock_levels.at, tds.day_of(write_stock_levels.organization_id, write_stock_levels.at)
           from told w
          where w.on_hand <> 0
            and w.zoho_item_id in (select k.zoho_item_id from known k)
@@ -73,7 +73,7 @@ declare
     v_now constant timestamptz := tds.now();
 begin
     insert into zoho.stock_history (organization_id, zoho_item_id, kind, quantity_before, quantity, recorded_at, day)
-    values (new.organization_id, new.zoho_item_id, 'change', old.stock_quantity, new.stock_quantity, v_now, (v_now at time zone 'UTC')::date);
+    values (new.organization_id, new.zoho_item_id, 'change', old.stock_quantity, new.stock_quantity, v_now, tds.day_of(new.organization_id, v_now));
     return null;
 end
 $$;
@@ -90,7 +90,7 @@ declare
 begin
     insert into zoho.stock_history (organization_id, zoho_item_id, zoho_warehouse_id, kind, quantity_before, quantity, recorded_at, day)
     values (old.organization_id, old.zoho_item_id, old.zoho_warehouse_id, 'change', old.on_hand,
-            case when tg_op = 'UPDATE' then new.on_hand else 0 end, v_now, (v_now at time zone 'UTC')::date);
+            case when tg_op = 'UPDATE' then new.on_hand else 0 end, v_now, tds.day_of(old.organization_id, v_now));
     return null;
 end
 $$;
@@ -110,12 +110,16 @@ language plpgsql volatile
 set search_path = pg_catalog, pg_temp
 as $$
 begin
+    -- only what makes the small form of an old history may take the large one away
+    if tg_op = 'DELETE' and current_user = 'tds_owner' and current_setting('tds.folds_history', true) = 'on' then
+        return null;
+    end if;
     raise exception using errcode = 'ZB006', message = format('%I.%I is insert-only', tg_table_schema, tg_table_name), detail = tg_op,
         hint = 'what happened stays as it was; a new row says what is known better';
 end
 $$;
 revoke all on function tds.refuse_change() from public;
-comment on function tds.refuse_change() is 'Trigger of a history: rows are added, never changed or removed, by whomever. Raises ZB006.';
+comment on function tds.refuse_change() is 'Trigger of a history: rows are added, never changed or removed, by whomever; tds.fold_stock() alone takes away what it has kept in its small form. Raises ZB006.';
 
 create or replace trigger stock_history_is_insert_only before update or delete or truncate on zoho.stock_history
     for each statement execute function tds.refuse_change();

@@ -50,6 +50,7 @@ declare
 begin
     -- A crash of the server may forget the last half second: the ceiling is below Zoho's limit for such things too.
     set local synchronous_commit = off;
+    perform tds.beat();
     insert into tds.api_budget as b (organization_id) values (reserve_calls.organization_id) on conflict on constraint api_budget_pkey do nothing;
     select b.* into v_budget from tds.api_budget b where b.organization_id = reserve_calls.organization_id for update;
     -- not before: who waited for the lock would count with a time gone by

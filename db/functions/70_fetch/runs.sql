@@ -43,6 +43,7 @@ declare
     v_body     bytea := store_page.body;
     v_inbox_id bigint;
 begin
+    perform tds.beat();
     select r.* into v_run from tds.run r where r.run_id = store_page.run_id for update;
     if v_run.state is distinct from 'running' or v_run.next_page <> store_page.page then
         raise exception using errcode = 'ZB003', message = 'page out of turn',

@@ -61,6 +61,7 @@ begin
         begin_job.outcome := 'not due';
         return;
     end if;
+    perform tds.beat();
     insert into tds.job_run as r (job, runner, state, started_at)
     values (begin_job.job, begin_job.runner, 'running', v_now)
     returning r.job_run_id into begin_job.job_run_id;
@@ -94,6 +95,7 @@ begin
                 else r.job_run_id <= (select f.job_run_id from tds.job_run f
                                        where f.job = v_job.job and f.state <> 'done'
                                        order by f.job_run_id desc offset tds.setting_int('job_failures_kept') limit 1) end;
+    perform tds.beat();
     perform pg_advisory_unlock(tds.job_lock_class(), v_job.job_number);
     return v_state;
 end

@@ -59,7 +59,7 @@ grant execute on function tds.fold_counters(int), tds.forget_cron_runs(int), tds
 
 insert into tds.job (job, schedule, command, description) values
     ('ensure_partitions', '15 0 * * *', 'select tds.ensure_partitions()', 'Makes the inbox''s partitions of the days ahead.'),
-    ('snapshot_stock', '5 0 * * *', 'select tds.snapshot_stock()', 'Writes the day''s stock into the history.'),
+    ('snapshot_stock', '5 * * * *', 'select tds.snapshot_stock()', 'Writes the stock into the history as each organisation''s day begins.'),
     ('request_changes', '35 * * * *', 'select tds.request_scheduled(true)', 'Asks for what has changed in the lists that the API can filter.'),
     ('request_lists', '45 1 * * *', 'select tds.request_scheduled(false)', 'Asks for what the API cannot filter: whole lists, price lists, stock.'),
     ('observe_drift', '*/2 * * * *', 'select tds.observe_drift(500)', 'Looks for paths and types that Zoho never sent before.'),

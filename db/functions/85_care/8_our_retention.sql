@@ -1,0 +1,67 @@
+-- How long each table's rows are kept, or why it needs no forgetting. A catalogue test fails for a table that is not named here.
+
+select tds.register_retention('inbox', 'tds.inbox', 30,
+    'Bodies of finished events go with their day''s partition; what is not finished, or is dead, stays under its number until it is not.', function_name => 'forget_inbox');
+select tds.register_retention('outcomes', 'tds.inbox_outcome', 90,
+    'What became of each event; the counters of tds_queue_counts go with it.', function_name => 'forget_outcomes');
+select tds.register_retention('dead_letters', 'tds.dead_letter', 90,
+    'Dead letters that were resolved; open ones stay.', 'resolved_at');
+select tds.register_retention('runs', 'tds.run', 180,
+    'Pulls that ended; of each list the newest twenty stay.', 'finished_at',
+    't.run_id not in (select n.run_id from (select r.run_id, row_number() over (partition by r.organization_id, r.entity order by r.run_id desc) as place from tds.run r) n where n.place <= 20) '
+    'and not exists (select from tds.wanted_detail w where w.run_id = t.run_id)');
+select tds.register_retention('api_calls', 'tds.api_call', 1, 'Calls that ended; the minute''s ceiling needs the last minute.', 'settled_at');
+select tds.register_retention('api_spending', 'tds.api_spending', 400, 'Calls counted by day.', 'day');
+select tds.register_retention('job_runs', 'tds.job_run', 90,
+    'Runs of jobs; the newest of each job stays, and so does the newest that was done.', 'started_at',
+    't.job_run_id not in (select max(r.job_run_id) from tds.job_run r group by r.job, r.state)');
+select tds.register_retention('heal_log', 'tds.heal_log', 90, 'Acts of healing.', 'healed_at');
+select tds.register_retention('health', 'tds.health_result', 30, 'The series of the checks.', 'looked_at');
+select tds.register_retention('measures', 'tds.measure', 60, 'Totals measured with each look at the health.', 'measured_at');
+select tds.register_retention('arrivals', 'tds.arrival', 40, 'Webhooks by entity and hour; five weeks are needed for the rhythm.', 'hour');
+select tds.register_retention('strays', 'tds.stray', 30, 'Addresses that were posted to and are none.', 'last_at');
+select tds.register_retention('programs', 'tds.program', 7, 'Programs that stopped or vanished.', 'beat_at');
+select tds.register_retention('disks', 'tds.disk', 7, 'Disks that nobody tells of any more.', 'noted_at');
+select tds.register_retention('drift', 'tds.drift', 400, 'Paths that Zoho''s records have had and have no more.', 'last_seen_at');
+select tds.register_retention('wants', 'tds.wanted_detail', 30,
+    'Wanted details of records that are deleted and that Zoho does not give; all others stay until they are had.', function_name => 'forget_wants');
+select tds.register_retention('images', 'tds.image', 30,
+    'Pictures of products that are deleted or show none.', function_name => 'forget_images');
+select tds.register_retention('stock_days', 'tds.stock_day', 90,
+    'Snapshots of the stock, in their small form after a day; then the first of each month stays.', function_name => 'fold_stock');
+select tds.register_retention('api_keys', 'tds.api_key', 400, 'Keys that were revoked.', 'revoked_at');
+insert into tds.setting (name, value, description) values
+    ('keep_stock_changes_days', '1825', 'Days. Changes of the stock, in zoho.stock_history.')
+on conflict on constraint setting_pkey do nothing;
+
+select tds.register_retention(r.what, r.relation, null, r.reason, reason => r.reason)
+  from (values
+    ('stock_changes', 'zoho.stock_history', 'changes are forgotten by the rule stock_days, after the setting keep_stock_changes_days; snapshots leave it after a day'),
+    ('outcome_counters', 'tds.outcome_counter', 'go with the outcomes of their day; the job fold_counters makes one row of a day''s sixteen'),
+    ('inbox_open', 'tds.inbox_open', 'a row goes when its event is finished'),
+    ('claims', 'tds.claim', 'a row goes when its batch is finished'),
+    ('api_accounts', 'tds.api_account', 'a row a refresh token'),
+    ('api_tokens', 'tds.api_token', 'a row a refresh token'),
+    ('api_budgets', 'tds.api_budget', 'a row an organisation'),
+    ('full_pulls', 'tds.full_pull', 'a row an organisation'),
+    ('settings', 'tds.setting', 'a row a setting'),
+    ('jobs', 'tds.job', 'a row a job'),
+    ('entities', 'tds.entity', 'a row an entity'),
+    ('fields', 'tds.field', 'a row a field of the mapping'),
+    ('derived', 'tds.derived', 'a row a computed column'),
+    ('children', 'tds.child', 'a row a list that has a table'),
+    ('links', 'tds.link', 'a row a link'),
+    ('endpoints', 'tds.endpoint', 'a row a kind of body'),
+    ('health_checks', 'tds.health_check', 'a row a check'),
+    ('health_states', 'tds.health_state', 'a row a check'),
+    ('heal_steps', 'tds.heal_step', 'a row a step'),
+    ('retention_rules', 'tds.retention_rule', 'a row a rule'),
+    ('retention_states', 'tds.retention_state', 'a row a rule'),
+    ('vacuum_wishes', 'tds.vacuum_wish', 'a row goes when its table is vacuumed'),
+    ('arrivals_counted', 'tds.arrival_counted', 'one row'),
+    ('drift_observed', 'tds.drift_observed', 'one row'),
+    ('inbox_kept', 'tds.inbox_kept', 'what outlived its day: goes when it is finished, by the rule inbox'),
+    ('outcomes_kept', 'tds.inbox_outcome_kept', 'what outlived its day: goes when it is resolved, by the rule outcomes'),
+    ('mirror', 'zoho', 'the mirror itself: as many rows as Zoho has records, the deleted ones included'),
+    ('cron_runs', 'cron.job_run_details', 'the job forget_cron_runs deletes what is older than a week')) r(what, relation, reason)
+ order by r.what;
