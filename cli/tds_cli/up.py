@@ -20,6 +20,7 @@ from tds_db.connect import conninfo
 from tds_db.errors import TdsError
 from tds_db.processes import Program, Supervisor, on_stop_signal, python
 from tds_db.settings import DatabaseSettings
+from tds_db.supervision import Hanging
 from tds_db.upgrade import status, upgrade
 from tds_poller.zoho.settings import ZohoSettings
 
@@ -106,7 +107,7 @@ def up(*, host: str, port: int, workers: int, insecure: bool, poll: bool, as_jso
             Program(name, python("tds_cli", "-v", *arguments), _logger(name))
             for name, arguments in plans.items()
         ]
-        everything = Supervisor(programs, one_by_one=True, on_end=_say_end)
+        everything = Supervisor(programs, one_by_one=True, on_end=_say_end, hanging=Hanging())
         on_stop_signal(everything.stop)
         try:
             everything.start()

@@ -15,9 +15,7 @@ import threading
 import time
 from collections.abc import Callable, Collection, Mapping, Sequence
 from types import FrameType
-from typing import IO
-
-from tds_db.supervision import Hanging
+from typing import IO, Protocol
 
 log = logging.getLogger(__name__)
 
@@ -158,6 +156,19 @@ class Program:
             reader.join(timeout=5)
 
 
+class Watch(Protocol):
+    """Knows which processes hang."""
+
+    def start(self) -> None:
+        """Begins to look."""
+
+    def stop(self) -> None:
+        """Ends it."""
+
+    def take(self, pid: int) -> bool:
+        """Whether the process hangs and has to be ended by the caller, who is told once."""
+
+
 class Supervisor:
     """Keeps programs running until it is stopped.
 
@@ -165,6 +176,7 @@ class Supervisor:
         programs: in the order in which they are stopped.
         one_by_one: whether each has to end before the next one is asked, or all are asked at once.
         on_end: is told each program that ended by itself, and its code.
+        hanging: which programs hang, and are killed, so that another one takes their place.
     """
 
     def __init__(
@@ -173,11 +185,13 @@ class Supervisor:
         *,
         one_by_one: bool = False,
         on_end: Callable[[Program, int], None] | None = None,
+        hanging: Watch | None = None,
     ) -> None:
         self.programs = programs
         self.stopping = threading.Event()
         self._one_by_one = one_by_one
         self._on_end = on_end or _log_end
+        self._hanging = hanging
 
     def stop(self) -> None:
         """Ends `run`; any thread or signal handler may call it."""
@@ -190,17 +204,23 @@ class Supervisor:
 
     def run(self) -> None:
         """Looks after the programs until stopped."""
-        hanging = Hanging()
-        hanging.start()
+        if self._hanging is not None:
+            self._hanging.start()
         while not self.stopping.wait(LOOK_SECONDS):
             for program in self.programs:
-                if program.process is not None and hanging.take(program.process.pid):
+                if self._hangs(program):
+                    assert program.process is not None
                     log.warning("%s hangs: it is killed", program.name)
                     program.process.kill()
                     program.process.wait()
                 if (code := program.tend()) is not None:
                     self._on_end(program, code)
-        hanging.stop()
+        if self._hanging is not None:
+            self._hanging.stop()
+
+    def _hangs(self, program: Program) -> bool:
+        watch, process = self._hanging, program.process
+        return watch is not None and process is not None and watch.take(process.pid)
 
     def close(self) -> None:
         """Stops every program."""
@@ -211,14 +231,17 @@ class Supervisor:
                 program.wait()
 
 
-def supervise(programs: Sequence[Program], stopping: Callable[[], None] = lambda: None) -> None:
+def supervise(
+    programs: Sequence[Program], stopping: Callable[[], None] = lambda: None, hanging: Watch | None = None
+) -> None:
     """Runs programs until SIGTERM or SIGINT, replacing those that end before; then stops all of them.
 
     Args:
         programs: to be run.
         stopping: called before they are asked.
+        hanging: see `Supervisor`.
     """
-    supervisor = Supervisor(programs)
+    supervisor = Supervisor(programs, hanging=hanging)
     on_stop_signal(supervisor.stop)
     supervisor.start()
     supervisor.run()

@@ -31,9 +31,14 @@ def notify_systemd(message: str = "WATCHDOG=1") -> None:
 
 
 class Hanging:
-    """Looks, on a thread of its own, which programs of this machine are to be started again."""
+    """Looks, on a thread of its own, which programs of this machine are to be started again.
 
-    def __init__(self) -> None:
+    Args:
+        dsn: connection string of the database; default as `connect` has it.
+    """
+
+    def __init__(self, dsn: str | None = None) -> None:
+        self._dsn = dsn
         self._pids: dict[int, str] = {}
         self._ended: list[str] = []
         self._stopping = threading.Event()
@@ -57,7 +62,7 @@ class Hanging:
     def _run(self) -> None:
         while not self._stopping.is_set():
             try:
-                with connect("supervisor", autocommit=True, connect_timeout=10) as connection:
+                with connect("supervisor", self._dsn, autocommit=True, connect_timeout=10) as connection:
                     while not self._stopping.wait(LOOK_SECONDS):
                         self._look(connection)
             except (psycopg.Error, TdsError) as error:

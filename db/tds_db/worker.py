@@ -20,7 +20,7 @@ from psycopg import sql
 from tds_db.connect import LASTING, connect, conninfo
 from tds_db.errors import notice_text
 from tds_db.processes import Program, end_with_parent, on_stop_signal, python, supervise
-from tds_db.supervision import notify_systemd
+from tds_db.supervision import Hanging, notify_systemd
 
 log = logging.getLogger(__name__)
 
@@ -166,7 +166,7 @@ def run_worker() -> None:
 
 def run_workers(count: int) -> None:
     """Runs `count` worker processes until SIGTERM or SIGINT, replacing those that end before."""
-    supervise(worker_programs(count))
+    supervise(worker_programs(count), hanging=Hanging())
 
 
 def worker_programs(count: int) -> list[Program]:

@@ -12,6 +12,7 @@ from starlette.types import ASGIApp
 
 from tds_db.errors import TdsError
 from tds_db.processes import Program, end_with_parent, python, supervise
+from tds_db.supervision import Hanging
 from tds_db.worker import worker_programs
 from tds_receiver.app import create_app
 from tds_receiver.logs import log_as_json
@@ -76,7 +77,7 @@ def serve(
             for number in range(1, processes + 1)
         ]
         # Nobody must wait in the queue of a socket that nobody will accept from any more.
-        supervise([*receivers, *worker_programs(workers)], stopping=listener.close)
+        supervise([*receivers, *worker_programs(workers)], stopping=listener.close, hanging=Hanging(conninfo))
 
 
 def _serve_here(settings: ReceiverSettings, conninfo: str, listener: socket.socket) -> None:

@@ -23,7 +23,8 @@ select tds.map_fields('payments', '', $$
     description        text    description
     invoices           array   -
     created_time       time    zoho_created_at
-    last_modified_time time    zoho_modified_at
+    last_modified_time time    zoho_modified_at   := coalesce(tds.json_time(d.last_modified_time), tds.json_time(d.updated_time))
+    updated_time       time    -
 $$);
 
 select tds.map_child('payments', 'invoices', 'customer_payment_invoices', 'zoho_payment_id', 'position', $$
@@ -62,7 +63,8 @@ select tds.map_fields('vendor_payments', '', $$
     description        text    description
     bills              array   -
     created_time       time    zoho_created_at
-    last_modified_time time    zoho_modified_at
+    last_modified_time time    zoho_modified_at   := coalesce(tds.json_time(d.last_modified_time), tds.json_time(d.updated_time))
+    updated_time       time    -
 $$);
 
 select tds.map_child('vendor_payments', 'bills', 'vendor_payment_bills', 'zoho_payment_id', 'position', $$

@@ -33,6 +33,10 @@ declare
     v_events record;
 begin
     select o.* into strict v_mark from tds.drift_observed o for update;
+    if v_mark.baseline_at is null then
+        -- the first migration shows what there is; what is first seen after it is news
+        update tds.drift_observed o set baseline_at = (select min(f.finished_at) from tds.full_pull f where f.finished_at is not null);
+    end if;
     v_until := tds.all_finished_before(v_now);
     select array_agg(e.inbox_id) as inbox_ids, array_agg(e.received_at) as received_ats, array_agg(e.finished_at) as finished_ats
       into v_events
@@ -89,17 +93,44 @@ comment on function tds.observe_drift(int) is
 'committed late is read late, never skipped. Nothing of the sync waits for it: call it from time to time (cron, pg_cron: select '
 'tds.observe_drift()), again while it returns max_events.';
 
+create or replace view tds.drift_learned as
+select case when exists (select from tds.full_pull f) or o.baseline_at is not null then coalesce(o.baseline_at, 'infinity') else '-infinity' end as learned_at
+  from tds.drift_observed o;
+comment on view tds.drift_learned is 'Up to when what is seen is learned and no drift: never before the first migration begins, always while it goes on, its end after it.';
+comment on column tds.drift_learned.learned_at is 'Up to when.';
+
+create or replace function tds.accept_drift() returns timestamptz
+language plpgsql volatile security definer
+set search_path = pg_catalog, pg_temp
+as $$
+declare
+    v_now constant timestamptz := tds.now();
+begin
+    update tds.drift_observed o set baseline_at = v_now;
+    return v_now;
+end
+$$;
+revoke all on function tds.accept_drift() from public;
+comment on function tds.accept_drift() is 'Takes all that is in tds_schema_drift for known: from now on it shows what is first seen later. Returns the moment.';
+grant execute on function tds.accept_drift() to tds_operator;
+
 create or replace view public.tds_schema_drift as
 select d.entity, d.path, d.json_type,
        case when o.types > 1 then 'type differs' else 'not mapped' end as what,
        d.known, d.seen, d.first_seen_at, d.last_seen_at, d.first_inbox_id, d.sample
   from tds.drift d
- cross join lateral (select count(*) as types from tds.drift s
+ cross join lateral (select count(*) as types, max(s.first_seen_at) as newest_at from tds.drift s
                       where s.entity = d.entity and s.path = d.path and s.json_type <> 'empty') o
- where d.json_type <> 'empty' and o.types > 1
-    or not d.known and (d.json_type <> 'empty' or o.types = 0);
+ cross join tds.drift_learned b
+ where (d.json_type <> 'empty' and o.types > 1 and o.newest_at > b.learned_at
+        or not d.known and (d.json_type <> 'empty' or o.types = 0) and d.first_seen_at > b.learned_at)
+   -- an entity that came later is learned in its first day
+   and (b.learned_at = '-infinity'
+        or o.newest_at > (select min(e.first_seen_at) from tds.drift e where e.entity = d.entity) + interval '1 day'
+        or d.first_seen_at > (select min(e.first_seen_at) from tds.drift e where e.entity = d.entity) + interval '1 day');
 comment on view public.tds_schema_drift is
-'Paths that the mapping does not read, and paths that came with more than one type; the newest by first_seen_at. Filled by tds.observe_drift().';
+'What Zoho''s records have had that they had not in the first migration, while which nothing is news: paths that the mapping does not read, and paths that '
+'came with another type; the newest by first_seen_at. Filled by tds.observe_drift(); emptied by tds.accept_drift(). All that was ever seen: tds.drift.';
 comment on column public.tds_schema_drift.entity is 'The entity.';
 comment on column public.tds_schema_drift.path is 'Path in a record; an array''s elements are [].';
 comment on column public.tds_schema_drift.json_type is 'JSON type of the values; empty: only null and the empty string so far.';

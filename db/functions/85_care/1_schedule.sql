@@ -52,7 +52,7 @@ begin
     v_months := tds.cron_values(v_fields[4], 1, 12);
     v_weekday := array(select w.d % 7 from unnest(tds.cron_values(v_fields[5], 0, 7)) w(d));
     return (
-        select (d.day + make_interval(hours => h.hour, mins => m.minute)) at time zone cron_next.zone
+        select i.at
           -- two days that match are enough: the first may have no time left; in nine years there is a 29 February
           from (select g.day from generate_series(v_after::date::timestamp, v_after::date + 3288, interval '1 day') g(day)
                  where extract(month from g.day) = any (v_months)
@@ -63,8 +63,15 @@ begin
                  order by g.day limit 2) d
          cross join unnest(v_hours) h(hour)
          cross join unnest(v_minutes) m(minute)
-         where d.day + make_interval(hours => h.hour, mins => m.minute) > v_after
-         order by 1
+         cross join lateral (select (d.day + make_interval(hours => h.hour, mins => m.minute)) as wall) w
+         -- When clocks are put back an hour comes twice: what is due every hour is due in both, what is due at an hour in the first.
+         cross join lateral (
+               select case when v_fields[2] like '*%' then min(t.at) filter (where t.at > cron_next.after) else min(t.at) end as at
+                 from (select (w.wall at time zone cron_next.zone) + s.shift as at
+                         from unnest(array[interval '-1 hour', '-30 minutes', '0', '30 minutes', '1 hour']) s(shift)) t
+                where t.at at time zone cron_next.zone = w.wall or t.at = w.wall at time zone cron_next.zone) i
+         where i.at > cron_next.after
+         order by i.at
          limit 1);
 end
 $$;

@@ -1,3 +1,18 @@
+create or replace view tds.dead_letter_of_page as
+select d.inbox_id, d.received_at, d.entity, d.attempts, d.error_code, d.path, d.reason, d.dead_at
+  from tds.dead_letter d
+ where d.resolved_at is null and d.position is not null
+   and exists (select from tds.inbox_outcome o where o.received_at = d.received_at and o.inbox_id = d.inbox_id and o.status = 'completed');
+comment on view tds.dead_letter_of_page is 'Records that lie dead although the page they came in is completed.';
+comment on column tds.dead_letter_of_page.inbox_id is 'The page.';
+comment on column tds.dead_letter_of_page.received_at is 'Its partition.';
+comment on column tds.dead_letter_of_page.entity is 'The entity.';
+comment on column tds.dead_letter_of_page.attempts is 'Tries it had.';
+comment on column tds.dead_letter_of_page.error_code is 'SQLSTATE.';
+comment on column tds.dead_letter_of_page.path is 'JSON path of the bad value.';
+comment on column tds.dead_letter_of_page.reason is 'What is wrong with it.';
+comment on column tds.dead_letter_of_page.dead_at is 'When it was given up.';
+
 create or replace view public.tds_sync_queue as
 select o.inbox_id, o.received_at, o.entity,
        case when o.retry_at is not null then 'failed'
@@ -11,10 +26,14 @@ select o.inbox_id, o.received_at, o.entity,
  union all
 select d.inbox_id, d.received_at, d.entity, d.status,
        null, null, null, null, d.finished_at, d.applied, d.unchanged, d.stale, d.retried, d.dead, null
-  from tds.inbox_outcome d;
+  from tds.inbox_outcome d
+ union all
+select l.inbox_id, l.received_at, l.entity, 'dead_letter', l.attempts, null, l.error_code, concat_ws(': ', l.path, l.reason), l.dead_at,
+       null, null, null, null, 1, null
+  from tds.dead_letter_of_page l;
 comment on view public.tds_sync_queue is
-'One row an event and what became of it: pending, processing, failed (parked until retry_at), completed, dead_letter. '
-'Counts whatever the history: tds_queue_counts.';
+'One row an event and what became of it: pending, processing, failed (parked until retry_at), completed, dead_letter; and a row more, dead_letter, for '
+'each record that still lies dead of a page whose other records were used. Counts whatever the history: tds_queue_counts.';
 comment on column public.tds_sync_queue.inbox_id is 'The event; its body is in tds_inbox_events.';
 comment on column public.tds_sync_queue.received_at is 'When it came.';
 comment on column public.tds_sync_queue.entity is 'What it is about.';
@@ -38,7 +57,9 @@ select s.status, sum(s.events)::bigint as events
         select case when o.retry_at is not null then 'failed'
                     when o.inbox_id in (select unnest(l.inbox_ids) from tds.claim l) then 'processing'
                     else 'pending' end, 1
-          from tds.inbox_open o) s
+          from tds.inbox_open o
+         union all
+        select 'dead_letter', 1 from tds.dead_letter_of_page) s
  group by s.status;
 comment on view public.tds_queue_counts is 'Events by status, as in tds_sync_queue, from counters: as fast with a long history as with none.';
 comment on column public.tds_queue_counts.status is 'pending, processing, failed, completed or dead_letter.';
