@@ -46,6 +46,8 @@ class OAuth:
         self.credentials = credentials
         self.revoked = False
         """Whether the refresh token was revoked: answers ``invalid_code``."""
+        self.lives = TOKEN_SECONDS
+        """Seconds of the clock that an access token given out from now on is good for."""
         self.lacking: frozenset[str] = frozenset()
         """Scopes (``bills.READ``) that access tokens given out from now on lack, whatever was granted."""
         self.api_domain = ""
@@ -77,7 +79,7 @@ class OAuth:
                 return {"error_description": TOO_MANY, "error": "Access Denied", "status": "failure"}
             self._refreshes.append(now)
             token = f"1000.{self._rng.getrandbits(128):032x}.{self._rng.getrandbits(128):032x}"
-            self._tokens[token] = (now + TOKEN_SECONDS, self.lacking)
+            self._tokens[token] = (now + self.lives, self.lacking)
             while len(self._tokens) > LIVE_TOKENS:
                 del self._tokens[next(iter(self._tokens))]
             self.refreshed += 1
@@ -86,7 +88,7 @@ class OAuth:
             "scope": " ".join(known.scopes),
             "api_domain": self.api_domain or api_domain,
             "token_type": "Bearer",
-            "expires_in": TOKEN_SECONDS,
+            "expires_in": self.lives,
         }
 
     def revoke_tokens(self) -> None:

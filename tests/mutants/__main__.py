@@ -28,7 +28,7 @@ from tests.mutants.operators import Mutation, mutations
 ROOT = Path(__file__).parents[2]
 PRODUCT = ("db/functions", "db/tds_db", "receiver/tds_receiver", "poller/tds_poller", "cli/tds_cli")
 ON_PATH = ("db", "receiver", "poller", "cli", "demo", "sandbox")
-TEST_SECONDS = 240
+TEST_SECONDS = 150
 NOTICED = ("failed", "hung", "does not load")
 
 
@@ -102,12 +102,15 @@ class Scratch:
                 stdin=subprocess.DEVNULL,
                 start_new_session=True,
             )
+            code: int | None = None
             try:
-                code: int | None = process.wait(limit)
+                code = process.wait(limit)
             except subprocess.TimeoutExpired:
-                code = None
-                os.killpg(process.pid, signal.SIGKILL)
-                process.wait()
+                pass
+            finally:
+                if process.poll() is None:
+                    os.killpg(process.pid, signal.SIGKILL)
+                    process.wait()
             output.seek(0)
             return code, output.read()
 
@@ -203,6 +206,8 @@ def main() -> int:
                 print(f"{name}:{mutation.line} {mutation.operator}: {_line(source, mutation.line)}")
                 print(f"    {_line(mutation.apply(source), mutation.line)}")
         return 0
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, lambda *_: sys.exit("ended"))
     outcomes: list[Outcome] = []
     with tempfile.TemporaryDirectory(prefix="tds-mutants-") as place:
         Path(place).chmod(0o711)

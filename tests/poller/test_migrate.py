@@ -26,9 +26,8 @@ from tds_poller.zoho.client import Reply, ZohoClient
 from tds_poller.zoho.errors import PagingError, UnreachableError
 from tds_sandbox.clock import Clock
 from tds_sandbox.organisation import Organisation
-from tds_sandbox.serve import running
 from tests.db.servers import Database
-from tests.poller.conftest import Poller, small_sandbox
+from tests.poller.conftest import Poller, fast_sandbox, small_sandbox
 
 SOURCES = {"products": "items", "customers": "contacts", "vendors": "contacts", "invoices": "invoices"}
 
@@ -88,7 +87,7 @@ def test_a_second_time_costs_the_lists_stock_and_prices_only(poller: Poller) -> 
 
 
 def test_items_cost_a_call_for_200_and_their_stock_one_for_100(database: Database) -> None:
-    with running(Organisation(items=2218, clock=Clock(600))) as sandbox:
+    with fast_sandbox(Organisation(items=2218, clock=Clock(600))) as sandbox:
         poller = Poller(sandbox, database)
         poller.migrate()
         paths = sandbox.ledger.by_path

@@ -17,9 +17,9 @@ from tds_poller.zoho.client import ZohoClient
 from tds_sandbox.clock import Clock
 from tds_sandbox.limits import LimitSettings
 from tds_sandbox.organisation import Organisation
-from tds_sandbox.serve import Running, running
+from tds_sandbox.serve import Running
 from tests.db.servers import Database
-from tests.poller.conftest import Poller
+from tests.poller.conftest import Poller, fast_sandbox
 from tests.poller.test_cli import tds
 
 NOW = datetime(2026, 6, 9, 20, tzinfo=UTC)
@@ -116,7 +116,7 @@ def test_single_records_are_asked_at_their_own_pace() -> None:
 def company(database: Database) -> Iterator[Running]:
     """The real company's items and few of everything else; a minute lasts a tenth of a second."""
     organisation = Organisation(items=2218, contacts=60, invoices=30, clock=Clock(600))
-    with running(organisation, limits=LimitSettings(per_day=2500)) as sandbox:
+    with fast_sandbox(organisation, limits=LimitSettings(per_day=2500)) as sandbox:
         yield sandbox
 
 

@@ -15,9 +15,8 @@ from click.testing import CliRunner, Result
 from tds_cli.main import main
 from tds_sandbox.clock import Clock
 from tds_sandbox.organisation import Organisation
-from tds_sandbox.serve import running
 from tests.db.servers import Database
-from tests.poller.conftest import Poller
+from tests.poller.conftest import Poller, fast_sandbox
 
 DAYS = 86_400
 
@@ -43,7 +42,7 @@ def poller(database: Database) -> Iterator[Poller]:
         pricebooks=2,
         clock=Clock(600, start=time.time() - 3 * DAYS),
     )
-    with running(organisation) as sandbox:
+    with fast_sandbox(organisation) as sandbox:
         poller = Poller(sandbox, database)
         poller.migrate()
         yield poller
