@@ -18,6 +18,8 @@ COMMANDS = {
     "up": ("tds_cli.up:up", "Run everything: database, receiver, workers, poller."),
     "db": ("tds_cli.db:db", "Look after the database: upgrade, status, the embedded server."),
     "psql": ("tds_cli.psql:psql", "Open psql on the database of TDS."),
+    "health": ("tds_cli.health:health", "Tell how all stands, as monitoring wants it."),
+    "heal": ("tds_cli.health:heal", "Mend what can be mended."),
     "doctor": ("tds_cli.doctor:doctor", "Look at everything that TDS needs, and say what to do next."),
     "plan": ("tds_cli.plan:plan", "Tell the calls, minutes and days of a migration, before it."),
     "migrate": ("tds_cli.migrate:migrate", "Fetch everything from Zoho, going on where it stopped."),

@@ -40,11 +40,6 @@ comment on column tds.retention_state.removed is 'Rows it has forgotten in all.'
 comment on column tds.retention_state.oldest is 'The oldest row that was left.';
 comment on column tds.retention_state.error is 'Why it could not; null: it could.';
 
--- What is not finished, or dead, outlives its day in here, under its own number. From the first day that goes these are partitions, of all the
--- days before those that have their own, so that every reader of the inbox finds it where it was: see tds.forget_day().
-create table tds.inbox_kept (like tds.inbox including all);
-create table tds.inbox_outcome_kept (like tds.inbox_outcome including all);
-
 create table tds.stock_day (
     organization_id   text not null,
     day               date not null,
@@ -72,5 +67,3 @@ update tds.job set schedule = '5 * * * *' where job = 'snapshot_stock' and sched
 alter table tds.drift_observed add column baseline_at timestamptz;
 comment on column tds.drift_observed.baseline_at is
 'What was first seen by then is how Zoho''s records look, and no drift: the end of the first migration, or the last tds.accept_drift(); null: none yet.';
-comment on table tds.inbox_kept is 'Events that outlived their day: not finished, or dead. A partition of tds.inbox from the first day that goes; its columns are those.';
-comment on table tds.inbox_outcome_kept is 'Outcomes of dead events that outlived their day. A partition of tds.inbox_outcome from the first day that goes; its columns are those.';

@@ -139,13 +139,16 @@ declare
     v_part constant text := forget_day.parent || '_' || to_char(forget_day.day, 'YYYYMMDD');
     v_rows bigint;
 begin
-    -- All in one step: what is looked for by its number is there before and after. The step is short: few rows are moved.
+    -- What is not finished, or dead, outlives its day in one partition of all the days before those that have their own, under its own
+    -- number, so that every reader finds it where it was. All in one step, and a short one: few rows are moved.
     perform set_config('lock_timeout', '1s', true);
     execute format('lock table tds.%I in access exclusive mode', forget_day.parent);
     execute format('select count(*) from tds.%I', v_part) into v_rows;
     execute format('alter table tds.%I detach partition tds.%I', forget_day.parent, v_part);
     if tds.kept_until(forget_day.parent) is not null then
         execute format('alter table tds.%I detach partition tds.%I', forget_day.parent, forget_day.parent || '_kept');
+    else
+        execute format('create table tds.%I (like tds.%I including all)', forget_day.parent || '_kept', forget_day.parent);
     end if;
     execute format('insert into tds.%1$I select * from tds.%2$I t where t.inbox_id = any ($1) order by t.received_at, t.inbox_id on conflict do nothing',
                    forget_day.parent || '_kept', v_part)
@@ -203,16 +206,17 @@ as $$
 declare
     v_rows bigint;
 begin
-    delete from tds.inbox_kept k
-     where k.ctid = any (array(
-           select i.ctid from tds.inbox_kept i
-            where i.received_at < forget_inbox.before and i.received_at <= forget_inbox.at
+    delete from tds.inbox k
+     where k.received_at < least(forget_inbox.before, tds.kept_until('inbox'))
+       and (k.received_at, k.inbox_id) in (
+           select i.received_at, i.inbox_id from tds.inbox i
+            where i.received_at < least(forget_inbox.before, forget_inbox.at, tds.kept_until('inbox')) and tds.kept_until('inbox') is not null
               and not exists (select from tds.inbox_open o where o.inbox_id = i.inbox_id)
               and not exists (select from tds.dead_letter d where d.inbox_id = i.inbox_id and d.resolved_at is null)
               and (i.refusal is not null
                    or exists (select from tds.inbox_outcome d where d.received_at = i.received_at and d.inbox_id = i.inbox_id)
                    or exists (select from tds.dead_letter d where d.inbox_id = i.inbox_id))
-            limit 20000));
+            limit 20000);
     get diagnostics v_rows = row_count;
     return v_rows + tds.forget_days('inbox', forget_inbox.before);
 end
@@ -225,11 +229,12 @@ language plpgsql volatile
 set search_path = pg_catalog, pg_temp
 as $$
 declare
-    v_rows bigint;
-    v_kept bigint;
+    v_kept_until constant timestamptz := tds.kept_until('inbox_outcome');
+    v_rows       bigint;
+    v_kept       bigint;
 begin
-    delete from tds.inbox_outcome_kept k
-     where k.received_at < forget_outcomes.before and k.received_at <= forget_outcomes.at
+    delete from tds.inbox_outcome k
+     where k.received_at < least(forget_outcomes.before, forget_outcomes.at, v_kept_until) and v_kept_until is not null
        and not exists (select from tds.dead_letter d where d.inbox_id = k.inbox_id and d.resolved_at is null)
        and not exists (select from tds.inbox i where i.received_at = k.received_at and i.inbox_id = k.inbox_id);
     get diagnostics v_kept = row_count;
@@ -241,7 +246,8 @@ begin
                      where h.inhparent = 'tds.inbox_outcome'::regclass and p.relname ~ '_\d{8}$');
     insert into tds.outcome_counter (entity, day, status, slot, events)
     select k.entity, (k.received_at at time zone 'UTC')::date, k.status, -1, count(*)
-      from tds.inbox_outcome_kept k
+      from tds.inbox_outcome k
+     where k.received_at < tds.kept_until('inbox_outcome')
      group by 1, 2, 3
      order by 1, 2, 3
     on conflict on constraint outcome_counter_pkey do update set events = excluded.events;

@@ -60,8 +60,6 @@ select tds.register_retention(r.what, r.relation, null, r.reason, reason => r.re
     ('vacuum_wishes', 'tds.vacuum_wish', 'a row goes when its table is vacuumed'),
     ('arrivals_counted', 'tds.arrival_counted', 'one row'),
     ('drift_observed', 'tds.drift_observed', 'one row'),
-    ('inbox_kept', 'tds.inbox_kept', 'what outlived its day: goes when it is finished, by the rule inbox'),
-    ('outcomes_kept', 'tds.inbox_outcome_kept', 'what outlived its day: goes when it is resolved, by the rule outcomes'),
     ('mirror', 'zoho', 'the mirror itself: as many rows as Zoho has records, the deleted ones included'),
     ('cron_runs', 'cron.job_run_details', 'the job forget_cron_runs deletes what is older than a week')) r(what, relation, reason)
  order by r.what;

@@ -1,7 +1,9 @@
 """The operators' part of the ASGI application: bulk sync, health, metrics, OpenAPI."""
 
+import asyncio
 import logging
-from collections.abc import Callable
+import time
+from collections.abc import Callable, Mapping
 from contextlib import suppress
 from functools import cached_property
 from types import TracebackType
@@ -28,6 +30,7 @@ from tds_receiver.metrics import Metrics
 log = logging.getLogger(__name__)
 
 PREFIXES = ("/api/zoho/bulk-sync", "/api/tds/bulk-sync")
+HEALTH_SECONDS = 5.0  # between two looks of /healthz at what the job health found
 RETRY_AFTER = {"retry-after": "5"}
 DESCRIPTION = """\
 Mirrors a company's Zoho Books into PostgreSQL. Webhooks of Zoho's come in here; operators ask for pulls.
@@ -83,6 +86,9 @@ class Api:
         self._metrics = metrics
         self._store = Store(conninfo)
         self._files = file_hashes()
+        self._health: Mapping[str, Any] | None = None
+        self._asked_at = float("-inf")
+        self._look: asyncio.Task[None] | None = None
 
     async def __aenter__(self) -> Self:
         await self._store.__aenter__()
@@ -91,6 +97,8 @@ class Api:
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
+        if self._look is not None:
+            self._look.cancel()
         await self._store.__aexit__(kind, error, trace)
 
     @property
@@ -248,15 +256,37 @@ class Api:
             first["msg"] = await self._store.why_no_option(entity, path)
         return _answer(422, str(first["msg"]), path, f"options of {entity}: {options}")
 
-    async def _healthz(self) -> dict[str, str]:
-        """Asks nobody else: a database that is away is no reason to restart the receiver."""
-        return {"status": "ok"}
+    async def _healthz(self) -> dict[str, Any]:
+        """A database that is away is no reason to restart the receiver: it is not waited for.
+
+        `health` is what the last look at the whole said, as far as this process knows.
+        """
+        self._look_at_health()
+        return {"status": "ok", **self._told_health()}
+
+    def _look_at_health(self) -> None:
+        """Has the summary read again, beside this request, if it was not read just now."""
+        if time.monotonic() - self._asked_at < HEALTH_SECONDS:
+            return
+        self._asked_at = time.monotonic()
+        self._look = asyncio.create_task(self._read_health(), name="health")
+
+    async def _read_health(self) -> None:
+        try:
+            self._health = await self._store.health()
+        except UnavailableError as error:
+            log.debug("the health is not known: %s", error)
+            self._health = None
+
+    def _told_health(self) -> dict[str, Any]:
+        return {} if self._health is None else {"health": self._health}
 
     async def _readyz(self) -> Response:
         """Ready: the database answers, was made from this program's files, and its queues are reachable."""
         failed = await self._failed()
         if not failed:
-            return JSONResponse({"status": "ready"})
+            await self._read_health()
+            return JSONResponse({"status": "ready", **self._told_health()})
         return JSONResponse({"status": "unavailable", "failed": failed}, 503, headers=RETRY_AFTER)
 
     async def _failed(self) -> dict[str, str]:

@@ -120,6 +120,13 @@ class Store:
         """The queues that cannot be reached."""
         return list(await self._value("select tds.missing_queues()", wait=PROBE_SECONDS))
 
+    async def health(self) -> Mapping[str, Any] | None:
+        """What the last look at the health said; None: nobody has looked yet."""
+        summary: Mapping[str, Any] | None = await self._value(
+            "select tds.health_summary()", wait=PROBE_SECONDS
+        )
+        return summary
+
     async def metrics(self) -> Mapping[str, Any] | None:
         """How it stands in the database, at most `CACHE_SECONDS` old; None: it cannot be asked."""
         async with self._turn:
