@@ -70,7 +70,7 @@ def check_database(dsn: str) -> Iterator[Check]:
         yield _guarded("schema", UPGRADE, lambda: _schema(dsn))
         yield _guarded("pgmq", UPGRADE, lambda: _pgmq(connection))
         yield _pg_cron(connection)
-        yield _workers(connection)
+        yield _guarded("workers", UPGRADE, lambda: _workers(connection))
 
 
 def _guarded(name: str, next_command: str, look: Callable[[], Check]) -> Check:
@@ -119,14 +119,12 @@ def _pg_cron(connection: psycopg.Connection[DictRow]) -> Check:
 
 
 def _workers(connection: psycopg.Connection[DictRow]) -> Check:
-    row = connection.execute(
-        """select count(*) as alive, min(backend_start) as since from pg_stat_activity
-            where datname = current_database() and application_name like 'tds/worker/%'"""
-    ).fetchone()
+    row = connection.execute("select count(*) as alive, min(since) as since from tds_workers").fetchone()
     assert row
     if not row["alive"]:
         return Check("workers", False, "none is connected to this database", "tds work &")
-    return Check("workers", True, f"{row['alive']} alive, since {row['since']:%Y-%m-%d %H:%M}")
+    since = f", since {row['since']:%Y-%m-%d %H:%M}" if row["since"] else ""
+    return Check("workers", True, f"{row['alive']} alive{since}")
 
 
 def check_webhooks() -> Check:

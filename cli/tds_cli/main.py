@@ -92,7 +92,11 @@ def explanation(error: Exception) -> str:
             # The values stay out of it: they may be secrets.
             problems = error.errors(include_input=False)
             return "\n  ".join(["The environment:", *(f"{p['loc'][0]}: {p['msg']}" for p in problems)])
-        case psycopg.errors.UndefinedTable() | psycopg.errors.UndefinedFunction():
+        case (
+            psycopg.errors.UndefinedTable()
+            | psycopg.errors.UndefinedFunction()
+            | psycopg.errors.InvalidSchemaName()
+        ):
             return f"{error.diag.message_primary}\nThis database wants an upgrade. Next: tds db upgrade"
         case psycopg.Error():
             told = error.diag.message_primary, error.diag.message_detail, error.diag.message_hint

@@ -45,13 +45,9 @@ create or replace function tds.option_moment(value text, organization_id text) r
 language plpgsql stable
 set search_path = pg_catalog, pg_temp
 as $$
-declare
-    v_zone text;
 begin
     if option_moment.value ~ '^\d{4}-\d\d-\d\d$' then
-        select z.name into v_zone from zoho.organizations o join pg_timezone_names z on z.name = o.time_zone
-         where o.organization_id = option_moment.organization_id;
-        return option_moment.value::date::timestamp at time zone coalesce(v_zone, 'UTC');
+        return option_moment.value::date::timestamp at time zone tds.time_zone_of(option_moment.organization_id);
     elsif option_moment.value ~ '^\d{4}-\d\d-\d\d[T ]\d\d:\d\d(:\d\d(\.\d+)?)?(Z|[+-]\d\d:?\d\d)$' then
         return option_moment.value::timestamptz;
     end if;

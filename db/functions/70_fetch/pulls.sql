@@ -81,7 +81,7 @@ begin
     end if;
     -- first, so that an unknown entity is told before an unknown organisation
     perform tds.pull_option_names(request_pull_for.entity);
-    v_organization_id := tds.own_organization(request_pull_for.organization_id);
+    v_organization_id := tds.own_organization(request_pull_for.organization_id, of_the_api => true);
     v_options := tds.pull_settings(request_pull_for.entity, request_pull_for.options, v_organization_id, v_now);
     -- of two that ask at once the second sees the first one's run
     perform pg_advisory_xact_lock(hashtextextended(concat_ws(' ', 'tds.request_pull', v_organization_id, request_pull_for.entity), 0));
@@ -141,10 +141,7 @@ declare
     v_other  tds.run;
     v_last   timestamptz;
 begin
-    select r.* into v_run from tds.run r where r.run_id = begin_pull.run_id for update;
-    if v_run.run_id is null then
-        raise exception using errcode = 'ZB012', message = 'no such run', detail = begin_pull.run_id::text, hint = 'select * from tds_sync_runs';
-    end if;
+    v_run := tds.run_of(begin_pull.run_id, for_update => true);
     if v_run.state = 'running' and v_run.requested_at is null then
         -- begun by a command, which may still be at it; if not, it is the poller's from now on
         if not tds.is_forsaken(v_run, v_now) then
@@ -358,12 +355,8 @@ language plpgsql volatile security definer
 set search_path = pg_catalog, pg_temp
 as $$
 declare
-    v_run tds.run;
+    v_run constant tds.run := tds.run_of(cancel_run.run_id, for_update => true);
 begin
-    select r.* into v_run from tds.run r where r.run_id = cancel_run.run_id for update;
-    if v_run.run_id is null then
-        raise exception using errcode = 'ZB012', message = 'no such run', detail = cancel_run.run_id::text, hint = 'select * from tds_sync_runs';
-    end if;
     if v_run.finished_at is not null then
         return v_run.state;
     end if;

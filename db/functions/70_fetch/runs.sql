@@ -1,3 +1,25 @@
+create or replace function tds.run_of(run_id bigint, for_update boolean default false) returns tds.run
+language plpgsql volatile
+set search_path = pg_catalog, pg_temp
+as $$
+declare
+    v_run tds.run;
+begin
+    if run_of.for_update then
+        select r.* into v_run from tds.run r where r.run_id = run_of.run_id for update;
+    else
+        select r.* into v_run from tds.run r where r.run_id = run_of.run_id;
+    end if;
+    if v_run.run_id is null then
+        raise exception using errcode = 'ZB012', message = 'no such run', detail = coalesce(run_of.run_id::text, 'null'),
+            hint = 'select * from tds_sync_runs';
+    end if;
+    return v_run;
+end
+$$;
+revoke all on function tds.run_of(bigint, boolean) from public;
+comment on function tds.run_of(bigint, boolean) is 'The run of that number; for_update: and nobody else changes it until the transaction ends. Raises ZB012.';
+
 create or replace function tds.start_run(entity text, organization_id text, options jsonb default '{}') returns bigint
 language plpgsql volatile security definer
 set search_path = pg_catalog, pg_temp
@@ -44,7 +66,7 @@ declare
     v_inbox_id bigint;
 begin
     perform tds.beat();
-    select r.* into v_run from tds.run r where r.run_id = store_page.run_id for update;
+    v_run := tds.run_of(store_page.run_id, for_update => true);
     if v_run.state is distinct from 'running' or v_run.next_page <> store_page.page then
         raise exception using errcode = 'ZB003', message = 'page out of turn',
             detail = format('run %s is %s and waits for page %s; page %s came', store_page.run_id, v_run.state, v_run.next_page, store_page.page),
@@ -75,7 +97,7 @@ $$;
 revoke all on function tds.store_page(bigint, int, bytea, timestamptz, boolean, int, int) from public;
 comment on function tds.store_page(bigint, int, bytea, timestamptz, boolean, int, int) is
 'Stores a page and moves its run''s cursor in one transaction; the last page (has_more false) ends the list. calls: what it took to get it. '
-'Raises ZB003 for a page out of turn, or of a run that was cancelled.';
+'Raises ZB003 for a page out of turn, or of a run that was cancelled; ZB012 for one that never was.';
 
 create or replace function tds.finish_run(run_id bigint, state text, error text default null) returns void
 language plpgsql volatile security definer

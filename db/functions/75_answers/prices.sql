@@ -47,12 +47,17 @@ language plpgsql stable
 set search_path = pg_catalog, pg_temp
 as $$
 declare
-    v_organization constant text := coalesce(price_of.organization_id, tds.own_organization());
+    v_organization constant text := tds.known_organization(price_of.organization_id, of_the_api => false);
     v_list         zoho.pricelists;
     v_product      zoho.products;
     v_base         numeric;
     v_price        zoho.product_prices;
 begin
+    if v_organization is null then
+        raise warning using errcode = 'ZB013', message = 'organisation unknown: there is no price',
+            hint = 'name it, or: update tds.setting set value = ''"…"'' where name = ''organization_id''';
+        return null;
+    end if;
     select l.* into v_list from zoho.pricelists l
      where l.organization_id = v_organization and l.zoho_pricebook_id = price_of.pricelist and l.deleted_at is null and l.is_active;
     select p.* into v_product from zoho.products p
@@ -83,4 +88,4 @@ comment on function tds.price_of(text, text, numeric, timestamptz, text) is
 'The price of a product in a price list, in the list''s currency (of a percentage without one: in that of the product''s own price), for a '
 'quantity at a moment; null where there is none or it is in doubt: list inactive, deleted or not effective (by the organisation''s days), product '
 'deleted or not in it, no bracket for the quantity, a discount without %, below 0 % or above 100 %. Never a price of another list or currency. '
-'product, pricelist: Zoho''s item_id and pricebook_id.';
+'product, pricelist: Zoho''s item_id and pricebook_id. Warns (ZB013) where no organisation is named and several are known.';

@@ -195,8 +195,7 @@ as $$
 declare
     v_now     constant timestamptz := tds.now();
     v_latest  constant timestamptz := v_now - make_interval(secs => tds.setting_int('job_grace_seconds'));
-    v_workers constant boolean := exists (select from pg_stat_activity a
-                                           where a.datname = current_database() and a.application_name like 'tds/worker/%');
+    v_workers constant boolean := exists (select from public.tds_workers);
 begin
     return query
     select j.job, j.schedule, j.enabled, s.state,

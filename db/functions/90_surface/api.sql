@@ -19,11 +19,9 @@ as $$
 declare
     v_run jsonb;
 begin
+    perform tds.run_of(api_run.run_id);
     select to_jsonb(r) || jsonb_build_object('duration', round(extract(epoch from r.duration), 3)) into v_run
       from public.tds_sync_runs r where r.run_id = api_run.run_id;
-    if v_run is null then
-        raise exception using errcode = 'ZB012', message = 'no such run', detail = api_run.run_id::text, hint = 'select * from tds_sync_runs';
-    end if;
     return v_run;
 end
 $$;

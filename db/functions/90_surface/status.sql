@@ -49,12 +49,11 @@ begin
         'queues', (select coalesce(jsonb_object_agg(q.queue, jsonb_build_object(
                               'depth', coalesce(o.events, 0), 'oldest_seconds', coalesce(round(extract(epoch from v_now - o.oldest), 3), 0))), '{}')
                      from (select distinct n.queue from tds.entity n) q
-                     left join (select p.queue, count(*) as events, min(p.received_at) filter (where p.retry_at is null) as oldest
-                                  from tds.inbox_open p group by p.queue) o on o.queue = q.queue),
+                     left join (select c.queue, sum(c.events)::bigint as events, min(c.oldest_waiting) as oldest
+                                  from public.tds_open_counts c group by c.queue) o on o.queue = q.queue),
         'dead_letters', (select coalesce(jsonb_object_agg(d.entity, d.letters), '{}')
-                           from (select l.entity, count(*) as letters from tds.dead_letter l where l.resolved_at is null group by l.entity) d),
-        'details', (select coalesce(jsonb_object_agg(w.entity, w.wanted), '{}')
-                      from (select d.entity, count(*) as wanted from tds.wanted_detail d group by d.entity) w),
+                           from (select c.entity, sum(c.letters)::bigint as letters from public.tds_dead_letter_counts c group by c.entity) d),
+        'details', (select coalesce(jsonb_object_agg(c.entity, c.wanted), '{}') from public.tds_detail_counts c),
         'runs', (select coalesce(jsonb_object_agg(r.state, r.runs), '{}')
                    from (select n.state, count(*) as runs from tds.run n where n.finished_at is null group by n.state) r),
         'calls', (select coalesce(jsonb_object_agg(b.organization_id, jsonb_build_object(

@@ -64,6 +64,9 @@ begin
 end
 $$;
 
+-- what functions ask that run with their caller's rights
+grant execute on function tds.entity_named(text, boolean), tds.pulled_entity(text) to tds_poller, tds_operator, tds_reader;
+
 -- the operator sends things on their way again
 grant execute on function
     tds.replay(bigint, jsonb), tds.replay(text, text), tds.requeue_unprocessed(), tds.want_detail(text, text, text, text),
