@@ -56,7 +56,7 @@ with stored as materialized (
     select r from stored s cross join lateral tds.insert_events('products', %(org)s, s.ids, s.ats, null, '{}', now()) n
      cross join lateral unnest(n.rest) r
 ), second_look as (
-    select r from stored s cross join lateral unnest(tds.explode('products', tds.read_events(s.ids, s.ats))) r
+    select r from stored s cross join lateral unnest(tds.explode('products', tds.read_events('products', s.ids, s.ats))) r
 )
 select (select coalesce(jsonb_agg(to_jsonb(i.r) order by (i.r).ord), '[]') from inserter i),
        (select coalesce(jsonb_agg(to_jsonb(l.r) order by (l.r).ord), '[]') from second_look l)

@@ -5,11 +5,12 @@ set search_path = pg_catalog, pg_temp
 as $$
 begin
     begin
-        open_events.events := tds.read_events(open_events.inbox_ids, open_events.received_ats);
+        open_events.events := tds.read_events((open_events.entity).entity, open_events.inbox_ids, open_events.received_ats);
     exception when data_exception or statement_too_complex or program_limit_exceeded then
         -- one body that is not JSON spoils the set: put it aside, read the others
         perform tds.bury_unreadable(open_events.entity, open_events.inbox_ids, open_events.received_ats, open_events.at);
         open_events.events := tds.read_events(
+            (open_events.entity).entity,
             array(select o.inbox_id from tds.inbox_open o where o.inbox_id = any (open_events.inbox_ids) order by o.inbox_id),
             array(select o.received_at from tds.inbox_open o where o.inbox_id = any (open_events.inbox_ids) order by o.inbox_id));
         return;
@@ -67,7 +68,7 @@ begin
         perform tds.close_events(v_group.inbox_ids, v_group.entity, v_verdicts, v_now);
 
         -- applied by a worker that died before it could finish: finish for it
-        v_done := tds.explode(v_group.entity, tds.read_events(v_group.done_ids, v_group.done_ats));
+        v_done := tds.explode(v_group.entity, tds.read_events(v_group.entity, v_group.done_ids, v_group.done_ats));
         apply_claim.touches := apply_claim.touches || (
             select row(v_group.entity, v_group.organization_id, array_agg(t.zoho_id),
                        array_agg(distinct t.zoho_id) filter (where t.unsettled),

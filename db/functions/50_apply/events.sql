@@ -18,19 +18,20 @@ $$;
 comment on function tds.record_time(text, timestamptz, smallint) is
 'A record''s last_modified_time; a detail without one inherits the version of what asked for it. Null where it cannot be read.';
 
-create or replace function tds.stored_events(inbox_ids bigint[], received_ats timestamptz[]) returns setof tds.event
+create or replace function tds.stored_events(entity text, inbox_ids bigint[], received_ats timestamptz[]) returns setof tds.event
 language sql stable
 as $$
     select (e.n - 1) << 32, i.inbox_id, i.received_at, i.record_id is not null, i.observed_at,
            (i.headers ->> 'modified_at')::timestamptz, tds.shape_rank(i.shape), i.event = 'delete', r.records
-      from unnest($1, $2) with ordinality e(inbox_id, received_at, n)
+      from tds.entity k
+     cross join unnest($2, $3) with ordinality e(inbox_id, received_at, n)
       join tds.inbox i on i.received_at = e.received_at and i.inbox_id = e.inbox_id
-      join tds.entity n on n.entity = i.entity
-     cross join lateral tds.body_records(i.body, n.list_key, n.record_key, n.id_key) r
+     cross join lateral tds.body_records(i.body, k.list_key, k.record_key, k.id_key) r
+     where k.entity = $1
 $$;
-comment on function tds.stored_events(bigint[], timestamptz[]) is
-'These events with their bodies parsed, numbered by their places; records is null where a body holds none. The planner puts its text in '
-'the place of the call. Raises class 22 for a body that is not JSON.';
+comment on function tds.stored_events(text, bigint[], timestamptz[]) is
+'These events of one entity with their bodies parsed, numbered by their places; records is null where a body holds none. The planner '
+'puts its text in the place of the call. Raises class 22 for a body that is not JSON.';
 
 create or replace function tds.versions(doc jsonb, id_key text, inherited timestamptz, rank smallint)
 returns table (zoho_id text, told text, modified_at timestamptz, hash bigint)
@@ -46,18 +47,19 @@ comment on function tds.versions(jsonb, text, timestamptz, smallint) is
 'What a record is known by: its id and its version (null where they cannot be read), its last_modified_time as told, its hash. One row, '
 'so that it can be joined laterally; the planner puts its text in the place of the call.';
 
-create or replace function tds.read_events(inbox_ids bigint[], received_ats timestamptz[]) returns tds.event[]
+create or replace function tds.read_events(entity text, inbox_ids bigint[], received_ats timestamptz[]) returns tds.event[]
 language plpgsql stable
 set search_path = pg_catalog, pg_temp
 as $$
 begin
     return (select array_agg(e order by e.first_ord)
-              from tds.stored_events(read_events.inbox_ids, read_events.received_ats) e
+              from tds.stored_events(read_events.entity, read_events.inbox_ids, read_events.received_ats) e
              where e.records is not null);
 end
 $$;
-comment on function tds.read_events(bigint[], timestamptz[]) is
-'These events with their bodies parsed; those whose body holds no record are left out. Raises class 22 for a body that is not JSON.';
+comment on function tds.read_events(text, bigint[], timestamptz[]) is
+'These events of one entity (or of its namesakes) with their bodies parsed; those whose body holds no record are left out. Raises class 22 '
+'for a body that is not JSON.';
 
 create or replace function tds.explode(entity text, events tds.event[], ords bigint[] default null) returns tds.record[]
 language plpgsql stable

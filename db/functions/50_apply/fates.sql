@@ -25,7 +25,8 @@ begin
        set resolved_at = resolve_dead_letters.at,
            resolution = format('overtaken by event %s', r.inbox_id)
       from unnest(tds.explode((resolve_dead_letters.entity).entity,
-                              tds.read_events(resolve_dead_letters.inbox_ids, resolve_dead_letters.received_ats), v_ords)) r
+                              tds.read_events((resolve_dead_letters.entity).entity, resolve_dead_letters.inbox_ids,
+                                              resolve_dead_letters.received_ats), v_ords)) r
      where d.organization_id = resolve_dead_letters.organization_id
        and d.entity = (resolve_dead_letters.entity).entity
        and d.zoho_id = r.zoho_id

@@ -23,7 +23,7 @@ begin
     return array(
         select r
           from unnest(tds.explode((later_records.entity).entity,
-                                  tds.read_events(v_later.inbox_ids, v_later.received_ats))) r
+                                  tds.read_events((later_records.entity).entity, v_later.inbox_ids, v_later.received_ats))) r
           join unnest(later_records.zoho_ids) z(zoho_id) on z.zoho_id = r.zoho_id);
 end
 $$;

@@ -14,7 +14,7 @@ begin
           from (select x.* from unnest({{me:I}}.events) x
                 union all
                 -- what is read here is read once: handed over as an array it would be copied at every step
-                select y.* from tds.stored_events({{me:I}}.inbox_ids, {{me:I}}.received_ats) y) e
+                select y.* from tds.stored_events({{entity:L}}, {{me:I}}.inbox_ids, {{me:I}}.received_ats) y) e
          cross join lateral jsonb_array_elements(e.records) with ordinality s(doc, n)
          cross join lateral tds.versions(s.doc, {{id_key:L}}, e.modified_at, e.rank) v
           left join lateral (select t.sync_version, t.sync_hash, t.sync_modified_at, t.deleted_at
@@ -23,8 +23,8 @@ begin
                                 and t.{{target_key:I}} between v.zoho_id and v.zoho_id
                               order by t.{{target_key:I}} limit 1) k on true
          where e.first_ord + s.n <> all ({{me:I}}.skip)$sql$,
-        jsonb_build_object('me', met_of.me, 'new_if', (met_of.entity).new_if, 'id_key', (met_of.entity).id_key,
-                           'target', (met_of.entity).target, 'target_key', (met_of.entity).target_key));
+        jsonb_build_object('me', met_of.me, 'entity', (met_of.entity).entity, 'new_if', (met_of.entity).new_if,
+                           'id_key', (met_of.entity).id_key, 'target', (met_of.entity).target, 'target_key', (met_of.entity).target_key));
 end
 $$;
 comment on function tds.met_of(tds.entity, text) is
