@@ -9,4 +9,3 @@ comment on table tds.entity is
 
 -- made anew with other arguments
 drop function if exists tds.make_switch(text, text, text, text, text, text, text);
-drop function if exists tds.read_events(bigint[], timestamptz[]);

@@ -19,7 +19,7 @@ begin
           from (select x.* from unnest(insert_pricelists.events) x
                 union all
                 -- what is read here is read once: handed over as an array it would be copied at every step
-                select y.* from tds.stored_events(insert_pricelists.inbox_ids, insert_pricelists.received_ats) y) e
+                select y.* from tds.stored_events('pricelists', insert_pricelists.inbox_ids, insert_pricelists.received_ats) y) e
          cross join lateral jsonb_array_elements(e.records) with ordinality s(doc, n)
          cross join lateral tds.versions(s.doc, 'pricebook_id', e.modified_at, e.rank) v
           left join lateral (select t.sync_version, t.sync_hash, t.sync_modified_at, t.deleted_at
