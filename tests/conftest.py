@@ -32,6 +32,13 @@ def pytest_configure(config: pytest.Config) -> None:
         config.stash[EACH_TEST] = clock.EachTest(text)
 
 
+def pytest_collection_finish(session: pytest.Session) -> None:
+    """Makes what all tests share before the clock goes back for the first time."""
+    if EACH_TEST in session.config.stash:
+        for leg in RUNNING:
+            all_servers(session.config).get(leg).prepare()
+
+
 @pytest.hookimpl(tryfirst=True)
 def pytest_runtest_setup(item: pytest.Item) -> None:
     """Sets the clock, before any fixture."""

@@ -68,6 +68,8 @@ class EachTest:
         self._text = text
         self._offset = struct.unpack("q", Path(os.environ[FILE]).read_bytes())[0]
         self._file = Path(f"{os.environ[FILE]}.{os.getpid()}")
+        # What is made before the first test is an hour old then, and not of the day after.
+        self._offset -= 3600 * SECOND
         _write(self._file, self._offset)
         os.environ[FILE] = str(self._file)
         if ctypes.CDLL(None).tds_clock_use(os.fsencode(self._file)) != 0:

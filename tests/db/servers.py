@@ -144,6 +144,10 @@ class TestServer:
             self._templates[CRON_DATABASE] = CRON_DATABASE
         return database
 
+    def prepare(self) -> None:
+        """Makes the template now, and not in the first test."""
+        self._template(TEMPLATE)
+
     def close(self) -> None:
         """Drops the templates."""
         for name in self._templates.values():

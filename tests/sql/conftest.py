@@ -40,6 +40,10 @@ class Mirror:
         assert row is not None
         return dict(row[0])
 
+    def stop_clock(self) -> None:
+        """What this session does next it does at one moment, and on one day."""
+        self.conn.execute("select set_config('tds.fake_now', tds.now()::text, false)")
+
     def rows(self, query: str, *parameters: Any) -> list[dict[str, Any]]:
         """All rows of a query, as dicts."""
         with self.conn.cursor(row_factory=dict_row) as cursor:

@@ -8,6 +8,7 @@ from datetime import UTC, datetime, timedelta
 import psycopg
 
 from tests.db.servers import Database
+from tests.sql.conftest import Mirror
 
 DAYS = 30
 COUNT = "select tds.count_outcomes(%s, %s, %s)"
@@ -21,7 +22,7 @@ def fill(conn: psycopg.Connection) -> None:
     """Thirty days and today, in all slots."""
     conn.execute(
         """insert into tds.outcome_counter (entity, day, status, slot, events)
-           select e, (now() at time zone 'UTC')::date - d, s, k, 1 + d * k
+           select e, (tds.now() at time zone 'UTC')::date - d, s, k, 1 + d * k
              from unnest('{invoices,products}'::text[]) e, unnest('{completed,dead_letter}'::text[]) s,
                   generate_series(0, %s) d, generate_series(0, 15) k""",
         [DAYS],
@@ -37,6 +38,7 @@ def fold(conn: psycopg.Connection, rows: int = 50_000) -> int:
 
 def test_the_counts_stay_and_a_second_fold_finds_nothing(database: Database) -> None:
     with database.connect(autocommit=True) as conn:
+        Mirror(conn).stop_clock()
         fill(conn)
         before = conn.execute(COUNTS).fetchall(), conn.execute(BY_DAY).fetchall()
         assert fold(conn, 100) == 100

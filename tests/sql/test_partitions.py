@@ -54,4 +54,7 @@ def test_many_sessions_meet_a_missing_partition_at_once(database: Database) -> N
 def test_partitions_are_made_14_days_ahead(mirror: Mirror) -> None:
     ahead = mirror.value("select count(*) from pg_inherits where inhparent = 'tds.inbox'::regclass")
     assert ahead == 15
+    # on the day they were made, should midnight have passed since
+    first = "select min(right(inhrelid::regclass::text, 8)) from pg_inherits where inhparent = 'tds.inbox'::regclass"
+    mirror.conn.execute("select set_config('tds.fake_now', %s, false)", [mirror.value(first) + " 12:00+00"])
     assert mirror.value("select tds.ensure_partitions()") == 0
