@@ -148,6 +148,17 @@ def test_every_option_is_its_entitys_own(api: httpx.Client) -> None:
     assert api.get(f"{BULK}/runs").json() == {"runs": [], "next": None}
 
 
+def test_a_pull_of_an_organisation_that_cannot_be_told_is_refused(
+    receiver: Receive, database: Database
+) -> None:
+    client = receiver(organization_id=None)
+    [(key,)] = execute(database, "select tds.create_api_key('ERP')")
+    answer = client.post(f"{BULK}/products", headers={"Authorization": f"Bearer {key}"})
+    assert (answer.status_code, answer.json()["status"]) == (422, "refused")
+    assert "organisation unknown" in answer.json()["reason"]
+    assert execute(database, "select count(*) from tds.run") == [(0,)]
+
+
 def test_a_slow_body_is_not_waited_for(api: httpx.Client, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("tds_receiver.api.guard.BODY_SECONDS", 0.2)
 

@@ -1,6 +1,6 @@
 -- One defined reading each; anything else is refused, never 0 or today.
 begin;
-select plan(44);
+select plan(46);
 
 select is(tds.json_text('"x"'), 'x', 'a string as it is');
 select is(tds.json_text('" x "'), ' x ', 'blanks are kept');
@@ -50,6 +50,13 @@ select is(tds.json_time('"2025-01-07T10:30:00Z"'), timestamptz '2025-01-07 10:30
 select throws_ok($$select tds.json_time('"2026-06-09T09:46:21"')$$, 'ZB001', null, 'without offset it is no moment');
 select throws_ok($$select tds.json_time('"2026-06-09T25:46:21-0400"')$$, '22008', null, 'hour 25');
 select throws_ok($$select tds.json_time('"now"')$$, 'ZB001', null, 'now is refused');
+select is((select string_agg(v.value, ' ') from unnest(array['2026-06-09T24:00:00Z', '2026-06-09T09:60:21Z', '2026-06-09T09:46:60Z',
+                                                             '2026-13-09T09:46:21Z', '2026-00-09T09:46:21Z', '2026-06-32T09:46:21Z',
+                                                             '2026-06-00T09:46:21Z', '2026-06-09 09:46:21', '2026-06-09T9:46:21Z']) v(value)
+            where tds.is_plain_time(v.value) or tds.is_time(v.value)), null, 'no part of a moment may be out of its range');
+select is((select string_agg(v.value, ' ') from unnest(array['2026-01-01T00:00:00Z', '2026-12-28T23:59:59Z', '2026-06-09T09:10:59-0400',
+                                                             '2026-06-09T20:59:10+05:30']) v(value)
+            where not tds.is_plain_time(v.value) or not tds.is_time(v.value)), null, 'and every part may be as large as it gets');
 
 select is((select count(*) from (values ('number', '"12,5x"'), ('number', '1e40'), ('date', '"2026-02-30"'), ('time', '"now"'), ('id', '1.5'),
                  ('boolean', '"yes"'), ('text', '{}'), ('object', '[]')) v(reader, value)
