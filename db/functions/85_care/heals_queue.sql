@@ -110,7 +110,7 @@ begin
         if not heal_hopeless.dry_run then
             perform tds.bury_event(v_event.inbox_id, v_event.received_at, v_event.entity,
                                    format('given up after %s crashes and %s failures: %s', v_event.crashes, v_event.attempts, v_event.error),
-                                   coalesce(v_event.error_code, '08006'), heal_hopeless.at);
+                                   coalesce(v_event.error_code, '08006'), v_event.error_context, heal_hopeless.at);
         end if;
         return next row(format('event %s of %s', v_event.inbox_id, v_event.entity), 'made a dead letter of it', true, v_event.error)::tds.healed;
     end loop;
