@@ -8,3 +8,28 @@ $$;
 comment on function tds.error_context(text) is
 'Where an error happened, of what the server tells (pg_exception_context): the functions and lines, the innermost first, without the text of the '
 'statements, which stand in the functions (\sf+).';
+
+create or replace view public.tds_error_codes as
+select c.code, c.meaning, c.next
+  from (values
+        ('ZB001', 'a value, a record or a body cannot be read', 'mend it at the source, then tds.replay() the dead letter'),
+        ('ZB002', 'there is no such entity or queue', 'select entity, queue from tds.entity'),
+        ('ZB003', 'a page out of turn: another process goes on with its run, or it was cancelled', 'select * from tds_sync_runs'),
+        ('ZB004', 'there is no such dead letter, or it is resolved', 'select * from tds_dead_letter_queue'),
+        ('ZB005', 'a setting that is needed is missing', 'select * from tds.setting; tds db upgrade enters what is missing'),
+        ('ZB006', 'the history of stock is insert-only', 'write a row that corrects it; tds.snapshot_stock() does'),
+        ('ZB008', 'what Zoho answered is no list of records', 'the HINT shows what came; tds doctor says whether Zoho can be asked'),
+        ('ZB010', 'an option that the pull does not take, or a value that it cannot have', 'the HINT names the options; tds.pull_option_names()'),
+        ('ZB011', 'bulk sync is switched off', 'update tds.setting set value = ''true'' where name = ''bulk_sync_enabled'''),
+        ('ZB012', 'there is no such run', 'select * from tds_sync_runs'),
+        ('ZB013', 'none or several organisations are known, and none is named', 'name it, or set organization_id in tds.setting'),
+        ('ZB014', 'a key of that name is in force, or there is none', 'select * from tds_api_keys'),
+        ('ZB015', 'what was given is not the id of a record', 'give Zoho''s id: up to 50 letters, digits, _ and -'),
+        ('ZB020', 'a schedule that cannot be understood, or never comes', 'five fields as cron has them: minute, hour, day of month, month, day of week'),
+        ('ZB021', 'there is no such job', 'select * from tds_jobs'),
+        ('ZB022', 'jobs in pg_cron belong to tds_worker', 'set role tds_worker, then select * from tds.install_jobs()'),
+        ('ZB030', 'a template of the made functions names what nothing is given for, or the reverse', 'a fault of functions/65_made: the DETAIL names it')) c(code, meaning, next);
+comment on view public.tds_error_codes is 'The SQLSTATEs of TDS: what each means and what to do.';
+comment on column public.tds_error_codes.code is 'SQLSTATE; in tds.dead_letter, tds.inbox_open and tds.job_run it is error_code.';
+comment on column public.tds_error_codes.meaning is 'What is the matter.';
+comment on column public.tds_error_codes.next is 'What to do; the error''s own DETAIL and HINT say it of the case in hand.';

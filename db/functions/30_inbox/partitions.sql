@@ -14,7 +14,7 @@ language plpgsql volatile security definer
 set search_path = pg_catalog, pg_temp
 as $$
 declare
-    v_lock   constant bigint := hashtextextended('tds.ensure_partition', 0);
+    v_lock   constant bigint := tds.lock_key('tds.ensure_partition');
     v_suffix constant text := to_char(ensure_partition.day, 'YYYYMMDD');
     v_parent text;
 begin

@@ -1,7 +1,3 @@
-  -- 'TDSQ'
-revoke all on function tds.api_lock_class() from public;
-comment on function tds.api_lock_class() is 'First key of the advisory locks of sessions that call Zoho; the second is the backend''s pid.';
-
 create or replace function tds.access_token(
     account text, rejected text default null, minute_seconds float8 default 60,
     out state text, out access_token text, out api_domain text, out good_seconds float8, out wait_seconds float8, out reason text)
