@@ -176,7 +176,8 @@ def test_status_dashboard_and_metrics_count_alike(mirror: Mirror, database: Data
     ask(mirror, "bills")
     with connect("worker", database.conninfo):
         summary = {row["name"]: row["rows"] for row in mirror.rows("select name, rows from tds.summary()")}
-    assert summary["queue"] == [{"status": "completed", "events": 2}, {"status": "pending", "events": 1}]
+    assert summary["queue"] == mirror.rows("select status, events from tds_queue_counts order by status")
+    assert {"status": "pending", "events": 1} in summary["queue"]
     [waiting] = summary["open"]
     assert (waiting["entity"], waiting["events"], waiting["parked"]) == ("customers", 1, 0)
     [dead] = summary["dead"]
