@@ -102,6 +102,7 @@ PULLED = """
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(3600)
 def test_nothing_is_lost_whatever_is_killed(
     server: PrivateServer, tmp_path: Path, record_property: Callable[[str, object], None]
 ) -> None:

@@ -117,7 +117,7 @@ def test_a_killed_workers_batch_is_taken_up_by_the_next_drain(
             backend = waiting_backend(mirror)
             program.kill()
             alive = "select from pg_stat_activity where pid = %s"
-            wait_until(lambda: not mirror.rows(alive, backend), "its backend misses it", 30)
+            wait_until(lambda: not mirror.rows(alive, backend), "its backend misses it")
         assert_the_next_drain_takes_it_up(mirror, applied_before)
 
 
@@ -167,7 +167,7 @@ def draining(database: Database) -> Iterator[Session]:
         finally:
             # Where a test failed half-way it still waits for the lock.
             if not session.drained.done():
-                session.conn.cancel_safe(timeout=10)
+                session.conn.cancel_safe(timeout=PATIENCE)
                 session.drained.exception(30)
             session.conn.close()
 
@@ -251,7 +251,7 @@ def test_a_cancelled_call_puts_its_batch_back_and_lets_go_of_it(
         with draining_after_lock(database, place) as session:
             backend = waiting_backend(mirror, "drains")
             mirror.conn.execute("select pg_cancel_backend(%s)", [backend])
-            outcome = session.drained.result(30)
+            outcome = session.drained.result(PATIENCE)
             assert outcome["applied"] == applied_before
             assert mirror.value("select count(*) from tds.claim") == 0
             assert mirror.value(ADVISORY_LOCKS) == 0, "the session lives, its lock is gone"
@@ -266,7 +266,7 @@ def test_a_cancelled_call_puts_its_batch_back_and_lets_go_of_it(
             outcomes.append(mirror.process())
             return outcomes[-1]["claimed"]
 
-        wait_until(claimed, "the pause is over", 10)
+        wait_until(claimed, "the pause is over")
         assert (outcomes[-1]["claimed"], outcomes[-1]["applied"]) == (1, 1 - applied_before)
         assert mirror.value("select count(*) from tds.dead_letter") == 0
         assert mirror.rows(OUTCOMES) == [DONE, DONE]
@@ -282,7 +282,7 @@ def test_a_call_cancelled_while_it_claims_leaves_no_lock_behind(database: Databa
             backend = waiting_backend(mirror, "drains")
             mirror.conn.execute("select pg_cancel_backend(%s)", [backend])
             with pytest.raises(psycopg.errors.QueryCanceled):
-                session.drained.result(30)
+                session.drained.result(PATIENCE)
             assert mirror.value(ADVISORY_LOCKS) == 0
         assert mirror.process()["applied"] == 1
         assert_nothing_is_left(mirror)

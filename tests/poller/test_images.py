@@ -254,7 +254,7 @@ def test_who_comes_while_another_takes_gets_the_rest(pictures: Pictures) -> None
             assert not other.done()
             time.sleep(0.01)
         first.commit()
-        assert len({*taken, *other.result(20)}) == 20
+        assert len({*taken, *other.result(PATIENCE)}) == 20
 
 
 def test_a_fetcher_that_is_killed_leaves_the_picture_wanted(

@@ -12,6 +12,7 @@ import pytest
 
 from tds_receiver.inbox import Accepted, Event
 from tests.db.servers import Database
+from tests.journeys.waiting import PATIENCE
 from tests.receiver.asgi import Endpoint, List
 from tests.receiver.conftest import Receive
 from tests.receiver.test_webhooks import ITEM, PRODUCTS, events
@@ -20,7 +21,7 @@ from tests.receiver.test_webhooks import ITEM, PRODUCTS, events
 def talk(client: httpx.Client, *pieces: bytes, pause: float = 0.0) -> tuple[bytes, float]:
     """Sends pieces over a connection of its own; what came back until it was closed, and after how long."""
     began = time.monotonic()
-    with socket.create_connection((client.base_url.host, client.base_url.port), timeout=10) as sock:
+    with socket.create_connection((client.base_url.host, client.base_url.port), timeout=PATIENCE) as sock:
         for piece in pieces:
             try:
                 sock.sendall(piece)

@@ -52,6 +52,7 @@ def wal_of_the_mirror(mirror: Mirror, since: str) -> int:
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(900)
 def test_an_unchanged_resync_leaves_no_trace_in_the_mirror(mirror: Mirror, record_property: Record) -> None:
     mirror.conn.execute("set synchronous_commit = on")
     start = mirror.value("select pg_current_wal_insert_lsn()::text")
@@ -79,6 +80,7 @@ def test_an_unchanged_resync_leaves_no_trace_in_the_mirror(mirror: Mirror, recor
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(900)
 def test_counting_is_quick_with_a_million_finished_events(mirror: Mirror, record_property: Record) -> None:
     """Cost is judged by what is read, not by the clock: no body, and from the counters only rows of the counters."""
     mirror.conn.execute(

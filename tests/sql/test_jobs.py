@@ -433,7 +433,7 @@ def test_pg_cron_really_runs_them(cron: Mirror) -> None:
     """It knows minutes only: this waits for the next one."""
     add(cron, "select tds.ensure_partitions()")
     assert install(cron)["probe"] == "scheduled"
-    until(lambda: cron.rows("select from tds.job_run where job = 'probe' and state = 'done'"), 65)
+    until(lambda: cron.rows("select from tds.job_run where job = 'probe' and state = 'done'"), 60 + PATIENCE)
     [shown] = cron.rows("select state, runner, last_runner, overdue from tds_jobs where job = 'probe'")
     assert shown == {"state": "done", "runner": "pg_cron", "last_runner": "pg_cron", "overdue": False}
     cron.conn.execute("delete from tds.job where job = 'probe'")
