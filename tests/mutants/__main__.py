@@ -19,6 +19,7 @@ import time
 from collections import Counter
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass
+from itertools import chain, islice
 from pathlib import Path
 
 from tests.mutants.first import WORDS
@@ -180,52 +181,106 @@ def sample(seed: int, suffix: str, only: str) -> Iterator[tuple[str, Mutation]]:
 
 def main() -> int:
     """Runs the sample and prints each line's outcome and the score."""
-    parser = argparse.ArgumentParser(prog="make mutants", description=__doc__)
-    parser.add_argument("--seed", type=int, default=1, help="which sample (default 1)")
-    parser.add_argument(
-        "--count", type=int, default=20, help="lines that count, half of them SQL (default 20)"
-    )
-    parser.add_argument("--only", default="", help="only files whose path contains this")
-    parser.add_argument("--skip", type=int, default=0, help="lines of each half that were looked at before")
-    parser.add_argument(
-        "--limit", type=float, default=900, help="seconds for the tests near one line (default 900)"
-    )
-    parser.add_argument("--json", type=Path, help="append each outcome to this file, one JSON object a line")
-    parser.add_argument("--list", action="store_true", help="show the sample, run nothing")
-    given = parser.parse_args()
-
-    halves = [sample(given.seed, suffix, given.only) for suffix in (".sql", ".py")]
-    for half in halves:
-        for _ in range(given.skip):
-            next(half, None)
+    given = arguments()
+    part, parts = (int(number) for number in given.part.split("/"))
+    halves: list[Iterator[tuple[str, Mutation]]] = [
+        islice(sample(given.seed, suffix, given.only), given.skip + part, None, parts)
+        for suffix in (".sql", ".py")
+    ]
     if given.list:
-        for number in range(given.count):
-            if drawn := next(halves[number % 2], None):
-                name, mutation = drawn
-                source = (ROOT / name).read_text()
-                print(f"{name}:{mutation.line} {mutation.operator}: {_line(source, mutation.line)}")
-                print(f"    {_line(mutation.apply(source), mutation.line)}")
+        for name, mutation in chain.from_iterable(islice(zip(*halves, strict=False), given.count // 2)):
+            source = (ROOT / name).read_text()
+            print(f"{name}:{mutation.line} {mutation.operator}: {_line(source, mutation.line)}")
+            print(f"    {_line(mutation.apply(source), mutation.line)}")
         return 0
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: sys.exit("ended"))
-    outcomes: list[Outcome] = []
-    with tempfile.TemporaryDirectory(prefix="tds-mutants-") as place:
-        Path(place).chmod(0o711)
-        scratch = Scratch(Path(place))
-        while sum(o.verdict in (*NOTICED, "survived") for o in outcomes) < given.count and any(halves):
-            half = halves.pop(0)
-            if (drawn := next(half, None)) is None:
-                continue
-            outcome = judge(scratch, *drawn, given.limit)
-            # one that counts lets the other half go on; one that does not is drawn anew
-            halves.insert(len(halves) if outcome.verdict in (*NOTICED, "survived") else 0, half)
-            outcomes.append(outcome)
-            _show(outcome)
-            if given.json:
-                with given.json.open("a") as file:
-                    file.write(json.dumps(asdict(outcome)) + "\n")
-    _score(outcomes)
+    with tempfile.TemporaryDirectory(prefix="tds-mutants-") as made:
+        place = Path(made)
+        place.chmod(0o711)
+        report = given.json or place / "outcomes"
+        if given.jobs > 1:
+            in_parts(given, report)
+        else:
+            break_lines(Scratch(place), halves, given.count, given.limit, report)
+        if parts == 1:
+            _score([Outcome(**json.loads(line)) for line in report.read_text().splitlines()])
     return 0
+
+
+def arguments() -> argparse.Namespace:
+    """What the command line says."""
+    parser = argparse.ArgumentParser(prog="make mutants", description=__doc__)
+    add = parser.add_argument
+    add("--seed", type=int, default=1, help="which sample (default 1)")
+    add("--count", type=int, default=20, help="lines that count, half of them SQL (default 20)")
+    add("--only", default="", help="only files whose path contains this")
+    add("--skip", type=int, default=0, help="lines of each half that were looked at before")
+    add("--limit", type=float, default=900, help="seconds for the tests near one line (default 900)")
+    add(
+        "--jobs",
+        type=int,
+        default=1,
+        help="lines broken at the same time, each in a copy of its own (default 1)",
+    )
+    add("--part", default="0/1", help="only each n-th line, beginning with the k-th: k/n")
+    add(
+        "--json",
+        type=Path,
+        help="append each outcome to this file, one JSON object a line, and score the whole file",
+    )
+    add("--list", action="store_true", help="show the sample, run nothing")
+    return parser.parse_args()
+
+
+def in_parts(given: argparse.Namespace, report: Path) -> None:
+    """The same in as many processes as were asked for, each of which takes its part of the sample."""
+    own = [
+        "--seed",
+        str(given.seed),
+        "--only",
+        given.only,
+        "--skip",
+        str(given.skip),
+        "--limit",
+        str(given.limit),
+    ]
+    counts = [given.count // given.jobs + (number < given.count % given.jobs) for number in range(given.jobs)]
+    command = [sys.executable, "-m", "tests.mutants", *own]
+    running = [
+        subprocess.Popen(
+            [*command, "--count", str(count), "--json", str(report), "--part", f"{number}/{given.jobs}"],
+            cwd=ROOT,
+        )
+        for number, count in enumerate(counts)
+    ]
+    try:
+        for process in running:
+            process.wait()
+    finally:
+        for process in running:
+            process.terminate()
+            process.wait()
+
+
+def break_lines(
+    scratch: Scratch, halves: list[Iterator[tuple[str, Mutation]]], count: int, limit: float, report: Path
+) -> None:
+    """Breaks lines of either half by turns until so many have counted, and appends what became of each."""
+    report.touch()
+    counted = 0
+    while counted < count and halves:
+        half = halves.pop(0)
+        if (drawn := next(half, None)) is None:
+            continue
+        outcome = judge(scratch, *drawn, limit)
+        counts = outcome.verdict in (*NOTICED, "survived")
+        counted += counts
+        # one that counts lets the other half go on; one that does not is drawn anew
+        halves.insert(len(halves) if counts else 0, half)
+        _show(outcome)
+        with report.open("a") as file:
+            file.write(json.dumps(asdict(outcome)) + "\n")
 
 
 def _show(outcome: Outcome) -> None:
