@@ -1,6 +1,7 @@
 """`tds db …` and `tds psql`. Data goes to stdout, messages to stderr.
 
-Exit codes: 0 done · 1 refused or failed, the message says why · 2 wrong usage · 3 `db status`: upgrade due.
+Exit codes: 0 done · 1 refused or failed, the message says why · 2 wrong usage · 3 `db status`: upgrade due,
+or changed by hand.
 """
 
 from __future__ import annotations
@@ -12,14 +13,17 @@ from dataclasses import asdict
 import click
 from rich.console import Console
 from rich.table import Table
+from rich.text import Text
 
 from tds_cli.exits import UPGRADE_DUE
 from tds_cli.options import as_json
 from tds_db import embedded
 from tds_db.connect import conninfo
 from tds_db.errors import TdsError
+from tds_db.models import FileState, Report, Status
 from tds_db.settings import DatabaseSettings
-from tds_db.upgrade import FileState, Report, Status, dump_sql, status, upgrade
+from tds_db.status import status
+from tds_db.upgrade import dump_sql, upgrade
 
 stdout, stderr = Console(), Console(stderr=True)
 
@@ -42,14 +46,24 @@ def upgrade_command(dry_run: bool, as_json: bool) -> None:
 @db.command("status")
 @as_json
 def status_command(as_json: bool) -> None:
-    """Compares the database with the files. Exit code 3: an upgrade is due."""
+    """Compares the database with the files.
+
+    Exit code 3: an upgrade is due, or somebody has changed by hand what the files define.
+    """
     found = status(conninfo())
     if as_json:
         click.echo(json.dumps(found.as_dict(), default=str))
     else:
         _print(found)
-    if not found.current:
+    if not found.applied:
         click.echo("The database is not what the files say. Next: tds db upgrade", err=True)
+    elif found.changed_by_hand:
+        click.echo(
+            "The database was changed by hand. What is to stay belongs into the files. "
+            "Next: tds db upgrade, which sets it right again",
+            err=True,
+        )
+    if not found.current:
         sys.exit(UPGRADE_DUE)
 
 
@@ -97,6 +111,8 @@ def _require_embedded() -> None:
 def _describe(report: Report) -> str:
     lines = [f"migration {name}" for name in report.migrations]
     lines += [f"changed   {path}" for path in report.changed_functions]
+    lines += [f"overwrote {c.object} ({c.change} by hand)" for c in report.overwritten]
+    lines += [f"dropped   {name} (no file defines it any more)" for name in report.dropped]
     lines += [f"orphan    {name} (no file defines it)" for name in report.orphans]
     lines += [
         f"job       {job.job}: {job.action}"
@@ -118,10 +134,18 @@ def _describe(report: Report) -> str:
 def _print(found: Status) -> None:
     pgmq = f"{found.pgmq.version} ({found.pgmq.kind})" if found.pgmq else "not installed"
     stdout.print(
-        f"Database {found.database} on PostgreSQL {found.server_version}, pgmq {pgmq}", highlight=False
+        f"Database {found.database} on PostgreSQL {found.server_version}, pgmq {pgmq}, "
+        f"upgraded by TDS {found.version or 'unknown'}",
+        highlight=False,
+        soft_wrap=True,
     )
     stdout.print(_table("Migration", found.migrations))
     stdout.print(_table("Function file", found.functions))
+    if found.changed_by_hand:
+        by_hand = Table("Changed by hand", "What", "File")
+        for change in found.changed_by_hand:
+            by_hand.add_row(Text(change.object), change.change, change.file, style="bold yellow")
+        stdout.print(by_hand)
     for name in found.orphans:
         stdout.print(f"No file defines {name}", highlight=False, markup=False)
 

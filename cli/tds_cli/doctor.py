@@ -18,7 +18,7 @@ from tds_cli.options import as_json
 from tds_cli.output import print_json
 from tds_db.connect import connect, connect_async, connect_for_rows, conninfo
 from tds_db.errors import TdsError
-from tds_db.upgrade import status
+from tds_db.status import status
 from tds_poller.zoho.client import Reply, ZohoClient
 from tds_poller.zoho.errors import LimitError, UnauthorizedError, ZohoError
 from tds_poller.zoho.settings import DATA_CENTRES, ZohoSettings
@@ -91,6 +91,10 @@ def _schema(dsn: str) -> Check:
         names = ", ".join(behind[:3])
         more = ", …" if len(behind) > 3 else ""
         return Check("schema", False, f"{len(behind)} files are not as applied: {names}{more}", UPGRADE)
+    if found.changed_by_hand:
+        names = ", ".join(change.object for change in found.changed_by_hand[:3])
+        more = ", …" if len(found.changed_by_hand) > 3 else ""
+        return Check("schema", False, f"changed by hand: {names}{more}", "tds db status")
     said = f"current: {len(found.migrations)} migrations, {len(found.functions)} function files"
     return Check("schema", True, said)
 

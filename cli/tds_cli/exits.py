@@ -9,6 +9,6 @@ Exit codes:
   0  done
   {FAILED}  refused or failed; the message says why
   2  wrong usage
-  {UPGRADE_DUE}  an upgrade of the database is due (tds db status)
+  {UPGRADE_DUE}  an upgrade of the database is due, or it was changed by hand (tds db status)
   {INCOMPLETE}  done, but something is missing: details that Zoho did not give, dead letters (tds status)
 """

@@ -20,8 +20,9 @@ from tds_db.connect import conninfo
 from tds_db.errors import TdsError
 from tds_db.processes import Program, Supervisor, on_stop_signal, python
 from tds_db.settings import DatabaseSettings
+from tds_db.status import status
 from tds_db.supervision import Hanging
-from tds_db.upgrade import status, upgrade
+from tds_db.upgrade import upgrade
 from tds_poller.zoho.settings import ZohoSettings
 
 LOG_BYTES, LOG_FILES = 10_000_000, 5
@@ -93,9 +94,14 @@ def up(*, host: str, port: int, workers: int, insecure: bool, poll: bool, as_jso
     was_running = is_given or embedded.is_running(settings.data_dir)
     dsn = conninfo(settings)
     try:
-        if not status(dsn).current:
+        found = status(dsn)
+        if not found.applied:
             click.echo("Upgrading the database …", err=True)
             upgrade(dsn, lock_timeout=settings.lock_timeout)
+        elif found.changed_by_hand:
+            # Whoever mended something at night finds it there after a restart.
+            names = ", ".join(change.object for change in found.changed_by_hand[:3])
+            click.echo(f"Changed by hand, and left so: {names}. What else: tds db status", err=True)
         missing = _zoho_is_configured() if poll else None
         if missing:
             click.echo(f"No poller: set {missing}. Webhooks are taken all the same.", err=True)

@@ -25,6 +25,10 @@ from yoyo.topologicalsort import CycleError
 
 from tds_db.errors import LockTimeoutError, MigrationError, SqlFileError
 
+PACKAGE = Path(__file__).parent
+# Installed, migrations/ and functions/ are in the package; in a checkout they stand beside it.
+DIRECTORY = PACKAGE if (PACKAGE / "migrations").is_dir() else PACKAGE.parent
+
 # yoyo keeps every migration that it has read in one dictionary of the process, and resolves `depends` there.
 _reading = threading.Lock()
 

@@ -9,8 +9,6 @@ from __future__ import annotations
 import time
 from collections.abc import Collection, Iterable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass, field
-from datetime import datetime
 from pathlib import Path
 from typing import Any, LiteralString
 
@@ -21,11 +19,11 @@ from psycopg.conninfo import make_conninfo
 
 from tds_db.connect import connect
 from tds_db.errors import MigrationError, PrivilegeError, SqlFileError, UpgradeError
-from tds_db.sqlfiles import Migration, SqlFile, read_functions, read_migrations
+from tds_db.models import Job, Pgmq, Report
+from tds_db.sqlfiles import DIRECTORY, PACKAGE, Migration, SqlFile, read_functions, read_migrations
+from tds_db.status import read_changes, read_orphans, read_pgmq
+from tds_db.version import VERSION
 
-PACKAGE = Path(__file__).parent
-# Installed, migrations/ and functions/ are in the package; in a checkout they stand beside it.
-DIRECTORY = PACKAGE if (PACKAGE / "migrations").is_dir() else PACKAGE.parent
 OLDEST_SERVER = 150000
 
 # The statements that the upgrade and the dump for psql have in common. They are DO blocks where a SELECT
@@ -38,11 +36,43 @@ set local lock_timeout = 0;
 do $$ begin perform pg_advisory_xact_lock(hashtextextended('tds.upgrade', 0)); end $$;
 set local lock_timeout = '{lock_timeout}';
 """
-RECORD_MIGRATION = "insert into tds.migration (id, content_hash) values ('{id}', '{sha256}');\n"
+RECORD_MIGRATION = """\
+insert into tds.migration (id, content_hash, version) values ('{id}', '{sha256}', '{version}');
+"""
 RECORD_PGMQ = """\
 insert into tds.pgmq_install (kind, version)
 select coalesce(max('extension'), 'sql'), coalesce(max(extversion), '{version}')
 from pg_extension where extname = 'pgmq';
+"""
+# A fix by hand is about to be lost: whoever runs the script with psql has to hear of it.
+WARN_OF_CHANGES = """\
+do $$
+declare
+    v_change record;
+begin
+    for v_change in
+        select c.object, c.change from public.tds_changed_by_hand as c order by c.object collate "C"
+    loop
+        raise warning 'set right again: %, which was % by hand', v_change.object, v_change.change;
+    end loop;
+end $$;
+"""
+# Books without hashes are of a version that kept no triggers; those that call a function of ours were ours.
+REMEMBER_BOOKS = """\
+do $$ begin
+    perform set_config(
+        'tds.booked',
+        array(
+            select unnest(f.objects) from tds.sql_file as f
+            union
+            select format('trigger %s on %s', quote_ident(t.tgname), i.identity)
+            from pg_trigger as t
+            join pg_proc as p on p.oid = t.tgfoid and p.pronamespace = 'tds'::regnamespace
+            cross join lateral pg_identify_object('pg_class'::regclass, t.tgrelid, 0) as i
+            where not t.tgisinternal and t.tgparentid = 0 and not exists (select from tds.sql_hash)
+        )::text,
+        true);
+end $$;
 """
 REMEMBER_OBJECTS = """\
 do $$ begin
@@ -51,16 +81,49 @@ do $$ begin
 end $$;
 """
 RECORD_FILE = """\
-insert into tds.sql_file (path, sha256, objects)
+insert into tds.sql_file (path, sha256, objects, version)
 select '{path}', '{sha256}', array(
     select object from tds.sql_object
     where version <> all (current_setting('tds.objects')::text[])
-    order by 1)
+    order by 1), '{version}'
 on conflict (path) do update set
     sha256 = excluded.sha256,
     objects = excluded.objects,
+    version = excluded.version,
     applied_at = excluded.applied_at,
     applied_by = excluded.applied_by;
+"""
+# What the last upgrade made and this one did not. One may use another, so whatever can go goes first; what
+# somebody else's object uses stays, and is an orphan.
+DROP_UNMADE = """\
+do $$
+declare
+    v_object text;
+    v_dropped boolean := true;
+begin
+    while v_dropped loop
+        v_dropped := false;
+        for v_object in
+            select o.object from tds.sql_object as o
+            where o.object = any (current_setting('tds.booked')::text[])
+                and o.object not in (select unnest(f.objects) from tds.sql_file as f)
+            order by split_part(o.object, ' ', 1) desc, o.object
+        loop
+            begin
+                execute 'drop ' || v_object;
+                v_dropped := true;
+            exception when dependent_objects_still_exist then
+                null;
+            end;
+        end loop;
+    end loop;
+end $$;
+"""
+RECORD_HASHES = """\
+delete from tds.sql_hash;
+insert into tds.sql_hash (object, hash, book)
+select object, hash, 'tds.sql_hash'::regclass from tds.sql_object
+where object in (select unnest(objects) from tds.sql_file);
 """
 GRANT_PGMQ = """\
 grant usage, create on schema pgmq to tds_owner;
@@ -109,78 +172,6 @@ select
 \\endif
 """
 
-ORPHANS = """\
-select object from tds.sql_object
-where object not in (select unnest(objects) from tds.sql_file)
-order by 1
-"""
-
-
-@dataclass(frozen=True)
-class Pgmq:
-    """How pgmq is installed: kind `extension` or `sql`."""
-
-    kind: str
-    version: str
-
-
-@dataclass(frozen=True)
-class Job:
-    """What became of a job in pg_cron: see tds.install_jobs()."""
-
-    job: str
-    action: str
-    statement: str | None
-
-
-@dataclass(frozen=True)
-class Report:
-    """What an upgrade did, or, as a dry run, would do."""
-
-    dry_run: bool
-    migrations: list[str]
-    """Ids of the numbered migrations it applied."""
-    functions: int
-    """Number of function files; all of them are applied every time."""
-    changed_functions: list[str]
-    """Those that differ from what was applied before."""
-    orphans: list[str]
-    """Routines and views of TDS that no file defines."""
-    pgmq: Pgmq
-    jobs: list[Job]
-    """What became of the jobs in pg_cron; none where the server has no pg_cron: the workers run them."""
-    seconds: float
-
-
-@dataclass(frozen=True)
-class FileState:
-    """A file against the database's books: applied, pending, changed or missing (on disk)."""
-
-    name: str
-    state: str
-    applied_at: datetime | None = None
-
-
-@dataclass(frozen=True)
-class Status:
-    """The database against the files."""
-
-    database: str
-    server_version: str
-    pgmq: Pgmq | None
-    migrations: list[FileState]
-    functions: list[FileState]
-    orphans: list[str] = field(default_factory=list)
-
-    @property
-    def current(self) -> bool:
-        """Whether the database is exactly what the files say. Orphans are reported but do not count."""
-        return all(file.state == "applied" for file in (*self.migrations, *self.functions))
-
-    def as_dict(self) -> dict[str, Any]:
-        """For JSON."""
-        return {"current": self.current, **asdict(self)}
-
 
 def upgrade(
     conninfo: str, *, dry_run: bool = False, lock_timeout: str = "5s", directory: Path = DIRECTORY
@@ -208,6 +199,12 @@ def upgrade(
             _run_as_installer(conn, _own_file("roles.sql"))
         _run_as_installer(conn, _own_file("bootstrap.sql"))
         pgmq = _install_pgmq(conn)
+        changes = read_changes(conn)
+        _execute(conn, REMEMBER_BOOKS)
+        booked = _names(
+            conn,
+            "select object from tds.sql_object where object = any (current_setting('tds.booked')::text[])",
+        )
         pending = _pending(migrations, _applied_migrations(conn))
         for migration in pending:
             migration.run(conn)
@@ -218,51 +215,22 @@ def upgrade(
             file.run(conn)
             _execute(conn, _record_file(file))
         _execute(conn, _forget_other_files(functions))
-        orphans = [name for (name,) in conn.execute(ORPHANS)]
+        SqlFile("what no file makes any more", DROP_UNMADE).run(conn)
+        _execute(conn, RECORD_HASHES)
+        made, orphans = _names(conn, "select object from tds.sql_hash"), read_orphans(conn)
         jobs = install_jobs(conn)
     return Report(
         dry_run=dry_run,
         migrations=[migration.id for migration in pending],
         functions=len(functions),
         changed_functions=[file.path for file in functions if before.get(file.path) != file.sha256],
+        overwritten=[change for change in changes if change.object in made],
+        dropped=sorted(booked - made - set(orphans)),
         orphans=orphans,
         pgmq=pgmq,
         jobs=jobs,
         seconds=time.monotonic() - started,
     )
-
-
-def status(conninfo: str, *, directory: Path = DIRECTORY) -> Status:
-    """Compares the database with the files; changes nothing.
-
-    Raises:
-        MigrationError: a file cannot be read.
-        psycopg.OperationalError: the database cannot be reached.
-        psycopg.errors.InsufficientPrivilege: the role may not read the books (tds_owner and its members may).
-    """
-    migrations = read_migrations(directory / "migrations")
-    functions = read_functions(directory / "functions")
-    with connect("db", conninfo) as conn:
-        installed = _scalar(conn, "select to_regclass('tds.sql_object') is not null")
-        books = _read_books(conn) if installed else _Books({}, {}, None, [])
-        return Status(
-            database=conn.info.dbname,
-            server_version=conn.info.parameter_status("server_version") or "",
-            pgmq=books.pgmq,
-            migrations=_compare({m.id: m.sha256 for m in migrations}, books.migrations),
-            functions=_compare({file.path: file.sha256 for file in functions}, books.files),
-            orphans=books.orphans,
-        )
-
-
-def file_hashes(directory: Path = DIRECTORY) -> dict[str, str]:
-    """This program's migrations and function files by their paths, with the SHA-256 that the books have.
-
-    Raises:
-        MigrationError: a file cannot be read.
-    """
-    files = [*read_migrations(directory / "migrations"), *read_functions(directory / "functions")]
-    return {file.path: file.sha256 for file in files}
 
 
 def dump_sql(
@@ -284,12 +252,13 @@ def dump_sql(
     yield f"begin isolation level read committed;\n{lock}{_own_file('roles.sql').text}commit;\n\n"
     yield f"begin isolation level read committed;\n{lock}{_own_file('bootstrap.sql').text}\n"
     yield PSQL_PGMQ.format(script=get_embedded_install_sql(), record=_record_pgmq())
+    yield f"{WARN_OF_CHANGES}{REMEMBER_BOOKS}\n"
     for migration in migrations:
         if migration.id not in applied:
             yield f"-- {migration.path}\n{migration.text}\n{_record_migration(migration)}\n"
     for file in functions:
         yield f"-- {file.path}\n{_sql(REMEMBER_OBJECTS, path=file.path)}{file.text}\n{_record_file(file)}\n"
-    yield _forget_other_files(functions)
+    yield f"{_forget_other_files(functions)}{DROP_UNMADE}{RECORD_HASHES}"
     yield PSQL_JOBS.format(become_worker=BECOME_WORKER)
     yield "commit;\n"
 
@@ -364,7 +333,7 @@ def _run_as_installer(conn: Connection, file: SqlFile) -> None:
 def _install_pgmq(conn: Connection) -> Pgmq:
     """Once in a database's life: the script of the Python package cannot be run twice, so its later versions
     are migrations of ours, and those of the extension are the administrator's."""
-    if found := _read_pgmq(conn):
+    if found := read_pgmq(conn):
         return found
     has_extension = _scalar(conn, "select exists (select from pg_extension where extname = 'pgmq')")
     if not has_extension and _scalar(conn, "select to_regnamespace('pgmq') is not null"):
@@ -392,7 +361,7 @@ def _install_pgmq(conn: Connection) -> Pgmq:
             "tds_owner may not use the extension pgmq that somebody else installed.", GRANT_PGMQ
         )
     _execute(conn, _record_pgmq())
-    installed = _read_pgmq(conn)
+    installed = read_pgmq(conn)
     assert installed is not None
     return installed
 
@@ -419,52 +388,8 @@ def _pending(migrations: Iterable[Migration], applied: Mapping[str, str]) -> lis
     return [migration for name, migration in files.items() if name not in applied]
 
 
-# The books
-
-
-@dataclass(frozen=True)
-class _Books:
-    migrations: dict[str, tuple[str, datetime]]
-    files: dict[str, tuple[str, datetime]]
-    pgmq: Pgmq | None
-    orphans: list[str]
-
-
-def _read_books(conn: Connection) -> _Books:
-    def hashes(query: LiteralString) -> dict[str, tuple[str, datetime]]:
-        return {name: (sha256, applied_at) for name, sha256, applied_at in conn.execute(query)}
-
-    return _Books(
-        hashes("select id, content_hash, applied_at from tds.migration"),
-        hashes("select path, sha256, applied_at from tds.sql_file"),
-        _read_pgmq(conn),
-        [name for (name,) in conn.execute(ORPHANS)],
-    )
-
-
-def _compare(files: Mapping[str, str], books: Mapping[str, tuple[str, datetime]]) -> list[FileState]:
-    def state(name: str) -> FileState:
-        if name not in books:
-            return FileState(name, "pending")
-        sha256, applied_at = books[name]
-        if name not in files:
-            return FileState(name, "missing", applied_at)
-        return FileState(name, "applied" if files[name] == sha256 else "changed", applied_at)
-
-    return [state(name) for name in (*files, *sorted(books.keys() - files.keys()))]
-
-
 def _applied_migrations(conn: Connection) -> dict[str, str]:
     return dict(conn.execute("select id, content_hash from tds.migration order by id").fetchall())
-
-
-def _read_pgmq(conn: Connection) -> Pgmq | None:
-    """The extension's version is asked of the server, which may have updated it since."""
-    row = conn.execute(
-        "select p.kind, coalesce(e.extversion, p.version) from tds.pgmq_install as p "
-        "left join pg_extension as e on e.extname = 'pgmq' and p.kind = 'extension'"
-    ).fetchone()
-    return Pgmq(*row) if row else None
 
 
 # SQL
@@ -475,11 +400,11 @@ def _own_file(name: str) -> SqlFile:
 
 
 def _record_migration(migration: Migration) -> str:
-    return _sql(RECORD_MIGRATION, id=migration.id, sha256=migration.sha256)
+    return _sql(RECORD_MIGRATION, id=migration.id, sha256=migration.sha256, version=VERSION)
 
 
 def _record_file(file: SqlFile) -> str:
-    return _sql(RECORD_FILE, path=file.path, sha256=file.sha256)
+    return _sql(RECORD_FILE, path=file.path, sha256=file.sha256, version=VERSION)
 
 
 def _record_pgmq() -> str:
@@ -499,6 +424,10 @@ def _sql(template: str, **values: str) -> str:
 
 def _execute(conn: Connection, statements: str) -> None:
     conn.execute(statements.encode())
+
+
+def _names(conn: Connection, query: LiteralString) -> set[str]:
+    return {name for (name,) in conn.execute(query)}
 
 
 def _scalar(conn: Connection, query: LiteralString) -> Any:

@@ -44,6 +44,35 @@ def test_status_says_when_an_upgrade_is_due_and_when_not(given: Database) -> Non
     assert f"PostgreSQL {found['server_version']}" in table
 
 
+def test_status_and_upgrade_tell_what_was_changed_by_hand(
+    database: Database, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("TDS_DATABASE_URL", database.conninfo)
+    with database.connect(autocommit=True) as conn:
+        conn.execute("alter function tds.now() cost 7")
+        conn.execute("drop view public.tds_dead_letter_queue")
+    found = run("status")
+    assert (found.exit_code, found.stderr.splitlines()) == (
+        3,
+        [
+            "The database was changed by hand. What is to stay belongs into the files. "
+            "Next: tds db upgrade, which sets it right again"
+        ],
+    )
+    assert "function tds.now()" in found.stdout
+    as_json = run("status", "--json")
+    told = json.loads(as_json.stdout)
+    assert (as_json.exit_code, told["current"]) == (3, False)
+    assert [(change["object"], change["change"]) for change in told["changed_by_hand"]] == [
+        ("function tds.now()", "changed"),
+        ("view public.tds_dead_letter_queue", "dropped"),
+    ]
+    assert "overwrote function tds.now() (changed by hand)" in run("upgrade", "--dry-run").stdout
+    done = run("upgrade")
+    assert "overwrote view public.tds_dead_letter_queue (dropped by hand)" in done.stdout
+    assert run("status").exit_code == 0
+
+
 def test_dump_sql_with_pending_leaves_out_what_is_there(given: Database) -> None:
     whole = run("dump-sql")
     assert (whole.exit_code, whole.stderr) == (0, "")

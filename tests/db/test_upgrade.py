@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import signal
 import subprocess
 import sys
@@ -16,7 +17,10 @@ from pgmq import get_embedded_install_sql
 from psycopg import sql
 
 from tds_db.errors import LockTimeoutError, MigrationError, PrivilegeError, SqlFileError, UpgradeError
-from tds_db.upgrade import Pgmq, dump_sql, status, upgrade
+from tds_db.models import Change, Pgmq
+from tds_db.sqlfiles import DIRECTORY, read_functions
+from tds_db.status import status
+from tds_db.upgrade import dump_sql, upgrade
 from tests.conftest import RUNNING, all_servers
 from tests.db.conftest import Files
 from tests.db.servers import FAST, Database, PrivateServer, TestServer
@@ -232,10 +236,9 @@ def test_status_tells_applied_pending_changed_missing_and_orphans(
     ]
     assert found.orphans == ["function tds.by_hand(text)"]
 
-    assert upgrade(empty_database.conninfo, directory=files.directory).orphans == [
-        "function tds.by_hand(text)",
-        "view tds.two",
-    ]
+    report = upgrade(empty_database.conninfo, directory=files.directory)
+    assert (report.orphans, report.dropped) == (["function tds.by_hand(text)"], ["view tds.two"])
+    assert "tds.two" not in relations(empty_database)
 
 
 def test_each_file_owns_what_it_creates_not_what_it_grants(empty_database: Database, files: Files) -> None:
@@ -253,13 +256,177 @@ def test_each_file_owns_what_it_creates_not_what_it_grants(empty_database: Datab
             ]
 
 
-def test_an_old_signature_is_an_orphan(empty_database: Database, files: Files) -> None:
+def test_an_old_signature_is_dropped(empty_database: Database, files: Files) -> None:
     upgrade(empty_database.conninfo, directory=files.directory)
     files.function(
         "10_layer/one.sql",
         "create or replace function tds.one(a int) returns int language sql as 'select 1';",
     )
-    assert upgrade(empty_database.conninfo, directory=files.directory).orphans == ["function tds.one()"]
+    report = upgrade(empty_database.conninfo, directory=files.directory)
+    assert (report.orphans, report.dropped) == ([], ["function tds.one()"])
+    assert names(empty_database, "select to_regprocedure('tds.one()') is null") == [True]
+
+
+# Changed by hand, and made no more
+
+CHAIN = """\
+create or replace function tds.a_base(x int) returns int language sql as 'select x';
+create or replace view tds.a_view as select tds.a_base(1) as one;
+create or replace view public.b_view as select one from tds.a_view;
+create or replace function tds.touch() returns trigger language plpgsql as 'begin return new; end';
+create or replace trigger touched before insert on tds.thing for each row execute function tds.touch();
+create or replace procedure tds.walk() language sql as 'select 1';
+"""
+MADE = [
+    "function tds.a_base(integer)",
+    "function tds.touch()",
+    "procedure tds.walk()",
+    "trigger touched on tds.thing",
+    "view public.b_view",
+    "view tds.a_view",
+]
+
+
+@pytest.fixture
+def chain(empty_database: Database, files: Files) -> Database:
+    """A database with one object of each kind, several of which use others."""
+    files.function("20_layer/chain.sql", CHAIN)
+    upgrade(empty_database.conninfo, directory=files.directory)
+    return empty_database
+
+
+@pytest.mark.parametrize(
+    ("by_hand", "changed", "dropped"),
+    [
+        ("create or replace function tds.a_base(x int) returns int language sql as 'select 2'", [0], []),
+        ("alter function tds.a_base(int) immutable", [0], []),
+        ("alter function tds.a_base(int) set work_mem = '1MB'", [0], []),
+        ("alter function tds.touch() security definer", [1], []),
+        ("create or replace procedure tds.walk() language sql as 'select 2'", [2], []),
+        ("drop procedure tds.walk()", [], [2]),
+        ("alter procedure tds.walk() rename to run", [], [2]),
+        ("alter table tds.thing disable trigger touched", [3], []),
+        (
+            "create or replace trigger touched before update on tds.thing "
+            "for each row execute function tds.touch()",
+            [3],
+            [],
+        ),
+        ("drop trigger touched on tds.thing", [], [3]),
+        ("drop function tds.touch() cascade", [], [1, 3]),
+        ("create or replace view public.b_view as select one + 1 as one from tds.a_view", [4], []),
+        ("alter view tds.a_view set (security_barrier)", [5], []),
+        ("drop view tds.a_view cascade", [], [4, 5]),
+    ],
+)
+def test_what_is_changed_by_hand_is_told_and_set_right(
+    chain: Database, files: Files, by_hand: str, changed: list[int], dropped: list[int]
+) -> None:
+    with chain.connect(autocommit=True) as conn:
+        conn.execute(by_hand.encode())
+    found = status(chain.conninfo, directory=files.directory)
+    file = "functions/20_layer/chain.sql"
+    told = [
+        Change(name, "changed" if number in changed else "dropped", file)
+        for number, name in enumerate(MADE)
+        if number in (*changed, *dropped)
+    ]
+    assert (found.changed_by_hand, found.applied, found.current) == (told, True, False)
+    report = upgrade(chain.conninfo, directory=files.directory)
+    assert (report.overwritten, report.dropped) == (told, [])
+    assert status(chain.conninfo, directory=files.directory).current
+
+
+def test_grants_owners_comments_and_doing_the_same_anew_are_no_change(chain: Database, files: Files) -> None:
+    with chain.connect(autocommit=True) as conn:
+        conn.execute(CHAIN.encode())
+        conn.execute("grant execute on function tds.a_base(int) to tds_reader")
+        conn.execute("grant select on tds.a_view to tds_reader")
+        conn.execute("comment on view tds.a_view is 'Read me'")
+        conn.execute("set search_path = tds, public")
+        assert conn.execute("select * from public.tds_changed_by_hand").fetchall() == []
+    assert status(chain.conninfo, directory=files.directory).current
+
+
+def test_no_file_drops_what_its_older_self_made() -> None:
+    dropping = re.compile(r"^drop (function|procedure|view|trigger)\b", re.MULTILINE)
+    assert [file.path for file in read_functions(DIRECTORY / "functions") if dropping.search(file.text)] == []
+
+
+def test_what_no_file_makes_any_more_goes_whatever_uses_what(chain: Database, files: Files) -> None:
+    (files.directory / "functions/20_layer/chain.sql").unlink()
+    report = upgrade(chain.conninfo, dry_run=True, directory=files.directory)
+    assert (report.dropped, report.orphans, report.overwritten) == (MADE, [], [])
+    assert status(chain.conninfo, directory=files.directory).changed_by_hand == []
+    report = upgrade(chain.conninfo, directory=files.directory)
+    assert (report.dropped, report.orphans, report.overwritten) == (MADE, [], [])
+    assert names(chain, "select object from tds.sql_object") == ["function tds.one()"]
+
+
+def test_what_somebody_elses_view_uses_stays_as_an_orphan(chain: Database, files: Files) -> None:
+    with chain.connect(autocommit=True) as conn:
+        conn.execute("create schema erp; create view erp.mine as select one from tds.a_view")
+    (files.directory / "functions/20_layer/chain.sql").unlink()
+    report = upgrade(chain.conninfo, directory=files.directory)
+    assert report.orphans == ["function tds.a_base(integer)", "view tds.a_view"]
+    assert report.dropped == [name for name in MADE if name not in report.orphans]
+    assert names(chain, "select one from erp.mine") == [1]
+
+
+def test_a_file_may_move_and_an_object_change_its_file(chain: Database, files: Files) -> None:
+    with chain.connect(autocommit=True) as conn:
+        conn.execute("grant execute on function tds.a_base(int) to tds_reader")
+    (files.directory / "functions/20_layer/chain.sql").unlink()
+    files.function("30_layer/moved.sql", CHAIN)
+    report = upgrade(chain.conninfo, directory=files.directory)
+    assert (report.dropped, report.orphans) == ([], [])
+    assert names(chain, "select has_function_privilege('tds_reader', 'tds.a_base(int)', 'execute')") == [True]
+
+
+def test_books_that_knew_no_triggers_and_no_hashes_are_taken_over(chain: Database, files: Files) -> None:
+    with chain.connect(autocommit=True) as conn:
+        conn.execute("drop view public.tds_changed_by_hand; drop table tds.sql_hash")
+        conn.execute(
+            "update tds.sql_file set objects = array_remove(objects, 'trigger touched on tds.thing')"
+        )
+    assert status(chain.conninfo, directory=files.directory).changed_by_hand == []
+    files.function("20_layer/chain.sql", CHAIN.replace("touched", "handled"))
+    report = upgrade(chain.conninfo, directory=files.directory)
+    assert (report.dropped, report.orphans) == (["trigger touched on tds.thing"], [])
+
+
+def test_another_server_prints_views_differently_and_routines_the_same(chain: Database, files: Files) -> None:
+    """As after pg_upgrade, or a dump restored elsewhere."""
+    with chain.connect(autocommit=True) as conn:
+        conn.execute("update tds.sql_hash set hash = 'x', server_version = 14")
+    found = status(chain.conninfo, directory=files.directory).changed_by_hand
+    assert [change.object for change in found] == [MADE[0], "function tds.one()", *MADE[1:3]]
+
+
+def test_a_word_that_only_some_versions_reserve_has_one_name(database: Database) -> None:
+    assert names(database, "select object from tds.sql_hash where object ~ 'json_object'") == [
+        "function tds.json_object(jsonb)"
+    ]
+
+
+def test_a_made_function_mended_by_hand_is_told(database: Database) -> None:
+    assert status(database.conninfo).current
+    with database.connect(autocommit=True) as conn:
+        (told,) = conn.execute(
+            "select pg_get_functiondef(p.oid) from pg_proc as p "
+            "where p.proname = 'insert_products' and p.pronamespace = 'tds'::regnamespace"
+        ).fetchone() or ("",)
+        conn.execute(told.replace("begin", "begin\n    -- mended at night", 1).encode())
+        conn.execute("select tds.make_meeting('products')")  # makes what is there already
+    (change,) = status(database.conninfo).changed_by_hand
+    assert (change.object.partition("(")[0], change.change) == ("function tds.insert_products", "changed")
+    assert change.file == "functions/65_made/6_build.sql"
+    with database.connect(role="tds_reader") as conn:
+        assert conn.execute("select object, change from tds_changed_by_hand").fetchall() == [
+            (change.object, "changed")
+        ]
+    assert upgrade(database.conninfo).overwritten == [change]
+    assert status(database.conninfo).current
 
 
 def test_pgmq_is_installed_and_recorded(database: Database) -> None:
@@ -458,6 +625,28 @@ def test_a_pending_dump_leaves_out_what_is_applied(
     assert status(empty_database.conninfo, directory=files.directory).current
 
 
+def test_the_dump_tells_whoever_runs_it_what_it_overwrites(
+    chain: Database, files: Files, tmp_path: Path
+) -> None:
+    with chain.connect(autocommit=True) as conn:
+        conn.execute("alter function tds.a_base(int) immutable")
+        conn.execute("drop procedure tds.walk()")
+    script = tmp_path / "upgrade.sql"
+    script.write_text("".join(dump_sql(applied=["0001_first"], directory=files.directory)))
+    psql = [str(chain.bin_dir / "psql"), "-X", "-q", "-f", str(script)]
+    done = subprocess.run(psql, env=chain.environment, capture_output=True, text=True, check=False)
+    warnings = [line.partition("WARNING:  ")[2] for line in done.stderr.splitlines() if "WARNING" in line]
+    assert (done.returncode, done.stdout, warnings) == (
+        0,
+        "",
+        [
+            "set right again: function tds.a_base(integer), which was changed by hand",
+            "set right again: procedure tds.walk(), which was dropped by hand",
+        ],
+    )
+    assert status(chain.conninfo, directory=files.directory).current
+
+
 def catalogue(database: Database) -> tuple[list[str], list[tuple[object, ...]]]:
     """What pg_dump says of the schema, and the books without their times."""
     dump = [str(database.bin_dir / "pg_dump"), "--schema-only"]
@@ -466,6 +655,7 @@ def catalogue(database: Database) -> tuple[list[str], list[tuple[object, ...]]]:
     lines = [line for line in text.splitlines() if not line.startswith(("\\restrict", "\\unrestrict"))]
     with database.connect() as conn:
         books = conn.execute("select path, sha256, objects from tds.sql_file order by 1").fetchall()
+        books += conn.execute("select object, hash from tds.sql_hash order by 1").fetchall()
         books += conn.execute("select id, content_hash from tds.migration order by 1").fetchall()
         books += conn.execute("select kind, version from tds.pgmq_install").fetchall()
     return lines, books

@@ -43,3 +43,8 @@ def test_a_restored_database_goes_on_to_the_same_end(test_server: TestServer) ->
                 == want
             )
             assert len(want) == 29
+            assert copy.rows("select object, change from tds_changed_by_hand") == []
+            b.execute("alter function tds.now() cost 7")
+            assert [row["object"] for row in copy.rows("select object from tds_changed_by_hand")] == [
+                "function tds.now()"
+            ]

@@ -221,6 +221,3 @@ create or replace trigger currency_is_new after insert on zoho.currencies
 create or replace trigger currency_is_another after update on zoho.currencies
     for each row when ((old.code, old.price_precision, old.deleted_at is null) is distinct from (new.code, new.price_precision, new.deleted_at is null))
     execute function tds.currency_changed();
-
-drop function if exists tds.precision_of(jsonb);
-drop function if exists tds.differs(numeric, jsonb, jsonb);

@@ -88,7 +88,3 @@ begin
 end
 $$;
 comment on function tds.organizations_of(text) is 'The organisations that have rows of an entity. Raises ZB002.';
-
--- two that disagreed, before they were one
-drop function if exists tds.own_organization(text);
-drop function if exists tds.own_organization();

@@ -80,5 +80,3 @@ $$;
 comment on function tds.explode(text, tds.event[], bigint[]) is
 'The records of these events (or those of them named), each with its id and version; an id or a last_modified_time that '
 'cannot be read is null here and named by the culprits_… function of the entity.';
-
-drop function if exists tds.read_events(bigint[], timestamptz[]);

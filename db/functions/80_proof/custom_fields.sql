@@ -88,7 +88,6 @@ select %1$s as entity, t.organization_id, t.%2$I as zoho_id, f.api_name, f.label
           from (select e.target, e.target_key, min(e.entity) as entity, count(*) as names from tds.entity e group by e.target, e.target_key) n);
 end
 $do$;
-drop function if exists tds.custom_field_rows(jsonb, jsonb);
 comment on view public.tds_custom_fields is 'Every custom field of every record of the mirror, a row each.';
 comment on column public.tds_custom_fields.entity is 'The entity.';
 comment on column public.tds_custom_fields.organization_id is 'Zoho organisation.';

@@ -105,6 +105,7 @@ as $$
 declare
     v_table  record;
     v_column record;
+    v_view   text;
 begin
     for v_table in
         select c.oid::regclass as target, c.relname, v.oid as taken,
@@ -119,8 +120,13 @@ begin
         if not v_table.ours then
             raise notice 'public.% is somebody else''s: read zoho.% instead', v_table.relname, v_table.relname;
         else
-            execute format('drop view if exists public.%I; create view public.%I as select * from %s',
-                           v_table.relname, v_table.relname, v_table.target);
+            v_view := format('view public.%I as select * from %s', v_table.relname, v_table.target);
+            begin
+                execute 'create or replace ' || v_view;
+            exception when invalid_table_definition then  -- a column has another type, or is gone
+                execute format('drop view public.%I', v_table.relname);
+                execute 'create ' || v_view;
+            end;
             execute format('comment on view public.%I is %L', v_table.relname, format('zoho.%s, under the name an ERP expects.', v_table.relname));
         end if;
         for v_column in

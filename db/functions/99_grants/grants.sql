@@ -49,7 +49,8 @@ grant select, update, delete on pgmq.q_tds_pull to tds_poller;
 -- the reader sees all and changes nothing; the operator sees the same
 grant select on all tables in schema zoho to tds_reader, tds_operator;
 grant select on tds.setting, tds.entity, tds.field, tds.inbox, tds.inbox_open, tds.inbox_outcome, tds.outcome_counter, tds.claim,
-    tds.dead_letter, tds.run, tds.wanted_detail, tds.migration, tds.sql_file, tds.pgmq_install
+    tds.dead_letter, tds.run, tds.wanted_detail, tds.migration, tds.sql_file, tds.sql_hash,
+    tds.sql_object, tds.pgmq_install
     to tds_reader, tds_operator;
 do $$
 declare
@@ -66,6 +67,9 @@ $$;
 
 -- what functions ask that run with their caller's rights
 grant execute on function tds.entity_named(text, boolean), tds.pulled_entity(text) to tds_poller, tds_operator, tds_reader;
+
+-- who compares what stands there with the books
+grant execute on function tds.object_hash(oid, oid) to tds_reader, tds_operator;
 
 -- the operator sends things on their way again
 grant execute on function

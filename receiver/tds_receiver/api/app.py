@@ -19,7 +19,8 @@ from starlette.responses import HTMLResponse, JSONResponse, Response
 from starlette.routing import BaseRoute, Route
 
 from tds_db.runs import RunState
-from tds_db.upgrade import file_hashes
+from tds_db.status import file_hashes
+from tds_db.version import VERSION
 from tds_receiver.api import dashboard, models
 from tds_receiver.api.guard import Guard
 from tds_receiver.api.settings import ApiSettings
@@ -115,7 +116,7 @@ class Api:
     def app(self) -> FastAPI:
         """The FastAPI application."""
         app = FastAPI(
-            title="TDS", description=DESCRIPTION, version="1", redirect_slashes=False, redoc_url=None
+            title="TDS", description=DESCRIPTION, version=VERSION, redirect_slashes=False, redoc_url=None
         )
         key = self._settings.api_key
         app.add_middleware(
