@@ -2,7 +2,7 @@
 PYTHON ?= python3
 BIN := .venv/bin
 
-.PHONY: setup demo test test-hard mutants golden bench lint clean
+.PHONY: setup demo test test-hard mutants golden bench lint docs clean
 
 setup: .venv/ready
 
@@ -37,6 +37,10 @@ lint: setup
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy --strict benchmarks db/tds_db receiver poller cli demo sandbox tests
+	$(BIN)/python -m tests.lines
+
+docs: setup
+	$(BIN)/python -m tests.docs
 
 clean:
 	rm -rf .venv build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis

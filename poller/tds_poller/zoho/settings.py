@@ -36,16 +36,25 @@ class ZohoSettings(BaseSettings):
     )
 
     client_id: str = Field(default=...)
+    """Of the client registered in Zoho's API console."""
+
     client_secret: SecretStr = Field(default=...)
+    """Its secret."""
+
     refresh_token: SecretStr = Field(default=...)
+    """What access tokens are got with."""
+
     organization_id: str = Field(default=...)
+    """The organisation that is mirrored; to the receiver, that of the events whose URL names none."""
 
     dc: str = "com"
     """The data centre: com, eu, in, com.au, jp, ca, com.cn or sa."""
 
     accounts_base: str | None = None
+    """Base URL that replaces the data centre's accounts server, for the sandbox."""
+
     api_base: str | None = None
-    """Base URLs (without /books/v3) that replace the data centre's, for the sandbox."""
+    """Base URL (without /books/v3) that replaces the data centre's API, for the sandbox."""
 
     calls_per_minute: int | None = Field(default=None, gt=0)
     """Calls of all processes in any minute, Zoho allows 100; unset: what the database has, at first 90."""

@@ -1,0 +1,1 @@
+"""The documents that are made: docs/reference.md from the catalogue, the screens of docs/commands.md from runs."""

@@ -1,0 +1,55 @@
+"""The documents are what the programs say now, and speak of one version."""
+
+from __future__ import annotations
+
+import re
+import tomllib
+from pathlib import Path
+
+import pytest
+from click.testing import CliRunner
+
+from tds_cli.main import main
+from tds_db.status import status
+from tds_db.version import VERSION
+from tds_receiver.api.app import Api
+from tds_receiver.api.settings import ApiSettings
+from tds_receiver.metrics import Metrics
+from tests.conftest import all_servers
+from tests.docs.commands import Story, commands, settle
+from tests.docs.reference import reference
+
+ROOT = Path(__file__).parents[2]
+STALE = "{} is not what the programs say now: run `make docs`, and look at what has changed"
+
+
+def test_the_reference_is_up_to_date(request: pytest.FixtureRequest) -> None:
+    with all_servers(request.config).get("pg18").database() as database, database.connect() as conn:
+        assert (ROOT / "docs/reference.md").read_text() == reference(conn), STALE.format("docs/reference.md")
+
+
+def test_the_screens_are_up_to_date(request: pytest.FixtureRequest, tmp_path: Path) -> None:
+    page = (ROOT / "docs/commands.md").read_text()
+    with (
+        all_servers(request.config).get("pg18").database() as database,
+        Story(database, tmp_path).told() as story,
+    ):
+        assert page == commands(page, story), STALE.format("docs/commands.md")
+
+
+def test_what_varies_is_shown_the_same() -> None:
+    one = "bills: 4 of 30 in 3.2 s\nbills: 30, done in 3.4 s, 9/s\ntaxes: 2, done in 0.1 s\nx  \n"
+    other = "taxes: 2, done in 12.1 s\nbills: 30, done in 0.0 s\nx\n"
+    assert settle(one) == settle(other)
+
+
+def test_the_version_is_in_one_place(request: pytest.FixtureRequest) -> None:
+    version = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["version"]
+    assert version == VERSION, "run make setup"
+    assert version in CliRunner().invoke(main, ["--version"]).output
+    api = Api(ApiSettings(), "dbname=nowhere", Metrics())
+    assert api.app.openapi()["info"]["version"] == version
+    with all_servers(request.config).get("pg18").database() as database:
+        assert status(database.conninfo).version == version
+    released = re.findall(r"^## \[(\d[^]]*)\]", (ROOT / "CHANGELOG.md").read_text(), re.MULTILINE)
+    assert released[0] == version
