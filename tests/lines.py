@@ -11,7 +11,8 @@ from pathlib import Path
 LONGEST = 140
 DATA = {".json", ".lua"}
 # Applied migrations are never edited, not even their lines.
-OLD_MIGRATION = re.compile(r"db/migrations/00(0\d|1[0-7])_")
+OLD_MIGRATION = re.compile(r"db/migrations/00([01]\d|2[0-3])_")
+MADE = "tests/sql/made/"
 
 
 def long_lines(root: Path) -> Iterator[tuple[str, int, int]]:
@@ -23,7 +24,7 @@ def long_lines(root: Path) -> Iterator[tuple[str, int, int]]:
     names = subprocess.run(listed, capture_output=True, check=True).stdout.decode().split("\0")
     for name in sorted(filter(None, names)):
         path = root / name
-        if path.suffix in DATA or OLD_MIGRATION.match(name) or not path.is_file():
+        if path.suffix in DATA or OLD_MIGRATION.match(name) or name.startswith(MADE) or not path.is_file():
             continue
         fenced = False
         for number, line in enumerate(path.read_text(encoding="utf-8").splitlines(), 1):

@@ -117,7 +117,10 @@ class Story:
             stdout=subprocess.DEVNULL,
             stderr=subprocess.DEVNULL,
         )
-        alive = "select count(*) from pg_stat_activity where datname = current_database() and application_name like 'tds/worker/%'"
+        alive = (
+            "select count(*) from pg_stat_activity "
+            "where datname = current_database() and application_name like 'tds/worker/%'"
+        )
         deadline = time.monotonic() + 60
         while self._sql(alive) != 2:
             assert time.monotonic() < deadline
@@ -137,7 +140,8 @@ class Story:
         books.edit("items", books.book("items").records[0].id, kind="rate", fire=False)
         books.delete("items", fire=False)
         self._sql(
-            "update zoho.invoices set total_amount = total_amount + 10 where zoho_invoice_id = (select min(zoho_invoice_id) from zoho.invoices) returning 1"
+            "update zoho.invoices set total_amount = total_amount + 10 "
+            "where zoho_invoice_id = (select min(zoho_invoice_id) from zoho.invoices)"
         )
 
     def bad_webhook(self) -> None:

@@ -95,7 +95,8 @@ NEAR = {
     "cli/tds_cli/serve.py": ("receiver/test_serve.py", "poller/test_cli.py"),
     "cli/tds_cli/db.py": ("db/test_cli.py", "poller/test_doctor.py"),
     "cli/tds_cli/keys.py": ("receiver/test_bulk_sync.py", "receiver/test_authenticity.py"),
-    "cli/tds_cli/pull.py": ("poller/test_cli.py", "poller/test_plan.py", "poller/test_poll.py", "poller/test_verify.py", "poller/test_progress.py"),
+    "cli/tds_cli/pull.py": ("poller/test_cli.py", "poller/test_plan.py", "poller/test_poll.py", "poller/test_verify.py",
+                            "poller/test_progress.py"),
     "cli/tds_cli/runs.py": ("poller/test_cli.py", "poller/test_migrate.py", "poller/test_poll.py"),
 }  # fmt: skip
 

@@ -157,7 +157,8 @@ _NOT_CODE = re.compile(
     r"\s*(--|\$|create |language |returns |set search_path|as \$|declare$|begin$|end;?$|comment on )"
 )
 _CLAUSE_END = re.compile(
-    r"\s*(;|\bthen\b|\bloop\b|\band\b|\bor\b|\breturning\b|\border by\b|\bgroup by\b|\blimit\b|\bfor update\b|\bend\b|\belse\b|\bon conflict\b|,|%\d+\$s|$)"
+    r"\s*(;|\bthen\b|\bloop\b|\band\b|\bor\b|\breturning\b|\border by\b|\bgroup by\b|"
+    r"\blimit\b|\bfor update\b|\bend\b|\belse\b|\bon conflict\b|,|%\d+\$s|$)"
 )
 _SWAPS = [
     (r" is not distinct from ", " is distinct from ", "flip a comparison"),

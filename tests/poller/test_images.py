@@ -166,7 +166,9 @@ def test_what_fails_for_now_is_left_alone_for_a_while(
     assert pictures.rows("select count(*) from zoho.products where image_url is not null") == [(20,)]
 
 
-@pytest.mark.parametrize("body", [b"<svg xmlns='http://www.w3.org/2000/svg'/>", b"<!DOCTYPE html><html></html>", b"BM" + bytes(60), b"", b"hello"], ids=["svg", "html", "bmp", "empty", "text"])  # fmt: skip
+@pytest.mark.parametrize("body", [b"<svg xmlns='http://www.w3.org/2000/svg'/>", b"<!DOCTYPE html><html></html>",
+                                  b"BM" + bytes(60), b"", b"hello"],
+                         ids=["svg", "html", "bmp", "empty", "text"])  # fmt: skip
 def test_what_is_no_picture_is_not_kept(
     pictures: Pictures, monkeypatch: pytest.MonkeyPatch, body: bytes
 ) -> None:

@@ -64,7 +64,10 @@ def has_products(connection: psycopg.Connection, count: int) -> bool:
 
 def workers(connection: psycopg.Connection) -> list[tuple[int, str]]:
     """The backends of workers, and their names."""
-    query = "select pid, application_name from pg_stat_activity where datname = current_database() and application_name like 'tds/worker/%%'"
+    query = (
+        "select pid, application_name from pg_stat_activity "
+        "where datname = current_database() and application_name like 'tds/worker/%%'"
+    )
     return connection.execute(query).fetchall()
 
 

@@ -1,4 +1,7 @@
-"""What must add up in a document: in its currency's decimals, with credits, write-offs, withheld tax; what is right in Zoho is never flagged."""
+"""What must add up in a document: in its currency's decimals, with credits, write-offs, withheld tax.
+
+What is right in Zoho is never flagged.
+"""
 
 from __future__ import annotations
 

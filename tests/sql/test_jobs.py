@@ -98,7 +98,8 @@ def test_a_schedule_counts_in_its_time_zone(mirror: Mirror) -> None:
 
 @pytest.mark.parametrize(
     "schedule",
-    ["", "* * * *", "* * * * * *", "60 * * * *", "5/2 * * * *", "*/0 * * * *", "a * * * *", "9-3 * * * *", "1,,2 * * * *", "0 0 31 2 *", "@daily", "5 seconds"],
+    ["", "* * * *", "* * * * * *", "60 * * * *", "5/2 * * * *", "*/0 * * * *", "a * * * *",
+     "9-3 * * * *", "1,,2 * * * *", "0 0 31 2 *", "@daily", "5 seconds"],
 )  # fmt: skip
 def test_what_cron_would_not_understand_is_no_schedule(mirror: Mirror, schedule: str) -> None:
     with pytest.raises(psycopg.Error) as caught:
@@ -281,7 +282,8 @@ def test_what_pg_cron_lets_lie_a_worker_runs(mirror: Mirror) -> None:
 
 def test_our_own_jobs_run_with_the_worker_s_rights(database: Database, mirror: Mirror) -> None:
     assert [row["job"] for row in mirror.rows("select job from tds_jobs")] == OURS
-    mirror.conn.execute("drop table tds.inbox_outcome_" + mirror.value("select to_char(now() at time zone 'UTC' + interval '9 days', 'YYYYMMDD')"))  # fmt: skip
+    day = mirror.value("select to_char(now() at time zone 'UTC' + interval '9 days', 'YYYYMMDD')")
+    mirror.conn.execute(f"drop table tds.inbox_outcome_{day}")
     with database.connect(autocommit=True, role="tds_worker") as conn:
         for job in OURS:
             assert run(Mirror(conn), job) == "done"

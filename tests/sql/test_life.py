@@ -14,7 +14,8 @@ READ_AT = datetime(2026, 6, 9, 14, tzinfo=UTC)
 LISTED = {
     "products": ("items", "item_id", product("5")),
     "invoices": ("invoices", "invoice_id", {"invoice_id": "5", "invoice_number": "INV-5", "last_modified_time": MOMENT}),
-    "customers": ("contacts", "contact_id", {"contact_id": "5", "contact_type": "customer", "contact_name": "X", "last_modified_time": MOMENT}),
+    "customers": ("contacts", "contact_id",
+                  {"contact_id": "5", "contact_type": "customer", "contact_name": "X", "last_modified_time": MOMENT}),
     "pricelists": ("pricebooks", "pricebook_id", {"pricebook_id": "5", "name": "Retail", "currency_code": "USD", "status": "active"}),
 }  # fmt: skip
 

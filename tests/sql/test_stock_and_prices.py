@@ -199,7 +199,10 @@ def pricelist(*items: dict[str, Any], **changed: Any) -> dict[str, Any]:
     } | changed
 
 
-PRICES = "select zoho_item_id, start_quantity::float8, rate::float8, currency, product_id is not null from zoho.product_prices order by 1, 2"
+PRICES = (
+    "select zoho_item_id, start_quantity::float8, rate::float8, currency, product_id is not null "
+    "from zoho.product_prices order by 1, 2"
+)
 
 
 def test_prices_follow_their_list(mirror: Mirror) -> None:

@@ -35,7 +35,8 @@ insert into tds.setting (name, value, description) values
     ('drain_seconds', '5', 'Longest time one CALL of process_batch() goes on, in seconds.'),
     ('duplicate_window_hours', '24', 'How far back receive() looks for the very bytes it is given, in hours.'),
     ('notify', 'true', 'Whether a webhook or a replay sends NOTIFY tds_inbox; workers look every second besides.'),
-    ('webhook_is_hint', '[]', 'Entities whose webhooks are followed by a read of the detail, whatever the body holds; a body that lacks what only details have, or its last_modified_time, is in any case.'),
+    ('webhook_is_hint', '[]', 'Entities whose webhooks are followed by a read of the detail, whatever the body holds; a body that lacks '
+                              'what only details have, or its last_modified_time, is in any case.'),
     ('partition_days_ahead', '14', 'Days for which inbox partitions are made in advance.')
 on conflict on constraint setting_pkey do nothing;
 

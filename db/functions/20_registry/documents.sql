@@ -70,7 +70,8 @@ as $$
      where $1 ->> 'is_inclusive_tax' is distinct from 'true' and ($1 ? 'discount_type' or tds.amount_of($1 -> 'discount_total') = 0)
 $$;
 comment on function tds.expected_total(jsonb) is
-'sub_total, less a discount of the whole document, plus tax, shipping, adjustment and rounding; null where one is unknown or prices hold their taxes.';
+'sub_total, less a discount of the whole document, plus tax, shipping, adjustment and rounding; null where one is unknown or prices hold '
+'their taxes.';
 
 create or replace function tds.expected_balance(doc jsonb, payments text[]) returns numeric
 language sql immutable parallel safe
@@ -98,8 +99,8 @@ as $$
                 then true end
 $$;
 comment on function tds.is_certain(jsonb, text[]) is
-'True where nothing in a document makes it add up in another way than expected: none of these keys has an amount (or is true), and no discount of '
-'the lines comes after the tax; null otherwise. Asked only of what differs.';
+'True where nothing in a document makes it add up in another way than expected: none of these keys has an amount (or is true), and no '
+'discount of the lines comes after the tax; null otherwise. Asked only of what differs.';
 
 create or replace function tds.doubts(column_name text) returns text[]
 language sql immutable parallel safe
@@ -123,7 +124,8 @@ as $$
         when 'bills' then '{payment_made,vendor_credits_applied,tax_amount_withheld}'
         else '{total_credits_used,total_refunded_amount}' end
 $$;
-comment on function tds.balance_keys(text) is 'The keys of what reduces a document''s balance, first the one without which nothing can be said.';
+comment on function tds.balance_keys(text) is
+'The keys of what reduces a document''s balance, first the one without which nothing can be said.';
 
 create or replace function tds.is_of_one_version(doc jsonb, layers jsonb, modified_at timestamptz, keys text[]) returns boolean
 language sql stable parallel safe
@@ -137,7 +139,8 @@ comment on function tds.is_of_one_version(jsonb, jsonb, timestamptz, text[]) is
 'Whether these keys of a merged document were told of the same edit (see tds.record_state): a list row''s new balance and what an '
 'older detail says was paid do not belong together.';
 
-create or replace function tds.add_check(entity text, column_name text, expected text, told text, keys text[], description text) returns void
+create or replace function tds.add_check(entity text, column_name text, expected text, told text, keys text[], description text)
+    returns void
 language plpgsql volatile
 set search_path = pg_catalog, pg_temp
 as $$
@@ -164,7 +167,8 @@ begin
                           '{line_items,is_inclusive_tax,sub_total}',
                           'Whether the lines add up to something else than the subtotal; null while that is unknown.');
     perform tds.add_check(map_document.entity, 'total_differs', 'tds.expected_total(s.doc)', 'total',
-                          '{sub_total,discount_type,discount_total,discount_amount,tax_total,shipping_charge,adjustment,roundoff_value,total}',
+                          '{sub_total,discount_type,discount_total,discount_amount,tax_total,'
+                          'shipping_charge,adjustment,roundoff_value,total}',
                           'Whether subtotal, discount, taxes and charges make another total; null while that is unknown.');
     perform tds.add_check(map_document.entity, 'balance_differs',
                           format('tds.expected_balance(s.doc, %L)', tds.balance_keys(map_document.entity)), 'balance',
@@ -200,7 +204,8 @@ begin
 end
 $$;
 revoke all on function tds.map_lines(text, text, text) from public;
-comment on function tds.map_lines(text, text, text) is 'Maps the lines of a purchase or credit document, and links them with their products.';
+comment on function tds.map_lines(text, text, text) is
+'Maps the lines of a purchase or credit document, and links them with their products.';
 
 create or replace function tds.currency_changed() returns trigger
 language plpgsql volatile
@@ -219,5 +224,6 @@ comment on function tds.currency_changed() is 'Trigger: documents that were told
 create or replace trigger currency_is_new after insert on zoho.currencies
     for each row when (new.price_precision <> 2) execute function tds.currency_changed();
 create or replace trigger currency_is_another after update on zoho.currencies
-    for each row when ((old.code, old.price_precision, old.deleted_at is null) is distinct from (new.code, new.price_precision, new.deleted_at is null))
+    for each row when ((old.code, old.price_precision, old.deleted_at is null) is distinct
+                       from (new.code, new.price_precision, new.deleted_at is null))
     execute function tds.currency_changed();

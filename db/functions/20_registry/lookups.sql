@@ -63,4 +63,5 @@ begin
 end
 $$;
 revoke all on function tds.queues(text) from public;
-comment on function tds.queues(text) is 'The queues by priority; or the one of that name, or of that entity. Raises ZB002 for an unknown one.';
+comment on function tds.queues(text) is
+'The queues by priority; or the one of that name, or of that entity. Raises ZB002 for an unknown one.';

@@ -24,8 +24,8 @@ begin
 end
 $$;
 comment on function tds.known_organization(text, boolean) is
-'The organisation that is meant: the one named, else the setting organization_id, else the only one that the mirror knows; null where that is none or '
-'several. of_the_api: by the id that Zoho knows it by.';
+'The organisation that is meant: the one named, else the setting organization_id, else the only one that the mirror knows; null where that '
+'is none or several. of_the_api: by the id that Zoho knows it by.';
 
 create or replace function tds.own_organization(organization_id text default null, of_the_api boolean default false) returns text
 language plpgsql stable

@@ -36,7 +36,7 @@ begin
            coalesce(w.word[4] = 'required', false),
            case when w.word[4] ~ '^[0-9]+$' then w.word[4]::int end,
            nullif(btrim(split_part(l.line, ':=', 2)), '')
-      from regexp_split_to_table(map_fields.fields, '\n') l(line)
+      from regexp_split_to_table(regexp_replace(map_fields.fields, '\\\n\s*', '', 'g'), '\n') l(line)
      cross join lateral (select regexp_split_to_array(btrim(split_part(l.line, ':=', 1)), '\s+')) w(word)
      where btrim(l.line) <> ''
      order by w.word[1];
@@ -45,7 +45,8 @@ $$;
 revoke all on function tds.map_fields(text, text, text) from public;
 comment on function tds.map_fields(text, text, text) is
 'Writes an entity''s mapping, a line a field: key, reader, column (or -), required or the longest text, and := an expression '
-'where the reader alone does not make the column. list_key: the array the fields sit in, or empty.';
+'where the reader alone does not make the column; a line that ends in a backslash goes on in the next. '
+'list_key: the array the fields sit in, or empty.';
 
 create or replace function tds.derive(entity text, list_key text, column_name text, expression text, description text) returns void
 language plpgsql volatile

@@ -25,7 +25,8 @@ begin
         return v_known.restart_wanted_at is not null;
     end if;
     insert into tds.program as p (program, kind, host, pid, backend_pid, started_at, beat_at, skew_seconds)
-    values (v_name, v_parts[2], v_parts[3], case when v_parts[4] ~ '^\d{1,9}$' then v_parts[4]::int else 0 end, pg_backend_pid(), v_now, v_now,
+    values (v_name, v_parts[2], v_parts[3], case when v_parts[4] ~ '^\d{1,9}$' then v_parts[4]::int else 0 end, pg_backend_pid(), v_now,
+            v_now,
             round(extract(epoch from beat.clock - v_now), 1))
     on conflict on constraint program_pkey do update
        set backend_pid = excluded.backend_pid, beat_at = excluded.beat_at, stopped_at = null,
@@ -35,8 +36,9 @@ end
 $$;
 revoke all on function tds.beat(timestamptz) from public;
 comment on function tds.beat(timestamptz) is
-'Notes that the program of this session (by its application_name, tds/<kind>/<host>/<pid>) has done a turn of its work: a write at most every ten seconds. '
-'clock: what its own clock says. Returns whether it is to end itself, so that it is started again. Of other sessions it notes nothing.';
+'Notes that the program of this session (by its application_name, tds/<kind>/<host>/<pid>) has done a turn of its work: a write at most '
+'every ten seconds. clock: what its own clock says. Returns whether it is to end itself, so that it is started again. Of other sessions it '
+'notes nothing.';
 
 create or replace function tds.stop_program() returns void
 language plpgsql volatile security definer
@@ -61,7 +63,8 @@ begin
 end
 $$;
 revoke all on function tds.restarts_wanted(text) from public;
-comment on function tds.restarts_wanted(text) is 'The programs of a host that hang: whoever started them ends them, starts others, and says so with tds.restarted().';
+comment on function tds.restarts_wanted(text) is
+'The programs of a host that hang: whoever started them ends them, starts others, and says so with tds.restarted().';
 
 create or replace function tds.restarted(program text) returns void
 language plpgsql volatile security definer
@@ -89,7 +92,8 @@ begin
 end
 $$;
 revoke all on function tds.note_disk(text, text, bigint, bigint) from public;
-comment on function tds.note_disk(text, text, bigint, bigint) is 'Notes how full the disk of the server''s data is, as a program beside it sees.';
+comment on function tds.note_disk(text, text, bigint, bigint) is
+'Notes how full the disk of the server''s data is, as a program beside it sees.';
 
 create or replace function tds.note_strays(paths text[], requests int[]) returns void
 language plpgsql volatile security definer
@@ -110,8 +114,10 @@ begin
 end
 $$;
 revoke all on function tds.note_strays(text[], int[]) from public;
-comment on function tds.note_strays(text[], int[]) is 'Notes addresses that something was posted to although nothing is there, and how often.';
+comment on function tds.note_strays(text[], int[]) is
+'Notes addresses that something was posted to although nothing is there, and how often.';
 
 grant execute on function tds.beat(timestamptz), tds.stop_program() to tds_worker, tds_poller, tds_receiver, tds_operator;
-grant execute on function tds.restarts_wanted(text), tds.restarted(text), tds.note_disk(text, text, bigint, bigint) to tds_worker, tds_operator;
+grant execute on function tds.restarts_wanted(text), tds.restarted(text), tds.note_disk(text, text, bigint, bigint) to tds_worker,
+    tds_operator;
 grant execute on function tds.note_strays(text[], int[]) to tds_receiver;

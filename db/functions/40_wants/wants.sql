@@ -18,7 +18,8 @@ begin
     select n.* into v_refused from unnest(want.wishes) n where tds.is_id(n.zoho_id) is not true limit 1;
     if found then
         -- an empty one would ask for the list, and be asked for ever
-        raise exception using errcode = 'ZB015', message = 'not the id of a record', detail = coalesce(quote_literal(v_refused.zoho_id), 'null'),
+        raise exception using errcode = 'ZB015', message = 'not the id of a record',
+            detail = coalesce(quote_literal(v_refused.zoho_id), 'null'),
             hint = format('up to 50 letters, digits, _ and -, as in zoho.%s.%s: select tds.want(''%s'', ''460000000026049'')',
                           v_entity.target, v_entity.target_key, v_entity.entity);
     end if;
@@ -33,7 +34,8 @@ begin
        set wanted_at = greatest(w.wanted_at, excluded.wanted_at),
            modified_at = greatest(w.modified_at, excluded.modified_at),
            -- by whichever came last; one without a run leaves it to the run that waits for it
-           run_id = case when tds.is_newer_wish(excluded, w) then coalesce(excluded.run_id, w.run_id) else greatest(w.run_id, excluded.run_id) end,
+           run_id = case when tds.is_newer_wish(excluded, w) then coalesce(excluded.run_id, w.run_id)
+               else greatest(w.run_id, excluded.run_id) end,
            reason = case when tds.is_newer_wish(excluded, w) then excluded.reason else w.reason end,
            -- what was tried, and whoever has it in hand, was for an older need
            tries = case when tds.is_newer_wish(excluded, w) then 0 else w.tries end,
@@ -50,11 +52,12 @@ end
 $$;
 revoke all on function tds.want(text, text, tds.wish[]) from public;
 comment on function tds.want(text, text, tds.wish[]) is
-'The one way into tds.wanted_detail: asks for the details of these records, in key order, and returns how many that was news of. A newer wish takes '
-'over time, reason and run, and clears tries, error and lease; the version is the greatest told. Raises ZB002 for an entity that the API does not '
-'tell of, ZB015 for what is no record''s id.';
+'The one way into tds.wanted_detail: asks for the details of these records, in key order, and returns how many that was news of. A newer '
+'wish takes over time, reason and run, and clears tries, error and lease; the version is the greatest told. Raises ZB002 for an entity '
+'that the API does not tell of, ZB015 for what is no record''s id.';
 
-create or replace function tds.want(entity text, zoho_id text, organization_id text default null, reason text default 'asked for') returns bigint
+create or replace function tds.want(entity text, zoho_id text, organization_id text default null, reason text default 'asked for')
+    returns bigint
 language plpgsql volatile security definer
 set search_path = pg_catalog, pg_temp
 as $$
@@ -84,7 +87,8 @@ begin
                     where v.wanted is not null or v_hints and v.rank = 2 and v.outcome = 'applied')
     then
         perform tds.want((note_wants.entity).entity, note_wants.organization_id, array(
-            select row(v.zoho_id, coalesce(v.wanted, 'a webhook is a hint'), coalesce(v.wanted_at, v.observed_at), v.modified_at, r.run_id)::tds.wish
+            select row(v.zoho_id, coalesce(v.wanted, 'a webhook is a hint'), coalesce(v.wanted_at, v.observed_at), v.modified_at,
+                       r.run_id)::tds.wish
               from unnest(note_wants.verdicts) v
               left join (select i.inbox_id, u.run_id, tds.wants_details(u.options) as wants_details
                            from unnest(note_wants.inbox_ids, note_wants.received_ats) e(inbox_id, received_at)
@@ -114,7 +118,8 @@ end
 $$;
 revoke all on function tds.note_wants(tds.entity, text, tds.verdict[], bigint[], timestamptz[]) from public;
 comment on function tds.note_wants(tds.entity, text, tds.verdict[], bigint[], timestamptz[]) is
-'Adds the details that these verdicts on these events want (but not for pages of a run without details), and takes away those that have come.';
+'Adds the details that these verdicts on these events want (but not for pages of a run without details), and takes away those that have '
+'come.';
 
 -- What is wired to the endpoints stock and prices: an item, a price list, or an adjustment of the inventory, which names the
 -- items whose stock has moved; these are asked for.
@@ -135,7 +140,8 @@ begin
 end
 $$;
 revoke all on function tds.want_adjusted(text, text[], timestamptz) from public;
-comment on function tds.want_adjusted(text, text[], timestamptz) is 'Asks for the products that these adjustments name: their stock has moved.';
+comment on function tds.want_adjusted(text, text[], timestamptz) is
+'Asks for the products that these adjustments name: their stock has moved.';
 
 create or replace function tds.is_free(want tds.wanted_detail, living int[], at timestamptz) returns boolean
 language sql immutable parallel safe
@@ -178,8 +184,8 @@ end
 $$;
 revoke all on function tds.take_details(text, text, int, int) from public;
 comment on function tds.take_details(text, text, int, int) is
-'Leases wanted details to a fetcher for two minutes, the newest want first. What it stores with tds.store_detail() settles them once it is processed. '
-'session: the fetcher''s, see tds.set_budget(); should it die, its leases die with it.';
+'Leases wanted details to a fetcher for two minutes, the newest want first. What it stores with tds.store_detail() settles them once it is '
+'processed. session: the fetcher''s, see tds.set_budget(); should it die, its leases die with it.';
 
 create or replace function tds.details_to_take(organization_id text) returns table (entity text, at_most int)
 language plpgsql volatile security definer
@@ -214,8 +220,10 @@ declare
     v_status text;
 begin
     select e.status into v_status
-      from tds.receive(store_detail.entity, store_detail.body, store_detail.organization_id, 'poller', 'detail', store_detail.event, store_detail.observed_at,
-                       null, case when store_detail.modified_at is not null then jsonb_build_object('modified_at', store_detail.modified_at) end) e;
+      from tds.receive(store_detail.entity, store_detail.body, store_detail.organization_id, 'poller', 'detail', store_detail.event,
+                       store_detail.observed_at,
+                       null, case when store_detail.modified_at is not null
+                           then jsonb_build_object('modified_at', store_detail.modified_at) end) e;
     -- it outlives the fetcher now: nobody need ask again while it is processed
     with answered as materialized (
         select w.zoho_id from tds.wanted_detail w
@@ -232,8 +240,8 @@ end
 $$;
 revoke all on function tds.store_detail(text, text, text[], bytea, timestamptz, text, timestamptz) from public;
 comment on function tds.store_detail(text, text, text[], bytea, timestamptz, text, timestamptz) is
-'Stores the answer that holds the details of these records (event delete: the proof that there is none any more); returns the event''s status. '
-'modified_at: what tds.take_details() gave, for details without a last_modified_time. Raises what tds.receive() does.';
+'Stores the answer that holds the details of these records (event delete: the proof that there is none any more); returns the event''s '
+'status. modified_at: what tds.take_details() gave, for details without a last_modified_time. Raises what tds.receive() does.';
 
 create or replace function tds.want_detail(entity text, organization_id text, zoho_id text, reason text default 'asked for') returns void
 language plpgsql volatile security definer
@@ -292,7 +300,8 @@ grant execute on function tds.want_again(text, text) to tds_poller, tds_operator
 create or replace function tds.wants_details(options jsonb) returns boolean
 language sql immutable parallel safe
 as $$ select not $1 ?| array['include_line_items', 'include_addresses', 'include_item_prices'] $$;
-comment on function tds.wants_details(jsonb) is 'Whether a run fetches the details its records lack: an include_… is in its options only where it is false.';
+comment on function tds.wants_details(jsonb) is
+'Whether a run fetches the details its records lack: an include_… is in its options only where it is false.';
 
 create or replace function tds.want_for_run(run tds.run, at timestamptz) returns void
 language plpgsql volatile
@@ -343,7 +352,8 @@ begin
                -- and no run has asked for what that one left out
                and not exists (
                     select from tds.run c
-                     where c.organization_id = r.organization_id and c.entity = r.entity and c.asked_at is not null and c.state <> 'cancelled'
+                     where c.organization_id = r.organization_id and c.entity = r.entity and c.asked_at is not null
+                       and c.state <> 'cancelled'
                        and c.run_id > r.run_id and c.run_id < (ids_for_run.run).run_id and tds.wants_details(c.options))) then
         return v_ids;
     end if;
@@ -362,4 +372,5 @@ end
 $$;
 revoke all on function tds.ids_for_run(tds.run, tds.entity) from public;
 comment on function tds.ids_for_run(tds.run, tds.entity) is
-'The records whose details a run asks for although no page may: those with stock, all price lists, and what earlier runs without details left out.';
+'The records whose details a run asks for although no page may: those with stock, all price lists, and what earlier runs without details '
+'left out.';

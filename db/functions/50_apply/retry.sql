@@ -39,7 +39,8 @@ revoke all on function tds.send_due_retries() from public;
 comment on function tds.send_due_retries() is
 'Sends the parked events that are due, 1,000 at most; returns how many. Delayed messages never sit in the hot queue table.';
 
-create or replace function tds.park(culprit tds.record, entity text, organization_id text, error_code text, error text, error_context text, at timestamptz)
+create or replace function tds.park(culprit tds.record, entity text, organization_id text, error_code text, error text, error_context text,
+                                    at timestamptz)
 returns text
 language plpgsql volatile
 set search_path = pg_catalog, pg_temp
@@ -51,7 +52,8 @@ declare
 begin
     select o.* into strict v_open from tds.inbox_open o where o.inbox_id = (park.culprit).inbox_id;
     if (park.culprit).alone and v_open.attempts + 1 >= tds.setting_int('max_attempts') then
-        perform tds.bury_record(park.culprit, park.entity, park.organization_id, null, null, park.error, park.error_code, park.error_context,
+        perform tds.bury_record(park.culprit, park.entity, park.organization_id, null, null, park.error, park.error_code,
+                                park.error_context,
                                 v_open.attempts + 1, park.at);
         return 'dead';
     end if;

@@ -71,7 +71,8 @@ begin
         delete from zoho.contact_addresses a
          where a.organization_id = write_contact_addresses.organization_id
            and a.zoho_contact_id = any (write_contact_addresses.zoho_ids)
-           and not exists (select from wanted w where (w.contact_type, w.zoho_contact_id, w.position) = (a.contact_type, a.zoho_contact_id, a.position)))
+           and not exists (select from wanted w where (w.contact_type, w.zoho_contact_id, w.position) = (a.contact_type, a.zoho_contact_id,
+               a.position)))
     insert into zoho.contact_addresses as a (
         organization_id, contact_type, zoho_contact_id, position, address_type, zoho_address_id, attention, address, street2,
         city, state, zip, country, country_code, phone, fax, synced_at)
@@ -112,13 +113,14 @@ select tds.map_fields(e.entity, '', $$
     contact_id         id      zoho_contact_id    required
     contact_name       text    name               500
     first_name         text    -                  250
-    last_name          text    full_name          249  := nullif(concat_ws(' ', tds.json_text(d.first_name), tds.json_text(d.last_name)), '')
+    last_name          text    full_name  249  := nullif(concat_ws(' ', tds.json_text(d.first_name), tds.json_text(d.last_name)), '')
     email              text    email              320
     phone              text    phone              100
     mobile             text    mobile             100
     company_name       text    company_name       500
     contact_type       text    -
-    customer_sub_type  text    customer_type      := case tds.json_text(d.customer_sub_type) when 'business' then 'B2B' when 'individual' then 'B2C' end
+    customer_sub_type  text    customer_type      := case tds.json_text(d.customer_sub_type) \
+        when 'business' then 'B2B' when 'individual' then 'B2C' end
     status             text    is_active          := tds.json_text(d.status) = 'active'
     currency_code      text    currency           10
     payment_terms      number  payment_terms

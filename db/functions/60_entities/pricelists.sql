@@ -15,16 +15,19 @@ begin
                l.zoho_pricebook_id, i.zoho_item_id, b.start_quantity, b.end_quantity, l.id as pricelist_id,
                p.id as product_id, b.zoho_pricebook_item_id, b.rate, b.discount, l.currency
           from zoho.pricelists l
-         cross join lateral jsonb_array_elements(coalesce(tds.json_array(l.zoho_metadata -> 'pricebook_items'), '[]')) with ordinality e(doc, n)
+         cross join lateral jsonb_array_elements(coalesce(tds.json_array(l.zoho_metadata -> 'pricebook_items'),
+                                                          '[]')) with ordinality e(doc, n)
          cross join lateral (select tds.json_id(e.doc -> 'item_id') as zoho_item_id) i
          -- an item without brackets (or with none in the array) is its own, from any quantity on; of two that begin alike the last counts
-         cross join lateral jsonb_array_elements(coalesce(nullif(tds.json_array(e.doc -> 'price_brackets'), '[]'), jsonb_build_array(e.doc))) with ordinality c(doc, n)
+         cross join lateral jsonb_array_elements(coalesce(nullif(tds.json_array(e.doc -> 'price_brackets'), '[]'),
+                                                          jsonb_build_array(e.doc))) with ordinality c(doc, n)
          cross join lateral (select coalesce(tds.json_number(c.doc -> 'start_quantity'), 0) as start_quantity,
                                     tds.json_number(c.doc -> 'end_quantity') as end_quantity,
                                     tds.json_id(c.doc -> 'pricebook_item_id') as zoho_pricebook_item_id,
                                     tds.json_number(c.doc -> 'pricebook_rate') as rate,
                                     -- Zoho writes 10%: without the sign it may as well be an amount
-                                    case when c.doc ->> 'pricebook_discount' like '%\%' or tds.json_number(c.doc -> 'pricebook_discount') = 0
+                                    case when c.doc ->> 'pricebook_discount' like '%\%'
+                                        or tds.json_number(c.doc -> 'pricebook_discount') = 0
                                          then tds.json_number(c.doc -> 'pricebook_discount') end as discount) b
           left join zoho.products p on p.organization_id = l.organization_id and p.zoho_item_id = i.zoho_item_id
          where l.organization_id = write_product_prices.organization_id

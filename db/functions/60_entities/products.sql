@@ -16,12 +16,18 @@ begin
          -- newer organisations say locations, older ones warehouses
          cross join lateral jsonb_array_elements(coalesce(nullif(tds.json_array(p.zoho_metadata -> 'locations'), '[]'),
                                                           tds.json_array(p.zoho_metadata -> 'warehouses'), '[]')) with ordinality e(doc, n)
-         cross join lateral (select coalesce(tds.json_id(e.doc -> 'location_id'), tds.json_id(e.doc -> 'warehouse_id')) as zoho_warehouse_id,
-                                    coalesce(tds.json_text(e.doc -> 'location_name'), tds.json_text(e.doc -> 'warehouse_name')) as warehouse_name,
-                                    tds.json_number(coalesce(e.doc -> 'location_stock_on_hand', e.doc -> 'warehouse_stock_on_hand')) as on_hand,
-                                    tds.json_number(coalesce(e.doc -> 'location_available_stock', e.doc -> 'warehouse_available_stock')) as available,
-                                    tds.json_number(coalesce(e.doc -> 'location_committed_stock', e.doc -> 'warehouse_committed_stock')) as committed,
-                                    tds.json_number(coalesce(e.doc -> 'location_actual_available_stock', e.doc -> 'warehouse_actual_available_stock'))
+         cross join lateral (select coalesce(tds.json_id(e.doc -> 'location_id'),
+                                             tds.json_id(e.doc -> 'warehouse_id')) as zoho_warehouse_id,
+                                    coalesce(tds.json_text(e.doc -> 'location_name'),
+                                             tds.json_text(e.doc -> 'warehouse_name')) as warehouse_name,
+                                    tds.json_number(coalesce(e.doc -> 'location_stock_on_hand',
+                                                             e.doc -> 'warehouse_stock_on_hand')) as on_hand,
+                                    tds.json_number(coalesce(e.doc -> 'location_available_stock',
+                                                             e.doc -> 'warehouse_available_stock')) as available,
+                                    tds.json_number(coalesce(e.doc -> 'location_committed_stock',
+                                                             e.doc -> 'warehouse_committed_stock')) as committed,
+                                    tds.json_number(coalesce(e.doc -> 'location_actual_available_stock',
+                                                             e.doc -> 'warehouse_actual_available_stock'))
                                         as actual_available) l
           left join zoho.warehouses w on w.organization_id = p.organization_id and w.zoho_warehouse_id = l.zoho_warehouse_id
          where p.organization_id = write_stock_levels.organization_id
@@ -73,7 +79,8 @@ declare
     v_now constant timestamptz := tds.now();
 begin
     insert into zoho.stock_history (organization_id, zoho_item_id, kind, quantity_before, quantity, recorded_at, day)
-    values (new.organization_id, new.zoho_item_id, 'change', old.stock_quantity, new.stock_quantity, v_now, tds.day_of(new.organization_id, v_now));
+    values (new.organization_id, new.zoho_item_id, 'change', old.stock_quantity, new.stock_quantity, v_now,
+            tds.day_of(new.organization_id, v_now));
     return null;
 end
 $$;
@@ -119,7 +126,9 @@ begin
 end
 $$;
 revoke all on function tds.refuse_change() from public;
-comment on function tds.refuse_change() is 'Trigger of a history: rows are added, never changed or removed, by whomever; tds.fold_stock() alone takes away what it has kept in its small form. Raises ZB006.';
+comment on function tds.refuse_change() is
+'Trigger of a history: rows are added, never changed or removed, by whomever; tds.fold_stock() alone takes away what it has kept in its '
+'small form. Raises ZB006.';
 
 create or replace trigger stock_history_is_insert_only before update or delete or truncate on zoho.stock_history
     for each statement execute function tds.refuse_change();
@@ -127,7 +136,8 @@ create or replace trigger stock_history_is_insert_only before update or delete o
 select tds.register('{
     "entity": "products", "queue": "products", "priority": 20,
     "api_path": "/items", "list_key": "items", "record_key": "item", "id_key": "item_id",
-    "list_filter": {"filter_by": "Status.All", "sort_column": "created_time", "sort_order": "A"}, "bulk_detail_path": "/itemdetails", "volatile_details": true,
+    "list_filter": {"filter_by": "Status.All", "sort_column": "created_time", "sort_order": "A"}, "bulk_detail_path": "/itemdetails",
+    "volatile_details": true,
     "detail_key": "brand",
     "target": "products", "target_key": "zoho_item_id",
     "complete": "write_stock_levels", "complete_if": "s.doc ?| array[''locations'', ''warehouses'']"}');

@@ -1,6 +1,8 @@
 insert into tds.setting (name, value, description) values
-    ('api_calls_per_minute', '90', 'Calls an organisation may be asked in any minute by all processes together; Zoho blocks it, users included, beyond 100.'),
-    ('api_details_per_minute', '40', 'Of these, calls for a single record each, whatever but live and repair they are for; Zoho was seen to block an organisation for 20 minutes after some minutes of 58.'),
+    ('api_calls_per_minute', '90', 'Calls an organisation may be asked in any minute by all processes together; Zoho blocks it, users '
+                                   'included, beyond 100.'),
+    ('api_details_per_minute', '40', 'Of these, calls for a single record each, whatever but live and repair they are for; Zoho was seen '
+                                     'to block an organisation for 20 minutes after some minutes of 58.'),
     ('api_concurrency', '5', 'Calls at once for an organisation; Zoho allows 5 in the free plan, 10 in the paid ones.'),
     ('api_reserve_percent', '5', 'Share of the minute''s and the day''s calls that only the purposes live and repair may use.'),
     ('api_orphan_seconds', '5', 'How long a call of a process that died is taken to be still going on at Zoho, in seconds.'),
@@ -33,8 +35,8 @@ end
 $$;
 revoke all on function tds.set_budget(text, int, int, float8) from public;
 comment on function tds.set_budget(text, int, int, float8) is
-'Sets an organisation''s own ceilings (null leaves one as it is; the settings api_… hold where none was ever given) and returns those in force. '
-'A session that makes calls says so with this once: while it lives, its calls are not given up.';
+'Sets an organisation''s own ceilings (null leaves one as it is; the settings api_… hold where none was ever given) and returns those in '
+'force. A session that makes calls says so with this once: while it lives, its calls are not given up.';
 grant execute on function tds.set_budget(text, int, int, float8) to tds_poller, tds_operator;
 
 create or replace function tds.reserve_calls(
@@ -51,7 +53,8 @@ begin
     -- A crash of the server may forget the last half second: the ceiling is below Zoho's limit for such things too.
     set local synchronous_commit = off;
     perform tds.beat();
-    insert into tds.api_budget as b (organization_id) values (reserve_calls.organization_id) on conflict on constraint api_budget_pkey do nothing;
+    insert into tds.api_budget as b (organization_id) values (reserve_calls.organization_id)
+        on conflict on constraint api_budget_pkey do nothing;
     select b.* into v_budget from tds.api_budget b where b.organization_id = reserve_calls.organization_id for update;
     -- not before: who waited for the lock would count with a time gone by
     v_now := tds.now();
@@ -78,9 +81,10 @@ end
 $$;
 revoke all on function tds.reserve_calls(text, int, text, text) from public;
 comment on function tds.reserve_calls(text, int, text, text) is
-'Grants up to so many calls, to be begun now, and their ids; each is ended with settle_call(). None: wait_seconds, wait_until and the reason. '
-'All processes share the minute (no more than the ceiling in any minute as Zoho sees it), the day and the calls at once of an organisation. '
-'A part of the minute and the day is kept for the purposes live and repair; others ask for single records (an {id} in the endpoint) at a slower pace.';
+'Grants up to so many calls, to be begun now, and their ids; each is ended with settle_call(). None: wait_seconds, wait_until and the '
+'reason. All processes share the minute (no more than the ceiling in any minute as Zoho sees it), the day and the calls at once of an '
+'organisation. A part of the minute and the day is kept for the purposes live and repair; others ask for single records (an {id} in the '
+'endpoint) at a slower pace.';
 grant execute on function tds.reserve_calls(text, int, text, text) to tds_poller, tds_operator;
 
 create or replace function tds.turn_day(budget tds.api_budget, at timestamptz) returns tds.api_budget
@@ -113,7 +117,8 @@ set search_path = pg_catalog, pg_temp
 as $$
 declare
     v_minute  constant interval := make_interval(secs => (api_room.budget).minute_seconds);
-    v_kept    constant numeric := case when api_room.purpose in ('live', 'repair') then 0 else tds.setting_int('api_reserve_percent') / 100.0 end;
+    v_kept    constant numeric := case when api_room.purpose in ('live', 'repair') then 0
+        else tds.setting_int('api_reserve_percent') / 100.0 end;
     v_ceiling constant int := coalesce((api_room.budget).calls_per_minute, tds.setting_int('api_calls_per_minute'));
     v_paced   constant boolean := tds.is_detail(api_room.endpoint) and api_room.purpose not in ('live', 'repair');
     v_minute_room int;
@@ -147,7 +152,8 @@ begin
         api_room.wait_until := api_room.at + v_minute / 600;
     elsif v_day_room <= 0 then
         api_room.room := 0;
-        api_room.reason := case when v_kept > 0 and (api_room.budget).day_left > 0 then 'what is left of the day''s calls is kept for live repair'
+        api_room.reason := case when v_kept > 0 and (api_room.budget).day_left > 0 then 'what is left of the day''s calls is kept for live '
+            'repair'
                                 else 'the day''s calls are used up' end;
         api_room.wait_until := coalesce((api_room.budget).day_resets_at, api_room.at + v_minute);
     else
@@ -165,9 +171,11 @@ begin
 end
 $$;
 revoke all on function tds.api_room(tds.api_budget, text, text, timestamptz) from public;
-comment on function tds.api_room(tds.api_budget, text, text, timestamptz) is 'How many calls of an endpoint an organisation may begin now for a purpose; if none, until when to wait and why.';
+comment on function tds.api_room(tds.api_budget, text, text, timestamptz) is
+'How many calls of an endpoint an organisation may begin now for a purpose; if none, until when to wait and why.';
 
-create or replace function tds.minute_opens(budget tds.api_budget, minute interval, at timestamptz, calls int, details boolean) returns timestamptz
+create or replace function tds.minute_opens(budget tds.api_budget, minute interval, at timestamptz, calls int, details boolean)
+    returns timestamptz
 language plpgsql stable
 set search_path = pg_catalog, pg_temp
 as $$
@@ -204,7 +212,8 @@ begin
 end
 $$;
 revoke all on function tds.api_details(tds.api_budget) from public;
-comment on function tds.api_details(tds.api_budget) is 'Calls for single records that are begun in a minute, other than for live and repair.';
+comment on function tds.api_details(tds.api_budget) is
+'Calls for single records that are begun in a minute, other than for live and repair.';
 
 create or replace function tds.api_slots(budget tds.api_budget, at timestamptz) returns int
 language plpgsql stable
@@ -213,11 +222,13 @@ as $$
 begin
     return least(coalesce((api_slots.budget).concurrency, tds.setting_int('api_concurrency')),
                  (api_slots.budget).lowered_to
-                 + floor(least(1000, extract(epoch from api_slots.at - (api_slots.budget).lowered_at) / (api_slots.budget).minute_seconds))::int);
+                 + floor(least(1000, extract(epoch from api_slots.at - (api_slots.budget).lowered_at)
+                                     / (api_slots.budget).minute_seconds))::int);
 end
 $$;
 revoke all on function tds.api_slots(tds.api_budget, timestamptz) from public;
-comment on function tds.api_slots(tds.api_budget, timestamptz) is 'Calls at once that are tried now: after code 1070 fewer, and one more each minute.';
+comment on function tds.api_slots(tds.api_budget, timestamptz) is
+'Calls at once that are tried now: after code 1070 fewer, and one more each minute.';
 
 create or replace function tds.drop_calls(budget tds.api_budget, at timestamptz) returns void
 language plpgsql volatile
@@ -270,14 +281,16 @@ begin
      where b.organization_id = (select c.organization_id from tds.api_call c where c.call_id = settle_call.call_id) for update;
     v_now := tds.now();
     update tds.api_call c
-       set settled_at = v_now, told = case when settle_call.day_left is not null or settle_call.status is distinct from 401 then settle_call.day_left is not null end
+       set settled_at = v_now, told = case when settle_call.day_left is not null or settle_call.status is distinct from 401
+           then settle_call.day_left is not null end
      where c.call_id = settle_call.call_id and c.settled_at is null
     returning c.* into v_call;
     if v_call.call_id is null then
         return 0::float8;
     end if;
     insert into tds.api_spending as s (organization_id, day, purpose, endpoint, outcome, calls)
-    values (v_call.organization_id, (v_now at time zone 'UTC')::date, v_call.purpose, v_call.endpoint, tds.call_outcome(settle_call.status, settle_call.code), 1)
+    values (v_call.organization_id, (v_now at time zone 'UTC')::date, v_call.purpose, v_call.endpoint,
+            tds.call_outcome(settle_call.status, settle_call.code), 1)
     on conflict on constraint api_spending_pkey do update set calls = s.calls + 1;
     -- one that is not let in is no call of the organisation
     if settle_call.day_left is null then
@@ -298,8 +311,9 @@ end
 $$;
 revoke all on function tds.settle_call(bigint, int, int, int, int, float8, float8) from public;
 comment on function tds.settle_call(bigint, int, int, int, int, float8, float8) is
-'Ends a call: HTTP status and Zoho''s code (null: no answer), and what the headers X-Rate-Limit-Limit, -Remaining, -Reset and Retry-After said. '
-'A 429 pauses the organisation for every process, by its code. Returns the seconds of that pause, 0 where there is none. Settling twice changes nothing.';
+'Ends a call: HTTP status and Zoho''s code (null: no answer), and what the headers X-Rate-Limit-Limit, -Remaining, -Reset and Retry-After '
+'said. A 429 pauses the organisation for every process, by its code. Returns the seconds of that pause, 0 where there is none. Settling '
+'twice changes nothing.';
 grant execute on function tds.settle_call(bigint, int, int, int, int, float8, float8) to tds_poller, tds_operator;
 
 create or replace function tds.cancel_call(call_id bigint) returns void
@@ -330,7 +344,8 @@ select case when $1 = 200 and $2 = 0 then 'ok'
             else 'refused' end
 $$;
 revoke all on function tds.call_outcome(int, int) from public;
-comment on function tds.call_outcome(int, int) is 'What became of a call, by its HTTP status and Zoho''s code, as tds.api_spending counts it.';
+comment on function tds.call_outcome(int, int) is
+'What became of a call, by its HTTP status and Zoho''s code, as tds.api_spending counts it.';
 
 create or replace function tds.learn_quota(budget tds.api_budget, call tds.api_call, day_limit int, day_left int, resets_at timestamptz)
 returns void
@@ -407,7 +422,8 @@ end
 $$;
 revoke all on function tds.pause_calls(tds.api_budget, tds.api_call, timestamptz, int, interval, interval) from public;
 comment on function tds.pause_calls(tds.api_budget, tds.api_call, timestamptz, int, interval, interval) is
-'Stops all calls for an organisation after a 429, for as long as its code asks for, and after 1070 tries fewer at once. Returns the pause in seconds.';
+'Stops all calls for an organisation after a 429, for as long as its code asks for, and after 1070 tries fewer at once. Returns the pause '
+'in seconds.';
 
 create or replace function tds.limit_told(code int) returns text
 language sql immutable parallel safe
@@ -439,5 +455,6 @@ end
 $$;
 revoke all on function tds.resume_calls(text) from public;
 comment on function tds.resume_calls(text) is
-'Ends a pause by hand, as after an administrator had the quota raised; the next answer tells how many calls are left. False: no such organisation.';
+'Ends a pause by hand, as after an administrator had the quota raised; the next answer tells how many calls are left. False: no such '
+'organisation.';
 grant execute on function tds.resume_calls(text) to tds_operator;

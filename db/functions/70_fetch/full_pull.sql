@@ -52,7 +52,8 @@ end
 $$;
 revoke all on function tds.want_volatile(text) from public;
 comment on function tds.want_volatile(text) is
-'Asks, once in a migration of everything, for all details that change without a sign in the list: stock by place, prices. Returns how many.';
+'Asks, once in a migration of everything, for all details that change without a sign in the list: stock by place, prices. Returns how '
+'many.';
 
 create or replace function tds.finish_full_pull(organization_id text) returns void
 language plpgsql volatile security definer

@@ -24,14 +24,16 @@ begin
         plan_entities.details_wanted := (select count(*) from tds.wanted_detail w
                                           where w.organization_id = plan_entities.organization_id and w.entity = v_entity.entity);
         plan_entities.next_page := (select r.next_page from tds.run r
-                                     where r.organization_id = plan_entities.organization_id and r.entity = v_entity.entity and r.state = 'running');
+                                     where r.organization_id = plan_entities.organization_id and r.entity = v_entity.entity
+                                       and r.state = 'running');
         return next;
     end loop;
 end
 $$;
 revoke all on function tds.plan_entities(text) from public;
 comment on function tds.plan_entities(text) is
-'What is known of each of Zoho''s lists before it is fetched: how to ask for it, rows already here, details still wanted or wanted of all records whatever is here, and where an unfinished run goes on.';
+'What is known of each of Zoho''s lists before it is fetched: how to ask for it, rows already here, details still wanted or wanted of all '
+'records whatever is here, and where an unfinished run goes on.';
 grant execute on function tds.plan_entities(text) to tds_poller, tds_operator;
 
 create or replace function tds.calls_wanted(organization_id text)

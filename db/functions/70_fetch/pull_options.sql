@@ -10,8 +10,10 @@ begin
           from (values
                 ('batch_size', v_entity.paged),
                 ('update_only', v_entity.paged),
-                ('incremental', v_entity.paged and v_entity.queue <> 'settings' and pull_option_names.entity not in ('stock', 'pricelists')),
-                ('modified_since', v_entity.paged and v_entity.queue <> 'settings' and pull_option_names.entity not in ('stock', 'pricelists')),
+                ('incremental', v_entity.paged and v_entity.queue <> 'settings'
+                 and pull_option_names.entity not in ('stock', 'pricelists')),
+                ('modified_since', v_entity.paged and v_entity.queue <> 'settings'
+                 and pull_option_names.entity not in ('stock', 'pricelists')),
                 ('include_addresses', v_entity.target = 'contacts'),
                 ('include_line_items', v_entity.detail_key = 'line_items'),
                 ('warehouses', pull_option_names.entity = 'stock'),
@@ -22,7 +24,8 @@ begin
 end
 $$;
 revoke all on function tds.pull_option_names(text) from public;
-comment on function tds.pull_option_names(text) is 'The options that a pull of an entity takes. Raises ZB002 for an entity that cannot be pulled.';
+comment on function tds.pull_option_names(text) is
+'The options that a pull of an entity takes. Raises ZB002 for an entity that cannot be pulled.';
 
 create or replace function tds.why_no_option(entity text, name text) returns text
 language sql immutable parallel safe
@@ -89,7 +92,8 @@ begin
     end case;
 end
 $$;
-comment on function tds.option_problem(text, text, jsonb, timestamptz, timestamptz) is 'What is wrong with the value of an option, or null.';
+comment on function tds.option_problem(text, text, jsonb, timestamptz, timestamptz) is
+'What is wrong with the value of an option, or null.';
 
 create or replace function tds.pull_settings(entity text, options jsonb, organization_id text, at timestamptz) returns jsonb
 language plpgsql stable
@@ -134,7 +138,8 @@ begin
                     then (select jsonb_agg(i.id order by i.id) from (select distinct e.id from jsonb_array_elements_text(o.value) e(id)) i)
                     when o.key = 'batch_size' then to_jsonb(o.value::numeric::int)
                     else o.value end), '{}')
-          from jsonb_each(jsonb_strip_nulls(v_given) || case when v_given ->> 'modified_since' is not null then '{"incremental": true}' else '{}'::jsonb end) o
+          from jsonb_each(jsonb_strip_nulls(v_given) || case when v_given ->> 'modified_since' is not null then '{"incremental": true}'
+                          else '{}'::jsonb end) o
          where o.value <> case
                     when o.key like 'include\_%' then 'true'::jsonb
                     when o.key = 'batch_size' then to_jsonb(case pull_settings.entity when 'stock' then 100 else 200 end)
@@ -142,4 +147,5 @@ begin
 end
 $$;
 comment on function tds.pull_settings(text, jsonb, text, timestamptz) is
-'The options of a pull, checked and in the one form that equal wishes have: defaults left out. Raises ZB010 with the path and the reason, ZB002.';
+'The options of a pull, checked and in the one form that equal wishes have: defaults left out. Raises ZB010 with the path and the reason, '
+'ZB002.';

@@ -3,9 +3,11 @@
 select pgmq.create('tds_pull');
 
 insert into tds.setting (name, value, description) values
-    ('bulk_sync_enabled', 'true', 'Whether pulls are taken and done; webhooks go on either way. false: tds.request_pull() and the API answer with bulk_sync_reason.'),
+    ('bulk_sync_enabled', 'true', 'Whether pulls are taken and done; webhooks go on either way. false: tds.request_pull() and the API '
+                                  'answer with bulk_sync_reason.'),
     ('bulk_sync_reason', '"bulk sync is switched off"', 'What whoever asks for a pull is told while bulk_sync_enabled is false.'),
-    ('cursor_overlap_seconds', '600', 'How far an incremental pull reaches back behind the request time of the last complete pass, in seconds.'),
+    ('cursor_overlap_seconds', '600', 'How far an incremental pull reaches back behind the request time of the last complete pass, in '
+                                      'seconds.'),
     ('pull_visibility_seconds', '60', 'How long a pull stays with a poller that has fallen silent, in seconds.'),
     ('pull_adopt_seconds', '600', 'After how long without a page a run whose command has died is gone on with by the poller, in seconds.')
 on conflict on constraint setting_pkey do nothing;
@@ -28,7 +30,9 @@ set search_path = pg_catalog, pg_temp
 as $$
 begin
     update tds.run r
-       set message_id = (select m.msg_id from pgmq.send('tds_pull', jsonb_build_object('run_id', r.run_id, 'organization_id', r.organization_id)) m(msg_id))
+       set message_id = (select m.msg_id from pgmq.send('tds_pull',
+                                                        jsonb_build_object('run_id', r.run_id, 'organization_id',
+                                                                           r.organization_id)) m(msg_id))
      where r.run_id = send_pull.run_id;
 end
 $$;
@@ -48,7 +52,8 @@ begin
 end
 $$;
 revoke all on function tds.requeue_pulls() from public;
-comment on function tds.requeue_pulls() is 'Gives every requested run that is not done and has lost its message another one; returns how many.';
+comment on function tds.requeue_pulls() is
+'Gives every requested run that is not done and has lost its message another one; returns how many.';
 
 create or replace function tds.request_pull(entity text, options jsonb default '{}', organization_id text default null) returns bigint
 language plpgsql volatile security definer
@@ -60,9 +65,10 @@ end
 $$;
 revoke all on function tds.request_pull(text, jsonb, text) from public;
 comment on function tds.request_pull(text, jsonb, text) is
-'Asks for a pull of an entity (or of stock) and returns its run; tds poll does it. The same wish while one is queued or running is that run; '
-'another wish waits for it. Options, see tds.pull_option_names(): incremental, modified_since, batch_size, update_only, include_addresses, '
-'include_line_items, warehouses, pricelist_ids, include_item_prices. Raises ZB002 (entity), ZB010 (option), ZB011 (bulk sync is off), ZB013 (organisation).';
+'Asks for a pull of an entity (or of stock) and returns its run; tds poll does it. The same wish while one is queued or running is that '
+'run; another wish waits for it. Options, see tds.pull_option_names(): incremental, modified_since, batch_size, update_only, '
+'include_addresses, include_line_items, warehouses, pricelist_ids, include_item_prices. Raises ZB002 (entity), ZB010 (option), ZB011 (bulk '
+'sync is off), ZB013 (organisation).';
 
 create or replace function tds.request_pull_for(entity text, options jsonb, organization_id text, requested_by text) returns bigint
 language plpgsql volatile
@@ -116,7 +122,8 @@ begin
 end
 $$;
 revoke all on function tds.last_pass(text, text) from public;
-comment on function tds.last_pass(text, text) is 'When the first page of the last complete pass over a list was asked for; null: there was none.';
+comment on function tds.last_pass(text, text) is
+'When the first page of the last complete pass over a list was asked for; null: there was none.';
 
 create or replace function tds.is_forsaken(run tds.run, at timestamptz) returns boolean
 language plpgsql stable
@@ -164,7 +171,8 @@ begin
     v_last := tds.last_pass(v_run.entity, v_run.organization_id);
     v_run.since := case
         when v_run.options ? 'modified_since' then (v_run.options ->> 'modified_since')::timestamptz
-        when v_run.options ? 'incremental' then date_trunc('second', v_last) - make_interval(secs => tds.setting_int('cursor_overlap_seconds')) end;
+        when v_run.options ? 'incremental' then date_trunc('second',
+                                                           v_last) - make_interval(secs => tds.setting_int('cursor_overlap_seconds')) end;
     update tds.run r
        set state = 'running', started_at = v_now, heartbeat_at = v_now, session = begin_pull.session, since = v_run.since,
            filtered = v_run.since is not null
@@ -213,7 +221,8 @@ begin
     end if;
     v_records := v_document -> v_key;
     if (kept_records.run).options ? 'update_only' then
-        execute format('select array(select t.%1$I from zoho.%2$I t join jsonb_array_elements($2) e(doc) on t.%1$I = e.doc ->> $3 where t.organization_id = $1)',
+        execute format('select array(select t.%1$I from zoho.%2$I t join jsonb_array_elements($2) e(doc) on t.%1$I = e.doc ->> $3 where '
+                       't.organization_id = $1)',
                        (kept_records.entity).target_key, (kept_records.entity).target)
            into v_known using (kept_records.run).organization_id, v_records, (kept_records.entity).id_key;
     end if;
@@ -233,7 +242,8 @@ end
 $$;
 revoke all on function tds.kept_records(tds.run, tds.entity, bytea) from public;
 comment on function tds.kept_records(tds.run, tds.entity, bytea) is
-'A page without the records that its run''s options leave out: those not known (update_only), not named (pricelist_ids), or not modified since.';
+'A page without the records that its run''s options leave out: those not known (update_only), not named (pricelist_ids), or not modified '
+'since.';
 
 create or replace function tds.end_list(run_id bigint, at timestamptz) returns void
 language plpgsql volatile
@@ -249,7 +259,8 @@ end
 $$;
 revoke all on function tds.end_list(bigint, timestamptz) from public;
 comment on function tds.end_list(bigint, timestamptz) is
-'Notes that a run''s last page is stored. One that was requested then waits for its processing and its details (settling); one of a command is complete.';
+'Notes that a run''s last page is stored. One that was requested then waits for its processing and its details (settling); one of a '
+'command is complete.';
 
 create or replace function tds.note_progress(run_id bigint, calls int, details int default 0, error text default null) returns void
 language plpgsql volatile security definer
@@ -301,7 +312,8 @@ end
 $$;
 revoke all on function tds.free_pulls(text) from public;
 comment on function tds.free_pulls(text) is
-'Shows the messages of runs whose poller has died to the others at once, instead of when they become visible by themselves; returns how many.';
+'Shows the messages of runs whose poller has died to the others at once, instead of when they become visible by themselves; returns how '
+'many.';
 
 create or replace function tds.settle_pulls(organization_id text) returns int
 language plpgsql volatile security definer
@@ -328,14 +340,16 @@ begin
         select r.run_id, count(w.zoho_id) as wanted, count(w.error) as failed, min(w.error) as error,
                (select string_agg(p.id, ', ' order by p.id)
                   from jsonb_array_elements_text(r.options -> 'pricelist_ids') p(id)
-                 where not exists (select from zoho.pricelists l where l.organization_id = r.organization_id and l.zoho_pricebook_id = p.id)) as unknown
+                 where not exists (select from zoho.pricelists l where l.organization_id = r.organization_id
+                                   and l.zoho_pricebook_id = p.id)) as unknown
           from tds.run r
           left join tds.wanted_detail w on w.run_id = r.run_id
          where r.organization_id = settle_pulls.organization_id and r.state = 'settling' and r.asked_at is not null
          group by r.run_id)
     update tds.run r
        set state = case when l.failed = 0 and l.unknown is null then 'complete' else 'partial' end,
-           error = left(nullif(concat_ws('; ', case when l.failed > 0 then format('%s details could not be had, e.g. %s', l.failed, l.error) end,
+           error = left(nullif(concat_ws('; ', case when l.failed > 0
+                                         then format('%s details could not be had, e.g. %s', l.failed, l.error) end,
                                                 'no such price list: ' || l.unknown), ''), 1000),
            finished_at = v_now
       from left_over l

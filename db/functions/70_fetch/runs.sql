@@ -18,7 +18,8 @@ begin
 end
 $$;
 revoke all on function tds.run_of(bigint, boolean) from public;
-comment on function tds.run_of(bigint, boolean) is 'The run of that number; for_update: and nobody else changes it until the transaction ends. Raises ZB012.';
+comment on function tds.run_of(bigint, boolean) is
+'The run of that number; for_update: and nobody else changes it until the transaction ends. Raises ZB012.';
 
 create or replace function tds.start_run(entity text, organization_id text, options jsonb default '{}') returns bigint
 language plpgsql volatile security definer
@@ -50,7 +51,8 @@ end
 $$;
 revoke all on function tds.start_run(text, text, jsonb) from public;
 comment on function tds.start_run(text, text, jsonb) is
-'Begins a pull, or goes on with the unfinished one of that entity and organisation ({"restart": true} begins anew; session: who works on it, see tds.set_budget()). Raises ZB002.';
+'Begins a pull, or goes on with the unfinished one of that entity and organisation ({"restart": true} begins anew; session: who works on '
+'it, see tds.set_budget()). Raises ZB002.';
 
 create or replace function tds.store_page(
     run_id bigint, page int, body bytea, observed_at timestamptz, has_more boolean, records int default 0, calls int default 1)
@@ -69,7 +71,8 @@ begin
     v_run := tds.run_of(store_page.run_id, for_update => true);
     if v_run.state is distinct from 'running' or v_run.next_page <> store_page.page then
         raise exception using errcode = 'ZB003', message = 'page out of turn',
-            detail = format('run %s is %s and waits for page %s; page %s came', store_page.run_id, v_run.state, v_run.next_page, store_page.page),
+            detail = format('run %s is %s and waits for page %s; page %s came', store_page.run_id, v_run.state, v_run.next_page,
+                            store_page.page),
             hint = 'another process goes on with this run, or it was cancelled; select * from tds_sync_runs';
     end if;
     if v_run.options ?| array['update_only', 'pricelist_ids', 'modified_since'] then
@@ -96,8 +99,8 @@ end
 $$;
 revoke all on function tds.store_page(bigint, int, bytea, timestamptz, boolean, int, int) from public;
 comment on function tds.store_page(bigint, int, bytea, timestamptz, boolean, int, int) is
-'Stores a page and moves its run''s cursor in one transaction; the last page (has_more false) ends the list. calls: what it took to get it. '
-'Raises ZB003 for a page out of turn, or of a run that was cancelled; ZB012 for one that never was.';
+'Stores a page and moves its run''s cursor in one transaction; the last page (has_more false) ends the list. calls: what it took to get '
+'it. Raises ZB003 for a page out of turn, or of a run that was cancelled; ZB012 for one that never was.';
 
 create or replace function tds.finish_run(run_id bigint, state text, error text default null) returns void
 language plpgsql volatile security definer
@@ -110,4 +113,5 @@ begin
 end
 $$;
 revoke all on function tds.finish_run(bigint, text, text) from public;
-comment on function tds.finish_run(bigint, text, text) is 'Ends a run that did not complete by its last page: partial, failed or cancelled.';
+comment on function tds.finish_run(bigint, text, text) is
+'Ends a run that did not complete by its last page: partial, failed or cancelled.';

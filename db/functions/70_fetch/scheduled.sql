@@ -17,7 +17,8 @@ end
 $$;
 revoke all on function tds.has_filter(tds.entity, text) from public;
 comment on function tds.has_filter(tds.entity, text) is
-'Whether the API lists only what has changed, as far as is known: the entity''s list has a filter, and the newest pull that used it was not given everything.';
+'Whether the API lists only what has changed, as far as is known: the entity''s list has a filter, and the newest pull that used it was '
+'not given everything.';
 
 create or replace function tds.request_scheduled(filtered boolean) returns int
 language plpgsql volatile security definer
@@ -29,7 +30,8 @@ begin
     end if;
     return (
         select count(tds.request_pull_for(w.entity, w.options, w.organization_id, 'the clock'))::int
-          from (select f.organization_id, n.entity, case when request_scheduled.filtered then '{"incremental": true}'::jsonb else '{}' end as options
+          from (select f.organization_id, n.entity, case when request_scheduled.filtered then '{"incremental": true}'::jsonb
+                else '{}' end as options
                   from tds.full_pull f
                  cross join tds.entity n
                  where f.finished_at is not null and n.api_path <> '' and tds.has_filter(n, f.organization_id) = request_scheduled.filtered
@@ -42,8 +44,8 @@ end
 $$;
 revoke all on function tds.request_scheduled(boolean) from public;
 comment on function tds.request_scheduled(boolean) is
-'Asks for pulls, for every organisation whose migration has ended: of what has changed in the lists that the API can filter (a call each if little '
-'has); or, not filtered, of all else: whole lists, every price list, the stock of all products. Returns how many pulls that are; none while '
-'bulk_sync_enabled is false.';
+'Asks for pulls, for every organisation whose migration has ended: of what has changed in the lists that the API can filter (a call each '
+'if little has); or, not filtered, of all else: whole lists, every price list, the stock of all products. Returns how many pulls that are; '
+'none while bulk_sync_enabled is false.';
 
 grant execute on function tds.request_scheduled(boolean) to tds_worker, tds_operator;

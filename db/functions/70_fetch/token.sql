@@ -45,12 +45,14 @@ end
 $$;
 revoke all on function tds.access_token(text, text, float8) from public;
 comment on function tds.access_token(text, text, float8) is
-'The token in force. state: ok (use it, for good_seconds without asking again); refresh (the caller alone asks Zoho now, then calls store_access_token() or refresh_failed() on the '
-'same connection); wait (ask again after wait_seconds); refused (the refresh token is no longer good, reason says what Zoho answered). rejected: a '
-'token that the API did not take. Refreshed two minutes early, by one session at a time, at most ten times in ten minutes.';
+'The token in force. state: ok (use it, for good_seconds without asking again); refresh (the caller alone asks Zoho now, then calls '
+'store_access_token() or refresh_failed() on the same connection); wait (ask again after wait_seconds); refused (the refresh token is no '
+'longer good, reason says what Zoho answered). rejected: a token that the API did not take. Refreshed two minutes early, by one session at '
+'a time, at most ten times in ten minutes.';
 grant execute on function tds.access_token(text, text, float8) to tds_poller;
 
-create or replace function tds.refresh_allowed(known tds.api_account, at timestamptz, minute interval, out wait_seconds float8, out reason text)
+create or replace function tds.refresh_allowed(known tds.api_account, at timestamptz, minute interval, out wait_seconds float8,
+                                               out reason text)
 language plpgsql stable
 set search_path = pg_catalog, pg_temp
 as $$
@@ -70,7 +72,8 @@ revoke all on function tds.refresh_allowed(tds.api_account, timestamptz, interva
 comment on function tds.refresh_allowed(tds.api_account, timestamptz, interval) is
 'How long an account has to wait before a token may be asked for again, and why; null: not at all.';
 
-create or replace function tds.store_access_token(account text, access_token text, api_domain text, lifetime_seconds float8, asked_at timestamptz)
+create or replace function tds.store_access_token(account text, access_token text, api_domain text, lifetime_seconds float8,
+                                                  asked_at timestamptz)
 returns void
 language plpgsql volatile security definer
 set search_path = pg_catalog, pg_temp
@@ -105,7 +108,8 @@ begin
        set refreshes[1] = v_now,
            refused = case when refresh_failed.error = 'invalid_code' then refresh_failed.error else a.refused end,
            refused_at = case when refresh_failed.error = 'invalid_code' then v_now else a.refused_at end,
-           closed_until = case when refresh_failed.error = 'access_denied' then v_now + make_interval(secs => 10 * refresh_failed.minute_seconds)
+           closed_until = case when refresh_failed.error = 'access_denied'
+               then v_now + make_interval(secs => 10 * refresh_failed.minute_seconds)
                                else a.closed_until end
      where a.account = refresh_failed.account;
     perform pg_advisory_unlock(tds.token_lock(refresh_failed.account));
@@ -113,8 +117,8 @@ end
 $$;
 revoke all on function tds.refresh_failed(text, text, float8) from public;
 comment on function tds.refresh_failed(text, text, float8) is
-'Notes that no token came. invalid_code (the refresh token was revoked) stops every process until allow_refresh() or another refresh token; '
-'access_denied stops asking for ten minutes; anything else only lets the next one try.';
+'Notes that no token came. invalid_code (the refresh token was revoked) stops every process until allow_refresh() or another refresh '
+'token; access_denied stops asking for ten minutes; anything else only lets the next one try.';
 grant execute on function tds.refresh_failed(text, text, float8) to tds_poller;
 
 create or replace function tds.allow_refresh(account text default null) returns bigint
@@ -134,5 +138,6 @@ end
 $$;
 revoke all on function tds.allow_refresh(text) from public;
 comment on function tds.allow_refresh(text) is
-'Lets the pollers try a refresh token again that Zoho had refused; null: all of them. Returns how many were stopped. A new refresh token needs no such permission.';
+'Lets the pollers try a refresh token again that Zoho had refused; null: all of them. Returns how many were stopped. A new refresh token '
+'needs no such permission.';
 grant execute on function tds.allow_refresh(text) to tds_operator;

@@ -41,7 +41,8 @@ begin
 end
 $$;
 revoke all on function tds.take_images(text, int) from public;
-comment on function tds.take_images(text, int) is 'Leases wanted pictures to a fetcher for two minutes, those of the newest edits first; it answers with image_fetched() or image_failed().';
+comment on function tds.take_images(text, int) is
+'Leases wanted pictures to a fetcher for two minutes, those of the newest edits first; it answers with image_fetched() or image_failed().';
 
 create or replace function tds.image_fetched(
     organization_id text, zoho_item_id text, image_document_id text, sha256 text, content_type text, bytes bigint, url text) returns boolean
@@ -67,7 +68,8 @@ revoke all on function tds.image_fetched(text, text, text, text, text, bigint, t
 comment on function tds.image_fetched(text, text, text, text, text, bigint, text) is
 'Notes that a picture is stored, and shows it at its product; false if that has another picture by now.';
 
-create or replace function tds.image_failed(organization_id text, zoho_item_id text, image_document_id text, error text, gone boolean default false)
+create or replace function tds.image_failed(organization_id text, zoho_item_id text, image_document_id text, error text,
+                                            gone boolean default false)
 returns void
 language plpgsql volatile security definer
 set search_path = pg_catalog, pg_temp
@@ -84,7 +86,8 @@ end
 $$;
 revoke all on function tds.image_failed(text, text, text, text, boolean) from public;
 comment on function tds.image_failed(text, text, text, text, boolean) is
-'Notes why a picture could not be had; it is wanted again after a pause, unless there is none to be had (gone: Zoho has none, or it is nothing that is kept).';
+'Notes why a picture could not be had; it is wanted again after a pause, unless there is none to be had (gone: Zoho has none, or it is '
+'nothing that is kept).';
 
 grant execute on function tds.take_images(text, int), tds.image_fetched(text, text, text, text, text, bigint, text),
     tds.image_failed(text, text, text, text, boolean) to tds_poller;

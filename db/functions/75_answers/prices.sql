@@ -7,7 +7,8 @@ as $$
         when $2 in ('round_to_dollor_minus_01', 'round_to_dollar_minus_01') then round($1) - 0.01
         when $2 in ('round_to_half_dollor', 'round_to_half_dollar') then round($1 * 2) / 2
         when $2 in ('round_to_half_dollor_minus_01', 'round_to_half_dollar_minus_01') then round($1 * 2) / 2 - 0.01
-        when coalesce($2, '') in ('', 'no_rounding') then case when $3 > 20 then null when $3 > 0 then round($1, $3::int) else $1 end end) r(price)
+        when coalesce($2, '') in ('', 'no_rounding') then case when $3 > 20 then null when $3 > 0 then round($1, $3::int)
+            else $1 end end) r(price)
 $$;
 comment on function tds.round_price(numeric, text, numeric) is
 'A price rounded as a price list says, halves away from zero and never below 0: to the unit, the half unit, one hundredth less '
@@ -38,7 +39,8 @@ as $$
      where ($1).percentage >= 0 and (($1).is_increase or ($1).percentage <= 100)
 $$;
 comment on function tds.percentage_price(zoho.pricelists, numeric) is
-'What a list of one percentage makes of a product''s own price; null where it does not say whether up or down, or takes off more than there is.';
+'What a list of one percentage makes of a product''s own price; null where it does not say whether up or down, or takes off more than '
+'there is.';
 
 create or replace function tds.price_of(
     product text, pricelist text, quantity numeric default 1, at timestamptz default null, organization_id text default null)
@@ -81,11 +83,12 @@ begin
         return case when v_price.rate >= 0 then v_price.rate end;
     end if;
     -- a discount is off the product's own price, which is in the organisation's currency: in another there is no price
-    return case when v_list.currency = v_product.currency and v_price.discount between 0 and 100 then v_base * (1 - v_price.discount / 100) end;
+    return case when v_list.currency = v_product.currency and v_price.discount between 0 and 100
+        then v_base * (1 - v_price.discount / 100) end;
 end
 $$;
 comment on function tds.price_of(text, text, numeric, timestamptz, text) is
 'The price of a product in a price list, in the list''s currency (of a percentage without one: in that of the product''s own price), for a '
-'quantity at a moment; null where there is none or it is in doubt: list inactive, deleted or not effective (by the organisation''s days), product '
-'deleted or not in it, no bracket for the quantity, a discount without %, below 0 % or above 100 %. Never a price of another list or currency. '
-'product, pricelist: Zoho''s item_id and pricebook_id. Warns (ZB013) where no organisation is named and several are known.';
+'quantity at a moment; null where there is none or it is in doubt: list inactive, deleted or not effective (by the organisation''s days), '
+'product deleted or not in it, no bracket for the quantity, a discount without %, below 0 % or above 100 %. Never a price of another list '
+'or currency. product, pricelist: Zoho''s item_id and pricebook_id. Warns (ZB013) where no organisation is named and several are known.';

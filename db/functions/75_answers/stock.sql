@@ -17,7 +17,8 @@ begin
      -- once a day: what has become a large history's small form is not written again
      where not exists (select from tds.stock_day d where d.organization_id = s.organization_id and d.day = o.day)
        and not exists (select from zoho.stock_history h
-                        where h.kind = 'snapshot' and h.organization_id = s.organization_id and h.day = o.day and h.zoho_item_id = s.zoho_item_id
+                        where h.kind = 'snapshot' and h.organization_id = s.organization_id and h.day = o.day
+                          and h.zoho_item_id = s.zoho_item_id
                           and coalesce(h.zoho_warehouse_id, '') = coalesce(s.zoho_warehouse_id, ''))
      order by s.organization_id, s.zoho_item_id, s.zoho_warehouse_id
     on conflict do nothing;
@@ -27,14 +28,17 @@ end
 $$;
 revoke all on function tds.snapshot_stock() from public;
 comment on function tds.snapshot_stock() is
-'Writes today''s stock of every product and place into the history, once a day of the organisation''s however often it is called; returns the rows written.';
+'Writes today''s stock of every product and place into the history, once a day of the organisation''s however often it is called; returns '
+'the rows written.';
 create or replace view public.tds_stock_days as
-select h.organization_id, h.zoho_item_id, h.zoho_warehouse_id, h.day, h.quantity, h.recorded_at from zoho.stock_history h where h.kind = 'snapshot'
+select h.organization_id, h.zoho_item_id, h.zoho_warehouse_id, h.day, h.quantity, h.recorded_at from zoho.stock_history h
+    where h.kind = 'snapshot'
  union all
 select d.organization_id, u.zoho_item_id, nullif(d.zoho_warehouse_id, ''), d.day, u.quantity, d.recorded_at
   from tds.stock_day d
  cross join lateral unnest(d.zoho_item_ids, d.quantities) u(zoho_item_id, quantity);
-comment on view public.tds_stock_days is 'The stock of every product and place at the beginning of each day: days for 90 days, the first of each month before that.';
+comment on view public.tds_stock_days is
+'The stock of every product and place at the beginning of each day: days for 90 days, the first of each month before that.';
 comment on column public.tds_stock_days.organization_id is 'Zoho organisation.';
 comment on column public.tds_stock_days.zoho_item_id is 'The product.';
 comment on column public.tds_stock_days.zoho_warehouse_id is 'The place; null: the product''s stock on hand.';

@@ -9,11 +9,13 @@ create or replace function tds.custom_fields_told(doc jsonb)
 returns table (api_name text, label text, data_type text, value jsonb, shown text, place int, key text, other_key text, other_value jsonb)
 language sql immutable parallel safe
 as $$
-    select e.f ->> 'api_name', e.f ->> 'label', e.f ->> 'data_type', e.f -> 'value', e.f ->> 'value_formatted', 1, 'custom_fields', null, null::jsonb
+    select e.f ->> 'api_name', e.f ->> 'label', e.f ->> 'data_type', e.f -> 'value', e.f ->> 'value_formatted', 1, 'custom_fields', null,
+        null::jsonb
       from jsonb_array_elements(case when jsonb_typeof($1 -> 'custom_fields') = 'array' then $1 -> 'custom_fields' end) e(f)
      where e.f ->> 'api_name' <> ''
     union all
-    select k.key, null, null, coalesce($1 -> 'custom_field_hash' -> (k.key || '_unformatted'), k.value), k.value ->> 0, 2, 'custom_field_hash', null, null
+    select k.key, null, null, coalesce($1 -> 'custom_field_hash' -> (k.key || '_unformatted'), k.value), k.value ->> 0, 2,
+        'custom_field_hash', null, null
       from jsonb_each(case when jsonb_typeof($1 -> 'custom_field_hash') = 'object' then $1 -> 'custom_field_hash' end) k
      where k.key not like '%\_unformatted'
     union all
@@ -22,8 +24,8 @@ as $$
      where k.key like 'cf\_%' and k.key not like '%\_unformatted'
 $$;
 comment on function tds.custom_fields_told(jsonb) is
-'What a document says of its custom fields, in each of the forms it has: custom_fields[], custom_field_hash, the cf_… keys of lists; key: of the '
-'document, by which it has its version; other_key: where the unformatted value stands that belongs to it.';
+'What a document says of its custom fields, in each of the forms it has: custom_fields[], custom_field_hash, the cf_… keys of lists; key: '
+'of the document, by which it has its version; other_key: where the unformatted value stands that belongs to it.';
 
 create or replace function tds.custom_field_rows(
     doc jsonb, layers jsonb, modified_at timestamptz, observed_at timestamptz, rank smallint)
@@ -65,15 +67,16 @@ as $$
      order by w.api_name
 $$;
 comment on function tds.custom_field_rows(jsonb, jsonb, timestamptz, timestamptz, smallint) is
-'The custom fields of a merged document, a row each, from whichever form tells the newest of each: custom_fields[], custom_field_hash, or the cf_… keys of '
-'lists; value: unformatted where it is known; value_text: as Zoho shows it. The rest is the document''s version and those of its keys: the '
-'sync_ columns of its row, or null.';
+'The custom fields of a merged document, a row each, from whichever form tells the newest of each: custom_fields[], custom_field_hash, or '
+'the cf_… keys of lists; value: unformatted where it is known; value_text: as Zoho shows it. The rest is the document''s version and those '
+'of its keys: the sync_ columns of its row, or null.';
 
 create or replace function tds.custom_fields(doc jsonb) returns jsonb
 language sql stable parallel safe
 as $$ select coalesce(jsonb_object_agg(f.api_name, f.value), '{}') from tds.custom_field_rows($1, null, null, null, null) f $$;
-comment on function tds.custom_fields(jsonb) is 'The custom fields of a document as {api_name: value}, in whichever of Zoho''s forms it has them, the array before the others; of a row of the '
-'mirror, whose parts have versions, tds_custom_fields knows more.';
+comment on function tds.custom_fields(jsonb) is
+'The custom fields of a document as {api_name: value}, in whichever of Zoho''s forms it has them, the array before the others; of a row of '
+'the mirror, whose parts have versions, tds_custom_fields knows more.';
 
 do $do$
 begin
@@ -83,9 +86,11 @@ begin
 select %1$s as entity, t.organization_id, t.%2$I as zoho_id, f.api_name, f.label, f.data_type, f.value, f.value_text
   from zoho.%3$I t
  cross join lateral tds.custom_field_rows(t.zoho_metadata, t.sync_layers, t.sync_modified_at, t.sync_observed_at, t.sync_rank) f$sql$,
-                   case when n.names > 1 then '(select c.relname::text from pg_catalog.pg_class c where c.oid = t.tableoid)' else format('%L::text', n.entity) end,
+                   case when n.names > 1 then '(select c.relname::text from pg_catalog.pg_class c where c.oid = t.tableoid)'
+                       else format('%L::text', n.entity) end,
                    n.target_key, n.target), E'\n union all' order by n.target)
-          from (select e.target, e.target_key, min(e.entity) as entity, count(*) as names from tds.entity e group by e.target, e.target_key) n);
+          from (select e.target, e.target_key, min(e.entity) as entity, count(*) as names from tds.entity e group by e.target,
+                e.target_key) n);
 end
 $do$;
 comment on view public.tds_custom_fields is 'Every custom field of every record of the mirror, a row each.';

@@ -18,8 +18,8 @@ end
 $$;
 revoke all on function tds.all_finished_before(timestamptz) from public;
 comment on function tds.all_finished_before(timestamptz) is
-'The moment before which no event can finish any more that is not seen to have finished: the one given, read before the call, or the oldest claim; null '
-'while a transaction is writing outcomes whose claim is not seen, for that may have begun at any time.';
+'The moment before which no event can finish any more that is not seen to have finished: the one given, read before the call, or the '
+'oldest claim; null while a transaction is writing outcomes whose claim is not seen, for that may have begun at any time.';
 
 create or replace function tds.observe_drift(max_events int default 1000) returns int
 language plpgsql volatile security definer
@@ -62,7 +62,8 @@ begin
           from document d
          cross join lateral jsonb_array_elements(d.records) r(doc)
         union all
-        select o.inbox_id, o.received_at, o.entity, case when o.path = '' or c.step = '[]' then o.path || c.step else o.path || '.' || c.step end, c.value
+        select o.inbox_id, o.received_at, o.entity, case when o.path = '' or c.step = '[]' then o.path || c.step else o.path || '.'
+            || c.step end, c.value
           from node o
          cross join lateral (
                select k.key as step, k.value from jsonb_each(case when jsonb_typeof(o.value) = 'object' then o.value end) k
@@ -89,14 +90,16 @@ end
 $$;
 revoke all on function tds.observe_drift(int) from public;
 comment on function tds.observe_drift(int) is
-'Reads the next finished events, at most so many, and enters their paths and types into tds.drift; returns how many it read. An event that is '
-'committed late is read late, never skipped. Nothing of the sync waits for it: call it from time to time (cron, pg_cron: select '
+'Reads the next finished events, at most so many, and enters their paths and types into tds.drift; returns how many it read. An event that '
+'is committed late is read late, never skipped. Nothing of the sync waits for it: call it from time to time (cron, pg_cron: select '
 'tds.observe_drift()), again while it returns max_events.';
 
 create or replace view tds.drift_learned as
-select case when exists (select from tds.full_pull f) or o.baseline_at is not null then coalesce(o.baseline_at, 'infinity') else '-infinity' end as learned_at
+select case when exists (select from tds.full_pull f) or o.baseline_at is not null then coalesce(o.baseline_at, 'infinity')
+    else '-infinity' end as learned_at
   from tds.drift_observed o;
-comment on view tds.drift_learned is 'Up to when what is seen is learned and no drift: never before the first migration begins, always while it goes on, its end after it.';
+comment on view tds.drift_learned is
+'Up to when what is seen is learned and no drift: never before the first migration begins, always while it goes on, its end after it.';
 comment on column tds.drift_learned.learned_at is 'Up to when.';
 
 create or replace function tds.accept_drift() returns timestamptz
@@ -111,7 +114,8 @@ begin
 end
 $$;
 revoke all on function tds.accept_drift() from public;
-comment on function tds.accept_drift() is 'Takes all that is in tds_schema_drift for known: from now on it shows what is first seen later. Returns the moment.';
+comment on function tds.accept_drift() is
+'Takes all that is in tds_schema_drift for known: from now on it shows what is first seen later. Returns the moment.';
 grant execute on function tds.accept_drift() to tds_operator;
 
 create or replace view public.tds_schema_drift as
@@ -129,12 +133,14 @@ select d.entity, d.path, d.json_type,
         or o.newest_at > (select min(e.first_seen_at) from tds.drift e where e.entity = d.entity) + interval '1 day'
         or d.first_seen_at > (select min(e.first_seen_at) from tds.drift e where e.entity = d.entity) + interval '1 day');
 comment on view public.tds_schema_drift is
-'What Zoho''s records have had that they had not in the first migration, while which nothing is news: paths that the mapping does not read, and paths that '
-'came with another type; the newest by first_seen_at. Filled by tds.observe_drift(); emptied by tds.accept_drift(). All that was ever seen: tds.drift.';
+'What Zoho''s records have had that they had not in the first migration, while which nothing is news: paths that the mapping does not '
+'read, and paths that came with another type; the newest by first_seen_at. Filled by tds.observe_drift(); emptied by tds.accept_drift(). '
+'All that was ever seen: tds.drift.';
 comment on column public.tds_schema_drift.entity is 'The entity.';
 comment on column public.tds_schema_drift.path is 'Path in a record; an array''s elements are [].';
 comment on column public.tds_schema_drift.json_type is 'JSON type of the values; empty: only null and the empty string so far.';
-comment on column public.tds_schema_drift.what is 'type differs: there is another row of this path with another type; not mapped: no column is read from it.';
+comment on column public.tds_schema_drift.what is
+'type differs: there is another row of this path with another type; not mapped: no column is read from it.';
 comment on column public.tds_schema_drift.known is 'Whether the mapping reads it.';
 comment on column public.tds_schema_drift.seen is 'How often it was seen.';
 comment on column public.tds_schema_drift.first_seen_at is 'When it first came.';

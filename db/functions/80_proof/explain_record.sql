@@ -78,7 +78,8 @@ begin
            coalesce(((t.e).headers ->> 'position')::int, t.pos), t.became,
            case t.became
                when 'stale' then coalesce(
-                   (select format('older than event %s (last_modified_time %s, observed %s)', w.inbox_id, coalesce(w.modified, 'none'), (w.e).observed_at)
+                   (select format('older than event %s (last_modified_time %s, observed %s)', w.inbox_id, coalesce(w.modified, 'none'),
+                                  (w.e).observed_at)
                       from told w
                      where w.became in ('applied', 'unchanged') and w.inbox_id <> t.inbox_id and w.finished_at <= t.finished_at
                        and (w.e).organization_id = (t.e).organization_id
@@ -86,7 +87,8 @@ begin
                      order by (w.m is null) = (t.m is null) desc, w.m desc nulls last, (w.e).observed_at desc, w.inbox_id desc
                      limit 1), 'older than what is known')
                when 'unchanged' then 'says nothing new'
-               when 'dead' then (select concat_ws('; ', concat_ws(': ', l.path, l.reason), 'value ' || l.value, split_part(l.error_context, E'\n', 1), l.resolution)
+               when 'dead' then (select concat_ws('; ', concat_ws(': ', l.path, l.reason), 'value ' || l.value,
+                                                  split_part(l.error_context, E'\n', 1), l.resolution)
                                    from tds.dead_letter l
                                   where l.inbox_id = t.inbox_id and (l.position is null or l.position = t.pos)
                                   order by l.dead_letter_id limit 1)
@@ -108,4 +110,5 @@ $$;
 revoke all on function tds.explain_record(text, text, text) from public;
 comment on function tds.explain_record(text, text, text) is
 'Every event that told of a record, under each name of its entity, in order of coming, and what became of it: applied, unchanged, stale, '
-'retried, dead, or pending, processing, parked; why; the run and page that brought it. organization_id null: any. Reads every page that holds the id.';
+'retried, dead, or pending, processing, parked; why; the run and page that brought it. organization_id null: any. Reads every page that '
+'holds the id.';

@@ -13,7 +13,8 @@ begin
                  from unnest(readable_states.states) with ordinality n(zoho_id, doc, version, hash, modified_at, observed_at, rank,
                                                                      read_at, deleted_at, layers, ord)
                  join tds.culprits(readable_states.entity, array(
-                          select row(o.ord, 0, null, 1, true, o.zoho_id, o.modified_at, o.observed_at, o.rank, false, o.hash, o.doc)::tds.record
+                          select row(o.ord, 0, null, 1, true, o.zoho_id, o.modified_at, o.observed_at, o.rank, false, o.hash,
+                                     o.doc)::tds.record
                             from unnest(readable_states.states) with ordinality o(zoho_id, doc, version, hash, modified_at, observed_at,
                                                                                 rank, read_at, deleted_at, layers, ord))) c
                    on c.ord = n.ord));
@@ -28,7 +29,8 @@ language plpgsql stable
 set search_path = pg_catalog, pg_temp
 as $$
 declare
-    v_all      constant tds.record_state[] := tds.stored_states(differing.entity, differing.organization_id, differing.after, differing.batch);
+    v_all      constant tds.record_state[] := tds.stored_states(differing.entity, differing.organization_id, differing.after,
+                                                                differing.batch);
     v_readable tds.record_state[] := v_all;
 begin
     differing.looked := cardinality(v_all);
@@ -45,14 +47,16 @@ begin
     differing.refused := cardinality(v_all) - cardinality(v_readable);
     differing.derivations := array(select v from unnest(differing.derivations) v where v.before is distinct from v.after);
     differing.states := array(
-        select row(s.zoho_id, s.doc, s.version + 1, s.hash, s.modified_at, s.observed_at, s.rank, s.read_at, s.deleted_at, s.layers)::tds.record_state
+        select row(s.zoho_id, s.doc, s.version + 1, s.hash, s.modified_at, s.observed_at, s.rank, s.read_at, s.deleted_at,
+                   s.layers)::tds.record_state
           from unnest(v_readable) s
          where differing.everything or s.zoho_id in (select v.zoho_id from unnest(differing.derivations) v)
          order by s.zoho_id);
 end
 $$;
 comment on function tds.differing(text, text, text, int, boolean) is
-'Of the next rows after that id, those that the mapping makes differently of their documents, ready to be written (everything: all of them); refused: documents it cannot read.';
+'Of the next rows after that id, those that the mapping makes differently of their documents, ready to be written (everything: all of '
+'them); refused: documents it cannot read.';
 
 create or replace function tds.rebuild_difference(entity text, batch int default 1000)
 returns table (column_name text, rows_differ bigint, zoho_id text, before jsonb, after jsonb)
@@ -76,7 +80,8 @@ begin
                 select jsonb_object_agg(c.key, coalesce(v_sum -> c.key, c.example) || jsonb_build_object(
                            'rows', coalesce((v_sum -> c.key ->> 'rows')::bigint, 0) + c.rows))
                   from (select k.key, count(*) as rows,
-                               (array_agg(jsonb_build_object('id', v.zoho_id, 'before', v.before -> k.key, 'after', k.value) order by v.zoho_id))[1] as example
+                               (array_agg(jsonb_build_object('id', v.zoho_id, 'before', v.before -> k.key, 'after', k.value)
+                                          order by v.zoho_id))[1] as example
                           from unnest(v_found.derivations) v
                          cross join lateral jsonb_each(v.after) k
                          where v.before -> k.key is distinct from k.value
@@ -108,13 +113,15 @@ declare
     v_found record;
 begin
     select d.* into v_found
-      from tds.differing(rebuild_batch.entity, rebuild_batch.organization_id, rebuild_batch.after, rebuild_batch.batch, rebuild_batch.everything) d;
+      from tds.differing(rebuild_batch.entity, rebuild_batch.organization_id, rebuild_batch.after, rebuild_batch.batch,
+                         rebuild_batch.everything) d;
     rebuild_batch.last_id := v_found.last_id;
     rebuild_batch.looked := v_found.looked;
     rebuild_batch.refused := v_found.refused;
     rebuild_batch.written := 0;
     if v_found.states <> '{}' then
-        rebuild_batch.written := cardinality(tds.write_states(rebuild_batch.entity, rebuild_batch.organization_id, v_found.states, tds.now()));
+        rebuild_batch.written := cardinality(tds.write_states(rebuild_batch.entity, rebuild_batch.organization_id, v_found.states,
+                                                              tds.now()));
     end if;
 end
 $$;
@@ -133,7 +140,8 @@ declare
     v_ids    text[];
 begin
     select n.* into strict v_entity from tds.entity n where n.entity = rebuild_links.entity;
-    execute format('select array(select t.%1$I from zoho.%2$I t where t.organization_id = $1 and t.%1$I > $2 and t.%1$I <= $3 order by t.%1$I)',
+    execute format('select array(select t.%1$I from zoho.%2$I t where t.organization_id = $1 and t.%1$I > $2 and t.%1$I <= $3 order by '
+                   't.%1$I)',
                    v_entity.target_key, v_entity.target)
        into v_ids using rebuild_links.organization_id, rebuild_links.after, rebuild_links.last_id;
     perform tds.link_rows(rebuild_links.entity, rebuild_links.organization_id, v_ids);
@@ -141,8 +149,8 @@ end
 $$;
 revoke all on function tds.rebuild_links(text, text, text, text) from public;
 comment on function tds.rebuild_links(text, text, text, text) is
-'Links the rows after one id up to another, after tds.rebuild_batch() has committed: it looked parents up as they were when it began, and may '
-'have written over a link that was made since.';
+'Links the rows after one id up to another, after tds.rebuild_batch() has committed: it looked parents up as they were when it began, and '
+'may have written over a link that was made since.';
 
 create or replace procedure tds.rebuild(
     entity text, dry_run boolean default true, batch int default 1000, everything boolean default false, inout outcome jsonb default null)
@@ -184,6 +192,6 @@ end
 $$;
 revoke all on procedure tds.rebuild(text, boolean, int, boolean, jsonb) from public;
 comment on procedure tds.rebuild(text, boolean, int, boolean, jsonb) is
-'After a mapping change (and tds.build()): shows what differs (dry_run), or derives columns, child rows and links of every row anew from its '
-'document, in batches that are committed one by one. Rows that are right already are not touched, unless everything is asked for (where only a '
-'hook has changed). Call it outside a transaction.';
+'After a mapping change (and tds.build()): shows what differs (dry_run), or derives columns, child rows and links of every row anew from '
+'its document, in batches that are committed one by one. Rows that are right already are not touched, unless everything is asked for '
+'(where only a hook has changed). Call it outside a transaction.';

@@ -27,7 +27,8 @@ end
 $$;
 revoke all on function tds.listed(text, bytea) from public;
 comment on function tds.listed(text, bytea) is
-'The records of a page of Zoho''s list, each cut to what tds.verify() compares, so that many pages can be kept. Raises ZB008 for a page without records.';
+'The records of a page of Zoho''s list, each cut to what tds.verify() compares, so that many pages can be kept. Raises ZB008 for a page '
+'without records.';
 
 create or replace function tds.verify_differences(entity text, organization_id text, pages jsonb[], since timestamptz)
 returns table (zoho_id text, what text, meanwhile boolean, fields jsonb, told jsonb, kept jsonb)
@@ -58,8 +59,8 @@ begin
 end
 $$;
 comment on function tds.verify_differences(text, text, jsonb[], timestamptz) is
-'Every record, and what is the matter with it: missing (in the mirror), extra (not in Zoho), deleted (in the mirror alone), differs, unreadable; null: nothing. '
-'meanwhile: Zoho or the mirror changed it after that moment, so that the two cannot be compared.';
+'Every record, and what is the matter with it: missing (in the mirror), extra (not in Zoho), deleted (in the mirror alone), differs, '
+'unreadable; null: nothing. meanwhile: Zoho or the mirror changed it after that moment, so that the two cannot be compared.';
 
 create or replace function tds.verify_groups(entity text, records jsonb[])
 returns table (status text, currency text, month text, zoho_count bigint, mirror_count bigint, zoho_sum numeric, mirror_sum numeric)
@@ -120,7 +121,8 @@ begin
       from tds.verify_differences(verify.entity, verify.organization_id, verify.pages, verify.since) r
      where r.told is not null or r.kept is not null;
     return v_counts || jsonb_build_object(
-        'entity', verify.entity, 'amount', (select f.column_name from tds.verified_field f where f.entity = verify.entity and f.role = 'amount'),
+        'entity', verify.entity, 'amount', (select f.column_name from tds.verified_field f where f.entity = verify.entity
+                                            and f.role = 'amount'),
         'compared', (select coalesce(jsonb_agg(f.key order by f.key), '[]') from tds.verified_field f where f.entity = verify.entity),
         'differences', v_differences,
         'groups', (select coalesce(jsonb_agg(g), '[]') from tds.verify_groups(verify.entity, coalesce(v_records, '{}')) g),
@@ -129,8 +131,9 @@ end
 $$;
 revoke all on function tds.verify(text, text, jsonb[], timestamptz) from public;
 comment on function tds.verify(text, text, jsonb[], timestamptz) is
-'Compares the mirror with pages of Zoho''s list (tds.listed()) that were read after that moment: how many records each has, what differs with its ids, '
-'counts and sums by status, currency and month without what was changed meanwhile, and how many events wait. Writes nothing. Raises ZB002.';
+'Compares the mirror with pages of Zoho''s list (tds.listed()) that were read after that moment: how many records each has, what differs '
+'with its ids, counts and sums by status, currency and month without what was changed meanwhile, and how many events wait. Writes nothing. '
+'Raises ZB002.';
 
 create or replace function tds.verify_plan(organization_id text, per_page int default 200)
 returns table (entity text, rows bigint, calls bigint)
@@ -142,9 +145,12 @@ declare
 begin
     for v_entity in select n.entity, n.paged from tds.entity n where n.api_path <> '' order by n.priority, n.entity loop
         verify_plan.entity := v_entity.entity;
-        execute format('select count(*) from zoho.%I m where m.organization_id = $1 and m.deleted_at is null', tds.verified_table(v_entity.entity))
+        execute format('select count(*) from zoho.%I m where m.organization_id = $1 and m.deleted_at is null',
+                       tds.verified_table(v_entity.entity))
            into verify_plan.rows using verify_plan.organization_id;
-        verify_plan.calls := case when v_entity.paged then greatest(1, (verify_plan.rows + verify_plan.per_page - 1) / verify_plan.per_page) else 1 end;
+        verify_plan.calls := case when v_entity.paged then greatest(1,
+                                                                    (verify_plan.rows + verify_plan.per_page - 1) / verify_plan.per_page)
+                                                                        else 1 end;
         return next;
     end loop;
 end
@@ -159,11 +165,13 @@ set search_path = pg_catalog, pg_temp
 as $$
 begin
     return (select count(*) from tds.inbox_open o
-             where o.retry_at is null and o.entity in (select unnest(tds.namesakes(e.entity)) from unnest(waiting_events.entities) e(entity)));
+             where o.retry_at is null and o.entity in (select unnest(tds.namesakes(e.entity))
+                                                       from unnest(waiting_events.entities) e(entity)));
 end
 $$;
 revoke all on function tds.waiting_events(text[]) from public;
-comment on function tds.waiting_events(text[]) is 'How many events of these entities are not finished; parked retries are not counted, for they wait by the clock.';
+comment on function tds.waiting_events(text[]) is
+'How many events of these entities are not finished; parked retries are not counted, for they wait by the clock.';
 
 grant execute on function
     tds.listed(text, bytea), tds.verify(text, text, jsonb[], timestamptz), tds.verify_plan(text, int), tds.waiting_events(text[])

@@ -19,7 +19,8 @@ begin
         if v_match is null or v_from < cron_values.low or v_to > cron_values.high or v_from > v_to or v_step = 0
            or v_match[3] is not null and v_match[1] is not null and v_match[2] is null then
             raise exception using errcode = 'ZB020', message = 'schedule not understood',
-                detail = format('%s is not a value from %s to %s, *, a range, a step or a list of these', v_part, cron_values.low, cron_values.high),
+                detail = format('%s is not a value from %s to %s, *, a range, a step or a list of these', v_part, cron_values.low,
+                                cron_values.high),
                 hint = 'like */5 * * * * or 15 3 * * 1-5';
         end if;
         v_values := v_values || array(select generate_series(v_from, v_to, v_step));

@@ -35,7 +35,8 @@ revoke all on function tds.job_states() from public;
 comment on function tds.job_states() is
 'Each job''s last run and when the next is due. A run whose session is gone is lost, whatever its row says.';
 
-create or replace function tds.begin_job(job text, runner text, only_if_due boolean, out job_run_id bigint, out command text, out outcome text)
+create or replace function tds.begin_job(job text, runner text, only_if_due boolean, out job_run_id bigint, out command text,
+                                         out outcome text)
 language plpgsql volatile security definer
 set search_path = pg_catalog, pg_temp
 as $$
@@ -104,7 +105,8 @@ revoke all on function tds.finish_job(bigint, text, text, text) from public;
 comment on function tds.finish_job(bigint, text, text, text) is
 'Notes how a run ended, forgets older runs, and gives the job''s lock back. Returns done or failed.';
 
-create or replace procedure tds.run_job(job text, only_if_due boolean default false, runner text default 'by hand', inout outcome text default null)
+create or replace procedure tds.run_job(job text, only_if_due boolean default false, runner text default 'by hand',
+                                        inout outcome text default null)
 language plpgsql
 as $$
 declare
@@ -183,7 +185,8 @@ end
 $$;
 revoke all on procedure tds.run_due_jobs(jsonb) from public;
 comment on procedure tds.run_due_jobs(jsonb) is
-'Runs the jobs that are due, one after the other; one session at a time, others return at once. outcome: job → done, failed, … Not inside a transaction.';
+'Runs the jobs that are due, one after the other; one session at a time, others return at once. outcome: job → done, failed, … Not inside '
+'a transaction.';
 
 create or replace function tds.jobs()
 returns table (job text, schedule text, enabled boolean, state text, runner text, next_due_at timestamptz, overdue boolean,
@@ -222,9 +225,11 @@ comment on function tds.jobs() is 'The jobs and how they fare: what tds_jobs sho
 create or replace view public.tds_jobs as select * from tds.jobs();
 comment on view public.tds_jobs is 'What runs by the clock, how its last runs went, when the next is due, and who is there to run it.';
 comment on column public.tds_jobs.job is 'Name; call tds.run_job(job) runs it now.';
-comment on column public.tds_jobs.schedule is 'When: minute, hour, day of month, month, day of week, in the time zone of the setting job_time_zone.';
+comment on column public.tds_jobs.schedule is
+'When: minute, hour, day of month, month, day of week, in the time zone of the setting job_time_zone.';
 comment on column public.tds_jobs.enabled is 'Whether it runs.';
-comment on column public.tds_jobs.state is 'Of its last run: running, done, failed, lost (its session was gone before the end); null: none yet.';
+comment on column public.tds_jobs.state is
+'Of its last run: running, done, failed, lost (its session was gone before the end); null: none yet.';
 comment on column public.tds_jobs.runner is 'Who is there to run it: pg_cron; worker; or none, so that it will not run.';
 comment on column public.tds_jobs.next_due_at is 'When it is due next; in the past: since when it is due.';
 comment on column public.tds_jobs.overdue is 'Whether it was due longer ago than the setting job_grace_seconds: nobody runs it.';

@@ -48,12 +48,14 @@ begin
         return;
     end if;
     if current_user <> 'tds_worker' then
-        raise exception using errcode = 'ZB022', message = 'jobs belong to tds_worker', detail = 'pg_cron runs a job as whoever scheduled it',
+        raise exception using errcode = 'ZB022', message = 'jobs belong to tds_worker', detail = 'pg_cron runs a job as whoever scheduled '
+            'it',
             hint = 'set role tds_worker; select * from tds.install_jobs()';
     end if;
     for v_job, v_jobname, v_schedule, v_command, v_is_there in execute format($sql$
         select w.job, c.jobname, w.schedule, w.command, w.schedule = c.schedule and w.command = c.command and c.active as is_there
-          from (select j.job, 'tds:' || j.job as jobname, j.schedule, 'call tds.run_job(' || quote_literal(j.job) || ', true, ''pg_cron'')' as command
+          from (select j.job, 'tds:' || j.job as jobname, j.schedule, 'call tds.run_job(' || quote_literal(j.job)
+                || ', true, ''pg_cron'')' as command
                   from tds.job j where j.enabled) w
           full join (select c.jobname::text as jobname, c.schedule, c.command, c.active from %1$I.job c
                       where starts_with(c.jobname::text, 'tds:') and c.username = current_user and c.database = current_database()) c
@@ -78,5 +80,6 @@ $$;
 revoke all on function tds.install_jobs() from public;
 comment on function tds.install_jobs() is
 'Makes the pg_cron of this database run the jobs of tds.job, and what is no longer there no more; run as tds_worker, to whom they belong. '
-'Where pg_cron works from another database: the statements to run there. No rows: there is no pg_cron, the workers run the jobs. Raises ZB022.';
+'Where pg_cron works from another database: the statements to run there. No rows: there is no pg_cron, the workers run the jobs. Raises '
+'ZB022.';
 grant execute on function tds.install_jobs(), tds.pg_cron_is_loaded(), tds.note_cron_jobs(text[]) to tds_worker;

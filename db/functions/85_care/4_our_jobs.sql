@@ -7,7 +7,8 @@ declare
 begin
     if exists (select from pg_extension e where e.extname = 'pg_cron') then
         -- pg_cron itself never forgets one
-        execute format('delete from %I.job_run_details d where d.username = current_user and d.database = current_database() and d.start_time < $1', 'cron')
+        execute format('delete from %I.job_run_details d where d.username = current_user and d.database = current_database() and '
+                       'd.start_time < $1', 'cron')
           using tds.now() - make_interval(days => forget_cron_runs.days);
         get diagnostics v_rows = row_count;
     end if;
@@ -52,19 +53,22 @@ end
 $$;
 revoke all on function tds.fold_counters(int) from public;
 comment on function tds.fold_counters(int) is
-'Makes one row of an entity, day and status of tds.outcome_counter out of those of the workers'' slots, for days past; returns how many went into it. '
-'The counts stay as they are, and the day too: what is forgotten of the inbox goes by days.';
+'Makes one row of an entity, day and status of tds.outcome_counter out of those of the workers'' slots, for days past; returns how many '
+'went into it. The counts stay as they are, and the day too: what is forgotten of the inbox goes by days.';
 
 grant execute on function tds.fold_counters(int), tds.forget_cron_runs(int), tds.observe_drift(int), tds.ensure_partitions() to tds_worker;
 
 insert into tds.job (job, schedule, command, description) values
     ('ensure_partitions', '15 0 * * *', 'select tds.ensure_partitions()', 'Makes the inbox''s partitions of the days ahead.'),
     ('snapshot_stock', '5 * * * *', 'select tds.snapshot_stock()', 'Writes the stock into the history as each organisation''s day begins.'),
-    ('request_changes', '35 * * * *', 'select tds.request_scheduled(true)', 'Asks for what has changed in the lists that the API can filter.'),
-    ('request_lists', '45 1 * * *', 'select tds.request_scheduled(false)', 'Asks for what the API cannot filter: whole lists, price lists, stock.'),
+    ('request_changes', '35 * * * *', 'select tds.request_scheduled(true)', 'Asks for what has changed in the lists that the API can '
+        'filter.'),
+    ('request_lists', '45 1 * * *', 'select tds.request_scheduled(false)', 'Asks for what the API cannot filter: whole lists, price lists, '
+        'stock.'),
     ('observe_drift', '*/2 * * * *', 'select tds.observe_drift(500)', 'Looks for paths and types that Zoho never sent before.'),
     ('forget_cron_runs', '25 3 * * *', 'select tds.forget_cron_runs()', 'Keeps pg_cron''s own record of our runs small.'),
-    ('fold_counters', '35 3 * * *', 'select tds.fold_counters()', 'Keeps the counters of finished events small: one row of a past day instead of sixteen.')
+    ('fold_counters', '35 3 * * *', 'select tds.fold_counters()', 'Keeps the counters of finished events small: one row of a past day '
+                                                                  'instead of sixteen.')
 on conflict on constraint job_pkey do update
    set command = excluded.command, description = excluded.description
  where (tds.job.command, tds.job.description) is distinct from (excluded.command, excluded.description);

@@ -1,4 +1,5 @@
--- The frame of the checks. One more check is a function tds.check_<name>(at timestamptz) returns tds.finding (or tds.check_<name>(), where it
+-- The frame of the checks. One more check is a function tds.check_<name>(at timestamptz) returns tds.finding (or tds.check_<name>(), where
+-- it
 -- needs no clock), which changes nothing, and one call of tds.register_check(); see checks_*.sql.
 
 create or replace function tds.register_check(
@@ -27,8 +28,9 @@ end
 $$;
 revoke all on function tds.register_check(text, text, text, numeric, numeric, int, text, text, boolean, text) from public;
 comment on function tds.register_check(text, text, text, numeric, numeric, int, text, text, boolean, text) is
-'Enters a check: its function is tds.check_<name>(at timestamptz) or tds.check_<name>() unless another is named, and has to be there. The thresholds are given to a new one only; '
-'afterwards they are the operator''s: update tds.setting set value = value || ''{"warning": 100}'' where name = ''health_<check>''.';
+'Enters a check: its function is tds.check_<name>(at timestamptz) or tds.check_<name>() unless another is named, and has to be there. The '
+'thresholds are given to a new one only; afterwards they are the operator''s: update tds.setting set value = value || ''{"warning": 100}'' '
+'where name = ''health_<check>''.';
 
 create or replace function tds.look_at(
     looked tds.health_check, at timestamptz,
@@ -94,9 +96,9 @@ end
 $$;
 revoke all on function tds.health() from public;
 comment on function tds.health() is
-'How all stands, now: a row a check, the worst first. state: ok, warning, critical, or unknown (the check itself failed); value in unit; threshold: the one '
-'crossed, or the first to be; since when; what there is to say; what to do. Thresholds: tds.setting, health_<name>. Changes nothing; the job health keeps '
-'what was said (tds.health_result).';
+'How all stands, now: a row a check, the worst first. state: ok, warning, critical, or unknown (the check itself failed); value in unit; '
+'threshold: the one crossed, or the first to be; since when; what there is to say; what to do. Thresholds: tds.setting, health_<name>. '
+'Changes nothing; the job health keeps what was said (tds.health_result).';
 
 create or replace function tds.observe_health() returns text
 language plpgsql volatile security definer
@@ -135,7 +137,8 @@ end
 $$;
 revoke all on function tds.observe_health() from public;
 comment on function tds.observe_health() is
-'Looks at all that is due to be looked at and keeps what it finds, in tds.health_state and as a series in tds.health_result; returns the worst state.';
+'Looks at all that is due to be looked at and keeps what it finds, in tds.health_state and as a series in tds.health_result; returns the '
+'worst state.';
 
 create or replace function tds.health_summary() returns jsonb
 language plpgsql volatile security definer
@@ -167,8 +170,8 @@ end
 $$;
 revoke all on function tds.health_summary() from public;
 comment on function tds.health_summary() is
-'What the last look at the health said: the worst state, when, how long ago, how many checks, and the names of those that are not well; unknown where nobody '
-'has looked for longer than two looks take. Null before the first look. A look at one small table.';
+'What the last look at the health said: the worst state, when, how long ago, how many checks, and the names of those that are not well; '
+'unknown where nobody has looked for longer than two looks take. Null before the first look. A look at one small table.';
 
 create or replace view public.tds_health as
 select c.area, s.check_name as name, s.state, s.value, c.unit, s.threshold, s.since, s.told,
@@ -246,12 +249,14 @@ end
 $$;
 revoke all on function tds.count_arrivals(int) from public;
 comment on function tds.count_arrivals(int) is
-'Counts the webhooks that came since the last call, at most so many events, into tds.arrival; returns how many it has read. The receiver pays nothing for it.';
+'Counts the webhooks that came since the last call, at most so many events, into tds.arrival; returns how many it has read. The receiver '
+'pays nothing for it.';
 
 grant execute on function tds.observe_health(), tds.count_arrivals(int) to tds_worker, tds_operator;
 grant execute on function tds.health() to tds_worker, tds_operator, tds_reader;
 grant execute on function tds.health_summary() to tds_worker, tds_operator, tds_reader, tds_receiver, tds_poller;
-grant select on tds.health_check, tds.health_state, tds.health_result, tds.measure, tds.heal_step, tds.heal_log, tds.program, tds.disk, tds.arrival, tds.stray
+grant select on tds.health_check, tds.health_state, tds.health_result, tds.measure, tds.heal_step, tds.heal_log, tds.program, tds.disk,
+    tds.arrival, tds.stray
     to tds_reader, tds_operator;
 
 insert into tds.job (job, schedule, command, description) values

@@ -10,7 +10,8 @@ declare
 begin
     insert into tds.heal_step as s (step, position, function_name, description)
     values (register_heal.step, register_heal.position,
-            coalesce(to_regprocedure(format('tds.%I(timestamptz, boolean)', v_name)), to_regprocedure(format('tds.%I(boolean)', v_name)))::text,
+            coalesce(to_regprocedure(format('tds.%I(timestamptz, boolean)', v_name)),
+                     to_regprocedure(format('tds.%I(boolean)', v_name)))::text,
             register_heal.description)
     on conflict on constraint heal_step_pkey do update
        set position = excluded.position, function_name = excluded.function_name, description = excluded.description;
@@ -18,7 +19,8 @@ end
 $$;
 revoke all on function tds.register_heal(text, int, text, text) from public;
 comment on function tds.register_heal(text, int, text, text) is
-'Enters a step of tds.heal(): its function is tds.heal_<step>(at timestamptz, dry_run boolean) or tds.heal_<step>(dry_run boolean) unless another is named, and has to be there.';
+'Enters a step of tds.heal(): its function is tds.heal_<step>(at timestamptz, dry_run boolean) or tds.heal_<step>(dry_run boolean) unless '
+'another is named, and has to be there.';
 
 create or replace function tds.heal_steps() returns setof tds.heal_step
 language plpgsql stable security definer
@@ -37,7 +39,8 @@ set search_path = pg_catalog, pg_temp
 as $$
 begin
     insert into tds.heal_log (healed_at, step, subject, act, ok, detail)
-    select note_healed.at, note_healed.step, left(a.subject, 500), left(a.act, 500), a.ok, left(a.detail, 1000) from unnest(note_healed.acts) a;
+    select note_healed.at, note_healed.step, left(a.subject, 500), left(a.act, 500), a.ok, left(a.detail, 1000)
+        from unnest(note_healed.acts) a;
 end
 $$;
 revoke all on function tds.note_healed(text, tds.healed[], timestamptz) from public;
@@ -72,8 +75,8 @@ end
 $$;
 revoke all on function tds.heal(boolean) from public;
 comment on function tds.heal(boolean) is
-'Mends what can be mended, step by step (tds.heal_step); returns a row an act, and writes it into tds.heal_log. A step that fails is a row with ok false, '
-'and the others go on. Each does a bounded amount; the job heal comes again. dry_run: only tells what it would do.';
+'Mends what can be mended, step by step (tds.heal_step); returns a row an act, and writes it into tds.heal_log. A step that fails is a row '
+'with ok false, and the others go on. Each does a bounded amount; the job heal comes again. dry_run: only tells what it would do.';
 
 create or replace view public.tds_healed as
 select h.healed_at, h.step, h.subject, h.act, h.ok, h.detail from tds.heal_log h;
@@ -85,7 +88,8 @@ comment on column public.tds_healed.act is 'What was done.';
 comment on column public.tds_healed.ok is 'Whether it was possible.';
 comment on column public.tds_healed.detail is 'What there is to say.';
 
-grant execute on function tds.heal(boolean), tds.heal_steps(), tds.note_healed(text, tds.healed[], timestamptz), tds.now() to tds_worker, tds_operator;
+grant execute on function tds.heal(boolean), tds.heal_steps(), tds.note_healed(text, tds.healed[], timestamptz), tds.now() to tds_worker,
+    tds_operator;
 
 insert into tds.job (job, schedule, command, description) values
     ('heal', '*/5 * * * *', 'select * from tds.heal()', 'Mends what can be mended.')

@@ -10,22 +10,26 @@ begin
     insert into tds.retention_rule as r (what, relation, time_column, condition, function_name, reason, description)
     values (register_retention.what, register_retention.relation, register_retention.time_column, register_retention.condition,
             case when register_retention.function_name is not null
-                 then to_regprocedure(format('tds.%I(timestamptz, timestamptz)', register_retention.function_name))::text end, register_retention.reason,
+                 then to_regprocedure(format('tds.%I(timestamptz, timestamptz)', register_retention.function_name))::text end,
+                     register_retention.reason,
             register_retention.description)
     on conflict on constraint retention_rule_pkey do update
-       set relation = excluded.relation, time_column = excluded.time_column, condition = excluded.condition, function_name = excluded.function_name,
+       set relation = excluded.relation, time_column = excluded.time_column, condition = excluded.condition,
+           function_name = excluded.function_name,
            reason = excluded.reason, description = excluded.description;
     if register_retention.days is not null then
         insert into tds.setting (name, value, description)
-        values (format('keep_%s_days', register_retention.what), to_jsonb(register_retention.days), format('Days. %s', register_retention.description))
+        values (format('keep_%s_days', register_retention.what), to_jsonb(register_retention.days),
+                format('Days. %s', register_retention.description))
         on conflict on constraint setting_pkey do update set description = excluded.description;
     end if;
 end
 $$;
 revoke all on function tds.register_retention(text, text, int, text, text, text, text, text) from public;
 comment on function tds.register_retention(text, text, int, text, text, text, text, text) is
-'Enters what is forgotten of a table: rows whose time_column is older than the setting keep_<what>_days, where the condition (over t) holds; or what '
-'tds.<function_name>(at, before) does; or the reason why nothing has to be. days: the setting''s value where there is none yet.';
+'Enters what is forgotten of a table: rows whose time_column is older than the setting keep_<what>_days, where the condition (over t) '
+'holds; or what tds.<function_name>(at, before) does; or the reason why nothing has to be. days: the setting''s value where there is none '
+'yet.';
 
 create or replace function tds.forget_rows(rule tds.retention_rule, before timestamptz, at_most int) returns bigint
 language plpgsql volatile
@@ -35,7 +39,8 @@ declare
     v_rows bigint;
 begin
     perform set_config('lock_timeout', '1s', true);
-    execute format('delete from %1$s d where d.ctid = any (array(select t.ctid from %1$s t where t.%2$I < $1 and (%3$s) limit $2 for update skip locked))',
+    execute format('delete from %1$s d where d.ctid = any (array(select t.ctid from %1$s t where t.%2$I < $1 and (%3$s) limit $2 for '
+                   'update skip locked))',
                    (forget_rows.rule).relation::regclass, (forget_rows.rule).time_column, coalesce((forget_rows.rule).condition, 'true'))
       using forget_rows.before, forget_rows.at_most;
     get diagnostics v_rows = row_count;
@@ -43,7 +48,8 @@ begin
 end
 $$;
 revoke all on function tds.forget_rows(tds.retention_rule, timestamptz, int) from public;
-comment on function tds.forget_rows(tds.retention_rule, timestamptz, int) is 'Deletes what a rule says, at most so many rows; what somebody has locked is left for the next time.';
+comment on function tds.forget_rows(tds.retention_rule, timestamptz, int) is
+'Deletes what a rule says, at most so many rows; what somebody has locked is left for the next time.';
 
 create or replace function tds.oldest_of(rule tds.retention_rule) returns timestamptz
 language plpgsql stable
@@ -57,7 +63,8 @@ begin
                   from pg_inherits h join pg_class c on c.oid = h.inhrelid
                  where h.inhparent = (oldest_of.rule).relation::regclass and c.relname ~ '_\d{8}$');
     elsif (oldest_of.rule).time_column is not null then
-        execute format('select min(t.%I)::timestamptz from %s t', (oldest_of.rule).time_column, (oldest_of.rule).relation::regclass) into v_oldest;
+        execute format('select min(t.%I)::timestamptz from %s t', (oldest_of.rule).time_column,
+                       (oldest_of.rule).relation::regclass) into v_oldest;
     elsif (oldest_of.rule).relation = 'tds.stock_day' then
         v_oldest := (select min(s.day)::timestamp at time zone 'UTC' from tds.stock_day s);
     elsif (oldest_of.rule).relation = 'tds.outcome_counter' then
@@ -104,8 +111,8 @@ end
 $$;
 revoke all on function tds.retain(int) from public;
 comment on function tds.retain(int) is
-'Forgets what is older than its period, at most so many rows of each table; returns what came of each rule (public.tds_retention shows them). One that '
-'fails says so in error, and costs no other.';
+'Forgets what is older than its period, at most so many rows of each table; returns what came of each rule (public.tds_retention shows '
+'them). One that fails says so in error, and costs no other.';
 
 create or replace function tds.kept_of_day(parent text, day date) returns bigint[]
 language plpgsql stable
@@ -118,7 +125,8 @@ begin
     v_kept := array(select d.inbox_id from tds.dead_letter d
                      where d.resolved_at is null and d.received_at >= v_from and d.received_at < v_from + interval '1 day');
     if kept_of_day.parent = 'inbox' then
-        v_kept := v_kept || array(select o.inbox_id from tds.inbox_open o where o.received_at >= v_from and o.received_at < v_from + interval '1 day')
+        v_kept := v_kept || array(select o.inbox_id from tds.inbox_open o where o.received_at >= v_from
+                                  and o.received_at < v_from + interval '1 day')
             -- a body of which nothing is written, and nobody knows why, is not thrown away either
             || array(select i.inbox_id from tds.inbox i
                       where i.received_at >= v_from and i.received_at < v_from + interval '1 day' and i.refusal is null
@@ -150,10 +158,12 @@ begin
     else
         execute format('create table tds.%I (like tds.%I including all)', forget_day.parent || '_kept', forget_day.parent);
     end if;
-    execute format('insert into tds.%1$I select * from tds.%2$I t where t.inbox_id = any ($1) order by t.received_at, t.inbox_id on conflict do nothing',
+    execute format('insert into tds.%1$I select * from tds.%2$I t where t.inbox_id = any ($1) order by t.received_at, t.inbox_id on '
+                   'conflict do nothing',
                    forget_day.parent || '_kept', v_part)
       using v_kept;
-    execute format('alter table tds.%1$I attach partition tds.%2$I for values from (minvalue) to (%3$L)', forget_day.parent, forget_day.parent || '_kept',
+    execute format('alter table tds.%1$I attach partition tds.%2$I for values from (minvalue) to (%3$L)', forget_day.parent,
+                   forget_day.parent || '_kept',
                    (forget_day.day + 1)::timestamp at time zone 'UTC');
     execute format('drop table tds.%I', v_part);
     return v_rows - cardinality(v_kept);
@@ -161,8 +171,8 @@ end
 $$;
 revoke all on function tds.forget_day(text, date) from public;
 comment on function tds.forget_day(text, date) is
-'Drops a day''s partition of tds.inbox or tds.inbox_outcome, the oldest, after moving into the kept one what outlives it; returns the rows forgotten. '
-'Takes an access exclusive lock, for as long as that takes. Raises 55P03 where it is not to be had.';
+'Drops a day''s partition of tds.inbox or tds.inbox_outcome, the oldest, after moving into the kept one what outlives it; returns the rows '
+'forgotten. Takes an access exclusive lock, for as long as that takes. Raises 55P03 where it is not to be had.';
 
 create or replace function tds.forget_days(parent text, before timestamptz, at_most int default 10) returns bigint
 language plpgsql volatile
@@ -197,7 +207,8 @@ end
 $$;
 revoke all on function tds.forget_days(text, timestamptz, int) from public;
 comment on function tds.forget_days(text, timestamptz, int) is
-'Drops the partitions of days that are over by then, the oldest first and at most so many: a clock that is wrong for an hour does little harm. Returns the rows forgotten.';
+'Drops the partitions of days that are over by then, the oldest first and at most so many: a clock that is wrong for an hour does little '
+'harm. Returns the rows forgotten.';
 
 create or replace function tds.forget_inbox(at timestamptz, before timestamptz) returns bigint
 language plpgsql volatile
@@ -210,7 +221,8 @@ begin
      where k.received_at < least(forget_inbox.before, tds.kept_until('inbox'))
        and (k.received_at, k.inbox_id) in (
            select i.received_at, i.inbox_id from tds.inbox i
-            where i.received_at < least(forget_inbox.before, forget_inbox.at, tds.kept_until('inbox')) and tds.kept_until('inbox') is not null
+            where i.received_at < least(forget_inbox.before, forget_inbox.at, tds.kept_until('inbox')) and tds.kept_until('inbox')
+                is not null
               and not exists (select from tds.inbox_open o where o.inbox_id = i.inbox_id)
               and not exists (select from tds.dead_letter d where d.inbox_id = i.inbox_id and d.resolved_at is null)
               and (i.refusal is not null
@@ -222,7 +234,8 @@ begin
 end
 $$;
 revoke all on function tds.forget_inbox(timestamptz, timestamptz) from public;
-comment on function tds.forget_inbox(timestamptz, timestamptz) is 'Forgets bodies: days with their partitions, and of those that outlived theirs what is finished by now.';
+comment on function tds.forget_inbox(timestamptz, timestamptz) is
+'Forgets bodies: days with their partitions, and of those that outlived theirs what is finished by now.';
 
 create or replace function tds.forget_outcomes(at timestamptz, before timestamptz) returns bigint
 language plpgsql volatile
@@ -255,7 +268,8 @@ begin
 end
 $$;
 revoke all on function tds.forget_outcomes(timestamptz, timestamptz) from public;
-comment on function tds.forget_outcomes(timestamptz, timestamptz) is 'Forgets outcomes, days with their partitions, and their counters with them.';
+comment on function tds.forget_outcomes(timestamptz, timestamptz) is
+'Forgets outcomes, days with their partitions, and their counters with them.';
 
 create or replace function tds.fold_stock(at timestamptz, before timestamptz) returns bigint
 language plpgsql volatile
@@ -282,10 +296,12 @@ begin
     delete from zoho.stock_history h
      where h.kind = 'snapshot' and h.recorded_at < fold_stock.at - interval '30 hours'
        and exists (select from tds.stock_day s
-                    where s.organization_id = h.organization_id and s.day = h.day and s.zoho_warehouse_id = coalesce(h.zoho_warehouse_id, ''));
+                    where s.organization_id = h.organization_id and s.day = h.day
+                      and s.zoho_warehouse_id = coalesce(h.zoho_warehouse_id, ''));
     delete from zoho.stock_history h
      where h.ctid = any (array(select c.ctid from zoho.stock_history c
-                                where c.kind = 'change' and c.recorded_at < fold_stock.at - make_interval(days => tds.setting_int('keep_stock_changes_days'))
+                                where c.kind = 'change'
+                                  and c.recorded_at < fold_stock.at - make_interval(days => tds.setting_int('keep_stock_changes_days'))
                                 limit 100000));
     get diagnostics v_change = row_count;
     perform set_config('tds.folds_history', '', true);
@@ -300,7 +316,8 @@ end
 $$;
 revoke all on function tds.fold_stock(timestamptz, timestamptz) from public;
 comment on function tds.fold_stock(timestamptz, timestamptz) is
-'Puts snapshots of the stock that are over a day old into their small form (tds.stock_day), thins those to months after their period, and forgets changes after theirs.';
+'Puts snapshots of the stock that are over a day old into their small form (tds.stock_day), thins those to months after their period, and '
+'forgets changes after theirs.';
 
 create or replace function tds.forget_wants(at timestamptz, before timestamptz) returns bigint
 language plpgsql volatile
@@ -316,7 +333,8 @@ begin
         execute format($sql$
             delete from tds.wanted_detail w
              where w.entity = $1 and w.wanted_at < $2 and w.wanted_at <= $3 and w.error is not null
-               and exists (select from zoho.%1$I t where t.organization_id = w.organization_id and t.%2$I = w.zoho_id and t.deleted_at < $2)$sql$,
+               and exists (select from zoho.%1$I t where t.organization_id = w.organization_id and t.%2$I = w.zoho_id
+                           and t.deleted_at < $2)$sql$,
             v_entity.target, v_entity.target_key)
           using v_entity.entity, forget_wants.before, forget_wants.at;
         get diagnostics v_rows = row_count;
@@ -326,7 +344,8 @@ begin
 end
 $$;
 revoke all on function tds.forget_wants(timestamptz, timestamptz) from public;
-comment on function tds.forget_wants(timestamptz, timestamptz) is 'Forgets wanted details of records that have been deleted for as long, and that Zoho does not give.';
+comment on function tds.forget_wants(timestamptz, timestamptz) is
+'Forgets wanted details of records that have been deleted for as long, and that Zoho does not give.';
 
 create or replace function tds.forget_images(at timestamptz, before timestamptz) returns bigint
 language plpgsql volatile
@@ -345,16 +364,19 @@ begin
 end
 $$;
 revoke all on function tds.forget_images(timestamptz, timestamptz) from public;
-comment on function tds.forget_images(timestamptz, timestamptz) is 'Forgets pictures of products that have been deleted, or have shown none, for as long.';
+comment on function tds.forget_images(timestamptz, timestamptz) is
+'Forgets pictures of products that have been deleted, or have shown none, for as long.';
 
 create or replace function tds.retention()
-returns table (what text, relation text, rows bigint, bytes bigint, oldest timestamptz, days int, next timestamptz, removed bigint, error text, description text)
+returns table (what text, relation text, rows bigint, bytes bigint, oldest timestamptz, days int, next timestamptz, removed bigint,
+               error text, description text)
 language plpgsql volatile security definer
 set search_path = pg_catalog, pg_temp
 as $$
 begin
     return query
-    select r.what, r.relation, s.rows, s.bytes, t.oldest, (k.value #>> '{}')::int, case when r.reason is null then j.due_at end, t.removed, t.error,
+    select r.what, r.relation, s.rows, s.bytes, t.oldest, (k.value #>> '{}')::int, case when r.reason is null then j.due_at end, t.removed,
+        t.error,
            coalesce(r.reason, r.description)
       from tds.retention_rule r
       left join tds.retention_state t on t.what = r.what
@@ -363,7 +385,8 @@ begin
      cross join lateral (
            select sum(greatest(c.reltuples, 0))::bigint as rows, sum(pg_total_relation_size(c.oid))::bigint as bytes
              from pg_class c
-            where c.oid in (select p.relid from pg_partition_tree(to_regclass(r.relation)) p where p.isleaf) or c.oid = to_regclass(r.relation)) s
+            where c.oid in (select p.relid from pg_partition_tree(to_regclass(r.relation)) p where p.isleaf)
+              or c.oid = to_regclass(r.relation)) s
      order by s.bytes desc nulls last, r.what;
 end
 $$;
@@ -371,7 +394,8 @@ revoke all on function tds.retention() from public;
 comment on function tds.retention() is 'What is kept how long: what public.tds_retention shows.';
 
 create or replace view public.tds_retention as select * from tds.retention();
-comment on view public.tds_retention is 'What is kept how long, the largest first. A period is the setting keep_<what>_days; what has none says why it does not grow.';
+comment on view public.tds_retention is
+'What is kept how long, the largest first. A period is the setting keep_<what>_days; what has none says why it does not grow.';
 comment on column public.tds_retention.what is 'Name of the rule.';
 comment on column public.tds_retention.relation is 'The table.';
 comment on column public.tds_retention.rows is 'Its rows, as estimated when it was analysed last.';
@@ -390,13 +414,16 @@ as $$
 declare
     v_bad record;
 begin
-    select count(*) as rules, string_agg(format('%s: %s', r.what, coalesce(s.error, 'not done since ' || coalesce(s.ran_at::text, j.since::text))), '; ' order by r.what) as told
+    select count(*) as rules, string_agg(format('%s: %s', r.what,
+                                                coalesce(s.error, 'not done since ' || coalesce(s.ran_at::text, j.since::text))), '; '
+                                                    order by r.what) as told
       into v_bad
       from tds.retention_rule r
       left join tds.retention_state s on s.what = r.what
      cross join (select min(g.since) as since from tds.job g where g.job = 'retention') j
      where r.reason is null
-       and (s.error is not null or coalesce(s.ran_at, j.since) not between check_retention.at - interval '50 hours' and check_retention.at + interval '1 minute');
+       and (s.error is not null or coalesce(s.ran_at, j.since) not between check_retention.at - interval '50 hours'
+            and check_retention.at + interval '1 minute');
     return row(v_bad.rules, coalesce(v_bad.told, 'all is forgotten in time'), null)::tds.finding;
 end
 $$;
@@ -404,7 +431,8 @@ revoke all on function tds.check_retention(timestamptz) from public;
 comment on function tds.check_retention(timestamptz) is 'Check: what the job retention could not forget.';
 select tds.register_check('retention', 'jobs', 'rules', 1, 5, 60,
     'Rules of retention that failed when they last ran, or that have not run for two days.',
-    'select * from tds_retention where error is not null; call tds.run_job(''retention''). 55P03: a transaction holds the inbox; see oldest_transaction');
+    'select * from tds_retention where error is not null; call tds.run_job(''retention''). 55P03: a transaction holds the inbox; see '
+    'oldest_transaction');
 
 create or replace function tds.heal_retention(at timestamptz, dry_run boolean) returns setof tds.healed
 language plpgsql volatile security definer

@@ -1,16 +1,18 @@
 -- How long each table's rows are kept, or why it needs no forgetting. A catalogue test fails for a table that is not named here.
 
 select tds.register_retention('inbox', 'tds.inbox', 30,
-    'Bodies of finished events go with their day''s partition; what is not finished, or is dead, stays under its number until it is not.', function_name => 'forget_inbox');
+    'Bodies of finished events go with their day''s partition; what is not finished, or is dead, stays under its number until it is not.',
+        function_name => 'forget_inbox');
 select tds.register_retention('outcomes', 'tds.inbox_outcome', 90,
     'What became of each event; the counters of tds_queue_counts go with it.', function_name => 'forget_outcomes');
 select tds.register_retention('dead_letters', 'tds.dead_letter', 90,
     'Dead letters that were resolved; open ones stay.', 'resolved_at');
 select tds.register_retention('runs', 'tds.run', 180,
     'Pulls that ended; of each list the newest twenty stay.', 'finished_at',
-    't.run_id not in (select n.run_id from (select r.run_id, row_number() over (partition by r.organization_id, r.entity order by r.run_id desc) as place from tds.run r) n where n.place <= 20) '
-    'and not exists (select from tds.wanted_detail w where w.run_id = t.run_id)');
-select tds.register_retention('api_calls', 'tds.api_call', 1, 'Calls that ended; the minute''s ceiling needs the last minute.', 'settled_at');
+    't.run_id not in (select n.run_id from (select r.run_id, row_number() over (partition by r.organization_id, r.entity order by r.run_id '
+    'desc) as place from tds.run r) n where n.place <= 20) and not exists (select from tds.wanted_detail w where w.run_id = t.run_id)');
+select tds.register_retention('api_calls', 'tds.api_call', 1, 'Calls that ended; the minute''s ceiling needs the last minute.',
+                              'settled_at');
 select tds.register_retention('api_spending', 'tds.api_spending', 400, 'Calls counted by day.', 'day');
 select tds.register_retention('job_runs', 'tds.job_run', 90,
     'Runs of jobs; the newest of each job stays, and so does the newest that was done.', 'started_at',
@@ -24,7 +26,8 @@ select tds.register_retention('programs', 'tds.program', 7, 'Programs that stopp
 select tds.register_retention('disks', 'tds.disk', 7, 'Disks that nobody tells of any more.', 'noted_at');
 select tds.register_retention('drift', 'tds.drift', 400, 'Paths that Zoho''s records have had and have no more.', 'last_seen_at');
 select tds.register_retention('wants', 'tds.wanted_detail', 30,
-    'Wanted details of records that are deleted and that Zoho does not give; all others stay until they are had.', function_name => 'forget_wants');
+    'Wanted details of records that are deleted and that Zoho does not give; all others stay until they are had.',
+        function_name => 'forget_wants');
 select tds.register_retention('images', 'tds.image', 30,
     'Pictures of products that are deleted or show none.', function_name => 'forget_images');
 select tds.register_retention('stock_days', 'tds.stock_day', 90,
@@ -36,8 +39,10 @@ on conflict on constraint setting_pkey do nothing;
 
 select tds.register_retention(r.what, r.relation, null, r.reason, reason => r.reason)
   from (values
-    ('stock_changes', 'zoho.stock_history', 'changes are forgotten by the rule stock_days, after the setting keep_stock_changes_days; snapshots leave it after a day'),
-    ('outcome_counters', 'tds.outcome_counter', 'go with the outcomes of their day; the job fold_counters makes one row of a day''s sixteen'),
+    ('stock_changes', 'zoho.stock_history', 'changes are forgotten by the rule stock_days, after the setting keep_stock_changes_days; '
+                                            'snapshots leave it after a day'),
+    ('outcome_counters', 'tds.outcome_counter', 'go with the outcomes of their day; the job fold_counters makes one row of a day''s '
+                                                'sixteen'),
     ('inbox_open', 'tds.inbox_open', 'a row goes when its event is finished'),
     ('claims', 'tds.claim', 'a row goes when its batch is finished'),
     ('api_accounts', 'tds.api_account', 'a row a refresh token'),

@@ -7,7 +7,8 @@ as $$
 declare
     v_least record;
 begin
-    select b.organization_id, b.day_limit, case when b.day_resets_at > check_api_quota.at then b.day_left else b.day_limit end as day_left, b.day_resets_at
+    select b.organization_id, b.day_limit, case when b.day_resets_at > check_api_quota.at then b.day_left else b.day_limit end as day_left,
+        b.day_resets_at
       into v_least
       from tds.api_budget b where b.day_limit > 0
      order by 3::numeric / b.day_limit limit 1;
@@ -34,7 +35,8 @@ begin
       from tds.api_budget b where b.paused_until > check_api_pause.at order by b.paused_until desc limit 1;
     return row(coalesce(round(extract(epoch from v_longest.paused_until - check_api_pause.at) / 60, 1), 0),
                case when v_longest.organization_id is null then 'nobody is paused'
-                    else format('organisation %s until %s: %s', v_longest.organization_id, v_longest.paused_until, v_longest.pause_reason) end,
+                    else format('organisation %s until %s: %s', v_longest.organization_id, v_longest.paused_until,
+                                v_longest.pause_reason) end,
                null)::tds.finding;
 end
 $$;
@@ -49,7 +51,8 @@ language plpgsql stable
 set search_path = pg_catalog, pg_temp
 as $$
 begin
-    return (select row(count(*), coalesce(string_agg(format('refresh token %s…: Zoho answers %s', left(a.account, 12), a.refused), '; ' order by a.account), 'good'),
+    return (select row(count(*), coalesce(string_agg(format('refresh token %s…: Zoho answers %s', left(a.account, 12), a.refused), '; '
+                                                     order by a.account), 'good'),
                        min(a.refused_at))::tds.finding
               from tds.api_account a where a.refused is not null);
 end
@@ -102,7 +105,8 @@ begin
      order by 3 limit 1;
     return row(round(extract(epoch from check_pulls_late.at - v_oldest.listed_at) / 3600, 1),
                case when v_oldest.entity is null then 'no migration has ended yet: no list is read by the clock'
-                    else format('the list of %s (organisation %s) was read last at %s', v_oldest.entity, v_oldest.organization_id, v_oldest.listed_at) end,
+                    else format('the list of %s (organisation %s) was read last at %s', v_oldest.entity, v_oldest.organization_id,
+                                v_oldest.listed_at) end,
                v_oldest.listed_at)::tds.finding;
 end
 $$;
@@ -138,7 +142,8 @@ set search_path = pg_catalog, pg_temp
 as $$
 begin
     return (
-        select row(count(*), coalesce(string_agg(format('run %s of %s is %s since %s', r.run_id, r.entity, r.state, coalesce(r.heartbeat_at, r.requested_at)),
+        select row(count(*), coalesce(string_agg(format('run %s of %s is %s since %s', r.run_id, r.entity, r.state,
+                                                        coalesce(r.heartbeat_at, r.requested_at)),
                                                  '; ' order by r.run_id), 'none'),
                    min(coalesce(r.heartbeat_at, r.requested_at)))::tds.finding
           from tds.run r
@@ -162,7 +167,8 @@ as $$
 declare
     v_all record;
 begin
-    select max(d.p99) as worst, string_agg(format('%s median %s s, p99 %s s (%s)', d.entity, d.median, d.p99, d.events), '; ' order by d.p99 desc, d.entity) as told
+    select max(d.p99) as worst, string_agg(format('%s median %s s, p99 %s s (%s)', d.entity, d.median, d.p99, d.events), '; '
+                                           order by d.p99 desc, d.entity) as told
       into v_all
       from (select f.entity, count(*) as events, round(percentile_cont(0.5) within group (order by f.seconds)::numeric, 2) as median,
                    round(percentile_cont(0.99) within group (order by f.seconds)::numeric, 2) as p99
@@ -176,7 +182,8 @@ begin
 end
 $$;
 revoke all on function tds.check_delay(timestamptz) from public;
-comment on function tds.check_delay(timestamptz) is 'Check: from the webhook to the row, by entity: median and 99th percentile of the newest 2,000 events of three hours.';
+comment on function tds.check_delay(timestamptz) is
+'Check: from the webhook to the row, by entity: median and 99th percentile of the newest 2,000 events of three hours.';
 select tds.register_check('delay', 'entities', 'seconds', 300, 1800, 15,
     'How long a webhook takes until its row is written: the 99th percentile of the entity where it is longest, of the newest 2,000 events.',
     'see queue_oldest, workers, lock_waits and dead_tuples; more workers: tds work --workers 4');
@@ -219,17 +226,21 @@ begin
 end
 $$;
 revoke all on function tds.check_silence(timestamptz) from public;
-comment on function tds.check_silence(timestamptz) is 'Check: webhooks that an entity misses against its own rhythm of the same hours in earlier weeks.';
+comment on function tds.check_silence(timestamptz) is
+'Check: webhooks that an entity misses against its own rhythm of the same hours in earlier weeks.';
 select tds.register_check('silence', 'entities', 'webhooks missed', 8, 100, 15,
-    'Webhooks that would have come in the hours since the last one, by the entity''s own rhythm: the same hours of up to four weeks before (or days, in the first week).',
-    'look at the webhook rules in Zoho Books (a rule that failed too often is switched off there) and at strays; tds pull ENTITY fetches what was missed');
+    'Webhooks that would have come in the hours since the last one, by the entity''s own rhythm: the same hours of up to four weeks before '
+    '(or days, in the first week).',
+    'look at the webhook rules in Zoho Books (a rule that failed too often is switched off there) and at strays; tds pull ENTITY fetches '
+    'what was missed');
 
 create or replace function tds.check_strays(at timestamptz) returns tds.finding
 language plpgsql stable
 set search_path = pg_catalog, pg_temp
 as $$
 begin
-    return (select row(coalesce(sum(s.requests), 0), coalesce(string_agg(format('%s× %s', s.requests, s.path), '; ' order by s.last_at desc), 'none'),
+    return (select row(coalesce(sum(s.requests), 0), coalesce(string_agg(format('%s× %s', s.requests, s.path), '; '
+                                                                         order by s.last_at desc), 'none'),
                        min(s.first_at))::tds.finding
               from tds.stray s
              where s.last_at > check_strays.at - interval '1 day'
@@ -238,7 +249,8 @@ begin
 end
 $$;
 revoke all on function tds.check_strays(timestamptz) from public;
-comment on function tds.check_strays(timestamptz) is 'Check: posts to addresses like a webhook''s where nothing is, that came in the last day.';
+comment on function tds.check_strays(timestamptz) is
+'Check: posts to addresses like a webhook''s where nothing is, that came in the last day.';
 select tds.register_check('strays', 'entities', 'requests', 1, null, 15,
     'Requests to addresses that look like a webhook''s and are none, where the last one came within a day: they are lost.',
     'correct the URL of the webhook in Zoho Books: docs/receiver.md lists them; then delete from tds.stray where path = …');
@@ -249,7 +261,8 @@ set search_path = pg_catalog, pg_temp
 as $$
 begin
     return (
-        select row(coalesce(max(g.times), 0), coalesce(string_agg(format('%s× %s: %s', g.times, g.step, g.subject), '; ' order by g.times desc), 'nothing'),
+        select row(coalesce(max(g.times), 0), coalesce(string_agg(format('%s× %s: %s', g.times, g.step, g.subject), '; '
+                                                                  order by g.times desc), 'nothing'),
                    min(g.since))::tds.finding
           from (select h.step, h.subject, count(distinct h.healed_at) as times, min(h.healed_at) as since
                   from (select l.step, l.subject, l.healed_at from tds.heal_log l

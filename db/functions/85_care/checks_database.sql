@@ -5,9 +5,11 @@ language plpgsql stable
 set search_path = pg_catalog, pg_temp
 as $$
 begin
-    return (select format('pid %s, user %s, application %s, %s%s, query: %s', a.pid, a.usename, coalesce(nullif(a.application_name, ''), '-'),
+    return (select format('pid %s, user %s, application %s, %s%s, query: %s', a.pid, a.usename,
+                          coalesce(nullif(a.application_name, ''), '-'),
                           coalesce(a.state, 'state unknown: grant pg_read_all_stats to tds_owner'),
-                          coalesce(' since ' || coalesce(a.xact_start, a.state_change)::text, ''), left(regexp_replace(a.query, '\s+', ' ', 'g'), 80))
+                          coalesce(' since ' || coalesce(a.xact_start, a.state_change)::text, ''),
+                              left(regexp_replace(a.query, '\s+', ' ', 'g'), 80))
               from pg_stat_activity a where a.pid = session_told.pid);
 end
 $$;
@@ -39,7 +41,8 @@ begin
 end
 $$;
 revoke all on function tds.check_lock_waits() from public;
-comment on function tds.check_lock_waits() is 'Check: how long a session of ours, or one that wants a table of ours, has waited for a lock, and who holds it.';
+comment on function tds.check_lock_waits() is
+'Check: how long a session of ours, or one that wants a table of ours, has waited for a lock, and who holds it.';
 select tds.register_check('lock_waits', 'database', 'seconds', 60, 600, 15,
     'How long a program of ours, or whoever wants a table of ours, has waited for a lock.',
     'have the holder named commit or roll back; else select pg_terminate_backend(PID)');
@@ -60,11 +63,13 @@ begin
             select p.prepared, format('prepared transaction %s of %s: rollback prepared %L, or commit it', p.gid, p.owner, p.gid)
               from pg_prepared_xacts p where p.database = current_database()) o
      order by o.since limit 1;
-    return row(greatest(0, round(extract(epoch from clock_timestamp() - v_oldest.since))), coalesce(v_oldest.told, 'none is open'), v_oldest.since)::tds.finding;
+    return row(greatest(0, round(extract(epoch from clock_timestamp() - v_oldest.since))), coalesce(v_oldest.told, 'none is open'),
+               v_oldest.since)::tds.finding;
 end
 $$;
 revoke all on function tds.check_oldest_transaction() from public;
-comment on function tds.check_oldest_transaction() is 'Check: the oldest transaction that keeps dead rows from being cleaned away (oldest xmin), and whose it is.';
+comment on function tds.check_oldest_transaction() is
+'Check: the oldest transaction that keeps dead rows from being cleaned away (oldest xmin), and whose it is.';
 select tds.register_check('oldest_transaction', 'database', 'seconds', 900, 3600, 15,
     'Age of the oldest transaction that holds back the cleaning of dead rows: a reading of the queue was 100 times slower behind one.',
     'have it end; else select pg_terminate_backend(PID). For good: alter role … set idle_in_transaction_session_timeout = ''10min''');
@@ -75,7 +80,8 @@ set search_path = pg_catalog, pg_temp
 as $$
 begin
     return (
-        select row(count(*), coalesce(string_agg(tds.session_told(a.pid), '; ' order by a.state_change), 'none'), min(a.state_change))::tds.finding
+        select row(count(*), coalesce(string_agg(tds.session_told(a.pid), '; ' order by a.state_change), 'none'),
+                   min(a.state_change))::tds.finding
           from pg_stat_activity a
          where a.datname = current_database() and a.state like 'idle in transaction%'
            and a.state_change < clock_timestamp() - make_interval(secs => tds.setting_int('idle_transaction_seconds')));
@@ -97,7 +103,8 @@ begin
     end if;
     return (
         select row(count(*), coalesce(string_agg(format('%s (%s) keeps %s', s.slot_name, s.slot_type,
-                                                        pg_size_pretty(pg_wal_lsn_diff(pg_current_wal_lsn(), s.restart_lsn))), '; ' order by s.slot_name),
+                                                        pg_size_pretty(pg_wal_lsn_diff(pg_current_wal_lsn(), s.restart_lsn))), '; '
+                                                            order by s.slot_name),
                                       'none is left behind'), null)::tds.finding
           from pg_replication_slots s where not s.active and not s.temporary);
 end
@@ -117,7 +124,8 @@ declare
 begin
     select d.*, round(100.0 * d.free_bytes / nullif(d.total_bytes, 0), 1) as percent into v_disk
       from tds.disk d where d.noted_at > check_disk_free.at - interval '1 hour' order by percent limit 1;
-    return row(v_disk.percent, case when v_disk.path is null then 'no program beside the server tells: a worker on the server''s machine does'
+    return row(v_disk.percent, case when v_disk.path is null then 'no program beside the server tells: a worker on the server''s machine '
+                                                                  'does'
                                   else format('%s of %s are free at %s of %s', pg_size_pretty(v_disk.free_bytes),
                                               pg_size_pretty(v_disk.total_bytes), v_disk.path, v_disk.host) end, null)::tds.finding;
 end
@@ -146,7 +154,8 @@ begin
 end
 $$;
 revoke all on function tds.growth_a_day(timestamptz) from public;
-comment on function tds.growth_a_day(timestamptz) is 'Bytes that the database has grown by a day, over the last seven days; null: not measured for long enough.';
+comment on function tds.growth_a_day(timestamptz) is
+'Bytes that the database has grown by a day, over the last seven days; null: not measured for long enough.';
 
 create or replace function tds.check_disk_days(at timestamptz) returns tds.finding
 language plpgsql stable
@@ -175,7 +184,8 @@ declare
     v_growth constant numeric := tds.growth_a_day(check_database_size.at);
     v_bytes  constant numeric := (select m.value from tds.measure m where m.name = 'database_bytes' order by m.measured_at desc limit 1);
 begin
-    return row(v_bytes, coalesce(pg_size_pretty(v_bytes::bigint), 'not measured yet') || coalesce(', ' || pg_size_pretty(v_growth::bigint) || ' more a day', ''),
+    return row(v_bytes, coalesce(pg_size_pretty(v_bytes::bigint), 'not measured yet')
+               || coalesce(', ' || pg_size_pretty(v_growth::bigint) || ' more a day', ''),
                null)::tds.finding;
 end
 $$;
@@ -190,7 +200,8 @@ select c.oid as relation, c.oid::regclass::text as name
   from pg_class c
  where c.relkind = 'r' and not c.relispartition
    and (c.relnamespace = 'tds'::regnamespace
-        and c.relname in ('inbox_open', 'claim', 'outcome_counter', 'wanted_detail', 'api_budget', 'api_call', 'program', 'run', 'dead_letter')
+        and c.relname in ('inbox_open', 'claim', 'outcome_counter', 'wanted_detail', 'api_budget', 'api_call', 'program', 'run',
+                          'dead_letter')
         or c.relnamespace = (select n.oid from pg_namespace n where n.nspname = 'pgmq') and c.relname like 'q\_tds\_%'
         or c.relnamespace = 'zoho'::regnamespace)
  union all
@@ -232,9 +243,11 @@ as $$
 declare
     v_off text[];
 begin
-    v_off := array(select format('the server''s setting %s is off', s.name) from pg_settings s where s.name in ('autovacuum', 'track_counts') and s.setting = 'off')
+    v_off := array(select format('the server''s setting %s is off', s.name) from pg_settings s
+                   where s.name in ('autovacuum', 'track_counts') and s.setting = 'off')
           || array(select format('%s has autovacuum_enabled = off', c.oid::regclass) from pg_class c
-                    where c.relnamespace in ('tds'::regnamespace, 'zoho'::regnamespace, (select n.oid from pg_namespace n where n.nspname = 'pgmq'))
+                    where c.relnamespace in ('tds'::regnamespace, 'zoho'::regnamespace,
+                                             (select n.oid from pg_namespace n where n.nspname = 'pgmq'))
                       and 'false' = any (select case when lower(o.option_value) in ('off', 'false', 'no', '0') then 'false' end
                                            from pg_options_to_table(c.reloptions) o where o.option_name = 'autovacuum_enabled')
                     order by 1);
@@ -260,7 +273,8 @@ begin
      where to_regclass('tds.inbox_' || to_char(v_today + d.ahead, 'YYYYMMDD')) is null
         or to_regclass('tds.inbox_outcome_' || to_char(v_today + d.ahead, 'YYYYMMDD')) is null
      order by d.ahead limit 1;
-    return row(coalesce(v_first - v_today, 60), format('the first day without a partition is %s', coalesce(v_first::text, 'far')), null)::tds.finding;
+    return row(coalesce(v_first - v_today, 60), format('the first day without a partition is %s', coalesce(v_first::text, 'far')),
+               null)::tds.finding;
 end
 $$;
 revoke all on function tds.check_partitions_ahead(timestamptz) from public;

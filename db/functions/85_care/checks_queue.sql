@@ -8,7 +8,8 @@ declare
     v_events bigint;
 begin
     select count(*) into v_events from (select from tds.inbox_open o where o.retry_at is null limit 100000) c;
-    return row(v_events, case when v_events = 100000 then 'at least ' else '' end || v_events || ' events wait or are in work', null)::tds.finding;
+    return row(v_events, case when v_events = 100000 then 'at least ' else '' end || v_events || ' events wait or are in work',
+               null)::tds.finding;
 end
 $$;
 revoke all on function tds.check_queue_pending() from public;
@@ -27,9 +28,11 @@ begin
     -- by the key, which grows with time; parked ones ahead of it are few
     select o.inbox_id, o.received_at, o.entity, o.error_code, o.error into v_oldest
       from tds.inbox_open o where o.retry_at is null order by o.inbox_id limit 1;
-    return row(case when v_oldest.inbox_id is null then null else greatest(0, round(extract(epoch from check_queue_oldest.at - v_oldest.received_at))) end,
+    return row(case when v_oldest.inbox_id is null then null
+               else greatest(0, round(extract(epoch from check_queue_oldest.at - v_oldest.received_at))) end,
                case when v_oldest.inbox_id is null then 'nothing waits'
-                    else format('event %s of %s%s', v_oldest.inbox_id, v_oldest.entity, coalesce(': ' || v_oldest.error_code || ' ' || v_oldest.error, '')) end,
+                    else format('event %s of %s%s', v_oldest.inbox_id, v_oldest.entity,
+                                coalesce(': ' || v_oldest.error_code || ' ' || v_oldest.error, '')) end,
                v_oldest.received_at)::tds.finding;
 end
 $$;
@@ -72,11 +75,14 @@ declare
 begin
     select coalesce(sum(c.events), 0) into v_now from tds.outcome_counter c;
     select m.value, m.measured_at into v_before from tds.measure m
-     where m.name = 'completed' and m.measured_at between check_throughput.at - interval '75 minutes' and check_throughput.at - interval '1 minute'
+     where m.name = 'completed' and m.measured_at between check_throughput.at - interval '75 minutes'
+       and check_throughput.at - interval '1 minute'
      order by m.measured_at limit 1;
-    select count(*) as claims, coalesce(sum(cardinality(c.inbox_ids)), 0) as events, min(c.claimed_at) as oldest into v_claims from tds.claim c;
+    select count(*) as claims, coalesce(sum(cardinality(c.inbox_ids)), 0) as events, min(c.claimed_at) as oldest into v_claims
+        from tds.claim c;
     return row(case when v_before.measured_at is not null
-                    then greatest(0, round((v_now - v_before.value) * 3600 / extract(epoch from check_throughput.at - v_before.measured_at))) end,
+                    then greatest(0, round((v_now - v_before.value) * 3600 / extract(epoch
+                                                                                     from check_throughput.at - v_before.measured_at))) end,
                format('%s batches with %s events in work%s; %s events finished in all', v_claims.claims, v_claims.events,
                       coalesce(', the oldest since ' || v_claims.oldest::text, ''), v_now),
                null)::tds.finding;
@@ -94,7 +100,8 @@ set search_path = pg_catalog, pg_temp
 as $$
 begin
     return (
-        select row(count(*), coalesce(string_agg(format('claim %s of %s, %s (backend %s), since %s', c.claim_id, c.queue, c.worker, c.backend_pid, c.claimed_at),
+        select row(count(*), coalesce(string_agg(format('claim %s of %s, %s (backend %s), since %s', c.claim_id, c.queue, c.worker,
+                                                        c.backend_pid, c.claimed_at),
                                                  '; ' order by c.claimed_at), 'none'), min(c.claimed_at))::tds.finding
           from tds.claim c
          where c.claimed_at not between check_claims_stuck.at - make_interval(mins => tds.setting_int('claim_stuck_minutes'))

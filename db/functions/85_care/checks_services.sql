@@ -7,8 +7,10 @@ as $$
 declare
     v_all record;
 begin
-    select max(p.beat_at) as beat_at, count(*) filter (where p.stopped_at is null and p.beat_at > silence_of.at - interval '1 minute') as living,
-           (array_agg(p.program || case when p.stopped_at is null then '' else ', which was stopped' end order by p.beat_at desc))[1] as last
+    select max(p.beat_at) as beat_at, count(*) filter (where p.stopped_at is null
+                                                       and p.beat_at > silence_of.at - interval '1 minute') as living,
+           (array_agg(p.program || case when p.stopped_at is null then '' else ', which was stopped' end
+                      order by p.beat_at desc))[1] as last
       into v_all
       from tds.program p
      where p.kind = silence_of.kind and p.beat_at <= silence_of.at + interval '1 minute';
@@ -37,9 +39,11 @@ create or replace function tds.check_receiver(at timestamptz) returns tds.findin
 language sql stable set search_path = pg_catalog, pg_temp
 as $$ select tds.silence_of('receiver', $1) $$;
 revoke all on function tds.check_receiver(timestamptz) from public;
-comment on function tds.check_receiver(timestamptz) is 'Check: how long no receiver has reached the database by the way it stores webhooks.';
+comment on function tds.check_receiver(timestamptz) is
+'Check: how long no receiver has reached the database by the way it stores webhooks.';
 select tds.register_check('receiver', 'services', 'seconds', 60, 300, 15,
-    'How long no receiver has reached the database by the connection that stores webhooks; it does so every ten seconds, even if none comes.',
+    'How long no receiver has reached the database by the connection that stores webhooks; it does so every ten seconds, even if none '
+    'comes.',
     'start it: tds serve, or tds up; if it runs, see its log');
 
 create or replace function tds.check_poller(at timestamptz) returns tds.finding
@@ -59,7 +63,8 @@ declare
     v_all record;
 begin
     select count(*) as programs, min(p.beat_at) as since,
-           string_agg(format('%s since %s%s', p.program, p.beat_at, case when p.restart_wanted_at is not null then ' (a restart is asked for)' else '' end),
+           string_agg(format('%s since %s%s', p.program, p.beat_at, case when p.restart_wanted_at is not null then ' (a restart is asked '
+               'for)' else '' end),
                       '; ' order by p.beat_at) as told
       into v_all
       from tds.program p
@@ -71,7 +76,8 @@ begin
 end
 $$;
 revoke all on function tds.check_programs_silent(timestamptz) from public;
-comment on function tds.check_programs_silent(timestamptz) is 'Check: programs that neither work nor said that they stop: they hang, or died.';
+comment on function tds.check_programs_silent(timestamptz) is
+'Check: programs that neither work nor said that they stop: they hang, or died.';
 
 create or replace function tds.is_busy(program tds.program) returns boolean
 language plpgsql stable
@@ -85,8 +91,10 @@ $$;
 revoke all on function tds.is_busy(tds.program) from public;
 comment on function tds.is_busy(tds.program) is 'Whether the database works for a program just now: then it is not the program that hangs.';
 select tds.register_check('programs_silent', 'services', 'programs', 1, null, 15,
-    'Programs that have not worked for longer than the setting program_silent_seconds, although they did not say that they stop, and no statement of theirs is running.',
-    'tds up and tds work start one that hangs again by themselves; elsewhere restart it; one that is gone for good is forgotten after a day');
+    'Programs that have not worked for longer than the setting program_silent_seconds, although they did not say that they stop, and no '
+    'statement of theirs is running.',
+    'tds up and tds work start one that hangs again by themselves; elsewhere restart it; one that is gone for good is forgotten after a '
+    'day');
 
 create or replace function tds.check_pg_cron(at timestamptz) returns tds.finding
 language plpgsql stable
@@ -100,7 +108,8 @@ begin
     end if;
     select max(r.started_at) into v_last from tds.job_run r where r.runner = 'pg_cron' and r.started_at <= check_pg_cron.at;
     v_last := coalesce(v_last, (select max(j.since) from tds.job j where j.in_pg_cron and j.enabled));
-    return row(round(extract(epoch from check_pg_cron.at - v_last) / 60, 1), format('its last run began at %s', v_last), v_last)::tds.finding;
+    return row(round(extract(epoch from check_pg_cron.at - v_last) / 60, 1), format('its last run began at %s', v_last),
+               v_last)::tds.finding;
 end
 $$;
 revoke all on function tds.check_pg_cron(timestamptz) from public;
@@ -116,7 +125,8 @@ as $$
 declare
     v_all record;
 begin
-    select count(*) as jobs, min(j.next_due_at) as since, string_agg(format('%s since %s', j.job, j.next_due_at), '; ' order by j.next_due_at) as told
+    select count(*) as jobs, min(j.next_due_at) as since, string_agg(format('%s since %s', j.job, j.next_due_at), '; '
+                                                                     order by j.next_due_at) as told
       into v_all
       from tds.jobs() j where j.overdue;
     return row(v_all.jobs, coalesce(v_all.told, 'none is late'), v_all.since)::tds.finding;
@@ -178,19 +188,25 @@ begin
       from (select (select max(i.received_at) from tds.inbox i where i.received_at > check_clock.at) as at
              union all select (select max(r.started_at) from tds.job_run r)
              union all select (select max(p.beat_at) from tds.program p)) t;
-    if v_newest > check_clock.at + interval '1 second' and extract(epoch from v_newest - check_clock.at) > coalesce(v_program.seconds, 0) then
-        return row(round(extract(epoch from v_newest - check_clock.at), 1), format('rows say %s, which is in the future: the clock was set back', v_newest),
+    if v_newest > check_clock.at + interval '1 second' and extract(epoch from v_newest - check_clock.at) > coalesce(v_program.seconds,
+        0) then
+        return row(round(extract(epoch from v_newest - check_clock.at), 1), format('rows say %s, which is in the future: the clock was set '
+            'back', v_newest),
                    null)::tds.finding;
     end if;
-    return row(v_program.seconds, coalesce('the clock that differs most from the database''s is that of ' || v_program.program, 'no program has told its clock'), null)::tds.finding;
+    return row(v_program.seconds, coalesce('the clock that differs most from the database''s is that of ' || v_program.program,
+                                           'no program has told its clock'), null)::tds.finding;
 end
 $$;
 revoke all on function tds.check_clock(timestamptz) from public;
-comment on function tds.check_clock(timestamptz) is 'Check: how far clocks are apart, of programs and the database, or of the database now and before.';
+comment on function tds.check_clock(timestamptz) is
+'Check: how far clocks are apart, of programs and the database, or of the database now and before.';
 select tds.register_check('clock', 'services', 'seconds', 5, 60, 15,
     'How far the clock of a program is from the database''s, or how far in the future the newest row is.',
-    'set the clocks (chrony, systemd-timesyncd) of the machines named; times in the future are not believed, and nothing has to be mended by hand');
+    'set the clocks (chrony, systemd-timesyncd) of the machines named; times in the future are not believed, and nothing has to be mended '
+    'by hand');
 
 insert into tds.setting (name, value, description) values
-    ('program_silent_seconds', '120', 'After how many seconds without a turn of its work a program is taken to hang, unless the database works for it just then.')
+    ('program_silent_seconds', '120', 'After how many seconds without a turn of its work a program is taken to hang, unless the database '
+                                      'works for it just then.')
 on conflict on constraint setting_pkey do nothing;

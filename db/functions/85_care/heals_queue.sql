@@ -45,7 +45,8 @@ begin
     loop
         v_claims := case when heal_claims.dry_run then v_queue.claims else tds.free_claims(v_queue.queue) end;
         if v_claims > 0 then
-            return next row('queue ' || v_queue.queue, format('gave back %s batches of workers that are gone', v_claims), true, v_queue.told)::tds.healed;
+            return next row('queue ' || v_queue.queue, format('gave back %s batches of workers that are gone', v_claims), true,
+                            v_queue.told)::tds.healed;
         end if;
     end loop;
 end
@@ -71,7 +72,8 @@ begin
         if not heal_failed.dry_run then
             update tds.inbox_open o set retry_at = heal_failed.at where o.inbox_id = any (v_queue.inbox_ids);
         end if;
-        return next row('queue ' || v_queue.queue, format('parked until a time that cannot be: %s events are due now', v_queue.events), true, null)::tds.healed;
+        return next row('queue ' || v_queue.queue, format('parked until a time that cannot be: %s events are due now', v_queue.events),
+                        true, null)::tds.healed;
     end loop;
     for v_queue in
         select o.queue, count(*) as events
@@ -80,7 +82,8 @@ begin
                  order by p.retry_at limit 1000) o
          group by o.queue order by o.queue
     loop
-        return next row('queue ' || v_queue.queue, format('sent %s failed events again, as nobody had', v_queue.events), true, null)::tds.healed;
+        return next row('queue ' || v_queue.queue, format('sent %s failed events again, as nobody had', v_queue.events), true,
+                        null)::tds.healed;
     end loop;
     if found and not heal_failed.dry_run then
         perform tds.send_due_retries();
@@ -88,8 +91,10 @@ begin
 end
 $$;
 revoke all on function tds.heal_failed(timestamptz, boolean) from public;
-comment on function tds.heal_failed(timestamptz, boolean) is 'Step: sends failed events on their way again that are due and lie, or are parked for ever.';
-select tds.register_heal('failed', 30, 'Sends failed events (under five tries) again that nobody has sent although they are due, or that are parked until a time that cannot be.');
+comment on function tds.heal_failed(timestamptz, boolean) is
+'Step: sends failed events on their way again that are due and lie, or are parked for ever.';
+select tds.register_heal('failed', 30, 'Sends failed events (under five tries) again that nobody has sent although they are due, or that '
+                                       'are parked until a time that cannot be.');
 
 create or replace function tds.heal_hopeless(at timestamptz, dry_run boolean) returns setof tds.healed
 language plpgsql volatile security definer
@@ -109,16 +114,20 @@ begin
     loop
         if not heal_hopeless.dry_run then
             perform tds.bury_event(v_event.inbox_id, v_event.received_at, v_event.entity,
-                                   format('given up after %s crashes and %s failures: %s', v_event.crashes, v_event.attempts, v_event.error),
+                                   format('given up after %s crashes and %s failures: %s', v_event.crashes, v_event.attempts,
+                                          v_event.error),
                                    coalesce(v_event.error_code, '08006'), v_event.error_context, heal_hopeless.at);
         end if;
-        return next row(format('event %s of %s', v_event.inbox_id, v_event.entity), 'made a dead letter of it', true, v_event.error)::tds.healed;
+        return next row(format('event %s of %s', v_event.inbox_id, v_event.entity), 'made a dead letter of it', true,
+                        v_event.error)::tds.healed;
     end loop;
 end
 $$;
 revoke all on function tds.heal_hopeless(timestamptz, boolean) from public;
-comment on function tds.heal_hopeless(timestamptz, boolean) is 'Step: makes dead letters of events that crash their worker again and again.';
-select tds.register_heal('hopeless', 40, 'Makes dead letters of events whose worker has vanished as often as the setting crashes_before_burial says.');
+comment on function tds.heal_hopeless(timestamptz, boolean) is
+'Step: makes dead letters of events that crash their worker again and again.';
+select tds.register_heal('hopeless', 40, 'Makes dead letters of events whose worker has vanished as often as the setting '
+                                         'crashes_before_burial says.');
 
 create or replace function tds.heal_pulls(dry_run boolean) returns setof tds.healed
 language plpgsql volatile security definer
@@ -137,7 +146,8 @@ begin
         if not heal_pulls.dry_run then
             perform tds.send_pull(v_pull.run_id);
         end if;
-        return next row('queue tds_pull', 'gave a pull another message', true, format('run %s of %s', v_pull.run_id, v_pull.entity))::tds.healed;
+        return next row('queue tds_pull', 'gave a pull another message', true,
+                        format('run %s of %s', v_pull.run_id, v_pull.entity))::tds.healed;
     end loop;
 end
 $$;
@@ -150,7 +160,8 @@ language plpgsql volatile security definer
 set search_path = pg_catalog, pg_temp
 as $$
 declare
-    v_longest constant timestamptz := heal_wants.at + 2 * make_interval(secs => tds.setting_int('retry_max_seconds')) + interval '2 minutes';
+    v_longest constant timestamptz :=
+        heal_wants.at + 2 * make_interval(secs => tds.setting_int('retry_max_seconds')) + interval '2 minutes';
     v_want    record;
 begin
     for v_want in
@@ -163,16 +174,19 @@ begin
             update tds.wanted_detail w set leased_until = null
              where w.organization_id = v_want.organization_id and w.entity = v_want.entity and w.zoho_id = any (v_want.zoho_ids);
         end if;
-        return next row('details of ' || v_want.entity, format('released %s that were parked until a time that cannot be', v_want.details), true, null)::tds.healed;
+        return next row('details of ' || v_want.entity, format('released %s that were parked until a time that cannot be', v_want.details),
+                        true, null)::tds.healed;
     end loop;
 end
 $$;
 revoke all on function tds.heal_wants(timestamptz, boolean) from public;
 comment on function tds.heal_wants(timestamptz, boolean) is 'Step: releases wanted details that are parked until a time that cannot be.';
-select tds.register_heal('wants', 70, 'Releases wanted details that are parked for longer than any pause lasts: the clock was ahead when they were.');
+select tds.register_heal('wants', 70, 'Releases wanted details that are parked for longer than any pause lasts: the clock was ahead when '
+                                      'they were.');
 
 grant execute on function tds.heal_partitions(timestamptz, boolean), tds.heal_claims(boolean), tds.heal_failed(timestamptz, boolean),
     tds.heal_hopeless(timestamptz, boolean), tds.heal_pulls(boolean), tds.heal_wants(timestamptz, boolean) to tds_worker, tds_operator;
 insert into tds.setting (name, value, description) values
-    ('crashes_before_burial', '10', 'Crashes of its worker after which an event becomes a dead letter; from crashes_before_solo on it is worked on alone.')
+    ('crashes_before_burial', '10', 'Crashes of its worker after which an event becomes a dead letter; from crashes_before_solo on it is '
+                                    'worked on alone.')
 on conflict on constraint setting_pkey do nothing;

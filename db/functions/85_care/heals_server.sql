@@ -12,7 +12,8 @@ begin
         select p.program, p.kind, p.beat_at, p.restart_wanted_at,
                exists (select from pg_stat_activity a where a.application_name = p.program) as is_connected,
                exists (select from tds.program o
-                        where o.kind = p.kind and o.host = p.host and o.program <> p.program and o.stopped_at is null and o.beat_at > v_silent
+                        where o.kind = p.kind and o.host = p.host and o.program <> p.program and o.stopped_at is null
+                          and o.beat_at > v_silent
                           and o.started_at > p.started_at) as is_replaced
           from tds.program p
          where p.stopped_at is null and p.kind <> 'pg_cron' and p.beat_at < v_silent and not tds.is_busy(p)
@@ -27,7 +28,8 @@ begin
                             case when v_program.is_replaced then 'another one has taken its place' else 'for a day' end)::tds.healed;
         elsif v_program.restart_wanted_at is null then
             if not heal_programs.dry_run then
-                update tds.program p set restart_wanted_at = heal_programs.at, restart_reason = format('no turn since %s', v_program.beat_at)
+                update tds.program p set restart_wanted_at = heal_programs.at,
+                    restart_reason = format('no turn since %s', v_program.beat_at)
                  where p.program = v_program.program;
             end if;
             return next row(v_program.program, 'asked for a restart', true, format('no turn since %s', v_program.beat_at))::tds.healed;
@@ -36,8 +38,10 @@ begin
 end
 $$;
 revoke all on function tds.heal_programs(timestamptz, boolean) from public;
-comment on function tds.heal_programs(timestamptz, boolean) is 'Step: asks whoever started them to start hung programs again; forgets the dead ones that have been replaced.';
-select tds.register_heal('programs', 80, 'Asks tds up, tds work or tds serve to start a program again that hangs; forgets one that died and was replaced.');
+comment on function tds.heal_programs(timestamptz, boolean) is
+'Step: asks whoever started them to start hung programs again; forgets the dead ones that have been replaced.';
+select tds.register_heal('programs', 80, 'Asks tds up, tds work or tds serve to start a program again that hangs; forgets one that died '
+                                         'and was replaced.');
 
 create or replace function tds.heal_cron(dry_run boolean) returns setof tds.healed
 language plpgsql volatile
@@ -53,7 +57,8 @@ begin
     execute format($sql$
         select coalesce(array_agg(j.job order by j.job), '{}') from tds.job j
          where j.in_pg_cron and j.enabled
-           and not exists (select from %I.job c where c.jobname::text = 'tds:' || j.job and c.username = current_user and c.active)$sql$, v_cron)
+           and not exists (select from %I.job c where c.jobname::text = 'tds:' || j.job and c.username = current_user and c.active)$sql$,
+               v_cron)
        into v_lost;
     if v_lost = '{}' then
         return;
@@ -65,7 +70,8 @@ begin
 end
 $$;
 revoke all on function tds.heal_cron(boolean) from public;
-comment on function tds.heal_cron(boolean) is 'Step: enters jobs into pg_cron again that somebody took out of it; as tds_worker only, to whom they belong.';
+comment on function tds.heal_cron(boolean) is
+'Step: enters jobs into pg_cron again that somebody took out of it; as tds_worker only, to whom they belong.';
 select tds.register_heal('cron', 15, 'Enters jobs into pg_cron again that are missing there.');
 
 create or replace function tds.heal_autovacuum(dry_run boolean) returns setof tds.healed
@@ -113,9 +119,11 @@ begin
          order by h.name
     loop
         if not heal_vacuum.dry_run then
-            insert into tds.vacuum_wish (relation, wished_at) values (v_table.name, heal_vacuum.at) on conflict on constraint vacuum_wish_pkey do nothing;
+            insert into tds.vacuum_wish (relation, wished_at) values (v_table.name, heal_vacuum.at)
+                on conflict on constraint vacuum_wish_pkey do nothing;
         end if;
-        return next row(v_table.name, 'asked the workers to vacuum it', true, format('%s dead rows beside %s', v_table.n_dead_tup, v_table.n_live_tup))::tds.healed;
+        return next row(v_table.name, 'asked the workers to vacuum it', true,
+                        format('%s dead rows beside %s', v_table.n_dead_tup, v_table.n_live_tup))::tds.healed;
     end loop;
 end
 $$;
@@ -143,7 +151,8 @@ begin
 end
 $$;
 revoke all on function tds.take_vacuums() from public;
-comment on function tds.take_vacuums() is 'A statement that vacuums a table, for the caller to execute by itself: no function can. None: nothing is left to be vacuumed.';
+comment on function tds.take_vacuums() is
+'A statement that vacuums a table, for the caller to execute by itself: no function can. None: nothing is left to be vacuumed.';
 
 -- who may vacuum besides the owner: from 17 on there is a privilege for it
 do $$
@@ -151,7 +160,8 @@ declare
     v_table regclass;
 begin
     if current_setting('server_version_num')::int >= 170000 then
-        for v_table in select h.relation from tds.hot_table h join pg_class c on c.oid = h.relation and c.relowner = 'tds_owner'::regrole loop
+        for v_table in select h.relation from tds.hot_table h join pg_class c on c.oid = h.relation
+            and c.relowner = 'tds_owner'::regrole loop
             execute format('grant maintain on %s to tds_worker', v_table);
         end loop;
     end if;

@@ -1,4 +1,5 @@
--- What the receiver's bulk-sync API may call: the same as an operator's functions, with the caller's name for the record, answering as JSON.
+-- What the receiver's bulk-sync API may call: the same as an operator's functions, with the caller's name for the record, answering as
+-- JSON.
 
 create or replace function tds.api_request_pull(entity text, options jsonb, organization_id text, requested_by text) returns jsonb
 language plpgsql volatile security definer
@@ -10,7 +11,8 @@ begin
 end
 $$;
 revoke all on function tds.api_request_pull(text, jsonb, text, text) from public;
-comment on function tds.api_request_pull(text, jsonb, text, text) is 'tds.request_pull() for the holder of an API key; answers with tds.api_run().';
+comment on function tds.api_request_pull(text, jsonb, text, text) is
+'tds.request_pull() for the holder of an API key; answers with tds.api_run().';
 
 create or replace function tds.api_run(run_id bigint) returns jsonb
 language plpgsql volatile security definer
@@ -44,7 +46,8 @@ begin
 end
 $$;
 revoke all on function tds.api_runs(text, text, bigint, int) from public;
-comment on function tds.api_runs(text, text, bigint, int) is 'Runs, newest first, as JSON: of a state, of an entity, older than a run; null: any.';
+comment on function tds.api_runs(text, text, bigint, int) is
+'Runs, newest first, as JSON: of a state, of an entity, older than a run; null: any.';
 
 create or replace function tds.api_cancel_run(run_id bigint) returns jsonb
 language plpgsql volatile security definer

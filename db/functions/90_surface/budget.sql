@@ -35,7 +35,8 @@ comment on column public.tds_api_budget.day_resets_at is 'When the day''s calls 
 comment on column public.tds_api_budget.paused_until is 'Nobody calls before then; null: no pause.';
 comment on column public.tds_api_budget.pause_reason is 'Why.';
 comment on column public.tds_api_budget.minute_seconds is 'Length of a minute in seconds: less than 60 only against a sandbox.';
-comment on column public.tds_api_budget.details_per_minute is 'Most calls for single records in any minute, other than for live and repair.';
+comment on column public.tds_api_budget.details_per_minute is
+'Most calls for single records in any minute, other than for live and repair.';
 
 create or replace view public.tds_api_spending as
 select s.day, s.organization_id, s.purpose, s.endpoint, s.outcome, s.calls from tds.api_spending s;
@@ -54,7 +55,8 @@ select left(a.account, 12) as account,
        (select count(*)::int from unnest(a.refreshes) r(at) where r.at > s.at - interval '10 minutes') as refreshes_in_ten_minutes
   from tds.api_account a
  cross join (select tds.now() as at) s;
-comment on view public.tds_api_accounts is 'Refresh tokens (by the head of their SHA-256), and whether Zoho still takes them. select tds.allow_refresh() after mending one.';
+comment on view public.tds_api_accounts is
+'Refresh tokens (by the head of their SHA-256), and whether Zoho still takes them. select tds.allow_refresh() after mending one.';
 comment on column public.tds_api_accounts.account is 'First 12 digits of the refresh token''s SHA-256.';
 comment on column public.tds_api_accounts.state is 'ok; waiting (for the cap on refreshes); refused (stopped for good).';
 comment on column public.tds_api_accounts.reason is 'What Zoho refused it with.';
@@ -73,7 +75,8 @@ grant select on public.tds_api_budget, public.tds_api_spending, public.tds_api_a
 create or replace view public.tds_api_outlook as
 select b.organization_id, w.calls,
        round(m.minutes, 1) as minutes,
-       case when r.per_day > 0 then greatest(0, ceil((w.calls - greatest(0, b.left_today - b.kept_for_repair))::numeric / r.per_day))::int end as more_days,
+       case when r.per_day > 0 then
+           greatest(0, ceil((w.calls - greatest(0, b.left_today - b.kept_for_repair))::numeric / r.per_day))::int end as more_days,
        case when w.calls <= b.left_today - b.kept_for_repair or b.day_limit is null
             then tds.now() + make_interval(secs => (m.minutes * b.minute_seconds::numeric)::float8) end as ends_at
   from public.tds_api_budget b
@@ -87,10 +90,12 @@ select b.organization_id, w.calls,
               b.day_limit - b.kept_for_repair as per_day) r
  cross join lateral (
        select (w.calls - w.singles)::numeric / r.per_minute + w.singles::numeric / least(b.details_per_minute, r.per_minute) as minutes) m;
-comment on view public.tds_api_outlook is 'What the wanted details of each organisation still cost, and when they will be here if nothing else asks.';
+comment on view public.tds_api_outlook is
+'What the wanted details of each organisation still cost, and when they will be here if nothing else asks.';
 comment on column public.tds_api_outlook.organization_id is 'Zoho organisation.';
 comment on column public.tds_api_outlook.calls is 'Calls that the wanted details cost.';
-comment on column public.tds_api_outlook.minutes is 'Minutes that they take at the ceilings of all calls and of those for single records, pauses for the day''s quota not counted.';
+comment on column public.tds_api_outlook.minutes is
+'Minutes that they take at the ceilings of all calls and of those for single records, pauses for the day''s quota not counted.';
 comment on column public.tds_api_outlook.more_days is 'Days after today that their quota takes; null: the quota is not known.';
 comment on column public.tds_api_outlook.ends_at is 'When they will be here, if today''s quota is enough.';
 grant select on public.tds_api_outlook to tds_poller;

@@ -1,5 +1,6 @@
 create or replace view public.tds_document_mismatches as
-select c.entity, d.organization_id, d.zoho_id, d.number, c.what, c.expected, c.told as found, c.told - c.expected as difference, d.currency, d.status,
+select c.entity, d.organization_id, d.zoho_id, d.number, c.what, c.expected, c.told as found, c.told - c.expected as difference,
+    d.currency, d.status,
        d.zoho_modified_at
   from (select 'invoices' as entity, t.organization_id, t.zoho_invoice_id as zoho_id, t.invoice_number as number, t.currency, t.status,
                t.zoho_modified_at, t.subtotal_differs, t.total_differs, t.balance_differs, t.zoho_metadata as doc
@@ -19,7 +20,8 @@ select c.entity, d.organization_id, d.zoho_id, d.number, c.what, c.expected, c.t
  cross join lateral (values
        ('subtotal', d.subtotal_differs, tds.expected_subtotal(d.doc), tds.amount_of(d.doc -> 'sub_total')),
        ('total', d.total_differs, tds.expected_total(d.doc), tds.amount_of(d.doc -> 'total')),
-       ('balance', d.balance_differs, tds.expected_balance(d.doc, tds.balance_keys(d.entity)), tds.amount_of(d.doc -> 'balance'))) c0(what, differs, expected, told)
+       ('balance', d.balance_differs, tds.expected_balance(d.doc, tds.balance_keys(d.entity)), tds.amount_of(d.doc -> 'balance'))) c0(what,
+           differs, expected, told)
  cross join lateral (select d.entity, c0.what, c0.expected, c0.told where c0.differs) c;
 comment on view public.tds_document_mismatches is
 'Documents that do not add up: a row a check that fails. They are mirrored as Zoho tells them; this is the list to look at.';
@@ -27,7 +29,8 @@ comment on column public.tds_document_mismatches.entity is 'The entity.';
 comment on column public.tds_document_mismatches.organization_id is 'Zoho organisation.';
 comment on column public.tds_document_mismatches.zoho_id is 'Zoho''s id of the document.';
 comment on column public.tds_document_mismatches.number is 'The document''s number.';
-comment on column public.tds_document_mismatches.what is 'subtotal (the lines), total (discount, taxes, charges) or balance (payments, credits).';
+comment on column public.tds_document_mismatches.what is
+'subtotal (the lines), total (discount, taxes, charges) or balance (payments, credits).';
 comment on column public.tds_document_mismatches.expected is 'What the other amounts make of it.';
 comment on column public.tds_document_mismatches.found is 'What Zoho says.';
 comment on column public.tds_document_mismatches.difference is 'found less expected.';

@@ -5,7 +5,8 @@ as $$
 declare
     v_now constant timestamptz := tds.now();
     -- a random UUID has 122 bits that nobody can foresee: three are more than the 256 that are kept
-    v_key constant text := 'tds_' || encode(sha256(uuid_send(gen_random_uuid()) || uuid_send(gen_random_uuid()) || uuid_send(gen_random_uuid())), 'hex');
+    v_key constant text := 'tds_' || encode(sha256(uuid_send(gen_random_uuid()) || uuid_send(gen_random_uuid())
+                                                   || uuid_send(gen_random_uuid())), 'hex');
 begin
     insert into tds.api_key (name, sha256, created_at, created_by)
     values (create_api_key.name, sha256(convert_to(v_key, 'UTF8')), v_now, session_user);
@@ -30,16 +31,19 @@ begin
        set revoked_at = tds.now()
      where k.revoked_at is null and revoke_api_key.key in (k.name, k.api_key_id::text)
        -- a key may be called like another one's number: its name counts
-       and (k.name = revoke_api_key.key or not exists (select from tds.api_key o where o.revoked_at is null and o.name = revoke_api_key.key))
+       and (k.name = revoke_api_key.key or not exists (select from tds.api_key o where o.revoked_at is null
+                                                       and o.name = revoke_api_key.key))
     returning k.name into v_name;
     if v_name is null then
-        raise exception using errcode = 'ZB014', message = 'no such key in force', detail = revoke_api_key.key, hint = 'select * from tds_api_keys';
+        raise exception using errcode = 'ZB014', message = 'no such key in force', detail = revoke_api_key.key,
+            hint = 'select * from tds_api_keys';
     end if;
     return v_name;
 end
 $$;
 revoke all on function tds.revoke_api_key(text) from public;
-comment on function tds.revoke_api_key(text) is 'Revokes the key of that name or number at once; returns its name. Raises ZB014 where there is none.';
+comment on function tds.revoke_api_key(text) is
+'Revokes the key of that name or number at once; returns its name. Raises ZB014 where there is none.';
 
 create or replace function tds.check_api_key(sha256 bytea) returns text
 language plpgsql volatile security definer
@@ -58,8 +62,9 @@ end
 $$;
 revoke all on function tds.check_api_key(bytea) from public;
 comment on function tds.check_api_key(bytea) is
-'The name of the key with that SHA-256, null where none is in force. It takes the hash, so that no key reaches the server''s logs. How long the '
-'look-up takes tells at most something about hashes, and nobody can choose a key by its hash, so that it need not take constant time.';
+'The name of the key with that SHA-256, null where none is in force. It takes the hash, so that no key reaches the server''s logs. How '
+'long the look-up takes tells at most something about hashes, and nobody can choose a key by its hash, so that it need not take constant '
+'time.';
 
 create or replace view public.tds_api_keys as
 select k.api_key_id, k.name, k.created_at, k.created_by, k.last_used_at, k.revoked_at from tds.api_key k;

@@ -23,7 +23,8 @@ begin
             select a.attrelid::regclass as relation, a.attname
               from pg_attribute a
              where a.attname = 'body' and a.attstorage <> 'e'
-               and (a.attrelid = 'tds.inbox'::regclass or a.attrelid in (select h.inhrelid from pg_inherits h where h.inhparent = 'tds.inbox'::regclass))
+               and (a.attrelid = 'tds.inbox'::regclass or a.attrelid in (select h.inhrelid from pg_inherits h
+                                                                         where h.inhparent = 'tds.inbox'::regclass))
              order by a.attrelid <> 'tds.inbox'::regclass
         loop
             execute format('alter table %s alter column %I set storage external', v_column.relation, v_column.attname);
@@ -46,7 +47,9 @@ begin
 end
 $$;
 revoke all on function tds.compress_well() from public;
-comment on function tds.compress_well() is 'Chooses lz4 for the mirror''s and the inbox''s documents wherever the server has it, and no compression for the inbox''s where it has not.';
+comment on function tds.compress_well() is
+'Chooses lz4 for the mirror''s and the inbox''s documents wherever the server has it, and no compression for the inbox''s where it has '
+'not.';
 
 select tds.compress_well();
 
@@ -78,7 +81,8 @@ begin
     v_told := coalesce(v_told,
         (select min(v.description) from tds.derived v where v.column_name = mirror_column_comment.column_name
             and v.entity in (select n.entity from tds.entity n where tds.is_of(mirror_column_comment.target, n.target))),
-        (select format('%s.%s where %s.%s is this row''s %s; null until it is mirrored.', l.parent, l.parent_column, l.parent, l.parent_key, l.key_column)
+        (select format('%s.%s where %s.%s is this row''s %s; null until it is mirrored.', l.parent, l.parent_column, l.parent,
+                       l.parent_key, l.key_column)
            from tds.link l where l.column_name = mirror_column_comment.column_name and tds.is_of(mirror_column_comment.target, l.target)));
     if v_told is not null then
         return v_told;
@@ -127,7 +131,8 @@ begin
                 execute format('drop view public.%I', v_table.relname);
                 execute 'create ' || v_view;
             end;
-            execute format('comment on view public.%I is %L', v_table.relname, format('zoho.%s, under the name an ERP expects.', v_table.relname));
+            execute format('comment on view public.%I is %L', v_table.relname,
+                           format('zoho.%s, under the name an ERP expects.', v_table.relname));
         end if;
         for v_column in
             select a.attname, tds.mirror_column_comment(v_table.target, a.attname) as told

@@ -32,8 +32,8 @@ select l.inbox_id, l.received_at, l.entity, 'dead_letter', l.attempts, null, l.e
        null, null, null, null, 1, null
   from tds.dead_letter_of_page l;
 comment on view public.tds_sync_queue is
-'One row an event and what became of it: pending, processing, failed (parked until retry_at), completed, dead_letter; and a row more, dead_letter, for '
-'each record that still lies dead of a page whose other records were used. Counts whatever the history: tds_queue_counts.';
+'One row an event and what became of it: pending, processing, failed (parked until retry_at), completed, dead_letter; and a row more, '
+'dead_letter, for each record that still lies dead of a page whose other records were used. Counts whatever the history: tds_queue_counts.';
 comment on column public.tds_sync_queue.inbox_id is 'The event; its body is in tds_inbox_events.';
 comment on column public.tds_sync_queue.received_at is 'When it came.';
 comment on column public.tds_sync_queue.entity is 'What it is about.';
@@ -48,7 +48,8 @@ comment on column public.tds_sync_queue.unchanged is 'Records that said nothing 
 comment on column public.tds_sync_queue.stale is 'Records older than what was known.';
 comment on column public.tds_sync_queue.retried is 'Records that went on alone after a failure.';
 comment on column public.tds_sync_queue.dead is 'Records that became dead letters.';
-comment on column public.tds_sync_queue.error_context is 'Where in the functions its last failure happened, the innermost first, while it is open.';
+comment on column public.tds_sync_queue.error_context is
+'Where in the functions its last failure happened, the innermost first, while it is open.';
 
 create or replace view public.tds_queue_counts as
 select s.status, sum(s.events)::bigint as events
@@ -61,7 +62,8 @@ select s.status, sum(s.events)::bigint as events
          union all
         select 'dead_letter', 1 from tds.dead_letter_of_page) s
  group by s.status;
-comment on view public.tds_queue_counts is 'Events by status, as in tds_sync_queue, from counters: as fast with a long history as with none.';
+comment on view public.tds_queue_counts is
+'Events by status, as in tds_sync_queue, from counters: as fast with a long history as with none.';
 comment on column public.tds_queue_counts.status is 'pending, processing, failed, completed or dead_letter.';
 comment on column public.tds_queue_counts.events is 'How many events.';
 
@@ -91,7 +93,8 @@ select d.dead_letter_id, d.dead_at, d.entity, d.organization_id, d.zoho_id, d.pa
        d.error_context
   from tds.dead_letter d
  where d.resolved_at is null;
-comment on view public.tds_dead_letter_queue is 'What could not be applied and still waits for somebody: path, value, reason, and the command that sends it on its way again.';
+comment on view public.tds_dead_letter_queue is
+'What could not be applied and still waits for somebody: path, value, reason, and the command that sends it on its way again.';
 comment on column public.tds_dead_letter_queue.dead_letter_id is 'The number tds.replay() takes.';
 comment on column public.tds_dead_letter_queue.dead_at is 'When it was given up.';
 comment on column public.tds_dead_letter_queue.entity is 'The entity.';
@@ -106,7 +109,8 @@ comment on column public.tds_dead_letter_queue.inbox_id is 'The event it came in
 comment on column public.tds_dead_letter_queue.position is 'Place in that event''s body, from 1; null: the whole event.';
 comment on column public.tds_dead_letter_queue.replay_command is 'What to run once the cause is mended.';
 comment on column public.tds_dead_letter_queue.record is 'The record as JSON.';
-comment on column public.tds_dead_letter_queue.error_context is 'Where it failed, the innermost first; null where a reader refused the value at path.';
+comment on column public.tds_dead_letter_queue.error_context is
+'Where it failed, the innermost first; null where a reader refused the value at path.';
 
 create or replace view public.tds_sync_runs as
 select r.run_id, r.organization_id, r.entity, r.state, r.options, r.requested_at, r.requested_by, r.started_at, r.finished_at,
@@ -118,7 +122,8 @@ select r.run_id, r.organization_id, r.entity, r.state, r.options, r.requested_at
            when 'running' then case when e.pages > 0 then least(round(r.pages::numeric / e.pages, 3), 0.999) end
            when 'settling' then round(coalesce(r.details::numeric / nullif(r.details + w.wanted, 0), 1), 3)
            when 'complete' then 1.0 end as progress,
-       round(r.records / nullif(extract(epoch from coalesce(r.listed_at, r.finished_at, n.now) - r.started_at), 0), 1) as records_per_second,
+       round(r.records / nullif(extract(epoch from coalesce(r.listed_at, r.finished_at, n.now) - r.started_at), 0),
+             1) as records_per_second,
        case r.state
            when 'running' then n.now + (n.now - r.started_at) / nullif(r.pages, 0) * greatest(e.pages - r.pages, 1)
            when 'settling' then n.now + (n.now - r.listed_at) / nullif(r.details, 0) * (w.wanted - w.failed) end as eta,
@@ -128,7 +133,8 @@ select r.run_id, r.organization_id, r.entity, r.state, r.options, r.requested_at
  cross join lateral (select count(*)::int as wanted, count(d.error)::int as failed from tds.wanted_detail d
                       where d.run_id = r.run_id) w
   left join lateral (
-        select greatest(ceil(p.records::numeric / case when r.entity = 'stock' then 200 else coalesce((r.options ->> 'batch_size')::int, 200) end), 1)::int as pages
+        select greatest(ceil(p.records::numeric / case when r.entity = 'stock' then 200
+                             else coalesce((r.options ->> 'batch_size')::int, 200) end), 1)::int as pages
           from tds.run p
          where p.organization_id = r.organization_id and p.entity = r.entity and p.run_id < r.run_id
            and p.listed_at is not null and not p.filtered and p.records > 0
@@ -150,14 +156,15 @@ comment on column public.tds_sync_runs.since is 'Only records modified since the
 comment on column public.tds_sync_runs.filtered is 'Whether the API does the asking; false: the whole list is read.';
 comment on column public.tds_sync_runs.pages is 'Pages stored.';
 comment on column public.tds_sync_runs.expected_pages is
-'Pages to expect, from the records of the newest whole list read before; null: there was none, or the run is filtered. The API tells no total '
-'without a call that would have to be paid.';
+'Pages to expect, from the records of the newest whole list read before; null: there was none, or the run is filtered. The API tells no '
+'total without a call that would have to be paid.';
 comment on column public.tds_sync_runs.records is 'Records in the pages.';
 comment on column public.tds_sync_runs.calls is 'Calls it has cost.';
 comment on column public.tds_sync_runs.details_wanted is 'Details it wants, those fetched included.';
 comment on column public.tds_sync_runs.details_fetched is 'Details fetched for it.';
 comment on column public.tds_sync_runs.details_failed is 'Details that could not be had so far.';
-comment on column public.tds_sync_runs.progress is 'Share that is done, 0 to 1: of the pages while running, of the details while settling; null where unknown.';
+comment on column public.tds_sync_runs.progress is
+'Share that is done, 0 to 1: of the pages while running, of the details while settling; null where unknown.';
 comment on column public.tds_sync_runs.records_per_second is 'How fast the list was read.';
 comment on column public.tds_sync_runs.eta is
 'When the pages (while running) or the details (while settling) will be through at the speed so far; null where that is unknown.';

@@ -1,5 +1,6 @@
 create or replace view public.tds_low_stock as
-select p.organization_id, p.zoho_item_id, p.sku, p.name, p.stock_quantity, l.level, p.reorder_level is null or p.reorder_level = 0 as by_default,
+select p.organization_id, p.zoho_item_id, p.sku, p.name, p.stock_quantity, l.level, p.reorder_level is null
+    or p.reorder_level = 0 as by_default,
        p.unit
   from zoho.products p
  cross join lateral (select coalesce(nullif(p.reorder_level, 0),
@@ -20,7 +21,8 @@ create or replace view public.tds_negative_stock as
 select p.organization_id, p.zoho_item_id, null::text as zoho_warehouse_id, p.name, p.stock_quantity as quantity
   from zoho.products p where p.deleted_at is null and p.stock_quantity < 0
  union all
-select l.organization_id, l.zoho_item_id, l.zoho_warehouse_id, coalesce(p.name, l.zoho_item_id) || ' @ ' || coalesce(l.warehouse_name, l.zoho_warehouse_id), l.on_hand
+select l.organization_id, l.zoho_item_id, l.zoho_warehouse_id, coalesce(p.name, l.zoho_item_id) || ' @ '
+    || coalesce(l.warehouse_name, l.zoho_warehouse_id), l.on_hand
   from zoho.stock_levels l
   left join zoho.products p on p.organization_id = l.organization_id and p.zoho_item_id = l.zoho_item_id
  where l.on_hand < 0;
@@ -38,7 +40,8 @@ select p.organization_id, p.zoho_item_id, p.name, p.stock_quantity, s.on_hand as
     on s.organization_id = p.organization_id and s.zoho_item_id = p.zoho_item_id
  where p.deleted_at is null and p.stock_quantity <> s.on_hand;
 comment on view public.tds_stock_disagreements is
-'Products whose stock on hand is not the sum of their places: a list told the one after a detail told the other. Their next detail settles it.';
+'Products whose stock on hand is not the sum of their places: a list told the one after a detail told the other. Their next detail settles '
+'it.';
 comment on column public.tds_stock_disagreements.organization_id is 'Zoho organisation.';
 comment on column public.tds_stock_disagreements.zoho_item_id is 'The product.';
 comment on column public.tds_stock_disagreements.name is 'Its name.';
@@ -57,7 +60,8 @@ comment on column public.tds_sku_conflicts.products is 'How many have it.';
 comment on column public.tds_sku_conflicts.zoho_item_ids is 'Which.';
 
 create or replace view public.tds_email_conflicts as
-select c.organization_id, lower(c.email) as email, count(*) as contacts, array_agg(c.zoho_contact_id order by c.zoho_contact_id) as zoho_contact_ids
+select c.organization_id, lower(c.email) as email, count(*) as contacts,
+    array_agg(c.zoho_contact_id order by c.zoho_contact_id) as zoho_contact_ids
   from zoho.contacts c where c.email is not null and c.deleted_at is null
  group by c.organization_id, lower(c.email) having count(*) > 1;
 comment on view public.tds_email_conflicts is 'E-mail addresses that several customers or vendors share.';

@@ -12,7 +12,8 @@ begin
 end
 $$;
 revoke all on function tds.installed_files() from public;
-comment on function tds.installed_files() is 'The migrations and function files that the database was made from, with their SHA-256: a program compares its own.';
+comment on function tds.installed_files() is
+'The migrations and function files that the database was made from, with their SHA-256: a program compares its own.';
 
 create or replace function tds.missing_queues() returns text[]
 language plpgsql volatile security definer
@@ -47,12 +48,14 @@ begin
     return jsonb_build_object(
         'events', (select coalesce(jsonb_object_agg(c.status, c.events), '{}') from public.tds_queue_counts c),
         'queues', (select coalesce(jsonb_object_agg(q.queue, jsonb_build_object(
-                              'depth', coalesce(o.events, 0), 'oldest_seconds', coalesce(round(extract(epoch from v_now - o.oldest), 3), 0))), '{}')
+                              'depth', coalesce(o.events, 0), 'oldest_seconds',
+                                  coalesce(round(extract(epoch from v_now - o.oldest), 3), 0))), '{}')
                      from (select distinct n.queue from tds.entity n) q
                      left join (select c.queue, sum(c.events)::bigint as events, min(c.oldest_waiting) as oldest
                                   from public.tds_open_counts c group by c.queue) o on o.queue = q.queue),
         'dead_letters', (select coalesce(jsonb_object_agg(d.entity, d.letters), '{}')
-                           from (select c.entity, sum(c.letters)::bigint as letters from public.tds_dead_letter_counts c group by c.entity) d),
+                           from (select c.entity, sum(c.letters)::bigint as letters from public.tds_dead_letter_counts c
+                                 group by c.entity) d),
         'details', (select coalesce(jsonb_object_agg(c.entity, c.wanted), '{}') from public.tds_detail_counts c),
         'runs', (select coalesce(jsonb_object_agg(r.state, r.runs), '{}')
                    from (select n.state, count(*) as runs from tds.run n where n.finished_at is null group by n.state) r),
@@ -64,4 +67,5 @@ end
 $$;
 revoke all on function tds.metrics() from public;
 comment on function tds.metrics() is
-'How it stands, for Prometheus: events by status; depth and age of the oldest unprocessed event by queue; dead letters and wanted details by entity; open runs by state; calls of the API that are left, by organisation.';
+'How it stands, for Prometheus: events by status; depth and age of the oldest unprocessed event by queue; dead letters and wanted details '
+'by entity; open runs by state; calls of the API that are left, by organisation.';

@@ -60,7 +60,8 @@ begin
                          order by l.letters desc, l.entity, l.path, l.reason limit summary.at_most) d)),
             (6, 'calls', 'Calls of Zoho''s API', (
                 select json_agg(b order by b.organization_id)
-                  from (select a.organization_id, a.used_today, a.left_today, a.day_limit, a.day_resets_at, a.under_way, a.paused_until, a.pause_reason
+                  from (select a.organization_id, a.used_today, a.left_today, a.day_limit, a.day_resets_at, a.under_way, a.paused_until,
+                        a.pause_reason
                           from public.tds_api_budget a) b)),
             (7, 'jobs', 'Jobs', (
                 select json_agg(j order by j.job)
@@ -78,6 +79,6 @@ end
 $$;
 revoke all on function tds.summary(int) from public;
 comment on function tds.summary(int) is
-'How all stands, as tables: what tds status and the dashboard show. rows: an array of objects, their keys in the columns'' order. Counts, names and '
-'states; no value of a record''s. at_most: so many kinds of dead letters, the most frequent; null: all.';
+'How all stands, as tables: what tds status and the dashboard show. rows: an array of objects, their keys in the columns'' order. Counts, '
+'names and states; no value of a record''s. at_most: so many kinds of dead letters, the most frequent; null: all.';
 grant execute on function tds.summary(int) to tds_operator, tds_reader, tds_worker, tds_poller;

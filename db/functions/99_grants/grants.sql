@@ -11,7 +11,8 @@ grant execute on function
 -- and the bulk-sync API, which asks for an operator's key first; what it shows of the database are counts and the names of files
 grant execute on function
     tds.check_api_key(bytea), tds.api_request_pull(text, jsonb, text, text), tds.api_run(bigint), tds.api_runs(text, text, bigint, int),
-    tds.api_cancel_run(bigint), tds.why_no_option(text, text), tds.bulk_sync_refusal(), tds.installed_files(), tds.missing_queues(), tds.metrics()
+    tds.api_cancel_run(bigint), tds.why_no_option(text, text), tds.bulk_sync_refusal(), tds.installed_files(), tds.missing_queues(),
+        tds.metrics()
     to tds_receiver;
 
 -- the worker drains: process_batch() runs with its rights, the functions it calls with the owner's
@@ -27,11 +28,14 @@ grant select on tds.setting to tds_worker;
 -- the poller feeds pages and details, and knows what is wanted
 grant execute on function
     tds.receive(text, bytea, text, text, text, text, timestamptz, bigint, jsonb),
-    tds.start_run(text, text, jsonb), tds.store_page(bigint, int, bytea, timestamptz, boolean, int, int), tds.finish_run(bigint, text, text),
-    tds.take_details(text, text, int, int), tds.details_to_take(text), tds.store_detail(text, text, text[], bytea, timestamptz, text, timestamptz),
+    tds.start_run(text, text, jsonb), tds.store_page(bigint, int, bytea, timestamptz, boolean, int, int),
+        tds.finish_run(bigint, text, text),
+    tds.take_details(text, text, int, int), tds.details_to_take(text),
+        tds.store_detail(text, text, text[], bytea, timestamptz, text, timestamptz),
     tds.want_detail(text, text, text, text), tds.detail_failed(text, text, text, text),
     tds.begin_pull(bigint, int), tds.fall_back(bigint), tds.note_progress(bigint, int, int, text), tds.settle_pulls(text),
-    tds.request_pull(text, jsonb, text), tds.cancel_run(bigint), tds.pull_option_names(text), tds.bulk_sync_refusal(), tds.setting_int(text), tds.setting_text(text), tds.now()
+    tds.request_pull(text, jsonb, text), tds.cancel_run(bigint), tds.pull_option_names(text), tds.bulk_sync_refusal(),
+        tds.setting_int(text), tds.setting_text(text), tds.now()
     to tds_poller;
 grant select on tds.entity, tds.run, tds.wanted_detail, tds.inbox_open, tds.setting, public.tds_sync_runs to tds_poller;
 
@@ -74,7 +78,8 @@ grant execute on function tds.object_hash(oid, oid) to tds_reader, tds_operator;
 -- the operator sends things on their way again
 grant execute on function
     tds.replay(bigint, jsonb), tds.replay(text, text), tds.requeue_unprocessed(), tds.want_detail(text, text, text, text),
-    tds.ensure_partitions(), tds.request_pull(text, jsonb, text), tds.cancel_run(bigint), tds.pull_option_names(text), tds.last_pass(text, text),
+    tds.ensure_partitions(), tds.request_pull(text, jsonb, text), tds.cancel_run(bigint), tds.pull_option_names(text),
+        tds.last_pass(text, text),
     tds.bulk_sync_refusal(), tds.create_api_key(text), tds.revoke_api_key(text), tds.metrics()
     to tds_operator;
 

@@ -23,18 +23,27 @@ select tds.receive('pricelists', jsonb_build_object('pricebooks', (
         ('bracket',   '{"pricing_scheme": "volume", "pricebook_items": [{"item_id": "1", "price_brackets": [
                           {"start_quantity": 1, "end_quantity": 9, "pricebook_discount": "10%"},
                           {"start_quantity": 10, "end_quantity": "", "pricebook_discount": "20"}]}]}'),
-        ('down',      '{"pricebook_type": "fixed_percentage", "currency_code": "", "percentage": 25, "is_increase": false, "rounding_type": "no_rounding"}'),
-        ('down100',   '{"pricebook_type": "fixed_percentage", "currency_code": "", "percentage": 100, "is_increase": false, "rounding_type": "no_rounding"}'),
-        ('down101',   '{"pricebook_type": "fixed_percentage", "currency_code": "", "percentage": 101, "is_increase": false, "rounding_type": "no_rounding"}'),
-        ('up101',     '{"pricebook_type": "fixed_percentage", "currency_code": "", "percentage": 101, "is_increase": true, "rounding_type": "no_rounding"}'),
-        ('minus',     '{"pricebook_type": "fixed_percentage", "currency_code": "", "percentage": -5, "is_increase": true, "rounding_type": "no_rounding"}'),
+        ('down',      '{"pricebook_type": "fixed_percentage", "currency_code": "", "percentage": 25, "is_increase": false, '
+                      '"rounding_type": "no_rounding"}'),
+        ('down100',   '{"pricebook_type": "fixed_percentage", "currency_code": "", "percentage": 100, "is_increase": false, '
+                      '"rounding_type": "no_rounding"}'),
+        ('down101',   '{"pricebook_type": "fixed_percentage", "currency_code": "", "percentage": 101, "is_increase": false, '
+                      '"rounding_type": "no_rounding"}'),
+        ('up101',     '{"pricebook_type": "fixed_percentage", "currency_code": "", "percentage": 101, "is_increase": true, '
+                      '"rounding_type": "no_rounding"}'),
+        ('minus',     '{"pricebook_type": "fixed_percentage", "currency_code": "", "percentage": -5, "is_increase": true, "rounding_type": '
+                      '"no_rounding"}'),
         ('whither',   '{"pricebook_type": "fixed_percentage", "currency_code": "", "percentage": 5, "rounding_type": "no_rounding"}'),
-        ('neither',   '{"pricebook_type": "fixed_percentage", "currency_code": "", "percentage": 5, "is_increase": true, "sales_or_purchase_type": ""}'),
-        ('decimals',  '{"pricebook_type": "fixed_percentage", "currency_code": "", "percentage": 33.333, "is_increase": true, "decimal_place": 2}'),
-        ('toomany',   '{"pricebook_type": "fixed_percentage", "currency_code": "", "percentage": 5, "is_increase": true, "decimal_place": 99999999999}'),
+        ('neither',   '{"pricebook_type": "fixed_percentage", "currency_code": "", "percentage": 5, "is_increase": true, '
+                      '"sales_or_purchase_type": ""}'),
+        ('decimals',  '{"pricebook_type": "fixed_percentage", "currency_code": "", "percentage": 33.333, "is_increase": true, '
+                      '"decimal_place": 2}'),
+        ('toomany',   '{"pricebook_type": "fixed_percentage", "currency_code": "", "percentage": 5, "is_increase": true, "decimal_place": '
+                      '99999999999}'),
         ('dollar',    '{"pricebook_type": "fixed_percentage", "currency_code": "USD", "percentage": 25, "is_increase": false}'),
         ('dinar',     '{"pricebook_type": "fixed_percentage", "currency_code": "IQD", "percentage": 25, "is_increase": false}'),
-        ('june',      '{"effective_from": "2026-06-01", "effective_to": "2026-06-30", "pricebook_items": [{"item_id": "1", "pricebook_rate": 5}]}'),
+        ('june',      '{"effective_from": "2026-06-01", "effective_to": "2026-06-30", "pricebook_items": [{"item_id": "1", '
+                      '"pricebook_rate": 5}]}'),
         ('onwards',   '{"effective_from": "2026-06-01", "effective_to": "", "pricebook_items": [{"item_id": "1", "pricebook_rate": 5}]}')
         ) l(id, told)))::text::bytea, 'o', shape => 'list');
 create function pg_temp.drain(queues text[]) returns void language sql as $$
@@ -52,9 +61,11 @@ select is(tds.price_of('1', 'june', 1, '2026-06-01 00:00+00'), 5::numeric, 'the 
 select is(tds.price_of('1', 'june', 1, '2026-06-30 23:59+00'), 5::numeric, 'the last of June');
 select is(tds.price_of('1', 'june', 1, '2026-07-01 00:00+00'), null, 'the first of July');
 
-select tds.receive('organizations', '{"organization": {"organization_id": "o", "currency_code": "USD", "time_zone": "Asia/Baghdad"}}', 'o', shape => 'detail');
+select tds.receive('organizations', '{"organization": {"organization_id": "o", "currency_code": "USD", "time_zone": "Asia/Baghdad"}}', 'o',
+                   shape => 'detail');
 select pg_temp.drain(array['organizations']);
-select is(tds.price_of('1', 'june', 1, '2026-05-31 20:59+00'), null, 'days are the organisation''s: in Baghdad it is 23:59, the last of May');
+select is(tds.price_of('1', 'june', 1, '2026-05-31 20:59+00'), null, 'days are the organisation''s: in Baghdad it is 23:59, the last of '
+                                                                     'May');
 select is(tds.price_of('1', 'june', 1, '2026-05-31 21:00+00'), 5::numeric, 'midnight there, the first of June');
 select is(tds.price_of('1', 'june', 1, '2026-06-30 20:59+00'), 5::numeric, 'a minute before the end of June');
 select is(tds.price_of('1', 'june', 1, '2026-06-30 21:00+00'), null, 'July');
@@ -84,13 +95,18 @@ select is(tds.price_of('1', 'untold'), null, 'a discount in a list without a cur
 select is(tds.price_of('1', 'bracket', 5), 9.0, 'a bracket''s discount');
 select is(tds.price_of('1', 'bracket', 15), null, 'and one without %');
 
-select is(array[tds.price_of('1', 'down'), tds.price_of('1', 'down100'), tds.price_of('1', 'up101')], array[7.5, 0, 20.1], 'percentages down and up');
-select is(array[tds.price_of('1', 'down101'), tds.price_of('1', 'minus')], array[null, null]::numeric[], 'none below 0, none of less than 0 %');
+select is(array[tds.price_of('1', 'down'), tds.price_of('1', 'down100'), tds.price_of('1', 'up101')], array[7.5, 0, 20.1],
+          'percentages down and up');
+select is(array[tds.price_of('1', 'down101'), tds.price_of('1', 'minus')], array[null, null]::numeric[], 'none below 0, none of less than '
+    '0 %');
 select is(tds.price_of('1', 'whither'), null, 'neither up nor down');
 select is(tds.price_of('1', 'neither'), null, 'neither for sales nor for purchases');
-select is(array[tds.price_of('1', 'decimals'), tds.price_of('1', 'toomany')], array[13.33, null], 'rounded to as many decimals as there can be');
-select is(array[tds.price_of('1', 'dollar'), tds.price_of('1', 'dinar')], array[7.5, null], 'a percentage in the currency of the product''s price, never another');
-select is((select array_agg(p.zoho_pricebook_id || ' ' || coalesce(p.discount::text, '-') order by p.zoho_pricebook_id) from zoho.product_prices p
+select is(array[tds.price_of('1', 'decimals'), tds.price_of('1', 'toomany')], array[13.33, null], 'rounded to as many decimals as there '
+    'can be');
+select is(array[tds.price_of('1', 'dollar'), tds.price_of('1', 'dinar')], array[7.5, null], 'a percentage in the currency of the '
+    'product''s price, never another');
+select is((select array_agg(p.zoho_pricebook_id || ' ' || coalesce(p.discount::text, '-') order by p.zoho_pricebook_id)
+           from zoho.product_prices p
             where p.zoho_pricebook_id in ('percent', 'bare', 'number', 'zero')),
           array['bare -', 'number -', 'percent 10', 'zero 0'], 'a discount is kept as what it is sure to be: percent');
 
