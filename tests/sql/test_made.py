@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from tds_db.upgrade import DIRECTORY
+from tds_db.sqlfiles import DIRECTORY
 from tests.db.servers import Database
 
 MADE = Path(__file__).parent / "made"
