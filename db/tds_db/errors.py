@@ -5,6 +5,7 @@ TdsError
  └─ UpgradeError           the upgrade was refused or rolled back; the database is as it was
      ├─ PrivilegeError       an administrator has to run some SQL first (`sql` holds it)
      ├─ LockTimeoutError     somebody else holds a lock that the upgrade needs
+     │   └─ DeadlockError      and waits for one that the upgrade holds
      ├─ MigrationError       the migration files and what the database records disagree
      └─ SqlFileError         PostgreSQL rejected a statement (`path` and `line` name it)
 """
@@ -44,6 +45,10 @@ class PrivilegeError(UpgradeError):
 
 class LockTimeoutError(UpgradeError):
     """A lock was not granted within `lock_timeout`."""
+
+
+class DeadlockError(LockTimeoutError):
+    """Another session and this one waited for each other. Trying again is all that is needed."""
 
 
 class MigrationError(UpgradeError):

@@ -23,7 +23,7 @@ from yoyo.exceptions import BadMigration
 from yoyo.migrations import topological_sort
 from yoyo.topologicalsort import CycleError
 
-from tds_db.errors import LockTimeoutError, MigrationError, SqlFileError
+from tds_db.errors import DeadlockError, LockTimeoutError, MigrationError, SqlFileError
 
 PACKAGE = Path(__file__).parent
 # Installed, migrations/ and functions/ are in the package; in a checkout they stand beside it.
@@ -61,6 +61,12 @@ class SqlFile:
     def explain(self, error: psycopg.DatabaseError, position: int) -> SqlFileError | LockTimeoutError:
         """The error of ours for an error at a character of the text, counted from 0."""
         line = self.text.count("\n", 0, position) + 1
+        if isinstance(error, errors.DeadlockDetected):
+            return DeadlockError(
+                f"{self.path}:{line}: another session and this one waited for each other, "
+                f"so nothing was changed.\n{error.diag.message_detail or ''}",
+                "Try again.",
+            )
         if isinstance(error, errors.LockNotAvailable):
             return LockTimeoutError(
                 f"{self.path}:{line}: another session holds a lock that this needs, so nothing was changed.",
@@ -73,6 +79,8 @@ class SqlFile:
         return SqlFileError(self.path, line, message, "\n".join(text for text in told if text))
 
     def _position(self, conn: Connection, error: psycopg.DatabaseError) -> int:
+        if isinstance(error, errors.DeadlockDetected):
+            return 0  # it will not happen twice
         if error.diag.statement_position:
             return int(error.diag.statement_position) - 1
         # Errors of execution come without a position; going through the statements one by one finds the

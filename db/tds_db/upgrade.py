@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Collection, Iterable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any, LiteralString
 
@@ -18,13 +18,14 @@ from psycopg import Connection, IsolationLevel, errors, sql
 from psycopg.conninfo import make_conninfo
 
 from tds_db.connect import connect
-from tds_db.errors import MigrationError, PrivilegeError, SqlFileError, UpgradeError
+from tds_db.errors import DeadlockError, MigrationError, PrivilegeError, SqlFileError, UpgradeError
 from tds_db.models import Job, Pgmq, Report
 from tds_db.sqlfiles import DIRECTORY, PACKAGE, Migration, SqlFile, read_functions, read_migrations
 from tds_db.status import read_changes, read_orphans, read_pgmq
 from tds_db.version import VERSION
 
 OLDEST_SERVER = 150000
+DEADLOCKS = 3
 
 # The statements that the upgrade and the dump for psql have in common. They are DO blocks where a SELECT
 # would do, because psql prints what a SELECT returns.
@@ -189,48 +190,15 @@ def upgrade(
         UpgradeError: or one of its kin, see db.errors. Nothing has changed then; roles may have been made.
         psycopg.OperationalError: the database cannot be reached.
     """
-    started = time.monotonic()
     migrations = read_migrations(directory / "migrations")
     functions = read_functions(directory / "functions")
     if not dry_run:
         _create_roles(conninfo, lock_timeout)
-    with _transaction(conninfo, lock_timeout, rollback=dry_run) as conn:
-        if dry_run:
-            _run_as_installer(conn, _own_file("roles.sql"))
-        _run_as_installer(conn, _own_file("bootstrap.sql"))
-        pgmq = _install_pgmq(conn)
-        changes = read_changes(conn)
-        _execute(conn, REMEMBER_BOOKS)
-        booked = _names(
-            conn,
-            "select object from tds.sql_object where object = any (current_setting('tds.booked')::text[])",
-        )
-        pending = _pending(migrations, _applied_migrations(conn))
-        for migration in pending:
-            migration.run(conn)
-            _execute(conn, _record_migration(migration))
-        before = dict(conn.execute("select path, sha256 from tds.sql_file").fetchall())
-        for file in functions:
-            _execute(conn, _sql(REMEMBER_OBJECTS, path=file.path))
-            file.run(conn)
-            _execute(conn, _record_file(file))
-        _execute(conn, _forget_other_files(functions))
-        SqlFile("what no file makes any more", DROP_UNMADE).run(conn)
-        _execute(conn, RECORD_HASHES)
-        made, orphans = _names(conn, "select object from tds.sql_hash"), read_orphans(conn)
-        jobs = install_jobs(conn)
-    return Report(
-        dry_run=dry_run,
-        migrations=[migration.id for migration in pending],
-        functions=len(functions),
-        changed_functions=[file.path for file in functions if before.get(file.path) != file.sha256],
-        overwritten=[change for change in changes if change.object in made],
-        dropped=sorted(booked - made - set(orphans)),
-        orphans=orphans,
-        pgmq=pgmq,
-        jobs=jobs,
-        seconds=time.monotonic() - started,
-    )
+    for _ in range(DEADLOCKS):
+        # With an autovacuum, or a batch in work: nothing was changed, and the other one goes on.
+        with suppress(DeadlockError):
+            return _apply(conninfo, migrations, functions, dry_run=dry_run, lock_timeout=lock_timeout)
+    return _apply(conninfo, migrations, functions, dry_run=dry_run, lock_timeout=lock_timeout)
 
 
 def dump_sql(
@@ -287,6 +255,54 @@ def install_jobs(conn: Connection) -> list[Job]:
 
 
 # The steps
+
+
+def _apply(
+    conninfo: str,
+    migrations: list[Migration],
+    functions: list[SqlFile],
+    *,
+    dry_run: bool,
+    lock_timeout: str,
+) -> Report:
+    started = time.monotonic()
+    with _transaction(conninfo, lock_timeout, rollback=dry_run) as conn:
+        if dry_run:
+            _run_as_installer(conn, _own_file("roles.sql"))
+        _run_as_installer(conn, _own_file("bootstrap.sql"))
+        pgmq = _install_pgmq(conn)
+        changes = read_changes(conn)
+        _execute(conn, REMEMBER_BOOKS)
+        booked = _names(
+            conn,
+            "select object from tds.sql_object where object = any (current_setting('tds.booked')::text[])",
+        )
+        pending = _pending(migrations, _applied_migrations(conn))
+        for migration in pending:
+            migration.run(conn)
+            _execute(conn, _record_migration(migration))
+        before = dict(conn.execute("select path, sha256 from tds.sql_file").fetchall())
+        for file in functions:
+            _execute(conn, _sql(REMEMBER_OBJECTS, path=file.path))
+            file.run(conn)
+            _execute(conn, _record_file(file))
+        _execute(conn, _forget_other_files(functions))
+        SqlFile("what no file makes any more", DROP_UNMADE).run(conn)
+        _execute(conn, RECORD_HASHES)
+        made, orphans = _names(conn, "select object from tds.sql_hash"), read_orphans(conn)
+        jobs = install_jobs(conn)
+    return Report(
+        dry_run=dry_run,
+        migrations=[migration.id for migration in pending],
+        functions=len(functions),
+        changed_functions=[file.path for file in functions if before.get(file.path) != file.sha256],
+        overwritten=[change for change in changes if change.object in made],
+        dropped=sorted(booked - made - set(orphans)),
+        orphans=orphans,
+        pgmq=pgmq,
+        jobs=jobs,
+        seconds=time.monotonic() - started,
+    )
 
 
 def _create_roles(conninfo: str, lock_timeout: str) -> None:

@@ -199,6 +199,31 @@ def test_a_lock_is_not_waited_for_long(empty_database: Database, files: Files) -
     assert upgrade(empty_database.conninfo, directory=files.directory).migrations == ["0002_alter"]
 
 
+def test_after_a_deadlock_it_is_tried_again(empty_database: Database, files: Files) -> None:
+    upgrade(empty_database.conninfo, directory=files.directory)
+    locked = (
+        "select count(*) from pg_locks "
+        "where relation = 'tds.thing'::regclass and mode = 'AccessExclusiveLock' and granted"
+    )
+    waiting = (
+        "select pid from pg_stat_activity where wait_event_type = 'Lock' and datname = current_database()"
+    )
+    files.function("20_layer/locks.sql", "lock table tds.thing; lock table tds.migration in share mode;")
+    with empty_database.connect() as other, ThreadPoolExecutor(1) as threads:
+        other.execute("set local deadlock_timeout = '1min'")
+        other.execute("lock table tds.migration in row exclusive mode")
+        upgrading = threads.submit(
+            upgrade, empty_database.conninfo, directory=files.directory, lock_timeout="1min"
+        )
+        deadline = time.monotonic() + 30
+        while names(empty_database, locked) == [0] or not names(empty_database, waiting):
+            assert time.monotonic() < deadline
+            time.sleep(0.02)
+        other.execute("lock table tds.thing")
+        other.commit()
+        assert upgrading.result().changed_functions == ["functions/20_layer/locks.sql"]
+
+
 def test_a_dry_run_reports_and_changes_nothing(empty_database: Database, files: Files) -> None:
     report = upgrade(empty_database.conninfo, dry_run=True, directory=files.directory)
     assert (report.dry_run, report.migrations, report.functions) == (True, ["0001_first"], 1)
