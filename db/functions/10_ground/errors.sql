@@ -3,11 +3,12 @@
 create or replace function tds.error_context(told text) returns text
 language sql immutable parallel safe
 as $$
-    select left(ltrim(regexp_replace(E'\n' || $1, '\nSQL statement ".*?"(?=\nPL/pgSQL function |\nSQL function |\nSQL statement "|$)', '', 'g'), E'\n'), 4000)
+    select left(ltrim(regexp_replace(E'\n' || $1, '\nSQL statement ".*?"(?=\nPL/pgSQL function |\nSQL function |\nSQL statement "|$)', '',
+                                      'g'), E'\n'), 4000)
 $$;
 comment on function tds.error_context(text) is
-'Where an error happened, of what the server tells (pg_exception_context): the functions and lines, the innermost first, without the text of the '
-'statements, which stand in the functions (\sf+).';
+'Where an error happened, of what the server tells (pg_exception_context): the functions and lines, the innermost first, without the text '
+'of the statements, which stand in the functions (\sf+).';
 
 create or replace view public.tds_error_codes as
 select c.code, c.meaning, c.next
@@ -19,16 +20,19 @@ select c.code, c.meaning, c.next
         ('ZB005', 'a setting that is needed is missing', 'select * from tds.setting; tds db upgrade enters what is missing'),
         ('ZB006', 'the history of stock is insert-only', 'write a row that corrects it; tds.snapshot_stock() does'),
         ('ZB008', 'what Zoho answered is no list of records', 'the HINT shows what came; tds doctor says whether Zoho can be asked'),
-        ('ZB010', 'an option that the pull does not take, or a value that it cannot have', 'the HINT names the options; tds.pull_option_names()'),
+        ('ZB010', 'an option that the pull does not take, or a value that it cannot have',
+         'the HINT names the options; tds.pull_option_names()'),
         ('ZB011', 'bulk sync is switched off', 'update tds.setting set value = ''true'' where name = ''bulk_sync_enabled'''),
         ('ZB012', 'there is no such run', 'select * from tds_sync_runs'),
         ('ZB013', 'none or several organisations are known, and none is named', 'name it, or set organization_id in tds.setting'),
         ('ZB014', 'a key of that name is in force, or there is none', 'select * from tds_api_keys'),
         ('ZB015', 'what was given is not the id of a record', 'give Zoho''s id: up to 50 letters, digits, _ and -'),
-        ('ZB020', 'a schedule that cannot be understood, or never comes', 'five fields as cron has them: minute, hour, day of month, month, day of week'),
+        ('ZB020', 'a schedule that cannot be understood, or never comes',
+         'five fields as cron has them: minute, hour, day of month, month, day of week'),
         ('ZB021', 'there is no such job', 'select * from tds_jobs'),
         ('ZB022', 'jobs in pg_cron belong to tds_worker', 'set role tds_worker, then select * from tds.install_jobs()'),
-        ('ZB030', 'a template of the made functions names what nothing is given for, or the reverse', 'a fault of functions/65_made: the DETAIL names it')) c(code, meaning, next);
+        ('ZB030', 'a template of the made functions names what nothing is given for, or the reverse',
+         'a fault of functions/65_made: the DETAIL names it')) c(code, meaning, next);
 comment on view public.tds_error_codes is 'The SQLSTATEs of TDS: what each means and what to do.';
 comment on column public.tds_error_codes.code is 'SQLSTATE; in tds.dead_letter, tds.inbox_open and tds.job_run it is error_code.';
 comment on column public.tds_error_codes.meaning is 'What is the matter.';

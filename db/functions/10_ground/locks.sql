@@ -39,7 +39,8 @@ create or replace function tds.job_lock_class() returns int
 language sql immutable parallel safe
 as $$ select 7312 $$;
 comment on function tds.job_lock_class() is
-'First number of the advisory locks of jobs: (job_lock_class, job_number) while one runs, (job_lock_class, 0) while a worker looks for what is due.';
+'First number of the advisory locks of jobs: (job_lock_class, job_number) while one runs, (job_lock_class, 0) while a worker looks for '
+'what is due.';
 
 create or replace view tds.lock_kind as
 select k.name, k.class, k.of, k.meaning
