@@ -39,7 +39,7 @@ HELP = re.compile(r"(?<=<!-- help -->\n).*(?=<!-- end of help -->)", re.DOTALL)
 
 THEN = datetime(2026, 1, 1, 12, tzinfo=UTC)
 NEAR = timedelta(hours=3)
-STAMP = re.compile(r"\d{4}-\d\d-\d\d[ T]\d\d:\d\d(:\d\d)?([+-]\d\d:?\d\d)?")
+STAMP = re.compile(r"\d{4}-\d\d-\d\d[ T]\d\d:\d\d(:\d\d)?(?:\.\d+)?([+-]\d\d:?\d\d)?")
 VARYING = [
     (re.compile(r"http://127\.0\.0\.1:\d+"), "http://127.0.0.1:8900"),
     (re.compile(r"PostgreSQL \d+\.\d+"), "PostgreSQL 18.6"),
@@ -230,7 +230,7 @@ def _then(found: re.Match[str]) -> str:
     if abs(stamp - datetime.now(UTC)) > NEAR:
         return found[0]
     zone = found[2] or ""
-    return f"{THEN:%Y-%m-%d}{found[0][10]}{THEN:%H:%M:%S}"[: len(found[0]) - len(zone)] + zone
+    return f"{THEN:%Y-%m-%d}{found[0][10]}{THEN:%H:%M:%S}"[: 19 if found[1] else 16] + zone
 
 
 @contextmanager
@@ -288,6 +288,7 @@ def _value(name: str, value: object, runs: Mapping[int, int]) -> object:
         case "pid", _:
             return 4711
         case _, str():
+            value = STAMP.sub(_then, value)
             value = re.sub(r"(?<=\brun )\d+", lambda run: str(runs.get(int(run[0]), run[0])), value)
             return re.sub(rf"{re.escape(socket.gethostname())}/\d+", "host/4711", value)
     return value
