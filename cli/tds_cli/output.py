@@ -1,6 +1,7 @@
 """Printing data: a table for people, JSON for programs; always on stdout."""
 
 import json
+import re
 import sys
 from collections.abc import Mapping, Sequence
 from datetime import datetime, timedelta
@@ -11,6 +12,9 @@ from rich.console import Console
 from rich.table import Table
 
 IDENTIFIERS = {"run", "run_id", "number", "event", "pid"}  # numbers that are names: 1234, not 1,234
+TIME = re.compile(
+    r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(\.\d+)?[+-]\d\d:\d\d"
+)  # as in JSON
 WIDE = 10_000  # columns where nobody looks: a line of a file is never broken
 
 
@@ -50,5 +54,7 @@ def _cell(value: object, *, is_name: bool) -> str:
             return f"{value:,f}"
         case float():
             return f"{value:,.1f}"
+        case str() if TIME.fullmatch(value):
+            return _cell(datetime.fromisoformat(value), is_name=False)
         case _:
             return str(value)

@@ -185,29 +185,9 @@ def _roles() -> Iterator[str]:
 
 
 def _sqlstates(conn: Connection) -> Iterator[str]:
-    """A registry is shown as it is; without one, every code with the messages that it is raised with."""
     yield from ["## SQLSTATEs", "", "Errors of TDS's own; DETAIL has the values, HINT the next command.", ""]
-    found = conn.execute(
-        "select c.oid::regclass::text from pg_class c where c.relnamespace = 'tds'::regnamespace and c.relkind in ('r', 'v') "
-        "and exists (select from pg_attribute a where a.attrelid = c.oid and a.attname = 'sqlstate') "
-        "and exists (select from pg_attribute a where a.attrelid = c.oid and a.attname in ('meaning', 'what_to_do')) order by 1"
-    ).fetchone()
-    if found:
-        cursor = conn.execute(f'select * from {found[0]} order by sqlstate collate "C"'.encode())
-        names = [column.name for column in cursor.description or []]
-        for row in cursor:
-            told = dict(zip(names, row, strict=True))
-            code = told.pop("sqlstate")
-            yield from _entry(
-                f"`{code}`", [], " ".join(_sentence(str(text)) for text in told.values() if text)
-            )
-        return
-    messages: dict[str, set[str]] = {}
-    for file in read_functions(DIRECTORY / "functions"):
-        for code, message in re.findall(r"errcode = '(ZB\d+)',\s*message = '((?:[^']|'')*)'", file.text):
-            messages.setdefault(code, set()).add(message.replace("''", "'"))
-    for code, texts in sorted(messages.items()):
-        yield from _entry(f"`{code}`", [], "; ".join(sorted(texts)))
+    for code, meaning, todo in conn.execute("select code, meaning, next from public.tds_error_codes order by code"):
+        yield from _entry(f"`{code}`", [], f"{_sentence(meaning)} Next: {todo}.")
 
 
 def _sentence(text: str) -> str:
