@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import faulthandler
 import os
+import random
 import subprocess
 import sys
 import threading
@@ -20,6 +21,7 @@ LEGS = legs()
 RUNNING = [leg for leg, reason in LEGS.items() if not reason]
 PGTAP = Path(__file__).parent / "pgtap"
 SERVERS = pytest.StashKey[Servers]()
+ORDER = "TDS_TEST_ORDER"
 EACH_TEST = pytest.StashKey[clock.EachTest]()
 # pytest-timeout raises in the test, whose fixtures then stop what they started. One that hangs even so, in a thread that
 # is waited for, is ended with its process after these seconds more; the watchdog stops the servers.
@@ -37,6 +39,12 @@ def pytest_collection_finish(session: pytest.Session) -> None:
     if EACH_TEST in session.config.stash:
         for leg in RUNNING:
             all_servers(session.config).get(leg).prepare()
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Any order will do: TDS_TEST_ORDER, a number, chooses one."""
+    if seed := os.environ.get(ORDER):
+        random.Random(seed).shuffle(items)
 
 
 @pytest.hookimpl(tryfirst=True)

@@ -1,4 +1,4 @@
-"""`make test-hard`: the whole suite on a busy machine, and at other times of the day; says which tests failed when.
+"""`make test-hard`: the whole suite on a busy machine, at other times of the day, in other orders; says which tests failed when.
 
 It changes nothing in the tests: beside them processes keep all cores busy, or the wall clock shows another time to
 them, to the programs they start and to the servers (tests/clock).
@@ -84,6 +84,13 @@ def main() -> int:
     parser.add_argument(
         "--each-at", action="append", default=[], help="a time at which every single test begins; repeat it"
     )
+    parser.add_argument(
+        "--shuffle",
+        type=int,
+        action="append",
+        default=[],
+        help="a number that chooses an order of the tests; repeat it",
+    )
     parser.add_argument("tests", nargs="*", help="for pytest, after -- (default: -n 2 --dist worksteal)")
     given = parser.parse_args()
     arguments = given.tests or ["-n", "2", "--dist", "worksteal", "-q"]
@@ -99,6 +106,8 @@ def main() -> int:
         for text in given.each_at:
             moved = clock.environment(place, text) | {clock.EACH: text}
             done.append(suite(f"every test at {text}", moved, arguments, place))
+        for seed in given.shuffle:
+            done.append(suite(f"order {seed}", {"TDS_TEST_ORDER": str(seed)}, arguments, place))
     print()
     for run in done:
         print(f"{'green' if run.code == 0 else f'RED ({run.code})':8} {run.seconds:5.0f} s  {run.name}")

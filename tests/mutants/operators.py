@@ -244,7 +244,7 @@ def _sql_line(masked: str, line: str) -> Iterator[tuple[str, int, int, str]]:
                 f"not ({line[found.start(1) : found.end(1)]})",
             )
     if statement := re.match(
-        r"\s*((?:perform|call|raise|delete|update|insert|grant|revoke|v_\w+ :=) ?.*;)\s*$", masked
+        r"\s*((?:perform|call|raise|delete|update|insert|grant|v_\w+ :=) ?.*;)\s*$", masked
     ):
-        text = "" if statement[1].startswith(("grant", "revoke")) else "null;"
+        text = "" if statement[1].startswith("grant") else "null;"
         yield "drop a statement", statement.start(1), statement.end(1), text
