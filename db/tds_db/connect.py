@@ -4,33 +4,125 @@ from __future__ import annotations
 
 import os
 import socket
-from collections.abc import Mapping
+import time
+from asyncio import CancelledError
+from collections.abc import Callable, Generator, Mapping
 from contextlib import suppress
+from math import inf
 from types import MappingProxyType
 from typing import Any, TypeVar
 
 import psycopg
-from psycopg import AsyncConnection, Connection, errors
-from psycopg.conninfo import make_conninfo
-from psycopg.rows import AsyncRowFactory, DictRow, dict_row
+from psycopg import errors, waiting
+from psycopg.abc import PQGen
+from psycopg.conninfo import conninfo_to_dict, make_conninfo
+from psycopg.pq import TransactionStatus
+from psycopg.rows import AsyncRowFactory, DictRow, Row, dict_row, tuple_row
 from psycopg_pool import AsyncConnectionPool, ConnectionPool
 
 from tds_db import embedded
 from tds_db.settings import DatabaseSettings
 
-Row = TypeVar("Row")
-
 DATABASE = "tds"
-# A server that vanished without a word is noticed within about a minute, even in the middle of a call; a
-# client that vanished, within a second: its backend ends and sets free what it held.
-LASTING: Mapping[str, Any] = MappingProxyType(
+LOOK_SECONDS = 0.1
+Value = TypeVar("Value")
+
+# What our sessions rest on, whatever the server, the database or the role is set to: what a session
+# begins with wins over all of them.
+SESSION: Mapping[str, str] = {
+    "statement_timeout": "0",
+    "lock_timeout": "0",
+    "idle_in_transaction_session_timeout": "0",
+    "idle_session_timeout": "0",
+    "default_transaction_isolation": "read committed",
+    "default_transaction_read_only": "off",
+    "default_transaction_deferrable": "off",
+    "standard_conforming_strings": "on",
+    "search_path": "public",
+    "DateStyle": "ISO",
+    "IntervalStyle": "postgres",
+    "extra_float_digits": "1",
+    "bytea_output": "hex",
+    "row_security": "on",
+}
+# A server that vanished without a word is noticed within half a minute, whether it owes an answer or an
+# acknowledgement.
+LIVELY: Mapping[str, Any] = MappingProxyType(
     {
-        "keepalives_idle": 30,
-        "keepalives_interval": 10,
+        "connect_timeout": 5,
+        "keepalives_idle": 10,
+        "keepalives_interval": 5,
         "keepalives_count": 3,
-        "options": "-c client_connection_check_interval=1s",
+        "tcp_user_timeout": 20_000,  # milliseconds
     }
 )
+# A client that vanished is noticed within a second: its backend ends and sets free what it held.
+LASTING: Mapping[str, str] = MappingProxyType({"client_connection_check_interval": "1s"})
+NONE: Mapping[str, str] = MappingProxyType({})
+
+
+class NoAnswerError(psycopg.OperationalError):
+    """The server has not answered for as long as it may take; the connection is closed."""
+
+
+def _in_time(answer: PQGen[Value], seconds: float) -> Generator[Any, Any, Value]:
+    """The same wait, which ends after so many seconds: psycopg looks in every LOOK_SECONDS."""
+    until = time.monotonic() + seconds
+    try:
+        wanted = next(answer)
+        while True:
+            ready = yield wanted
+            if not ready and time.monotonic() > until:
+                raise NoAnswerError(f"no answer within {seconds:g} s: the connection is given up")
+            wanted = answer.send(ready)
+    except StopIteration as done:
+        value: Value = done.value
+        return value
+
+
+class Connection(psycopg.Connection[Row]):
+    """Gives up a server that does not answer: the network may be gone, or the backend stopped."""
+
+    answer_seconds: float = inf
+    """How long one answer may take."""
+
+    def wait(self, gen: PQGen[Value], *args: Any, **named: Any) -> Value:
+        """Waits as psycopg does, but not for ever.
+
+        Raises:
+            NoAnswerError: the answer took longer than `answer_seconds`.
+        """
+        try:
+            return super().wait(_in_time(gen, self.answer_seconds), *args, **named)
+        except NoAnswerError:
+            self.pgconn.finish()
+            raise
+
+
+class AsyncConnection(psycopg.AsyncConnection[Row]):
+    """The same for asyncio. Cancelled in the middle, it is closed at once and waits for nobody."""
+
+    answer_seconds: float = inf
+    """How long one answer may take."""
+
+    async def wait(
+        self,
+        gen: PQGen[Value],
+        interval: float = LOOK_SECONDS,
+        timeout: float | None = None,  # noqa: ASYNC109 (psycopg's)
+    ) -> Value:
+        """Waits as psycopg does, but not for ever.
+
+        Raises:
+            NoAnswerError: the answer took longer than `answer_seconds`.
+        """
+        try:
+            seconds = self.answer_seconds if timeout is None else min(self.answer_seconds, timeout)
+            return await waiting.wait_async(_in_time(gen, seconds), self.pgconn.socket, interval=interval)
+        except (NoAnswerError, CancelledError):
+            if self.pgconn.transaction_status != TransactionStatus.IDLE:
+                self.pgconn.finish()
+            raise
 
 
 def conninfo(settings: DatabaseSettings | None = None) -> str:
@@ -60,61 +152,134 @@ def escape_credentials(url: str) -> str:
     return scheme + separator + credentials.replace("@", "%40") + at + host + rest[end:]
 
 
-def connect(component: str, dsn: str | None = None, **options: Any) -> Connection:
-    """Opens a connection named `tds/<component>/<host>/<pid>` in pg_stat_activity.
+def connect(
+    component: str,
+    dsn: str | None = None,
+    *,
+    answer_seconds: float = inf,
+    settings: Mapping[str, str] = NONE,
+    **options: Any,
+) -> Connection[tuple[Any, ...]]:
+    """Opens a connection named `tds/<component>/<host>/<pid>` in pg_stat_activity, set as `SESSION` says.
 
     Args:
         component: receiver, worker, poller, db, or the command.
         dsn: connection string; default `conninfo()`.
+        answer_seconds: how long an answer may take, until the connection is given up.
+        settings: more parameters of PostgreSQL for this session.
         options: what `psycopg.connect` takes (autocommit …) and libpq's parameters.
 
     Raises:
         ServerError: the embedded server cannot be started.
         psycopg.OperationalError: the database cannot be reached.
     """
-    return psycopg.connect(dsn or conninfo(), **_named(component, options))
+    dsn = dsn or conninfo()
+    connection = Connection.connect(dsn, row_factory=tuple_row, **_session(component, dsn, settings, options))
+    connection.answer_seconds = answer_seconds
+    return connection
 
 
 def connect_for_rows(component: str, dsn: str | None = None, **options: Any) -> Connection[DictRow]:
     """As `connect`, in autocommit mode and with rows as dictionaries: what a command needs that looks."""
-    options = {"autocommit": True} | options
-    return Connection[DictRow].connect(dsn or conninfo(), row_factory=dict_row, **_named(component, options))
+    dsn = dsn or conninfo()
+    options = _session(component, dsn, NONE, {"autocommit": True} | options)
+    return Connection.connect(dsn, row_factory=dict_row, **options)
 
 
 async def connect_async(
-    component: str, dsn: str, row_factory: AsyncRowFactory[Row], **options: Any
+    component: str,
+    dsn: str,
+    row_factory: AsyncRowFactory[Row],
+    *,
+    answer_seconds: float = inf,
+    settings: Mapping[str, str] = NONE,
+    **options: Any,
 ) -> AsyncConnection[Row]:
     """As `connect`, in autocommit mode, for an event loop."""
-    options = {"autocommit": True} | options
-    return await AsyncConnection.connect(dsn, row_factory=row_factory, **_named(component, options))
+    options = _session(component, dsn, settings, {"autocommit": True} | options)
+    connection = await AsyncConnection.connect(dsn, row_factory=row_factory, **options)
+    connection.answer_seconds = answer_seconds
+    return connection
 
 
 def pool(
-    component: str, dsn: str, *, min_size: int = 1, max_size: int = 4, **options: Any
-) -> ConnectionPool[Connection]:
+    component: str,
+    dsn: str,
+    *,
+    min_size: int = 1,
+    max_size: int = 4,
+    answer_seconds: float = inf,
+    settings: Mapping[str, str] = NONE,
+    **options: Any,
+) -> ConnectionPool[psycopg.Connection]:
     """A pool of such connections, in autocommit mode; not yet open: use it as a context manager."""
-    kwargs = {"autocommit": True} | _named(component, options)
-    return ConnectionPool(dsn, kwargs=kwargs, min_size=min_size, max_size=max_size, open=False,
-                          check=ConnectionPool.check_connection)  # fmt: skip
+
+    def prepare(connection: psycopg.Connection) -> None:
+        assert isinstance(connection, Connection)
+        connection.answer_seconds = answer_seconds
+
+    kwargs = _session(component, dsn, settings, {"autocommit": True} | options)
+    return ConnectionPool(
+        dsn,
+        connection_class=Connection,
+        kwargs=kwargs,
+        min_size=min_size,
+        max_size=max_size,
+        open=False,
+        configure=prepare,
+        check=ConnectionPool.check_connection,
+    )
 
 
 def pool_async(
-    component: str, dsn: str, *, session: Mapping[str, Any] = MappingProxyType({}), **options: Any
+    component: str,
+    dsn: str,
+    *,
+    answer_seconds: float = inf,
+    settings: Mapping[str, str] = NONE,
+    session: Mapping[str, Any] = MappingProxyType({}),
+    on_notice: Callable[[errors.Diagnostic], None] | None = None,
+    **options: Any,
 ) -> AsyncConnectionPool[AsyncConnection[Any]]:
     """A pool for an event loop, its connections in autocommit mode; not yet open.
 
     Args:
         component: as in `connect`.
         dsn: connection string.
+        answer_seconds: as in `connect`.
+        settings: as in `connect`.
         session: options of the connections.
+        on_notice: is given what the database has to say.
         options: of `AsyncConnectionPool`.
     """
-    kwargs = {"autocommit": True} | _named(component, session)
-    return AsyncConnectionPool(dsn, kwargs=kwargs, open=False, **options)
+
+    async def prepare(connection: AsyncConnection[Any]) -> None:
+        connection.answer_seconds = answer_seconds
+        if on_notice:
+            connection.add_notice_handler(on_notice)
+
+    kwargs = _session(component, dsn, settings, {"autocommit": True} | dict(session))
+    return AsyncConnectionPool(
+        dsn, connection_class=AsyncConnection[Any], kwargs=kwargs, open=False, configure=prepare, **options
+    )
 
 
-def _named(component: str, options: Mapping[str, Any]) -> dict[str, Any]:
-    return {"application_name": application_name(component)} | dict(options)
+def _session(
+    component: str, dsn: str, settings: Mapping[str, str], options: Mapping[str, Any]
+) -> dict[str, Any]:
+    given = conninfo_to_dict(dsn).get("options")
+    ours = [f"-c {name}={_escaped(value)}" for name, value in {**SESSION, **settings}.items()]
+    return {
+        "application_name": application_name(component),
+        "client_encoding": "utf8",
+        "options": " ".join([str(given), *ours] if given else ours),
+        **LIVELY,
+        **options,
+    }
+
+
+def _escaped(value: str) -> str:
+    return value.replace("\\", "\\\\").replace(" ", "\\ ")
 
 
 def application_name(component: str) -> str:

@@ -10,14 +10,16 @@ import shutil
 import socket
 import threading
 import time
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
 
 import psycopg
 from psycopg import sql
+from psycopg.rows import TupleRow
 
-from tds_db.connect import LASTING, connect, conninfo
+from tds_db.connect import LASTING, Connection, connect, conninfo
 from tds_db.errors import notice_text
 from tds_db.processes import Program, end_with_parent, on_stop_signal, python, supervise
 from tds_db.supervision import Hanging, notify_systemd
@@ -28,6 +30,12 @@ CHANNEL = "tds_inbox"
 POLL_SECONDS = 1.0  # notifications only hasten; retries that fall due send none
 FIRST_PAUSE, LONGEST_PAUSE = 0.2, 10.0  # seconds between attempts while the database is away
 JOBS_SECONDS = 10.0  # between looks at what is due by the clock; schedules know minutes
+# A batch that takes longer is cancelled by the server and comes back in halves; should nobody answer at all,
+# the connection is given up.
+CALL_SECONDS = 20
+ANSWER_SECONDS = 30.0
+JOB_SECONDS = 3600.0  # of one look at what is due by the clock: jobs may be long
+SETTINGS: Mapping[str, str] = {**LASTING, "statement_timeout": f"{CALL_SECONDS}s"}
 
 Outcome = Mapping[str, int]
 
@@ -118,7 +126,9 @@ class Worker:
         pause = FIRST_PAUSE
         while not self._stopping.is_set():
             try:
-                with connect("worker", self._dsn, autocommit=True, **LASTING) as connection:
+                with connect(
+                    "worker", self._dsn, answer_seconds=ANSWER_SECONDS, settings=SETTINGS, autocommit=True
+                ) as connection:
                     connection.add_notice_handler(lambda notice: log.info("%s", notice_text(notice)))
                     connection.execute(sql.SQL("listen {}").format(sql.Identifier(CHANNEL)))
                     while not self._stopping.is_set():
@@ -130,7 +140,7 @@ class Worker:
                 self._stopping.wait(pause * random.uniform(0.5, 1.0))
                 pause = min(2 * pause, LONGEST_PAUSE)
 
-    def _turn(self, connection: psycopg.Connection) -> None:
+    def _turn(self, connection: Connection[TupleRow]) -> None:
         outcome = drain(connection)
         notify_systemd()
         if outcome["claimed"]:
@@ -142,15 +152,26 @@ class Worker:
                 log.warning("a restart is asked for")
                 self.stop()
                 return
-            for job, became in run_due_jobs(connection).items():
-                log.log(logging.ERROR if became == "failed" else logging.INFO, "job %s: %s", job, became)
-            for (statement,) in connection.execute("select tds.take_vacuums()").fetchall():
-                log.info("%s", statement)
-                connection.execute(statement)
+            with _at_leisure(connection):
+                for job, became in run_due_jobs(connection).items():
+                    log.log(logging.ERROR if became == "failed" else logging.INFO, "job %s: %s", job, became)
+                for (statement,) in connection.execute("select tds.take_vacuums()").fetchall():
+                    log.info("%s", statement)
+                    connection.execute(statement)
         if outcome["claimed"]:
             return
         for _ in connection.notifies(timeout=POLL_SECONDS, stop_after=1):
             pass
+
+
+@contextmanager
+def _at_leisure(connection: Connection[TupleRow]) -> Iterator[None]:
+    """Jobs may take longer than a batch."""
+    connection.execute("set statement_timeout = 0")
+    connection.answer_seconds = JOB_SECONDS
+    yield
+    connection.answer_seconds = ANSWER_SECONDS
+    connection.execute("reset statement_timeout")
 
 
 def run_worker() -> None:

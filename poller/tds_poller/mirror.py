@@ -8,11 +8,10 @@ from types import TracebackType
 from typing import Any, NamedTuple, Self, TypeVar
 
 import psycopg
-from psycopg import AsyncConnection
 from psycopg.rows import BaseRowFactory, class_row, scalar_row, tuple_row
 from psycopg.types.json import Jsonb
 
-from tds_db.connect import pool_async
+from tds_db.connect import LASTING, pool_async
 from tds_db.errors import TdsError, notice_text
 from tds_poller.zoho.client import PER_PAGE
 
@@ -82,6 +81,10 @@ class Progress:
     is_finished: bool
 
 
+# The longest statement drains: some seconds, and a batch.
+ANSWER_SECONDS = 60.0
+
+
 class Mirror:
     """A pool of connections on behalf of one organisation. Use as an async context manager.
 
@@ -93,7 +96,15 @@ class Mirror:
 
     def __init__(self, conninfo: str, organization_id: str, *, connections: int = 4) -> None:
         self.organization_id = organization_id
-        self._pool = pool_async("poller", conninfo, min_size=1, max_size=connections, configure=_log_notices)
+        self._pool = pool_async(
+            "poller",
+            conninfo,
+            answer_seconds=ANSWER_SECONDS,
+            settings=LASTING,
+            on_notice=lambda notice: log.warning("%s", notice_text(notice)),
+            min_size=1,
+            max_size=connections,
+        )
 
     async def __aenter__(self) -> Self:
         await self._pool.open(wait=True, timeout=30)
@@ -402,7 +413,3 @@ class Mirror:
     async def _row(self, factory: BaseRowFactory[Row], query: str, *parameters: object) -> Row:
         [row] = await self._rows(factory, query, *parameters)
         return row
-
-
-async def _log_notices(connection: AsyncConnection[Any]) -> None:
-    connection.add_notice_handler(lambda notice: log.warning("%s", notice_text(notice)))

@@ -35,6 +35,7 @@ LOOK_SECONDS = 1.0  # between looks when there was nothing to do
 SOON_SECONDS = 0.1  # the same while something of ours is still being processed
 TURN_SECONDS = 5  # until a pull that waits for another one of the same list is looked at again
 TELL_SECONDS = 10.0  # between two signs of life
+QUEUE_SECONDS = 20.0  # until a connection that does not answer is given up
 OUTAGE_SECONDS = 30.0  # pause after Zoho could not be reached
 # Details of one call each between two looks into the queue: a quarter of a minute at their pace.
 SINGLE_DETAILS = 10
@@ -312,6 +313,6 @@ def read_queue(dsn: str) -> PGMQueue:
     Args:
         dsn: libpq connection string of the database.
     """
-    connections = pool("poller", dsn, max_size=2)
+    connections = pool("poller", dsn, max_size=2, answer_seconds=QUEUE_SECONDS)
     connections.open()
     return PGMQueue(pool=connections, init_extension=False)

@@ -15,17 +15,19 @@ from datetime import UTC, datetime
 from types import TracebackType
 from typing import Any, Literal, NamedTuple, Self
 
-from psycopg import AsyncConnection, Error
+from psycopg import Error
 from psycopg.rows import TupleRow, tuple_row
 
-from tds_db.connect import connect_async
+from tds_db.connect import AsyncConnection, connect_async
 from tds_db.supervision import notify_systemd
 
 log = logging.getLogger(__name__)
 
 # Zoho gives up on a webhook after 10 seconds: all waiting has to end before, so that it sees our 503.
+ANSWER_SECONDS = 8.0
 CONNECT_SECONDS = 3
 COMMIT_SECONDS = 5.0
+TRY_SECONDS = 2.0  # until a connection that was unused is given up
 RECONNECT_SECONDS = 0.5  # between two attempts to reach a database that is away
 EMPTY_TURNS = 3  # of the event loop without a new event, until a batch is taken: microseconds
 STEP_IN_SECONDS = 0.05  # how long a commit takes until the next connection begins another beside it
@@ -33,13 +35,9 @@ TELL_SECONDS = 10.0  # between two signs of life
 STOP_SECONDS = 1.0  # for the last one
 STRAYS = 50  # addresses remembered between two signs
 IDLE_SECONDS = 1.0  # a connection unused for longer is tried before an event is trusted to it
-CONNECTION: Mapping[str, Any] = {
-    "connect_timeout": CONNECT_SECONDS,
-    "options": "-c statement_timeout=4s",
-    "keepalives_idle": 10,
-    "keepalives_interval": 5,
-    "keepalives_count": 2,
-}
+# The server ends what its time is over for; the connection ends what nobody answers.
+SETTINGS: Mapping[str, str] = {"statement_timeout": "4s", "lock_timeout": "3s"}
+CONNECTION: Mapping[str, Any] = {"connect_timeout": CONNECT_SECONDS, "tcp_user_timeout": 5000}
 
 RECEIVE = """
     select inbox_id, status
@@ -150,12 +148,17 @@ class Inbox:
         """
         if len(self._waiting) >= self._most_waiting or self._bytes + len(event.body) > self._most_bytes:
             raise UnavailableError(f"{len(self._waiting)} events with {self._bytes} bytes wait already")
-        answer: asyncio.Future[Accepted] = asyncio.get_running_loop().create_future()
+        loop = asyncio.get_running_loop()
+        answer: asyncio.Future[Accepted] = loop.create_future()
         self._waiting.append(_Waiting(event, answer))
         self._bytes += len(event.body)
         if not self._busy and len(self._waiting) == 1:
             self._wake()
-        return await answer
+        late = loop.call_later(ANSWER_SECONDS, _give_up, answer)
+        try:
+            return await answer
+        finally:
+            late.cancel()
 
     def _wake(self) -> None:
         """Has an idle committer look for events."""
@@ -179,7 +182,7 @@ class Inbox:
             self._connecting.add(me)
             try:
                 connection = await self._connect()
-            except Error as error:
+            except (Error, TimeoutError) as error:
                 log.error("the database is away", extra={"error": _told(error)})
                 if not self._connected:
                     self._turn_away(_told(error))
@@ -195,6 +198,7 @@ class Inbox:
                 log.error("the connection is given up", extra={"error": _told(error)})
             finally:
                 self._connected -= 1
+                self._wake()  # another connection may be alive
 
     async def _commit_on(self, connection: Connection) -> None:
         used = time.monotonic()
@@ -211,7 +215,7 @@ class Inbox:
                     used = time.monotonic()
             if time.monotonic() - used > IDLE_SECONDS:
                 # If it died meanwhile, another one is made, and who waits does not notice.
-                async with asyncio.timeout(COMMIT_SECONDS):
+                async with asyncio.timeout(TRY_SECONDS):
                     await connection.execute("")
             self._busy += 1
             stepping_in = asyncio.get_running_loop().call_later(STEP_IN_SECONDS, self._wake)
@@ -219,7 +223,8 @@ class Inbox:
             batch = self._take()
             try:
                 async with asyncio.timeout(COMMIT_SECONDS):
-                    await _store(connection, batch)
+                    if batch:
+                        await _store(connection, batch)
             except (Error, TimeoutError) as error:
                 _refuse(batch, _told(error))
                 # They have waited as long as this one took, and would have to wait as long again.
@@ -266,13 +271,18 @@ class Inbox:
             self._strays[path] = self._strays.get(path, 0) + 1
 
     async def _connect(self) -> Connection:
-        return await connect_async("receiver", self._conninfo, tuple_row, **CONNECTION)
+        # Every address that a name has may take that long.
+        async with asyncio.timeout(CONNECT_SECONDS + 1):
+            return await connect_async("receiver", self._conninfo, tuple_row, settings=SETTINGS, **CONNECTION)
 
     def _take(self) -> list[_Waiting]:
-        """The events of the next commit, oldest first; at least one if any waits."""
+        """The events of the next commit, oldest first; at least one if anybody still waits for any."""
         batch: list[_Waiting] = []
         size = 0
         while self._waiting and len(batch) < self._batch:
+            if self._waiting[0].answer.done():  # given up: the sender comes again
+                self._bytes -= len(self._waiting.popleft().event.body)
+                continue
             size += len(self._waiting[0].event.body)
             if batch and size > self._batch_bytes:
                 break
@@ -310,6 +320,11 @@ async def _store(connection: Connection, batch: Sequence[_Waiting]) -> None:
     for (_, answer), (inbox_id, status) in zip(batch, rows, strict=True):
         if not answer.done():
             answer.set_result(Accepted(inbox_id, status))
+
+
+def _give_up(answer: asyncio.Future[Accepted]) -> None:
+    if not answer.done():
+        answer.set_exception(UnavailableError(f"not stored within {ANSWER_SECONDS:g} s, as far as is known"))
 
 
 def _refuse(batch: Sequence[_Waiting] | deque[_Waiting], reason: str) -> None:

@@ -6,6 +6,10 @@ declare
     v_now constant timestamptz := tds.now();
     v_due record;
 begin
+    -- what came is acknowledged with this commit; a retry was acknowledged when it came
+    if exists (select from added e where e.source <> 'retry') then
+        perform tds.durably();
+    end if;
     perform tds.bury_event(e.inbox_id, e.received_at, e.entity,
                            coalesce(e.refusal, format('unknown entity %s', e.entity)),
                            case when e.refusal is null then 'ZB002' else 'ZB001' end,

@@ -62,6 +62,7 @@ language plpgsql volatile security definer
 set search_path = pg_catalog, pg_temp
 as $$
 begin
+    perform tds.durably();
     return tds.want(want.entity, tds.own_organization(want.organization_id, of_the_api => true),
                     array[row(want.zoho_id, want.reason, tds.now(), null, null)::tds.wish]);
 end

@@ -45,48 +45,67 @@ comment on function tds.is_data_error(text) is
 'Whether an error can be laid at a record''s door. Everything else (serialisation, deadlock, timeouts, resources, our own bugs) is an '
 'outage.';
 
+create or replace function tds.stops_all(error_code text) returns boolean
+language sql immutable parallel safe
+as $$ select $1 ~ '^(08|25|28|53|57P|58|F0)' or $1 in ('55006', 'ZB030') $$;
+comment on function tds.stops_all(text) is
+'Whether an error stops every record alike: no connection, a server that shuts down or only reads, a full disk, a locked table, a lost claim. '
+'Any other may be that of one record, whatever its SQLSTATE says: a trigger may raise anything.';
+
 create or replace function tds.apply_isolated(
-    entity tds.entity, organization_id text, records tds.record[], at timestamptz) returns tds.verdict[]
+    entity tds.entity, organization_id text, records tds.record[], at timestamptz, apart_until timestamptz default null) returns tds.verdict[]
 language plpgsql volatile
 set search_path = pg_catalog, pg_temp
 as $$
 declare
-    v_code     text;
-    v_error    text;
-    v_context  text;
-    v_culprits tds.verdict[];
-    v_half     constant int := cardinality(apply_isolated.records) / 2;
+    v_code    text;
+    v_error   text;
+    v_context text;
+    v_out   tds.verdict[] := array[]::tds.verdict[];
+    v_half  constant int := cardinality(apply_isolated.records) / 2;
 begin
     begin
         return tds.apply_records(apply_isolated.entity, apply_isolated.organization_id, apply_isolated.records, apply_isolated.at);
     exception when others then
         get stacked diagnostics v_code = returned_sqlstate, v_error = message_text, v_context = pg_exception_context;
-        if not tds.is_data_error(v_code) then
+        if not tds.is_data_error(v_code) and (
+               apply_isolated.apart_until is null or tds.stops_all(v_code) or clock_timestamp() > apply_isolated.apart_until) then
             raise;
         end if;
     end;
-    v_culprits := tds.bury_culprits(apply_isolated.entity, apply_isolated.organization_id, apply_isolated.records, apply_isolated.at);
-    if v_culprits <> '{}' then
-        return v_culprits
+    if tds.is_data_error(v_code) then
+        v_out := tds.bury_culprits(apply_isolated.entity, apply_isolated.organization_id, apply_isolated.records, apply_isolated.at);
+    elsif v_code = '55P03' then
+        v_out := tds.leave_locked(apply_isolated.entity, apply_isolated.organization_id, apply_isolated.records, apply_isolated.at);
+    end if;
+    if v_out <> '{}' then
+        return v_out
             || tds.apply_isolated(apply_isolated.entity, apply_isolated.organization_id,
                                   array(select r from unnest(apply_isolated.records) r
-                                         where r.ord not in (select v.ord from unnest(v_culprits) v)), apply_isolated.at);
+                                         where r.ord not in (select v.ord from unnest(v_out) v)), apply_isolated.at, apply_isolated.apart_until);
     end if;
     if v_half = 0 then
-        v_culprits := array[tds.dead(apply_isolated.records[1])];
-        v_culprits[1].outcome := tds.park(apply_isolated.records[1], apply_isolated.entity.entity, apply_isolated.organization_id,
-                                          v_code, v_error, tds.error_context(v_context), apply_isolated.at);
-        return v_culprits;
+        v_out := array[tds.dead(apply_isolated.records[1])];
+        v_out[1].outcome := case
+            when tds.is_data_error(v_code)
+            then tds.park(apply_isolated.records[1], apply_isolated.entity.entity, apply_isolated.organization_id, v_code, v_error,
+                          tds.error_context(v_context), apply_isolated.at)
+            else tds.wait_alone(apply_isolated.records[1], apply_isolated.organization_id, v_code,
+                                concat_ws(': ', v_error, case when v_code = '55P03' then tds.lock_holders_told(apply_isolated.entity.entity) end),
+                                tds.error_context(v_context), apply_isolated.at) end;
+        return v_out;
     end if;
-    return tds.apply_isolated(apply_isolated.entity, apply_isolated.organization_id, apply_isolated.records[:v_half], apply_isolated.at)
-        || tds.apply_isolated(apply_isolated.entity, apply_isolated.organization_id, apply_isolated.records[v_half + 1:],
-                              apply_isolated.at);
+    return tds.apply_isolated(apply_isolated.entity, apply_isolated.organization_id, apply_isolated.records[:v_half], apply_isolated.at,
+                              apply_isolated.apart_until)
+        || tds.apply_isolated(apply_isolated.entity, apply_isolated.organization_id, apply_isolated.records[v_half + 1:], apply_isolated.at,
+                              apply_isolated.apart_until);
 end
 $$;
-revoke all on function tds.apply_isolated(tds.entity, text, tds.record[], timestamptz) from public;
-comment on function tds.apply_isolated(tds.entity, text, tds.record[], timestamptz) is
+revoke all on function tds.apply_isolated(tds.entity, text, tds.record[], timestamptz, timestamptz) from public;
+comment on function tds.apply_isolated(tds.entity, text, tds.record[], timestamptz, timestamptz) is
 'apply_records(), and where the set fails on its data: the culprits named by the strict readers become dead letters; what '
-'they missed is found by halving the set until it stands alone, and is tried again later. Errors that are no record''s fault are raised.';
+'they missed is found by halving the set until it stands alone, and is tried again later. Errors that are no record''s fault are raised; '
+'or, with apart_until, found in the same way, and what they befall waits alone (see tds.wait_alone()), as long as that moment is not past.';
 
 create or replace function tds.insert_new(
     entity tds.entity, organization_id text, inbox_ids bigint[], received_ats timestamptz[], events tds.event[], skip bigint[],
@@ -112,7 +131,8 @@ comment on function tds.insert_new(tds.entity, text, bigint[], timestamptz[], td
 'or, where a body or a record spoils the statement, its SQLSTATE. Errors that are no record''s fault are raised.';
 
 create or replace function tds.apply_events(
-    entity tds.entity, organization_id text, inbox_ids bigint[], received_ats timestamptz[], wary boolean, at timestamptz)
+    entity tds.entity, organization_id text, inbox_ids bigint[], received_ats timestamptz[], wary boolean, at timestamptz,
+    apart_until timestamptz default null)
 returns tds.verdict[]
 language plpgsql volatile
 set search_path = pg_catalog, pg_temp
@@ -124,6 +144,18 @@ declare
     v_dead   tds.verdict[] := array[]::tds.verdict[];
     v_rest   tds.record[];
 begin
+    if apply_events.apart_until is not null then
+        v_events := tds.open_events(apply_events.entity, apply_events.inbox_ids, apply_events.received_ats, apply_events.at);
+        v_rest := tds.explode((apply_events.entity).entity, v_events);
+        v_dead := tds.bury_culprits(apply_events.entity, apply_events.organization_id, v_rest, apply_events.at);
+        v_rest := array(select r from unnest(v_rest) r where r.ord not in (select v.ord from unnest(v_dead) v));
+        if apply_events.apart_until = '-infinity' and not (v_rest[1]).alone then
+            return v_dead || tds.go_on_alone(apply_events.organization_id, v_rest, '57014', 'it takes too long', null, apply_events.at);
+        elsif cardinality(v_rest) > 0 then
+            return v_dead || tds.apply_isolated(apply_events.entity, apply_events.organization_id, v_rest, apply_events.at, apply_events.apart_until);
+        end if;
+        return v_dead;
+    end if;
     if not v_wary then
         select n.* into v_new
           from tds.insert_new(apply_events.entity, apply_events.organization_id, apply_events.inbox_ids, apply_events.received_ats,
@@ -153,7 +185,8 @@ begin
     return coalesce(v_new.verdicts, array[]::tds.verdict[]) || v_dead;
 end
 $$;
-revoke all on function tds.apply_events(tds.entity, text, bigint[], timestamptz[], boolean, timestamptz) from public;
-comment on function tds.apply_events(tds.entity, text, bigint[], timestamptz[], boolean, timestamptz) is
+revoke all on function tds.apply_events(tds.entity, text, bigint[], timestamptz[], boolean, timestamptz, timestamptz) from public;
+comment on function tds.apply_events(tds.entity, text, bigint[], timestamptz[], boolean, timestamptz, timestamptz) is
 'What becomes of the records of these events: the short way for what is new or unchanged, tds.apply_isolated() for the rest. wary: the '
-'batch before held something unreadable, so this one is looked through before it is tried.';
+'batch before held something unreadable, so this one is looked through before it is tried. apart_until: it failed as a whole, so it is '
+'taken apart until then; -infinity: it is too slow as well, so each of its records goes on alone.';

@@ -24,7 +24,24 @@ revoke all on function tds.open_events(tds.entity, bigint[], timestamptz[], time
 comment on function tds.open_events(tds.entity, bigint[], timestamptz[], timestamptz) is
 'These unfinished events with their bodies parsed; events that cannot be read become dead letters.';
 
-create or replace function tds.apply_claim(claim_id bigint, wary boolean default false, out counts bigint[], out touches tds.touch[])
+create or replace function tds.last_outage(inbox_ids bigint[], out error_code text, out error text, out error_context text)
+language plpgsql stable
+set search_path = pg_catalog, pg_temp
+as $$
+begin
+    -- a lock and a limit of time are somebody's own, however many have them
+    select max(o.error_code), max(o.error), max(o.error_context)
+      into last_outage.error_code, last_outage.error, last_outage.error_context
+      from tds.inbox_open o
+     where o.inbox_id = any (last_outage.inbox_ids)
+    having count(distinct o.error_code) = 1 and count(o.error_code) = count(*) and max(o.error_code) not in ('55P03', '57014');
+end
+$$;
+revoke all on function tds.last_outage(bigint[]) from public;
+comment on function tds.last_outage(bigint[]) is 'The one error that all these events failed with; null where it is not the same, a lock, or a limit of time.';
+
+create or replace function tds.apply_claim(
+    claim_id bigint, wary boolean default false, apart boolean default false, out counts bigint[], out touches tds.touch[])
 language plpgsql volatile security definer
 set search_path = pg_catalog, pg_temp
 -- one record or a thousand, the plan is the same; planning anew would cost more than the work of a small batch
@@ -42,7 +59,24 @@ declare
     v_entity   tds.entity;
     v_done     tds.record[];
     v_verdicts tds.verdict[];
+    v_until    timestamptz;
+    v_is_known boolean;
+    v_outage   record;
 begin
+    if apply_claim.apart then
+        -- it waited once as long as it may
+        perform set_config('lock_timeout', '100ms', true);
+        select case when max(o.at_most) = 0 then '-infinity'
+                    when cardinality(c.inbox_ids) = 1 then 'infinity'
+                    else clock_timestamp() + make_interval(secs => tds.setting_int('apart_seconds')) end,
+               coalesce(bool_or(o.waits > 0), false)
+          into v_until, v_is_known
+          from tds.claim c
+          left join tds.inbox_open o on o.inbox_id = any (c.inbox_ids)
+         where c.claim_id = apply_claim.claim_id
+         group by c.claim_id;
+    end if;
+    select null::text as error_code, null::text as error, null::text as error_context into v_outage;
     apply_claim.counts := array[0, 0, 0, 0, 0];
     apply_claim.touches := '{}';
     for v_group in
@@ -62,7 +96,10 @@ begin
     loop
         select n.* into strict v_entity from tds.entity n where n.entity = v_group.entity;
         v_verdicts := tds.apply_events(v_entity, v_group.organization_id, v_group.inbox_ids, v_group.received_ats,
-                                       apply_claim.wary, v_now);
+                                       apply_claim.wary, v_now, v_until);
+        if apply_claim.apart and not v_is_known then
+            select o.* into v_outage from tds.last_outage(v_group.inbox_ids) o;
+        end if;
         perform tds.resolve_dead_letters(v_entity, v_group.organization_id, v_group.inbox_ids, v_group.received_ats, v_verdicts, v_now);
         perform tds.note_wants(v_entity, v_group.organization_id, v_verdicts, v_group.inbox_ids, v_group.received_ats);
         perform tds.close_events(v_group.inbox_ids, v_group.entity, v_verdicts, v_now);
@@ -85,9 +122,21 @@ begin
                          apply_claim.counts[5] + count(*) filter (where v.outcome = 'dead')]
               from unnest(v_verdicts) v);
     end loop;
+    -- while nothing succeeds, an error is nobody's own
+    if v_outage.error_code is not null and apply_claim.counts[1:3] = '{0,0,0}' then
+        raise exception using errcode = v_outage.error_code, message = v_outage.error, detail = coalesce(v_outage.error_context, ''),
+            hint = 'all alike';
+    end if;
+    -- taken over meanwhile, as by a session that was stopped and goes on: the batch is somebody else's
+    perform from tds.claim c where c.claim_id = apply_claim.claim_id for update;
+    if not found then
+        raise exception using errcode = 'ZB030', message = 'the claim was taken over', detail = apply_claim.claim_id::text,
+            hint = 'nothing was applied; whoever took it over applies it. See the setting claim_seconds';
+    end if;
 end
 $$;
-revoke all on function tds.apply_claim(bigint, boolean) from public;
-comment on function tds.apply_claim(bigint, boolean) is
+revoke all on function tds.apply_claim(bigint, boolean, boolean) from public;
+comment on function tds.apply_claim(bigint, boolean, boolean) is
 'Applies a claimed batch: rows, outcomes, wants and dead letters in one transaction. counts: applied, unchanged, stale, '
-'retried, dead. wary: look for the unreadable before trying. Safe to do twice. Raises what is no record''s fault.';
+'retried, dead. wary: look for the unreadable before trying. apart: it failed as a whole, so find what fails alone, and leave that out. '
+'Safe to do twice. Raises what is no record''s fault, and ZB030 when the claim has been taken over.';

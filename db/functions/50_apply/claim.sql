@@ -1,4 +1,4 @@
-create or replace function tds.claim(queue text, max_records int, out claim_id bigint, out events int)
+create or replace function tds.claim(queue text, max_records int, out claim_id bigint, out events int, out apart boolean)
 language plpgsql volatile security definer
 set search_path = pg_catalog, pg_temp
 as $$
@@ -6,7 +6,9 @@ declare
     v_now      constant timestamptz := tds.now();
     v_solo_at  constant int := tds.setting_int('crashes_before_solo');
     v_messages pgmq.message_record[] := array(select m from tds.read_messages(claim.queue, claim.max_records) m);
-    v_solo     bigint;
+    v_at_most  int;
+    v_first    bigint;
+    v_kept     bigint[];
 begin
     -- a batch that outlasts the visibility timeout is still its worker's; this reading has renewed its messages
     if exists (select from unnest(v_messages) m where m.read_ct > 1) then
@@ -17,16 +19,18 @@ begin
     if cardinality(v_messages) = 0 then
         return;
     end if;
-    -- whoever was in crashed batches too often runs alone, so that the guilty one is found
-    select m.msg_id into v_solo
-      from unnest(v_messages) m
-      join tds.inbox_open o on o.inbox_id = (m.message ->> 'inbox_id')::bigint
-     where o.crashes >= v_solo_at
-     order by m.msg_id
-     limit 1;
-    if v_solo is not null and cardinality(v_messages) > 1 then
-        perform tds.queue_show(claim.queue, array(select m.msg_id from unnest(v_messages) m where m.msg_id <> v_solo), 0);
-        v_messages := array(select m from unnest(v_messages) m where m.msg_id = v_solo);
+    -- whoever was in crashed batches too often runs alone, so that the guilty one is found; what took too long comes with fewer others
+    select min(l.at_most), (array_agg(l.msg_id order by l.at_most, l.msg_id))[1], coalesce(bool_or(l.waits > 0), false)
+      into v_at_most, v_first, claim.apart
+      from (select m.msg_id, greatest(1, least(o.at_most, case when o.crashes >= v_solo_at then 1 end)) as at_most, o.waits
+              from unnest(v_messages) m
+              join tds.inbox_open o on o.inbox_id = (m.message ->> 'inbox_id')::bigint
+             where o.crashes >= v_solo_at or o.at_most is not null or o.waits > 0) l;
+    -- least() passes over a null, greatest() too
+    if v_at_most < cardinality(v_messages) then
+        v_kept := array(select m.msg_id from unnest(v_messages) m order by m.msg_id <> v_first, m.msg_id limit v_at_most);
+        perform tds.queue_show(claim.queue, array(select m.msg_id from unnest(v_messages) m where m.msg_id <> all (v_kept)), 0);
+        v_messages := array(select m from unnest(v_messages) m where m.msg_id = any (v_kept));
     end if;
 
     claim.claim_id := nextval(pg_get_serial_sequence('tds.claim', 'claim_id'));
@@ -45,7 +49,8 @@ end
 $$;
 revoke all on function tds.claim(text, int) from public;
 comment on function tds.claim(text, int) is
-'Takes a batch out of a queue and names it; null where the queue is empty. Commit before working on it, so that the '
+'Takes a batch out of a queue and names it; null where the queue is empty. apart: an event in it failed alone before, so begin by taking it '
+'apart. Commit before working on it, so that the '
 'attempt is on record. Takes the session advisory lock of the claim.';
 
 create or replace function tds.free_claims(queue text) returns int
@@ -55,25 +60,40 @@ as $$
 declare
     v_now     constant timestamptz := tds.now();
     v_solo_at constant int := tds.setting_int('crashes_before_solo');
+    -- a little longer than tds.hung_claims() waits: one that can be ended is a crash
+    v_age     constant interval := make_interval(secs => tds.setting_int('claim_seconds') + 5);
     v_claim   tds.claim;
+    v_is_dead boolean;
+    v_waiting bigint[];
     v_freed   int := 0;
 begin
     for v_claim in
         select c.* from tds.claim c where c.queue = free_claims.queue order by c.claim_id for update skip locked
     loop
-        continue when not pg_try_advisory_xact_lock(tds.lock_class(), (v_claim.claim_id % 2147483647)::int);
-        update tds.inbox_open o
-           set crashes = o.crashes + 1,
-               error_code = '08006',
-               error = format('the worker %s (backend %s) vanished', v_claim.worker, v_claim.backend_pid),
-               error_context = null,
-               retry_at = case when o.crashes >= v_solo_at then v_now + tds.back_off(o.crashes) end
-         where o.inbox_id = any (v_claim.inbox_ids);
+        v_is_dead := pg_try_advisory_xact_lock(tds.lock_class(), (v_claim.claim_id % 2147483647)::int);
+        continue when not v_is_dead and not (v_claim.backend_pid <> pg_backend_pid() and tds.is_overdue(v_claim.claimed_at, v_now, v_age));
+        -- what the session still holds, if it hangs in the middle, is left: it tells for itself that it is locked
+        with lost as materialized (
+            select o.inbox_id from tds.inbox_open o where o.inbox_id = any (v_claim.inbox_ids) order by o.inbox_id for update skip locked
+        ), noted as (
+            update tds.inbox_open o
+               set crashes = o.crashes + 1,
+                   error_code = '08006',
+                   error = format('the worker %s (backend %s) %s', v_claim.worker, v_claim.backend_pid, case when v_is_dead then 'vanished' else 'hangs' end),
+                   error_context = null,
+                   at_most = case when tds.is_overdue(v_claim.claimed_at, v_now, v_age - interval '5 seconds')
+                                  then greatest(cardinality(v_claim.inbox_ids) / 2, 1) else o.at_most end,
+                   waiting_since = case when o.crashes >= v_solo_at then coalesce(o.waiting_since, v_now) else o.waiting_since end,
+                   retry_at = case when o.crashes >= v_solo_at then v_now + tds.back_off(o.crashes) end
+              from lost l
+             where o.inbox_id = l.inbox_id
+            returning o.inbox_id, o.retry_at)
+        select array_agg(n.inbox_id) filter (where n.retry_at is not null) into v_waiting from noted n;
         -- one that crashed its worker alone waits, the others are taken up at once
-        perform tds.queue_done(v_claim.queue, array(
-            select m.msg_id from unnest(v_claim.msg_ids, v_claim.inbox_ids) m(msg_id, inbox_id)
-              join tds.inbox_open o on o.inbox_id = m.inbox_id and o.retry_at is not null));
-        perform tds.queue_show(v_claim.queue, v_claim.msg_ids, 0);
+        perform tds.give_back(v_claim.queue,
+                              array(select m.msg_id from unnest(v_claim.msg_ids, v_claim.inbox_ids) m(msg_id, inbox_id)
+                                     where m.inbox_id = any (v_waiting)),
+                              v_claim.msg_ids, 0);
         delete from tds.claim c where c.claim_id = v_claim.claim_id;
         v_freed := v_freed + 1;
     end loop;
@@ -82,27 +102,64 @@ end
 $$;
 revoke all on function tds.free_claims(text) from public;
 comment on function tds.free_claims(text) is
-'Gives back the batches of workers that died: a claim whose advisory lock is free. Returns how many. Counts a crash, never an attempt.';
+'Gives back the batches of workers that died (a claim whose advisory lock is free) or hang (older than the setting claim_seconds). Returns how many. '
+'Counts a crash, never an attempt.';
 
-create or replace function tds.release_claim(claim_id bigint, error_code text, error text, error_context text default null) returns void
+create or replace function tds.give_back(queue text, done bigint[], shown bigint[], seconds int) returns void
+language plpgsql volatile
+set search_path = pg_catalog, pg_temp
+as $$
+begin
+    perform tds.queue_done(give_back.queue, give_back.done);
+    perform tds.queue_show(give_back.queue, give_back.shown, give_back.seconds);
+exception when lock_not_available then
+    -- a session that hangs holds some of them; they are seen again when their time is over
+    null;
+end
+$$;
+revoke all on function tds.give_back(text, bigint[], bigint[], int) from public;
+comment on function tds.give_back(text, bigint[], bigint[], int) is 'Deletes some of a batch''s messages and shows the others again after so many seconds.';
+
+create or replace function tds.release_claim(claim_id bigint, error_code text, error text, error_context text default null, cut boolean default false)
+returns void
 language plpgsql volatile security definer
 set search_path = pg_catalog, pg_temp
 as $$
 declare
+    v_now   constant timestamptz := tds.now();
     v_claim tds.claim;
+    v_alone bigint[];
 begin
     delete from tds.claim c where c.claim_id = release_claim.claim_id returning c.* into v_claim;
-    perform tds.queue_show(v_claim.queue, v_claim.msg_ids, tds.setting_int('outage_pause_seconds'));
-    update tds.inbox_open o
-       set error_code = release_claim.error_code,
-           error = left(release_claim.error, 1000),
-           error_context = release_claim.error_context
-     where o.inbox_id = any (v_claim.inbox_ids);
+    if v_claim.claim_id is null then
+        return; -- somebody has taken it over
+    end if;
+    with open as materialized (
+        select o.inbox_id from tds.inbox_open o where o.inbox_id = any (v_claim.inbox_ids) order by o.inbox_id for update skip locked
+    ), noted as (
+        update tds.inbox_open o
+           set error_code = release_claim.error_code,
+               error = left(release_claim.error, 1000),
+               error_context = release_claim.error_context,
+               at_most = case when release_claim.cut then cardinality(v_claim.inbox_ids) / 2 else o.at_most end,
+               -- it cannot be cut any further
+               waits = o.waits + n.is_alone::int,
+               waiting_since = case when n.is_alone then coalesce(o.waiting_since, v_now) else o.waiting_since end,
+               retry_at = case when n.is_alone and o.at_most = 0 then v_now + tds.outage_pause(o.waits) end
+          from open e
+         cross join (select release_claim.cut and cardinality(v_claim.inbox_ids) = 1 as is_alone) n
+         where o.inbox_id = e.inbox_id
+        returning o.inbox_id, o.retry_at)
+    select array_agg(n.inbox_id) filter (where n.retry_at is not null) into v_alone from noted n;
+    perform tds.give_back(v_claim.queue,
+                          array(select m.msg_id from unnest(v_claim.msg_ids, v_claim.inbox_ids) m(msg_id, inbox_id) where m.inbox_id = any (v_alone)),
+                          v_claim.msg_ids, case when release_claim.cut and release_claim.error_code <> '57014' then 0 else tds.setting_int('outage_pause_seconds') end);
 end
 $$;
-revoke all on function tds.release_claim(bigint, text, text, text) from public;
-comment on function tds.release_claim(bigint, text, text, text) is
-'Puts a batch back that failed for a reason outside its records: no attempt is counted, however often.';
+revoke all on function tds.release_claim(bigint, text, text, text, boolean) from public;
+comment on function tds.release_claim(bigint, text, text, text, boolean) is
+'Puts a batch back that failed for a reason outside its records: no attempt is counted, however often. cut: it took too long, or could not be taken '
+'apart, so it comes again in halves, and at last record by record; a single event waits alone, as tds.wait_alone() has it.';
 
 create or replace function tds.unlock_claim(claim_id bigint) returns boolean
 language sql volatile

@@ -5,6 +5,8 @@ language plpgsql volatile
 set search_path = pg_catalog, pg_temp
 as $$
 declare
+    v_told text[];
+    v_dead text[];
     v_ords bigint[];
 begin
     if not exists (select from tds.dead_letter d
@@ -12,31 +14,48 @@ begin
                       and d.entity = (resolve_dead_letters.entity).entity and d.resolved_at is null) then
         return;
     end if;
-    v_ords := array(
-        select v.ord
-          from unnest(resolve_dead_letters.verdicts) v
-          join tds.dead_letter d on d.organization_id = resolve_dead_letters.organization_id
-                                and d.entity = (resolve_dead_letters.entity).entity and d.zoho_id = v.zoho_id and d.resolved_at is null
-         where v.outcome in ('applied', 'unchanged'));
-    if v_ords = '{}' then
+    v_told := array(select distinct v.zoho_id from unnest(resolve_dead_letters.verdicts) v
+                     where v.outcome in ('applied', 'unchanged') and v.zoho_id is not null);
+    v_dead := array(
+        select distinct d.zoho_id
+          from tds.dead_letter d
+         where d.organization_id = resolve_dead_letters.organization_id
+           and d.entity = (resolve_dead_letters.entity).entity
+           and d.resolved_at is null
+           -- as the index dead_letter_told_idx has it
+           and coalesce(d.zoho_id, md5(d.record)) = any (v_told)
+           and d.zoho_id is not null);
+    if v_dead = '{}' then
         return;
     end if;
+    v_ords := array(select v.ord from unnest(resolve_dead_letters.verdicts) v
+                     where v.outcome in ('applied', 'unchanged') and v.zoho_id = any (v_dead));
+    with overtaken as materialized (
+        select o.dead_letter_id, max(r.inbox_id) as inbox_id
+          from unnest(tds.explode((resolve_dead_letters.entity).entity,
+                                  tds.read_events((resolve_dead_letters.entity).entity, resolve_dead_letters.inbox_ids,
+                                                  resolve_dead_letters.received_ats), v_ords)) r
+         -- offset 0: each looked up by its key, and not each compared with each
+         cross join lateral (
+                select d.* from tds.dead_letter d
+                 where d.organization_id = resolve_dead_letters.organization_id
+                   and d.entity = (resolve_dead_letters.entity).entity
+                   and d.resolved_at is null
+                   and coalesce(d.zoho_id, md5(d.record)) = r.zoho_id
+                   and d.zoho_id = r.zoho_id
+                offset 0) o
+         where o.inbox_id <> r.inbox_id
+           -- by one that says anew what was wrong: the key the path begins with, or, without a path, all it said
+           and case when o.path is null then r.doc ?& array(select jsonb_object_keys(o.record::jsonb))
+                    else r.doc ? substring(o.path from '^[^.\[]+') end
+           and case when r.modified_at = o.modified_at or r.modified_at is null or o.modified_at is null
+                    then r.observed_at > o.observed_at else r.modified_at > o.modified_at end
+         group by o.dead_letter_id)
     update tds.dead_letter d
        set resolved_at = resolve_dead_letters.at,
-           resolution = format('overtaken by event %s', r.inbox_id)
-      from unnest(tds.explode((resolve_dead_letters.entity).entity,
-                              tds.read_events((resolve_dead_letters.entity).entity, resolve_dead_letters.inbox_ids,
-                                              resolve_dead_letters.received_ats), v_ords)) r
-     where d.organization_id = resolve_dead_letters.organization_id
-       and d.entity = (resolve_dead_letters.entity).entity
-       and d.zoho_id = r.zoho_id
-       and d.resolved_at is null
-       and d.inbox_id <> r.inbox_id
-       -- by one that says anew what was wrong: the key the path begins with, or, without a path, all it said
-       and case when d.path is null then r.doc ?& array(select jsonb_object_keys(d.record::jsonb))
-                else r.doc ? substring(d.path from '^[^.\[]+') end
-       and case when r.modified_at = d.modified_at or r.modified_at is null or d.modified_at is null
-                then r.observed_at > d.observed_at else r.modified_at > d.modified_at end;
+           resolution = format('overtaken by event %s', o.inbox_id)
+      from overtaken o
+     where d.dead_letter_id = o.dead_letter_id;
 end
 $$;
 revoke all on function tds.resolve_dead_letters(tds.entity, text, bigint[], timestamptz[], tds.verdict[], timestamptz) from public;
@@ -54,20 +73,19 @@ language plpgsql volatile
 set search_path = pg_catalog, pg_temp
 as $$
 declare
-    v_culprit  record;
-    v_verdicts tds.verdict[] := array[]::tds.verdict[];
+    v_found record;
 begin
-    for v_culprit in
-        select c.*, r as item
-          from tds.culprits((bury_culprits.entity).entity, bury_culprits.records) c
-          join unnest(bury_culprits.records) r on r.ord = c.ord
-         order by c.ord
-    loop
-        perform tds.bury_record(v_culprit.item, bury_culprits.entity.entity, bury_culprits.organization_id, v_culprit.path,
-                                v_culprit.value, v_culprit.reason, 'ZB001', null, 1, bury_culprits.at);
-        v_verdicts := v_verdicts || tds.dead(v_culprit.item);
-    end loop;
-    return v_verdicts;
+    select array_agg(r order by c.ord) as items, array_agg(c.path order by c.ord) as paths, array_agg(c.value order by c.ord) as told,
+           array_agg(c.reason order by c.ord) as reasons
+      into v_found
+      from tds.culprits((bury_culprits.entity).entity, bury_culprits.records) c
+      join unnest(bury_culprits.records) r on r.ord = c.ord;
+    if v_found.items is null then
+        return array[]::tds.verdict[];
+    end if;
+    perform tds.bury_records(v_found.items, (bury_culprits.entity).entity, bury_culprits.organization_id, v_found.paths, v_found.told,
+                             v_found.reasons, 'ZB001', null, 1, bury_culprits.at);
+    return array(select tds.dead(r) from unnest(v_found.items) r);
 end
 $$;
 revoke all on function tds.bury_culprits(tds.entity, text, tds.record[], timestamptz) from public;
@@ -133,35 +151,57 @@ revoke all on function tds.close_events(bigint[], text, tds.verdict[], timestamp
 comment on function tds.close_events(bigint[], text, tds.verdict[], timestamptz) is
 'Writes the outcome of these events and takes them out of inbox_open; parked ones stay.';
 
-create or replace function tds.bury_record(
-    culprit tds.record, entity text, organization_id text, path text, value text, reason text, error_code text, error_context text,
-    attempts int, at timestamptz) returns void
+create or replace function tds.bury_records(
+    culprits tds.record[], entity text, organization_id text, paths text[], told text[], reasons text[], error_code text,
+    error_context text, attempts int, at timestamptz) returns void
 language plpgsql volatile
 set search_path = pg_catalog, pg_temp
+-- one record or a thousand, the plan is the same
+set plan_cache_mode = force_generic_plan
+set enable_seqscan = off
 as $$
-declare
-    v_dead_letter_id bigint;
 begin
-    insert into tds.dead_letter (inbox_id, received_at, position, entity, organization_id, zoho_id, modified_at, observed_at,
-                                 path, value, reason, error_code, error_context, attempts, record, dead_at)
-    values ((bury_record.culprit).inbox_id, (bury_record.culprit).received_at, (bury_record.culprit).position,
-            bury_record.entity, bury_record.organization_id, (bury_record.culprit).zoho_id, (bury_record.culprit).modified_at,
-            (bury_record.culprit).observed_at, bury_record.path, left(bury_record.value, 200), left(bury_record.reason, 1000),
-            bury_record.error_code, bury_record.error_context, bury_record.attempts, (bury_record.culprit).doc::text, bury_record.at)
-    returning dead_letter_id into v_dead_letter_id;
-    -- told again with every pull, it is still one thing for somebody to mend
+    with item as materialized (
+        select b.n, b.path, left(b.told, 200) as value, left(b.reason, 1000) as reason, c.inbox_id, c.received_at, c.position, c.zoho_id,
+               c.modified_at, c.observed_at, c.record, coalesce(c.zoho_id, md5(c.record)) as key,
+               nextval(pg_get_serial_sequence('tds.dead_letter', 'dead_letter_id')) as dead_letter_id
+          from unnest(bury_records.paths, bury_records.told, bury_records.reasons) with ordinality b(path, told, reason, n)
+          join (select r.*, r.doc::text as record
+                  from unnest(bury_records.culprits) with ordinality
+                       r(ord, inbox_id, received_at, position, alone, zoho_id, modified_at, observed_at, rank, is_delete, hash, doc, n)) c
+            on c.n = b.n
+         order by b.n
+    ), told as materialized (
+        -- told again with every pull, it is still one thing for somebody to mend
+        select i.*, lead(i.dead_letter_id) over (partition by i.key, i.zoho_id, i.path, case when i.zoho_id is null then i.record end order by i.n) as next_id,
+               row_number() over (partition by i.key, i.zoho_id, i.path, case when i.zoho_id is null then i.record end order by i.n) = 1 as is_first
+          from item i
+    ), buried as (
+        insert into tds.dead_letter (dead_letter_id, inbox_id, received_at, position, entity, organization_id, zoho_id, modified_at, observed_at,
+                                     path, value, reason, error_code, error_context, attempts, record, dead_at, resolved_at,
+                                     resolution)
+        overriding system value
+        select t.dead_letter_id, t.inbox_id, t.received_at, t.position, bury_records.entity, bury_records.organization_id, t.zoho_id, t.modified_at,
+               t.observed_at, t.path, t.value, t.reason, bury_records.error_code, bury_records.error_context, bury_records.attempts, t.record, bury_records.at,
+               case when t.next_id is not null then bury_records.at end, 'told again as dead letter ' || t.next_id
+          from told t
+         order by t.n
+    )
     update tds.dead_letter d
-       set resolved_at = bury_record.at, resolution = format('told again as dead letter %s', v_dead_letter_id)
-     where d.entity = bury_record.entity
-       and d.organization_id = bury_record.organization_id
+       set resolved_at = bury_records.at, resolution = 'told again as dead letter ' || t.dead_letter_id
+      from told t
+     where t.is_first
+       and d.entity = bury_records.entity
+       and d.organization_id = bury_records.organization_id
        and d.resolved_at is null
-       and d.dead_letter_id < v_dead_letter_id
-       and d.path is not distinct from bury_record.path
-       -- one without an id is known by all it says
-       and case when (bury_record.culprit).zoho_id is null then d.record = (bury_record.culprit).doc::text else true end
-       and d.zoho_id is not distinct from (bury_record.culprit).zoho_id;
+       and d.path is not distinct from t.path
+       -- one without an id is known by all it says; as the index dead_letter_told_idx has it
+       and coalesce(d.zoho_id, md5(d.record)) = t.key
+       and d.zoho_id is not distinct from t.zoho_id
+       and (d.zoho_id is not null or d.record = t.record);
 end
 $$;
-revoke all on function tds.bury_record(tds.record, text, text, text, text, text, text, text, int, timestamptz) from public;
-comment on function tds.bury_record(tds.record, text, text, text, text, text, text, text, int, timestamptz) is
-'Makes one record a dead letter, in place of an open one for the same value of the same record; its neighbours are not touched.';
+revoke all on function tds.bury_records(tds.record[], text, text, text[], text[], text[], text, text, int, timestamptz) from public;
+comment on function tds.bury_records(tds.record[], text, text, text[], text[], text[], text, text, int, timestamptz) is
+'Makes dead letters of records, each with its path, value and reason, in place of open ones for the same value of the same record; their neighbours '
+'are not touched.';

@@ -57,7 +57,70 @@ comment on function tds.settle(tds.entity, text, tds.record[], timestamptz) is
 'Applies records that were applied once before, so that they count against what was written since; those that could not '
 'be applied then are left out.';
 
-create or replace function tds.finish_claim(claim_id bigint, touches tds.touch[]) returns void
+create or replace function tds.link_apart(entity text, organization_id text, zoho_ids text[], out failed text[], out error_code text, out error text)
+language plpgsql volatile
+set search_path = pg_catalog, pg_temp
+as $$
+declare
+    v_half constant int := cardinality(link_apart.zoho_ids) / 2;
+    v_part record;
+begin
+    begin
+        perform tds.link_rows(link_apart.entity, link_apart.organization_id, link_apart.zoho_ids);
+        return;
+    exception when others then
+        get stacked diagnostics link_apart.error_code = returned_sqlstate, link_apart.error = message_text;
+        if tds.stops_all(link_apart.error_code) then
+            raise;
+        end if;
+    end;
+    if v_half = 0 then
+        link_apart.failed := link_apart.zoho_ids;
+        return;
+    end if;
+    link_apart.failed := '{}';
+    for v_part in
+        select l.* from (values (link_apart.zoho_ids[:v_half]), (link_apart.zoho_ids[v_half + 1:])) h(zoho_ids)
+         cross join lateral tds.link_apart(link_apart.entity, link_apart.organization_id, h.zoho_ids) l
+         where l.failed is not null
+    loop
+        link_apart.failed := link_apart.failed || v_part.failed;
+        link_apart.error_code := v_part.error_code;
+        link_apart.error := v_part.error;
+    end loop;
+end
+$$;
+revoke all on function tds.link_apart(text, text, text[]) from public;
+comment on function tds.link_apart(text, text, text[]) is
+'Links these records, and where that fails, all but those that fail alone, which it returns with the last one''s error. Raises what stops all.';
+
+create or replace function tds.link_again(claim tds.claim, zoho_ids text[], error_code text, error text, at timestamptz) returns bigint[]
+language plpgsql volatile
+set search_path = pg_catalog, pg_temp
+as $$
+declare
+    v_old constant timestamptz := link_again.at - make_interval(hours => tds.setting_int('outage_gives_up_hours'));
+begin
+    insert into tds.dead_letter (inbox_id, received_at, entity, organization_id, zoho_id, observed_at, reason, error_code, attempts, dead_at)
+    select i.inbox_id, i.received_at, i.entity, i.organization_id, i.record_id, i.observed_at, left(link_again.error, 1000), link_again.error_code, 1,
+           link_again.at
+      from unnest((link_again.claim).inbox_ids, (link_again.claim).received_ats) e(inbox_id, received_at)
+      join tds.inbox i on i.received_at = e.received_at and i.inbox_id = e.inbox_id
+     where i.received_at < v_old and (i.record_id is null or i.record_id = any (link_again.zoho_ids))
+     order by i.inbox_id;
+    return array(
+        select e.msg_id
+          from unnest((link_again.claim).msg_ids, (link_again.claim).inbox_ids, (link_again.claim).received_ats) e(msg_id, inbox_id, received_at)
+          join tds.inbox i on i.received_at = e.received_at and i.inbox_id = e.inbox_id
+         where i.received_at >= v_old and (i.record_id is null or i.record_id = any (link_again.zoho_ids)));
+end
+$$;
+revoke all on function tds.link_again(tds.claim, text[], text, text, timestamptz) from public;
+comment on function tds.link_again(tds.claim, text[], text, text, timestamptz) is
+'The messages of a claim that hold these records, which could not be linked and will be tried again; those that came longer ago than the setting '
+'outage_gives_up_hours become dead letters instead.';
+
+create or replace function tds.finish_claim(claim_id bigint, touches tds.touch[], apart boolean default false) returns text
 language plpgsql volatile security definer
 set search_path = pg_catalog, pg_temp
 -- one record or a thousand, the plan is the same; planning anew would cost more than the work of a small batch
@@ -71,7 +134,15 @@ declare
     v_touch  tds.touch;
     v_entity tds.entity;
     v_claim  tds.claim;
+    v_linked record;
+    v_left   bigint[] := array[]::bigint[];
+    v_error  text;
 begin
+    if finish_claim.apart then
+        -- it waited once as long as it may
+        perform set_config('lock_timeout', '100ms', true);
+        select c.* into v_claim from tds.claim c where c.claim_id = finish_claim.claim_id;
+    end if;
     foreach v_touch in array finish_claim.touches loop
         continue when v_touch.zoho_ids is null;
         select n.* into strict v_entity from tds.entity n where n.entity = v_touch.entity;
@@ -82,12 +153,26 @@ begin
                                v_now);
         end if;
         -- in a transaction of its own, so that whichever of parent and child commits last sees the other
-        perform tds.link_rows(v_touch.entity, v_touch.organization_id, v_touch.zoho_ids);
+        if not finish_claim.apart then
+            perform tds.link_rows(v_touch.entity, v_touch.organization_id, v_touch.zoho_ids);
+            continue;
+        end if;
+        select l.* into v_linked from tds.link_apart(v_touch.entity, v_touch.organization_id, v_touch.zoho_ids) l;
+        if v_linked.failed is not null then
+            v_error := format('%s %s could not be linked: %s %s', v_touch.entity, v_linked.failed[1], v_linked.error_code, v_linked.error);
+            v_left := v_left || tds.link_again(v_claim, v_linked.failed, v_linked.error_code, v_error, v_now);
+        end if;
     end loop;
     delete from tds.claim c where c.claim_id = finish_claim.claim_id returning c.* into v_claim;
-    perform tds.queue_done(v_claim.queue, v_claim.msg_ids);
+    if v_claim.claim_id is not null then
+        -- what is left comes again, and is linked then
+        perform tds.queue_done(v_claim.queue, array(select m.msg_id from unnest(v_claim.msg_ids) m(msg_id) where m.msg_id <> all (v_left)));
+        perform tds.queue_show(v_claim.queue, v_left, tds.setting_int('outage_max_seconds'));
+    end if;
+    return v_error;
 end
 $$;
-revoke all on function tds.finish_claim(bigint, tds.touch[]) from public;
-comment on function tds.finish_claim(bigint, tds.touch[]) is
-'Ends a claim after its apply has committed: links records, settles those that last_modified_time left open, deletes the messages.';
+revoke all on function tds.finish_claim(bigint, tds.touch[], boolean) from public;
+comment on function tds.finish_claim(bigint, tds.touch[], boolean) is
+'Ends a claim after its apply has committed: links records, settles those that last_modified_time left open, deletes the messages. apart: it failed, '
+'so find what cannot be linked, whose messages come again. Returns what could not be linked, and why; null: all was.';

@@ -85,6 +85,7 @@ begin
         raise exception using errcode = 'ZB011', message = 'bulk sync is off', detail = v_refusal,
             hint = 'update tds.setting set value = ''true'' where name = ''bulk_sync_enabled''';
     end if;
+    perform tds.durably();
     -- first, so that an unknown entity is told before an unknown organisation
     perform tds.pull_option_names(request_pull_for.entity);
     v_organization_id := tds.own_organization(request_pull_for.organization_id, of_the_api => true);
@@ -371,6 +372,7 @@ as $$
 declare
     v_run constant tds.run := tds.run_of(cancel_run.run_id, for_update => true);
 begin
+    perform tds.durably();
     if v_run.finished_at is not null then
         return v_run.state;
     end if;

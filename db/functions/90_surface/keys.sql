@@ -8,6 +8,7 @@ declare
     v_key constant text := 'tds_' || encode(sha256(uuid_send(gen_random_uuid()) || uuid_send(gen_random_uuid())
                                                    || uuid_send(gen_random_uuid())), 'hex');
 begin
+    perform tds.durably();
     insert into tds.api_key (name, sha256, created_at, created_by)
     values (create_api_key.name, sha256(convert_to(v_key, 'UTF8')), v_now, session_user);
     return v_key;
@@ -27,6 +28,7 @@ as $$
 declare
     v_name text;
 begin
+    perform tds.durably();
     update tds.api_key k
        set revoked_at = tds.now()
      where k.revoked_at is null and revoke_api_key.key in (k.name, k.api_key_id::text)

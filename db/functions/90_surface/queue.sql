@@ -67,6 +67,36 @@ comment on view public.tds_queue_counts is
 comment on column public.tds_queue_counts.status is 'pending, processing, failed, completed or dead_letter.';
 comment on column public.tds_queue_counts.events is 'How many events.';
 
+create or replace view public.tds_waiting as
+select o.inbox_id, o.received_at, o.entity, i.organization_id, i.record_id as zoho_id, coalesce(o.waiting_since, o.received_at) as since, o.retry_at,
+       o.attempts + o.waits + o.crashes as tries, o.error_code, o.error
+  from tds.inbox_open o
+  left join tds.inbox i on i.received_at = o.received_at and i.inbox_id = o.inbox_id
+ where o.error is not null;
+comment on view public.tds_waiting is 'Events that failed and wait for another try: since when, until when, how often they failed, and why.';
+comment on column public.tds_waiting.inbox_id is 'The event; its body is in tds_inbox_events.';
+comment on column public.tds_waiting.received_at is 'When it came.';
+comment on column public.tds_waiting.entity is 'What it is about.';
+comment on column public.tds_waiting.organization_id is 'Zoho organisation.';
+comment on column public.tds_waiting.zoho_id is 'Zoho''s id of its one record; null for a page.';
+comment on column public.tds_waiting.since is 'Since when it fails alone for a reason outside its data, else when it came.';
+comment on column public.tds_waiting.retry_at is 'When it is tried again; null: as soon as its queue is.';
+comment on column public.tds_waiting.tries is 'How often it failed.';
+comment on column public.tds_waiting.error_code is 'SQLSTATE of the last failure.';
+comment on column public.tds_waiting.error is 'What it said; of a lock, who holds it.';
+
+create or replace view public.tds_lock_holders as
+select h.pid, h.user_name, h.application_name, h.since, h.state, h.query, h.tables, h.waiting from tds.lock_holders() h;
+comment on view public.tds_lock_holders is 'Sessions whose transaction has written to or locked tables of the mirror or of TDS, the oldest first: who keeps others waiting.';
+comment on column public.tds_lock_holders.pid is 'Its backend; select pg_terminate_backend(pid) ends it.';
+comment on column public.tds_lock_holders.user_name is 'Who.';
+comment on column public.tds_lock_holders.application_name is 'With what; tds/… are our own.';
+comment on column public.tds_lock_holders.since is 'Since when its transaction is open.';
+comment on column public.tds_lock_holders.state is 'active, or idle in transaction.';
+comment on column public.tds_lock_holders.query is 'Its last statement, cut at 200 characters.';
+comment on column public.tds_lock_holders.tables is 'Tables it holds locks on.';
+comment on column public.tds_lock_holders.waiting is 'Backends that wait for it now.';
+
 create or replace view public.tds_inbox_events as
 select i.inbox_id, i.received_at, i.organization_id, i.entity, i.source, i.shape, i.event, i.record_id, i.observed_at, i.run_id,
        i.headers, i.body, i.body_raw, i.refusal

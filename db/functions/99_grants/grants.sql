@@ -19,9 +19,9 @@ grant execute on function
 grant execute on procedure tds.process_batch(text, int, jsonb) to tds_worker, tds_operator;
 grant execute on function
     tds.now(), tds.setting_text(text), tds.setting_int(text), tds.outcome(jsonb, int, bigint[]), tds.queues(text),
-    tds.send_due_retries(), tds.free_claims(text), tds.claim(text, int), tds.apply_claim(bigint, boolean),
-    tds.finish_claim(bigint, tds.touch[]), tds.release_claim(bigint, text, text, text), tds.unlock_claim(bigint), tds.lock_class(),
-    tds.error_context(text)
+    tds.send_due_retries(), tds.free_claims(text), tds.claim(text, int), tds.apply_claim(bigint, boolean, boolean),
+    tds.finish_claim(bigint, tds.touch[], boolean), tds.release_claim(bigint, text, text, text, boolean), tds.unlock_claim(bigint), tds.lock_class(),
+    tds.durably(), tds.our_terms(text, boolean), tds.stops_all(text), tds.error_context(text)
     to tds_worker, tds_operator;
 grant select on tds.setting to tds_worker;
 
@@ -77,7 +77,7 @@ grant execute on function tds.object_hash(oid, oid) to tds_reader, tds_operator;
 
 -- the operator sends things on their way again
 grant execute on function
-    tds.replay(bigint, jsonb), tds.replay(text, text), tds.requeue_unprocessed(), tds.want_detail(text, text, text, text),
+    tds.replay(bigint, jsonb), tds.replay(text, text, boolean), tds.requeue_unprocessed(), tds.want_detail(text, text, text, text),
     tds.ensure_partitions(), tds.request_pull(text, jsonb, text), tds.cancel_run(bigint), tds.pull_option_names(text),
         tds.last_pass(text, text),
     tds.bulk_sync_refusal(), tds.create_api_key(text), tds.revoke_api_key(text), tds.metrics()

@@ -7,12 +7,14 @@ from types import TracebackType
 from typing import Self
 
 import psycopg
-from psycopg import AsyncConnection
 from psycopg.rows import DictRow, dict_row
 
-from tds_db.connect import LASTING, connect_async, conninfo
+from tds_db.connect import LASTING, AsyncConnection, connect_async, conninfo
 
 log = logging.getLogger(__name__)
+
+ANSWER_SECONDS = 30.0  # these statements take milliseconds
+SETTINGS = {**LASTING, "statement_timeout": "25s"}
 
 
 class Session:
@@ -64,7 +66,9 @@ class Session:
         async with self._connecting:
             if self._connection is None or self._connection.closed:
                 dsn = self._dsn if self._dsn is not None else conninfo()
-                self._connection = await connect_async("poller", dsn, dict_row, **LASTING)
+                self._connection = await connect_async(
+                    "poller", dsn, dict_row, answer_seconds=ANSWER_SECONDS, settings=SETTINGS
+                )
                 opened = self._connection
             else:
                 return self._connection
