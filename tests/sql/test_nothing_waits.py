@@ -382,3 +382,104 @@ def test_telling_dead_letters_again_looks_each_up_by_its_key(mirror: Mirror) -> 
     assert mirror.value(read) - before < 10 * 400, (
         "a comparison that no index serves reads all of them, each time"
     )
+
+
+def heal(mirror: Mirror) -> set[tuple[str, str, bool]]:
+    """What is healed, after a dry run that tells the same and changes nothing."""
+    told = mirror.rows("select step, subject, ok from tds.heal(dry_run => true) where step <> 'partitions'")
+    done = mirror.rows("select step, subject, ok from tds.heal() where step <> 'partitions'")
+    assert told == done
+    return {(act["step"], act["subject"], act["ok"]) for act in done}
+
+
+@pytest.mark.parametrize("loss", ["purge_queue", "drop_queue"])
+def test_a_lost_queue_is_noticed_and_filled_again(mirror: Mirror, loss: str) -> None:
+    edit(mirror, 5)
+    mirror.conn.execute(f"select pgmq.{loss}('tds_products')")
+    mirror.receive(
+        "customers", {"contact": {"contact_id": "1", "contact_name": "x", "contact_type": "customer"}}
+    )
+    mirror.process()
+    assert mirror.value("select count(*) from zoho.customers") == 1, "other queues go on"
+    if loss == "drop_queue":
+        told = mirror.rows("select subject, act from tds.heal(dry_run => true) where step = 'lost_messages'")
+        assert told == [{"subject": "queue products", "act": "made the queue anew"}]
+        mirror.conn.execute("select * from tds.heal()")
+    else:
+        assert ("lost_messages", "queue products", True) in heal(mirror)
+    assert mirror.process()["applied"] == 5
+    assert not heal(mirror)
+
+
+def test_an_event_whose_message_is_gone_is_sent_again_and_no_other(
+    database: Database, mirror: Mirror
+) -> None:
+    edit(mirror, 5)
+    mirror.conn.execute(
+        "delete from pgmq.q_tds_products where msg_id = (select min(msg_id) from pgmq.q_tds_products)"
+    )
+    with database.connect() as working:
+        claim(working)
+        working.commit()
+        assert mirror.value("select count(*) from tds.lost_events('products')") == 1
+        assert ("lost_messages", "queue products", True) in heal(mirror)
+        assert mirror.process()["applied"] == 1
+
+
+def test_an_event_whose_partition_was_dropped_is_buried(mirror: Mirror) -> None:
+    mirror.conn.execute("select set_config('tds.fake_now', '2026-03-01 12:00:00+00', false)")
+    edit(mirror, 2)
+    mirror.conn.execute("select set_config('tds.fake_now', '', false)")
+    mirror.receive("products", {"item": product("5")})
+    mirror.conn.execute("drop table tds.inbox_20260301")
+    assert mirror.process()["applied"] == 1
+    assert ("lost_bodies", "events without a body", True) in heal(mirror)
+    dead = mirror.rows("select * from tds_dead_letter_queue")
+    assert [(d["error_code"], "partition of its day was dropped" in d["reason"]) for d in dead] == [
+        ("ZB033", True)
+    ] * 2
+    assert not mirror.rows("select * from tds.inbox_open")
+    with pytest.raises(psycopg.Error, match="body of this dead letter is gone"):
+        mirror.conn.execute("select tds.replay(%s)", [dead[0]["dead_letter_id"]])
+    assert mirror.value("select tds.replay('products')") == 0
+
+
+AHEAD = 90 * 86400
+
+
+def test_a_clock_that_jumped_parks_nothing_and_stops_no_job(mirror: Mirror) -> None:
+    trigger(mirror, "23514", "new.zoho_item_id = '2'")
+    later(mirror, AHEAD)
+    mirror.conn.execute("select tds.request_pull('products', organization_id => '1')")
+    mirror.receive("products", {"item": product("1")})
+    mirror.receive("products", {"item": product("2")})
+    mirror.conn.execute("select tds.want_detail('products', '1', '1')")
+    mirror.conn.execute("select tds.set_budget('1')")
+    for _ in range(90):
+        mirror.conn.execute(
+            "select tds.settle_call(call_ids[1], 200, 0, 1000, 5) from tds.reserve_calls('1', purpose => 'live')"
+        )
+    mirror.conn.execute(
+        "update tds.api_budget set paused_until = tds.now() + interval '1 hour', pause_reason = 'x'"
+    )
+    mirror.process()
+    jobs = [row["job"] for row in mirror.rows("select job from tds.job where enabled")]
+    mirror.conn.execute("call tds.run_due_jobs()")
+    mirror.conn.execute("update pgmq.q_tds_pull set vt = vt + interval '90 days'")
+    mirror.conn.execute("select tds.access_token('a')")
+    later(mirror, 0)
+    states = mirror.rows(
+        "select job, due_at <= tds.now() + interval '32 days' as comes from tds.job_states() where job = any (%s)",
+        jobs,
+    )
+    assert all(row["comes"] for row in states), states
+    mirror.conn.execute("drop trigger erp on zoho.products")
+    assert mirror.process()["applied"] == 1
+    granted = mirror.rows("select granted, wait_until, reason from tds.reserve_calls('1', purpose => 'live')")
+    assert granted[0]["granted"] == 1, granted
+    steps = {step for step, _, _ in heal(mirror)}
+    assert "clock" in steps
+    assert mirror.value("select max(wanted_at) <= tds.now() + interval '1 minute' from tds.wanted_detail")
+    assert mirror.value("select max(vt) < clock_timestamp() + interval '1 minute' from pgmq.q_tds_pull")
+    assert mirror.value("select count(*) from tds.access_token('a') where state in ('refresh', 'wait')") == 1
+    assert mirror.value("select tds.last_pass('products', '1')") is None

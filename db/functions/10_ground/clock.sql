@@ -24,3 +24,9 @@ $$;
 comment on function tds.now() is
 'The clock: clock_timestamp(), or the setting tds.fake_now in a database marked as a test '
 '(alter database … set tds.test_database = ''on''). Every function of this schema reads it once a call.';
+
+create or replace function tds.is_ahead(told timestamptz, at timestamptz) returns boolean
+language sql immutable parallel safe
+as $$ select $1 > $2 + interval '1 minute' $$;
+comment on function tds.is_ahead(timestamptz, timestamptz) is
+'Whether something that has happened is said to have happened in the future: the clock was ahead then, and what it told is not believed.';

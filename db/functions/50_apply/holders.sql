@@ -56,7 +56,7 @@ revoke all on function tds.lock_holders_told(text, xid[]) from public;
 comment on function tds.lock_holders_told(text, xid[]) is
 'Who may hold the locks that an entity''s records wait for, in words; xids: the transactions that its rows name. Null: nobody any more.';
 
-create or replace function tds.hung_claims(queue text default null) returns table (claim_id bigint, backend_pid int)
+create or replace function tds.hung_claims(of_queue text default null) returns table (claim_id bigint, queue text, worker text, backend_pid int, claimed_at timestamptz)
 language plpgsql volatile security definer
 set search_path = pg_catalog, pg_temp
 as $$
@@ -65,13 +65,13 @@ declare
     v_age constant interval := make_interval(secs => tds.setting_int('claim_seconds'));
 begin
     return query
-    select c.claim_id, c.backend_pid
+    select c.claim_id, c.queue, c.worker, c.backend_pid, c.claimed_at
       from tds.claim c
       -- the proof that this backend is still the one that claimed
       join pg_locks l on l.locktype = 'advisory' and l.granted and l.objsubid = 2 and l.pid = c.backend_pid
                      and l.database = (select d.oid from pg_database d where d.datname = current_database())
                      and l.classid::bigint = tds.lock_class() and l.objid::bigint = c.claim_id % 2147483647
-     where (hung_claims.queue is null or c.queue = hung_claims.queue)
+     where (hung_claims.of_queue is null or c.queue = hung_claims.of_queue)
        and c.backend_pid <> pg_backend_pid()
        and tds.is_overdue(c.claimed_at, v_now, v_age)
      order by c.claim_id;
@@ -86,29 +86,33 @@ as $$ select $1 < $2 - $3 or $1 > $2 + interval '1 minute' $$;
 comment on function tds.is_overdue(timestamptz, timestamptz, interval) is
 'Whether something begun then is older than that age; what was begun in the future was begun by a clock that had jumped ahead, and nobody knows its age.';
 
+create or replace function tds.end_backend(pid int) returns boolean
+language plpgsql volatile
+set search_path = pg_catalog, pg_temp
+as $$
+begin
+    -- one that is stopped by a signal obeys once it is continued
+    return pg_terminate_backend(end_backend.pid);
+exception when insufficient_privilege then
+    raise warning using errcode = sqlstate, message = format('backend %s hangs and may not be ended by %s', end_backend.pid, current_user),
+        hint = format('select pg_terminate_backend(%s)', end_backend.pid);
+    return false;
+end
+$$;
+revoke all on function tds.end_backend(int) from public;
+comment on function tds.end_backend(int) is 'Ends a session, with the caller''s rights; false, and a warning, where these do not reach.';
+
 create or replace function tds.end_hung(queue text default null) returns int
 language plpgsql volatile
 set search_path = pg_catalog, pg_temp
 as $$
-declare
-    v_hung  record;
-    v_ended int := 0;
 begin
-    for v_hung in select h.claim_id, h.backend_pid from tds.hung_claims(end_hung.queue) h loop
-        begin
-            -- one that is stopped by a signal obeys once it is continued; its batch does not wait for that
-            perform pg_terminate_backend(v_hung.backend_pid);
-            v_ended := v_ended + 1;
-        exception when insufficient_privilege then
-            raise warning using errcode = sqlstate, message = format('backend %s hangs and may not be ended by %s', v_hung.backend_pid, current_user),
-                hint = format('select pg_terminate_backend(%s)', v_hung.backend_pid);
-        end;
-    end loop;
-    return v_ended;
+    return (select count(*) filter (where tds.end_backend(h.backend_pid))::int from tds.hung_claims(end_hung.queue) h);
 end
 $$;
 revoke all on function tds.end_hung(text) from public;
 comment on function tds.end_hung(text) is
-'Ends the sessions that hang over a batch (see tds.hung_claims()), with the caller''s rights: those of the same role, or pg_signal_backend''s. Returns how many.';
-grant execute on function tds.end_hung(text), tds.hung_claims(text) to tds_worker, tds_operator;
+'Ends the sessions that hang over a batch (see tds.hung_claims()), with the caller''s rights: those of the same role, or pg_signal_backend''s. '
+'Returns how many.';
+grant execute on function tds.end_backend(int), tds.end_hung(text), tds.hung_claims(text) to tds_worker, tds_operator;
 grant execute on function tds.lock_holders() to tds_worker, tds_operator, tds_reader;

@@ -58,6 +58,7 @@ begin
     select b.* into v_budget from tds.api_budget b where b.organization_id = reserve_calls.organization_id for update;
     -- not before: who waited for the lock would count with a time gone by
     v_now := tds.now();
+    v_budget := tds.question_budget(v_budget, v_now);
     perform tds.drop_calls(v_budget, v_now);
     v_budget := tds.turn_day(v_budget, v_now);
     select r.room, r.wait_until, r.reason into v_room, reserve_calls.wait_until, reserve_calls.reason
@@ -86,6 +87,33 @@ comment on function tds.reserve_calls(text, int, text, text) is
 'organisation. A part of the minute and the day is kept for the purposes live and repair; others ask for single records (an {id} in the '
 'endpoint) at a slower pace.';
 grant execute on function tds.reserve_calls(text, int, text, text) to tds_poller, tds_operator;
+
+create or replace function tds.question_budget(budget tds.api_budget, at timestamptz) returns tds.api_budget
+language plpgsql volatile
+set search_path = pg_catalog, pg_temp
+as $$
+declare
+    v_budget   tds.api_budget := question_budget.budget;
+    v_tomorrow constant timestamptz := question_budget.at + interval '1 day';
+begin
+    -- no pause and no day is longer: the clock was ahead when they were noted
+    if tds.is_ahead(v_budget.paused_until, v_tomorrow) or tds.is_ahead(v_budget.day_resets_at, v_tomorrow)
+       or tds.is_ahead(v_budget.lowered_at, question_budget.at) then
+        update tds.api_budget b
+           set paused_until = case when not tds.is_ahead(b.paused_until, v_tomorrow) then b.paused_until end,
+               pause_reason = case when not tds.is_ahead(b.paused_until, v_tomorrow) then b.pause_reason end,
+               day_left = case when tds.is_ahead(b.day_resets_at, v_tomorrow) then null else b.day_left end,
+               day_resets_at = case when not tds.is_ahead(b.day_resets_at, v_tomorrow) then b.day_resets_at end,
+               lowered_at = least(b.lowered_at, question_budget.at)
+         where b.organization_id = v_budget.organization_id
+        returning b.* into v_budget;
+    end if;
+    return v_budget;
+end
+$$;
+revoke all on function tds.question_budget(tds.api_budget, timestamptz) from public;
+comment on function tds.question_budget(tds.api_budget, timestamptz) is
+'Forgets a pause, a day''s end and a lowering that lie further ahead than they can; the next answer tells how many calls are left.';
 
 create or replace function tds.turn_day(budget tds.api_budget, at timestamptz) returns tds.api_budget
 language plpgsql volatile
@@ -241,6 +269,9 @@ begin
     -- what no minute counts any more, and no call under way began before
     delete from tds.api_call c
      where c.organization_id = (drop_calls.budget).organization_id
+       and tds.is_ahead(c.settled_at, drop_calls.at);
+    delete from tds.api_call c
+     where c.organization_id = (drop_calls.budget).organization_id
        and c.settled_at <= drop_calls.at - make_interval(secs => (drop_calls.budget).minute_seconds)
        and not exists (select from tds.api_call u
                         where u.organization_id = c.organization_id and u.settled_at is null and u.reserved_at < c.settled_at);
@@ -249,7 +280,7 @@ begin
         update tds.api_call c
            set settled_at = drop_calls.at
          where c.organization_id = (drop_calls.budget).organization_id and c.settled_at is null
-           and (c.reserved_at < v_lease_at
+           and (c.reserved_at < v_lease_at or tds.is_ahead(c.reserved_at, drop_calls.at)
                 or c.reserved_at < v_orphan_at and c.backend_pid <> pg_backend_pid()
                    and pg_try_advisory_xact_lock(tds.api_lock_class(), c.backend_pid))
         returning c.*)

@@ -113,13 +113,15 @@ revoke all on function tds.request_pull_for(text, jsonb, text, text) from public
 comment on function tds.request_pull_for(text, jsonb, text, text) is 'tds.request_pull() on behalf of somebody.';
 
 create or replace function tds.last_pass(entity text, organization_id text) returns timestamptz
-language plpgsql stable
+language plpgsql volatile
 set search_path = pg_catalog, pg_temp
 as $$
 begin
     return (select max(r.cursor_from) from tds.run r
              where r.organization_id = last_pass.organization_id and r.entity = last_pass.entity
-               and r.listed_at is not null and r.is_pass);
+               and r.listed_at is not null and r.is_pass
+               -- one by a clock that was ahead would leave out all until then
+               and not tds.is_ahead(r.cursor_from, tds.now()));
 end
 $$;
 revoke all on function tds.last_pass(text, text) from public;
@@ -131,7 +133,7 @@ language plpgsql stable
 set search_path = pg_catalog, pg_temp
 as $$
 begin
-    return (is_forsaken.run).heartbeat_at < is_forsaken.at - make_interval(secs => tds.setting_int('pull_adopt_seconds'))
+    return tds.is_overdue((is_forsaken.run).heartbeat_at, is_forsaken.at, make_interval(secs => tds.setting_int('pull_adopt_seconds')))
            or (is_forsaken.run).session is not null and (is_forsaken.run).session <> all (tds.living_sessions());
 end
 $$;

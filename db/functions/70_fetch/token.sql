@@ -14,7 +14,7 @@ begin
     select a.* into v_account from tds.api_account a where a.account = access_token.account for update;
     v_now := tds.now();
     select t.* into v_token from tds.api_token t
-     where t.account = access_token.account and t.expires_at > v_now and t.access_token is distinct from access_token.rejected;
+     where t.account = access_token.account and t.expires_at > v_now and not tds.is_ahead(t.refreshed_at, v_now) and t.access_token is distinct from access_token.rejected;
     access_token.access_token := v_token.access_token;
     access_token.api_domain := v_token.api_domain;
     access_token.good_seconds := extract(epoch from v_token.expires_at - 2 * v_minute - v_now)::float8;
@@ -59,10 +59,12 @@ as $$
 declare
     v_tenth constant timestamptz := (refresh_allowed.known).refreshes[10];
 begin
-    if (refresh_allowed.known).closed_until > refresh_allowed.at then
+    -- further ahead than either pause lasts: it was set by a clock that had jumped
+    if (refresh_allowed.known).closed_until > refresh_allowed.at
+       and not tds.is_ahead((refresh_allowed.known).closed_until, refresh_allowed.at + 10 * refresh_allowed.minute) then
         refresh_allowed.wait_seconds := extract(epoch from (refresh_allowed.known).closed_until - refresh_allowed.at)::float8;
         refresh_allowed.reason := 'Zoho gives out no more tokens for now';
-    elsif v_tenth + 10 * refresh_allowed.minute > refresh_allowed.at then
+    elsif v_tenth + 10 * refresh_allowed.minute > refresh_allowed.at and not tds.is_ahead(v_tenth, refresh_allowed.at) then
         refresh_allowed.wait_seconds := extract(epoch from v_tenth + 10 * refresh_allowed.minute - refresh_allowed.at)::float8;
         refresh_allowed.reason := 'ten tokens were asked for within ten minutes, which is all that Zoho gives out';
     end if;

@@ -17,12 +17,18 @@ returns table (job text, state text, runner text, started_at timestamptz, due_at
 language plpgsql volatile security definer
 set search_path = pg_catalog, pg_temp
 as $$
+declare
+    v_now constant timestamptz := tds.now();
 begin
     return query
     select j.job, l.state, l.runner, l.started_at,
-           -- what was lost is made up, after a pause: it may be what ends its server
-           case when l.state = 'lost' then l.started_at + make_interval(secs => tds.setting_int('job_grace_seconds'))
-                else tds.cron_next(j.schedule, greatest(l.started_at, j.since), tds.setting_text('job_time_zone')) end
+           -- begun by a clock that was ahead: nobody knows when, so now
+           case when tds.is_ahead(l.started_at, v_now) then v_now
+                when l.started_at is null and tds.is_ahead(j.since, v_now) then v_now
+                -- what was lost is made up, after a pause: it may be what ends its server
+                when l.state = 'lost' then l.started_at + make_interval(secs => tds.setting_int('job_grace_seconds'))
+                else tds.cron_next(j.schedule, greatest(l.started_at, case when not tds.is_ahead(j.since, v_now) then j.since end),
+                                   tds.setting_text('job_time_zone')) end
       from tds.job j
       left join lateral (
             select r.runner, r.started_at,
