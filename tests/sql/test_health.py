@@ -63,10 +63,16 @@ class Ward:
             self.run("select set_config('application_name', %s, false)", f"tds/{kind}/ward/1")
             self.run("select tds.beat(tds.now())")
         self.run("select set_config('application_name', 'ward', false)")
-        self.mirror.receive("currencies", {"currencies": [{"currency_id": str(self.neighbours), "currency_code": "USD"}]}, "list")
+        self.mirror.receive(
+            "currencies",
+            {"currencies": [{"currency_id": str(self.neighbours), "currency_code": "USD"}]},
+            "list",
+        )
         self.mirror.process("currencies")
         self.neighbours += 1
-        assert self.mirror.value("select count(*) from zoho.currencies") == self.neighbours, "a neighbour waits"
+        assert self.mirror.value("select count(*) from zoho.currencies") == self.neighbours, (
+            "a neighbour waits"
+        )
         self.mirror.conn.execute("call tds.run_due_jobs()")
 
     def state(self, check: str) -> Any:
@@ -103,7 +109,9 @@ def switch_job_off(ward: Ward) -> None:
 
 
 def fail_a_job(ward: Ward) -> None:
-    ward.run("insert into tds.job (job, schedule, command, description) values ('broken', '* * * * *', 'select 1/0', 'a test''s')")
+    ward.run(
+        "insert into tds.job (job, schedule, command, description) values ('broken', '* * * * *', 'select 1/0', 'a test''s')"
+    )
 
 
 def let_a_job_lie(ward: Ward) -> None:
@@ -111,7 +119,9 @@ def let_a_job_lie(ward: Ward) -> None:
     ward.run("update tds.job set since = tds.now() - interval '3 days' where job = 'ensure_partitions'")
     # another session is at it, and does not get on
     other = ward.stack.enter_context(ward.database.connect(autocommit=True))
-    other.execute("select pg_advisory_lock(tds.job_lock_class(), job_number) from tds.job where job = 'ensure_partitions'")
+    other.execute(
+        "select pg_advisory_lock(tds.job_lock_class(), job_number) from tds.job where job = 'ensure_partitions'"
+    )
 
 
 def kill_a_worker(ward: Ward) -> None:
@@ -148,7 +158,10 @@ def wait_for_a_lock(ward: Ward) -> None:
     import threading
 
     def wait() -> None:
-        with ward.database.connect(autocommit=True, application_name="tds/worker/ward/2") as waiting, contextmanager_suppress():
+        with (
+            ward.database.connect(autocommit=True, application_name="tds/worker/ward/2") as waiting,
+            contextmanager_suppress(),
+        ):
             waiting.execute("select count(*) from zoho.products")
 
     thread = threading.Thread(target=wait)
@@ -171,7 +184,9 @@ def contextmanager_suppress() -> AbstractContextManager[None]:
 
 
 def revoke_token(ward: Ward) -> None:
-    ward.run("insert into tds.api_account (account, refused, refused_at) values (repeat('a', 64), 'invalid_code', tds.now())")
+    ward.run(
+        "insert into tds.api_account (account, refused, refused_at) values (repeat('a', 64), 'invalid_code', tds.now())"
+    )
 
 
 def use_quota_up(ward: Ward) -> None:
@@ -202,13 +217,17 @@ def silence_entity(ward: Ward) -> None:
         for number in range(5):
             ward.mirror.receive("invoices", {"invoice": {"invoice_id": f"{hour}-{number}"}})
             # the other one goes on to the end
-            ward.mirror.receive("customers", {"contact": {"contact_id": f"{hour}-{number}", "contact_type": "customer"}})
+            ward.mirror.receive(
+                "customers", {"contact": {"contact_id": f"{hour}-{number}", "contact_type": "customer"}}
+            )
     ward.now = end
     for _ in range(2):
         ward.now += timedelta(minutes=59)
         ward.tell_time()
         for number in range(5):
-            ward.mirror.receive("customers", {"contact": {"contact_id": f"x{ward.now}-{number}", "contact_type": "customer"}})
+            ward.mirror.receive(
+                "customers", {"contact": {"contact_id": f"x{ward.now}-{number}", "contact_type": "customer"}}
+            )
     ward.now += timedelta(minutes=20)
     ward.tell_time()
 
@@ -230,7 +249,10 @@ def fill_the_disk(ward: Ward) -> None:
 def grow_fast(ward: Ward) -> None:
     fill_the_disk(ward)
     size = ward.mirror.value("select pg_database_size(current_database())")
-    ward.run("insert into tds.measure values ('database_bytes', tds.now() - interval '2 days', %s)", size - 1_000_000_000)
+    ward.run(
+        "insert into tds.measure values ('database_bytes', tds.now() - interval '2 days', %s)",
+        size - 1_000_000_000,
+    )
 
 
 def post_elsewhere(ward: Ward) -> None:
@@ -252,13 +274,17 @@ def lose_partitions(ward: Ward) -> None:
 def park_for_ever(ward: Ward) -> None:
     ward.threshold("queue_failed", warning=1)
     ward.mirror.receive("products", {"item": product("1")})
-    ward.run("update tds.inbox_open set retry_at = tds.now() + interval '90 days', attempts = 1, error_code = '42501' where entity = 'products'")
+    ward.run(
+        "update tds.inbox_open set retry_at = tds.now() + interval '90 days', attempts = 1, error_code = '42501' where entity = 'products'"
+    )
     ward.run("delete from pgmq.q_tds_products")
 
 
 def crash_again_and_again(ward: Ward) -> None:
     ward.mirror.receive("products", {"item": product("1")})
-    ward.run("update tds.inbox_open set crashes = 12, error_code = '08006', error = 'the worker vanished' where entity = 'products'")
+    ward.run(
+        "update tds.inbox_open set crashes = 12, error_code = '08006', error = 'the worker vanished' where entity = 'products'"
+    )
 
 
 def lose_a_pull(ward: Ward) -> None:
@@ -297,7 +323,9 @@ def break_a_check(ward: Ward) -> None:
 
 def wait_in_vain(ward: Ward) -> None:
     ward.mirror.receive("products", {"item": product("1")})
-    ward.run("update tds.inbox_open set received_at = received_at - interval '40 minutes' where entity = 'products'")
+    ward.run(
+        "update tds.inbox_open set received_at = received_at - interval '40 minutes' where entity = 'products'"
+    )
 
 
 def fill_the_queue(ward: Ward) -> None:
@@ -408,8 +436,12 @@ def test_an_illness_is_found_by_its_check_and_healed(
         if found is not None and (healed is not None or illness.healed is None):
             break
     minutes = {"found": found, "healed": healed}
-    assert found is not None or illness.healed is not None, ward.mirror.rows("select * from tds_health where state <> 'ok'")
+    assert found is not None or illness.healed is not None, ward.mirror.rows(
+        "select * from tds_health where state <> 'ok'"
+    )
     assert illness.healed is None or healed is not None, ward.mirror.rows("select * from tds.heal_log")
-    record_property("measured", f"{name}: " + ", ".join(f"{word} after {at}" for word, at in minutes.items() if at))
+    record_property(
+        "measured", f"{name}: " + ", ".join(f"{word} after {at}" for word, at in minutes.items() if at)
+    )
     if illness.healed:
         assert ward.mirror.value("select count(*) from tds.heal_log where not ok") == 0

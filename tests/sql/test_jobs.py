@@ -440,3 +440,24 @@ def test_pg_cron_really_runs_them(cron: Mirror) -> None:
     assert shown == {"state": "done", "runner": "pg_cron", "last_runner": "pg_cron", "overdue": False}
     cron.conn.execute("delete from tds.job where job = 'probe'")
     assert install(cron)["probe"] == "removed"
+
+
+@pytest.mark.parametrize(
+    ("schedule", "after", "expected"),
+    [
+        # 2026-10-25 in Berlin: 02:00 to 03:00 comes twice, at 00:00 and at 01:00 UTC
+        ("*/5 * * * *", "2026-10-25 00:55+00", "2026-10-25 01:00+00"),
+        ("5 * * * *", "2026-10-25 00:10+00", "2026-10-25 01:05+00"),
+        ("5 * * * *", "2026-10-25 01:10+00", "2026-10-25 02:05+00"),
+        ("30 2 * * *", "2026-10-24 20:00+00", "2026-10-25 00:30+00"),
+        ("30 2 * * *", "2026-10-25 00:30+00", "2026-10-26 01:30+00"),
+        # 2026-03-29: 02:00 to 03:00 is left out
+        ("5 * * * *", "2026-03-29 00:10+00", "2026-03-29 01:05+00"),
+        ("30 2 * * *", "2026-03-28 20:00+00", "2026-03-29 01:30+00"),
+    ],
+)
+def test_a_schedule_skips_no_hour_when_the_clocks_are_changed(
+    mirror: Mirror, schedule: str, after: str, expected: str
+) -> None:
+    query = "select tds.cron_next(%s, %s, 'Europe/Berlin') = %s::timestamptz"
+    assert mirror.value(query, schedule, after, expected)

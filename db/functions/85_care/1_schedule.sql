@@ -42,6 +42,9 @@ declare
     v_days    int[];
     v_months  int[];
     v_weekday int[];
+    v_either  constant boolean := v_fields[3] not like '*%' and v_fields[5] not like '*%';
+    v_day     date := (v_after - interval '2 hours')::date;
+    v_dates   date[] := array[]::date[];
 begin
     if cardinality(v_fields) <> 5 then
         raise exception using errcode = 'ZB020', message = 'schedule not understood', detail = cron_next.schedule,
@@ -52,19 +55,26 @@ begin
     v_days := tds.cron_values(v_fields[3], 1, 31);
     v_months := tds.cron_values(v_fields[4], 1, 12);
     v_weekday := array(select w.d % 7 from unnest(tds.cron_values(v_fields[5], 0, 7)) w(d));
+    -- three days that match are enough: the first may have no time left, or be yesterday; in nine years there is a 29 February
+    while cardinality(v_dates) < 3 and v_day < v_after::date + 3288 loop
+        if extract(month from v_day) = any (v_months)
+           -- as cron does: where both days are told, either will do
+           and (case when v_either then extract(day from v_day) = any (v_days) or extract(dow from v_day) = any (v_weekday)
+                     else extract(day from v_day) = any (v_days) and extract(dow from v_day) = any (v_weekday) end) then
+            v_dates := v_dates || v_day;
+        end if;
+        v_day := v_day + 1;
+    end loop;
     return (
         select i.at
-          -- two days that match are enough: the first may have no time left; in nine years there is a 29 February
-          from (select g.day from generate_series(v_after::date::timestamp, v_after::date + 3288, interval '1 day') g(day)
-                 where extract(month from g.day) = any (v_months)
-                   -- as cron does: where both days are told, either will do
-                   and case when v_fields[3] like '*%' or v_fields[5] like '*%'
-                            then extract(day from g.day) = any (v_days) and extract(dow from g.day) = any (v_weekday)
-                            else extract(day from g.day) = any (v_days) or extract(dow from g.day) = any (v_weekday) end
-                 order by g.day limit 2) d
-         cross join unnest(v_hours) h(hour)
-         cross join unnest(v_minutes) m(minute)
-         cross join lateral (select (d.day + make_interval(hours => h.hour, mins => m.minute)) as wall) w
+          from (select d.day + make_interval(hours => h.hour, mins => m.minute) as wall
+                  from unnest(v_dates) d(day)
+                 cross join unnest(v_hours) h(hour)
+                 cross join unnest(v_minutes) m(minute)
+                 where d.day + make_interval(hours => h.hour, mins => m.minute) > v_after - interval '2 hours'
+                 -- no more than the minutes of these two hours and of an hour that comes twice need be looked at
+                 order by 1
+                 limit 200) w
          -- When clocks are put back an hour comes twice: what is due every hour is due in both, what is due at an hour in the first.
          cross join lateral (
                select case when v_fields[2] like '*%' then min(t.at) filter (where t.at > cron_next.after) else min(t.at) end as at

@@ -373,6 +373,8 @@ returns table (what text, relation text, rows bigint, bytes bigint, oldest times
 language plpgsql volatile security definer
 set search_path = pg_catalog, pg_temp
 as $$
+declare
+    v_now constant timestamptz := tds.now();
 begin
     return query
     select r.what, r.relation, s.rows, s.bytes, t.oldest, (k.value #>> '{}')::int, case when r.reason is null then j.due_at end, t.removed,
@@ -381,7 +383,7 @@ begin
       from tds.retention_rule r
       left join tds.retention_state t on t.what = r.what
       left join tds.setting k on k.name = format('keep_%s_days', r.what)
-      left join (select g.due_at from tds.job_states() g where g.job = 'retention') j on true
+      left join (select tds.cron_next(g.schedule, greatest(v_now, g.since), tds.setting_text('job_time_zone')) as due_at from tds.job g where g.job = 'retention') j on true
      cross join lateral (
            select sum(greatest(c.reltuples, 0))::bigint as rows, sum(pg_total_relation_size(c.oid))::bigint as bytes
              from pg_class c
@@ -422,8 +424,8 @@ begin
       left join tds.retention_state s on s.what = r.what
      cross join (select min(g.since) as since from tds.job g where g.job = 'retention') j
      where r.reason is null
-       and (s.error is not null or coalesce(s.ran_at, j.since) not between check_retention.at - interval '50 hours'
-            and check_retention.at + interval '1 minute');
+       and (s.error is not null or coalesce(s.ran_at, j.since) < check_retention.at - interval '50 hours'
+            or s.ran_at > check_retention.at + interval '1 minute');
     return row(v_bad.rules, coalesce(v_bad.told, 'all is forgotten in time'), null)::tds.finding;
 end
 $$;

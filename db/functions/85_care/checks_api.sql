@@ -176,7 +176,9 @@ begin
                       from (select d.entity, d.inbox_id, d.received_at, d.finished_at from tds.inbox_outcome d
                              where d.received_at > check_delay.at - interval '3 hours' and d.received_at <= check_delay.at
                              order by d.received_at desc limit 2000) o
-                      join tds.inbox i on i.received_at = o.received_at and i.inbox_id = o.inbox_id and i.source = 'webhook') f
+                     -- "offset 0": looked up one by one, whatever the planner takes the days to hold
+                     cross join lateral (select from tds.inbox i
+                                          where i.received_at = o.received_at and i.inbox_id = o.inbox_id and i.source = 'webhook' offset 0) w) f
              group by f.entity) d;
     return row(v_all.worst, coalesce(v_all.told, 'no webhook in the last three hours'), null)::tds.finding;
 end
@@ -276,3 +278,25 @@ comment on function tds.check_healed_again(timestamptz) is 'Check: what was heal
 select tds.register_check('healed_again', 'errors', 'times', 3, 20, 15,
     'How often the same thing was healed within a day, if at least three times: what is healed again and again has a cause that is not.',
     'select * from tds_healed order by healed_at desc; find the cause of what comes back');
+
+create or replace function tds.check_heal_failed(at timestamptz) returns tds.finding
+language plpgsql stable
+set search_path = pg_catalog, pg_temp
+as $$
+begin
+    return (
+        select row(count(*), coalesce(string_agg(format('%s: %s %s: %s', g.step, g.subject, g.act, g.detail), '; ' order by g.step), 'whatever was tried was done'),
+                   min(g.healed_at))::tds.finding
+          from (select distinct on (h.step, h.subject) h.*
+                  from (select l.* from tds.heal_log l
+                         where l.healed_at > check_heal_failed.at - interval '1 hour' and l.healed_at <= check_heal_failed.at
+                         order by l.healed_at desc limit 5000) h
+                 order by h.step, h.subject, h.heal_id desc) g
+         where not g.ok);
+end
+$$;
+revoke all on function tds.check_heal_failed(timestamptz) from public;
+comment on function tds.check_heal_failed(timestamptz) is 'Check: what could not be healed in the last hour.';
+select tds.register_check('heal_failed', 'errors', 'acts', 1, null, 15,
+    'What the healing tried in the last hour and could not do.',
+    'select * from tds_healed where not ok order by healed_at desc; detail says what is missing');
