@@ -38,6 +38,7 @@ COMMANDS = {
     "explain": ("tds_cli.explain:explain", "Tell what happened to a record."),
     "jobs": ("tds_cli.jobs:jobs", "Show what runs by the clock, and run it by hand."),
     "images": ("tds_cli.images:images", "Fetch the pictures of products."),
+    "deletions": ("tds_cli.deletions:deletions", "List, confirm and refuse deletions held back."),
     "dead": ("tds_cli.dead:dead", "List, show and replay dead letters."),
     "sandbox": ("tds_sandbox.cli:sandbox", "Serve a stand-in Zoho Books organisation."),
 }

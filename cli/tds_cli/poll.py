@@ -39,14 +39,19 @@ def poll(once: bool, images: bool, as_json: bool) -> None:
     """Does the pulls that are asked for, fetches the details that are wanted, and then pictures.
 
     Pulls come from tds.request_pull() and the bulk-sync API. Several pollers may run.
-    Exit code 4, with --once: a pull did not complete.
+    Exit code 4, with --once: a pull did not complete, or deletions are held back.
     """
     if not once:
         logging.getLogger("tds_poller").setLevel(logging.INFO)
     runs = asyncio.run(_poll(ZohoSettings(), conninfo(), ImageSettings() if images else None, once=once))
     if not once:
         return
-    if not show_runs(runs, as_json=as_json):
+    is_complete = show_runs(runs, as_json=as_json)
+    with connect_for_rows("poll") as connection:
+        held = connection.execute("select 1 from tds_held_deletions where state = 'held' limit 1").fetchone()
+    if held:
+        click.echo("Deletions are held back: too many at once. See: tds deletions list", err=True)
+    if held or not is_complete:
         sys.exit(INCOMPLETE)
 
 

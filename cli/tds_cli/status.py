@@ -13,7 +13,10 @@ from tds_db.connect import connect_for_rows
 @click.command()
 @as_json
 def status(as_json: bool) -> None:
-    """Shows events, runs, wanted details, dead letters, calls, jobs, workers. Exit code 4: dead letters."""
+    """Shows events, runs, wanted details, dead letters, calls, jobs, workers.
+
+    Exit code 4: there are dead letters, or deletions held back.
+    """
     with connect_for_rows("status") as connection:
         tables = connection.execute("select name, title, rows from tds.summary()").fetchall()
     found = {table["name"]: table["rows"] for table in tables}
@@ -23,6 +26,9 @@ def status(as_json: bool) -> None:
         for table in tables:
             print_table(table["title"], table["rows"])
             click.echo()
+    if found["held"]:
+        click.echo("See the deletions held back: tds deletions list", err=True)
     if found["dead"]:
         click.echo("See the dead letters: tds dead list", err=True)
+    if found["dead"] or found["held"]:
         sys.exit(INCOMPLETE)

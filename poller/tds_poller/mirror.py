@@ -46,6 +46,7 @@ class Endpoint:
     paged: bool
     bulk_detail_path: str | None
     volatile_details: bool
+    counted: bool
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,6 +63,8 @@ class Run:
     options: Mapping[str, Any]
     since: datetime | None
     filtered: bool
+    passes: int
+    counted: int | None
 
     @property
     def per_page(self) -> int:
@@ -128,7 +131,7 @@ class Mirror:
         rows = await self._rows(
             class_row(Endpoint),
             """select entity, queue, api_path, list_key, record_key, id_key, list_filter, paged,
-                      bulk_detail_path, volatile_details
+                      bulk_detail_path, volatile_details, counted
                  from tds.entity where api_path <> '' order by priority, entity""",
         )
         return {row.entity: row for row in rows}
@@ -167,7 +170,7 @@ class Mirror:
         """A run as it stands."""
         return await self._row(
             class_row(Run),
-            """select run_id, entity, state, next_page, pages, records, error, options, since, filtered
+            """select run_id, entity, state, next_page, pages, records, error, options, since, filtered, passes, counted
                  from tds.run where run_id = %b""",
             run_id,
         )
@@ -242,6 +245,11 @@ class Mirror:
     async def fall_back(self, run: Run) -> None:
         """Notes that the API has ignored the run's filter: its whole list is read, from page 1 on."""
         await self._row(scalar_row, "select tds.fall_back(%b)", run.run_id)
+
+    async def note_count(self, run: Run, records: int | None, at: datetime, calls: int) -> None:
+        """Notes how many records the run's list has, None if Zoho does not say: it is read from page 1 on."""
+        query = "select tds.note_count(%b, %b, %b, %b)"
+        await self._row(scalar_row, query, run.run_id, records, at, calls)
 
     async def note_progress(
         self, run_id: int, calls: int, details: int = 0, error: str | None = None

@@ -58,9 +58,52 @@ async def pull_pages(
         PagingError: as `pull_list`.
         ZohoError: as `pull_list`.
     """
-    on_page(run.records)
+    shown = 0
+
+    def show(records: int) -> None:
+        nonlocal shown
+        shown += records
+        on_page(records)
+
+    show(run.records)
     # An unfiltered list has about the pages that it had last time: these need not wait for one another.
-    known = ceil(await mirror.records_before(run) / run.per_page) if endpoint.paged else 0
+    before = await mirror.records_before(run) if endpoint.paged else 0
+    while True:
+        known = ceil(before / run.per_page)
+        if run.next_page == 1 and run.counted is None and (
+            run.passes > 1 or endpoint.counted and known > 1 and not run.filtered
+        ):
+            run = await _count(client, mirror, endpoint, run)
+        run = await _pass(client, mirror, endpoint, run, known, show)
+        if run.state != RunState.RUNNING or run.next_page > 1:
+            return run
+        # It moved while it was read, or turned out to be long enough to: once more, from the first page on.
+        show(-shown)
+
+
+async def _count(client: ZohoClient, mirror: Mirror, endpoint: Endpoint, run: Run) -> Run:
+    """Asks Zoho how many records a list has; one that does not say answers with a page as ever."""
+    query = {**_query(endpoint, run, 1), "response_option": "2"}
+    try:
+        reply = await client.get(endpoint.api_path, query)
+    except ZohoError as error:
+        await mirror.note_progress(run.run_id, error.calls, error=error.message)
+        raise
+    total = reply.document.get("page_context", {}).get("total")
+    records = int(total) if str(total).isdigit() else None
+    await mirror.note_count(run, records, reply.server_time or reply.sent_at, reply.calls)
+    return await mirror.run(run.run_id)
+
+
+async def _pass(
+    client: ZohoClient,
+    mirror: Mirror,
+    endpoint: Endpoint,
+    run: Run,
+    known: int,
+    on_page: Callable[[int], None],
+) -> Run:
+    """Reads the pages that a pass lacks; says how the run stands then."""
     async with _Pages(client, endpoint, known) as pages:
         page, has_more = run.next_page, True
         while has_more:
@@ -79,7 +122,7 @@ async def pull_pages(
             if run.filtered and not _satisfy(records, run.since):
                 # The filter was ignored, without a word. A first page is then that of the whole list.
                 await mirror.fall_back(run)
-                run = replace(run, filtered=False)
+                run = replace(run, filtered=False, counted=None)
                 if page > 1:
                     await mirror.note_progress(run.run_id, reply.calls)
                     page, has_more = 1, True
@@ -89,6 +132,11 @@ async def pull_pages(
                 run, page, reply.body, reply.sent_at, has_more=has_more, records=count, calls=reply.calls
             )
             on_page(count)
+            if page == 1 and has_more and endpoint.counted and run.counted is None:
+                # What was deleted before the list was counted must not have been seen: from the first page on.
+                on_page(-count)
+                run = await _count(client, mirror, endpoint, run)
+                continue
             page += 1
             if has_more and (state := (await mirror.run(run.run_id)).state) != RunState.RUNNING:
                 raise OutOfTurnError(f"Run {run.run_id} is {state}.")

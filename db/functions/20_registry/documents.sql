@@ -51,10 +51,11 @@ comment on function tds.precision_of(jsonb, text) is
 create or replace function tds.expected_subtotal(doc jsonb) returns numeric
 language sql immutable parallel safe
 as $$
-    select case when jsonb_typeof($1 -> 'line_items') = 'array' and $1 ->> 'is_inclusive_tax' is distinct from 'true' then
+    select case when $1 -> 'line_items' in ('[]', 'null', '""') then 0
+                when jsonb_typeof($1 -> 'line_items') = 'array' and $1 ->> 'is_inclusive_tax' is distinct from 'true' then
                (select sum(tds.amount_of(e.doc -> 'item_total')) from jsonb_array_elements($1 -> 'line_items') e(doc)) end
 $$;
-comment on function tds.expected_subtotal(jsonb) is 'What a document''s lines add up to; null while they are unknown, or hold their taxes.';
+comment on function tds.expected_subtotal(jsonb) is 'What a document''s lines add up to, nothing where it tells of none; null while they are unknown, or hold their taxes.';
 
 create or replace function tds.expected_total(doc jsonb) returns numeric
 language sql immutable parallel safe
@@ -146,11 +147,12 @@ set search_path = pg_catalog, pg_temp
 as $$
 begin
     perform tds.derive(add_check.entity, '', add_check.column_name, format(
-        E'case when s.layers is null\n                      or tds.is_of_one_version(s.doc, s.layers, s.modified_at,\n'
+        E'case when %L = ''subtotal_differs'' and tds.lacks_elements(s.doc) then true\n'
+        '                    when s.layers is null\n                      or tds.is_of_one_version(s.doc, s.layers, s.modified_at,\n'
         '                                               %L)\n'
         '                    then tds.differs(%s, s.doc -> %L,\n                                     s.doc, own.organization_id)\n'
         '                     and tds.is_certain(s.doc, %L) end',
-        add_check.keys, add_check.expected, add_check.told, tds.doubts(add_check.column_name)), add_check.description);
+        add_check.column_name, add_check.keys, add_check.expected, add_check.told, tds.doubts(add_check.column_name)), add_check.description);
 end
 $$;
 revoke all on function tds.add_check(text, text, text, text, text[], text) from public;

@@ -9,7 +9,7 @@ as $$
 declare
     v_now      constant timestamptz := tds.now();
     v_entity   text := coalesce(receive.entity, '');
-    v_observed constant timestamptz := least(coalesce(receive.observed_at, v_now), v_now);
+    v_observed timestamptz;
     v_text     text;
     v_refusal  text;
     v_record   record;
@@ -23,6 +23,8 @@ begin
     v_entity := coalesce(v_record.entity, v_entity);
     v_record.organization_id := coalesce(receive.organization_id, v_record.organization_id,
                                          tds.setting_text('organization_id'));
+    v_observed := v_now + tds.zoho_ahead(v_record.organization_id);
+    v_observed := least(coalesce(receive.observed_at, v_observed), v_observed);
 
     receive.inbox_id := (
         select r.inbox_id
@@ -90,9 +92,10 @@ begin
         insert into tds.inbox (inbox_id, received_at, organization_id, entity, source, shape, event, record_id, observed_at,
                                headers, body)
         select f.inbox_id, v_now, f.organization_id, f.entity, receive_set.source, receive_set.shape, b.event, f.record_id,
-               v_now - (cardinality(receive_set.body) - f.n) * interval '1 microsecond', b.headers, b.body
+               v_now + coalesce(c.skew, interval '0') - (cardinality(receive_set.body) - f.n) * interval '1 microsecond', b.headers, b.body
           from unnest(receive_set.event, receive_set.headers, receive_set.body) with ordinality b(event, headers, body, n)
           join fresh f on f.n = b.n
+          left join tds.zoho_clock c on c.organization_id = f.organization_id
          order by f.n
     ), told as (
         select f.n, f.inbox_id, case when f.target is null then 'rejected' else 'queued' end as status from fresh f
@@ -149,7 +152,7 @@ begin
                   receive_many.headers) with ordinality b(entity, body, organization_id, event, headers, n)
      cross join lateral tds.receive(b.entity, b.body, b.organization_id, receive_many.source, receive_many.shape,
                                     coalesce(b.event, 'upsert'),
-                                    tds.now() - (cardinality(receive_many.body) - b.n) * interval '1 microsecond', null, b.headers) r
+                                    tds.zoho_now(b.organization_id) - (cardinality(receive_many.body) - b.n) * interval '1 microsecond', null, b.headers) r
      where b.n <> all (coalesce(v_ords, '{}'))
      order by 1;
 end

@@ -12,6 +12,8 @@ set search_path = pg_catalog, pg_temp
 as $$
 declare
     v_entity  constant tds.entity := tds.entity_named(want.entity, of_the_api => true);
+    v_now     constant timestamptz := tds.now();
+    v_ahead   constant interval := tds.zoho_ahead(want.organization_id);
     v_refused tds.wish;
     v_rows    bigint;
 begin
@@ -23,10 +25,10 @@ begin
             hint = format('up to 50 letters, digits, _ and -, as in zoho.%s.%s: select tds.want(''%s'', ''460000000026049'')',
                           v_entity.target, v_entity.target_key, v_entity.entity);
     end if;
-    insert into tds.wanted_detail as w (organization_id, entity, zoho_id, reason, wanted_at, modified_at, run_id)
+    insert into tds.wanted_detail as w (organization_id, entity, zoho_id, reason, wanted_at, modified_at, run_id, not_before)
     select want.organization_id, v_entity.entity, n.zoho_id,
            (array_agg(n.reason order by n.wanted_at desc, n.run_id desc nulls last, n.reason))[1],
-           max(n.wanted_at), max(n.modified_at), max(n.run_id)
+           max(n.wanted_at), max(n.modified_at), max(n.run_id), case when max(n.wanted_at) - v_ahead > v_now then max(n.wanted_at) - v_ahead end
       from unnest(want.wishes) n
      group by n.zoho_id
      order by n.zoho_id
@@ -38,6 +40,7 @@ begin
                else greatest(w.run_id, excluded.run_id) end,
            reason = case when tds.is_newer_wish(excluded, w) then excluded.reason else w.reason end,
            -- what was tried, and whoever has it in hand, was for an older need
+           not_before = case when tds.is_newer_wish(excluded, w) then excluded.not_before else w.not_before end,
            tries = case when tds.is_newer_wish(excluded, w) then 0 else w.tries end,
            error = case when tds.is_newer_wish(excluded, w) then null else w.error end,
            leased_until = case when tds.is_newer_wish(excluded, w) then null else w.leased_until end,
@@ -53,18 +56,20 @@ $$;
 revoke all on function tds.want(text, text, tds.wish[]) from public;
 comment on function tds.want(text, text, tds.wish[]) is
 'The one way into tds.wanted_detail: asks for the details of these records, in key order, and returns how many that was news of. A newer '
-'wish takes over time, reason and run, and clears tries, error and lease; the version is the greatest told. Raises ZB002 for an entity '
-'that the API does not tell of, ZB015 for what is no record''s id.';
+'wish takes over time (Zoho''s; nobody asks before it has come), reason and run, and clears tries, error and lease; the version is the '
+'greatest told. Raises ZB002 for an entity that the API does not tell of, ZB015 for what is no record''s id.';
 
 create or replace function tds.want(entity text, zoho_id text, organization_id text default null, reason text default 'asked for')
     returns bigint
 language plpgsql volatile security definer
 set search_path = pg_catalog, pg_temp
 as $$
+declare
+    v_organization_id constant text := tds.own_organization(want.organization_id, of_the_api => true);
 begin
     perform tds.durably();
-    return tds.want(want.entity, tds.own_organization(want.organization_id, of_the_api => true),
-                    array[row(want.zoho_id, want.reason, tds.now(), null, null)::tds.wish]);
+    return tds.want(want.entity, v_organization_id,
+                    array[row(want.zoho_id, want.reason, tds.zoho_now(v_organization_id), null, null)::tds.wish]);
 end
 $$;
 revoke all on function tds.want(text, text, text, text) from public;
@@ -79,6 +84,8 @@ language plpgsql volatile
 set search_path = pg_catalog, pg_temp
 as $$
 declare
+    v_now     constant timestamptz := tds.now();
+    v_doubted text[];
     -- whose webhooks' bodies are hints only, whatever they hold
     v_hints constant boolean := exists (select from tds.setting s
                                          where s.name = 'webhook_is_hint' and s.value ? (note_wants.entity).entity);
@@ -88,23 +95,44 @@ begin
                     where v.wanted is not null or v_hints and v.rank = 2 and v.outcome = 'applied')
     then
         perform tds.want((note_wants.entity).entity, note_wants.organization_id, array(
-            select row(v.zoho_id, coalesce(v.wanted, 'a webhook is a hint'), coalesce(v.wanted_at, v.observed_at), v.modified_at,
-                       r.run_id)::tds.wish
+            select row(v.zoho_id, coalesce(v.wanted, 'a webhook is a hint'),
+                       coalesce(v.wanted_at, v.observed_at)
+                       -- a detail is no answer to the doubt that it brings itself
+                       + case when v.rank = 3 and v.wanted in (tds.empty_reason(), tds.tie_reason()) then tds.second_look()
+                              else interval '0' end,
+                       -- what a webhook claims is no version for others to inherit
+                       case when v.rank <> 2 then v.modified_at end, r.run_id)::tds.wish
               from unnest(note_wants.verdicts) v
               left join (select i.inbox_id, u.run_id, tds.wants_details(u.options) as wants_details
                            from unnest(note_wants.inbox_ids, note_wants.received_ats) e(inbox_id, received_at)
                            join tds.inbox i on i.received_at = e.received_at and i.inbox_id = e.inbox_id
                            join tds.run u on u.run_id = i.run_id) r on r.inbox_id = v.inbox_id
              where (v.wanted is not null or v_hints and v.rank = 2 and v.outcome = 'applied')
-               and r.wants_details is not false));
+               and r.wants_details is not false
+               -- the answer to a want may say otherwise than what is known: that is what it was asked for
+               and not (v.rank = 3 and v.wanted in (tds.empty_reason(), tds.tie_reason(), 'detail older than the record')
+                        and exists (select from tds.wanted_detail k
+                                     where k.organization_id = note_wants.organization_id and k.entity = (note_wants.entity).entity
+                                       and k.zoho_id = v.zoho_id and k.wanted_at <= v.observed_at
+                                       and (v.wanted <> tds.empty_reason() or k.reason = v.wanted)))));
     end if;
 
-    -- a detail whose request was sent later settles the want, whatever it said
+    -- a detail settles a want if its request was sent later and if it tells of no older edit than what is known
     if exists (select from unnest(note_wants.verdicts) v where v.rank = 3) then
+        -- a price list that says a second time that it has no prices is believed
+        v_doubted := array(
+            select w.zoho_id from tds.wanted_detail w
+             where (note_wants.entity).entity = 'pricelists' and w.entity = 'pricelists' and w.organization_id = note_wants.organization_id
+               and w.reason = tds.empty_reason()
+               and w.zoho_id in (select v.zoho_id from unnest(note_wants.verdicts) v
+                                  where v.rank = 3 and v.outcome <> 'stale' and v.observed_at >= w.wanted_at)
+             order by w.zoho_id);
         with settled as materialized (
             select w.organization_id, w.entity, w.zoho_id
               from (select v.zoho_id, max(v.observed_at) as observed_at
-                      from unnest(note_wants.verdicts) v where v.rank = 3 group by v.zoho_id) v
+                      from unnest(note_wants.verdicts) v
+                     where v.rank = 3 and v.outcome <> 'stale' and v.wanted is distinct from 'detail older than the record'
+                     group by v.zoho_id) v
               join tds.wanted_detail w on w.zoho_id = v.zoho_id
              where w.organization_id = note_wants.organization_id
                and w.entity = any (tds.namesakes((note_wants.entity).entity))
@@ -114,6 +142,9 @@ begin
         delete from tds.wanted_detail w
          using settled s
          where (w.organization_id, w.entity, w.zoho_id) = (s.organization_id, s.entity, s.zoho_id);
+        if v_doubted <> '{}' then
+            perform tds.write_product_prices(note_wants.organization_id, v_doubted, v_now, true);
+        end if;
     end if;
 end
 $$;
@@ -131,7 +162,7 @@ set search_path = pg_catalog, pg_temp
 as $$
 begin
     perform tds.want('products', want_adjusted.organization_id, array(
-        select row(i.zoho_item_id, 'inventory adjustment', want_adjusted.at, null, null)::tds.wish
+        select row(i.zoho_item_id, 'inventory adjustment', tds.zoho_now(want_adjusted.organization_id), null, null)::tds.wish
           from zoho.stock_adjustments a
          cross join lateral jsonb_array_elements(coalesce(tds.json_array(a.zoho_metadata -> 'line_items'), '[]')) e(doc)
          cross join lateral (select tds.json_id(e.doc -> 'item_id') as zoho_item_id) i
@@ -146,10 +177,11 @@ comment on function tds.want_adjusted(text, text[], timestamptz) is
 
 create or replace function tds.is_free(want tds.wanted_detail, living int[], at timestamptz) returns boolean
 language sql immutable parallel safe
-as $$ select ($1).leased_until is null or ($1).leased_until < $3 or ($1).wanted_at > ($1).leased_for
-              or ($1).leased_by is not null and ($1).leased_by <> all ($2) $$;
+as $$ select (($1).not_before is null or ($1).not_before <= $3)
+              and (($1).leased_until is null or ($1).leased_until < $3 or ($1).wanted_at > ($1).leased_for
+                   or ($1).leased_by is not null and ($1).leased_by <> all ($2)) $$;
 comment on function tds.is_free(tds.wanted_detail, int[], timestamptz) is
-'Whether a wanted detail may be taken: nobody has it, whoever had it has died or was too slow, or the need is newer than that.';
+'Whether a wanted detail may be taken: its time has come, and nobody has it, whoever had it has died or was too slow, or the need is newer than that.';
 
 create or replace function tds.is_answered(want tds.wanted_detail) returns boolean
 language sql immutable parallel safe
@@ -277,7 +309,6 @@ language plpgsql volatile security definer
 set search_path = pg_catalog, pg_temp
 as $$
 declare
-    v_now    constant timestamptz := tds.now();
     v_entity constant tds.entity := tds.entity_named(want_again.entity, of_the_api => true);
     v_run_id constant bigint := (select max(r.run_id) from tds.run r
                                   where r.organization_id = want_again.organization_id and r.entity = v_entity.entity);
@@ -287,7 +318,7 @@ begin
         select array_agg(row(t.%1$I, 'read again', $2, t.sync_modified_at, $3)::tds.wish)
           from zoho.%2$I t
          where t.organization_id = $1 and t.deleted_at is null$sql$, v_entity.target_key, v_entity.target)
-       into v_wishes using want_again.organization_id, v_now, v_run_id;
+       into v_wishes using want_again.organization_id, tds.zoho_now(want_again.organization_id), v_run_id;
     return tds.want(v_entity.entity, want_again.organization_id, v_wishes);
 end
 $$;
@@ -317,7 +348,7 @@ begin
           from zoho.%2$I t
          where t.organization_id = $1 and t.%1$I = any ($4)$sql$, v_entity.target_key, v_entity.target)
        into v_wishes
-      using (want_for_run.run).organization_id, want_for_run.at, (want_for_run.run).run_id, tds.ids_for_run(want_for_run.run, v_entity);
+      using (want_for_run.run).organization_id, tds.zoho_now((want_for_run.run).organization_id), (want_for_run.run).run_id, tds.ids_for_run(want_for_run.run, v_entity);
     perform tds.want(v_entity.entity, (want_for_run.run).organization_id, v_wishes);
 end
 $$;

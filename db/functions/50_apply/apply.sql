@@ -1,26 +1,22 @@
-create or replace function tds.apply_records(entity tds.entity, organization_id text, records tds.record[], at timestamptz)
+create or replace function tds.apply_resolved(entity tds.entity, organization_id text, records tds.record[], at timestamptz)
 returns tds.verdict[]
 language plpgsql volatile
 set search_path = pg_catalog, pg_temp
 as $$
 declare
-    v_left     tds.record[] := apply_records.records;
+    v_left     tds.record[] := apply_resolved.records;
     v_all      tds.verdict[] := array[]::tds.verdict[];
     v_states   tds.record_state[];
     v_verdicts tds.verdict[];
     v_lost     text[];
     v_written  text[];
 begin
-    if exists (select from unnest(v_left) r
-                where r.zoho_id is null or (r.modified_at is null and coalesce(r.doc ->> 'last_modified_time', '') <> '')) then
-        raise exception using errcode = 'ZB001', message = 'a record without a readable id or last_modified_time';
-    end if;
     loop
         select r.states, r.verdicts into v_states, v_verdicts
-          from tds.resolve(apply_records.entity, apply_records.organization_id, v_left) r;
+          from tds.resolve(apply_resolved.entity, apply_resolved.organization_id, v_left) r;
         v_lost := null;
         if v_states is not null then
-            v_written := tds.write_states((apply_records.entity).entity, apply_records.organization_id, v_states, apply_records.at);
+            v_written := tds.write_states((apply_resolved.entity).entity, apply_resolved.organization_id, v_states, apply_resolved.at);
             -- written under the version that was read; whoever was faster changed it, so those are looked at again
             if cardinality(v_written) < cardinality(v_states) then
                 v_lost := array(select s.zoho_id from unnest(v_states) s where s.zoho_id <> all (v_written));
@@ -33,10 +29,35 @@ begin
     return v_all || coalesce(v_verdicts, array[]::tds.verdict[]);
 end
 $$;
+revoke all on function tds.apply_resolved(tds.entity, text, tds.record[], timestamptz) from public;
+comment on function tds.apply_resolved(tds.entity, text, tds.record[], timestamptz) is
+'Resolves records, writes what they mean, and does so once more for rows another worker was faster with.';
+
+create or replace function tds.apply_records(entity tds.entity, organization_id text, records tds.record[], at timestamptz)
+returns tds.verdict[]
+language plpgsql volatile
+set search_path = pg_catalog, pg_temp
+as $$
+declare
+    v_weighed record;
+begin
+    if exists (select from unnest(apply_records.records) r
+                where r.zoho_id is null or (r.modified_at is null and coalesce(r.doc ->> 'last_modified_time', '') <> ''
+                                            and not tds.is_time(r.doc ->> 'last_modified_time'))) then
+        raise exception using errcode = 'ZB001', message = 'a record without a readable id or last_modified_time';
+    end if;
+    if not exists (select from unnest(apply_records.records) r where r.is_delete) then
+        return tds.apply_resolved(apply_records.entity, apply_records.organization_id, apply_records.records, apply_records.at);
+    end if;
+    select w.* into v_weighed
+      from tds.weigh_deletions(apply_records.entity, apply_records.organization_id, apply_records.records, apply_records.at) w;
+    return v_weighed.verdicts
+        || tds.apply_resolved(apply_records.entity, apply_records.organization_id, v_weighed.passed, apply_records.at);
+end
+$$;
 revoke all on function tds.apply_records(tds.entity, text, tds.record[], timestamptz) from public;
 comment on function tds.apply_records(tds.entity, text, tds.record[], timestamptz) is
-'Applies records of one entity and organisation: resolve, write, and once more for rows another worker was faster with. '
-'applied means a row was written by this transaction.';
+'Applies records of one entity and organisation, deletions once they are proved. applied means a row was written by this transaction.';
 
 create or replace function tds.is_data_error(error_code text) returns boolean
 language sql immutable parallel safe

@@ -101,6 +101,7 @@ begin
             select o.* into v_outage from tds.last_outage(v_group.inbox_ids) o;
         end if;
         perform tds.resolve_dead_letters(v_entity, v_group.organization_id, v_group.inbox_ids, v_group.received_ats, v_verdicts, v_now);
+        perform tds.note_life(v_entity, v_group.organization_id, v_verdicts, v_now);
         perform tds.note_wants(v_entity, v_group.organization_id, v_verdicts, v_group.inbox_ids, v_group.received_ats);
         perform tds.close_events(v_group.inbox_ids, v_group.entity, v_verdicts, v_now);
 

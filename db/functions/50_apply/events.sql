@@ -18,6 +18,20 @@ $$;
 comment on function tds.record_time(text, timestamptz, smallint) is
 'A record''s last_modified_time; a detail without one inherits the version of what asked for it. Null where it cannot be read.';
 
+create or replace function tds.believed_time(told timestamptz, observed_at timestamptz) returns timestamptz
+language plpgsql stable parallel safe
+set search_path = pg_catalog, pg_temp
+as $$
+begin
+    -- the setting is read only for what lies ahead: hardly ever
+    return case when told <= observed_at then told
+                when told <= observed_at + make_interval(secs => tds.setting_int('stamp_ahead_seconds')) then observed_at end;
+end
+$$;
+comment on function tds.believed_time(timestamptz, timestamptz) is
+'What a last_modified_time is taken for by whoever was told it then: itself; the moment of the telling, where it lies ahead of that by no '
+'more than the setting stamp_ahead_seconds; else null, as if there were none.';
+
 create or replace function tds.stored_events(entity text, inbox_ids bigint[], received_ats timestamptz[]) returns setof tds.event
 language sql stable
 as $$
@@ -33,18 +47,21 @@ comment on function tds.stored_events(text, bigint[], timestamptz[]) is
 'These events of one entity with their bodies parsed, numbered by their places; records is null where a body holds none. The planner '
 'puts its text in the place of the call. Raises class 22 for a body that is not JSON.';
 
-create or replace function tds.versions(doc jsonb, id_key text, inherited timestamptz, rank smallint)
-returns table (zoho_id text, told text, modified_at timestamptz, hash bigint)
+drop function if exists tds.versions(jsonb, text, timestamptz, smallint);
+create or replace function tds.versions(doc jsonb, id_key text, inherited timestamptz, rank smallint, observed_at timestamptz)
+returns table (zoho_id text, told text, told_at timestamptz, modified_at timestamptz, hash bigint)
 language sql stable parallel safe rows 1
 as $$
     -- offset 0: read once, not once a mention
-    select i.zoho_id, i.told, tds.record_time(i.told, $3, $4), jsonb_hash_extended($1, 0)
+    select i.zoho_id, i.told, i.told_at,
+           case when i.told_at <= $5 then i.told_at else tds.believed_time(i.told_at, $5) end, jsonb_hash_extended($1, 0)
       from (select $1 -> $2 as id, $1 ->> 'last_modified_time' as told offset 0) k
-     cross join lateral (select tds.record_id(k.id) as zoho_id, k.told offset 0) i
+     cross join lateral (select tds.record_id(k.id) as zoho_id, k.told, tds.record_time(k.told, $3, $4) as told_at offset 0) i
     offset 0
 $$;
-comment on function tds.versions(jsonb, text, timestamptz, smallint) is
-'What a record is known by: its id and its version (null where they cannot be read), its last_modified_time as told, its hash. One row, '
+comment on function tds.versions(jsonb, text, timestamptz, smallint, timestamptz) is
+'What a record is known by: its id, its last_modified_time as told and as it is read (null where they cannot be), what that is taken for '
+'(tds.believed_time()), its hash. One row, '
 'so that it can be joined laterally; the planner puts its text in the place of the call.';
 
 create or replace function tds.read_events(entity text, inbox_ids bigint[], received_ats timestamptz[]) returns tds.event[]
@@ -73,7 +90,7 @@ begin
                              e.observed_at, e.rank, e.is_delete, v.hash, p.doc)::tds.record order by e.first_ord + p.position)
           from unnest(explode.events) e
          cross join lateral jsonb_array_elements(e.records) with ordinality p(doc, position)
-         cross join lateral tds.versions(p.doc, v_id_key, e.modified_at, e.rank) v
+         cross join lateral tds.versions(p.doc, v_id_key, e.modified_at, e.rank, e.observed_at) v
          where explode.ords is null or e.first_ord + p.position in (select unnest(explode.ords)));
 end
 $$;

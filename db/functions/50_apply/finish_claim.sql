@@ -5,13 +5,15 @@ set search_path = pg_catalog, pg_temp
 as $$
 declare
     v_names constant text[] := tds.namesakes((later_records.entity).entity);
+    v_ahead constant interval := tds.zoho_ahead(later_records.organization_id);
     v_later record;
 begin
     select coalesce(array_agg(i.inbox_id order by i.inbox_id), '{}') as inbox_ids,
            coalesce(array_agg(i.received_at order by i.inbox_id), '{}') as received_ats
       into v_later
       from tds.inbox i
-     where i.received_at > later_records.since
+     -- where Zoho's clock is ahead, what was observed later may have come before by ours
+     where i.received_at > later_records.since - greatest(v_ahead, interval '0')
        and i.observed_at > later_records.since
        and i.organization_id = later_records.organization_id
        and i.entity = any (v_names)

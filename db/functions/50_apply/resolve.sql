@@ -1,121 +1,194 @@
--- What a set of records means for the rows it meets. Every key of a record has its own version, so that any order of the
--- same observations ends in the same row: (last_modified_time, observed_at, rank), and an observation without a
--- last_modified_time stands above those that have one only while it was made later than they were.
+-- What a set of records means for the rows it meets; the rules are docs/evidence.md's. Every key of a record has three
+-- registers, each a maximum of its own, so that any order of the same observations ends in the same row:
+--   A  reads with a last_modified_time, by (it, when the request was sent)
+--   U  reads without one, by when they were sent
+--   H  hints (webhooks), by what they may claim: their last_modified_time, but no later than they came
+-- Shown is the later sent of A and U, or H while what it claims lies after that, or while it came after A was sent and has a later
+-- last_modified_time. What is not shown is kept only as long as it could be shown again, or must be known to refuse an older telling.
 
-create or replace function tds.registers(records tds.record[], states tds.record_state[], id_key text)
-returns table (zoho_id text, key text, value jsonb, m timestamptz, o timestamptz, r smallint, ord bigint, hidden boolean)
+create or replace function tds.second_look() returns interval
+language plpgsql stable
+set search_path = pg_catalog, pg_temp
+as $$
+begin
+    return make_interval(secs => tds.setting_int('second_look_seconds'));
+end
+$$;
+comment on function tds.second_look() is 'The pause before Zoho is asked once more what it said (setting second_look_seconds).';
+
+create or replace function tds.empty_reason() returns text
+language sql immutable parallel safe
+as $$ select 'an array is empty against the document''s own sums' $$;
+comment on function tds.empty_reason() is 'Why a detail is wanted whose document lacks elements that its sums tell of; see tds.lacks_elements().';
+
+create or replace function tds.tie_reason() returns text
+language sql immutable parallel safe
+as $$ select 'read twice of one last_modified_time, differently' $$;
+comment on function tds.tie_reason() is 'Why a detail is wanted whose last_modified_time was read with two contents.';
+
+create or replace function tds.registers(records tds.record[], states tds.record_state[])
+returns table (zoho_id text, key text, value jsonb, m timestamptz, o timestamptz, r smallint, c timestamptz, ord bigint)
 language sql stable
 as $$
     select s.zoho_id, d.key, d.value, coalesce(l.m, case when l.keys is null then s.modified_at end),
-           coalesce(l.o, s.observed_at), coalesce(l.r, s.rank), 0, false
+           coalesce(l.o, s.observed_at), coalesce(l.r, s.rank), null::timestamptz, 0::bigint
       from unnest($2) s
      cross join lateral jsonb_each(s.doc) d
       left join lateral (select l.* from jsonb_to_recordset(s.layers) l(m timestamptz, o timestamptz, r smallint, keys jsonb)
                           where l.keys ? d.key) l on true
     union all
-    select s.zoho_id, h.key, h.value, l.m, l.o, l.r, 0, true
+    select s.zoho_id, h.key, h.value, l.m, l.o, l.r, l.c, 0
       from unnest($2) s
-     cross join lateral jsonb_to_recordset(s.layers) l(m timestamptz, o timestamptz, r smallint, hidden jsonb)
+     cross join lateral jsonb_to_recordset(s.layers) l(m timestamptz, o timestamptz, r smallint, c timestamptz, hidden jsonb)
      cross join lateral jsonb_each(l.hidden) h
     union all
-    select a.zoho_id, d.key, d.value, a.modified_at, a.observed_at, a.rank, a.ord, false
+    select s.zoho_id, u.key, null, l.m, l.o, l.r, null, 0
+      from unnest($2) s
+     cross join lateral jsonb_to_recordset(s.layers) l(m timestamptz, o timestamptz, r smallint, under jsonb)
+     cross join lateral jsonb_array_elements_text(l.under) u(key)
+    union all
+    select a.zoho_id, d.key, d.value, a.modified_at, a.observed_at, a.rank, null, a.ord
       from unnest($1) a
      cross join lateral jsonb_each(a.doc) d
-     where not a.is_delete or (a.rank = 3 and d.key = $3)
+     where not a.is_delete
 $$;
-comment on function tds.registers(tds.record[], tds.record_state[], text) is
-'Every value known of every key of these records with its version (m modified_at, o observed_at, r rank): those of the '
-'stored states (ord 0; hidden: behind a later observation) and those that arrive. A deletion carries only the id.';
+comment on function tds.registers(tds.record[], tds.record_state[]) is
+'Every value known of every key of these records with its version (m modified_at, o observed_at, r rank, c since when a read contradicts it): '
+'those of the stored states (ord 0; without a value: a read that something later stands over) and those that arrive.';
 
-create or replace function tds.winners(records tds.record[], states tds.record_state[], id_key text)
-returns table (
-    zoho_id text, key text, value jsonb, m timestamptz, o timestamptz, r smallint, ord bigint, shown boolean, is_news boolean,
-    contested boolean)
+create or replace function tds.fold(
+    records tds.record[], states tds.record_state[], detail_key text, fields text[], pause interval)
+returns table (state tds.record_state, changed boolean, authors bigint[], unsettled boolean, wanted text, wanted_at timestamptz, read_m timestamptz)
 language sql stable
 as $$
-    with register as materialized (
-        select g.*,
+    with told as materialized (
+        select g.*, k.register, case k.register when 'A' then g.m when 'H' then least(g.m, g.o) else g.o end as v
+          from tds.registers($1, $2) g
+         cross join lateral (select case when g.r = 2 then 'H' when g.m is null then 'U' else 'A' end offset 0) k(register)
+    ), register as materialized (
+        select t.*,
                row_number() over w as place,
-               -- the same key told differently where last_modified_time does not decide
-               min(jsonb_hash_extended(g.value, 1)) over same_moment <> max(jsonb_hash_extended(g.value, 1)) over same_moment
-               or (bool_or(g.m is null) over same_key
-                   and min(jsonb_hash_extended(g.value, 1)) over same_key <> max(jsonb_hash_extended(g.value, 1)) over same_key)
-               as contested,
-               first_value(case when g.ord = 0 then g.value end) over stored as stored_value,
-               first_value(case when g.ord = 0 then g.m end) over stored as stored_m,
-               bool_or(g.ord = 0) over stored as is_stored
-          from tds.registers($1, $2, $3) g
-        window w as (partition by g.zoho_id, g.key, g.m is null order by g.m desc, g.o desc, g.r desc, g.value desc, g.ord),
-               stored as (partition by g.zoho_id, g.key, g.m is null order by g.ord
+               first_value(case when t.ord = 0 then t.value end) over stored as stored_value,
+               first_value(case when t.ord = 0 then t.m end) over stored as stored_m,
+               bool_or(t.ord = 0) over stored as is_stored,
+               -- the same key read differently at one last_modified_time; what a list and a detail spell differently counts only where it is mapped
+               t.register = 'A' and min(jsonb_hash_extended(t.value, 1)) over same_time <> max(jsonb_hash_extended(t.value, 1)) over same_time
+               and (t.key = any ($4) or min(t.r) over same_time = max(t.r) over same_time) as tied
+          from told t
+        window w as (partition by t.zoho_id, t.key, t.register order by t.v desc, t.o desc, t.r desc, t.value desc nulls last, t.ord),
+               stored as (partition by t.zoho_id, t.key, t.register order by t.ord
                           rows between unbounded preceding and unbounded following),
-               same_moment as (partition by g.zoho_id, g.key, g.m),
-               same_key as (partition by g.zoho_id, g.key)
-    )
-    select g.zoho_id, g.key, g.value, g.m, g.o, g.r, g.ord,
-           row_number() over (partition by g.zoho_id, g.key order by g.o desc, g.m is null, g.r desc) = 1,
-           g.ord > 0 and (not g.is_stored or g.stored_value is distinct from g.value or g.stored_m is distinct from g.m),
-           g.contested
-      from register g
-     where g.place = 1
-$$;
-comment on function tds.winners(tds.record[], tds.record_state[], text) is
-'Of all values known of a key the newest with a last_modified_time and the newest without: shown is the one of the two that the row has; '
-'is_news: it arrives and says something new; contested: last_modified_time does not decide.';
-
-create or replace function tds.fold(records tds.record[], states tds.record_state[], id_key text, detail_key text)
-returns table (state tds.record_state, changed boolean, authors bigint[], unsettled boolean, wanted text, wanted_at timestamptz)
-language sql stable
-as $$
-    with winner as materialized (
-        select w.* from tds.winners($1, $2, $3) w
+               same_time as (partition by t.zoho_id, t.key, t.register, t.m)
+    ), pair as materialized (
+        -- the newest of each register, side by side
+        select t.zoho_id, t.key,
+               max(t.m) filter (where t.register = 'A') as am, max(t.o) filter (where t.register = 'A') as ao,
+               (array_agg(t.value) filter (where t.register = 'A'))[1] as av,
+               max(t.o) filter (where t.register = 'U') as uo, (array_agg(t.value) filter (where t.register = 'U'))[1] as uv,
+               max(t.m) filter (where t.register = 'H') as hm, max(t.o) filter (where t.register = 'H') as ho,
+               max(t.v) filter (where t.register = 'H') as hc, (array_agg(t.value) filter (where t.register = 'H'))[1] as hv,
+               max(t.c) filter (where t.register = 'H') as since,
+               bool_or(t.tied and t.register = 'A') as tied,
+               max(t.ord) filter (where t.register = 'A') as a_ord, max(t.ord) filter (where t.register = 'H') as h_ord,
+               bool_or(t.ord > 0) as is_told
+          from register t
+         where t.place = 1
+         group by t.zoho_id, t.key
+    ), judged as materialized (
+        select p.*,
+               case when p.ho is not null and (greatest(p.ao, p.uo) is null or p.hc > greatest(p.ao, p.uo)
+                                               or p.hm > p.am and p.ho > p.ao and (p.uo is null or p.ao >= p.uo)) then 'H'
+                    when p.uo is not null and (p.ao is null or p.uo > p.ao) then 'U' else 'A' end as shown
+          from pair p
+    ), newest as materialized (
+        select g.*, j.shown, j.shown = g.register as is_shown,
+               -- of a read that cannot be shown again the version alone is kept
+               j.shown <> 'A' and g.register = 'A' and (j.shown = 'U' or j.hc > j.ao) as is_under,
+               g.ord > 0 and (not g.is_stored or g.stored_value is distinct from g.value or g.stored_m is distinct from g.m) as is_news
+          from register g
+          join judged j on j.zoho_id = g.zoho_id and j.key = g.key
+         where g.place = 1
+           and case g.register when j.shown then true
+                               when 'A' then true
+                               when 'U' then case j.shown when 'A' then g.o > j.am else g.o >= j.hc end
+                               else case j.shown when 'A' then g.v > j.am else g.m is not null and g.o > j.uo end end
     ), top as (
         select distinct on (g.zoho_id) g.zoho_id, g.m, g.o, g.r
-          from winner g
+          from newest g
+         where g.is_shown
          order by g.zoho_id, g.m desc nulls last, g.o desc, g.r desc
+    ), doubt as materialized (
+        -- a key that a read tells otherwise than a later-stamped hint: since the first of those reads
+        select j.zoho_id, j.key, j.ao, j.is_told,
+               coalesce(j.since, (select min(t.o) from told t
+                                   where t.zoho_id = j.zoho_id and t.key = j.key and t.register = 'A' and t.m < j.hm and t.o >= j.ho)) as since
+          from judged j
+         where j.shown = 'A' and j.hm > j.am and j.hv <> j.av
     ), layer as (
-        select g.zoho_id, g.m, g.o, g.r,
-               jsonb_agg(g.key order by g.key) filter (where g.shown) as keys,
-               jsonb_object_agg(g.key, g.value) filter (where not g.shown) as hidden
-          from winner g
+        select g.zoho_id, g.m, g.o, g.r, d.since,
+               jsonb_agg(g.key order by g.key) filter (where g.is_shown) as keys,
+               jsonb_agg(g.key order by g.key) filter (where g.is_under) as under,
+               jsonb_object_agg(g.key, g.value) filter (where not g.is_shown and not g.is_under) as hidden
+          from newest g
           join top t on t.zoho_id = g.zoho_id
-         where not g.shown or (t.m, t.o, t.r) is distinct from (g.m, g.o, g.r)
-         group by g.zoho_id, g.m, g.o, g.r
+          left join doubt d on d.zoho_id = g.zoho_id and d.key = g.key and g.register = 'H'
+         where not g.is_shown or (t.m, t.o, t.r) is distinct from (g.m, g.o, g.r)
+         group by g.zoho_id, g.m, g.o, g.r, d.since
     ), layers as (
         select l.zoho_id,
-               jsonb_agg(jsonb_strip_nulls(jsonb_build_object('m', l.m, 'o', l.o, 'r', l.r))
+               jsonb_agg(jsonb_strip_nulls(jsonb_build_object('m', l.m, 'o', l.o, 'r', l.r, 'c', l.since))
                          || jsonb_build_object('keys', coalesce(l.keys, '[]'), 'hidden', coalesce(l.hidden, '{}'))
-                         order by l.m, l.o, l.r) as layers
+                         || case when l.under is not null then jsonb_build_object('under', l.under) else '{}' end
+                         order by l.m, l.o, l.r, l.since) as layers
           from layer l
          group by l.zoho_id
     ), merged as (
-        select g.zoho_id, jsonb_object_agg(g.key, g.value) filter (where g.shown) as doc,
-               array_agg(distinct g.ord) filter (where g.is_news or (g.shown and g.ord > 0 and s.doc -> g.key is distinct from g.value))
+        select g.zoho_id, jsonb_object_agg(g.key, g.value) filter (where g.is_shown) as doc,
+               array_agg(distinct g.ord) filter (where g.ord > 0 and (g.is_news or g.is_shown and s.doc -> g.key is distinct from g.value))
                    as authors,
-               bool_or(g.contested) as contested,
-               max(g.o) filter (where g.shown and g.ord > 0 and g.r = 2 and (g.m is null or g.contested)) as hinted_at,
-               max(g.m) filter (where g.shown and g.key = $4) as detail_m,
-               max(g.o) filter (where g.shown and g.key = $4) as detail_o
-          from winner g
+               max(g.m) filter (where g.is_shown and g.key = $3) as detail_m,
+               max(g.o) filter (where g.is_shown and g.key = $3) as detail_o,
+               bool_or(g.is_shown and g.ord > 0 and g.r = 2) as shows_hint
+          from newest g
           left join unnest($2) s on s.zoho_id = g.zoho_id
          group by g.zoho_id
+    ), open as (
+        select j.zoho_id,
+               max(j.ho) filter (where j.h_ord > 0 and (j.hm is null and j.shown = 'H'
+                                                        or j.hm = j.am and j.hv <> j.av and j.ho > greatest(j.ao, j.uo))) as hinted_at,
+               max(j.ao) filter (where j.tied and j.is_told) as tied_at,
+               max(j.am) as read_m, bool_or(j.hm is null and j.ho is not null or j.uo is not null and j.is_told) as is_untimed
+          from judged j
+         group by j.zoho_id
+    ), doubted as (
+        select d.zoho_id, min(d.since) + $5 as ask_at
+          from doubt d
+         where d.is_told and d.ao < d.since + $5
+         group by d.zoho_id
     ), life as (
-        select l.zoho_id, max(l.read_at) as read_at, max(l.ask_at) as ask_at, bool_or(l.proof) as proof,
+        select l.zoho_id, max(l.read_at) as read_at, max(l.ask_at) as ask_at, bool_or(l.proof) as proof, max(l.hint_at) as hint_at,
                case when max(l.read_at) is null or max(l.dead_at) >= max(l.read_at) then max(l.dead_at) end as deleted_at
-          from (select s.zoho_id, s.read_at, s.deleted_at as dead_at, null::timestamptz as ask_at, false as proof from unnest($2) s
+          from (select s.zoho_id, s.read_at, s.deleted_at as dead_at, null::timestamptz as ask_at, null::timestamptz as hint_at, false as proof
+                  from unnest($2) s
                 union all
                 select a.zoho_id, case when not a.is_delete and a.rank <> 2 then a.observed_at end,
                        case when a.is_delete and a.rank = 3 then a.observed_at end,
                        case when a.is_delete and a.rank <> 3 then a.observed_at end,
+                       case when not a.is_delete and a.rank = 2 then a.observed_at end,
                        a.is_delete and a.rank = 3
                   from unnest($1) a) l
          group by l.zoho_id
     ), verdict as (
         select l.zoho_id, m.doc, t.m, t.o, t.r, y.layers, s.version, l.read_at, l.deleted_at,
                m.authors, m.authors is not null or l.deleted_at is distinct from s.deleted_at as changed,
-               coalesce(m.contested, false) or l.proof as contested,
-               m.hinted_at, l.ask_at, m.detail_m, m.detail_o
+               n.hinted_at is not null or n.tied_at is not null or n.is_untimed or coalesce(m.shows_hint, false) or l.proof as unsettled,
+               -- a sign of life after the proof
+               case when l.deleted_at is not null and l.hint_at > l.deleted_at then l.hint_at end as alive_at,
+               n.hinted_at, n.tied_at, n.read_m, b.ask_at as doubted_at, l.ask_at, m.detail_m, m.detail_o
           from life l
           left join merged m on m.zoho_id = l.zoho_id
+          left join open n on n.zoho_id = l.zoho_id
+          left join doubted b on b.zoho_id = l.zoho_id
           left join top t on t.zoho_id = l.zoho_id
           left join layers y on y.zoho_id = l.zoho_id
           left join unnest($2) s on s.zoho_id = l.zoho_id
@@ -125,40 +198,85 @@ as $$
                  where a.zoho_id = v.zoho_id and not a.is_delete and a.modified_at is not distinct from v.m and v.doc || a.doc = v.doc
                  order by a.observed_at desc, a.ord limit 1),
                v.m, v.o, v.r, v.read_at, v.deleted_at, v.layers)::tds.record_state,
-           v.changed and v.doc is not null, v.authors, v.contested,
+           v.changed and v.doc is not null, v.authors, v.unsettled,
            case when v.ask_at is not null then 'said to be deleted'
-                when v.hinted_at is not null and v.deleted_at is not null then 'edited after its deletion'
+                when v.alive_at is not null then 'edited after its deletion'
                 when v.hinted_at is not null then 'last_modified_time does not decide'
-                when $4 is not null and v.changed and v.deleted_at is null
-                     and (v.detail_o is null or v.detail_m < v.m or (v.detail_m is null and v.detail_o < v.o))
-                    then 'detail older than the record' end,
-           greatest(v.ask_at, v.hinted_at, case when v.ask_at is null and v.hinted_at is null then v.o end)
+                when v.deleted_at is not null then null
+                when v.doubted_at is not null then 'read otherwise than a later webhook told'
+                when v.tied_at is not null then tds.tie_reason()
+                when $3 is not null and v.changed
+                     and (v.detail_o is null or v.detail_m < v.m or (v.detail_m is null and v.detail_o < v.o)) then 'detail older than the record' end,
+           coalesce(greatest(v.ask_at, v.alive_at, v.hinted_at), v.doubted_at, v.tied_at, v.o),
+           v.read_m
       from verdict v
      order by v.zoho_id
 $$;
-comment on function tds.fold(tds.record[], tds.record_state[], text, text) is
+comment on function tds.fold(tds.record[], tds.record_state[], text, text[], interval) is
 'Merges records into states, key by key: a pure function of the set of observations, whatever their order. changed: the '
-'row must be written; authors: the ords that said something new; unsettled: last_modified_time could not decide; wanted: why the detail '
-'should be read, and from when.';
+'row must be written; authors: the ords that said something new; unsettled: a read that left no trace may have come since; '
+'wanted: why the detail should be read, and from when; read_m: the newest last_modified_time that a read told. '
+'fields: the keys that are mapped; pause: after which a read that contradicts a hint is asked once more.';
 
-create or replace function tds.layers_under(doc jsonb, old jsonb, layers jsonb, m timestamptz, o timestamptz, r smallint) returns jsonb
+drop function if exists tds.layers_under(jsonb, jsonb, jsonb, timestamptz, timestamptz, smallint);
+create or replace function tds.layers_under(
+    doc jsonb, old jsonb, layers jsonb, m timestamptz, o timestamptz, r smallint, is_hint boolean) returns jsonb
 language sql immutable parallel safe
 as $$
-    select jsonb_agg(jsonb_build_object('m', l.m, 'o', l.o, 'r', l.r, 'keys', l.keys, 'hidden', '{}'::jsonb) order by l.m, l.o, l.r)
-      from (select s.m, s.o, s.r, jsonb_agg(k.key order by k.key) as keys
-              from jsonb_to_recordset($3) s(m timestamptz, o timestamptz, r smallint, keys jsonb)
-             cross join lateral jsonb_array_elements_text(s.keys) k(key)
-             where not $1 ? k.key
-             group by s.m, s.o, s.r
-             union all
-            select $4, $5, $6, jsonb_agg(k.key order by k.key)
-              from jsonb_object_keys($2) k(key)
-             where not $1 ? k.key
-               and not exists (select from jsonb_to_recordset($3) s(keys jsonb) where s.keys ? k.key)
-            having count(*) > 0) l
+    select jsonb_agg(jsonb_build_object('m', l.m, 'o', l.o, 'r', l.r, 'keys', coalesce(l.keys, '[]'), 'hidden', '{}'::jsonb)
+                     || case when l.under is not null then jsonb_build_object('under', l.under) else '{}' end order by l.m, l.o, l.r)
+      from (select v.m, v.o, v.r, jsonb_agg(v.key order by v.key) filter (where not v.is_under) as keys,
+                   jsonb_agg(v.key order by v.key) filter (where v.is_under) as under
+              from (select s.m, s.o, s.r, k.key, $1 ? k.key as is_under
+                      from jsonb_to_recordset($3) s(m timestamptz, o timestamptz, r smallint, keys jsonb)
+                     cross join lateral jsonb_array_elements_text(s.keys) k(key)
+                    union all
+                    select s.m, s.o, s.r, u.key, true
+                      from jsonb_to_recordset($3) s(m timestamptz, o timestamptz, r smallint, under jsonb)
+                     cross join lateral jsonb_array_elements_text(s.under) u(key)
+                    union all
+                    select $4, $5, $6, k.key, $1 ? k.key
+                      from jsonb_object_keys($2) k(key)
+                     where $3 is null or not exists (select from jsonb_to_recordset($3) s(keys jsonb) where s.keys ? k.key)) v
+             -- of what a hint stands over only the versions of reads are kept, of what a read stands over nothing
+             where not v.is_under or $7 and v.r <> 2 and v.m is not null
+             group by v.m, v.o, v.r) l
 $$;
-comment on function tds.layers_under(jsonb, jsonb, jsonb, timestamptz, timestamptz, smallint) is
-'What remains of an old document''s versions under a newer one: the keys the newer does not carry, by their own versions.';
+comment on function tds.layers_under(jsonb, jsonb, jsonb, timestamptz, timestamptz, smallint, boolean) is
+'What remains of an old document''s versions under a newer one: the keys the newer does not carry, by their own versions; and under a hint the '
+'versions of the reads whose keys it carries.';
+
+create or replace function tds.is_blank_list(value jsonb) returns boolean
+language sql immutable parallel safe
+as $$ select $1 in ('[]', 'null', '""') $$;
+comment on function tds.is_blank_list(jsonb) is 'Whether an array was told without elements; null where it was not told.';
+
+create or replace function tds.lacks_elements(doc jsonb) returns boolean
+language sql immutable parallel safe
+as $$
+    select case when not $1 ?| '{line_items,locations,warehouses,invoices,bills}' then false else coalesce(
+        tds.is_blank_list($1 -> 'line_items')
+        and tds.amount_of(case when coalesce($1 ->> 'sub_total', '') <> '' then $1 -> 'sub_total' else $1 -> 'total' end) <> 0
+        or ($1 ? 'locations' or $1 ? 'warehouses')
+           and coalesce(tds.is_blank_list($1 -> 'locations'), true) and coalesce(tds.is_blank_list($1 -> 'warehouses'), true)
+           and tds.amount_of(coalesce($1 -> 'stock_on_hand', $1 -> 'actual_available_stock')) <> 0
+        or $1 ? 'payment_id' and tds.is_blank_list($1 -> 'invoices')
+           and tds.amount_of($1 -> 'amount') <> coalesce(tds.amount_of($1 -> 'unused_amount'), 0)
+        or $1 ? 'payment_id' and tds.is_blank_list($1 -> 'bills')
+           and tds.amount_of($1 -> 'amount') <> coalesce(tds.amount_of($1 -> 'balance'), 0), false) end
+$$;
+comment on function tds.lacks_elements(jsonb) is
+'Whether a document says by its own sums that an array must have elements which it tells as empty: lines of a subtotal, places of a '
+'stock, documents of a payment that is applied. Such an array is no statement.';
+
+create or replace function tds.lost_elements(known jsonb, doc jsonb) returns boolean
+language sql immutable parallel safe
+as $$
+    select case when $1 ? 'pricebook_items' and tds.is_blank_list($2 -> 'pricebook_items')
+                then jsonb_typeof($1 -> 'pricebook_items') = 'array' and jsonb_array_length($1 -> 'pricebook_items') > 5 else false end
+$$;
+comment on function tds.lost_elements(jsonb, jsonb) is
+'Whether a document tells of none of the many elements that it had, in an array that has no sums: a price list''s. It has to say so twice.';
 
 create or replace function tds.resolve(
     entity tds.entity, organization_id text, records tds.record[],
@@ -166,13 +284,17 @@ create or replace function tds.resolve(
 language plpgsql stable
 set search_path = pg_catalog, pg_temp
 as $$
+declare
+    v_fields text[];
 begin
+    v_fields := array(select f.key from tds.field f where f.entity = (resolve.entity).entity and f.list_key = '');
     with met as materialized (
         select m.kind, m.incoming as i, m.known as t,
                -- the same moment told differently: older layers aside, which side wins depends on when they were observed
                m.kind = 'over' and (m.incoming).modified_at = (m.known).modified_at and exists (
                    select from jsonb_each((m.known).doc) k
                     where (m.incoming).doc -> k.key <> k.value
+                      and ((m.incoming).rank = (m.known).rank or k.key = any (v_fields))
                       and not exists (select from jsonb_to_recordset((m.known).layers) l(m timestamptz, keys jsonb)
                                        where l.m < (m.incoming).modified_at and l.keys ? k.key)) as contested
           from tds.meet((resolve.entity).entity, resolve.organization_id, resolve.records) m
@@ -180,33 +302,43 @@ begin
         select row((m.i).zoho_id, d.merged, coalesce((m.t).version, 0) + 1, (m.i).hash,
                    (m.i).modified_at, (m.i).observed_at, (m.i).rank,
                    greatest((m.t).read_at, case when (m.i).rank <> 2 then (m.i).observed_at end), null,
-                   -- nothing is left under a document that has every key of the one before it
-                   case when m.kind = 'over' and ((m.t).layers is not null or d.merged <> (m.i).doc) then
-                       tds.layers_under((m.i).doc, (m.t).doc, (m.t).layers, (m.t).modified_at, (m.t).observed_at, (m.t).rank) end
+                   -- nothing is left under a read that has every key of the document before it
+                   case when m.kind = 'over' and ((m.i).rank = 2 or (m.t).layers is not null or d.merged <> (m.i).doc) then
+                       tds.layers_under((m.i).doc, (m.t).doc, (m.t).layers, (m.t).modified_at, (m.t).observed_at, (m.t).rank, (m.i).rank = 2) end
                    )::tds.record_state as state,
                row((m.i).ord, (m.i).inbox_id, (m.i).zoho_id, 'applied', (m.i).modified_at, (m.i).observed_at, (m.i).rank,
                    case when (m.i).rank = 2 and (m.i).modified_at is null then 'webhook without last_modified_time'
                         when (m.i).rank = 2 and m.contested then 'last_modified_time does not decide'
+                        when tds.lacks_elements(d.merged) or tds.lost_elements((m.t).doc, d.merged) then tds.empty_reason()
+                        when m.contested then tds.tie_reason()
                         when not (m.i).doc ? resolve.entity.detail_key
                              and (m.kind = 'new' or not (m.t).doc ? resolve.entity.detail_key
                                   or coalesce((select l.m from jsonb_to_recordset((m.t).layers) l(m timestamptz, keys jsonb)
                                                 where l.keys ? resolve.entity.detail_key), (m.t).modified_at) < (m.i).modified_at)
                              then 'detail older than the record' end,
-                   (m.i).observed_at, (m.i).modified_at is null or m.contested)::tds.verdict as verdict
+                   (m.i).observed_at, (m.i).modified_at is null or m.contested or m.kind = 'over' and (m.i).rank = 2)::tds.verdict as verdict
           from met m
          cross join lateral (select coalesce((m.t).doc || (m.i).doc, (m.i).doc) as merged offset 0) d
          where m.kind in ('new', 'over')
     ), folded as materialized (
-        select f.*
+        select f.*, tds.lacks_elements((f.state).doc)
+                    or tds.lost_elements((select (k.t).doc from met k where (k.t).zoho_id = (f.state).zoho_id limit 1), (f.state).doc) as lacks
           from tds.fold(array(select m.i from met m where m.kind = 'fold'),
                         array(select distinct m.t from met m where m.kind = 'fold' and (m.t).zoho_id is not null),
-                        resolve.entity.id_key, resolve.entity.detail_key) f
+                        resolve.entity.detail_key, v_fields, tds.second_look()) f
     ), judged as (
         select row((m.i).ord, (m.i).inbox_id, (m.i).zoho_id,
                    case when f.changed and (f.authors is null or (m.i).ord = any (f.authors)) then 'applied'
                         when (m.i).is_delete or (f.state).doc || (m.i).doc = (f.state).doc then 'unchanged'
                         else 'stale' end,
-                   (m.i).modified_at, (m.i).observed_at, (m.i).rank, f.wanted, f.wanted_at, f.unsettled)::tds.verdict as verdict
+                   (m.i).modified_at, (m.i).observed_at, (m.i).rank,
+                   case when f.lacks and f.changed and coalesce(f.wanted, 'detail older than the record') in (
+                                 'detail older than the record', tds.tie_reason())
+                        then tds.empty_reason()
+                        -- a detail that tells of an older edit than what is known answers nothing
+                        else coalesce(f.wanted, case when (m.i).rank = 3 and not (m.i).is_delete and (m.i).modified_at < f.read_m
+                                                     then 'detail older than the record' end) end,
+                   f.wanted_at, f.unsettled)::tds.verdict as verdict
           from met m
           join folded f on (f.state).zoho_id = (m.i).zoho_id
          where m.kind = 'fold'
@@ -228,3 +360,11 @@ end
 $$;
 comment on function tds.resolve(tds.entity, text, tds.record[]) is
 'What a set of records means: the states to write, and a verdict on each record. Reads, never writes.';
+
+drop function if exists tds.fold(tds.record[], tds.record_state[], text, text);
+drop function if exists tds.registers(tds.record[], tds.record_state[], text);
+
+insert into tds.setting (name, value, description) values
+    ('stamp_ahead_seconds', '60', 'How far a last_modified_time may lie ahead of the moment it was told, in seconds; one that lies further ahead counts as none.'),
+    ('second_look_seconds', '60', 'Pause before an answer that contradicts what is known is asked for once more, in seconds: a list or a replica may lag.')
+on conflict on constraint setting_pkey do nothing;

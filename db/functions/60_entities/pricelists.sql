@@ -1,6 +1,8 @@
 -- The API calls them price books. A list has prices by item, prices by item and quantity (brackets), or one percentage.
 
-create or replace function tds.write_product_prices(organization_id text, zoho_ids text[], at timestamptz) returns void
+drop function if exists tds.write_product_prices(text, text[], timestamptz);
+create or replace function tds.write_product_prices(organization_id text, zoho_ids text[], at timestamptz, believed boolean default false)
+returns void
 language plpgsql volatile
 set search_path = pg_catalog, pg_temp
 as $$
@@ -38,6 +40,11 @@ begin
         delete from zoho.product_prices t
          where t.organization_id = write_product_prices.organization_id
            and t.zoho_pricebook_id = any (write_product_prices.zoho_ids)
+           -- a list that has lost all of its many prices at once has to say so twice
+           and (write_product_prices.believed
+                or exists (select from told w where w.zoho_pricebook_id = t.zoho_pricebook_id)
+                or (select count(*) from zoho.product_prices k
+                     where k.organization_id = t.organization_id and k.zoho_pricebook_id = t.zoho_pricebook_id) <= 5)
            and not exists (select from told w where (w.zoho_pricebook_id, w.zoho_item_id, w.start_quantity)
                                                   = (t.zoho_pricebook_id, t.zoho_item_id, t.start_quantity)))
     insert into zoho.product_prices as t (
@@ -55,9 +62,10 @@ begin
                              excluded.rate, excluded.discount, excluded.currency);
 end
 $$;
-revoke all on function tds.write_product_prices(text, text[], timestamptz) from public;
-comment on function tds.write_product_prices(text, text[], timestamptz) is
-'Makes the prices of these lists what their documents say: a row an item, or a row a bracket.';
+revoke all on function tds.write_product_prices(text, text[], timestamptz, boolean) from public;
+comment on function tds.write_product_prices(text, text[], timestamptz, boolean) is
+'Makes the prices of these lists what their documents say: a row an item, or a row a bracket. One that told of more than 5 prices and now of '
+'none keeps them, unless that is believed: once it was said twice.';
 
 comment on column zoho.product_prices.discount is
 'Percent off the product''s own price, where the list gives that instead of a rate; null where it gives one without %.';

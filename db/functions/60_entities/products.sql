@@ -38,6 +38,10 @@ begin
         delete from zoho.stock_levels t
          where t.organization_id = write_stock_levels.organization_id
            and t.zoho_item_id = any (write_stock_levels.zoho_ids)
+           -- no places at all are no statement against a stock
+           and not exists (select from zoho.products p
+                            where p.organization_id = t.organization_id and p.zoho_item_id = t.zoho_item_id
+                              and tds.lacks_elements(p.zoho_metadata))
            and not exists (select from told w where (w.zoho_item_id, w.zoho_warehouse_id) = (t.zoho_item_id, t.zoho_warehouse_id))
     ), known as materialized (
         select t.zoho_item_id, t.zoho_warehouse_id from zoho.stock_levels t
@@ -137,7 +141,7 @@ select tds.register('{
     "entity": "products", "queue": "products", "priority": 20,
     "api_path": "/items", "list_key": "items", "record_key": "item", "id_key": "item_id",
     "list_filter": {"filter_by": "Status.All", "sort_column": "created_time", "sort_order": "A"}, "bulk_detail_path": "/itemdetails",
-    "volatile_details": true,
+    "volatile_details": true, "counted": false,
     "detail_key": "brand",
     "target": "products", "target_key": "zoho_item_id",
     "complete": "write_stock_levels", "complete_if": "s.doc ?| array[''locations'', ''warehouses'']"}');

@@ -33,6 +33,9 @@ begin
         delete from zoho.{{target:I}} t
          where t.organization_id = {{me:I}}.organization_id
            and t.{{parent_column:I}} = any ({{me:I}}.written)
+           -- an empty array is no statement against the document's own sums
+           and t.{{parent_column:I}} not in (select s.zoho_id from unnest({{me:I}}.states) s
+                                              where tds.is_blank_list(s.doc -> {{list_key:L}}) and tds.lacks_elements(s.doc))
            and not exists (select from wanted w where w.zoho_id = t.{{parent_column:I}} and w.position = t.{{position_column:I}}))
     insert into zoho.{{target:I}} as t (
            organization_id, {{parent_column:I}}, {{position_column:I}},

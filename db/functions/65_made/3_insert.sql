@@ -5,19 +5,19 @@ as $$
 begin
     return tds.fill($sql$
         select e.first_ord + s.n as ord, s.n::int as position, e.inbox_id, e.received_at, e.alone, e.observed_at, e.rank, e.is_delete,
-               v.zoho_id, v.told, v.modified_at, v.hash, s.doc,
-               case when v.zoho_id is null or e.is_delete or (v.modified_at is null and coalesce(v.told, '') <> '') then 'rest'
+               v.zoho_id, v.told, v.told_at, v.modified_at, v.hash, s.doc,
+               case when v.zoho_id is null or e.is_delete or (v.told_at is null and coalesce(v.told, '') <> '') then 'rest'
                     when k.sync_version is null then case when {{new_if}} then 'new' else 'rest' end
                     when k.sync_hash = v.hash and k.sync_modified_at is not distinct from v.modified_at and k.deleted_at is null
-                        then 'unchanged'
+                         and (k.sync_rank <> 2 or e.rank = 2) then 'unchanged'
                     else 'rest' end as kind
           from (select x.* from unnest({{me:I}}.events) x
                 union all
                 -- what is read here is read once: handed over as an array it would be copied at every step
                 select y.* from tds.stored_events({{entity:L}}, {{me:I}}.inbox_ids, {{me:I}}.received_ats) y) e
          cross join lateral jsonb_array_elements(e.records) with ordinality s(doc, n)
-         cross join lateral tds.versions(s.doc, {{id_key:L}}, e.modified_at, e.rank) v
-          left join lateral (select t.sync_version, t.sync_hash, t.sync_modified_at, t.deleted_at
+         cross join lateral tds.versions(s.doc, {{id_key:L}}, e.modified_at, e.rank, e.observed_at) v
+          left join lateral (select t.sync_version, t.sync_hash, t.sync_modified_at, t.sync_rank, t.deleted_at
                                from zoho.{{target:I}} t
                               where t.organization_id = {{me:I}}.organization_id
                                 and t.{{target_key:I}} between v.zoho_id and v.zoho_id
@@ -108,6 +108,7 @@ begin
                          m.modified_at, m.observed_at, m.rank,
                          case when m.kind <> 'new' then null
                               when m.rank = 2 and m.modified_at is null then 'webhook without last_modified_time'
+                              when m.rank > 1 and tds.lacks_elements(m.doc) then tds.empty_reason()
                               when not m.doc ? {{detail_key:L}} then 'detail older than the record' end,
                          m.observed_at, m.kind = 'new' and m.modified_at is null)::tds.verdict) filter (where m.done),
            array_agg(row(m.ord, m.inbox_id, m.received_at, m.position, m.alone, m.zoho_id, m.modified_at, m.observed_at, m.rank,
@@ -125,7 +126,7 @@ $body$,
                 'columns', tds.wrapped(v_made.columns, 12),
                 -- it has been read for the version already; one that was inherited is not told by the document
                 'expressions', replace(v_made.expressions, 'tds.json_time(d.last_modified_time)',
-                                       'case when s.told <> '''' then s.modified_at end'),
+                                       'case when s.told <> '''' then s.told_at end'),
                 'fields', tds.fields_of(make_inserter.entity, '', 's.doc'), 'joins', v_made.joins,
                 'children', tds.inserted_children(make_inserter.entity, v_name), 'detail_key', v_entity.detail_key)));
 end

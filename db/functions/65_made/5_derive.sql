@@ -4,22 +4,25 @@ set search_path = pg_catalog, pg_temp
 as $$
 begin
     return query
-    select c.target, tds.fill($sql$
+    select c.target,
+           tds.fill('case when tds.is_blank_list(s.doc -> {{list_key:L}}) and tds.lacks_elements(s.doc) then {{before}} else {{after}} end',
+                    jsonb_build_object('list_key', c.list_key, 'before', c.before, 'after', c.after)), c.before
+      from (select k.list_key, k.target, tds.fill($sql$
                (select jsonb_agg(to_jsonb(x) order by x.n)
                   from (select e.n, {{named}}
                           from jsonb_array_elements(coalesce(tds.json_array(s.doc -> {{list_key:L}}), '[]')) with ordinality c(doc, n)
                          cross join lateral (select tds.json_object(c.doc) as doc, c.n offset 0) e
                          cross join lateral {{fields}} d{{joins}}) x)$sql$,
-                  jsonb_build_object('named', c.named, 'list_key', c.list_key, 'fields', c.fields, 'joins', c.joins)),
+                  jsonb_build_object('named', k.named, 'list_key', k.list_key, 'fields', k.fields, 'joins', k.joins)) as after,
            tds.fill($sql$
                (select jsonb_agg(to_jsonb(x) order by x.n)
                   from (select b.{{position_column:I}} as n,
                                {{columns}}
                           from zoho.{{target:I}} b
                          where b.organization_id = own.organization_id and b.{{parent_column:I}} = s.zoho_id) x)$sql$,
-                  jsonb_build_object('position_column', c.position_column, 'columns', tds.wrapped(tds.qualified('b', c.columns), 31),
-                                     'target', c.target, 'parent_column', c.parent_column))
-      from tds.children_of(child_derivations.entity) c;
+                  jsonb_build_object('position_column', k.position_column, 'columns', tds.wrapped(tds.qualified('b', k.columns), 31),
+                                     'target', k.target, 'parent_column', k.parent_column)) as before
+              from tds.children_of(child_derivations.entity) k) c;
 end
 $$;
 comment on function tds.child_derivations(text) is

@@ -75,8 +75,9 @@ begin
                             store_page.page),
             hint = 'another process goes on with this run, or it was cancelled; select * from tds_sync_runs';
     end if;
+    select n.* into strict v_entity from tds.entity n where n.entity = tds.pulled_entity(v_run.entity);
+    perform tds.note_page(v_run, v_entity, store_page.page, v_body);
     if v_run.options ?| array['update_only', 'pricelist_ids', 'modified_since'] then
-        select n.* into v_entity from tds.entity n where n.entity = tds.pulled_entity(v_run.entity);
         v_body := tds.kept_records(v_run, v_entity, v_body);
     end if;
     select e.inbox_id into v_inbox_id
@@ -92,15 +93,16 @@ begin
            error = null
      where r.run_id = store_page.run_id;
     if not store_page.has_more then
-        perform tds.end_list(store_page.run_id, v_now);
+        perform tds.end_pass(store_page.run_id, v_now);
     end if;
     return v_inbox_id;
 end
 $$;
 revoke all on function tds.store_page(bigint, int, bytea, timestamptz, boolean, int, int) from public;
 comment on function tds.store_page(bigint, int, bytea, timestamptz, boolean, int, int) is
-'Stores a page and moves its run''s cursor in one transaction; the last page (has_more false) ends the list. calls: what it took to get '
-'it. Raises ZB003 for a page out of turn, or of a run that was cancelled; ZB012 for one that never was.';
+'Stores a page and moves its run''s cursor in one transaction; the last page (has_more false) ends the list, if what was seen is all '
+'that was there; else it is read again, or is partial (tds.end_pass()). calls: what it took to get it. Raises ZB003 for a page out of '
+'turn, or of a run that was cancelled; ZB012 for one that never was.';
 
 create or replace function tds.finish_run(run_id bigint, state text, error text default null) returns void
 language plpgsql volatile security definer

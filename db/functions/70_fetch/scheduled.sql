@@ -20,13 +20,77 @@ comment on function tds.has_filter(tds.entity, text) is
 'Whether the API lists only what has changed, as far as is known: the entity''s list has a filter, and the newest pull that used it was '
 'not given everything.';
 
+create or replace function tds.confirm_hints(organization_id text) returns bigint
+language plpgsql volatile security definer
+set search_path = pg_catalog, pg_temp
+as $$
+declare
+    v_now    constant timestamptz := tds.now();
+    v_entity tds.entity;
+    v_wishes tds.wish[];
+    v_rows   bigint := 0::bigint;
+begin
+    for v_entity in select n.* from tds.entity n where n.api_path <> '' and n.detail_key is not null order by n.entity loop
+        execute format($sql$
+            select array_agg(row(h.zoho_id, 'no read has confirmed a webhook', h.zoho_now, null, null)::tds.wish)
+              from (select t.%1$I as zoho_id, tds.zoho_now($1) as zoho_now from zoho.%2$I t
+                     where t.organization_id = $1 and t.sync_rank = 2 and t.deleted_at is null and t.synced_at < $2 - interval '1 hour'
+                       and ($3 is null or t.zoho_metadata ->> 'contact_type' = $3)
+                     order by t.sync_observed_at
+                     limit $4) h$sql$, v_entity.target_key, v_entity.target)
+           into v_wishes
+          using confirm_hints.organization_id, v_now, v_entity.list_filter ->> 'contact_type', tds.setting_int('hints_confirmed_per_night');
+        if v_wishes is not null then
+            v_rows := v_rows + tds.want(v_entity.entity, confirm_hints.organization_id, v_wishes);
+        end if;
+    end loop;
+    return v_rows;
+end
+$$;
+revoke all on function tds.confirm_hints(text) from public;
+comment on function tds.confirm_hints(text) is
+'Asks for the details of records that show what a webhook told and no read has confirmed, the oldest first; returns how many.';
+
+insert into tds.setting (name, value, description) values
+    ('hints_confirmed_per_night', '200', 'Records of one entity at most, showing what only a webhook told, whose details are asked for in a night.'),
+    ('sweep_days', '28', 'After how many days a list that is read through a filter is read whole: that finds what no filter shows, and what is gone.')
+on conflict on constraint setting_pkey do nothing;
+
+create or replace function tds.lists_to_sweep(at timestamptz) returns table (organization_id text, entity text)
+language plpgsql stable
+set search_path = pg_catalog, pg_temp
+as $$
+begin
+    return query
+    -- one a night, so that their calls are spread
+    select distinct on (f.organization_id) f.organization_id, n.entity
+      from tds.full_pull f
+     cross join tds.entity n
+     cross join lateral (select max(r.listed_at) as listed_at from tds.run r
+                          where r.organization_id = f.organization_id and r.entity = n.entity and r.listed_at is not null
+                            and r.is_pass and tds.is_whole(r)) l
+     where f.finished_at is not null and n.api_path <> '' and n.paged and tds.has_filter(n, f.organization_id)
+       and coalesce(l.listed_at, f.finished_at) < lists_to_sweep.at - make_interval(days => tds.setting_int('sweep_days'))
+     order by f.organization_id, l.listed_at nulls first, n.entity;
+end
+$$;
+revoke all on function tds.lists_to_sweep(timestamptz) from public;
+comment on function tds.lists_to_sweep(timestamptz) is
+'Of each organisation the filtered list that has gone longest without a whole pass, if that is longer than sweep_days.';
+
 create or replace function tds.request_scheduled(filtered boolean) returns int
 language plpgsql volatile security definer
 set search_path = pg_catalog, pg_temp
 as $$
+declare
+    v_now constant timestamptz := tds.now();
 begin
     if tds.bulk_sync_refusal() is not null then
         return 0;
+    end if;
+    if not request_scheduled.filtered then
+        perform tds.confirm_hints(f.organization_id) from tds.full_pull f where f.finished_at is not null;
+        perform tds.forget_deletions();
     end if;
     return (
         select count(tds.request_pull_for(w.entity, w.options, w.organization_id, 'the clock'))::int
@@ -39,6 +103,8 @@ begin
                 select f.organization_id, 'stock', '{"update_only": true}'
                   from tds.full_pull f
                  where f.finished_at is not null and not request_scheduled.filtered
+                 union all
+                select l.organization_id, l.entity, '{}' from tds.lists_to_sweep(v_now) l where not request_scheduled.filtered
                  order by 1, 2) w);
 end
 $$;

@@ -22,7 +22,17 @@ select c.entity, d.organization_id, d.zoho_id, d.number, c.what, c.expected, c.t
        ('total', d.total_differs, tds.expected_total(d.doc), tds.amount_of(d.doc -> 'total')),
        ('balance', d.balance_differs, tds.expected_balance(d.doc, tds.balance_keys(d.entity)), tds.amount_of(d.doc -> 'balance'))) c0(what,
            differs, expected, told)
- cross join lateral (select d.entity, c0.what, c0.expected, c0.told where c0.differs) c;
+ cross join lateral (select d.entity, c0.what, c0.expected, c0.told where c0.differs) c
+ union all
+select p.entity, p.organization_id, p.zoho_payment_id, p.payment_number, 'applied', 0, p.applied, p.applied, p.currency, null,
+       p.zoho_modified_at
+  from (select 'payments' as entity, t.organization_id, t.zoho_payment_id, t.payment_number,
+               t.amount - coalesce(t.unused_amount, 0) as applied, t.currency, t.zoho_modified_at
+          from zoho.customer_payments t where t.deleted_at is null and tds.lacks_elements(t.zoho_metadata)
+         union all
+        select 'vendor_payments', t.organization_id, t.zoho_payment_id, t.payment_number, t.amount - coalesce(t.unused_amount, 0),
+               t.currency, t.zoho_modified_at
+          from zoho.vendor_payments t where t.deleted_at is null and tds.lacks_elements(t.zoho_metadata)) p;
 comment on view public.tds_document_mismatches is
 'Documents that do not add up: a row a check that fails. They are mirrored as Zoho tells them; this is the list to look at.';
 comment on column public.tds_document_mismatches.entity is 'The entity.';
@@ -30,7 +40,8 @@ comment on column public.tds_document_mismatches.organization_id is 'Zoho organi
 comment on column public.tds_document_mismatches.zoho_id is 'Zoho''s id of the document.';
 comment on column public.tds_document_mismatches.number is 'The document''s number.';
 comment on column public.tds_document_mismatches.what is
-'subtotal (the lines), total (discount, taxes, charges) or balance (payments, credits).';
+'subtotal (the lines), total (discount, taxes, charges), balance (payments, credits), or applied (the documents of a payment, none of '
+'which is told).';
 comment on column public.tds_document_mismatches.expected is 'What the other amounts make of it.';
 comment on column public.tds_document_mismatches.found is 'What Zoho says.';
 comment on column public.tds_document_mismatches.difference is 'found less expected.';

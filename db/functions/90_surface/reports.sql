@@ -38,10 +38,10 @@ select p.organization_id, p.zoho_item_id, p.name, p.stock_quantity, s.on_hand as
   from zoho.products p
   join (select l.organization_id, l.zoho_item_id, sum(l.on_hand) as on_hand from zoho.stock_levels l group by 1, 2) s
     on s.organization_id = p.organization_id and s.zoho_item_id = p.zoho_item_id
- where p.deleted_at is null and p.stock_quantity <> s.on_hand;
+ where p.deleted_at is null and (p.stock_quantity <> s.on_hand or tds.lacks_elements(p.zoho_metadata));
 comment on view public.tds_stock_disagreements is
-'Products whose stock on hand is not the sum of their places: a list told the one after a detail told the other. Their next detail settles '
-'it.';
+'Products whose stock on hand is not the sum of their places, because a list told the one after a detail told the other, or that were told '
+'without their places. Their next detail settles it.';
 comment on column public.tds_stock_disagreements.organization_id is 'Zoho organisation.';
 comment on column public.tds_stock_disagreements.zoho_item_id is 'The product.';
 comment on column public.tds_stock_disagreements.name is 'Its name.';

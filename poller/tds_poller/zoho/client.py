@@ -6,7 +6,7 @@ import re
 from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from email.utils import parsedate_to_datetime
 from types import TracebackType
 from typing import Any, Self
@@ -27,13 +27,14 @@ PER_PAGE = 200  # records of a page; Zoho gives no more
 TIMEOUT = httpx.Timeout(60.0, connect=10.0)
 WRONG_ORGANIZATION = {4029, 6041}
 NO_SUCH_RECORD = {1001, 1002}
+CLOCK_STEP = 2.0  # seconds: less is what whole seconds and the way there leave open
 IDS = re.compile(r"/\d{5,}")
 
 
 @dataclass(frozen=True, slots=True)
 class Reply:
     """A successful answer: `body` as it came, `document` the same parsed (of a file: empty), and when it was
-    asked for, `sent_at`.
+    asked for, `sent_at`, by Zoho's clock.
 
     `server_time` is what the answer's Date header says, to the second; `calls` how many it took.
     """
@@ -64,6 +65,7 @@ class ZohoClient:
         self._budget = Budget(self._session, settings)
         self.calls = 0
         """Calls made, failed ones included."""
+        self._skew: float | None = None
         self.calls_left: int | None = None
         """What Zoho said is left of the day's calls."""
 
@@ -137,6 +139,23 @@ class ZohoClient:
             error.calls = retries.calls
             raise
 
+    async def _ahead(self, response: httpx.Response, sent_at: datetime) -> float:
+        """How far Zoho's clock is ahead of ours by this answer; noted for all when it changes."""
+        date = _date(response)
+        skew = seconds_ahead(date, sent_at, datetime.now(UTC)) if date else 0.0
+        if self._skew is None or abs(skew - self._skew) > CLOCK_STEP:
+            self._skew = skew
+            noted = await self._session.row(
+                "select tds.note_clock(%s, %s) as is_much", self._settings.organization_id, skew
+            )
+            if noted["is_much"]:
+                log.warning(
+                    "Zoho's clock is %.0f s %s ours: its own is gone by. Set this computer's (NTP).",
+                    abs(skew),
+                    "ahead of" if skew > 0 else "behind",
+                )
+        return skew
+
     async def _retried(
         self,
         retries: Retries,
@@ -202,6 +221,7 @@ class ZohoClient:
                     document = json_object(response)
             finally:
                 pause = await asyncio.shield(self._budget.settle(call, response, document.get("code")))
+        sent_at += timedelta(seconds=await self._ahead(response, sent_at))
         if (left := response.headers.get("x-rate-limit-remaining", "")).isdigit():
             self.calls_left = int(left)
         code = document.get("code", 0 if file else None)
@@ -212,6 +232,17 @@ class ZohoClient:
         said = str(document.get("message", ""))[:300]
         told = f"{retries.name}: HTTP {response.status_code}, code {code}: {said}"
         raise _error(told, response, code, sent_at, pause)
+
+
+def seconds_ahead(date: datetime, sent_at: datetime, received_at: datetime) -> float:
+    """By how many seconds the clock that wrote a Date header is ahead of ours; 0 as far as that can be.
+
+    The header tells whole seconds, and of a moment between the sending and the receipt. Of what remains
+    possible the least is taken, so that nothing passes for asked later than it was.
+    """
+    least = (date - received_at).total_seconds()
+    most = (date - sent_at).total_seconds() + 1
+    return 0.0 if least <= 0 <= most else least
 
 
 def _error(

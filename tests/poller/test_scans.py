@@ -1,0 +1,147 @@
+"""Scans under attack: a run that says complete has every record that lived all the while."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+from collections.abc import Mapping
+from datetime import UTC, datetime, timedelta
+from random import Random
+from typing import Any, cast
+
+import psycopg
+import pytest
+
+from tds_poller.mirror import Mirror
+from tds_poller.pull import pull_pages
+from tds_poller.zoho.client import Reply, ZohoClient
+from tests.db.servers import Database
+
+ORGANIZATION = "60069194202"
+RUNS = int(os.environ.get("TDS_SCAN_RUNS", "40"))
+"""How many are tried; 1,000 take some minutes."""
+BEGIN = datetime(2026, 6, 9, 12, 0, tzinfo=UTC)
+FIELDS = {"invoices": ("invoice_id", "invoices"), "payments": ("payment_id", "customerpayments")}
+
+
+class Attacker:
+    """A list that changes between any two answers; what `ZohoClient` is to a pull."""
+
+    session, concurrency = 1, 3
+
+    def __init__(self, chance: Random, entity: str, *, counts: bool) -> None:
+        self._chance = chance
+        self._entity = entity
+        self._counts = counts
+        self._seconds = 0
+        self._next = 0
+        self._records: dict[str, dict[str, Any]] = {}
+        self.calls = 0
+        self.unrest = chance.choice([0.0, 0.1, 0.3, 0.8])
+        """The chance of a change before each answer."""
+        self.lies = chance.choice([0.0, 0.0, 0.1])
+        """The chance of an answer that is short, or ends too early."""
+        self.ties = chance.random() < 0.3
+        """Whether records of one second come in another order each time."""
+        for _ in range(chance.randint(0, 45)):
+            self._create(older=True)
+        self.always = set(self._records)
+        """What has been there since before the run began."""
+
+    def _stamp(self) -> str:
+        return (BEGIN + timedelta(seconds=self._seconds)).strftime("%Y-%m-%dT%H:%M:%S+0000")
+
+    def _create(self, *, older: bool = False) -> None:
+        key, _ = FIELDS[self._entity]
+        self._next += 1
+        # many are created in one second, as imports are
+        self._seconds += (self._chance.random() < 0.3) if older else 1
+        record_id = str(self._next)
+        self._records[record_id] = {key: record_id, "created_time": self._stamp(), "last_modified_time": self._stamp()}
+
+    def _change(self) -> None:
+        self._seconds += 1
+        match self._chance.choice(["create", "edit", "delete", "delete"]):
+            case "create":
+                self._create()
+            case "edit" if self._records:
+                self._records[self._chance.choice(list(self._records))]["last_modified_time"] = self._stamp()
+            case "delete" if self._records:
+                gone = self._chance.choice(list(self._records))
+                del self._records[gone]
+                self.always.discard(gone)
+            case _:
+                pass
+
+    async def get(self, path: str, query: Mapping[str, str]) -> Reply:
+        """An answer, before which others may have been at work."""
+        self.calls += 1
+        self._seconds += 1
+        while self._chance.random() < self.unrest:
+            self._change()
+        page, size = int(query["page"]), int(query["per_page"])
+        now = BEGIN + timedelta(seconds=self._seconds)
+        if query.get("response_option") == "2" and self._counts:
+            return _reply({"page_context": {"page": 1, "has_more_page": False, "total": len(self._records)}}, now)
+        # of equal times now this one comes first, now that
+        rows = sorted(self._records.values(), key=lambda row: (row["created_time"], self.ties and self._chance.random()))
+        shown, more = rows[(page - 1) * size : page * size], page * size < len(rows)
+        if self._chance.random() < self.lies:
+            if more and self._chance.random() < 0.5:
+                more = False
+            elif shown:
+                shown = self._chance.sample(shown, len(shown) - 1)
+                more = more and bool(shown)
+        context = {"page": page, "has_more_page": more}
+        return _reply({FIELDS[self._entity][1]: shown, "page_context": context}, now)
+
+
+def _reply(document: Mapping[str, Any], now: datetime) -> Reply:
+    document = {"code": 0, **document}
+    return Reply(json.dumps(document).encode(), document, now, now)
+
+
+@pytest.mark.timeout(3600)
+@pytest.mark.parametrize("entity", FIELDS)
+def test_what_a_complete_run_saw_is_all_there_was(database: Database, entity: str) -> None:
+    asyncio.run(attack(database, entity))
+
+
+async def attack(database: Database, entity: str) -> None:
+    """Pulls a list so many times while it is attacked."""
+    states: dict[str, int] = {}
+    calm = spent = 0
+    async with Mirror(database.conninfo, ORGANIZATION) as mirror:
+        endpoint = (await mirror.endpoints())[entity]
+        with psycopg.connect(database.conninfo, autocommit=True) as conn:
+            for number in range(RUNS):
+                chance = Random(f"{entity} {number}")
+                attacker = Attacker(chance, entity, counts=chance.random() < 0.8)
+                conn.execute(f"truncate zoho.{'invoices' if entity == 'invoices' else 'customer_payments'}, tds.wanted_detail, tds.held_deletion")
+                run_id = await mirror.request_pull(entity, {"batch_size": 10})
+                await mirror.begin_pull(run_id, 1)
+                before = await mirror.run(run_id)
+                run = await pull_pages(cast(ZohoClient, attacker), mirror, endpoint, before)
+                states[run.state] = states.get(run.state, 0) + 1
+                [(pages, last_pass)] = conn.execute(
+                    """select array_agg(convert_from(convert_to(body, 'UTF8'), 'UTF8')::jsonb),
+                              (select tds.last_pass(%s, %s) is not null and state <> 'partial' from tds.run where run_id = %s)
+                         from tds.inbox where run_id = %s""",
+                    [entity, ORGANIZATION, run_id, run_id],
+                ).fetchall()
+                seen = {row[endpoint.id_key] for page in pages for row in page[endpoint.list_key]}
+                if run.state == "partial":
+                    assert run.error and run.error.startswith("the list moved"), run
+                    assert conn.execute("select listed_at is null from tds.run where run_id = %s", [run_id]).fetchone() == (True,)
+                elif attacker._counts:
+                    assert attacker.always <= seen, (number, attacker.always - seen, run)
+                if attacker.unrest == attacker.lies == attacker.ties == 0:
+                    assert run.state != "partial"
+                    calm += max(1, -(-len(seen) // 10))
+                    spent += attacker.calls
+                conn.execute("update tds.run set state = 'cancelled', finished_at = now() where finished_at is null")
+                conn.execute("select pgmq.purge_queue('tds_pull')")
+                conn.execute("call tds.process_batch()")
+    assert states.keys() - {"partial"}, states
+    assert states.get("partial", 0) < RUNS / 2, states

@@ -1,0 +1,345 @@
+"""What one answer may and may not do: forged stamps, ties, older answers, 404s, empty arrays, phantoms."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import pytest
+
+from tests.sql.conftest import ORGANIZATION, Mirror, product
+
+NOW = datetime(2026, 11, 28, 12, 0, tzinfo=UTC)
+EDITED = "2026-11-28T09:46:21+0000"
+
+
+def at(minutes: float) -> datetime:
+    return NOW + timedelta(minutes=minutes)
+
+
+@pytest.fixture
+def clock(mirror: Mirror) -> Callable[[float], None]:
+    """Sets the clock so many minutes after noon."""
+
+    def set_to(minutes: float) -> None:
+        mirror.conn.execute("select set_config('tds.fake_now', %s, false)", [at(minutes).isoformat()])
+
+    set_to(0)
+    return set_to
+
+
+def wanted(mirror: Mirror) -> dict[str, str]:
+    return {row["zoho_id"]: row["reason"] for row in mirror.rows("select zoho_id, reason from tds.wanted_detail")}
+
+
+def told(mirror: Mirror, entity: str, body: Any, shape: str = "webhook", **named: Any) -> None:
+    mirror.receive(entity, body, shape, **named)
+    mirror.process()
+
+
+@pytest.mark.parametrize(
+    "stamp",
+    [
+        "2099-01-01T00:00:00Z",
+        "2206-11-28T12:00:00Z",
+        "2026-11-28T15:00:00Z",
+        "2026-11-28T12:09:00Z",
+        "2026-11-28T12:05:00Z",
+        "2026-11-28T10:00:00Z",
+        "2026-11-28T09:46:22+0000",
+        "",
+    ],
+)
+@pytest.mark.parametrize("shape", ["list", "detail"])
+def test_no_stamp_of_a_webhook_locks_zoho_out(
+    mirror: Mirror, clock: Callable[[float], None], stamp: str, shape: str
+) -> None:
+    def read(name: str, **changed: Any) -> None:
+        record = product("5", name=name, last_modified_time=EDITED, brand="", **changed)
+        told(mirror, "products", {"items": [record]} if shape == "list" else {"item": record}, shape)
+
+    read("Zoho's")
+    clock(5)
+    told(mirror, "products", {"item": product("5", name="forged", rate=1.23, last_modified_time=stamp)})
+    assert mirror.value("select name from zoho.products") == "forged", "a hint is shown at once"
+    clock(10)
+    read("Zoho's")
+    assert mirror.rows("select name, unit_price::float from zoho.products") == [{"name": "Zoho's", "unit_price": 1.5}]
+    clock(11)
+    read("Zoho's own edit", rate=7)
+    assert mirror.value("select name from zoho.products") == "Zoho's own edit"
+    clock(12)
+    told(mirror, "products", {"item": product("5", name="forged", rate=1.23, last_modified_time=stamp)})
+    clock(14)
+    read("Zoho's own edit", rate=7)
+    assert mirror.value("select name from zoho.products") == "Zoho's own edit"
+
+
+def test_a_read_that_contradicts_a_hint_is_asked_once_more(mirror: Mirror, clock: Callable[[float], None]) -> None:
+    before = product("5", name="A", last_modified_time=EDITED, brand="")
+    told(mirror, "products", {"item": before}, "detail")
+    clock(5)
+    told(mirror, "products", {"item": product("5", name="B", last_modified_time="2026-11-28T12:05:00Z", brand="")})
+    assert wanted(mirror) == {}
+    clock(6)
+    told(mirror, "products", {"items": [{k: v for k, v in before.items() if k != "brand"}]}, "list")
+    assert mirror.value("select name from zoho.products") == "A"
+    assert wanted(mirror) == {"5": "read otherwise than a later webhook told"}
+    taken = "select zoho_id from tds.take_details('products', %s)"
+    assert mirror.rows(taken, ORGANIZATION) == [], "a list may lag: not at once"
+    clock(7.1)
+    assert mirror.rows(taken, ORGANIZATION) == [{"zoho_id": "5"}]
+    told(mirror, "products", {"item": before}, "detail")
+    assert mirror.value("select name from zoho.products") == "A", "the two reads decide"
+    assert wanted(mirror) == {}
+    clock(9)
+    told(mirror, "products", {"item": before | {"name": "A"}}, "detail")
+    assert wanted(mirror) == {}
+
+
+INVOICE = {
+    "invoice_id": "3",
+    "sub_total": 12,
+    "total": 12,
+    "balance": 12,
+    "last_modified_time": EDITED,
+    "line_items": [{"line_item_id": "31", "item_total": 12}],
+}
+
+
+@pytest.mark.parametrize("shape", ["list", "webhook", "detail"])
+def test_a_tie_is_asked_whoever_brings_it(mirror: Mirror, clock: Callable[[float], None], shape: str) -> None:
+    told(mirror, "invoices", {"invoice": INVOICE}, "detail")
+    clock(1)
+    other = INVOICE | {"sub_total": 16, "total": 16, "balance": 16}
+    if shape == "detail":
+        other["line_items"] = [{"line_item_id": "31", "item_total": 16}]
+    else:
+        del other["line_items"]
+    told(mirror, "invoices", {"invoices": [other]} if shape == "list" else {"invoice": other}, shape)
+    assert wanted(mirror).keys() == {"3"}
+    clock(3)
+    other["line_items"] = [{"line_item_id": "31", "item_total": 16}]
+    assert mirror.rows("select zoho_id from tds.take_details('invoices', %s)", ORGANIZATION) == [{"zoho_id": "3"}]
+    told(mirror, "invoices", {"invoice": other}, "detail")
+    assert mirror.rows(
+        """select i.total_amount::int as total, l.total_amount::int as line, i.subtotal_differs as differs
+             from zoho.invoices i join zoho.invoice_line_items l using (zoho_invoice_id)"""
+    ) == [{"total": 16, "line": 16, "differs": False}]
+    assert wanted(mirror) == {}
+
+
+def test_an_older_answer_settles_nothing(mirror: Mirror, clock: Callable[[float], None]) -> None:
+    told(mirror, "invoices", {"invoice": INVOICE}, "detail")
+    clock(1)
+    row = {k: v for k, v in INVOICE.items() if k != "line_items"} | {
+        "total": 20,
+        "last_modified_time": "2026-11-28T12:00:30+0000",
+    }
+    told(mirror, "invoices", {"invoices": [row]}, "list")
+    assert wanted(mirror) == {"3": "detail older than the record"}
+    clock(2)
+    told(mirror, "invoices", {"invoice": INVOICE | {"reference_number": "a replica that lags"}}, "detail")
+    assert wanted(mirror) == {"3": "detail older than the record"}
+    told(mirror, "invoices", {"invoice": INVOICE | {"total": 20}}, "detail", observed_at=at(0.5))
+    assert wanted(mirror) == {"3": "detail older than the record"}
+    clock(3)
+    told(mirror, "invoices", {"invoice": row | {"line_items": INVOICE["line_items"]}}, "detail")
+    assert wanted(mirror) == {}
+
+
+# Of each kind: a whole document, what the empty array is, and how many children must stay.
+EMPTIED = {
+    "lines": ("invoices", "invoice", INVOICE, "line_items", "zoho.invoice_line_items", 1),
+    "lines of a bill": (
+        "bills",
+        "bill",
+        {"bill_id": "3", "sub_total": 5, "total": 5, "line_items": [{"line_item_id": "1", "item_total": 5}]},
+        "line_items",
+        "zoho.bill_line_items",
+        1,
+    ),
+    "places": (
+        "products",
+        "item",
+        product("5", brand="", stock_on_hand=4, locations=[{"location_id": "9", "location_stock_on_hand": 4}]),
+        "locations",
+        "zoho.stock_levels",
+        1,
+    ),
+    "documents of a payment": (
+        "payments",
+        "payment",
+        {
+            "payment_id": "3",
+            "amount": 1136.05,
+            "unused_amount": 120,
+            "invoices": [{"invoice_payment_id": "1", "invoice_id": "3", "amount_applied": 1016.05}],
+        },
+        "invoices",
+        "zoho.customer_payment_invoices",
+        1,
+    ),
+    "prices": (
+        "pricelists",
+        "pricebook",
+        {
+            "pricebook_id": "3",
+            "name": "Retail",
+            "pricebook_items": [
+                {"pricebook_item_id": str(n), "item_id": str(n), "pricebook_rate": n} for n in range(1, 9)
+            ],
+        },
+        "pricebook_items",
+        "zoho.product_prices",
+        8,
+    ),
+}
+
+
+@pytest.mark.parametrize("empty", [[], None, ""])
+@pytest.mark.parametrize("kind", EMPTIED)
+@pytest.mark.parametrize("shape", ["detail", "webhook"])
+def test_an_empty_array_is_no_statement_against_the_sums(
+    mirror: Mirror, clock: Callable[[float], None], kind: str, empty: Any, shape: str
+) -> None:
+    entity, key, document, array, children, count = EMPTIED[kind]
+    told(mirror, entity, {key: document}, "detail")
+    clock(1)
+    told(mirror, entity, {key: document | {array: empty}}, shape)
+    rows = f"select count(*) from {children}"
+    assert mirror.value(rows) == count
+    assert len(wanted(mirror)) == 1
+    if entity in ("invoices", "bills", "payments") and shape == "detail":
+        assert mirror.value("select count(*) from tds_document_mismatches where entity = %s", entity) == 1
+    if kind == "places" and shape == "detail":
+        assert mirror.value("select count(*) from tds_stock_disagreements") == 1
+    assert mirror.rows(f"select * from tds.rebuild_difference('{entity}')") == []
+    clock(5)
+    told(mirror, entity, {key: document}, "detail")
+    assert (mirror.value(rows), wanted(mirror)) == (count, {})
+    assert mirror.value("select count(*) from tds_document_mismatches") == 0
+
+
+def test_a_price_list_that_says_twice_that_it_is_empty_is_believed(
+    mirror: Mirror, clock: Callable[[float], None]
+) -> None:
+    document = EMPTIED["prices"][2]
+    told(mirror, "pricelists", {"pricebook": document}, "detail")
+    for minute in (1, 3):
+        clock(minute)
+        told(mirror, "pricelists", {"pricebook": document | {"pricebook_items": []}}, "detail")
+    assert (mirror.value("select count(*) from zoho.product_prices"), wanted(mirror)) == (0, {})
+
+
+def test_a_new_document_without_lines_is_flagged(mirror: Mirror, clock: Callable[[float], None]) -> None:
+    told(mirror, "invoices", {"invoice": INVOICE | {"line_items": []}}, "detail")
+    assert mirror.value("select subtotal_differs from zoho.invoices") is True
+    assert len(wanted(mirror)) == 1
+    told(mirror, "invoices", {"invoice": {"invoice_id": "4", "sub_total": 0, "total": 0, "line_items": []}}, "detail")
+    assert mirror.value("select subtotal_differs from zoho.invoices where zoho_invoice_id = '4'") is False
+    assert "4" not in wanted(mirror)
+
+
+def absent(mirror: Mirror, *ids: str, entity: str = "products", **named: Any) -> None:
+    """Zoho answers 404 for these."""
+    key = {"products": "item_id", "invoices": "invoice_id"}[entity]
+    told(mirror, entity, [{key: item_id} for item_id in ids], "detail", event="delete", **named)
+
+
+def deleted(mirror: Mirror) -> set[str]:
+    return {row["id"] for row in mirror.rows("select zoho_item_id as id from zoho.products where deleted_at is not null")}
+
+
+def listed(mirror: Mirror, count: int) -> list[str]:
+    ids = [str(n) for n in range(1, count + 1)]
+    told(mirror, "products", {"items": [product(item_id) for item_id in ids]}, "list")
+    mirror.conn.execute("delete from tds.wanted_detail")
+    return ids
+
+
+def test_one_404_deletes_nothing_and_a_second_one_after_a_pause_does(
+    mirror: Mirror, clock: Callable[[float], None]
+) -> None:
+    listed(mirror, 100)
+    clock(1)
+    absent(mirror, "5")
+    assert (deleted(mirror), wanted(mirror)) == (set(), {"5": "answered 404 once"})
+    clock(1.5)
+    assert mirror.rows("select * from tds.take_details('products', %s)", ORGANIZATION) == []
+    absent(mirror, "5")
+    assert deleted(mirror) == set(), "too soon after the first"
+    clock(3)
+    absent(mirror, "5")
+    assert (deleted(mirror), wanted(mirror)) == ({"5"}, {})
+
+
+def test_a_sign_of_life_forbids_or_revives(mirror: Mirror, clock: Callable[[float], None]) -> None:
+    listed(mirror, 100)
+    clock(1)
+    absent(mirror, "5")
+    clock(2)
+    told(mirror, "products", {"item": product("5")})
+    clock(4)
+    absent(mirror, "5")
+    assert deleted(mirror) == set(), "it was alive in between"
+    clock(6)
+    absent(mirror, "5")
+    assert deleted(mirror) == {"5"}
+    clock(7)
+    told(mirror, "products", {"item": product("5", name="Late webhook")})
+    assert (deleted(mirror), wanted(mirror)["5"]) == ({"5"}, "edited after its deletion")
+    told(mirror, "products", {"items": [product("5")]}, "list")
+    assert deleted(mirror) == set()
+
+
+@pytest.mark.parametrize(("living", "gone"), [(400, 60), (60, 30), (450, 135)])
+def test_a_spell_of_404s_deletes_nothing_and_ends_by_itself(
+    mirror: Mirror, clock: Callable[[float], None], living: int, gone: int
+) -> None:
+    ids = listed(mirror, living)[:gone]
+    for minute in (1, 3, 5):
+        clock(minute)
+        for some in (ids[:2], ids[2:]):  # the first few are deleted before anybody can know
+            absent(mirror, *some)
+    assert deleted(mirror) == set()
+    held = "select count(*) from tds_held_deletions where state = 'held'"
+    assert mirror.value(held) == gone
+    assert mirror.value("select (tds.check_held_deletions()).value") == gone
+    assert len(wanted(mirror)) == 1, "one is asked for now and then"
+    clock(20)
+    [probe] = mirror.rows("select zoho_id from tds.take_details('products', %s)", ORGANIZATION)
+    told(mirror, "products", {"item": product(probe["zoho_id"], brand="")}, "detail")
+    assert mirror.value(held) == 0
+    assert wanted(mirror).keys() == set(ids) - {probe["zoho_id"]}, "all are asked for again"
+
+
+@pytest.mark.parametrize("verb", ["confirm", "refuse"])
+def test_what_is_held_back_is_confirmed_or_refused(
+    mirror: Mirror, clock: Callable[[float], None], verb: str
+) -> None:
+    ids = listed(mirror, 400)[:100]
+    for minute in (1, 3):
+        clock(minute)
+        absent(mirror, *ids)
+    clock(4)
+    assert mirror.value(f"select tds.{verb}_deletions('products', organization_id => %s)", ORGANIZATION) == 100
+    mirror.process()
+    clock(6)
+    absent(mirror, *ids[:50])
+    assert deleted(mirror) == (set(ids) if verb == "confirm" else set())
+    assert mirror.value("select count(*) from tds_held_deletions where state = 'held'") == 0
+
+
+def test_a_phantom_leaves_no_row_behind(mirror: Mirror, clock: Callable[[float], None]) -> None:
+    told(
+        mirror,
+        "invoices",
+        {"invoice": {"invoice_id": "999", "total": 1, "line_items": [{"line_item_id": "1", "item_total": 1}]}},
+    )
+    for minute in (1, 3):
+        clock(minute)
+        absent(mirror, "999", entity="invoices")
+    for table in ("zoho.invoices", "zoho.invoice_line_items", "tds.wanted_detail", "tds.held_deletion"):
+        assert mirror.value(f"select count(*) from {table}") == 0, table
