@@ -2,7 +2,8 @@
 -- The rules of evidence (docs/evidence.md): wants that wait, deletions that wait for their proof, passes that count what they saw.
 
 alter table tds.wanted_detail add column not_before timestamptz;
-comment on column tds.wanted_detail.not_before is 'Nobody asks before then: Zoho is asked once more after a pause what it said; null: at once.';
+comment on column tds.wanted_detail.not_before is
+'Nobody asks before then: Zoho is asked once more after a pause what it said; null: at once.';
 
 create table tds.held_deletion (
     organization_id text not null,
@@ -16,7 +17,8 @@ create table tds.held_deletion (
     changed_at      timestamptz not null,
     constraint held_deletion_pkey primary key (organization_id, entity, zoho_id)
 );
-comment on table  tds.held_deletion is 'What is known of deletions that wait for their proof, are held back, or were marked lately; see tds.weigh_deletions().';
+comment on table  tds.held_deletion is
+'What is known of deletions that wait for their proof, are held back, or were marked lately; see tds.weigh_deletions().';
 comment on column tds.held_deletion.organization_id is 'Zoho organisation.';
 comment on column tds.held_deletion.entity is 'The entity.';
 comment on column tds.held_deletion.zoho_id is 'Zoho''s id.';
@@ -34,7 +36,8 @@ alter table tds.run
     add column counted_at timestamptz,
     add column seen_hash  text;
 comment on column tds.run.passes is 'How often its list was read from the first page on: again where it moved while it was read.';
-comment on column tds.run.counted is 'How many records Zoho says the list had before it was read; -1: it does not say; null: it was not asked.';
+comment on column tds.run.counted is
+'How many records Zoho says the list had before it was read; -1: it does not say; null: it was not asked.';
 comment on column tds.run.counted_at is 'When it said so, by Zoho''s clock.';
 comment on column tds.run.seen_hash is 'The records that the pass before saw, as a hash.';
 
@@ -53,7 +56,8 @@ comment on column tds.run_page.fresh is 'Those of them that came into the list a
 
 alter table tds.entity add column counted boolean not null default false;
 comment on column tds.entity.counted is
-'Whether Zoho is asked how many records the list has, where it has several pages: a call, by which a list that moved while it was read is noticed.';
+'Whether Zoho is asked how many records the list has, where it has several pages: a call, by which a list that moved while it was read '
+'is noticed.';
 
 create table tds.zoho_clock (
     organization_id text not null,
@@ -61,7 +65,8 @@ create table tds.zoho_clock (
     seen_at         timestamptz not null,
     constraint zoho_clock_pkey primary key (organization_id)
 );
-comment on table  tds.zoho_clock is 'How far Zoho''s clock (the Date header of its answers) is ahead of ours; no row: not at all, as far as can be told.';
+comment on table  tds.zoho_clock is
+'How far Zoho''s clock (the Date header of its answers) is ahead of ours; no row: not at all, as far as can be told.';
 comment on column tds.zoho_clock.organization_id is 'Zoho organisation.';
 comment on column tds.zoho_clock.skew is 'By how much; negative: it is behind.';
 comment on column tds.zoho_clock.seen_at is 'When that was seen, by our clock.';

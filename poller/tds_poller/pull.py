@@ -70,8 +70,10 @@ async def pull_pages(
     before = await mirror.records_before(run) if endpoint.paged else 0
     while True:
         known = ceil(before / run.per_page)
-        if run.next_page == 1 and run.counted is None and (
-            run.passes > 1 or endpoint.counted and known > 1 and not run.filtered
+        if (
+            run.next_page == 1
+            and run.counted is None
+            and (run.passes > 1 or endpoint.counted and known > 1 and not run.filtered)
         ):
             run = await _count(client, mirror, endpoint, run)
         run = await _pass(client, mirror, endpoint, run, known, show)

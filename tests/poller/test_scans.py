@@ -58,7 +58,11 @@ class Attacker:
         # many are created in one second, as imports are
         self._seconds += (self._chance.random() < 0.3) if older else 1
         record_id = str(self._next)
-        self._records[record_id] = {key: record_id, "created_time": self._stamp(), "last_modified_time": self._stamp()}
+        self._records[record_id] = {
+            key: record_id,
+            "created_time": self._stamp(),
+            "last_modified_time": self._stamp(),
+        }
 
     def _change(self) -> None:
         self._seconds += 1
@@ -83,9 +87,13 @@ class Attacker:
         page, size = int(query["page"]), int(query["per_page"])
         now = BEGIN + timedelta(seconds=self._seconds)
         if query.get("response_option") == "2" and self._counts:
-            return _reply({"page_context": {"page": 1, "has_more_page": False, "total": len(self._records)}}, now)
+            return _reply(
+                {"page_context": {"page": 1, "has_more_page": False, "total": len(self._records)}}, now
+            )
         # of equal times now this one comes first, now that
-        rows = sorted(self._records.values(), key=lambda row: (row["created_time"], self.ties and self._chance.random()))
+        rows = sorted(
+            self._records.values(), key=lambda row: (row["created_time"], self.ties and self._chance.random())
+        )
         shown, more = rows[(page - 1) * size : page * size], page * size < len(rows)
         if self._chance.random() < self.lies:
             if more and self._chance.random() < 0.5:
@@ -118,7 +126,9 @@ async def attack(database: Database, entity: str) -> None:
             for number in range(RUNS):
                 chance = Random(f"{entity} {number}")
                 attacker = Attacker(chance, entity, counts=chance.random() < 0.8)
-                conn.execute(f"truncate zoho.{'invoices' if entity == 'invoices' else 'customer_payments'}, tds.wanted_detail, tds.held_deletion")
+                conn.execute(
+                    f"truncate zoho.{'invoices' if entity == 'invoices' else 'customer_payments'}, tds.wanted_detail, tds.held_deletion"
+                )
                 run_id = await mirror.request_pull(entity, {"batch_size": 10})
                 await mirror.begin_pull(run_id, 1)
                 before = await mirror.run(run_id)
@@ -133,14 +143,18 @@ async def attack(database: Database, entity: str) -> None:
                 seen = {row[endpoint.id_key] for page in pages for row in page[endpoint.list_key]}
                 if run.state == "partial":
                     assert run.error and run.error.startswith("the list moved"), run
-                    assert conn.execute("select listed_at is null from tds.run where run_id = %s", [run_id]).fetchone() == (True,)
+                    assert conn.execute(
+                        "select listed_at is null from tds.run where run_id = %s", [run_id]
+                    ).fetchone() == (True,)
                 elif attacker._counts:
                     assert attacker.always <= seen, (number, attacker.always - seen, run)
                 if attacker.unrest == attacker.lies == attacker.ties == 0:
                     assert run.state != "partial"
                     calm += max(1, -(-len(seen) // 10))
                     spent += attacker.calls
-                conn.execute("update tds.run set state = 'cancelled', finished_at = now() where finished_at is null")
+                conn.execute(
+                    "update tds.run set state = 'cancelled', finished_at = now() where finished_at is null"
+                )
                 conn.execute("select pgmq.purge_queue('tds_pull')")
                 conn.execute("call tds.process_batch()")
     assert states.keys() - {"partial"}, states

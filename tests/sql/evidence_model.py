@@ -20,7 +20,11 @@ from typing import Any
 
 AHEAD = 1
 """Minutes that a stamp may lie ahead of the moment it was told; further ahead it counts as none."""
-KEYS = {"list": ("name", "rate", "unit"), "detail": ("name", "rate", "brand"), "webhook": ("name", "rate", "unit", "brand")}
+KEYS = {
+    "list": ("name", "rate", "unit"),
+    "detail": ("name", "rate", "brand"),
+    "webhook": ("name", "rate", "unit", "brand"),
+}
 STAMPED = 30
 """Minute after which the truth may still change; everything is observed before minute 90."""
 
@@ -90,7 +94,13 @@ def _shown(held: Mapping[str, tuple[tuple[int, ...], Seen, Any]]) -> Any:
     if h is not None and (
         read is None
         or h.claimed > read.at
-        or (read is a and h.modified is not None and a is not None and h.modified > (a.modified or 0) and h.at > a.at)
+        or (
+            read is a
+            and h.modified is not None
+            and a is not None
+            and h.modified > (a.modified or 0)
+            and h.at > a.at
+        )
     ):
         return held["H"][2]
     return held["A" if read is a else "U"][2]
@@ -111,7 +121,9 @@ def story(chance: Random, *, lies: bool, stale: bool, unstamped: bool, deletions
     seen: list[Seen] = []
     for at in moments:
         if chance.random() < 0.55:
-            seen.append(_read(chance, versions, deleted, at, stale=stale, unstamped=unstamped, spells=deletions))
+            seen.append(
+                _read(chance, versions, deleted, at, stale=stale, unstamped=unstamped, spells=deletions)
+            )
         else:
             seen.append(_hint(chance, versions, at, lies=lies))
         if not lies and seen[-1].stamp is not None and seen[-1].stamp > at:

@@ -28,7 +28,11 @@ def moment(minute: int) -> datetime:
 
 
 def record(item_id: str, seen: Seen) -> dict[str, Any]:
-    stamped = {} if seen.stamp is None else {"last_modified_time": moment(seen.stamp).strftime("%Y-%m-%dT%H:%M:%SZ")}
+    stamped = (
+        {}
+        if seen.stamp is None
+        else {"last_modified_time": moment(seen.stamp).strftime("%Y-%m-%dT%H:%M:%SZ")}
+    )
     return {"item_id": item_id, **dict(seen.body), **stamped}
 
 
@@ -61,7 +65,9 @@ def is_phantom(told: Story) -> bool:
 def believing(database: Database) -> Iterator[psycopg.Connection]:
     """A database in which however many deletions are never too many."""
     with database.connect(autocommit=True) as conn:
-        conn.execute("update tds.setting set value = '1000000' where name in ('deletions_per_hour', 'deletions_percent_per_hour')")
+        conn.execute(
+            "update tds.setting set value = '1000000' where name in ('deletions_per_hour', 'deletions_percent_per_hour')"
+        )
         conn.execute("update tds.setting set value = '600' where name = 'drain_seconds'")
         yield conn
 
@@ -109,16 +115,21 @@ def test_the_mirror_shows_what_the_model_does(believing: psycopg.Connection, kin
         tell(
             believing,
             {
-                item_id: Seen(shape, minute, told.versions[-1][0], tuple((key, told.truth[key]) for key in KEYS[shape]))
+                item_id: Seen(
+                    shape, minute, told.versions[-1][0], tuple((key, told.truth[key]) for key in KEYS[shape])
+                )
                 for item_id, told in alive.items()
             },
         )
         tell(believing, {item_id: Seen("detail", minute + 10, None, (), "delete") for item_id in gone})
     found = documents(believing)
-    untrue = {item_id: (found[item_id], told) for item_id, told in alive.items() if found[item_id] != told.truth}
+    untrue = {
+        item_id: (found[item_id], told) for item_id, told in alive.items() if found[item_id] != told.truth
+    }
     assert not untrue, f"{len(untrue)} of {len(alive)}, e.g. {next(iter(untrue.items()))}"
     deleted = {
-        row[0] for row in believing.execute("select zoho_item_id from zoho.products where deleted_at is not null")
+        row[0]
+        for row in believing.execute("select zoho_item_id from zoho.products where deleted_at is not null")
     }
     assert deleted <= gone.keys(), "what lives is not deleted"
     assert gone.keys() & found.keys() == deleted, "what is gone and was ever read is"

@@ -30,7 +30,9 @@ def clock(mirror: Mirror) -> Callable[[float], None]:
 
 
 def wanted(mirror: Mirror) -> dict[str, str]:
-    return {row["zoho_id"]: row["reason"] for row in mirror.rows("select zoho_id, reason from tds.wanted_detail")}
+    return {
+        row["zoho_id"]: row["reason"] for row in mirror.rows("select zoho_id, reason from tds.wanted_detail")
+    }
 
 
 def told(mirror: Mirror, entity: str, body: Any, shape: str = "webhook", **named: Any) -> None:
@@ -65,7 +67,9 @@ def test_no_stamp_of_a_webhook_locks_zoho_out(
     assert mirror.value("select name from zoho.products") == "forged", "a hint is shown at once"
     clock(10)
     read("Zoho's")
-    assert mirror.rows("select name, unit_price::float from zoho.products") == [{"name": "Zoho's", "unit_price": 1.5}]
+    assert mirror.rows("select name, unit_price::float from zoho.products") == [
+        {"name": "Zoho's", "unit_price": 1.5}
+    ]
     clock(11)
     read("Zoho's own edit", rate=7)
     assert mirror.value("select name from zoho.products") == "Zoho's own edit"
@@ -76,11 +80,17 @@ def test_no_stamp_of_a_webhook_locks_zoho_out(
     assert mirror.value("select name from zoho.products") == "Zoho's own edit"
 
 
-def test_a_read_that_contradicts_a_hint_is_asked_once_more(mirror: Mirror, clock: Callable[[float], None]) -> None:
+def test_a_read_that_contradicts_a_hint_is_asked_once_more(
+    mirror: Mirror, clock: Callable[[float], None]
+) -> None:
     before = product("5", name="A", last_modified_time=EDITED, brand="")
     told(mirror, "products", {"item": before}, "detail")
     clock(5)
-    told(mirror, "products", {"item": product("5", name="B", last_modified_time="2026-11-28T12:05:00Z", brand="")})
+    told(
+        mirror,
+        "products",
+        {"item": product("5", name="B", last_modified_time="2026-11-28T12:05:00Z", brand="")},
+    )
     assert wanted(mirror) == {}
     clock(6)
     told(mirror, "products", {"items": [{k: v for k, v in before.items() if k != "brand"}]}, "list")
@@ -121,7 +131,9 @@ def test_a_tie_is_asked_whoever_brings_it(mirror: Mirror, clock: Callable[[float
     assert wanted(mirror).keys() == {"3"}
     clock(3)
     other["line_items"] = [{"line_item_id": "31", "item_total": 16}]
-    assert mirror.rows("select zoho_id from tds.take_details('invoices', %s)", ORGANIZATION) == [{"zoho_id": "3"}]
+    assert mirror.rows("select zoho_id from tds.take_details('invoices', %s)", ORGANIZATION) == [
+        {"zoho_id": "3"}
+    ]
     told(mirror, "invoices", {"invoice": other}, "detail")
     assert mirror.rows(
         """select i.total_amount::int as total, l.total_amount::int as line, i.subtotal_differs as differs
@@ -163,7 +175,9 @@ EMPTIED = {
     "places": (
         "products",
         "item",
-        product("5", brand="", stock_on_hand=4, locations=[{"location_id": "9", "location_stock_on_hand": 4}]),
+        product(
+            "5", brand="", stock_on_hand=4, locations=[{"location_id": "9", "location_stock_on_hand": 4}]
+        ),
         "locations",
         "zoho.stock_levels",
         1,
@@ -237,7 +251,12 @@ def test_a_new_document_without_lines_is_flagged(mirror: Mirror, clock: Callable
     told(mirror, "invoices", {"invoice": INVOICE | {"line_items": []}}, "detail")
     assert mirror.value("select subtotal_differs from zoho.invoices") is True
     assert len(wanted(mirror)) == 1
-    told(mirror, "invoices", {"invoice": {"invoice_id": "4", "sub_total": 0, "total": 0, "line_items": []}}, "detail")
+    told(
+        mirror,
+        "invoices",
+        {"invoice": {"invoice_id": "4", "sub_total": 0, "total": 0, "line_items": []}},
+        "detail",
+    )
     assert mirror.value("select subtotal_differs from zoho.invoices where zoho_invoice_id = '4'") is False
     assert "4" not in wanted(mirror)
 
@@ -249,7 +268,10 @@ def absent(mirror: Mirror, *ids: str, entity: str = "products", **named: Any) ->
 
 
 def deleted(mirror: Mirror) -> set[str]:
-    return {row["id"] for row in mirror.rows("select zoho_item_id as id from zoho.products where deleted_at is not null")}
+    return {
+        row["id"]
+        for row in mirror.rows("select zoho_item_id as id from zoho.products where deleted_at is not null")
+    }
 
 
 def listed(mirror: Mirror, count: int) -> list[str]:
@@ -324,7 +346,9 @@ def test_what_is_held_back_is_confirmed_or_refused(
         clock(minute)
         absent(mirror, *ids)
     clock(4)
-    assert mirror.value(f"select tds.{verb}_deletions('products', organization_id => %s)", ORGANIZATION) == 100
+    assert (
+        mirror.value(f"select tds.{verb}_deletions('products', organization_id => %s)", ORGANIZATION) == 100
+    )
     mirror.process()
     clock(6)
     absent(mirror, *ids[:50])
@@ -336,7 +360,13 @@ def test_a_phantom_leaves_no_row_behind(mirror: Mirror, clock: Callable[[float],
     told(
         mirror,
         "invoices",
-        {"invoice": {"invoice_id": "999", "total": 1, "line_items": [{"line_item_id": "1", "item_total": 1}]}},
+        {
+            "invoice": {
+                "invoice_id": "999",
+                "total": 1,
+                "line_items": [{"line_item_id": "1", "item_total": 1}],
+            }
+        },
     )
     for minute in (1, 3):
         clock(minute)

@@ -55,7 +55,8 @@ as $$
                 when jsonb_typeof($1 -> 'line_items') = 'array' and $1 ->> 'is_inclusive_tax' is distinct from 'true' then
                (select sum(tds.amount_of(e.doc -> 'item_total')) from jsonb_array_elements($1 -> 'line_items') e(doc)) end
 $$;
-comment on function tds.expected_subtotal(jsonb) is 'What a document''s lines add up to, nothing where it tells of none; null while they are unknown, or hold their taxes.';
+comment on function tds.expected_subtotal(jsonb) is
+'What a document''s lines add up to, nothing where it tells of none; null while they are unknown, or hold their taxes.';
 
 create or replace function tds.expected_total(doc jsonb) returns numeric
 language sql immutable parallel safe
@@ -152,7 +153,8 @@ begin
         '                                               %L)\n'
         '                    then tds.differs(%s, s.doc -> %L,\n                                     s.doc, own.organization_id)\n'
         '                     and tds.is_certain(s.doc, %L) end',
-        add_check.column_name, add_check.keys, add_check.expected, add_check.told, tds.doubts(add_check.column_name)), add_check.description);
+        add_check.column_name, add_check.keys, add_check.expected, add_check.told, tds.doubts(add_check.column_name)),
+            add_check.description);
 end
 $$;
 revoke all on function tds.add_check(text, text, text, text, text[], text) from public;

@@ -152,7 +152,8 @@ begin
                   receive_many.headers) with ordinality b(entity, body, organization_id, event, headers, n)
      cross join lateral tds.receive(b.entity, b.body, b.organization_id, receive_many.source, receive_many.shape,
                                     coalesce(b.event, 'upsert'),
-                                    tds.zoho_now(b.organization_id) - (cardinality(receive_many.body) - b.n) * interval '1 microsecond', null, b.headers) r
+                                    tds.zoho_now(b.organization_id) - (cardinality(receive_many.body) - b.n) * interval '1 microsecond',
+                                        null, b.headers) r
      where b.n <> all (coalesce(v_ords, '{}'))
      order by 1;
 end

@@ -28,7 +28,8 @@ begin
     insert into tds.wanted_detail as w (organization_id, entity, zoho_id, reason, wanted_at, modified_at, run_id, not_before)
     select want.organization_id, v_entity.entity, n.zoho_id,
            (array_agg(n.reason order by n.wanted_at desc, n.run_id desc nulls last, n.reason))[1],
-           max(n.wanted_at), max(n.modified_at), max(n.run_id), case when max(n.wanted_at) - v_ahead > v_now then max(n.wanted_at) - v_ahead end
+           max(n.wanted_at), max(n.modified_at), max(n.run_id), case when max(n.wanted_at) - v_ahead > v_now
+               then max(n.wanted_at) - v_ahead end
       from unnest(want.wishes) n
      group by n.zoho_id
      order by n.zoho_id
@@ -181,7 +182,8 @@ as $$ select (($1).not_before is null or ($1).not_before <= $3)
               and (($1).leased_until is null or ($1).leased_until < $3 or ($1).wanted_at > ($1).leased_for
                    or ($1).leased_by is not null and ($1).leased_by <> all ($2)) $$;
 comment on function tds.is_free(tds.wanted_detail, int[], timestamptz) is
-'Whether a wanted detail may be taken: its time has come, and nobody has it, whoever had it has died or was too slow, or the need is newer than that.';
+'Whether a wanted detail may be taken: its time has come, and nobody has it, whoever had it has died or was too slow, or the need is '
+'newer than that.';
 
 create or replace function tds.is_answered(want tds.wanted_detail) returns boolean
 language sql immutable parallel safe
@@ -348,7 +350,8 @@ begin
           from zoho.%2$I t
          where t.organization_id = $1 and t.%1$I = any ($4)$sql$, v_entity.target_key, v_entity.target)
        into v_wishes
-      using (want_for_run.run).organization_id, tds.zoho_now((want_for_run.run).organization_id), (want_for_run.run).run_id, tds.ids_for_run(want_for_run.run, v_entity);
+      using (want_for_run.run).organization_id, tds.zoho_now((want_for_run.run).organization_id), (want_for_run.run).run_id,
+          tds.ids_for_run(want_for_run.run, v_entity);
     perform tds.want(v_entity.entity, (want_for_run.run).organization_id, v_wishes);
 end
 $$;

@@ -3,9 +3,12 @@
 -- until a sign of life; a spell of 404s is held back whole.
 
 insert into tds.setting (name, value, description) values
-    ('deletions_per_hour', '50', 'Records of one entity that may be marked deleted, or answer 404, within an hour; of more, all are held back.'),
-    ('deletions_percent_per_hour', '10', 'The same as a share of the entity''s living records, in percent; up to 5 records are never too many.'),
-    ('deletion_probe_seconds', '600', 'How often one of the deletions held back is asked for again, in seconds: once Zoho shows it, all are.')
+    ('deletions_per_hour', '50',
+        'Records of one entity that may be marked deleted, or answer 404, within an hour; of more, all are held back.'),
+    ('deletions_percent_per_hour', '10',
+        'The same as a share of the entity''s living records, in percent; up to 5 records are never too many.'),
+    ('deletion_probe_seconds', '600',
+        'How often one of the deletions held back is asked for again, in seconds: once Zoho shows it, all are.')
 on conflict on constraint setting_pkey do nothing;
 
 create or replace function tds.living(entity tds.entity, organization_id text) returns bigint
@@ -50,14 +53,17 @@ begin
        and (h.state in ('waiting', 'done') and h.changed_at > are_too_many.at - interval '1 hour' or h.state = 'held');
     return v_count > 5
        and (v_count > tds.setting_int('deletions_per_hour')
-            or v_count * 100 > tds.setting_int('deletions_percent_per_hour') * (tds.living(are_too_many.entity, are_too_many.organization_id)
+            or v_count * 100 > tds.setting_int('deletions_percent_per_hour') * (tds.living(are_too_many.entity,
+                are_too_many.organization_id)
                + (select count(*) from tds.held_deletion h
-                   where h.organization_id = are_too_many.organization_id and h.entity = (are_too_many.entity).entity and h.state = 'done')));
+                   where h.organization_id = are_too_many.organization_id and h.entity = (are_too_many.entity).entity
+                       and h.state = 'done')));
 end
 $$;
 revoke all on function tds.are_too_many(tds.entity, text, timestamptz) from public;
 comment on function tds.are_too_many(tds.entity, text, timestamptz) is
-'Whether more records of an entity answered 404 within the last hour than the settings deletions_per_hour and deletions_percent_per_hour allow.';
+'Whether more records of an entity answered 404 within the last hour than the settings deletions_per_hour and '
+'deletions_percent_per_hour allow.';
 
 create or replace function tds.hold_deletions(entity tds.entity, organization_id text, at timestamptz) returns void
 language plpgsql volatile
@@ -100,12 +106,14 @@ begin
     raise warning using errcode = 'ZB016', message = 'deletions held back',
         detail = format('%s of organisation %s: more answered 404 within an hour than deletions_per_hour and deletions_percent_per_hour allow',
                         (hold_deletions.entity).entity, hold_deletions.organization_id),
-        hint = format('select * from tds_held_deletions; select tds.confirm_deletions(%1$L) or tds.refuse_deletions(%1$L)', (hold_deletions.entity).entity);
+        hint = format('select * from tds_held_deletions; select tds.confirm_deletions(%1$L) or tds.refuse_deletions(%1$L)',
+            (hold_deletions.entity).entity);
 end
 $$;
 revoke all on function tds.hold_deletions(tds.entity, text, timestamptz) from public;
 comment on function tds.hold_deletions(tds.entity, text, timestamptz) is
-'Holds back all deletions of an entity of the last hour, those that were marked already too, and has one of them asked for from time to time.';
+'Holds back all deletions of an entity of the last hour, those that were marked already too, and has one of them asked for from time '
+'to time.';
 
 create or replace function tds.note_absences(entity tds.entity, organization_id text, records tds.record[], at timestamptz) returns void
 language plpgsql volatile
@@ -113,14 +121,16 @@ set search_path = pg_catalog, pg_temp
 as $$
 begin
     insert into tds.held_deletion as h (organization_id, entity, zoho_id, announced_at, absent_at, proved_at, state, changed_at)
-    select note_absences.organization_id, (note_absences.entity).entity, a.zoho_id, a.announced_at, a.absent_at, a.proved_at, 'waiting', note_absences.at
+    select note_absences.organization_id, (note_absences.entity).entity, a.zoho_id, a.announced_at, a.absent_at, a.proved_at, 'waiting',
+        note_absences.at
       from (select r.zoho_id, max(r.observed_at) filter (where r.rank <> 3) as announced_at,
                    min(r.observed_at) filter (where r.rank = 3) as absent_at, max(r.observed_at) filter (where r.rank = 3) as proved_at
               from unnest(note_absences.records) r
              where r.is_delete
              group by r.zoho_id) a
       left join lateral (select m.known from tds.meet((note_absences.entity).entity, note_absences.organization_id,
-                                                      array(select x from unnest(note_absences.records) x where x.zoho_id = a.zoho_id and x.is_delete)) m
+                                                      array(select x from unnest(note_absences.records) x where x.zoho_id = a.zoho_id
+                                                          and x.is_delete)) m
                           limit 1) k on true
      -- what was seen alive since proves nothing
      where greatest(a.announced_at, a.proved_at) > coalesce(tds.alive_at(k.known), '-infinity')
@@ -142,7 +152,8 @@ as $$
     select greatest(($1).read_at, case when ($1).rank = 2 then ($1).observed_at end,
                     (select max(l.o) from jsonb_to_recordset(($1).layers) l(o timestamptz, r smallint) where l.r = 2))
 $$;
-comment on function tds.alive_at(tds.record_state) is 'The last time that a read or a webhook showed a record alive, as far as its row knows.';
+comment on function tds.alive_at(tds.record_state) is
+'The last time that a read or a webhook showed a record alive, as far as its row knows.';
 
 create or replace function tds.weigh_deletions(
     entity tds.entity, organization_id text, records tds.record[], at timestamptz, out passed tds.record[], out verdicts tds.verdict[])
@@ -170,7 +181,8 @@ begin
     v_phantoms := tds.remove_phantoms(weigh_deletions.entity, weigh_deletions.organization_id, v_proved);
     weigh_deletions.passed := array(
         select case when not r.is_delete then r
-                    else row(r.ord, r.inbox_id, r.received_at, r.position, r.alone, r.zoho_id, r.modified_at, p.proved_at, 3::smallint, true,
+                    else row(r.ord, r.inbox_id, r.received_at, r.position, r.alone, r.zoho_id, r.modified_at, p.proved_at, 3::smallint,
+                        true,
                              r.hash, r.doc)::tds.record end
           from unnest(weigh_deletions.records) r
           left join unnest(v_proved) p on p.zoho_id = r.zoho_id
@@ -190,7 +202,8 @@ end
 $$;
 revoke all on function tds.weigh_deletions(tds.entity, text, tds.record[], timestamptz) from public;
 comment on function tds.weigh_deletions(tds.entity, text, tds.record[], timestamptz) is
-'Weighs the deletions among these records: passed are the records without those that are not proved or are held back, whose verdicts are told.';
+'Weighs the deletions among these records: passed are the records without those that are not proved or are held back, whose verdicts '
+'are told.';
 
 create or replace function tds.remove_phantoms(entity tds.entity, organization_id text, proved tds.held_deletion[]) returns text[]
 language plpgsql volatile
@@ -243,7 +256,8 @@ begin
         return;
     end if;
     if exists (select from tds.held_deletion h
-                where h.organization_id = note_life.organization_id and h.entity = (note_life.entity).entity and h.state in ('waiting', 'done'))
+                where h.organization_id = note_life.organization_id and h.entity = (note_life.entity).entity and h.state in ('waiting',
+                    'done'))
        and tds.are_too_many(note_life.entity, note_life.organization_id, note_life.at) then
         perform tds.hold_deletions(note_life.entity, note_life.organization_id, note_life.at);
     end if;
@@ -257,7 +271,8 @@ begin
          order by h.entity, h.zoho_id
            -- whoever holds one is noting another absence of it, which is then weighed against the row
            for update of h skip locked);
-    delete from tds.held_deletion h using unnest(v_alive) a where (h.organization_id, h.entity, h.zoho_id) = (a.organization_id, a.entity, a.zoho_id);
+    delete from tds.held_deletion h using unnest(v_alive) a where (h.organization_id, h.entity, h.zoho_id) = (a.organization_id,
+        a.entity, a.zoho_id);
     -- the spell is over: all that it held back are asked for
     perform tds.release_deletions(a.entity, a.organization_id, note_life.at)
        from (select distinct x.entity, x.organization_id from unnest(v_alive) x where x.state = 'held' order by 1, 2) a;
@@ -275,7 +290,8 @@ end
 $$;
 revoke all on function tds.note_life(tds.entity, text, tds.verdict[], timestamptz) from public;
 comment on function tds.note_life(tds.entity, text, tds.verdict[], timestamptz) is
-'What these verdicts mean for deletions: whatever was seen alive after its proof is none; once one that was held back is, all are asked for again.';
+'What these verdicts mean for deletions: whatever was seen alive after its proof is none; once one that was held back is, all are '
+'asked for again.';
 
 create or replace function tds.release_deletions(entity text, organization_id text, at timestamptz) returns bigint
 language plpgsql volatile
@@ -300,7 +316,8 @@ revoke all on function tds.release_deletions(text, text, timestamptz) from publi
 comment on function tds.release_deletions(text, text, timestamptz) is
 'Forgets the deletions of an entity that are held back and asks for the records again; returns how many.';
 
-create or replace function tds.confirm_deletions(entity text, zoho_ids text[] default null, organization_id text default null) returns bigint
+create or replace function tds.confirm_deletions(entity text, zoho_ids text[] default null, organization_id text default null)
+    returns bigint
 language plpgsql volatile security definer
 set search_path = pg_catalog, pg_temp
 as $$
@@ -312,7 +329,8 @@ declare
 begin
     select n.* into v_entity from tds.entity n where n.entity = confirm_deletions.entity;
     if v_entity.entity is null then
-        raise exception using errcode = 'ZB002', message = 'unknown entity', detail = confirm_deletions.entity, hint = 'select entity from tds.entity';
+        raise exception using errcode = 'ZB002', message = 'unknown entity', detail = confirm_deletions.entity,
+            hint = 'select entity from tds.entity';
     end if;
     v_held := array(
         select h from tds.held_deletion h
@@ -323,7 +341,8 @@ begin
        set state = 'confirmed', changed_at = v_now
       from unnest(v_held) d
      where (h.organization_id, h.entity, h.zoho_id) = (d.organization_id, d.entity, d.zoho_id);
-    perform tds.receive(d.entity, convert_to(jsonb_build_object(v_entity.record_key, jsonb_build_object(v_entity.id_key, d.zoho_id))::text, 'UTF8'),
+    perform tds.receive(d.entity, convert_to(jsonb_build_object(v_entity.record_key, jsonb_build_object(v_entity.id_key,
+        d.zoho_id))::text, 'UTF8'),
                         d.organization_id, 'operator', 'detail', 'delete', d.proved_at)
        from unnest(v_held) d;
     return cardinality(v_held);
@@ -344,7 +363,8 @@ declare
     v_rows bigint;
 begin
     if not exists (select from tds.entity n where n.entity = refuse_deletions.entity) then
-        raise exception using errcode = 'ZB002', message = 'unknown entity', detail = refuse_deletions.entity, hint = 'select entity from tds.entity';
+        raise exception using errcode = 'ZB002', message = 'unknown entity', detail = refuse_deletions.entity,
+            hint = 'select entity from tds.entity';
     end if;
     update tds.held_deletion h
        set state = 'refused', changed_at = v_now
@@ -356,7 +376,8 @@ end
 $$;
 revoke all on function tds.refuse_deletions(text, text[], text) from public;
 comment on function tds.refuse_deletions(text, text[], text) is
-'Says that records are not deleted whose deletion is held back (all of an entity, or these): whatever Zoho answers, they stay until it has shown '
+'Says that records are not deleted whose deletion is held back (all of an entity, or these): whatever Zoho answers, they stay until it '
+'has shown '
 'them again. Returns how many. Raises ZB002, ZB013.';
 grant execute on function tds.confirm_deletions(text, text[], text), tds.refuse_deletions(text, text[], text) to tds_operator;
 
@@ -374,7 +395,8 @@ begin
 end
 $$;
 revoke all on function tds.forget_deletions() from public;
-comment on function tds.forget_deletions() is 'Forgets what was known of deletions that are marked, or never came to a proof, for a week; returns how many.';
+comment on function tds.forget_deletions() is
+'Forgets what was known of deletions that are marked, or never came to a proof, for a week; returns how many.';
 grant execute on function tds.forget_deletions() to tds_worker, tds_operator;
 
 create or replace view public.tds_held_deletions as
@@ -382,7 +404,8 @@ select h.organization_id, h.entity, h.zoho_id, h.state, h.announced_at, h.missin
   from tds.held_deletion h
  where h.state in ('held', 'refused');
 comment on view public.tds_held_deletions is
-'Records that Zoho answered 404 for, more of them within an hour than the settings allow: none is marked deleted until somebody confirms it '
+'Records that Zoho answered 404 for, more of them within an hour than the settings allow: none is marked deleted until somebody '
+'confirms it '
 '(tds.confirm_deletions(entity)), or refuses (tds.refuse_deletions(entity)), or Zoho shows one of them again.';
 comment on column public.tds_held_deletions.organization_id is 'Zoho organisation.';
 comment on column public.tds_held_deletions.entity is 'The entity.';

@@ -19,7 +19,8 @@ comment on function tds.second_look() is 'The pause before Zoho is asked once mo
 create or replace function tds.empty_reason() returns text
 language sql immutable parallel safe
 as $$ select 'an array is empty against the document''s own sums' $$;
-comment on function tds.empty_reason() is 'Why a detail is wanted whose document lacks elements that its sums tell of; see tds.lacks_elements().';
+comment on function tds.empty_reason() is
+'Why a detail is wanted whose document lacks elements that its sums tell of; see tds.lacks_elements().';
 
 create or replace function tds.tie_reason() returns text
 language sql immutable parallel safe
@@ -53,12 +54,14 @@ as $$
      where not a.is_delete
 $$;
 comment on function tds.registers(tds.record[], tds.record_state[]) is
-'Every value known of every key of these records with its version (m modified_at, o observed_at, r rank, c since when a read contradicts it): '
+'Every value known of every key of these records with its version (m modified_at, o observed_at, r rank, c since when a read '
+'contradicts it): '
 'those of the stored states (ord 0; without a value: a read that something later stands over) and those that arrive.';
 
 create or replace function tds.fold(
     records tds.record[], states tds.record_state[], detail_key text, fields text[], pause interval)
-returns table (state tds.record_state, changed boolean, authors bigint[], unsettled boolean, wanted text, wanted_at timestamptz, read_m timestamptz)
+returns table (state tds.record_state, changed boolean, authors bigint[], unsettled boolean, wanted text, wanted_at timestamptz,
+    read_m timestamptz)
 language sql stable
 as $$
     with told as materialized (
@@ -71,8 +74,10 @@ as $$
                first_value(case when t.ord = 0 then t.value end) over stored as stored_value,
                first_value(case when t.ord = 0 then t.m end) over stored as stored_m,
                bool_or(t.ord = 0) over stored as is_stored,
-               -- the same key read differently at one last_modified_time; what a list and a detail spell differently counts only where it is mapped
-               t.register = 'A' and min(jsonb_hash_extended(t.value, 1)) over same_time <> max(jsonb_hash_extended(t.value, 1)) over same_time
+               -- the same key read differently at one last_modified_time; what a list and a detail spell differently counts only
+               -- where it is mapped
+               t.register = 'A' and min(jsonb_hash_extended(t.value, 1)) over same_time <> max(jsonb_hash_extended(t.value,
+                   1)) over same_time
                and (t.key = any ($4) or min(t.r) over same_time = max(t.r) over same_time) as tied
           from told t
         window w as (partition by t.zoho_id, t.key, t.register order by t.v desc, t.o desc, t.r desc, t.value desc nulls last, t.ord),
@@ -121,7 +126,8 @@ as $$
         -- a key that a read tells otherwise than a later-stamped hint: since the first of those reads
         select j.zoho_id, j.key, j.ao, j.is_told,
                coalesce(j.since, (select min(t.o) from told t
-                                   where t.zoho_id = j.zoho_id and t.key = j.key and t.register = 'A' and t.m < j.hm and t.o >= j.ho)) as since
+                                   where t.zoho_id = j.zoho_id and t.key = j.key and t.register = 'A' and t.m < j.hm
+                                       and t.o >= j.ho)) as since
           from judged j
          where j.shown = 'A' and j.hm > j.am and j.hv <> j.av
     ), layer as (
@@ -168,7 +174,8 @@ as $$
     ), life as (
         select l.zoho_id, max(l.read_at) as read_at, max(l.ask_at) as ask_at, bool_or(l.proof) as proof, max(l.hint_at) as hint_at,
                case when max(l.read_at) is null or max(l.dead_at) >= max(l.read_at) then max(l.dead_at) end as deleted_at
-          from (select s.zoho_id, s.read_at, s.deleted_at as dead_at, null::timestamptz as ask_at, null::timestamptz as hint_at, false as proof
+          from (select s.zoho_id, s.read_at, s.deleted_at as dead_at, null::timestamptz as ask_at, null::timestamptz as hint_at,
+              false as proof
                   from unnest($2) s
                 union all
                 select a.zoho_id, case when not a.is_delete and a.rank <> 2 then a.observed_at end,
@@ -206,7 +213,8 @@ as $$
                 when v.doubted_at is not null then 'read otherwise than a later webhook told'
                 when v.tied_at is not null then tds.tie_reason()
                 when $3 is not null and v.changed
-                     and (v.detail_o is null or v.detail_m < v.m or (v.detail_m is null and v.detail_o < v.o)) then 'detail older than the record' end,
+                     and (v.detail_o is null or v.detail_m < v.m or (v.detail_m is null and v.detail_o < v.o))
+                         then 'detail older than the record' end,
            coalesce(greatest(v.ask_at, v.alive_at, v.hinted_at), v.doubted_at, v.tied_at, v.o),
            v.read_m
       from verdict v
@@ -243,7 +251,8 @@ as $$
              group by v.m, v.o, v.r) l
 $$;
 comment on function tds.layers_under(jsonb, jsonb, jsonb, timestamptz, timestamptz, smallint, boolean) is
-'What remains of an old document''s versions under a newer one: the keys the newer does not carry, by their own versions; and under a hint the '
+'What remains of an old document''s versions under a newer one: the keys the newer does not carry, by their own versions; and under a '
+'hint the '
 'versions of the reads whose keys it carries.';
 
 create or replace function tds.is_blank_list(value jsonb) returns boolean
@@ -304,7 +313,8 @@ begin
                    greatest((m.t).read_at, case when (m.i).rank <> 2 then (m.i).observed_at end), null,
                    -- nothing is left under a read that has every key of the document before it
                    case when m.kind = 'over' and ((m.i).rank = 2 or (m.t).layers is not null or d.merged <> (m.i).doc) then
-                       tds.layers_under((m.i).doc, (m.t).doc, (m.t).layers, (m.t).modified_at, (m.t).observed_at, (m.t).rank, (m.i).rank = 2) end
+                       tds.layers_under((m.i).doc, (m.t).doc, (m.t).layers, (m.t).modified_at, (m.t).observed_at, (m.t).rank,
+                           (m.i).rank = 2) end
                    )::tds.record_state as state,
                row((m.i).ord, (m.i).inbox_id, (m.i).zoho_id, 'applied', (m.i).modified_at, (m.i).observed_at, (m.i).rank,
                    case when (m.i).rank = 2 and (m.i).modified_at is null then 'webhook without last_modified_time'
@@ -316,13 +326,15 @@ begin
                                   or coalesce((select l.m from jsonb_to_recordset((m.t).layers) l(m timestamptz, keys jsonb)
                                                 where l.keys ? resolve.entity.detail_key), (m.t).modified_at) < (m.i).modified_at)
                              then 'detail older than the record' end,
-                   (m.i).observed_at, (m.i).modified_at is null or m.contested or m.kind = 'over' and (m.i).rank = 2)::tds.verdict as verdict
+                   (m.i).observed_at, (m.i).modified_at is null or m.contested or m.kind = 'over'
+                       and (m.i).rank = 2)::tds.verdict as verdict
           from met m
          cross join lateral (select coalesce((m.t).doc || (m.i).doc, (m.i).doc) as merged offset 0) d
          where m.kind in ('new', 'over')
     ), folded as materialized (
         select f.*, tds.lacks_elements((f.state).doc)
-                    or tds.lost_elements((select (k.t).doc from met k where (k.t).zoho_id = (f.state).zoho_id limit 1), (f.state).doc) as lacks
+                    or tds.lost_elements((select (k.t).doc from met k where (k.t).zoho_id = (f.state).zoho_id limit 1),
+                        (f.state).doc) as lacks
           from tds.fold(array(select m.i from met m where m.kind = 'fold'),
                         array(select distinct m.t from met m where m.kind = 'fold' and (m.t).zoho_id is not null),
                         resolve.entity.detail_key, v_fields, tds.second_look()) f
@@ -365,6 +377,8 @@ drop function if exists tds.fold(tds.record[], tds.record_state[], text, text);
 drop function if exists tds.registers(tds.record[], tds.record_state[], text);
 
 insert into tds.setting (name, value, description) values
-    ('stamp_ahead_seconds', '60', 'How far a last_modified_time may lie ahead of the moment it was told, in seconds; one that lies further ahead counts as none.'),
-    ('second_look_seconds', '60', 'Pause before an answer that contradicts what is known is asked for once more, in seconds: a list or a replica may lag.')
+    ('stamp_ahead_seconds', '60',
+        'How far a last_modified_time may lie ahead of the moment it was told, in seconds; one that lies further ahead counts as none.'),
+    ('second_look_seconds', '60',
+        'Pause before an answer that contradicts what is known is asked for once more, in seconds: a list or a replica may lag.')
 on conflict on constraint setting_pkey do nothing;

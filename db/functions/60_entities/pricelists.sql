@@ -64,7 +64,8 @@ end
 $$;
 revoke all on function tds.write_product_prices(text, text[], timestamptz, boolean) from public;
 comment on function tds.write_product_prices(text, text[], timestamptz, boolean) is
-'Makes the prices of these lists what their documents say: a row an item, or a row a bracket. One that told of more than 5 prices and now of '
+'Makes the prices of these lists what their documents say: a row an item, or a row a bracket. One that told of more than 5 prices and '
+'now of '
 'none keeps them, unless that is believed: once it was said twice.';
 
 comment on column zoho.product_prices.discount is

@@ -3,7 +3,8 @@
 -- of lists of several pages Zoho is asked before how many records they have.
 
 insert into tds.setting (name, value, description) values
-    ('passes_per_run', '3', 'How often a list is read from its first page on, where it moves while it is read, before the run ends as partial.')
+    ('passes_per_run', '3',
+        'How often a list is read from its first page on, where it moves while it is read, before the run ends as partial.')
 on conflict on constraint setting_pkey do nothing;
 
 create or replace function tds.note_page(run tds.run, entity tds.entity, page int, body bytea) returns void
@@ -23,7 +24,8 @@ begin
       from (select d.doc ->> (note_page.entity).id_key as zoho_id, d.n,
                    case when tds.is_time(d.doc ->> v_key) then (d.doc ->> v_key)::timestamptz >= v_since end as is_fresh
               from jsonb_array_elements(tds.json_array(coalesce(v_document -> (note_page.entity).list_key,
-                                                                v_document -> replace((note_page.entity).list_key, '_', '')))) with ordinality d(doc, n)) e
+                                                                v_document -> replace((note_page.entity).list_key, '_',
+                                                                    '')))) with ordinality d(doc, n)) e
      where e.zoho_id is not null
     on conflict on constraint run_page_pkey do update set zoho_ids = excluded.zoho_ids, fresh = excluded.fresh;
 exception when data_exception or statement_too_complex or program_limit_exceeded then
@@ -101,14 +103,17 @@ begin
         if cardinality(why_incomplete.seen) - v_fresh = (why_incomplete.run).counted then
             return null;
         end if;
-        if cardinality(why_incomplete.seen) = (why_incomplete.run).counted and md5(why_incomplete.seen::text) = (why_incomplete.run).seen_hash then
+        if cardinality(why_incomplete.seen) = (why_incomplete.run).counted
+            and md5(why_incomplete.seen::text) = (why_incomplete.run).seen_hash then
             return null;
         end if;
-        return format('Zoho counted %s records, and %s of them were on the pages', (why_incomplete.run).counted, cardinality(why_incomplete.seen) - v_fresh);
+        return format('Zoho counted %s records, and %s of them were on the pages', (why_incomplete.run).counted,
+            cardinality(why_incomplete.seen) - v_fresh);
     end if;
     select sum(cardinality(p.zoho_ids)), (array_agg(cardinality(p.zoho_ids) order by p.page desc))[1] into v_rows, v_last
       from tds.run_page p where p.run_id = (why_incomplete.run).run_id;
-    if (why_incomplete.run).counted = -1 and md5(why_incomplete.seen::text) = (why_incomplete.run).seen_hash and v_rows = cardinality(why_incomplete.seen) then
+    if (why_incomplete.run).counted = -1 and md5(why_incomplete.seen::text) = (why_incomplete.run).seen_hash
+        and v_rows = cardinality(why_incomplete.seen) then
         return null;
     end if;
     if v_rows > cardinality(why_incomplete.seen) then
@@ -131,7 +136,8 @@ end
 $$;
 revoke all on function tds.why_incomplete(tds.run, tds.entity, text[], int) from public;
 comment on function tds.why_incomplete(tds.run, tds.entity, text[], int) is
-'What speaks against a pass having seen everything; null: nothing. Where Zoho counts, the records that were there when it did decide; where it '
+'What speaks against a pass having seen everything; null: nothing. Where Zoho counts, the records that were there when it did decide; '
+'where it '
 'does not, two passes that agree.';
 
 create or replace function tds.end_pass(run_id bigint, at timestamptz) returns void
@@ -170,7 +176,8 @@ begin
         delete from tds.run_page p where p.run_id = end_pass.run_id;
     else
         update tds.run r
-           set passes = r.passes + 1, next_page = 1, counted = null, counted_at = null, cursor_from = null, records = 0, pages = 0, seen_hash = md5(v_seen::text),
+           set passes = r.passes + 1, next_page = 1, counted = null, counted_at = null, cursor_from = null, records = 0, pages = 0,
+               seen_hash = md5(v_seen::text),
                error = left('read again: ' || v_why, 1000)
          where r.run_id = end_pass.run_id;
     end if;
@@ -178,7 +185,8 @@ end
 $$;
 revoke all on function tds.end_pass(bigint, timestamptz) from public;
 comment on function tds.end_pass(bigint, timestamptz) is
-'Ends a pass over a list: the list is read; or it is to be read once more, from its first page on; or, after passes_per_run of them, the run is '
+'Ends a pass over a list: the list is read; or it is to be read once more, from its first page on; or, after passes_per_run of them, '
+'the run is '
 'partial and moves no cursor. Known records that a complete pass lacks are asked for by themselves.';
 
 create or replace function tds.want_missing(run tds.run, entity tds.entity, zoho_ids text[], at timestamptz) returns void
@@ -187,7 +195,8 @@ set search_path = pg_catalog, pg_temp
 as $$
 begin
     insert into tds.held_deletion as h (organization_id, entity, zoho_id, missing_at, state, changed_at)
-    select (want_missing.run).organization_id, (want_missing.entity).entity, i.zoho_id, (want_missing.run).cursor_from, 'waiting', want_missing.at
+    select (want_missing.run).organization_id, (want_missing.entity).entity, i.zoho_id, (want_missing.run).cursor_from, 'waiting',
+        want_missing.at
       from unnest(want_missing.zoho_ids) i(zoho_id)
      order by i.zoho_id
     on conflict on constraint held_deletion_pkey do update set missing_at = excluded.missing_at;

@@ -201,7 +201,8 @@ language plpgsql volatile security definer
 set search_path = pg_catalog, pg_temp
 as $$
 begin
-    update tds.run r set filtered = false, next_page = 1, counted = null, counted_at = null where r.run_id = fall_back.run_id and r.state = 'running';
+    update tds.run r set filtered = false, next_page = 1, counted = null, counted_at = null where r.run_id = fall_back.run_id
+        and r.state = 'running';
     delete from tds.run_page p where p.run_id = fall_back.run_id;
 end
 $$;

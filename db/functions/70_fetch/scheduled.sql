@@ -52,8 +52,10 @@ comment on function tds.confirm_hints(text) is
 'Asks for the details of records that show what a webhook told and no read has confirmed, the oldest first; returns how many.';
 
 insert into tds.setting (name, value, description) values
-    ('hints_confirmed_per_night', '200', 'Records of one entity at most, showing what only a webhook told, whose details are asked for in a night.'),
-    ('sweep_days', '28', 'After how many days a list that is read through a filter is read whole: that finds what no filter shows, and what is gone.')
+    ('hints_confirmed_per_night', '200',
+        'Records of one entity at most, showing what only a webhook told, whose details are asked for in a night.'),
+    ('sweep_days', '28',
+        'After how many days a list that is read through a filter is read whole: that finds what no filter shows, and what is gone.')
 on conflict on constraint setting_pkey do nothing;
 
 create or replace function tds.lists_to_sweep(at timestamptz) returns table (organization_id text, entity text)

@@ -58,17 +58,21 @@ begin
                 select json_agg(d order by d.letters desc, d.entity, d.path, d.reason)
                   from (select l.* from public.tds_dead_letter_counts l
                          order by l.letters desc, l.entity, l.path, l.reason limit summary.at_most) d)),
-            (6, 'calls', 'Calls of Zoho''s API', (
+            (6, 'held', 'Deletions held back', (
+                select json_agg(h order by h.entity)
+                  from (select d.entity, count(*) as held, min(d.absent_at) as first, max(d.proved_at) as last
+                          from public.tds_held_deletions d where d.state = 'held' group by d.entity) h)),
+            (7, 'calls', 'Calls of Zoho''s API', (
                 select json_agg(b order by b.organization_id)
                   from (select a.organization_id, a.used_today, a.left_today, a.day_limit, a.day_resets_at, a.under_way, a.paused_until,
                         a.pause_reason
                           from public.tds_api_budget a) b)),
-            (7, 'jobs', 'Jobs', (
+            (8, 'jobs', 'Jobs', (
                 select json_agg(j order by j.job)
                   from (select n.job, n.schedule, n.state, n.runner, n.next_due_at, n.overdue, n.last_success_at, n.last_error
                           from public.tds_jobs n where n.enabled) j)),
-            (8, 'workers', 'Workers', (select json_agg(w order by w.pid) from public.tds_workers w)),
-            (9, 'processes', 'Processes', (
+            (9, 'workers', 'Workers', (select json_agg(w order by w.pid) from public.tds_workers w)),
+            (10, 'processes', 'Processes', (
                 select json_agg(p order by p.process)
                   from (select split_part(a.application_name, '/', 2) as process, count(*) as sessions
                           from pg_stat_activity a
