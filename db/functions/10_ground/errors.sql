@@ -32,7 +32,10 @@ select c.code, c.meaning, c.next
         ('ZB021', 'there is no such job', 'select * from tds_jobs'),
         ('ZB022', 'jobs in pg_cron belong to tds_worker', 'set role tds_worker, then select * from tds.install_jobs()'),
         ('ZB030', 'a template of the made functions names what nothing is given for, or the reverse',
-         'a fault of functions/65_made: the DETAIL names it')) c(code, meaning, next);
+         'a fault of functions/65_made: the DETAIL names it'),
+        ('ZB031', 'rows were written, and links between them are missing still', 'nothing: it is tried again; call tds.rebuild() links all'),
+        ('ZB032', 'a replay that would cost many calls of the API',
+         'the DETAIL tells how many; details => false sends them without a call, details => true spends them')) c(code, meaning, next);
 comment on view public.tds_error_codes is 'The SQLSTATEs of TDS: what each means and what to do.';
 comment on column public.tds_error_codes.code is 'SQLSTATE; in tds.dead_letter, tds.inbox_open and tds.job_run it is error_code.';
 comment on column public.tds_error_codes.meaning is 'What is the matter.';

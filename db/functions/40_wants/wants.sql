@@ -79,6 +79,27 @@ comment on function tds.want(text, text, text, text) is
 'organization_id: as tds.own_organization() has it. Raises ZB002 (entity), ZB013 (organisation), ZB015 (zoho_id).';
 grant execute on function tds.want(text, text, text, text) to tds_poller, tds_operator;
 
+create or replace function tds.second_look() returns interval
+language plpgsql stable
+set search_path = pg_catalog, pg_temp
+as $$
+begin
+    return make_interval(secs => tds.setting_int('second_look_seconds'));
+end
+$$;
+comment on function tds.second_look() is 'The pause before Zoho is asked once more what it said (setting second_look_seconds).';
+
+create or replace function tds.empty_reason() returns text
+language sql immutable parallel safe
+as $$ select 'an array is empty against the document''s own sums' $$;
+comment on function tds.empty_reason() is
+'Why a detail is wanted whose document lacks elements that its sums tell of; see tds.lacks_elements().';
+
+create or replace function tds.tie_reason() returns text
+language sql immutable parallel safe
+as $$ select 'read twice of one last_modified_time, differently' $$;
+comment on function tds.tie_reason() is 'Why a detail is wanted whose last_modified_time was read with two contents.';
+
 create or replace function tds.note_wants(
     entity tds.entity, organization_id text, verdicts tds.verdict[], inbox_ids bigint[], received_ats timestamptz[]) returns void
 language plpgsql volatile

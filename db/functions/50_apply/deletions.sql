@@ -309,7 +309,7 @@ begin
     perform tds.want(release_deletions.entity, release_deletions.organization_id, array(
         select row(i.zoho_id, 'its deletion was held back', tds.zoho_now(release_deletions.organization_id), null, null)::tds.wish
           from unnest(v_ids) i(zoho_id)));
-    return cardinality(v_ids);
+    return cardinality(v_ids)::bigint;
 end
 $$;
 revoke all on function tds.release_deletions(text, text, timestamptz) from public;
@@ -345,7 +345,7 @@ begin
         d.zoho_id))::text, 'UTF8'),
                         d.organization_id, 'operator', 'detail', 'delete', d.proved_at)
        from unnest(v_held) d;
-    return cardinality(v_held);
+    return cardinality(v_held)::bigint;
 end
 $$;
 revoke all on function tds.confirm_deletions(text, text[], text) from public;

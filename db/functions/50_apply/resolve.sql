@@ -6,27 +6,6 @@
 -- Shown is the later sent of A and U, or H while what it claims lies after that, or while it came after A was sent and has a later
 -- last_modified_time. What is not shown is kept only as long as it could be shown again, or must be known to refuse an older telling.
 
-create or replace function tds.second_look() returns interval
-language plpgsql stable
-set search_path = pg_catalog, pg_temp
-as $$
-begin
-    return make_interval(secs => tds.setting_int('second_look_seconds'));
-end
-$$;
-comment on function tds.second_look() is 'The pause before Zoho is asked once more what it said (setting second_look_seconds).';
-
-create or replace function tds.empty_reason() returns text
-language sql immutable parallel safe
-as $$ select 'an array is empty against the document''s own sums' $$;
-comment on function tds.empty_reason() is
-'Why a detail is wanted whose document lacks elements that its sums tell of; see tds.lacks_elements().';
-
-create or replace function tds.tie_reason() returns text
-language sql immutable parallel safe
-as $$ select 'read twice of one last_modified_time, differently' $$;
-comment on function tds.tie_reason() is 'Why a detail is wanted whose last_modified_time was read with two contents.';
-
 create or replace function tds.registers(records tds.record[], states tds.record_state[])
 returns table (zoho_id text, key text, value jsonb, m timestamptz, o timestamptz, r smallint, c timestamptz, ord bigint)
 language sql stable

@@ -96,7 +96,7 @@ declare
     v_last   int;
     v_living bigint;
 begin
-    select count(distinct f.zoho_id) into v_fresh
+    select count(distinct f.zoho_id)::int into v_fresh
       from tds.run_page p cross join lateral unnest(p.fresh) f(zoho_id) where p.run_id = (why_incomplete.run).run_id;
     if (why_incomplete.run).counted >= 0 then
         -- of those that were there then, none is missing
@@ -110,7 +110,7 @@ begin
         return format('Zoho counted %s records, and %s of them were on the pages', (why_incomplete.run).counted,
             cardinality(why_incomplete.seen) - v_fresh);
     end if;
-    select sum(cardinality(p.zoho_ids)), (array_agg(cardinality(p.zoho_ids) order by p.page desc))[1] into v_rows, v_last
+    select sum(cardinality(p.zoho_ids))::int, (array_agg(cardinality(p.zoho_ids) order by p.page desc))[1] into v_rows, v_last
       from tds.run_page p where p.run_id = (why_incomplete.run).run_id;
     if (why_incomplete.run).counted = -1 and md5(why_incomplete.seen::text) = (why_incomplete.run).seen_hash
         and v_rows = cardinality(why_incomplete.seen) then
@@ -124,7 +124,7 @@ begin
         return 'its last page is full, and nobody has counted';
     end if;
     if tds.is_whole(why_incomplete.run) then
-        v_living := why_incomplete.missing + cardinality(why_incomplete.seen);
+        v_living := (why_incomplete.missing + cardinality(why_incomplete.seen))::bigint;
         if why_incomplete.missing > 5 and why_incomplete.missing * 100 > tds.setting_int('deletions_percent_per_hour') * v_living
            or cardinality(why_incomplete.seen) = 0 and why_incomplete.missing > 0
            or why_incomplete.missing > 0 and v_last = tds.page_size(why_incomplete.run) then
@@ -148,7 +148,7 @@ declare
     v_run     tds.run;
     v_entity  tds.entity;
     v_seen    text[];
-    v_missing text[] := '{}';
+    v_missing text[] := array[]::text[];
     v_why     text;
 begin
     select r.* into strict v_run from tds.run r where r.run_id = end_pass.run_id;

@@ -9,7 +9,7 @@ declare
     v_told    text;
     v_since   timestamptz;
 begin
-    select sum(g.records), string_agg(format('%s of %s', g.records, g.entity), ', ' order by g.records desc, g.entity), min(g.since)
+    select sum(g.records)::bigint, string_agg(format('%s of %s', g.records, g.entity), ', ' order by g.records desc, g.entity), min(g.since)
       into v_records, v_told, v_since
       from (select h.entity, count(*) as records, min(h.changed_at) as since from tds.held_deletion h
           where h.state = 'held' group by h.entity) g;

@@ -15,28 +15,6 @@ revoke all on function tds.installed_files() from public;
 comment on function tds.installed_files() is
 'The migrations and function files that the database was made from, with their SHA-256: a program compares its own.';
 
-create or replace function tds.missing_queues() returns text[]
-language plpgsql volatile security definer
-set search_path = pg_catalog, pg_temp
-as $$
-declare
-    v_queue   text;
-    v_missing text[] := array[]::text[];
-begin
-    foreach v_queue in array array(select distinct tds.queue_name(n.queue) from tds.entity n union all select 'tds_pull' order by 1) loop
-        begin
-            -- as a worker would, but for no message
-            perform pgmq.set_vt(v_queue, 0::bigint, 0);
-        exception when undefined_table or undefined_function or insufficient_privilege or invalid_schema_name then
-            v_missing := v_missing || v_queue;
-        end;
-    end loop;
-    return v_missing;
-end
-$$;
-revoke all on function tds.missing_queues() from public;
-comment on function tds.missing_queues() is 'The pgmq queues that cannot be reached; none: {}.';
-
 create or replace function tds.metrics() returns jsonb
 language plpgsql volatile security definer
 set search_path = pg_catalog, pg_temp

@@ -12,7 +12,13 @@ begin
                                b.description, b.discount, b.discount_amount, b.name, b.product_id, b.quantity, b.rate,
                                b.tax_name, b.tax_rate, b.total_amount, b.unit, b.zoho_item_id, b.zoho_line_item_id
                           from zoho.invoice_line_items b
-                         where b.organization_id = own.organization_id and b.zoho_invoice_id = s.zoho_id) x)), to_jsonb(a) || jsonb_build_object('invoice_line_items', 
+                         where b.organization_id = own.organization_id and b.zoho_invoice_id = s.zoho_id) x)), to_jsonb(a) || jsonb_build_object('invoice_line_items', case when tds.is_blank_list(s.doc -> 'line_items') and tds.lacks_elements(s.doc) then 
+               (select jsonb_agg(to_jsonb(x) order by x.n)
+                  from (select b.line_number as n,
+                               b.description, b.discount, b.discount_amount, b.name, b.product_id, b.quantity, b.rate,
+                               b.tax_name, b.tax_rate, b.total_amount, b.unit, b.zoho_item_id, b.zoho_line_item_id
+                          from zoho.invoice_line_items b
+                         where b.organization_id = own.organization_id and b.zoho_invoice_id = s.zoho_id) x) else 
                (select jsonb_agg(to_jsonb(x) order by x.n)
                   from (select e.n, tds.json_text(d.description) as description,
                tds.json_text(d.discount) as discount,
@@ -46,7 +52,7 @@ begin
           left join lateral (select p.id from zoho.products p
                               where p.organization_id = own.organization_id
                                 and p.zoho_item_id between (d.item_id ->> 0) and (d.item_id ->> 0)
-                              order by p.zoho_item_id limit 1) l1 on true) x))
+                              order by p.zoho_item_id limit 1) l1 on true) x) end)
           from unnest(derive_invoices.states) s
          cross join (select derive_invoices.organization_id as organization_id) own
           join zoho.invoices t on t.organization_id = own.organization_id
@@ -59,7 +65,8 @@ begin
          cross join lateral (
                 select tds.json_number(d.payment_made) as amount_paid,
                tds.json_number(d.balance) as balance,
-               case when s.layers is null
+               case when 'balance_differs' = 'subtotal_differs' and tds.lacks_elements(s.doc) then true
+                    when s.layers is null
                       or tds.is_of_one_version(s.doc, s.layers, s.modified_at,
                                                '{payment_made,credits_applied,write_off_amount,tax_amount_withheld,status,total,balance}')
                     then tds.differs(tds.expected_balance(s.doc, '{payment_made,credits_applied,write_off_amount,tax_amount_withheld}'), s.doc -> 'balance',
@@ -76,7 +83,8 @@ begin
                tds.json_text(d.reference_number) as reference_number,
                tds.json_text(d.status) as status,
                tds.json_number(d.sub_total) as subtotal,
-               case when s.layers is null
+               case when 'subtotal_differs' = 'subtotal_differs' and tds.lacks_elements(s.doc) then true
+                    when s.layers is null
                       or tds.is_of_one_version(s.doc, s.layers, s.modified_at,
                                                '{line_items,is_inclusive_tax,sub_total}')
                     then tds.differs(tds.expected_subtotal(s.doc), s.doc -> 'sub_total',
@@ -84,7 +92,8 @@ begin
                      and tds.is_certain(s.doc, '{}') end as subtotal_differs,
                tds.json_number(d.tax_total) as tax_total,
                tds.json_number(d.total) as total_amount,
-               case when s.layers is null
+               case when 'total_differs' = 'subtotal_differs' and tds.lacks_elements(s.doc) then true
+                    when s.layers is null
                       or tds.is_of_one_version(s.doc, s.layers, s.modified_at,
                                                '{sub_total,discount_type,discount_total,discount_amount,tax_total,shipping_charge,adjustment,roundoff_value,total}')
                     then tds.differs(tds.expected_total(s.doc), s.doc -> 'total',

@@ -10,19 +10,19 @@ declare
 begin
     with met as materialized (
         select e.first_ord + s.n as ord, s.n::int as position, e.inbox_id, e.received_at, e.alone, e.observed_at, e.rank, e.is_delete,
-               v.zoho_id, v.told, v.modified_at, v.hash, s.doc,
-               case when v.zoho_id is null or e.is_delete or (v.modified_at is null and coalesce(v.told, '') <> '') then 'rest'
+               v.zoho_id, v.told, v.told_at, v.modified_at, v.hash, s.doc,
+               case when v.zoho_id is null or e.is_delete or (v.told_at is null and coalesce(v.told, '') <> '') then 'rest'
                     when k.sync_version is null then case when true then 'new' else 'rest' end
                     when k.sync_hash = v.hash and k.sync_modified_at is not distinct from v.modified_at and k.deleted_at is null
-                        then 'unchanged'
+                         and (k.sync_rank <> 2 or e.rank = 2) then 'unchanged'
                     else 'rest' end as kind
           from (select x.* from unnest(insert_pricelists.events) x
                 union all
                 -- what is read here is read once: handed over as an array it would be copied at every step
                 select y.* from tds.stored_events('pricelists', insert_pricelists.inbox_ids, insert_pricelists.received_ats) y) e
          cross join lateral jsonb_array_elements(e.records) with ordinality s(doc, n)
-         cross join lateral tds.versions(s.doc, 'pricebook_id', e.modified_at, e.rank) v
-          left join lateral (select t.sync_version, t.sync_hash, t.sync_modified_at, t.deleted_at
+         cross join lateral tds.versions(s.doc, 'pricebook_id', e.modified_at, e.rank, e.observed_at) v
+          left join lateral (select t.sync_version, t.sync_hash, t.sync_modified_at, t.sync_rank, t.deleted_at
                                from zoho.pricelists t
                               where t.organization_id = insert_pricelists.organization_id
                                 and t.zoho_pricebook_id between v.zoho_id and v.zoho_id
@@ -54,7 +54,7 @@ begin
                tds.json_text(d.rounding_type),
                tds.json_text(d.sales_or_purchase_type),
                tds.json_time(d.created_time),
-               case when s.told <> '' then s.modified_at end,
+               case when s.told <> '' then s.told_at end,
                s.doc, own.at, 1, s.hash, s.modified_at, s.observed_at, s.rank, case when s.rank <> 2 then s.observed_at end
           -- a row that another worker is just inserting fails the statement, and all are resolved then: a rare thing, and an
           -- ON CONFLICT would cost every row a look. All or none: with a rest to be written after them, two workers could wait
@@ -87,6 +87,7 @@ begin
                          m.modified_at, m.observed_at, m.rank,
                          case when m.kind <> 'new' then null
                               when m.rank = 2 and m.modified_at is null then 'webhook without last_modified_time'
+                              when m.rank > 1 and tds.lacks_elements(m.doc) then tds.empty_reason()
                               when not m.doc ? 'pricebook_items' then 'detail older than the record' end,
                          m.observed_at, m.kind = 'new' and m.modified_at is null)::tds.verdict) filter (where m.done),
            array_agg(row(m.ord, m.inbox_id, m.received_at, m.position, m.alone, m.zoho_id, m.modified_at, m.observed_at, m.rank,

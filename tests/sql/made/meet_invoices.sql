@@ -22,15 +22,28 @@ begin
                    when t.zoho_invoice_id is null then 'new'
                    when t.deleted_at is not null then 'fold'
                    when t.sync_modified_at is not distinct from (i.incoming).modified_at
+                        -- a read that says what a hint said is the first to say so
+                        and (t.sync_rank <> 2 or (i.incoming).rank = 2)
                         and (t.sync_hash = (i.incoming).hash
                              or t.zoho_metadata || (i.incoming).doc = t.zoho_metadata
-                                and not exists (select from jsonb_to_recordset(t.sync_layers) l(m timestamptz, keys jsonb, hidden jsonb)
+                                and not exists (select from jsonb_to_recordset(t.sync_layers) l(m timestamptz, r smallint, keys jsonb,
+                                    hidden jsonb)
                                                  where l.hidden <> '{}'
-                                                    or l.m is distinct from (i.incoming).modified_at
+                                                    or (l.m is distinct from (i.incoming).modified_at or l.r = 2 and (i.incoming).rank <> 2)
                                                        and l.keys ?| array(select jsonb_object_keys((i.incoming).doc)))) then 'unchanged'
-                   when ((i.incoming).modified_at, (i.incoming).observed_at) > (t.sync_modified_at, t.sync_observed_at)
-                        and not exists (select from jsonb_to_recordset(t.sync_layers) l(m timestamptz, hidden jsonb)
-                                         where l.m is null or l.hidden <> '{}') then 'over'
+                   when (i.incoming).rank <> 2 and ((i.incoming).modified_at, (i.incoming).observed_at) > (t.sync_modified_at,
+                       t.sync_observed_at)
+                        and not exists (select from jsonb_to_recordset(t.sync_layers) l(m timestamptz, hidden jsonb, under jsonb)
+                                         where l.m is null or l.hidden <> '{}' or l.under is not null) then 'over'
+                   -- a hint that claims a time after every read was sent
+                   when (i.incoming).rank = 2
+                        and case t.sync_rank when 2 then ((i.incoming).modified_at, (i.incoming).observed_at) > (t.sync_modified_at,
+                            t.sync_observed_at)
+                                             else (i.incoming).modified_at > t.sync_observed_at end
+                        and not exists (select from jsonb_to_recordset(t.sync_layers) l(m timestamptz, o timestamptz, r smallint,
+                            hidden jsonb)
+                                         where l.hidden <> '{}'
+                                            or (i.incoming).modified_at <= case l.r when 2 then coalesce(l.m, l.o) else l.o end) then 'over'
                    else 'fold' end) k(kind);
 end
 $function$;

@@ -18,7 +18,8 @@ begin
         select own.organization_id, s.zoho_id,
                tds.json_number(d.payment_made),
                tds.json_number(d.balance),
-               case when s.layers is null
+               case when 'balance_differs' = 'subtotal_differs' and tds.lacks_elements(s.doc) then true
+                    when s.layers is null
                       or tds.is_of_one_version(s.doc, s.layers, s.modified_at,
                                                '{payment_made,credits_applied,write_off_amount,tax_amount_withheld,status,total,balance}')
                     then tds.differs(tds.expected_balance(s.doc, '{payment_made,credits_applied,write_off_amount,tax_amount_withheld}'), s.doc -> 'balance',
@@ -35,7 +36,8 @@ begin
                tds.json_text(d.reference_number),
                tds.json_text(d.status),
                tds.json_number(d.sub_total),
-               case when s.layers is null
+               case when 'subtotal_differs' = 'subtotal_differs' and tds.lacks_elements(s.doc) then true
+                    when s.layers is null
                       or tds.is_of_one_version(s.doc, s.layers, s.modified_at,
                                                '{line_items,is_inclusive_tax,sub_total}')
                     then tds.differs(tds.expected_subtotal(s.doc), s.doc -> 'sub_total',
@@ -43,7 +45,8 @@ begin
                      and tds.is_certain(s.doc, '{}') end,
                tds.json_number(d.tax_total),
                tds.json_number(d.total),
-               case when s.layers is null
+               case when 'total_differs' = 'subtotal_differs' and tds.lacks_elements(s.doc) then true
+                    when s.layers is null
                       or tds.is_of_one_version(s.doc, s.layers, s.modified_at,
                                                '{sub_total,discount_type,discount_total,discount_amount,tax_total,shipping_charge,adjustment,roundoff_value,total}')
                     then tds.differs(tds.expected_total(s.doc), s.doc -> 'total',

@@ -51,6 +51,9 @@ begin
         delete from zoho.invoice_line_items t
          where t.organization_id = write_invoices_line_items.organization_id
            and t.zoho_invoice_id = any (write_invoices_line_items.written)
+           -- an empty array is no statement against the document's own sums
+           and t.zoho_invoice_id not in (select s.zoho_id from unnest(write_invoices_line_items.states) s
+                                              where tds.is_blank_list(s.doc -> 'line_items') and tds.lacks_elements(s.doc))
            and not exists (select from wanted w where w.zoho_id = t.zoho_invoice_id and w.position = t.line_number))
     insert into zoho.invoice_line_items as t (
            organization_id, zoho_invoice_id, line_number,
