@@ -10,7 +10,8 @@ comment on column tds.inbox_open.waiting_since is
 'After the setting outage_gives_up_hours it becomes a dead letter, unless it is only locked.';
 comment on column tds.inbox_open.waits is 'Times it was left out for such a reason: no attempts.';
 comment on column tds.inbox_open.at_most is
-'Events that may be tried together with it, after a batch took too long or could not be taken apart; 0: its records go on one by one. Null: as many as fit.';
+'Events that may be tried together with it, after a batch took too long or could not be taken apart; 0: its records go on one by one. '
+'Null: as many as fit.';
 
 -- one index for both ways of knowing one again, so that no plan made while the table was empty takes the lesser of two
 drop index tds.dead_letter_record_idx;

@@ -284,10 +284,10 @@ def test_a_hung_sessions_batch_is_taken_over_and_not_applied_twice(
         versions = mirror.rows("select zoho_item_id, sync_version from zoho.products order by 1")
         with pytest.raises(psycopg.Error, match="taken over") as refused:
             hung.execute("select tds.apply_claim(%s)", [lost])
-        assert refused.value.sqlstate == "ZB030"
+        assert refused.value.sqlstate == "ZB040"
         hung.rollback()
         hung.execute("select tds.finish_claim(%s, '{}')", [lost])
-        hung.execute("select tds.release_claim(%s, '57014', 'late', true)", [lost])
+        hung.execute("select tds.release_claim(%s, '57014', 'late', cut => true)", [lost])
         hung.commit()
     assert mirror.rows("select zoho_item_id, sync_version from zoho.products order by 1") == versions
     assert (
@@ -355,7 +355,7 @@ def test_many_dead_letters_are_told_again_and_replayed_as_one(mirror: Mirror) ->
     )
     with pytest.raises(psycopg.Error) as asked:
         mirror.conn.execute("select tds.replay('products')")
-    assert asked.value.sqlstate == "ZB032"
+    assert asked.value.sqlstate == "ZB042"
     assert "130 calls" in str(asked.value.diag.message_detail)
     assert "details => false" in str(asked.value.diag.message_hint)
     assert mirror.value("select count(*) from tds_dead_letter_queue") == 260, "nothing was sent"
@@ -436,7 +436,7 @@ def test_an_event_whose_partition_was_dropped_is_buried(mirror: Mirror) -> None:
     assert ("lost_bodies", "events without a body", True) in heal(mirror)
     dead = mirror.rows("select * from tds_dead_letter_queue")
     assert [(d["error_code"], "partition of its day was dropped" in d["reason"]) for d in dead] == [
-        ("ZB033", True)
+        ("ZB043", True)
     ] * 2
     assert not mirror.rows("select * from tds.inbox_open")
     with pytest.raises(psycopg.Error, match="body of this dead letter is gone"):
@@ -466,7 +466,7 @@ def test_a_clock_that_jumped_parks_nothing_and_stops_no_job(mirror: Mirror) -> N
     jobs = [row["job"] for row in mirror.rows("select job from tds.job where enabled")]
     mirror.conn.execute("call tds.run_due_jobs()")
     mirror.conn.execute("update pgmq.q_tds_pull set vt = vt + interval '90 days'")
-    mirror.conn.execute("select tds.access_token('a')")
+    mirror.conn.execute("select tds.access_token(repeat('a', 64))")
     later(mirror, 0)
     states = mirror.rows(
         "select job, due_at <= tds.now() + interval '32 days' as comes from tds.job_states() where job = any (%s)",
@@ -481,5 +481,10 @@ def test_a_clock_that_jumped_parks_nothing_and_stops_no_job(mirror: Mirror) -> N
     assert "clock" in steps
     assert mirror.value("select max(wanted_at) <= tds.now() + interval '1 minute' from tds.wanted_detail")
     assert mirror.value("select max(vt) < clock_timestamp() + interval '1 minute' from pgmq.q_tds_pull")
-    assert mirror.value("select count(*) from tds.access_token('a') where state in ('refresh', 'wait')") == 1
+    assert (
+        mirror.value(
+            "select count(*) from tds.access_token(repeat('a', 64)) where state in ('refresh', 'wait')"
+        )
+        == 1
+    )
     assert mirror.value("select tds.last_pass('products', '1')") is None

@@ -84,13 +84,15 @@ def bodies(mirror: Mirror) -> None:
 
 
 STATE = """
-    select 'row', jsonb_agg(to_jsonb(p) - array['id', 'product_id', 'synced_at', 'sync_observed_at', 'sync_read_at', 'sync_layers'] order by p.zoho_item_id)
+    select 'row', jsonb_agg(to_jsonb(p)
+                            - array['id', 'product_id', 'synced_at', 'sync_observed_at', 'sync_read_at', 'sync_layers'] order by p.zoho_item_id)
       from zoho.products p
     union all
     select 'invoice', jsonb_agg(to_jsonb(i) - array['id', 'invoice_id', 'synced_at', 'sync_observed_at', 'sync_read_at', 'customer_id'])
       from zoho.invoices i
     union all
-    select 'line', jsonb_agg(to_jsonb(l) - array['id', 'invoice_id', 'product_id', 'synced_at'])
+    select 'line', jsonb_agg(to_jsonb(l)
+                            - array['id', 'invoice_id', 'product_id', 'synced_at'])
       from zoho.invoice_line_items l
     union all
     select 'dead', jsonb_agg(jsonb_build_array(d.path, d.value, d.reason, d.error_code) order by d.dead_letter_id) from tds.dead_letter d

@@ -33,9 +33,12 @@ select c.code, c.meaning, c.next
         ('ZB022', 'jobs in pg_cron belong to tds_worker', 'set role tds_worker, then select * from tds.install_jobs()'),
         ('ZB030', 'a template of the made functions names what nothing is given for, or the reverse',
          'a fault of functions/65_made: the DETAIL names it'),
-        ('ZB031', 'rows were written, and links between them are missing still', 'nothing: it is tried again; call tds.rebuild() links all'),
-        ('ZB032', 'a replay that would cost many calls of the API',
-         'the DETAIL tells how many; details => false sends them without a call, details => true spends them')) c(code, meaning, next);
+        ('ZB040', 'a batch was taken from a session that hung, and is somebody else''s now', 'nothing; see the setting claim_seconds'),
+        ('ZB041', 'a record could not be linked to another', 'it is tried again; call tds.rebuild() links all'),
+        ('ZB042', 'replaying so many dead letters would cost more calls than are given without asking',
+         'select tds.replay(entity, details => false), or true'),
+        ('ZB043', 'the body of an event is gone that was not processed yet', 'the next pull of its list brings what it said'))
+       c(code, meaning, next);
 comment on view public.tds_error_codes is 'The SQLSTATEs of TDS: what each means and what to do.';
 comment on column public.tds_error_codes.code is 'SQLSTATE; in tds.dead_letter, tds.inbox_open and tds.job_run it is error_code.';
 comment on column public.tds_error_codes.meaning is 'What is the matter.';

@@ -30,11 +30,16 @@ insert into tds.setting (name, value, description) values
     ('retry_base_seconds', '10', 'First pause of a failed event, in seconds; doubles with every try.'),
     ('retry_max_seconds', '3600', 'Longest pause of a failed event, in seconds.'),
     ('outage_pause_seconds', '5', 'Pause of a batch that failed for a reason outside its records, in seconds.'),
-    ('lock_wait_ms', '1000', 'How long a batch waits for any one lock, in milliseconds; then it is taken apart, and what is locked waits alone.'),
-    ('outage_max_seconds', '60', 'Longest pause of an event that fails alone for a reason outside its data, in seconds; it begins with outage_pause_seconds and doubles.'),
-    ('outage_gives_up_hours', '24', 'After so many hours of failing alone for such a reason an event becomes a dead letter; one that is only locked never does.'),
-    ('apart_seconds', '5', 'How long a batch is taken apart to find what fails alone, in seconds; then it is put back and comes again in halves.'),
-    ('claim_seconds', '45', 'After how long a batch in work is taken from its worker, in seconds, and the worker''s session ended: it hangs.'),
+    ('lock_wait_ms', '1000',
+        'How long a batch waits for any one lock, in milliseconds; then it is taken apart, and what is locked waits alone.'),
+    ('outage_max_seconds', '60',
+        'Longest pause of an event that fails alone for a reason outside its data, in seconds; the first is outage_pause_seconds.'),
+    ('outage_gives_up_hours', '24',
+        'After so many hours of failing alone for such a reason an event becomes a dead letter; one that is only locked never does.'),
+    ('apart_seconds', '5',
+        'How long a batch is taken apart to find what fails alone, in seconds; then it is put back and comes again in halves.'),
+    ('claim_seconds', '45',
+        'After how long a batch in work is taken from its worker, in seconds, and the worker''s session ended: it hangs.'),
     ('replay_calls', '100', 'Calls that replaying an entity''s dead letters may cost without being asked for by details => true.'),
     ('crashes_before_solo', '3', 'Crashed batches after which an event is worked on alone.'),
     ('visibility_seconds', '60', 'How long a claimed message stays invisible to others, in seconds.'),
@@ -72,7 +77,8 @@ end
 $$;
 revoke all on function tds.outage_pause(int) from public;
 comment on function tds.outage_pause(int) is
-'Pause of an event that has waited so often for a reason outside its data: outage_pause_seconds, doubled each time, at most outage_max_seconds.';
+'Pause of an event that has waited so often for a reason outside its data: outage_pause_seconds, doubled each time, at most '
+'outage_max_seconds.';
 
 create or replace function tds.back_off(tries int) returns interval
 language plpgsql stable

@@ -68,13 +68,15 @@ comment on function tds.is_data_error(text) is
 
 create or replace function tds.stops_all(error_code text) returns boolean
 language sql immutable parallel safe
-as $$ select $1 ~ '^(08|25|28|53|57P|58|F0)' or $1 in ('55006', 'ZB030') $$;
+as $$ select $1 ~ '^(08|25|28|53|57P|58|F0)' or $1 in ('55006', 'ZB040') $$;
 comment on function tds.stops_all(text) is
-'Whether an error stops every record alike: no connection, a server that shuts down or only reads, a full disk, a locked table, a lost claim. '
+'Whether an error stops every record alike: no connection, a server that shuts down or only reads, a full disk, a locked table, a lost '
+'claim. '
 'Any other may be that of one record, whatever its SQLSTATE says: a trigger may raise anything.';
 
 create or replace function tds.apply_isolated(
-    entity tds.entity, organization_id text, records tds.record[], at timestamptz, apart_until timestamptz default null) returns tds.verdict[]
+    entity tds.entity, organization_id text, records tds.record[], at timestamptz, apart_until timestamptz default null)
+        returns tds.verdict[]
 language plpgsql volatile
 set search_path = pg_catalog, pg_temp
 as $$
@@ -103,7 +105,8 @@ begin
         return v_out
             || tds.apply_isolated(apply_isolated.entity, apply_isolated.organization_id,
                                   array(select r from unnest(apply_isolated.records) r
-                                         where r.ord not in (select v.ord from unnest(v_out) v)), apply_isolated.at, apply_isolated.apart_until);
+                                         where r.ord not in (select v.ord from unnest(v_out) v)), apply_isolated.at,
+                                             apply_isolated.apart_until);
     end if;
     if v_half = 0 then
         v_out := array[tds.dead(apply_isolated.records[1])];
@@ -112,7 +115,8 @@ begin
             then tds.park(apply_isolated.records[1], apply_isolated.entity.entity, apply_isolated.organization_id, v_code, v_error,
                           tds.error_context(v_context), apply_isolated.at)
             else tds.wait_alone(apply_isolated.records[1], apply_isolated.organization_id, v_code,
-                                concat_ws(': ', v_error, case when v_code = '55P03' then tds.lock_holders_told(apply_isolated.entity.entity) end),
+                                concat_ws(': ', v_error, case when v_code = '55P03'
+                                    then tds.lock_holders_told(apply_isolated.entity.entity) end),
                                 tds.error_context(v_context), apply_isolated.at) end;
         return v_out;
     end if;
@@ -173,7 +177,8 @@ begin
         if apply_events.apart_until = '-infinity' and not (v_rest[1]).alone then
             return v_dead || tds.go_on_alone(apply_events.organization_id, v_rest, '57014', 'it takes too long', null, apply_events.at);
         elsif cardinality(v_rest) > 0 then
-            return v_dead || tds.apply_isolated(apply_events.entity, apply_events.organization_id, v_rest, apply_events.at, apply_events.apart_until);
+            return v_dead || tds.apply_isolated(apply_events.entity, apply_events.organization_id, v_rest, apply_events.at,
+                apply_events.apart_until);
         end if;
         return v_dead;
     end if;

@@ -24,21 +24,21 @@ revoke all on function tds.open_events(tds.entity, bigint[], timestamptz[], time
 comment on function tds.open_events(tds.entity, bigint[], timestamptz[], timestamptz) is
 'These unfinished events with their bodies parsed; events that cannot be read become dead letters.';
 
-create or replace function tds.last_outage(inbox_ids bigint[], out error_code text, out error text, out error_context text)
+create or replace function tds.last_outage(inbox_ids bigint[], out error_code text, out error text)
 language plpgsql stable
 set search_path = pg_catalog, pg_temp
 as $$
 begin
     -- a lock and a limit of time are somebody's own, however many have them
-    select max(o.error_code), max(o.error), max(o.error_context)
-      into last_outage.error_code, last_outage.error, last_outage.error_context
+    select max(o.error_code), max(o.error) into last_outage.error_code, last_outage.error
       from tds.inbox_open o
      where o.inbox_id = any (last_outage.inbox_ids)
     having count(distinct o.error_code) = 1 and count(o.error_code) = count(*) and max(o.error_code) not in ('55P03', '57014');
 end
 $$;
 revoke all on function tds.last_outage(bigint[]) from public;
-comment on function tds.last_outage(bigint[]) is 'The one error that all these events failed with; null where it is not the same, a lock, or a limit of time.';
+comment on function tds.last_outage(bigint[]) is
+'The one error that all these events failed with; null where it is not the same, a lock, or a limit of time.';
 
 create or replace function tds.apply_claim(
     claim_id bigint, wary boolean default false, apart boolean default false, out counts bigint[], out touches tds.touch[])
@@ -76,7 +76,7 @@ begin
          where c.claim_id = apply_claim.claim_id
          group by c.claim_id;
     end if;
-    select null::text as error_code, null::text as error, null::text as error_context into v_outage;
+    select null::text as error_code, null::text as error into v_outage;
     apply_claim.counts := array[0, 0, 0, 0, 0];
     apply_claim.touches := '{}';
     for v_group in
@@ -125,13 +125,12 @@ begin
     end loop;
     -- while nothing succeeds, an error is nobody's own
     if v_outage.error_code is not null and apply_claim.counts[1:3] = '{0,0,0}' then
-        raise exception using errcode = v_outage.error_code, message = v_outage.error, detail = coalesce(v_outage.error_context, ''),
-            hint = 'all alike';
+        raise exception using errcode = v_outage.error_code, message = v_outage.error, hint = 'all alike';
     end if;
     -- taken over meanwhile, as by a session that was stopped and goes on: the batch is somebody else's
     perform from tds.claim c where c.claim_id = apply_claim.claim_id for update;
     if not found then
-        raise exception using errcode = 'ZB030', message = 'the claim was taken over', detail = apply_claim.claim_id::text,
+        raise exception using errcode = 'ZB040', message = 'the claim was taken over', detail = apply_claim.claim_id::text,
             hint = 'nothing was applied; whoever took it over applies it. See the setting claim_seconds';
     end if;
 end
@@ -140,4 +139,4 @@ revoke all on function tds.apply_claim(bigint, boolean, boolean) from public;
 comment on function tds.apply_claim(bigint, boolean, boolean) is
 'Applies a claimed batch: rows, outcomes, wants and dead letters in one transaction. counts: applied, unchanged, stale, '
 'retried, dead. wary: look for the unreadable before trying. apart: it failed as a whole, so find what fails alone, and leave that out. '
-'Safe to do twice. Raises what is no record''s fault, and ZB030 when the claim has been taken over.';
+'Safe to do twice. Raises what is no record''s fault, and ZB040 when the claim has been taken over.';

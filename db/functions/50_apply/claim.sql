@@ -49,7 +49,8 @@ end
 $$;
 revoke all on function tds.claim(text, int) from public;
 comment on function tds.claim(text, int) is
-'Takes a batch out of a queue and names it; null where the queue is empty. apart: an event in it failed alone before, so begin by taking it '
+'Takes a batch out of a queue and names it; null where the queue is empty. apart: an event in it failed alone before, so begin by '
+'taking it '
 'apart. Commit before working on it, so that the '
 'attempt is on record. Takes the session advisory lock of the claim.';
 
@@ -79,7 +80,8 @@ begin
             update tds.inbox_open o
                set crashes = o.crashes + 1,
                    error_code = '08006',
-                   error = format('the worker %s (backend %s) %s', v_claim.worker, v_claim.backend_pid, case when v_is_dead then 'vanished' else 'hangs' end),
+                   error = format('the worker %s (backend %s) %s', v_claim.worker, v_claim.backend_pid, case when v_is_dead
+                       then 'vanished' else 'hangs' end),
                    error_context = null,
                    at_most = case when tds.is_overdue(v_claim.claimed_at, v_now, v_age - interval '5 seconds')
                                   then greatest(cardinality(v_claim.inbox_ids) / 2, 1) else o.at_most end,
@@ -102,7 +104,8 @@ end
 $$;
 revoke all on function tds.free_claims(text) from public;
 comment on function tds.free_claims(text) is
-'Gives back the batches of workers that died (a claim whose advisory lock is free) or hang (older than the setting claim_seconds). Returns how many. '
+'Gives back the batches of workers that died (a claim whose advisory lock is free) or hang (older than the setting claim_seconds). '
+'Returns how many. '
 'Counts a crash, never an attempt.';
 
 create or replace function tds.give_back(queue text, done bigint[], shown bigint[], seconds int) returns void
@@ -118,9 +121,11 @@ exception when lock_not_available then
 end
 $$;
 revoke all on function tds.give_back(text, bigint[], bigint[], int) from public;
-comment on function tds.give_back(text, bigint[], bigint[], int) is 'Deletes some of a batch''s messages and shows the others again after so many seconds.';
+comment on function tds.give_back(text, bigint[], bigint[],
+    int) is 'Deletes some of a batch''s messages and shows the others again after so many seconds.';
 
-create or replace function tds.release_claim(claim_id bigint, error_code text, error text, error_context text default null, cut boolean default false)
+create or replace function tds.release_claim(claim_id bigint, error_code text, error text, error_context text default null,
+    cut boolean default false)
 returns void
 language plpgsql volatile security definer
 set search_path = pg_catalog, pg_temp
@@ -152,13 +157,16 @@ begin
         returning o.inbox_id, o.retry_at)
     select array_agg(n.inbox_id) filter (where n.retry_at is not null) into v_alone from noted n;
     perform tds.give_back(v_claim.queue,
-                          array(select m.msg_id from unnest(v_claim.msg_ids, v_claim.inbox_ids) m(msg_id, inbox_id) where m.inbox_id = any (v_alone)),
-                          v_claim.msg_ids, case when release_claim.cut and release_claim.error_code <> '57014' then 0 else tds.setting_int('outage_pause_seconds') end);
+                          array(select m.msg_id from unnest(v_claim.msg_ids, v_claim.inbox_ids) m(msg_id, inbox_id)
+                              where m.inbox_id = any (v_alone)),
+                          v_claim.msg_ids, case when release_claim.cut and release_claim.error_code <> '57014' then 0
+                              else tds.setting_int('outage_pause_seconds') end);
 end
 $$;
 revoke all on function tds.release_claim(bigint, text, text, text, boolean) from public;
 comment on function tds.release_claim(bigint, text, text, text, boolean) is
-'Puts a batch back that failed for a reason outside its records: no attempt is counted, however often. cut: it took too long, or could not be taken '
+'Puts a batch back that failed for a reason outside its records: no attempt is counted, however often. cut: it took too long, or could '
+'not be taken '
 'apart, so it comes again in halves, and at last record by record; a single event waits alone, as tds.wait_alone() has it.';
 
 create or replace function tds.unlock_claim(claim_id bigint) returns boolean

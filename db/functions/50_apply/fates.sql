@@ -173,16 +173,21 @@ begin
          order by b.n
     ), told as materialized (
         -- told again with every pull, it is still one thing for somebody to mend
-        select i.*, lead(i.dead_letter_id) over (partition by i.key, i.zoho_id, i.path, case when i.zoho_id is null then i.record end order by i.n) as next_id,
-               row_number() over (partition by i.key, i.zoho_id, i.path, case when i.zoho_id is null then i.record end order by i.n) = 1 as is_first
+        select i.*, lead(i.dead_letter_id) over (partition by i.key, i.zoho_id, i.path, case when i.zoho_id is null
+            then i.record end order by i.n) as next_id,
+               row_number() over (partition by i.key, i.zoho_id, i.path, case when i.zoho_id is null
+                   then i.record end order by i.n) = 1 as is_first
           from item i
     ), buried as (
-        insert into tds.dead_letter (dead_letter_id, inbox_id, received_at, position, entity, organization_id, zoho_id, modified_at, observed_at,
+        insert into tds.dead_letter (dead_letter_id, inbox_id, received_at, position, entity, organization_id, zoho_id, modified_at,
+            observed_at,
                                      path, value, reason, error_code, error_context, attempts, record, dead_at, resolved_at,
                                      resolution)
         overriding system value
-        select t.dead_letter_id, t.inbox_id, t.received_at, t.position, bury_records.entity, bury_records.organization_id, t.zoho_id, t.modified_at,
-               t.observed_at, t.path, t.value, t.reason, bury_records.error_code, bury_records.error_context, bury_records.attempts, t.record, bury_records.at,
+        select t.dead_letter_id, t.inbox_id, t.received_at, t.position, bury_records.entity, bury_records.organization_id, t.zoho_id,
+            t.modified_at,
+               t.observed_at, t.path, t.value, t.reason, bury_records.error_code, bury_records.error_context, bury_records.attempts,
+                   t.record, bury_records.at,
                case when t.next_id is not null then bury_records.at end, 'told again as dead letter ' || t.next_id
           from told t
          order by t.n
@@ -203,5 +208,6 @@ end
 $$;
 revoke all on function tds.bury_records(tds.record[], text, text, text[], text[], text[], text, text, int, timestamptz) from public;
 comment on function tds.bury_records(tds.record[], text, text, text[], text[], text[], text, text, int, timestamptz) is
-'Makes dead letters of records, each with its path, value and reason, in place of open ones for the same value of the same record; their neighbours '
+'Makes dead letters of records, each with its path, value and reason, in place of open ones for the same value of the same record; '
+'their neighbours '
 'are not touched.';

@@ -59,7 +59,8 @@ comment on function tds.settle(tds.entity, text, tds.record[], timestamptz) is
 'Applies records that were applied once before, so that they count against what was written since; those that could not '
 'be applied then are left out.';
 
-create or replace function tds.link_apart(entity text, organization_id text, zoho_ids text[], out failed text[], out error_code text, out error text)
+create or replace function tds.link_apart(entity text, organization_id text, zoho_ids text[], out failed text[], out error_code text,
+    out error text)
 language plpgsql volatile
 set search_path = pg_catalog, pg_temp
 as $$
@@ -71,7 +72,8 @@ begin
         perform tds.link_rows(link_apart.entity, link_apart.organization_id, link_apart.zoho_ids);
         return;
     exception when others then
-        get stacked diagnostics link_apart.error_code = returned_sqlstate, link_apart.error = message_text;
+        get stacked diagnostics link_apart.error_code = returned_sqlstate, link_apart.error = message_text,
+                                link_apart.error_context = pg_exception_context;
         if tds.stops_all(link_apart.error_code) then
             raise;
         end if;
@@ -89,37 +91,44 @@ begin
         link_apart.failed := link_apart.failed || v_part.failed;
         link_apart.error_code := v_part.error_code;
         link_apart.error := v_part.error;
+        link_apart.error_context := v_part.error_context;
     end loop;
 end
 $$;
 revoke all on function tds.link_apart(text, text, text[]) from public;
 comment on function tds.link_apart(text, text, text[]) is
-'Links these records, and where that fails, all but those that fail alone, which it returns with the last one''s error. Raises what stops all.';
+'Links these records, and where that fails, all but those that fail alone, which it returns with the last one''s error. Raises what '
+'stops all.';
 
-create or replace function tds.link_again(claim tds.claim, zoho_ids text[], error_code text, error text, at timestamptz) returns bigint[]
+create or replace function tds.link_again(
+    claim tds.claim, zoho_ids text[], error_code text, error text, error_context text, at timestamptz) returns bigint[]
 language plpgsql volatile
 set search_path = pg_catalog, pg_temp
 as $$
 declare
     v_old constant timestamptz := link_again.at - make_interval(hours => tds.setting_int('outage_gives_up_hours'));
 begin
-    insert into tds.dead_letter (inbox_id, received_at, entity, organization_id, zoho_id, observed_at, reason, error_code, attempts, dead_at)
-    select i.inbox_id, i.received_at, i.entity, i.organization_id, i.record_id, i.observed_at, left(link_again.error, 1000), link_again.error_code, 1,
-           link_again.at
+    insert into tds.dead_letter (inbox_id, received_at, entity, organization_id, zoho_id, observed_at, reason, error_code,
+                                 error_context, attempts, dead_at)
+    select i.inbox_id, i.received_at, i.entity, i.organization_id, i.record_id, i.observed_at, left(link_again.error, 1000),
+        link_again.error_code,
+           tds.error_context(link_again.error_context), 1, link_again.at
       from unnest((link_again.claim).inbox_ids, (link_again.claim).received_ats) e(inbox_id, received_at)
       join tds.inbox i on i.received_at = e.received_at and i.inbox_id = e.inbox_id
      where i.received_at < v_old and (i.record_id is null or i.record_id = any (link_again.zoho_ids))
      order by i.inbox_id;
     return array(
         select e.msg_id
-          from unnest((link_again.claim).msg_ids, (link_again.claim).inbox_ids, (link_again.claim).received_ats) e(msg_id, inbox_id, received_at)
+          from unnest((link_again.claim).msg_ids, (link_again.claim).inbox_ids, (link_again.claim).received_ats) e(msg_id, inbox_id,
+              received_at)
           join tds.inbox i on i.received_at = e.received_at and i.inbox_id = e.inbox_id
          where i.received_at >= v_old and (i.record_id is null or i.record_id = any (link_again.zoho_ids)));
 end
 $$;
-revoke all on function tds.link_again(tds.claim, text[], text, text, timestamptz) from public;
-comment on function tds.link_again(tds.claim, text[], text, text, timestamptz) is
-'The messages of a claim that hold these records, which could not be linked and will be tried again; those that came longer ago than the setting '
+revoke all on function tds.link_again(tds.claim, text[], text, text, text, timestamptz) from public;
+comment on function tds.link_again(tds.claim, text[], text, text, text, timestamptz) is
+'The messages of a claim that hold these records, which could not be linked and will be tried again; those that came longer ago than '
+'the setting '
 'outage_gives_up_hours become dead letters instead.';
 
 create or replace function tds.finish_claim(claim_id bigint, touches tds.touch[], apart boolean default false) returns text
@@ -162,7 +171,8 @@ begin
         select l.* into v_linked from tds.link_apart(v_touch.entity, v_touch.organization_id, v_touch.zoho_ids) l;
         if v_linked.failed is not null then
             v_error := format('%s %s could not be linked: %s %s', v_touch.entity, v_linked.failed[1], v_linked.error_code, v_linked.error);
-            v_left := v_left || tds.link_again(v_claim, v_linked.failed, v_linked.error_code, v_error, v_now);
+            v_left := v_left || tds.link_again(v_claim, v_linked.failed, v_linked.error_code, v_error, v_linked.error_context,
+                                               v_now);
         end if;
     end loop;
     delete from tds.claim c where c.claim_id = finish_claim.claim_id returning c.* into v_claim;
@@ -176,5 +186,6 @@ end
 $$;
 revoke all on function tds.finish_claim(bigint, tds.touch[], boolean) from public;
 comment on function tds.finish_claim(bigint, tds.touch[], boolean) is
-'Ends a claim after its apply has committed: links records, settles those that last_modified_time left open, deletes the messages. apart: it failed, '
+'Ends a claim after its apply has committed: links records, settles those that last_modified_time left open, deletes the messages. '
+'apart: it failed, '
 'so find what cannot be linked, whose messages come again. Returns what could not be linked, and why; null: all was.';

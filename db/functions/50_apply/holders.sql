@@ -1,7 +1,8 @@
 -- Who holds what others wait for: transactions that have locked rows or tables of the mirror, or of ours.
 
 create or replace function tds.lock_holders()
-returns table (pid int, user_name text, application_name text, since timestamptz, state text, query text, tables text[], waiting int[], xids xid[])
+returns table (pid int, user_name text, application_name text, since timestamptz, state text, query text, tables text[], waiting int[],
+    xids xid[])
 language plpgsql volatile security definer
 set search_path = pg_catalog, pg_temp
 as $$
@@ -56,7 +57,8 @@ revoke all on function tds.lock_holders_told(text, xid[]) from public;
 comment on function tds.lock_holders_told(text, xid[]) is
 'Who may hold the locks that an entity''s records wait for, in words; xids: the transactions that its rows name. Null: nobody any more.';
 
-create or replace function tds.hung_claims(of_queue text default null) returns table (claim_id bigint, queue text, worker text, backend_pid int, claimed_at timestamptz)
+create or replace function tds.hung_claims(of_queue text default null) returns table (claim_id bigint, queue text, worker text,
+    backend_pid int, claimed_at timestamptz)
 language plpgsql volatile security definer
 set search_path = pg_catalog, pg_temp
 as $$
@@ -84,7 +86,8 @@ create or replace function tds.is_overdue(begun_at timestamptz, at timestamptz, 
 language sql immutable parallel safe
 as $$ select $1 < $2 - $3 or $1 > $2 + interval '1 minute' $$;
 comment on function tds.is_overdue(timestamptz, timestamptz, interval) is
-'Whether something begun then is older than that age; what was begun in the future was begun by a clock that had jumped ahead, and nobody knows its age.';
+'Whether something begun then is older than that age; what was begun in the future was begun by a clock that had jumped ahead, and '
+'nobody knows its age.';
 
 create or replace function tds.end_backend(pid int) returns boolean
 language plpgsql volatile
@@ -112,7 +115,8 @@ end
 $$;
 revoke all on function tds.end_hung(text) from public;
 comment on function tds.end_hung(text) is
-'Ends the sessions that hang over a batch (see tds.hung_claims()), with the caller''s rights: those of the same role, or pg_signal_backend''s. '
+'Ends the sessions that hang over a batch (see tds.hung_claims()), with the caller''s rights: those of the same role, or '
+'pg_signal_backend''s. '
 'Returns how many.';
 grant execute on function tds.end_backend(int), tds.end_hung(text), tds.hung_claims(text) to tds_worker, tds_operator;
 grant execute on function tds.lock_holders() to tds_worker, tds_operator, tds_reader;

@@ -30,7 +30,8 @@ end
 $$;
 revoke all on function tds.our_terms(text, boolean) from public;
 comment on function tds.our_terms(text, boolean) is
-'Sets for this transaction what a batch needs whatever the server, the database or the role is set to: how long a lock is waited for, whether the commit '
+'Sets for this transaction what a batch needs whatever the server, the database or the role is set to: how long a lock is waited for, '
+'whether the commit '
 'waits for the disk, and no limit of its own.';
 
 create or replace procedure tds.process_batch(queue text default null, max_records int default 1000, inout outcome jsonb default null)
@@ -51,7 +52,7 @@ declare
     v_code    text;
     v_error   text;
     v_context text;
-    v_detail  text;
+    v_second  text;
     v_hint    text;
     v_wary    boolean;
     v_apart   boolean;
@@ -99,8 +100,10 @@ begin
                     perform tds.our_terms(v_lock, false);
                     select a.counts, a.touches into v_applied from tds.apply_claim(v_claim.claim_id, v_wary, v_apart) a;
                 exception when query_canceled or others then
-                    get stacked diagnostics v_code = returned_sqlstate, v_error = message_text, v_context = pg_exception_context,
-                                            v_detail = pg_exception_detail, v_hint = pg_exception_hint;
+                    get stacked diagnostics v_code = returned_sqlstate, v_error = message_text, v_hint = pg_exception_hint,
+                                            v_second = pg_exception_context;
+                    -- where it happened is told by the first try
+                    v_context := case when v_hint operator(pg_catalog.=) 'all alike' then v_context else v_second end;
                 end;
                 -- what failed as a whole is taken apart at once, and what fails alone is left out
                 exit when v_code is null or v_apart or v_code operator(pg_catalog.=) '57014' or tds.stops_all(v_code);
@@ -126,11 +129,12 @@ begin
                     v_apart := true;
                 end loop;
                 if v_code is null and v_error is not null then
-                    raise warning using errcode = 'ZB031', message = v_error, hint = 'it is tried again until it is linked; call tds.rebuild() links all';
+                    raise warning using errcode = 'ZB041', message = v_error,
+                        hint = 'it is tried again until it is linked; call tds.rebuild() links all';
                 end if;
             end if;
             if v_code is not null then
-                v_context := coalesce(case when v_hint operator(pg_catalog.=) 'all alike' then v_detail else tds.error_context(v_context) end, '');
+                v_context := coalesce(tds.error_context(v_context), '');
                 perform tds.our_terms(v_lock, false);
                 perform tds.release_claim(v_claim.claim_id, v_code, v_error, v_context, v_cut);
             end if;
@@ -140,7 +144,8 @@ begin
         end loop;
         if v_code is not null then
             raise warning using errcode = v_code, message = pg_catalog.format('%s was put back: %s', v_queue, v_error),
-                detail = coalesce(v_context, ''), hint = 'select * from tds_waiting; select * from tds_lock_holders';
+                detail = coalesce(v_context, ''),
+                    hint = 'select * from tds.inbox_open where error is not null; select * from tds_lock_holders';
             -- cancelled, by whoever called or by a limit of time: what is left is for the next call
             exit when v_code operator(pg_catalog.=) '57014';
         end if;
@@ -151,5 +156,6 @@ revoke all on procedure tds.process_batch(text, int, jsonb) from public;
 comment on procedure tds.process_batch(text, int, jsonb) is
 'The one way through: drains the queues by priority (or the one named) in batches of about max_records records, each '
 'claimed, committed, applied, committed, finished, committed, until they are empty or the setting drain_seconds is over. '
-'outcome counts events claimed and records applied (a row was written), unchanged, stale, retried, dead. What fails as a whole is taken apart; what '
+'outcome counts events claimed and records applied (a row was written), unchanged, stale, retried, dead. What fails as a whole is taken '
+'apart; what '
 'fails alone for a reason outside its data, as a lock, waits alone and is told by tds_waiting. Call it outside a transaction.';

@@ -46,7 +46,8 @@ comment on function tds.replay(bigint, jsonb) is
 'Sends a dead letter on its way once more, as it was or with the record given instead, and asks the source for its detail; '
 'returns the new event. Should it fail again, it is a new dead letter. Raises ZB004 for one that is unknown or resolved.';
 
-create or replace function tds.replay_costs(entity text, error_code text default null, out letters int, out calls int, out calls_left bigint)
+create or replace function tds.replay_costs(entity text, error_code text default null, out letters int, out calls int,
+    out calls_left bigint)
 language plpgsql stable security definer
 set search_path = pg_catalog, pg_temp
 as $$
@@ -61,7 +62,8 @@ end
 $$;
 revoke all on function tds.replay_costs(text, text) from public;
 comment on function tds.replay_costs(text, text) is
-'What it would take to replay an entity''s dead letters (of one SQLSTATE, if given): how many there are, the calls that asking the source for each record '
+'What it would take to replay an entity''s dead letters (of one SQLSTATE, if given): how many there are, the calls that asking the '
+'source for each record '
 'costs, and how many calls are left today.';
 grant execute on function tds.replay_costs(text, text) to tds_operator;
 
@@ -75,28 +77,32 @@ declare
     v_sent int;
 begin
     if replay.details is null and v_cost.calls > tds.setting_int('replay_calls') then
-        raise exception using errcode = 'ZB032', message = 'replaying these would cost many calls',
+        raise exception using errcode = 'ZB042', message = 'replaying these would cost many calls',
             detail = format('%s dead letters, %s calls to ask Zoho for their records; %s left today', v_cost.letters, v_cost.calls,
                             coalesce(v_cost.calls_left::text, 'an unknown number is')),
-            hint = format('select tds.replay(%1$L, details => false) sends them as they are, without a call; details => true asks Zoho as well', replay.entity);
+            hint = format('select tds.replay(%L, details => false) sends them without a call; details => true asks Zoho as well',
+                          replay.entity);
     end if;
     perform tds.ensure_partition((v_now at time zone 'UTC')::date);
     with dead as materialized (
         select d.*, nextval('tds.inbox_id_seq') as new_id
           from (select l.* from tds.dead_letter l
                  where l.entity = replay.entity and l.resolved_at is null
-                   and (replay.error_code is null or l.error_code = replay.error_code)
+                   and (replay.error_code is null or l.error_code is not distinct from replay.error_code)
                  order by l.dead_letter_id
                    for update) d
          -- one whose body is gone has nothing to send
          where exists (select from tds.inbox i where i.received_at = d.received_at and i.inbox_id = d.inbox_id)
     ), sent as (
-        insert into tds.inbox (inbox_id, received_at, organization_id, entity, source, shape, event, record_id, observed_at, run_id, headers,
+        insert into tds.inbox (inbox_id, received_at, organization_id, entity, source, shape, event, record_id, observed_at, run_id,
+            headers,
                                body, body_raw, refusal)
-        select d.new_id, v_now, i.organization_id, i.entity, 'replay', i.shape, i.event, coalesce(d.zoho_id, i.record_id), i.observed_at, i.run_id,
+        select d.new_id, v_now, i.organization_id, i.entity, 'replay', i.shape, i.event, coalesce(d.zoho_id, i.record_id), i.observed_at,
+            i.run_id,
                jsonb_build_object('of_event', i.inbox_id, 'dead_letter_id', d.dead_letter_id), coalesce(d.record, i.body),
                case when coalesce(d.record, i.body) is null then i.body_raw end,
-               case when d.record is null then coalesce(case when i.body is null then 'not UTF-8 text' end, tds.document_problem(i.body)) end
+               case when d.record is null then coalesce(case when i.body is null then 'not UTF-8 text' end,
+                   tds.document_problem(i.body)) end
           from dead d
           join tds.inbox i on i.received_at = d.received_at and i.inbox_id = d.inbox_id
          order by d.new_id
@@ -112,14 +118,16 @@ begin
           from (select distinct c.organization_id, c.zoho_id from closed c
                  where coalesce(replay.details, true) and c.zoho_id is not null and c.organization_id is not null
                  order by 1, 2) w)
-    select count(*) into v_sent from closed c cross join wanted;
+    select count(*)::int into v_sent from closed c cross join wanted;
     return v_sent;
 end
 $$;
 revoke all on function tds.replay(text, text, boolean) from public;
 comment on function tds.replay(text, text, boolean) is
-'Replays every dead letter of an entity (of one SQLSTATE, if given); returns how many. details: whether Zoho is asked for each record too, a call each; '
-'null: it is, unless that takes more calls than the setting replay_calls. Then nothing is sent, and it raises ZB032, which says what it would cost.';
+'Replays every dead letter of an entity (of one SQLSTATE, if given); returns how many. details: whether Zoho is asked for each record '
+'too, a call each; '
+'null: it is, unless that takes more calls than the setting replay_calls. Then nothing is sent, and it raises ZB042, which says what it '
+'would cost.';
 
 create or replace function tds.requeue_unprocessed() returns int
 language plpgsql volatile security definer

@@ -4,7 +4,8 @@ set search_path = pg_catalog, pg_temp
 as $$
 declare
     v_now   constant timestamptz := tds.now();
-    v_never constant timestamptz := v_now + 2 * make_interval(secs => greatest(tds.setting_int('retry_max_seconds'), tds.setting_int('outage_max_seconds')));
+    v_never constant timestamptz := v_now + 2 * make_interval(secs => greatest(tds.setting_int('retry_max_seconds'),
+        tds.setting_int('outage_max_seconds')));
     v_sent  int := 0;
     v_due   record;
 begin
@@ -50,7 +51,8 @@ as $$
 begin
     return (
         select count(tds.bury_event(o.inbox_id, o.received_at, o.entity,
-                                    format('failed alone since %s, %s times: %s', o.waiting_since, o.waits + o.crashes, o.error), o.error_code, o.error_context,
+                                    format('failed alone since %s, %s times: %s', o.waiting_since, o.waits + o.crashes, o.error),
+                                        o.error_code, o.error_context,
                                     give_up_waiting.at))::int
           from (select w.* from tds.inbox_open w
                  where w.retry_at <= give_up_waiting.at
@@ -63,7 +65,8 @@ end
 $$;
 revoke all on function tds.give_up_waiting(timestamptz) from public;
 comment on function tds.give_up_waiting(timestamptz) is
-'Makes dead letters of the events that are due again after failing alone for longer than the setting outage_gives_up_hours; returns how many.';
+'Makes dead letters of the events that are due again after failing alone for longer than the setting outage_gives_up_hours; returns how '
+'many.';
 
 create or replace function tds.leave_page(
     culprit tds.record, organization_id text, pause interval, error_code text, error text, error_context text, at timestamptz)
@@ -97,7 +100,8 @@ revoke all on function tds.leave_page(tds.record, text, interval, text, text, te
 comment on function tds.leave_page(tds.record, text, interval, text, text, text, timestamptz) is
 'Makes an event of its own of a record of a page, to be tried after a pause; the page is done with it. Returns the event.';
 
-create or replace function tds.wait_alone(culprit tds.record, organization_id text, error_code text, error text, error_context text, at timestamptz)
+create or replace function tds.wait_alone(culprit tds.record, organization_id text, error_code text, error text, error_context text,
+    at timestamptz)
 returns text
 language plpgsql volatile
 set search_path = pg_catalog, pg_temp
@@ -125,7 +129,8 @@ end
 $$;
 revoke all on function tds.wait_alone(tds.record, text, text, text, text, timestamptz) from public;
 comment on function tds.wait_alone(tds.record, text, text, text, text, timestamptz) is
-'Leaves out a record that fails alone for a reason outside its data: it is tried again after tds.outage_pause(), which is no attempt, and given up by '
+'Leaves out a record that fails alone for a reason outside its data: it is tried again after tds.outage_pause(), which is no attempt, '
+'and given up by '
 'tds.give_up_waiting(). Returns parked, or retried where it leaves its page for an event of its own.';
 
 create or replace function tds.go_on_alone(
@@ -148,7 +153,8 @@ begin
 end
 $$;
 revoke all on function tds.go_on_alone(text, tds.record[], text, text, text, timestamptz) from public;
-comment on function tds.go_on_alone(text, tds.record[], text, text, text, timestamptz) is 'tds.wait_alone() for each of these; returns the verdicts.';
+comment on function tds.go_on_alone(text, tds.record[], text, text, text,
+    timestamptz) is 'tds.wait_alone() for each of these; returns the verdicts.';
 
 create or replace function tds.leave_locked(entity tds.entity, organization_id text, records tds.record[], at timestamptz)
 returns tds.verdict[]
@@ -179,12 +185,14 @@ begin
        into v_held, v_xids using leave_locked.organization_id, v_ids, v_free;
     return tds.go_on_alone(leave_locked.organization_id,
                            array(select r from unnest(leave_locked.records) r where r.zoho_id = any (v_held)), '55P03',
-                           concat_ws(': ', 'its row is locked', tds.lock_holders_told((leave_locked.entity).entity, v_xids)), null, leave_locked.at);
+                           concat_ws(': ', 'its row is locked', tds.lock_holders_told((leave_locked.entity).entity, v_xids)), null,
+                               leave_locked.at);
 end
 $$;
 revoke all on function tds.leave_locked(tds.entity, text, tds.record[], timestamptz) from public;
 comment on function tds.leave_locked(tds.entity, text, tds.record[], timestamptz) is
-'Leaves out those records whose rows another session holds locked; returns the verdicts on them. Raises 55006 where all of the table is locked.';
+'Leaves out those records whose rows another session holds locked; returns the verdicts on them. Raises 55006 where all of the table is '
+'locked.';
 
 create or replace function tds.park(
     culprit tds.record, entity text, organization_id text, error_code text, error text, error_context text, at timestamptz)
@@ -212,7 +220,8 @@ begin
          where o.inbox_id = v_open.inbox_id;
         return 'parked';
     end if;
-    v_inbox_id := tds.leave_page(park.culprit, park.organization_id, tds.back_off(0), park.error_code, park.error, park.error_context, park.at);
+    v_inbox_id := tds.leave_page(park.culprit, park.organization_id, tds.back_off(0), park.error_code, park.error, park.error_context,
+        park.at);
     update tds.inbox_open o set attempts = 1 where o.inbox_id = v_inbox_id;
     return 'retried';
 end

@@ -14,7 +14,8 @@ begin
     select a.* into v_account from tds.api_account a where a.account = access_token.account for update;
     v_now := tds.now();
     select t.* into v_token from tds.api_token t
-     where t.account = access_token.account and t.expires_at > v_now and not tds.is_ahead(t.refreshed_at, v_now) and t.access_token is distinct from access_token.rejected;
+     where t.account = access_token.account and t.expires_at > v_now and not tds.is_ahead(t.refreshed_at, v_now)
+         and t.access_token is distinct from access_token.rejected;
     access_token.access_token := v_token.access_token;
     access_token.api_domain := v_token.api_domain;
     access_token.good_seconds := extract(epoch from v_token.expires_at - 2 * v_minute - v_now)::float8;

@@ -1,27 +1,44 @@
 -- Steps that see to it that nothing waits for ever: lost messages and bodies, hung sessions, times that cannot be.
 
+create or replace function tds.queued_events(queue text) returns bigint[]
+language plpgsql stable security definer
+set search_path = pg_catalog, pg_temp
+as $$
+declare
+    v_events bigint[];
+begin
+    execute format('select coalesce(array_agg((m.message ->> ''inbox_id'')::bigint), ''{}'') from pgmq.%I m where m.message ? ''inbox_id''',
+                   'q_' || tds.queue_name(queued_events.queue)) into v_events;
+    return v_events;
+end
+$$;
+revoke all on function tds.queued_events(text) from public;
+comment on function tds.queued_events(text) is 'The events that a queue has messages for; a batch in work has its messages still.';
+
 create or replace function tds.lost_events(queue text, at_most int default 5000)
-returns table (inbox_id bigint, received_at timestamptz, entity text, page boolean)
+returns table (inbox_id bigint, received_at timestamptz, page boolean)
 language plpgsql volatile security definer
 set search_path = pg_catalog, pg_temp
 as $$
+declare
+    -- these first: what has come since has its message, and what is done since waits no more
+    v_waiting constant bigint[] := array(
+        select o.inbox_id from tds.inbox_open o where o.queue = lost_events.queue and o.retry_at is null);
+    v_queued  constant bigint[] := tds.queued_events(lost_events.queue);
 begin
-    -- one look, so that what comes or goes meanwhile is seen whole or not at all; a batch in work has its messages still
-    return query execute format($sql$
-        select o.inbox_id, o.received_at, o.entity, i.shape = 'list'
-          from tds.inbox_open o
-          join tds.inbox i on i.received_at = o.received_at and i.inbox_id = o.inbox_id
-         where o.queue = $1 and o.retry_at is null
-           and o.inbox_id not in (select (m.message ->> 'inbox_id')::bigint from pgmq.%I m where m.message ? 'inbox_id')
-         order by o.inbox_id
-         limit $2$sql$, 'q_' || tds.queue_name(lost_events.queue))
-      using lost_events.queue, lost_events.at_most;
+    return query
+    select o.inbox_id, o.received_at, i.shape = 'list'
+      from (select w.inbox_id from unnest(v_waiting) w(inbox_id) except select q.inbox_id from unnest(v_queued) q(inbox_id)) l
+      join tds.inbox_open o on o.inbox_id = l.inbox_id and o.retry_at is null
+      join tds.inbox i on i.received_at = o.received_at and i.inbox_id = o.inbox_id
+     order by o.inbox_id
+     limit lost_events.at_most;
 end
 $$;
 revoke all on function tds.lost_events(text, int) from public;
 comment on function tds.lost_events(text, int) is 'Events that wait in a queue which has no message for them: purged, or deleted by hand.';
 
-create or replace function tds.heal_lost_messages(at timestamptz, dry_run boolean) returns setof tds.healed
+create or replace function tds.heal_lost_messages(dry_run boolean) returns setof tds.healed
 language plpgsql volatile security definer
 set search_path = pg_catalog, pg_temp
 as $$
@@ -56,9 +73,11 @@ begin
     end loop;
 end
 $$;
-revoke all on function tds.heal_lost_messages(timestamptz, boolean) from public;
-comment on function tds.heal_lost_messages(timestamptz, boolean) is 'Step: makes queues that were dropped, and gives waiting events that have lost their message another one.';
-select tds.register_heal('lost_messages', 50, 'Makes queues again that were dropped, and gives waiting events that have lost their message another one.');
+revoke all on function tds.heal_lost_messages(boolean) from public;
+comment on function tds.heal_lost_messages(boolean) is
+'Step: makes queues that were dropped, and gives waiting events that have lost their message another one.';
+select tds.register_heal('lost_messages', 50,
+    'Makes queues again that were dropped, and gives waiting events that have lost their message another one.');
 
 create or replace function tds.heal_lost_bodies(at timestamptz, dry_run boolean) returns setof tds.healed
 language plpgsql volatile security definer
@@ -80,18 +99,22 @@ begin
                          then 'its body is gone: the partition of its day was dropped before it was processed'
                          else 'its body is gone: it was deleted before it was processed' end;
         if not heal_lost_bodies.dry_run then
-            insert into tds.dead_letter (inbox_id, received_at, entity, observed_at, reason, error_code, attempts, dead_at)
-            values (v_lost.inbox_id, v_lost.received_at, v_lost.entity, v_lost.received_at, v_reason, 'ZB033', v_lost.attempts, heal_lost_bodies.at);
+            insert into tds.dead_letter (inbox_id, received_at, entity, observed_at, reason, error_code, error_context, attempts, dead_at)
+            values (v_lost.inbox_id, v_lost.received_at, v_lost.entity, v_lost.received_at, v_reason, 'ZB043', null, v_lost.attempts,
+                    heal_lost_bodies.at);
             delete from tds.inbox_open o where o.inbox_id = v_lost.inbox_id;
             perform tds.count_outcomes(array[v_lost.entity], array[v_lost.received_at], array['dead_letter']);
         end if;
-        return next row('events without a body', 'made a dead letter of one', true, format('event %s of %s: %s', v_lost.inbox_id, v_lost.entity, v_reason))::tds.healed;
+        return next row('events without a body', 'made a dead letter of one', true, format('event %s of %s: %s', v_lost.inbox_id,
+            v_lost.entity, v_reason))::tds.healed;
     end loop;
 end
 $$;
 revoke all on function tds.heal_lost_bodies(timestamptz, boolean) from public;
-comment on function tds.heal_lost_bodies(timestamptz, boolean) is 'Step: makes dead letters of waiting events whose body is gone; the next pull of their list brings what they said.';
-select tds.register_heal('lost_bodies', 45, 'Makes dead letters of waiting events whose body is gone, as with a partition that somebody dropped.');
+comment on function tds.heal_lost_bodies(timestamptz,
+    boolean) is 'Step: makes dead letters of waiting events whose body is gone; the next pull of their list brings what they said.';
+select tds.register_heal('lost_bodies', 45,
+    'Makes dead letters of waiting events whose body is gone, as with a partition that somebody dropped.');
 
 create or replace function tds.heal_hung(dry_run boolean) returns setof tds.healed
 language plpgsql volatile
@@ -105,7 +128,8 @@ begin
     for v_hung in select h.* from tds.hung_claims() h loop
         v_ended := heal_hung.dry_run or tds.end_backend(v_hung.backend_pid);
         return next row('queue ' || v_hung.queue, 'ended a session that hangs', v_ended,
-                        format('claim %s of %s, backend %s, since %s; its batch is given back', v_hung.claim_id, v_hung.worker, v_hung.backend_pid,
+                        format('claim %s of %s, backend %s, since %s; its batch is given back', v_hung.claim_id, v_hung.worker,
+                            v_hung.backend_pid,
                                v_hung.claimed_at))::tds.healed;
         if not heal_hung.dry_run then
             perform tds.free_claims(v_hung.queue);
@@ -114,8 +138,10 @@ begin
 end
 $$;
 revoke all on function tds.heal_hung(boolean) from public;
-comment on function tds.heal_hung(boolean) is 'Step: ends sessions that hang over a batch for longer than the setting claim_seconds, and gives the batch back.';
-select tds.register_heal('hung', 19, 'Ends sessions that hang over a batch for longer than the setting claim_seconds, and gives their batches back.');
+comment on function tds.heal_hung(boolean) is
+'Step: ends sessions that hang over a batch for longer than the setting claim_seconds, and gives the batch back.';
+select tds.register_heal('hung', 19,
+    'Ends sessions that hang over a batch for longer than the setting claim_seconds, and gives their batches back.');
 
 create or replace function tds.heal_clock(at timestamptz, dry_run boolean) returns setof tds.healed
 language plpgsql volatile security definer
@@ -136,13 +162,15 @@ begin
         if not heal_clock.dry_run then
             perform pgmq.set_vt(v_queue, v_ids, 0);
         end if;
-        return next row('queue ' || v_queue, 'showed messages that were hidden until a time that cannot be', true, cardinality(v_ids)::text)::tds.healed;
+        return next row('queue ' || v_queue, 'showed messages that were hidden until a time that cannot be', true,
+            cardinality(v_ids)::text)::tds.healed;
     end loop;
     -- no detail is sent after a moment that has not come, so none would ever settle it
     if heal_clock.dry_run then
         select count(*) into v_rows from tds.wanted_detail w where tds.is_ahead(w.wanted_at, heal_clock.at);
     else
-        perform from tds.wanted_detail w where tds.is_ahead(w.wanted_at, heal_clock.at) order by w.organization_id, w.entity, w.zoho_id for update;
+        perform from tds.wanted_detail w where tds.is_ahead(w.wanted_at, heal_clock.at) order by w.organization_id, w.entity,
+            w.zoho_id for update;
         update tds.wanted_detail w set wanted_at = heal_clock.at, leased_until = null, leased_for = null, leased_by = null
          where tds.is_ahead(w.wanted_at, heal_clock.at);
         get diagnostics v_rows = row_count;
@@ -153,8 +181,9 @@ begin
 end
 $$;
 revoke all on function tds.heal_clock(timestamptz, boolean) from public;
-comment on function tds.heal_clock(timestamptz, boolean) is 'Step: questions times that a clock which had jumped ahead has left: messages hidden until then, details wanted then.';
+comment on function tds.heal_clock(timestamptz,
+    boolean) is 'Step: questions times that a clock which had jumped ahead has left: messages hidden until then, details wanted then.';
 select tds.register_heal('clock', 65, 'Questions the times that a clock which had jumped ahead has left behind.');
 
-grant execute on function tds.heal_lost_messages(timestamptz, boolean), tds.heal_lost_bodies(timestamptz, boolean), tds.heal_hung(boolean),
+grant execute on function tds.heal_lost_messages(boolean), tds.heal_lost_bodies(timestamptz, boolean), tds.heal_hung(boolean),
     tds.heal_clock(timestamptz, boolean) to tds_worker, tds_operator;

@@ -70,12 +70,14 @@ comment on column public.tds_queue_counts.status is 'pending, processing, failed
 comment on column public.tds_queue_counts.events is 'How many events.';
 
 create or replace view public.tds_waiting as
-select o.inbox_id, o.received_at, o.entity, i.organization_id, i.record_id as zoho_id, coalesce(o.waiting_since, o.received_at) as since, o.retry_at,
+select o.inbox_id, o.received_at, o.entity, i.organization_id, i.record_id as zoho_id, coalesce(o.waiting_since, o.received_at) as since,
+    o.retry_at,
        o.attempts + o.waits + o.crashes as tries, o.error_code, o.error
   from tds.inbox_open o
   left join tds.inbox i on i.received_at = o.received_at and i.inbox_id = o.inbox_id
  where o.error is not null;
-comment on view public.tds_waiting is 'Events that failed and wait for another try: since when, until when, how often they failed, and why.';
+comment on view public.tds_waiting is
+'Events that failed and wait for another try: since when, until when, how often they failed, and why.';
 comment on column public.tds_waiting.inbox_id is 'The event; its body is in tds_inbox_events.';
 comment on column public.tds_waiting.received_at is 'When it came.';
 comment on column public.tds_waiting.entity is 'What it is about.';
@@ -89,7 +91,8 @@ comment on column public.tds_waiting.error is 'What it said; of a lock, who hold
 
 create or replace view public.tds_lock_holders as
 select h.pid, h.user_name, h.application_name, h.since, h.state, h.query, h.tables, h.waiting from tds.lock_holders() h;
-comment on view public.tds_lock_holders is 'Sessions whose transaction has written to or locked tables of the mirror or of TDS, the oldest first: who keeps others waiting.';
+comment on view public.tds_lock_holders is
+'Sessions whose transaction has written to or locked tables of the mirror or of TDS, the oldest first: who keeps others waiting.';
 comment on column public.tds_lock_holders.pid is 'Its backend; select pg_terminate_backend(pid) ends it.';
 comment on column public.tds_lock_holders.user_name is 'Who.';
 comment on column public.tds_lock_holders.application_name is 'With what; tds/… are our own.';
