@@ -60,7 +60,7 @@ comment on function tds.settle(tds.entity, text, tds.record[], timestamptz) is
 'be applied then are left out.';
 
 create or replace function tds.link_apart(entity text, organization_id text, zoho_ids text[], out failed text[], out error_code text,
-    out error text)
+    out error text, out error_context text)
 language plpgsql volatile
 set search_path = pg_catalog, pg_temp
 as $$

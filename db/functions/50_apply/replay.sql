@@ -46,8 +46,8 @@ comment on function tds.replay(bigint, jsonb) is
 'Sends a dead letter on its way once more, as it was or with the record given instead, and asks the source for its detail; '
 'returns the new event. Should it fail again, it is a new dead letter. Raises ZB004 for one that is unknown or resolved.';
 
-create or replace function tds.replay_costs(entity text, error_code text default null, out letters int, out calls int,
-    out calls_left bigint)
+create or replace function tds.replay_costs(entity text, error_code text default null, out letters bigint, out calls bigint,
+    out calls_left int)
 language plpgsql stable security definer
 set search_path = pg_catalog, pg_temp
 as $$
