@@ -146,6 +146,7 @@ declare
     v_kept constant bigint[] := tds.kept_of_day(forget_day.parent, forget_day.day);
     v_part constant text := forget_day.parent || '_' || to_char(forget_day.day, 'YYYYMMDD');
     v_rows bigint;
+    v_moved bigint;
 begin
     -- What is not finished, or dead, outlives its day in one partition of all the days before those that have their own, under its own
     -- number, so that every reader finds it where it was. All in one step, and a short one: few rows are moved.
@@ -162,11 +163,12 @@ begin
                    'conflict do nothing',
                    forget_day.parent || '_kept', v_part)
       using v_kept;
+    get diagnostics v_moved = row_count;
     execute format('alter table tds.%1$I attach partition tds.%2$I for values from (minvalue) to (%3$L)', forget_day.parent,
                    forget_day.parent || '_kept',
                    (forget_day.day + 1)::timestamp at time zone 'UTC');
     execute format('drop table tds.%I', v_part);
-    return v_rows - cardinality(v_kept);
+    return v_rows - v_moved;
 end
 $$;
 revoke all on function tds.forget_day(text, date) from public;
@@ -383,7 +385,8 @@ begin
       from tds.retention_rule r
       left join tds.retention_state t on t.what = r.what
       left join tds.setting k on k.name = format('keep_%s_days', r.what)
-      left join (select tds.cron_next(g.schedule, greatest(v_now, g.since), tds.setting_text('job_time_zone')) as due_at from tds.job g where g.job = 'retention') j on true
+      left join (select tds.cron_next(g.schedule, greatest(v_now, g.since), tds.setting_text('job_time_zone')) as due_at
+                   from tds.job g where g.job = 'retention') j on true
      cross join lateral (
            select sum(greatest(c.reltuples, 0))::bigint as rows, sum(pg_total_relation_size(c.oid))::bigint as bytes
              from pg_class c

@@ -178,7 +178,8 @@ begin
                              order by d.received_at desc limit 2000) o
                      -- "offset 0": looked up one by one, whatever the planner takes the days to hold
                      cross join lateral (select from tds.inbox i
-                                          where i.received_at = o.received_at and i.inbox_id = o.inbox_id and i.source = 'webhook' offset 0) w) f
+                                          where i.received_at = o.received_at and i.inbox_id = o.inbox_id and i.source = 'webhook'
+                                         offset 0) w) f
              group by f.entity) d;
     return row(v_all.worst, coalesce(v_all.told, 'no webhook in the last three hours'), null)::tds.finding;
 end
@@ -285,7 +286,8 @@ set search_path = pg_catalog, pg_temp
 as $$
 begin
     return (
-        select row(count(*), coalesce(string_agg(format('%s: %s %s: %s', g.step, g.subject, g.act, g.detail), '; ' order by g.step), 'whatever was tried was done'),
+        select row(count(*), coalesce(string_agg(format('%s: %s %s: %s', g.step, g.subject, g.act, g.detail), '; ' order by g.step),
+                                      'whatever was tried was done'),
                    min(g.healed_at))::tds.finding
           from (select distinct on (h.step, h.subject) h.*
                   from (select l.* from tds.heal_log l
