@@ -12,9 +12,7 @@ from rich.console import Console
 from rich.table import Table
 
 IDENTIFIERS = {"run", "run_id", "number", "event", "pid"}  # numbers that are names: 1234, not 1,234
-TIME = re.compile(
-    r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(\.\d+)?[+-]\d\d:\d\d"
-)  # as in JSON
+TIME = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(\.\d+)?[+-]\d\d:\d\d")  # as in JSON
 WIDE = 10_000  # columns where nobody looks: a line of a file is never broken
 
 

@@ -186,7 +186,9 @@ def _roles() -> Iterator[str]:
 
 def _sqlstates(conn: Connection) -> Iterator[str]:
     yield from ["## SQLSTATEs", "", "Errors of TDS's own; DETAIL has the values, HINT the next command.", ""]
-    for code, meaning, todo in conn.execute("select code, meaning, next from public.tds_error_codes order by code"):
+    for code, meaning, todo in conn.execute(
+        "select code, meaning, next from public.tds_error_codes order by code"
+    ):
         yield from _entry(f"`{code}`", [], f"{_sentence(meaning)} Next: {todo}.")
 
 

@@ -78,7 +78,7 @@ def test_counters_go_with_their_outcomes_and_say_what_the_queue_says(mirror: Mir
         mirror.receive("products", {"item": product(str(number))})
     mirror.receive("products", b"not json")
     mirror.process()
-    at(mirror, BEGINNING + timedelta(days=92))
+    at(mirror, BEGINNING + timedelta(days=32))
     mirror.receive("products", {"items": [product("7"), product("8", rate="x")]}, "list")
     mirror.process()
     assert retain(mirror)["outcomes"] == (3, None)
@@ -138,7 +138,7 @@ def test_each_period_is_a_setting_and_open_things_stay(mirror: Mirror) -> None:
     shown = mirror.rows(
         "select days, removed, oldest is not null as told from tds_retention where what = 'heal_log'"
     )
-    assert shown == [{"days": 90, "removed": 0, "told": True}]
+    assert shown == [{"days": 30, "removed": 0, "told": True}]
 
 
 def test_the_newest_runs_of_a_list_stay_however_old(mirror: Mirror) -> None:

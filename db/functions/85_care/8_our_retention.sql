@@ -3,9 +3,9 @@
 select tds.register_retention('inbox', 'tds.inbox', 30,
     'Bodies of finished events go with their day''s partition; what is not finished, or is dead, stays under its number until it is not.',
         function_name => 'forget_inbox');
-select tds.register_retention('outcomes', 'tds.inbox_outcome', 90,
+select tds.register_retention('outcomes', 'tds.inbox_outcome', 30,
     'What became of each event; the counters of tds_queue_counts go with it.', function_name => 'forget_outcomes');
-select tds.register_retention('dead_letters', 'tds.dead_letter', 90,
+select tds.register_retention('dead_letters', 'tds.dead_letter', 30,
     'Dead letters that were resolved; open ones stay.', 'resolved_at');
 select tds.register_retention('runs', 'tds.run', 180,
     'Pulls that ended; of each list the newest twenty stay.', 'finished_at',
@@ -14,13 +14,13 @@ select tds.register_retention('runs', 'tds.run', 180,
 select tds.register_retention('api_calls', 'tds.api_call', 1, 'Calls that ended; the minute''s ceiling needs the last minute.',
                               'settled_at');
 select tds.register_retention('api_spending', 'tds.api_spending', 400, 'Calls counted by day.', 'day');
-select tds.register_retention('job_runs', 'tds.job_run', 90,
+select tds.register_retention('job_runs', 'tds.job_run', 30,
     'Runs of jobs; the newest of each job stays, and so does the newest that was done.', 'started_at',
     't.job_run_id not in (select max(r.job_run_id) from tds.job_run r group by r.job, r.state)');
-select tds.register_retention('heal_log', 'tds.heal_log', 90, 'Acts of healing.', 'healed_at');
+select tds.register_retention('heal_log', 'tds.heal_log', 30, 'Acts of healing.', 'healed_at');
 select tds.register_retention('health', 'tds.health_result', 30, 'The series of the checks.', 'looked_at');
-select tds.register_retention('measures', 'tds.measure', 60, 'Totals measured with each look at the health.', 'measured_at');
-select tds.register_retention('arrivals', 'tds.arrival', 40, 'Webhooks by entity and hour; five weeks are needed for the rhythm.', 'hour');
+select tds.register_retention('measures', 'tds.measure', 30, 'Totals measured with each look at the health.', 'measured_at');
+select tds.register_retention('arrivals', 'tds.arrival', 36, 'Webhooks by entity and hour; five weeks are needed for the rhythm.', 'hour');
 select tds.register_retention('strays', 'tds.stray', 30, 'Addresses that were posted to and are none.', 'last_at');
 select tds.register_retention('programs', 'tds.program', 7, 'Programs that stopped or vanished.', 'beat_at');
 select tds.register_retention('disks', 'tds.disk', 7, 'Disks that nobody tells of any more.', 'noted_at');
@@ -32,6 +32,8 @@ select tds.register_retention('images', 'tds.image', 30,
     'Pictures of products that are deleted or show none.', function_name => 'forget_images');
 select tds.register_retention('stock_days', 'tds.stock_day', 90,
     'Snapshots of the stock, in their small form after a day; then the first of each month stays.', function_name => 'fold_stock');
+select tds.register_retention('held_deletions', 'tds.held_deletion', 90, 'Deletions that were proved, confirmed or refused.',
+    'changed_at', 't.state in (''done'', ''confirmed'', ''refused'')');
 select tds.register_retention('api_keys', 'tds.api_key', 400, 'Keys that were revoked.', 'revoked_at');
 insert into tds.setting (name, value, description) values
     ('keep_stock_changes_days', '1825', 'Days. Changes of the stock, in zoho.stock_history.')
@@ -62,6 +64,8 @@ select tds.register_retention(r.what, r.relation, null, r.reason, reason => r.re
     ('heal_steps', 'tds.heal_step', 'a row a step'),
     ('retention_rules', 'tds.retention_rule', 'a row a rule'),
     ('retention_states', 'tds.retention_state', 'a row a rule'),
+    ('run_pages', 'tds.run_page', 'rows go when their list is read'),
+    ('zoho_clocks', 'tds.zoho_clock', 'a row an organisation'),
     ('vacuum_wishes', 'tds.vacuum_wish', 'a row goes when its table is vacuumed'),
     ('arrivals_counted', 'tds.arrival_counted', 'one row'),
     ('drift_observed', 'tds.drift_observed', 'one row'),
