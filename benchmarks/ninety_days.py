@@ -118,7 +118,8 @@ class Company:
         for (table,) in self.conn.execute("select name from tds.hot_table").fetchall():
             self.conn.execute(f"vacuum {table}".encode())
         self.conn.execute(
-            "vacuum tds.health_result, tds.health_state, tds.heal_log, tds.measure, tds.job_run, tds.stock_day"
+            "vacuum tds.health_result, tds.health_state, tds.heal_log, tds.measure, tds.job_run, "
+            "tds.stock_day"
         )
 
     def sizes(self) -> dict[str, int]:

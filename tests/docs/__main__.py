@@ -6,6 +6,7 @@ from pathlib import Path
 
 from tests.db.servers import Servers
 from tests.docs.commands import Story, commands
+from tests.docs.health import health
 from tests.docs.reference import reference
 
 DOCS = Path(__file__).parents[2] / "docs"
@@ -15,6 +16,8 @@ if __name__ == "__main__":
     try:
         with servers.get("pg18").database() as database, database.connect() as conn:
             (DOCS / "reference.md").write_text(reference(conn), encoding="utf-8")
+            page = (DOCS / "health.md").read_text(encoding="utf-8")
+            (DOCS / "health.md").write_text(health(page, conn), encoding="utf-8")
         with (
             servers.get("pg18").database() as database,
             Story(database, servers.directory / "data").told() as story,

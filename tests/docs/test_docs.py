@@ -17,6 +17,7 @@ from tds_receiver.api.settings import ApiSettings
 from tds_receiver.metrics import Metrics
 from tests.conftest import all_servers
 from tests.docs.commands import Story, commands, settle
+from tests.docs.health import health
 from tests.docs.reference import reference
 
 ROOT = Path(__file__).parents[2]
@@ -26,6 +27,14 @@ STALE = "{} is not what the programs say now: run `make docs`, and look at what 
 def test_the_reference_is_up_to_date(request: pytest.FixtureRequest) -> None:
     with all_servers(request.config).get("pg18").database() as database, database.connect() as conn:
         assert (ROOT / "docs/reference.md").read_text() == reference(conn), STALE.format("docs/reference.md")
+
+
+def test_the_tables_of_health_are_up_to_date(request: pytest.FixtureRequest) -> None:
+    page = (ROOT / "docs/health.md").read_text()
+    with all_servers(request.config).get("pg18").database() as database, database.connect() as conn:
+        assert page == health(page, conn), STALE.format("docs/health.md")
+        checks = conn.execute("select check_name from tds.health_check").fetchall()
+    assert all(f"| `{name}` |" in page for (name,) in checks)
 
 
 def test_the_screens_are_up_to_date(request: pytest.FixtureRequest, tmp_path: Path) -> None:

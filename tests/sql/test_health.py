@@ -312,10 +312,12 @@ def break_a_check(ward: Ward) -> None:
 
 
 def wait_in_vain(ward: Ward) -> None:
+    now = ward.now
+    ward.now = now - timedelta(minutes=40)
+    ward.tell_time()
     ward.mirror.receive("products", {"item": product("1")})
-    ward.run(
-        "update tds.inbox_open set received_at = received_at - interval '40 minutes' where entity = 'products'"
-    )
+    ward.now = now
+    ward.tell_time()
 
 
 def fill_the_queue(ward: Ward) -> None:
@@ -334,6 +336,32 @@ def pull_nothing_for_days(ward: Ward) -> None:
     ward.run(
         "insert into tds.full_pull (organization_id, began_at, finished_at) "
         "values ('1', tds.now() - interval '5 days', tds.now() - interval '4 days')"
+    )
+
+
+def hold_deletions(ward: Ward) -> None:
+    ward.run(
+        "insert into tds.held_deletion (organization_id, entity, zoho_id, absent_at, state, changed_at) "
+        "select '1', 'invoices', n, tds.now(), 'held', tds.now() from generate_series(1, 300) n"
+    )
+
+
+def lose_a_message(ward: Ward) -> None:
+    ward.mirror.receive("products", {"item": product("1")})
+    ward.run("delete from pgmq.q_tds_products")
+
+
+def heal_in_vain(ward: Ward) -> None:
+    ward.run(
+        "create or replace function tds.heal_pulls(dry_run boolean) returns setof tds.healed language plpgsql as "
+        "$$ begin perform 1/0; end $$"
+    )
+
+
+def heal_again_and_again(ward: Ward) -> None:
+    ward.run(
+        "insert into tds.heal_log (healed_at, step, subject, act, ok) "
+        "select tds.now() - n * interval '1 hour', 'claims', 'queue products', 'x', true from generate_series(0, 3) n"
     )
 
 
@@ -380,6 +408,12 @@ ILLNESSES = {
     "pull lost": Illness(
         lose_a_pull, "pulls_stuck", "warning", "products", "select count(*) = 1 from pgmq.q_tds_pull"
     ),
+    "mass deletion held": Illness(hold_deletions, "deletions_held", "warning", "300 of invoices"),
+    "message lost": Illness(
+        lose_a_message, "queue_pending", "ok", "1 events", "select count(*) = 1 from pgmq.q_tds_products"
+    ),
+    "healing that fails": Illness(heal_in_vain, "heal_failed", "warning", "division by zero"),
+    "healed again and again": Illness(heal_again_and_again, "healed_again", "warning", "queue products"),
     "burst of errors": Illness(bad_records, "error_burst", "warning", "rate"),
     "a new kind of error": Illness(bad_records, "error_news", "warning", "not a number"),
     "silence of one entity": Illness(silence_entity, "silence", "warning", "invoices: none since"),
