@@ -16,7 +16,8 @@ import time
 from datetime import UTC, datetime
 from pathlib import Path
 
-FILE = "TDS_TEST_CLOCK_FILE"
+# Not TDS_…: programs are started without what says where TDS is.
+FILE = "TEST_CLOCK_FILE"
 EACH = "TDS_TEST_EACH_AT"
 SECOND = 1_000_000_000
 
