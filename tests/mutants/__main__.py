@@ -23,7 +23,7 @@ from itertools import chain, islice
 from pathlib import Path
 
 from tests.mutants.first import WORDS
-from tests.mutants.near import tests_near
+from tests.mutants.near import near_to
 from tests.mutants.operators import Mutation, mutations
 
 ROOT = Path(__file__).parents[2]
@@ -130,7 +130,7 @@ def judge(scratch: Scratch, name: str, mutation: Mutation, limit: float) -> Outc
     began = time.monotonic()
     path.write_text(broken)
     try:
-        code, output = scratch.run(tests_near(name), limit, _words(source, mutation))
+        code, output = scratch.run(near_to(name), limit, _words(source, mutation))
     finally:
         path.write_text(source)
     found = re.search(r"^(FAILED|ERROR) (.+?)(?: - (.*))?$", output, re.MULTILINE)

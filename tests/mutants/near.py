@@ -19,20 +19,24 @@ NEAR = {
         "sql/test_explain.py", "sql/test_concurrency.py", "receiver/test_bulk_sync.py", "receiver/test_webhooks.py",
     ),
     "db/functions/40_wants": (
+        "sql/test_wants.py",
         "sql/test_records.py", "sql/test_pulls.py", "sql/test_documents.py", "sql/test_stock_and_prices.py", "sql/test_trust.py",
         "sql/test_order_free.py", "poller/test_worker.py", "poller/test_poll.py", "poller/test_migrate.py",
     ),
     "db/functions/50_apply": (
+        "sql/test_life.py", "sql/test_error_context.py",
         "sql/test_records.py", "sql/test_isolation.py", "sql/test_raw_first.py", "sql/test_documents.py", "sql/test_trust.py",
         "sql/test_order_free.py", "sql/test_explain.py", "sql/test_concurrency.py", "sql/test_rebuild.py",
         "sql/test_locks.py", "journeys/test_worker_death.py", "poller/test_worker.py", "poller/test_migrate.py",
     ),
     "db/functions/60_entities": (
+        "sql/test_life.py",
         "sql/test_documents.py", "sql/test_stock_and_prices.py", "sql/test_records.py", "sql/test_arithmetic.py",
         "sql/test_trust.py", "sql/test_recorded.py", "sql/test_rebuild.py", "sql/test_custom_fields.py", "sql/test_locks.py",
         "poller/test_migrate.py",
     ),
     "db/functions/65_made": (
+        "sql/test_made.py", "sql/test_life.py",
         "sql/test_records.py", "sql/test_documents.py", "sql/test_isolation.py", "sql/test_stock_and_prices.py",
         "sql/test_order_free.py", "sql/test_rebuild.py", "sql/test_arithmetic.py", "sql/test_locks.py",
         "sql/test_concurrency.py", "sql/test_trust.py", "poller/test_verify.py", "poller/test_migrate.py",
@@ -49,10 +53,12 @@ NEAR = {
         "sql/test_documents.py", "sql/test_arithmetic.py", "poller/test_verify.py",
     ),
     "db/functions/85_care": (
+        "sql/test_health.py",
         "sql/test_jobs.py", "sql/test_fold_counters.py", "sql/test_partitions.py", "sql/test_stock_and_prices.py",
         "receiver/test_bulk_sync.py",
     ),
     "db/functions/90_surface": (
+        "sql/test_one_door.py",
         "sql/test_raw_first.py", "sql/test_isolation.py", "sql/test_records.py", "sql/test_roles.py", "sql/test_budget.py",
         "sql/test_stock_and_prices.py", "sql/test_documents.py", "sql/test_arithmetic.py", "sql/test_explain.py",
         "sql/test_concurrency.py", "receiver/test_dashboard.py", "receiver/test_bulk_sync.py", "poller/test_cli.py",
@@ -77,7 +83,7 @@ NEAR = {
         "poller/test_plan.py", "sql/test_pulls.py",
     ),
     "poller/tds_poller/images.py": ("poller/test_images.py",),
-    "poller/tds_poller/plan.py": ("poller/test_plan.py", "poller/test_cli.py", "poller/test_migrate.py"),
+    "poller/tds_poller/forecast.py": ("poller/test_plan.py", "poller/test_cli.py", "poller/test_migrate.py"),
     "poller/tds_poller/verify.py": ("poller/test_verify.py",),
     "poller/tds_poller/migrate.py": ("poller/test_migrate.py", "poller/test_progress.py", "poller/test_cli.py"),
     "poller/tds_poller/zoho": (
@@ -85,6 +91,12 @@ NEAR = {
         "poller/test_migrate.py",
     ),
     "cli/tds_cli": ("poller/test_cli.py", "db/test_cli.py", "sql/test_explain.py", "receiver/test_bulk_sync.py", "sql/test_jobs.py"),
+    "cli/tds_cli/plan.py": ("poller/test_plan.py", "poller/test_cli.py"),
+    "cli/tds_cli/health.py": ("sql/test_health.py",),
+    "cli/tds_cli/migrate.py": ("poller/test_migrate.py", "poller/test_progress.py", "poller/test_cli.py"),
+    "cli/tds_cli/verify.py": ("poller/test_verify.py",),
+    "cli/tds_cli/poll.py": ("poller/test_poll.py", "poller/test_cli.py"),
+    "cli/tds_cli/work.py": ("poller/test_worker.py", "sql/test_jobs.py"),
     "cli/tds_cli/doctor.py": ("poller/test_doctor.py",),
     "cli/tds_cli/up.py": ("poller/test_up.py",),
     "cli/tds_cli/progress.py": ("poller/test_progress.py",),
@@ -101,7 +113,7 @@ NEAR = {
 }  # fmt: skip
 
 
-def tests_near(path: str) -> list[str]:
+def near_to(path: str) -> list[str]:
     """The tests to run when `path` is broken."""
     nearest = max((known for known in NEAR if path.startswith(known)), key=len)
     tests = [f"tests/{test}" for test in NEAR[nearest]]
