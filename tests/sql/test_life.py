@@ -27,6 +27,8 @@ def listed(mirror: Mirror, entity: str, at: datetime, **more: Any) -> None:
 
 def read_as_deleted(mirror: Mirror, entity: str, at: datetime) -> None:
     _, id_key, record = LISTED[entity]
+    # proved by an announcement, too, which comes a second after the answer
+    mirror.receive(entity, {id_key: record[id_key]}, event="delete", observed_at=at + timedelta(seconds=1))
     mirror.receive(entity, {id_key: record[id_key]}, shape="detail", event="delete", observed_at=at)
 
 
@@ -61,6 +63,8 @@ def test_a_deletion_at_the_very_instant_of_a_read_counts(
     mirror: Mirror, entity: str, at_once: bool, deletion_first: bool
 ) -> None:
     """An answer 404 is proof, and only what was read later than it takes it back: whichever comes first."""
+    listed(mirror, entity, READ_AT - timedelta(hours=1), page_context={"page": 1})
+    mirror.process()
     steps = [listed, read_as_deleted]
     for step in reversed(steps) if deletion_first else steps:
         step(mirror, entity, READ_AT)
