@@ -10,10 +10,15 @@ from typing import Any
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
 MAX_HEAD_BYTES = 64 * 1024
+MAX_WAITING = 16  # requests of one connection behind the one that is answered
 LATE = (
     b"HTTP/1.1 408 Request Timeout\r\nconnection: close\r\ncontent-length: 0\r\n\r\n",
     b"HTTP/1.1 431 Request Header Fields Too Large\r\nconnection: close\r\ncontent-length: 0\r\n\r\n",
 )
+
+
+class TooLargeError(Exception):
+    """A head, or what follows a chunked body, is larger than allowed, or too many requests came at once."""
 
 
 class BoundedProtocol(HttpToolsProtocol):
@@ -28,6 +33,8 @@ class BoundedProtocol(HttpToolsProtocol):
         super().__init__(*args, **named)
         self._late: asyncio.TimerHandle | None = None
         self._head_bytes = 0
+        self._fields_bytes = 0
+        self._is_too_large = False
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         """A connection that says nothing at all is closed too."""
@@ -44,10 +51,44 @@ class BoundedProtocol(HttpToolsProtocol):
             elif self._late is None:
                 self._wait_for_head()
 
+    def on_message_begin(self) -> None:
+        """Another request, of which nothing has been read."""
+        self._fields_bytes = 0
+        super().on_message_begin()
+
+    def on_url(self, url: bytes) -> None:
+        """A piece of the address."""
+        self._count(len(url))
+        super().on_url(url)
+
+    def on_header(self, name: bytes, value: bytes) -> None:
+        """A field of the head, or one behind a chunked body."""
+        self._count(len(name) + len(value) + 4)
+        super().on_header(name, value)
+
+    def _count(self, size: int) -> None:
+        # A head that comes whole in one read is here before `data_received` could count it.
+        self._fields_bytes += size
+        if self._fields_bytes > MAX_HEAD_BYTES:
+            self._is_too_large = True
+            raise TooLargeError  # the parser reads no further
+
     def on_headers_complete(self) -> None:
         """The head is there."""
         self._stop_waiting()
+        if len(self.pipeline) >= MAX_WAITING:
+            self._is_too_large = True
+            raise TooLargeError
         super().on_headers_complete()
+
+    def send_400_response(self, msg: str) -> None:
+        """What the parser stopped at is answered."""
+        if not self._is_too_large:
+            super().send_400_response(msg)
+        elif self.cycle is None or self.cycle.response_complete:
+            self._close(LATE[1])
+        else:
+            self.transport.close()  # an answer is being written
 
     def connection_lost(self, exc: Exception | None) -> None:
         """See asyncio."""

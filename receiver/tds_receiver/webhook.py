@@ -11,13 +11,20 @@ import time
 from collections.abc import Awaitable, Callable, MutableMapping
 from functools import lru_cache
 from typing import Any, Literal, NamedTuple
-from urllib.parse import parse_qsl
 from uuid import uuid4
 
 import orjson
 
-from tds_receiver.bodies import FORM, MULTIPART, as_stored, media_type, multipart_pairs
-from tds_receiver.body import GoneError, Receive, RefusedError, decompressed, read_body, too_large
+from tds_receiver.bodies import (
+    FORM,
+    MAX_CONTENT_TYPE,
+    MULTIPART,
+    as_stored,
+    is_covered,
+    media_type,
+    multipart_pairs,
+)
+from tds_receiver.body import GoneError, Receive, RefusedError, aside, decompressed, read_body, too_large
 from tds_receiver.inbox import Accepted, Event, Inbox, UnavailableError
 from tds_receiver.settings import ReceiverSettings
 from tds_receiver.signature import Pairs, is_authentic, is_token, signed_text, url_pairs
@@ -143,26 +150,30 @@ class Webhooks:
     async def _take(self, given: "_Given", receive: Receive) -> Accepted:
         """Reads, checks and stores one event."""
         headers = given.headers
-        if not self._is_open:
-            self._admit(given)
+        content_type = headers.get(b"content-type", "")
+        if len(content_type) > MAX_CONTENT_TYPE:
+            raise RefusedError(431, f"Content-Type is longer than {MAX_CONTENT_TYPE} characters")
+        kind, charset = media_type(content_type)
+        is_signed = not self._is_open and self._admit(given)
         held = self._room_for(headers)
         self._requests += 1
         self._held += held
         try:
             limit = self._settings.max_body_bytes
             body = await read_body(receive, limit=limit, seconds=self._settings.body_seconds)
+            if is_signed:
+                # Over the bytes as they came: whoever sent them has proved nothing until now.
+                await self._authenticate(given, kind, body)
+                charset = charset if is_covered(charset) else None
             if encoding := headers.get(b"content-encoding"):
-                body = decompressed(body, encoding, limit)
+                # It may be large although what came is small.
+                body = await aside(limit, decompressed, body, encoding, limit)
             self._held += len(body) - held
             held = len(body)
-            content_type = headers.get(b"content-type", "")
-            kind, charset = media_type(content_type)
             multipart = await multipart_pairs(content_type, body) if kind == MULTIPART else None
-            if not self._is_open:
-                self._authenticate(given, kind, body, multipart)
             event = Event(
                 given.entity,
-                as_stored(kind, charset, body, multipart),
+                await aside(len(body), as_stored, kind, charset, body, multipart),
                 self._organization_id(given.query),
                 given.event,
                 orjson.dumps(given.kept).decode(),
@@ -186,28 +197,28 @@ class Webhooks:
             raise UnavailableError(f"{self._held} bytes are in hand already")
         return announced
 
-    def _admit(self, given: "_Given") -> None:
-        """Raises 401, before anything is read, unless there is a signature to check or a token that fits."""
+    def _admit(self, given: "_Given") -> bool:
+        """Whether there is a signature to check. Raises 401 unless there is, or a token that fits."""
         credentials = self._credentials(given.entity)
         if credentials.secrets and b"x-zoho-webhook-signature" in given.headers:
-            return
+            return True
         if not is_token(credentials.tokens, given.tokens(url_pairs(given.query))):
             raise RefusedError(401, "Unauthorized")
+        return False
 
-    def _authenticate(self, given: "_Given", kind: str, body: bytes, multipart: Pairs | None) -> None:
-        """Raises 401 where there is a signature and it is wrong."""
-        secrets = self._credentials(given.entity).secrets
-        signature = given.headers.get(b"x-zoho-webhook-signature")
-        if signature is None or not secrets:
-            return
+    async def _authenticate(self, given: "_Given", kind: str, body: bytes) -> None:
+        """Raises 401 unless the signature is right. What is compressed is signed as it came."""
         pairs = url_pairs(given.query)
-        if kind == FORM:
-            text = signed_text(pairs + url_pairs(body), b"")
-        elif multipart is not None:
-            text = signed_text(pairs + multipart, b"")
-        else:
-            text = signed_text(pairs, body)
-        if not is_authentic(secrets, text, signature):
+        form: Pairs | None = None
+        if not given.headers.get(b"content-encoding"):
+            if kind == FORM:
+                form = await aside(len(body), url_pairs, body)
+            elif kind == MULTIPART:
+                form = await multipart_pairs(given.headers[b"content-type"], body)
+        text = signed_text(pairs, body) if form is None else signed_text(pairs + form, b"")
+        secrets = self._credentials(given.entity).secrets
+        signature = given.headers[b"x-zoho-webhook-signature"]
+        if not await aside(len(text), is_authentic, secrets, text, signature):
             raise RefusedError(401, "Unauthorized")
 
     def _organization_id(self, query: bytes) -> str | None:
@@ -235,7 +246,7 @@ def _event(scope: Scope) -> Literal["upsert", "delete"]:
 
 
 def _query(query: bytes) -> dict[str, str]:
-    return dict(parse_qsl(query.decode("latin-1"), keep_blank_values=True))
+    return {key.decode("latin-1"): value.decode("latin-1") for key, value in url_pairs(query)}
 
 
 def _explained(method: str, entity: str) -> tuple[int, str, bytes]:
