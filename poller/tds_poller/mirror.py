@@ -408,7 +408,8 @@ class Mirror:
             await self._rows(
                 tuple_row,
                 """select zoho_id, wanted_at from tds.wanted_detail
-                    where organization_id = %b and entity = %b and error is null""",
+                    where organization_id = %b and entity = %b and error is null
+                      and coalesce(not_before, '-infinity') <= tds.now()""",
                 *(self.organization_id, entity),
             )
         )

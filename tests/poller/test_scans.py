@@ -134,15 +134,13 @@ async def attack(database: Database, entity: str) -> None:
                 before = await mirror.run(run_id)
                 run = await pull_pages(cast(ZohoClient, attacker), mirror, endpoint, before)
                 states[run.state] = states.get(run.state, 0) + 1
-                [(pages, last_pass)] = conn.execute(
-                    """select array_agg(convert_from(convert_to(body, 'UTF8'), 'UTF8')::jsonb),
-                              (select tds.last_pass(%s, %s) is not null and state <> 'partial' from tds.run where run_id = %s)
-                         from tds.inbox where run_id = %s""",
-                    [entity, ORGANIZATION, run_id, run_id],
+                [(pages,)] = conn.execute(
+                    "select array_agg(body::jsonb) from tds.inbox where run_id = %s",
+                    [run_id],
                 ).fetchall()
                 seen = {row[endpoint.id_key] for page in pages for row in page[endpoint.list_key]}
                 if run.state == "partial":
-                    assert run.error and run.error.startswith("the list moved"), run
+                    assert (run.error or "").startswith("the list moved"), run
                     assert conn.execute(
                         "select listed_at is null from tds.run where run_id = %s", [run_id]
                     ).fetchone() == (True,)

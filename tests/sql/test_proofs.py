@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -373,3 +374,38 @@ def test_a_phantom_leaves_no_row_behind(mirror: Mirror, clock: Callable[[float],
         absent(mirror, "999", entity="invoices")
     for table in ("zoho.invoices", "zoho.invoice_line_items", "tds.wanted_detail", "tds.held_deletion"):
         assert mirror.value(f"select count(*) from {table}") == 0, table
+
+
+def test_ids_that_only_webhooks_name_are_asked_for_at_a_bounded_rate(
+    mirror: Mirror, clock: Callable[[float], None]
+) -> None:
+    mirror.conn.execute("update tds.setting set value = '10' where name = 'unknown_details_per_hour'")
+    listed(mirror, 3)
+    told(mirror, "products", {"item": [product(str(n), last_modified_time="") for n in range(1, 40)]})
+    taken = "select zoho_id from tds.take_details('products', %s, 100)"
+    first = {row["zoho_id"] for row in mirror.rows(taken, ORGANIZATION)}
+    assert len(first) == 3 + 10
+    assert {"1", "2", "3"} <= first
+    clock(10)
+    told(mirror, "products", {"item": [product(str(n), last_modified_time="") for n in range(40, 60)]})
+    assert len(mirror.rows(taken, ORGANIZATION)) == 13, "what was leased ran out; of the new ones none"
+    clock(65)
+    assert len(mirror.rows(taken, ORGANIZATION)) >= 10 + 13
+
+
+def test_an_array_of_too_many_records_is_refused_with_a_reason(mirror: Mirror) -> None:
+    mirror.conn.execute("update tds.setting set value = '20' where name = 'webhook_records'")
+    many = {"item": [product(str(n)) for n in range(21)]}
+    assert mirror.receive("products", many) == "rejected"
+    status = mirror.rows(
+        "select status from tds.receive_many(array['products', 'products'], array[%b, %b])",
+        json.dumps(many | {"x": 1}).encode(),
+        json.dumps({"item": product("77")}).encode(),
+    )
+    assert [row["status"] for row in status] == ["rejected", "queued"]
+    mirror.process()
+    assert mirror.rows("select zoho_item_id from zoho.products") == [{"zoho_item_id": "77"}]
+    assert mirror.value("select distinct reason from tds_dead_letter_queue") == (
+        "21 records in one webhook: more than the setting webhook_records (20)"
+    )
+    assert mirror.receive("products", {"items": many["item"]}, "list") == "queued"

@@ -33,8 +33,9 @@ comment on function tds.entity_of(text, jsonb) is
 'The entity a body is about: the endpoint''s own name, or, where several kinds of record come under one name, what its keys say, '
 'or those of what it wraps in data.';
 
+drop function if exists tds.look(text[], text[]);
 create or replace function tds.look(endpoint text[], body text[])
-returns table (n int, entity text, target text, record_id text, organization_id text)
+returns table (n int, entity text, target text, record_id text, organization_id text, records int)
 language plpgsql stable
 set search_path = pg_catalog, pg_temp
 as $$
@@ -51,7 +52,7 @@ begin
     )
     select p.n::int, p.entity, e.target,
            case when tds.is_id(r.id) then r.id end,
-           case when tds.is_id(o.id) then o.id end
+           case when tds.is_id(o.id) then o.id end, jsonb_array_length(l.records)
       from named p
       left join tds.entity e on e.entity = p.entity
      -- "offset 0": worked out once, and not wherever it is named
@@ -64,16 +65,17 @@ end
 $$;
 comment on function tds.look(text[], text[]) is
 'What each body is about: its entity (target: that one''s table, null for one nobody knows), the id of the one record in it (null '
-'for none or many), and the organisation it names. Raises class 22, 54000 or 54001 if any of them cannot be read.';
+'for none or many), the organisation it names, and how many records it has. Raises class 22, 54000 or 54001 if any of them cannot be read.';
 
+drop function if exists tds.peek(text, text);
 create or replace function tds.peek(
-    endpoint text, body text, out problem text, out entity text, out record_id text, out organization_id text)
+    endpoint text, body text, out problem text, out entity text, out record_id text, out organization_id text, out records int)
 language plpgsql stable
 set search_path = pg_catalog, pg_temp
 as $$
 begin
-    select l.entity, l.record_id, l.organization_id
-      into peek.entity, peek.record_id, peek.organization_id
+    select l.entity, l.record_id, l.organization_id, l.records
+      into peek.entity, peek.record_id, peek.organization_id, peek.records
       from tds.look(array[peek.endpoint], array[peek.body]) l;
 exception when data_exception or statement_too_complex or program_limit_exceeded then
     peek.entity := peek.endpoint;

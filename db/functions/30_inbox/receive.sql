@@ -1,3 +1,21 @@
+create or replace function tds.why_too_many(records int) returns text
+language plpgsql stable
+set search_path = pg_catalog, pg_temp
+as $$
+begin
+    -- the setting is read only where there is reason to
+    return case when why_too_many.records > 1 and why_too_many.records > tds.setting_int('webhook_records')
+                then format('%s records in one webhook: more than the setting webhook_records (%s)', why_too_many.records,
+                            tds.setting_int('webhook_records')) end;
+end
+$$;
+comment on function tds.why_too_many(int) is 'Why a webhook of so many records is refused; null: it is not.';
+
+insert into tds.setting (name, value, description) values
+    ('webhook_records', '1000',
+        'Records that one webhook may tell of: Zoho sends one. A body of more is stored, and is a dead letter at once.')
+on conflict on constraint setting_pkey do nothing;
+
 create or replace function tds.receive(
     entity text, body bytea, organization_id text default null, source text default 'webhook',
     shape text default 'webhook', event text default 'upsert', observed_at timestamptz default null,
@@ -16,10 +34,10 @@ declare
 begin
     select t.body, t.problem into v_text, v_refusal from tds.body_text(receive.body) t;
     -- a page is parsed when it is applied: it is stored five times as fast so
-    select p.problem, p.entity, p.record_id, p.organization_id into v_record
+    select p.problem, p.entity, p.record_id, p.organization_id, p.records into v_record
       from tds.peek(v_entity, v_text) p
      where v_refusal is null and receive.shape <> 'list';
-    v_refusal := coalesce(v_refusal, v_record.problem);
+    v_refusal := coalesce(v_refusal, v_record.problem, case when receive.shape = 'webhook' then tds.why_too_many(v_record.records) end);
     v_entity := coalesce(v_record.entity, v_entity);
     v_record.organization_id := coalesce(receive.organization_id, v_record.organization_id,
                                          tds.setting_text('organization_id'));
@@ -71,6 +89,8 @@ begin
         select l.n, l.entity, l.target, l.record_id, coalesce(g.organization_id, l.organization_id, v_default) as organization_id
           from tds.look(receive_set.entity, receive_set.body) l
           join unnest(receive_set.organization_id) with ordinality g(organization_id, n) on g.n = l.n
+         -- what is refused is told why, one by one
+         where receive_set.shape <> 'webhook' or l.records is null or l.records <= 1 or tds.why_too_many(l.records) is null
     ), first as materialized (
         -- the second telling of a record is compared with the first, and needs it stored for that
         select k.*

@@ -137,6 +137,10 @@ begin
                                      where k.organization_id = note_wants.organization_id and k.entity = (note_wants.entity).entity
                                        and k.zoho_id = v.zoho_id and k.wanted_at <= v.observed_at
                                        and (v.wanted <> tds.empty_reason() or k.reason = v.wanted)))));
+        perform tds.pace_unknown(note_wants.entity, note_wants.organization_id, u.zoho_ids, v_now)
+           from (select array_agg(distinct v.zoho_id) as zoho_ids from unnest(note_wants.verdicts) v
+                  where v.rank = 2 and v.wanted is not null) u
+          where u.zoho_ids is not null;
     end if;
 
     -- a detail settles a want if its request was sent later and if it tells of no older edit than what is known
@@ -211,6 +215,74 @@ language sql immutable parallel safe
 as $$ select ($1).leased_until is not null and ($1).leased_by is null and ($1).error is null $$;
 comment on function tds.is_answered(tds.wanted_detail) is
 'Whether the answer to a want is stored and being processed: nobody has to be asked, as far as is known.';
+
+insert into tds.setting (name, value, description) values
+    ('unknown_details_per_hour', '100',
+        'Details asked for within an hour, at most, of records that only webhooks have told of; the rest waits.'),
+    ('unknown_details_percent', '10', 'The same within a day, as a share of the plan''s calls, in percent.')
+on conflict on constraint setting_pkey do nothing;
+
+create or replace function tds.unknown_room(organization_id text, wanted int, at timestamptz) returns int
+language plpgsql volatile
+set search_path = pg_catalog, pg_temp
+as $$
+declare
+    v_hour  constant timestamptz := date_trunc('hour', unknown_room.at);
+    v_day   constant date := (unknown_room.at at time zone 'UTC')::date;
+    v_limit constant int := (select b.day_limit * tds.setting_int('unknown_details_percent') / 100 from tds.api_budget b
+                              where b.organization_id = unknown_room.organization_id);
+    v_asked tds.unknown_asked;
+    v_room  int;
+begin
+    insert into tds.unknown_asked (organization_id, hour, in_hour, day, in_day) values (unknown_room.organization_id, v_hour, 0, v_day, 0)
+    on conflict on constraint unknown_asked_pkey do nothing;
+    select u.* into strict v_asked from tds.unknown_asked u where u.organization_id = unknown_room.organization_id for update;
+    v_asked.in_hour := case when v_asked.hour = v_hour then v_asked.in_hour else 0 end;
+    v_asked.in_day := case when v_asked.day = v_day then v_asked.in_day else 0 end;
+    v_room := greatest(0, least(unknown_room.wanted, tds.setting_int('unknown_details_per_hour') - v_asked.in_hour,
+        v_limit - v_asked.in_day));
+    update tds.unknown_asked u
+       set hour = v_hour, in_hour = v_asked.in_hour + v_room, day = v_day, in_day = v_asked.in_day + v_room
+     where u.organization_id = unknown_room.organization_id;
+    return v_room;
+end
+$$;
+revoke all on function tds.unknown_room(text, int, timestamptz) from public;
+comment on function tds.unknown_room(text, int, timestamptz) is
+'Of so many details of records that only webhooks have told of, how many may be asked for now; they count from now on.';
+
+create or replace function tds.pace_unknown(entity tds.entity, organization_id text, zoho_ids text[], at timestamptz) returns void
+language plpgsql volatile
+set search_path = pg_catalog, pg_temp
+as $$
+declare
+    v_ids  text[];
+    v_room int;
+begin
+    execute format('select coalesce(array_agg(w.zoho_id order by w.zoho_id), ''{}'') from tds.wanted_detail w
+                      join zoho.%2$I t on t.organization_id = w.organization_id and t.%1$I = w.zoho_id
+                     where w.organization_id = $1 and w.entity = $2 and w.zoho_id = any ($3) and t.sync_read_at is null and not w.unknown',
+                   (pace_unknown.entity).target_key, (pace_unknown.entity).target)
+       into v_ids using pace_unknown.organization_id, (pace_unknown.entity).entity, pace_unknown.zoho_ids;
+    if v_ids = '{}' then
+        return;
+    end if;
+    v_room := tds.unknown_room(pace_unknown.organization_id, cardinality(v_ids), pace_unknown.at);
+    update tds.wanted_detail w
+       set unknown = true,
+           -- the rest of them hour by hour
+           not_before = case when i.n > v_room
+                             then date_trunc('hour', pace_unknown.at)
+                                  + make_interval(hours => (1 + (i.n - v_room - 1) / greatest(1,
+                                      tds.setting_int('unknown_details_per_hour')))::int)
+                             else w.not_before end
+      from unnest(v_ids) with ordinality i(zoho_id, n)
+     where w.organization_id = pace_unknown.organization_id and w.entity = (pace_unknown.entity).entity and w.zoho_id = i.zoho_id;
+end
+$$;
+revoke all on function tds.pace_unknown(tds.entity, text, text[], timestamptz) from public;
+comment on function tds.pace_unknown(tds.entity, text, text[], timestamptz) is
+'Lets those of these wants wait that are of records which only webhooks have told of, beyond what may be asked for of such.';
 
 create or replace function tds.take_details(entity text, organization_id text, at_most int default 20, session int default null)
 returns table (zoho_id text, wanted_at timestamptz, reason text, modified_at timestamptz, run_id bigint)
