@@ -170,7 +170,8 @@ class Mirror:
         """A run as it stands."""
         return await self._row(
             class_row(Run),
-            """select run_id, entity, state, next_page, pages, records, error, options, since, filtered, passes, counted
+            """select run_id, entity, state, next_page, pages, records, error, options, since, filtered,
+                      passes, counted
                  from tds.run where run_id = %b""",
             run_id,
         )

@@ -73,10 +73,10 @@ async def pull_pages(
         if (
             run.next_page == 1
             and run.counted is None
-            and (run.passes > 1 or endpoint.counted and known > 1 and not run.filtered)
+            and (run.passes > 1 or (endpoint.counted and known > 1 and not run.filtered))
         ):
             run = await _count(client, mirror, endpoint, run)
-        run = await _pass(client, mirror, endpoint, run, known, show)
+        run = await _pass(client, mirror, endpoint, run, known, on_page=show)
         if run.state != RunState.RUNNING or run.next_page > 1:
             return run
         # It moved while it was read, or turned out to be long enough to: once more, from the first page on.
@@ -103,6 +103,7 @@ async def _pass(
     endpoint: Endpoint,
     run: Run,
     known: int,
+    *,
     on_page: Callable[[int], None],
 ) -> Run:
     """Reads the pages that a pass lacks; says how the run stands then."""
@@ -135,7 +136,7 @@ async def _pass(
             )
             on_page(count)
             if page == 1 and has_more and endpoint.counted and run.counted is None:
-                # What was deleted before the list was counted must not have been seen: from the first page on.
+                # What was deleted before the list was counted must not have been seen: from page 1 on.
                 on_page(-count)
                 run = await _count(client, mirror, endpoint, run)
                 continue

@@ -13,7 +13,7 @@ while it arrived after A was sent and has a later stamp. Times are minutes by Zo
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from random import Random
 from typing import Any
@@ -75,6 +75,7 @@ def shown(observations: Iterable[Seen]) -> dict[str, Any]:
     for seen in observations:
         if seen.event != "upsert":
             continue
+        rank: tuple[int, ...]
         if seen.is_hint:
             register, rank = "H", (seen.claimed, seen.at)
         elif seen.modified is None:
@@ -143,13 +144,13 @@ def _value(key: str, number: int) -> Any:
     return number if key == "rate" else f"{key} {number}"
 
 
-def _at(versions: list[tuple[int, Mapping[str, Any]]], minute: int) -> tuple[int, Mapping[str, Any]]:
+def _at(versions: Sequence[tuple[int, Mapping[str, Any]]], minute: int) -> tuple[int, Mapping[str, Any]]:
     return max((v for v in versions if v[0] <= minute), key=lambda v: v[0], default=versions[0])
 
 
 def _read(
     chance: Random,
-    versions: list[tuple[int, Mapping[str, Any]]],
+    versions: Sequence[tuple[int, Mapping[str, Any]]],
     deleted: int | None,
     at: int,
     *,
@@ -166,7 +167,7 @@ def _read(
     return Seen(shape, at, None if unstamped and chance.random() < 0.4 else stamp, body)
 
 
-def _hint(chance: Random, versions: list[tuple[int, Mapping[str, Any]]], at: int, *, lies: bool) -> Seen:
+def _hint(chance: Random, versions: Sequence[tuple[int, Mapping[str, Any]]], at: int, *, lies: bool) -> Seen:
     stamp: int | None
     stamp, content = chance.choice(versions)
     if lies and chance.random() < 0.5:

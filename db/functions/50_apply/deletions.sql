@@ -104,7 +104,8 @@ begin
          order by h.proved_at, h.zoho_id
          limit 1));
     raise warning using errcode = 'ZB016', message = 'deletions held back',
-        detail = format('%s of organisation %s: more answered 404 within an hour than deletions_per_hour and deletions_percent_per_hour allow',
+        detail = format('%s of organisation %s: more answered 404 within an hour than deletions_per_hour and '
+                        'deletions_percent_per_hour allow',
                         (hold_deletions.entity).entity, hold_deletions.organization_id),
         hint = format('select * from tds_held_deletions; select tds.confirm_deletions(%1$L) or tds.refuse_deletions(%1$L)',
             (hold_deletions.entity).entity);
