@@ -12,7 +12,7 @@ import statistics
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Collection
+from collections.abc import Awaitable, Callable, Collection
 from dataclasses import asdict
 from typing import Any, LiteralString, NoReturn
 
@@ -27,6 +27,7 @@ from tds_cli.progress import Steps
 from tds_db.connect import conninfo
 from tds_db.errors import TdsError
 from tds_db.upgrade import upgrade
+from tds_demo.adversary import Adversary, Met
 from tds_demo.compare import ENTITIES, Comparison, Difference, Document, Record, read_json
 from tds_demo.stage import ORGANIZATION, Stage
 from tds_demo.truth import SOURCES, compare_all, truth
@@ -72,6 +73,8 @@ class Demo:
             with psycopg.connect(self.conninfo) as conn:
                 # The sandbox has no pace of its own for single records.
                 conn.execute("update tds.setting set value = '90' where name = 'api_details_per_minute'")
+                # Its clock runs ahead of the Date header, which tells the real time.
+                conn.execute("update tds.setting set value = '864000' where name = 'stamp_ahead_seconds'")
         with steps.step("sandbox, receiver, workers"):
             sizes = [word for name, size in SIZES.items() for word in (f"--{name}", str(size))]
             speed = ["--clock-scale", str(CLOCK_SCALE), "--webhook-retry-seconds", str(CLOCK_SCALE)]
@@ -95,19 +98,37 @@ class Demo:
         response.raise_for_status()
         return read_json(response.text)
 
-    def migrate(self, steps: Steps) -> None:
-        """Fetches all there is."""
+    def with_client(self, task: Callable[[ZohoClient, Mirror], Awaitable[None]]) -> None:
+        """Runs something with a client and a mirror of its own."""
 
         async def run() -> None:
             async with (
                 Mirror(self.conninfo, ORGANIZATION) as mirror,
                 ZohoClient(self.settings, self.conninfo) as client,
             ):
-                pulled = await migrate(client, mirror, steps)
-                if missing := [row for row in pulled if row.missing]:
-                    raise TdsError(f"Details are missing: {missing}")
+                await task(client, mirror)
 
         asyncio.run(run())
+
+    def migrate(self, steps: Steps) -> None:
+        """Fetches all there is."""
+
+        async def run(client: ZohoClient, mirror: Mirror) -> None:
+            pulled = await migrate(client, mirror, steps)
+            if missing := [row for row in pulled if row.missing]:
+                raise TdsError(f"Details are missing: {missing}")
+
+        self.with_client(run)
+
+    def attack(self) -> list[Met]:
+        """One forged stamp, one spell of 404s, one shifted page, one empty list."""
+        with self.steps.step("an adversary"):
+            adversary = Adversary(self.connection, self.ask, self.with_client, self.process, ORGANIZATION)
+            return adversary.attacks()
+
+    def process(self) -> None:
+        """Waits until the workers have processed what has come."""
+        self.wait(lambda: not self.rows("select from tds.inbox_open limit 1"), "the workers to finish")
 
     def migrate_again(self) -> None:
         """Fetches all there is once more: what Zoho changes without telling, and proofs of deletion."""
@@ -129,7 +150,7 @@ class Demo:
             if not self.ask("/webhooks/drain", timeout=PATIENCE_SECONDS)["drained"]:
                 raise TdsError("Some webhooks were not delivered.")
             # Every open event counts, parked retries too.
-            self.wait(lambda: not self.rows("select from tds.inbox_open limit 1"), "the workers to finish")
+            self.process()
 
     def kill_a_worker(self) -> None:
         """SIGKILL for a worker that has a batch in hand; another one takes its place."""
@@ -235,6 +256,7 @@ def report(
     wrong_by_webhook: list[Difference],
     letters: list[dict[str, object]],
     delays: list[float],
+    met: list[Met],
 ) -> bool:
     """Prints what came out; whether all agrees."""
     print_table(
@@ -272,8 +294,9 @@ def report(
             }
         ],
     )
+    print_table("An adversary", [{key: value for key, value in row.items() if key != "ok"} for row in met])
     as_planted = all(letter.get("letters") for letter in letters)
-    return not differences and as_planted and not late
+    return not differences and as_planted and not late and all(row["ok"] for row in met)
 
 
 def run(stage: Stage) -> bool:
@@ -285,10 +308,11 @@ def run(stage: Stage) -> bool:
         demo.edit()
         delays = demo.delays()
         wrong_by_webhook = demo.wrong_by_webhook()
+        met = demo.attack()
         demo.migrate_again()
         results = demo.compare()
         letters = demo.dead_letters()
-    agrees = report(results, wrong_by_webhook, letters, delays)
+    agrees = report(results, wrong_by_webhook, letters, delays, met)
     verdict = "Everything agrees" if agrees else "NOT everything agrees"
     click.echo(f"{verdict}, after {time.monotonic() - began:.0f} s.")
     return agrees

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import re
 import time
 from collections.abc import Callable, Sequence
+from decimal import Decimal
 from email.utils import formatdate
 from typing import Any
 
@@ -134,6 +136,8 @@ class Sandbox:
             if hit and hit.error:
                 raise hit.error
             answer = handler(organisation, request)
+            if hit and hit.empty and isinstance(answer, str):
+                answer = _emptied(answer)
             response = answer if isinstance(answer, Response) else Response(answer, media_type=_JSON)
             response.headers.update(entered.headers())
         except ApiError as error:
@@ -287,6 +291,19 @@ def _answer(error: ApiError, headers: dict[str, str]) -> Response:
         return Response(error.message, error.status, media_type="text/html")
     body = encode({"code": error.code, "message": error.message})
     return Response(body, error.status, headers, media_type=_JSON)
+
+
+def _emptied(answer: str) -> str:
+    """The answer without what its arrays hold."""
+    document: Document = json.loads(answer, parse_float=Decimal)
+    for key, value in document.items():
+        if isinstance(value, list):
+            document[key] = []
+        elif isinstance(value, dict) and key != "page_context":
+            document[key] = {name: [] if isinstance(held, list) else held for name, held in value.items()}
+    if "page_context" in document:
+        document["page_context"]["has_more_page"] = False
+    return encode(document)
 
 
 async def _cut(response: Response, where: str, send: Send) -> None:

@@ -23,11 +23,13 @@ class Hit:
         error: answered in place of the data.
         cut: ``before`` any byte of the answer, or ``within`` its body; empty for neither.
         wait: real seconds before the answer.
+        empty: whether a list answers without records and without an end, and a record without its arrays.
     """
 
     error: ApiError | None = None
     cut: str = ""
     wait: float = 0.0
+    empty: bool = False
 
 
 @dataclass
@@ -41,10 +43,12 @@ class FaultSettings:
         cut_before: connection closed without an answer.
         cut_within: connection closed in the middle of the body.
         slow: delayed by ``slow_seconds``, real ones.
+        missing: answered 404, code 1002, though the record is there; use ``only`` to spare lists.
+        empty: a list answers with no records and no further page, a record with its arrays empty.
         codes: share by code of a 429: 43, 44, 45, 1070.
         only: a regular expression; other paths are spared.
         next: faults for the very next calls, before any share: ``"500"``, ``"502"``, ``"cut_before"``,
-            ``"cut_within"``, ``"slow"``, or a code of a 429.
+            ``"cut_within"``, ``"slow"``, ``"404"``, ``"empty"``, or a code of a 429.
     """
 
     seed: int = 1
@@ -54,6 +58,8 @@ class FaultSettings:
     cut_within: float = 0.0
     slow: float = 0.0
     slow_seconds: float = 1.0
+    missing: float = 0.0
+    empty: float = 0.0
     codes: dict[int, float] = field(default_factory=dict)
     only: str = ""
     next: list[str] = field(default_factory=list)
@@ -90,7 +96,15 @@ class Faults:
             settings["codes"] = {int(code): float(share) for code, share in settings.get("codes", {}).items()}
             settings["next"] = [str(name) for name in settings.get("next", [])]
             made = FaultSettings(**settings)
-            shares = [made.error_500, made.bad_gateway, made.cut_before, made.cut_within, made.slow]
+            shares = [
+                made.error_500,
+                made.bad_gateway,
+                made.cut_before,
+                made.cut_within,
+                made.slow,
+                made.missing,
+                made.empty,
+            ]
             fits = all(0 <= float(share) <= 1 for share in [*shares, *made.codes.values()])
             pattern = re.compile(made.only)
         except (TypeError, ValueError, re.error) as error:
@@ -121,6 +135,8 @@ class Faults:
                 ("cut_before", settings.cut_before),
                 ("cut_within", settings.cut_within),
                 ("slow", settings.slow),
+                ("404", settings.missing),
+                ("empty", settings.empty),
                 *((str(code), share) for code, share in settings.codes.items()),
             ]
             for name, share in shares:
@@ -138,6 +154,10 @@ class Faults:
             return Hit(error=BadGatewayError())
         if name.startswith("cut_") and name[4:] in {"before", "within"}:
             return Hit(cut=name[4:])
+        if name == "404":
+            return Hit(error=ApiError(404, 1002, "Resource does not exist."))
+        if name == "empty":
+            return Hit(empty=True)
         if name == "slow":
             return Hit(wait=settings.slow_seconds)
         if name.isdigit() and int(name) in _REFUSALS:
