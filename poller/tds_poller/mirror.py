@@ -63,6 +63,7 @@ class Run:
     options: Mapping[str, Any]
     since: datetime | None
     filtered: bool
+    is_pass: bool
     passes: int
     counted: int | None
 
@@ -171,7 +172,7 @@ class Mirror:
         return await self._row(
             class_row(Run),
             """select run_id, entity, state, next_page, pages, records, error, options, since, filtered,
-                      passes, counted
+                      is_pass, passes, counted
                  from tds.run where run_id = %b""",
             run_id,
         )

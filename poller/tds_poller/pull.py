@@ -73,7 +73,7 @@ async def pull_pages(
         if (
             run.next_page == 1
             and run.counted is None
-            and (run.passes > 1 or (endpoint.counted and known > 1 and not run.filtered))
+            and (run.passes > 1 or (endpoint.counted and run.is_pass and known > 1 and not run.filtered))
         ):
             run = await _count(client, mirror, endpoint, run)
         run = await _pass(client, mirror, endpoint, run, known, on_page=show)
@@ -135,7 +135,7 @@ async def _pass(
                 run, page, reply.body, reply.sent_at, has_more=has_more, records=count, calls=reply.calls
             )
             on_page(count)
-            if page == 1 and has_more and endpoint.counted and run.counted is None:
+            if page == 1 and has_more and endpoint.counted and run.is_pass and run.counted is None:
                 # What was deleted before the list was counted must not have been seen: from page 1 on.
                 on_page(-count)
                 run = await _count(client, mirror, endpoint, run)

@@ -133,7 +133,9 @@ as $$
                    as authors,
                max(g.m) filter (where g.is_shown and g.key = $3) as detail_m,
                max(g.o) filter (where g.is_shown and g.key = $3) as detail_o,
-               bool_or(g.is_shown and g.ord > 0 and g.r = 2) as shows_hint
+               bool_or(g.is_shown and g.ord > 0 and g.r = 2) as shows_hint,
+               -- a read without a last_modified_time tells by its content alone that there is news
+               max(g.o) filter (where g.is_shown and g.ord > 0 and g.register = 'U' and s.doc -> g.key is distinct from g.value) as news_at
           from newest g
           left join unnest($2) s on s.zoho_id = g.zoho_id
          group by g.zoho_id
@@ -170,7 +172,7 @@ as $$
                n.hinted_at is not null or n.tied_at is not null or n.is_untimed or coalesce(m.shows_hint, false) or l.proof as unsettled,
                -- a sign of life after the proof
                case when l.deleted_at is not null and l.hint_at > l.deleted_at then l.hint_at end as alive_at,
-               n.hinted_at, n.tied_at, n.read_m, b.ask_at as doubted_at, l.ask_at, m.detail_m, m.detail_o
+               n.hinted_at, n.tied_at, n.read_m, b.ask_at as doubted_at, l.ask_at, m.detail_m, m.detail_o, m.news_at
           from life l
           left join merged m on m.zoho_id = l.zoho_id
           left join open n on n.zoho_id = l.zoho_id
@@ -192,9 +194,9 @@ as $$
                 when v.doubted_at is not null then 'read otherwise than a later webhook told'
                 when v.tied_at is not null then tds.tie_reason()
                 when $3 is not null and v.changed
-                     and (v.detail_o is null or v.detail_m < v.m or (v.detail_m is null and v.detail_o < v.o))
+                     and (v.detail_o is null or v.detail_m < v.m or (v.detail_m is null and v.detail_o < v.o) or v.detail_o < v.news_at)
                          then 'detail older than the record' end,
-           coalesce(greatest(v.ask_at, v.alive_at, v.hinted_at), v.doubted_at, v.tied_at, v.o),
+           coalesce(greatest(v.ask_at, v.alive_at, v.hinted_at), v.doubted_at, v.tied_at, greatest(v.o, v.news_at)),
            v.read_m
       from verdict v
      order by v.zoho_id

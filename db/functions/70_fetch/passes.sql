@@ -119,7 +119,8 @@ begin
     if v_rows > cardinality(why_incomplete.seen) then
         return format('%s records were on two pages', v_rows - cardinality(why_incomplete.seen));
     end if;
-    if (why_incomplete.entity).counted and (why_incomplete.entity).paged and (why_incomplete.run).counted is null
+    if (why_incomplete.entity).counted and (why_incomplete.entity).paged and (why_incomplete.run).is_pass
+        and (why_incomplete.run).counted is null
        and v_last = tds.page_size(why_incomplete.run) then
         return 'its last page is full, and nobody has counted';
     end if;
