@@ -27,10 +27,16 @@ UPWARD = {
     ("20_registry", "65_made"): "a currency that is told late has the made checks of documents done anew",
     # one command rebuilds every queue, that of the pulls included
     ("50_apply", "70_fetch"): "requeue_unprocessed",
+    # before a replay spends calls it says how many are left today
+    ("50_apply", "90_surface"): "replay_costs",
+    # a price list that says twice that it has no prices is believed when the second want is settled
+    ("40_wants", "60_entities"): "note_wants",
 }  # fmt: skip
 UPWARD_CALLS = {
     "currency_changed": {"check_anew"},
     "requeue_unprocessed": {"requeue_pulls"},
+    "replay_costs": {"tds_api_budget"},
+    "note_wants": {"write_product_prices"},
 }
 # what no file defines is made by 65_made from the mapping, but for a view of what is told besides the mapping
 MADE_ELSEWHERE = {"tds_custom_fields": "80_proof"}
@@ -61,6 +67,11 @@ CARE_WRITES = {
     "forget_images": {"tds.image"},  # retention: of products that are gone
     "heal_failed": {"tds.inbox_open"},  # a step of healing: tried again, or given up
     "heal_wants": {"tds.wanted_detail"},  # a step of healing: leases of the dead
+    "heal_clock": {"tds.wanted_detail"},  # a step of healing: times that a clock which had jumped left behind
+    "heal_lost_bodies": {
+        "tds.inbox_open",
+        "tds.dead_letter",
+    },  # a step of healing: events whose body is gone
     "heal_programs": {"tds.program"},  # a step of healing: those that say nothing any more
 }
 

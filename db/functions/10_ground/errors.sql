@@ -27,6 +27,8 @@ select c.code, c.meaning, c.next
         ('ZB013', 'none or several organisations are known, and none is named', 'name it, or set organization_id in tds.setting'),
         ('ZB014', 'a key of that name is in force, or there is none', 'select * from tds_api_keys'),
         ('ZB015', 'what was given is not the id of a record', 'give Zoho''s id: up to 50 letters, digits, _ and -'),
+        ('ZB016', 'more deletions than the guard lets through: they are held back',
+         'tds deletions list; then tds.confirm_deletions(entity) or tds.refuse_deletions(entity)'),
         ('ZB020', 'a schedule that cannot be understood, or never comes',
          'five fields as cron has them: minute, hour, day of month, month, day of week'),
         ('ZB021', 'there is no such job', 'select * from tds_jobs'),

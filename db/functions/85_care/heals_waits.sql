@@ -17,7 +17,7 @@ comment on function tds.queued_events(text) is 'The events that a queue has mess
 
 create or replace function tds.lost_events(queue text, at_most int default 5000)
 returns table (inbox_id bigint, received_at timestamptz, page boolean)
-language plpgsql volatile security definer
+language plpgsql stable security definer
 set search_path = pg_catalog, pg_temp
 as $$
 declare

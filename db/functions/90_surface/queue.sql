@@ -1,10 +1,7 @@
 create or replace view tds.dead_letter_of_page as
 select d.inbox_id, d.received_at, d.entity, d.attempts, d.error_code, d.path, d.reason, d.dead_at
   from tds.dead_letter d
- -- "offset 0": looked up one by one, whatever the planner takes the days to hold
- cross join lateral (select from tds.inbox_outcome o
-                      where o.received_at = d.received_at and o.inbox_id = d.inbox_id and o.status = 'completed' offset 0) c
- where d.resolved_at is null and d.position is not null;
+ where d.resolved_at is null and d.of_page;
 comment on view tds.dead_letter_of_page is 'Records that lie dead although the page they came in is completed.';
 comment on column tds.dead_letter_of_page.inbox_id is 'The page.';
 comment on column tds.dead_letter_of_page.received_at is 'Its partition.';
