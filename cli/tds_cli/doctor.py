@@ -71,6 +71,14 @@ def check_database(dsn: str) -> Iterator[Check]:
         yield _guarded("pgmq", UPGRADE, lambda: _pgmq(connection))
         yield _pg_cron(connection)
         yield _guarded("workers", UPGRADE, lambda: _workers(connection))
+        yield _guarded("settings", UPGRADE, lambda: _settings(connection))
+
+
+def _settings(connection: psycopg.Connection[DictRow]) -> Check:
+    found = connection.execute("select * from tds_overrides").fetchall()
+    told = "; ".join(f"{row['who']} sets {row['name']} to {row['value']}" for row in found)
+    mend = "; ".join(row["mend"] for row in found if not row["harmless"])
+    return Check("settings", not mend, told or "nothing that we rest on is overridden", mend)
 
 
 def _guarded(name: str, next_command: str, look: Callable[[], Check]) -> Check:

@@ -7,6 +7,7 @@ import click
 from tds_cli.exits import INCOMPLETE
 from tds_cli.options import as_json
 from tds_cli.output import print_json, print_table
+from tds_cli.waiting import holders, waiting
 from tds_db.connect import connect_for_rows
 
 
@@ -19,6 +20,10 @@ def status(as_json: bool) -> None:
     """
     with connect_for_rows("status") as connection:
         tables = connection.execute("select name, title, rows from tds.summary()").fetchall()
+        tables += [
+            {"name": "waiting", "title": "Waiting, and why", "rows": waiting(connection)},
+            {"name": "holders", "title": "Who holds locks", "rows": holders(connection)},
+        ]
     found = {table["name"]: table["rows"] for table in tables}
     if as_json:
         print_json(found)

@@ -42,14 +42,16 @@ def has(conn: psycopg.Connection, count: int) -> bool:
 
 
 def test_an_answer_that_does_not_come_is_given_up(database: Database) -> None:
-    with stalling(database) as (proxy, dsn):
-        with connect("test", dsn, autocommit=True, answer_seconds=0.5) as conn:
-            assert conn.execute("select 1").fetchone() == (1,)
-            assert conn.execute("select pg_sleep(0.2)").fetchone() == ("",)
-            proxy.stall()
-            with pytest.raises(NoAnswerError, match="no answer within"):
-                conn.execute("select 1")
-            assert conn.closed
+    with (
+        stalling(database) as (proxy, dsn),
+        connect("test", dsn, autocommit=True, answer_seconds=0.5) as conn,
+    ):
+        assert conn.execute("select 1").fetchone() == (1,)
+        assert conn.execute("select pg_sleep(0.2)").fetchone() == ("",)
+        proxy.stall()
+        with pytest.raises(NoAnswerError, match="no answer within"):
+            conn.execute("select 1")
+        assert conn.closed
     with pool("test", database.conninfo, answer_seconds=0.5) as pooled, pooled.connection() as conn:
         assert isinstance(conn, Connection)
         assert conn.answer_seconds == 0.5

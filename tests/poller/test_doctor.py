@@ -108,7 +108,7 @@ def test_the_database(database: Database, monkeypatch: pytest.MonkeyPatch) -> No
         return {check.check: check for check in check_database(database.conninfo)}
 
     checks = lines()
-    assert list(checks) == ["database", "schema", "pgmq", "pg_cron", "workers"]
+    assert list(checks) == ["database", "schema", "pgmq", "pg_cron", "workers", "settings"]
     assert wrong(checks) == ["workers"]
     assert checks["workers"].next == "tds work &"
     assert ("in database" if database.leg == "pg15" else "not on this server") in checks["pg_cron"].said

@@ -10,6 +10,7 @@ import psycopg
 import pytest
 from psycopg import sql
 
+from tds_cli.doctor import check_database
 from tds_db.connect import connect
 from tds_db.worker import drain
 from tests.db.servers import Database
@@ -168,3 +169,23 @@ def test_a_claim_is_on_the_disk(mirror: Mirror) -> None:
     mirror.conn.execute("select tds.our_terms('1s', true)")
     assert mirror.value("show synchronous_commit") == "local"
     mirror.conn.execute("rollback")
+
+
+def test_what_is_overridden_is_named(database: Database, mirror: Mirror) -> None:
+    assert not mirror.rows("select * from tds_overrides")
+    with hostile(
+        database, {"synchronous_commit": "off", "timezone": "Asia/Baghdad", "statement_timeout": "1s"}
+    ):
+        told = mirror.rows("select name, value, harmless, mend from tds_overrides order by name")
+        assert [(row["name"], row["value"], row["harmless"]) for row in told] == [
+            ("statement_timeout", "1s", False),
+            ("synchronous_commit", "off", False),
+            ("timezone", "Asia/Baghdad", True),
+        ]
+        checks = {check.check: check for check in check_database(database.conninfo)}
+        assert not checks["settings"].ok
+        assert "synchronous_commit to off" in checks["settings"].said
+        assert "reset synchronous_commit" in checks["settings"].next
+        for row in told:
+            mirror.conn.execute(row["mend"])
+    assert {check.check: check for check in check_database(database.conninfo)}["settings"].ok
