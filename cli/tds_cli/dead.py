@@ -58,10 +58,21 @@ def dead_show(number: int) -> None:
 @click.argument("numbers", type=int, nargs=-1)
 @click.option("--entity", help="All of this entity.")
 @click.option("--reason-code", help="With --entity: only those of this SQLSTATE.")
+@click.option(
+    "--details/--no-details",
+    default=None,
+    help="With --entity: whether Zoho is asked for each record too, a call each; unsaid: if these are few.",
+)
 @click.option("--dry-run", is_flag=True, help="List what would be sent, and send nothing.")
 @as_json
 def dead_replay(
-    *, numbers: tuple[int, ...], entity: str | None, reason_code: str | None, dry_run: bool, as_json: bool
+    *,
+    numbers: tuple[int, ...],
+    entity: str | None,
+    reason_code: str | None,
+    details: bool | None,
+    dry_run: bool,
+    as_json: bool,
 ) -> None:
     """Sends dead letters on their way once more; what fails again is dead again."""
     if bool(numbers) == bool(entity):
@@ -72,7 +83,7 @@ def dead_replay(
             return
         if entity:
             sent = connection.execute(
-                "select tds.replay(%s::text, %s::text) as sent", [entity, reason_code]
+                "select tds.replay(%s::text, %s::text, %s::boolean) as sent", [entity, reason_code, details]
             ).fetchone()
             if as_json:
                 print_json(sent)

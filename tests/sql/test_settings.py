@@ -86,7 +86,8 @@ def bodies(mirror: Mirror) -> None:
 
 STATE = """
     select 'row', jsonb_agg(to_jsonb(p)
-                            - array['id', 'product_id', 'synced_at', 'sync_observed_at', 'sync_read_at', 'sync_layers'] order by p.zoho_item_id)
+                            - array['id', 'product_id', 'synced_at', 'sync_observed_at', 'sync_read_at', 'sync_layers']
+                     order by p.zoho_item_id)
       from zoho.products p
     union all
     select 'invoice', jsonb_agg(to_jsonb(i) - array['id', 'invoice_id', 'synced_at', 'sync_observed_at', 'sync_read_at', 'customer_id'])

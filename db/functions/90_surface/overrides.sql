@@ -43,8 +43,8 @@ grant execute on function tds.overrides() to tds_operator, tds_reader, tds_worke
 
 create or replace view public.tds_overrides as select o.who, o.name, o.value, o.harmless, o.mend from tds.overrides() o;
 comment on view public.tds_overrides is
-'Settings that the database or a role has of its own and that promises rest on. Programs of TDS bring their own and what acknowledges waits '
-'for the disk all the same; whoever else calls its functions has these.';
+'Settings that the database or a role has of its own and that promises rest on. Programs of TDS bring their own, and what acknowledges '
+'waits for the disk all the same; whoever else calls its functions has these.';
 comment on column public.tds_overrides.who is 'The database, the role, or the role in the database.';
 comment on column public.tds_overrides.name is 'The setting.';
 comment on column public.tds_overrides.value is 'What it is set to.';
