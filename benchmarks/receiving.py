@@ -125,6 +125,11 @@ class Receiver:
             raise BenchError("the receiver did not answer")
 
     @property
+    def pid(self) -> int:
+        """Its process id."""
+        return self._process.pid
+
+    @property
     def peak(self) -> int:
         """Its most resident memory."""
         return peak_of(self._process.pid)
