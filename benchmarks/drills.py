@@ -86,7 +86,7 @@ def stalled(proxy: Proxy) -> Iterator[None]:
 
 def missing(conn: psycopg.Connection, items: set[str]) -> int:
     """How many of them have no row."""
-    query = """select count(*) from unnest(%s) i(id)
+    query = """select count(*) from unnest(%s::text[]) i(id)
                 where not exists (select from zoho.products p where p.zoho_item_id = i.id)"""
     row = conn.execute(query, [sorted(items)]).fetchone()
     assert row is not None

@@ -190,3 +190,16 @@ def test_what_is_overridden_is_named(database: Database, mirror: Mirror) -> None
         for row in told:
             mirror.conn.execute(row["mend"])
     assert {check.check: check for check in check_database(database.conninfo)}["settings"].ok
+
+
+def test_pg_crons_sessions_have_defaults_of_their_own(database: Database) -> None:
+    with (
+        hostile(database, {"statement_timeout": "1s"}),
+        database.connect(autocommit=True, role="tds_worker") as conn,
+    ):
+        assert conn.execute("select tds.set_own_defaults()").fetchone() == (6,)
+        assert conn.execute("select tds.set_own_defaults()").fetchone() == (0,)
+        [(told,)] = conn.execute(
+            "select string_agg(name, ' ' order by name) from tds_overrides where not harmless"
+        ).fetchall()
+        assert told == "statement_timeout", "the database's; the role's wins over it"

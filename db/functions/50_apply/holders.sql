@@ -66,6 +66,10 @@ declare
     v_now constant timestamptz := tds.now();
     v_age constant interval := make_interval(secs => tds.setting_int('claim_seconds'));
 begin
+    -- to look through the locks takes longer than a small batch
+    if not exists (select from tds.claim c where tds.is_overdue(c.claimed_at, v_now, v_age)) then
+        return;
+    end if;
     return query
     select c.claim_id, c.queue, c.worker, c.backend_pid, c.claimed_at
       from tds.claim c

@@ -62,8 +62,9 @@ begin
     commit;
     set transaction isolation level read committed, read write;
     -- half of the time that the caller's statement may take, so that the last batch has the other half
-    v_until := pg_catalog.clock_timestamp() operator(pg_catalog.+) coalesce(
-        least(nullif(v_limit, '0') operator(pg_catalog./) 2, pg_catalog.make_interval(secs => tds.setting_int('drain_seconds'))));
+    v_until := pg_catalog.clock_timestamp() operator(pg_catalog.+) least(
+        case when v_limit operator(pg_catalog.>) interval '0' then v_limit operator(pg_catalog./) 2 end,
+        pg_catalog.make_interval(secs => tds.setting_int('drain_seconds')));
     process_batch.outcome := tds.outcome(null, 0, null);
     perform tds.our_terms(v_lock, true);
     perform tds.beat();
@@ -140,7 +141,9 @@ begin
             end if;
             commit and chain;
             perform tds.unlock_claim(v_claim.claim_id);
-            exit when v_code is not null and not (v_cut and v_code operator(pg_catalog.<>) '57014');
+            exit when v_code is not null and (not v_cut or v_code operator(pg_catalog.=) '57014');
+            -- its halves are next
+            v_code := null;
         end loop;
         if v_code is not null then
             raise warning using errcode = v_code, message = pg_catalog.format('%s was put back: %s', v_queue, v_error),
@@ -157,5 +160,4 @@ comment on procedure tds.process_batch(text, int, jsonb) is
 'The one way through: drains the queues by priority (or the one named) in batches of about max_records records, each '
 'claimed, committed, applied, committed, finished, committed, until they are empty or the setting drain_seconds is over. '
 'outcome counts events claimed and records applied (a row was written), unchanged, stale, retried, dead. What fails as a whole is taken '
-'apart; what '
-'fails alone for a reason outside its data, as a lock, waits alone and is told by tds_waiting. Call it outside a transaction.';
+'apart; what fails alone for a reason outside its data, as a lock, waits alone and is told by tds_waiting. Call it outside a transaction.';

@@ -24,6 +24,38 @@ $$;
 revoke all on function tds.note_cron_jobs(text[]) from public;
 comment on function tds.note_cron_jobs(text[]) is 'Notes which jobs the pg_cron of this database has.';
 
+create or replace function tds.set_own_defaults() returns int
+language plpgsql volatile
+set search_path = pg_catalog, pg_temp
+as $$
+declare
+    v_setting record;
+    v_set     int := 0;
+begin
+    for v_setting in
+        select k.name, k.value
+          from (values ('statement_timeout', '0'), ('lock_timeout', '0'), ('idle_in_transaction_session_timeout', '0'),
+                       ('default_transaction_isolation', 'read committed'), ('default_transaction_read_only', 'off'),
+                       ('standard_conforming_strings', 'on')) k(name, value)
+         where not exists (
+                select from pg_db_role_setting s
+                 where s.setdatabase = (select d.oid from pg_database d where d.datname = current_database())
+                   and s.setrole = (select r.oid from pg_roles r where r.rolname = current_user)
+                   and s.setconfig @> array[k.name || '=' || k.value])
+         order by k.name
+    loop
+        execute format('alter role %I in database %I set %I = %L', current_user, current_database(), v_setting.name, v_setting.value);
+        v_set := v_set + 1;
+    end loop;
+    return v_set;
+end
+$$;
+revoke all on function tds.set_own_defaults() from public;
+comment on function tds.set_own_defaults() is
+'Sets for the caller''s role in this database what jobs rest on, so that pg_cron''s sessions do not have the database''s own; a role may do '
+'that for itself. Returns how many settings were another.';
+grant execute on function tds.set_own_defaults() to tds_worker;
+
 create or replace function tds.install_jobs() returns table (job text, action text, statement text)
 language plpgsql volatile
 set search_path = pg_catalog, pg_temp
@@ -52,6 +84,7 @@ begin
             'it',
             hint = 'set role tds_worker; select * from tds.install_jobs()';
     end if;
+    perform tds.set_own_defaults();
     for v_job, v_jobname, v_schedule, v_command, v_is_there in execute format($sql$
         select w.job, c.jobname, w.schedule, w.command, w.schedule = c.schedule and w.command = c.command and c.active as is_there
           from (select j.job, 'tds:' || j.job as jobname, j.schedule, 'call tds.run_job(' || quote_literal(j.job)
