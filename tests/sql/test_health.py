@@ -40,7 +40,8 @@ class Ward:
         self.tell_time()
         self.run("update tds.job set enabled = job in ('health', 'heal'), since = tds.now()")
         self.run("select tds.accept_drift()")
-        # that a job is switched off is an illness of its own
+        # that a job is switched off is an illness of its own; what is looked at each hour is looked at each time
+        self.run("update tds.setting set value = value || '{\"minutes\": 15}' where name like 'health\\_%'")
         self.threshold("jobs_off", warning=None)
 
     def run(self, statement: str, *parameters: Any) -> None:
@@ -414,6 +415,10 @@ ILLNESSES = {
     ),
     "healing that fails": Illness(heal_in_vain, "heal_failed", "warning", "division by zero"),
     "healed again and again": Illness(heal_again_and_again, "healed_again", "warning", "queue products"),
+    "object changed by hand": Illness(
+        lambda ward: ward.run("create or replace function tds.lock_class() returns int language sql immutable as 'select 7'"),
+        "changed_by_hand", "warning", "tds.lock_class() changed",
+    ),
     "burst of errors": Illness(bad_records, "error_burst", "warning", "rate"),
     "a new kind of error": Illness(bad_records, "error_news", "warning", "not a number"),
     "silence of one entity": Illness(silence_entity, "silence", "warning", "invoices: none since"),

@@ -304,3 +304,42 @@ insert into tds.setting (name, value, description) values
     ('idle_transaction_seconds', '300', 'After how many seconds a session that holds a transaction open and does nothing is told of.'),
     ('dead_tuples_least', '10000', 'Dead rows that a hot table may have without being looked at.')
 on conflict on constraint setting_pkey do nothing;
+
+create or replace function tds.check_changed_by_hand() returns tds.finding
+language plpgsql stable
+set search_path = pg_catalog, pg_temp
+as $$
+begin
+    return (
+        select row(count(*), coalesce(left(string_agg(format('%s %s', c.object, c.change), '; ' order by c.object), 1000),
+                                      'all is as the last upgrade left it'), null)::tds.finding
+          from public.tds_changed_by_hand c);
+end
+$$;
+revoke all on function tds.check_changed_by_hand() from public;
+comment on function tds.check_changed_by_hand() is 'Check: functions, views and triggers that somebody has changed or dropped.';
+select tds.register_check('changed_by_hand', 'database', 'objects', 1, null, 60,
+    'Functions, procedures, views and triggers that are not as the last upgrade left them.',
+    'select * from tds_changed_by_hand; tds db upgrade sets them right; what is to stay belongs into its file');
+
+create or replace function tds.check_schema() returns tds.finding
+language plpgsql stable
+set search_path = pg_catalog, pg_temp
+as $$
+begin
+    return (
+        select row((select count(*) from pg_index x join pg_class c on c.oid = x.indexrelid
+                     where not x.indisvalid and c.relnamespace in ('tds'::regnamespace, 'zoho'::regnamespace)),
+                   format('%s migrations, the newest %s, of %s', count(*), max(m.id), max(m.applied_at))
+                   || coalesce((select '; invalid indexes: ' || string_agg(x.indexrelid::regclass::text, ', ') from pg_index x
+                                  join pg_class c on c.oid = x.indexrelid
+                                 where not x.indisvalid and c.relnamespace in ('tds'::regnamespace, 'zoho'::regnamespace)), ''),
+                   null)::tds.finding
+          from tds.migration m);
+end
+$$;
+revoke all on function tds.check_schema() from public;
+comment on function tds.check_schema() is 'Check: the schema''s version, and indexes that are not valid.';
+select tds.register_check('schema', 'database', 'invalid indexes', 1, null, 60,
+    'Indexes of TDS that are not valid; it tells the schema''s version. Whether a program is of that version, /readyz and tds db status say.',
+    'reindex index concurrently NAME');
