@@ -241,6 +241,16 @@ language sql immutable parallel safe
 as $$ select $1 in ('[]', 'null', '""') $$;
 comment on function tds.is_blank_list(jsonb) is 'Whether an array was told without elements; null where it was not told.';
 
+create or replace function tds.applied_amount(doc jsonb, unused jsonb, refunds jsonb) returns numeric
+language sql immutable parallel safe
+as $$
+    select tds.amount_of($1 -> 'amount') - coalesce(tds.amount_of($2), 0)
+           - case when jsonb_typeof($3) = 'array'
+                  then coalesce((select sum(tds.amount_of(e.doc -> 'amount')) from jsonb_array_elements($3) e(doc)), 0) else 0 end
+$$;
+comment on function tds.applied_amount(jsonb, jsonb, jsonb) is
+'How much of a payment is applied to documents: its amount less what is unused and what was refunded; null where it does not say.';
+
 create or replace function tds.lacks_elements(doc jsonb) returns boolean
 language sql immutable parallel safe
 as $$
@@ -251,9 +261,9 @@ as $$
            and coalesce(tds.is_blank_list($1 -> 'locations'), true) and coalesce(tds.is_blank_list($1 -> 'warehouses'), true)
            and tds.amount_of(coalesce($1 -> 'stock_on_hand', $1 -> 'actual_available_stock')) <> 0
         or $1 ? 'payment_id' and tds.is_blank_list($1 -> 'invoices')
-           and tds.amount_of($1 -> 'amount') <> coalesce(tds.amount_of($1 -> 'unused_amount'), 0)
+           and tds.applied_amount($1, $1 -> 'unused_amount', $1 -> 'payment_refunds') > 0
         or $1 ? 'payment_id' and tds.is_blank_list($1 -> 'bills')
-           and tds.amount_of($1 -> 'amount') <> coalesce(tds.amount_of($1 -> 'balance'), 0), false) end
+           and tds.applied_amount($1, $1 -> 'balance', $1 -> 'vendorpayment_refunds') > 0, false) end
 $$;
 comment on function tds.lacks_elements(jsonb) is
 'Whether a document says by its own sums that an array must have elements which it tells as empty: lines of a subtotal, places of a '
