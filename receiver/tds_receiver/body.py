@@ -6,6 +6,8 @@ from collections.abc import Awaitable, Callable, MutableMapping
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any, ParamSpec, TypeVar
 
+from tds_receiver.quota import CrowdedError, Place
+
 Receive = Callable[[], Awaitable[MutableMapping[str, Any]]]
 Given = ParamSpec("Given")
 Result = TypeVar("Result")
@@ -43,42 +45,46 @@ class GoneError(Exception):
     """The sender left before its body was complete."""
 
 
-async def read_body(receive: Receive, *, limit: int, seconds: float) -> bytes:
+async def read_body(receive: Receive, *, limit: int, seconds: float, place: Place) -> bytes:
     """The body as it comes.
 
     Args:
         receive: of ASGI; nothing must have been read.
         limit: the most bytes allowed.
         seconds: how long the sender may take.
+        place: where its bytes are counted.
 
     Raises:
         RefusedError: 413 too large, 408 too slow.
+        CrowdedError: there is no room for it.
         GoneError: it will never be complete.
     """
     try:
-        async with asyncio.timeout(seconds):
-            message = await receive()
-            if message["type"] == "http.request" and not message.get("more_body"):
-                body: bytes = message.get("body", b"")
-                if len(body) > limit:
-                    raise too_large(limit)
-                return body
-            return await _read_on(message, receive, limit)
+        async with asyncio.timeout(seconds) as place.patience:
+            return await _read_whole(receive, limit, place)
     except TimeoutError:
+        if place.is_evicted:
+            raise CrowdedError("it gave way to others") from None
         raise RefusedError(408, f"the body did not arrive within {seconds:g} s") from None
+    finally:
+        place.patience = None
 
 
-async def _read_on(message: MutableMapping[str, Any], receive: Receive, limit: int) -> bytes:
-    body = bytearray()
+async def _read_whole(receive: Receive, limit: int, place: Place) -> bytes:
+    parts: list[bytes] = []
+    left = limit
     while True:
+        message = await receive()
         if message["type"] == "http.disconnect":
             raise GoneError
-        body += message.get("body", b"")
-        if len(body) > limit:
+        part: bytes = message.get("body", b"")
+        left -= len(part)
+        if left < 0:
             raise too_large(limit)
+        place.grow(len(part))
+        parts.append(part)
         if not message.get("more_body"):
-            return bytes(body)
-        message = await receive()
+            return parts[0] if len(parts) == 1 else b"".join(parts)
 
 
 def decompressed(body: bytes, encoding: str, limit: int) -> bytes:

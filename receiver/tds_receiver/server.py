@@ -2,6 +2,7 @@
 
 import ipaddress
 import os
+import resource
 import socket
 import sys
 import tempfile
@@ -16,12 +17,12 @@ from tds_db.supervision import Hanging
 from tds_db.worker import worker_programs
 from tds_receiver.app import create_app
 from tds_receiver.logs import log_as_json
-from tds_receiver.protocol import BoundedProtocol
+from tds_receiver.protocol import MAX_CONNECTIONS, BoundedProtocol
 from tds_receiver.settings import ReceiverSettings
 
 BACKLOG = 2048
 SHUTDOWN_SECONDS = 15  # longer than any request may take
-MAX_CONNECTIONS = 4000  # of each process; each may hold 64 KiB of a head that is not complete
+OTHER_DESCRIPTORS = 100  # of a process: the database, logs, metrics
 
 
 def serve(
@@ -89,18 +90,29 @@ def configured(app: ASGIApp, settings: ReceiverSettings) -> uvicorn.Config:
     """How uvicorn serves the application."""
     return uvicorn.Config(
         app,
-        http=type("Protocol", (BoundedProtocol,), {"head_seconds": settings.header_seconds}),
+        http=BoundedProtocol.bounded(head_seconds=settings.header_seconds, connections=_connections()),
         ws="none",
         loop="uvloop",
         backlog=BACKLOG,
-        limit_concurrency=MAX_CONNECTIONS,
+        limit_concurrency=MAX_CONNECTIONS + BACKLOG,  # the protocol makes room before
         # Query strings may carry tokens: the application logs what may be logged.
         access_log=False,
         log_config=None,
         server_header=False,
-        proxy_headers=False,  # nobody's address is used for anything
+        proxy_headers=False,  # nobody is believed who another is
         timeout_graceful_shutdown=SHUTDOWN_SECONDS,
     )
+
+
+def _connections() -> int:
+    """The most connections at once: as many as this process may open files for."""
+    _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    wanted = MAX_CONNECTIONS + OTHER_DESCRIPTORS
+    given = wanted if hard == resource.RLIM_INFINITY else min(wanted, hard)
+    soft, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
+    if soft != resource.RLIM_INFINITY and soft < given:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (given, hard))
+    return max(given - OTHER_DESCRIPTORS, 10)
 
 
 def _is_loopback(host: str) -> bool:

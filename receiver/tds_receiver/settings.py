@@ -52,6 +52,9 @@ class ReceiverSettings(BaseSettings):
     max_held_bytes: int = Field(default=128 * 2**20, gt=0, validation_alias="TDS_MAX_HELD_BYTES")
     """Bytes of bodies in hand at once, of each process; more are answered 503."""
 
+    max_arriving_bytes: int = Field(default=32 * 2**20, gt=0, validation_alias="TDS_MAX_ARRIVING_BYTES")
+    """Of those, bytes of bodies not whole yet, or not known to be Zoho's yet: the slowest give way (503)."""
+
     connections: int = Field(default=2, gt=0, validation_alias="TDS_RECEIVER_CONNECTIONS")
     """Connections to the database, of each process."""
 

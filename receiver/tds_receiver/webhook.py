@@ -5,6 +5,7 @@ business: it is not read here, except to check a signature and to undo what only
 redirects, because Zoho takes a redirect for a failure.
 """
 
+import ipaddress
 import logging
 import re
 import time
@@ -26,6 +27,7 @@ from tds_receiver.bodies import (
 )
 from tds_receiver.body import GoneError, Receive, RefusedError, aside, decompressed, read_body, too_large
 from tds_receiver.inbox import Accepted, Event, Inbox, UnavailableError
+from tds_receiver.quota import CrowdedError, Room
 from tds_receiver.settings import ReceiverSettings
 from tds_receiver.signature import Pairs, is_authentic, is_token, signed_text, url_pairs
 
@@ -74,6 +76,7 @@ class _Given(NamedTuple):
     query: bytes
     headers: dict[bytes, str]
     request_id: str
+    peer: str
 
     @property
     def kept(self) -> dict[str, str]:
@@ -109,8 +112,11 @@ class Webhooks:
         self._watch = watch
         self._is_open = settings.is_open
         self._credentials = lru_cache(maxsize=256)(settings.credentials)
-        self._requests = 0
-        self._held = 0
+        self._room = Room(
+            requests=settings.max_requests,
+            held=settings.max_held_bytes,
+            arriving=max(settings.max_arriving_bytes, settings.max_body_bytes),
+        )
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answers one request; see ASGI."""
@@ -118,22 +124,27 @@ class Webhooks:
         headers = {name: value.decode("latin-1") for name, value in scope["headers"] if name in INTERESTING}
         request_id = _printable(headers.get(b"x-request-id", "")) or uuid4().hex
         entity = ""
+        closes = False
         extra: dict[str, object] = {}
         try:
             entity = _entity(scope["path"])
             if scope["method"] not in METHODS:
                 code, status, answer = _explained(scope["method"], entity)
             else:
-                given = _Given(entity, _event(scope), scope["query_string"], headers, request_id)
+                given = _Given(
+                    entity, _event(scope), scope["query_string"], headers, request_id, _peer(scope)
+                )
                 accepted = await self._take(given, receive)
                 code, status = 202, accepted.status
                 answer = b'{"status":"%s","inbox_id":%d}' % (status.encode(), accepted.inbox_id)
                 extra = {"event": given.event, "inbox_id": accepted.inbox_id}
         except RefusedError as error:
             code, status = error.status, "refused"
+            closes = code in {401, 408, 413, 431}
             answer = orjson.dumps({"status": status, "reason": error.reason})
             extra = {"reason": error.reason}
-        except UnavailableError as error:
+        except (UnavailableError, CrowdedError) as error:
+            closes = isinstance(error, CrowdedError)
             code, status = 503, "unavailable"
             answer = b'{"status":"unavailable","reason":"not stored, send it again"}'
             extra = {"reason": str(error)}
@@ -145,7 +156,7 @@ class Webhooks:
             told = {"entity": entity, "code": code, "request_id": request_id, "ms": round(1000 * seconds, 2)}
             log.log(logging.INFO if code < 500 else logging.WARNING, status, extra=told | extra)
         self._watch(Answered(entity, code, status, seconds))
-        await _send(send, code, answer, request_id)
+        await _send(send, code, answer, request_id, closes=closes)
 
     async def _take(self, given: "_Given", receive: Receive) -> Accepted:
         """Reads, checks and stores one event."""
@@ -155,21 +166,20 @@ class Webhooks:
             raise RefusedError(431, f"Content-Type is longer than {MAX_CONTENT_TYPE} characters")
         kind, charset = media_type(content_type)
         is_signed = not self._is_open and self._admit(given)
-        held = self._room_for(headers)
-        self._requests += 1
-        self._held += held
-        try:
+        self._look_at_length(headers)
+        with self._room.enter(given.peer, is_proven=not self._is_open and not is_signed) as place:
             limit = self._settings.max_body_bytes
-            body = await read_body(receive, limit=limit, seconds=self._settings.body_seconds)
+            seconds = self._settings.body_seconds
+            body = await read_body(receive, limit=limit, seconds=seconds, place=place)
             if is_signed:
                 # Over the bytes as they came: whoever sent them has proved nothing until now.
                 await self._authenticate(given, kind, body)
                 charset = charset if is_covered(charset) else None
+            place.settle()
             if encoding := headers.get(b"content-encoding"):
                 # It may be large although what came is small.
                 body = await aside(limit, decompressed, body, encoding, limit)
-            self._held += len(body) - held
-            held = len(body)
+                place.grow(max(0, len(body) - place.held))
             multipart = await multipart_pairs(content_type, body) if kind == MULTIPART else None
             event = Event(
                 given.entity,
@@ -179,23 +189,15 @@ class Webhooks:
                 orjson.dumps(given.kept).decode(),
             )
             return await self._inbox.put(event)
-        finally:
-            self._requests -= 1
-            self._held -= held
 
-    def _room_for(self, headers: dict[bytes, str]) -> int:
-        """The bytes that a request announces, if there is room for them."""
+    def _look_at_length(self, headers: dict[bytes, str]) -> None:
+        """Refuses what announces too much; what it announces counts for nothing else."""
         try:
             announced = int(headers.get(b"content-length", 0))
         except ValueError:
             raise RefusedError(400, "Content-Length is no number") from None
         if announced > self._settings.max_body_bytes:
             raise too_large(self._settings.max_body_bytes)
-        if self._requests >= self._settings.max_requests:
-            raise UnavailableError(f"{self._requests} requests are in hand already")
-        if self._held + announced > self._settings.max_held_bytes:
-            raise UnavailableError(f"{self._held} bytes are in hand already")
-        return announced
 
     def _admit(self, given: "_Given") -> bool:
         """Whether there is a signature to check. Raises 401 unless there is, or a token that fits."""
@@ -245,6 +247,12 @@ def _event(scope: Scope) -> Literal["upsert", "delete"]:
     return "delete" if asked in {"delete", "deleted"} else "upsert"
 
 
+def _peer(scope: Scope) -> str:
+    """Where a request comes from; of IPv6 the network, which is what one owner has."""
+    host: str = (scope.get("client") or ("",))[0]
+    return host if ":" not in host else str(ipaddress.ip_network((host.partition("%")[0], 64), strict=False))
+
+
 def _query(query: bytes) -> dict[str, str]:
     return {key.decode("latin-1"): value.decode("latin-1") for key, value in url_pairs(query)}
 
@@ -261,7 +269,7 @@ def _explained(method: str, entity: str) -> tuple[int, str, bytes]:
     return 200, "explained", orjson.dumps(told)
 
 
-async def _send(send: Send, code: int, answer: bytes, request_id: str) -> None:
+async def _send(send: Send, code: int, answer: bytes, request_id: str, *, closes: bool) -> None:
     headers = [
         (b"content-type", b"application/json"),
         (b"content-length", b"%d" % len(answer)),
@@ -271,7 +279,7 @@ async def _send(send: Send, code: int, answer: bytes, request_id: str) -> None:
         headers.append((b"retry-after", b"%d" % RETRY_AFTER_SECONDS))
     if code == 405:
         headers.append((b"allow", b"GET, HEAD, POST, PUT, DELETE"))
-    if code in {401, 408, 413}:
+    if closes:
         # the rest of the body is not waited for
         headers.append((b"connection", b"close"))
     await send({"type": "http.response.start", "status": code, "headers": headers})
