@@ -26,6 +26,8 @@ from tds_db.version import VERSION
 
 OLDEST_SERVER = 150000
 DEADLOCKS = 3
+FILL_SECONDS = 300.0  # how long an upgrade itself fills new columns
+FILL_SECONDS = 300.0  # how long an upgrade itself fills new columns
 
 # The statements that the upgrade and the dump for psql have in common. They are DO blocks where a SELECT
 # would do, because psql prints what a SELECT returns.
@@ -194,11 +196,10 @@ def upgrade(
     functions = read_functions(directory / "functions")
     if not dry_run:
         _create_roles(conninfo, lock_timeout)
-    for _ in range(DEADLOCKS):
-        # With an autovacuum, or a batch in work: nothing was changed, and the other one goes on.
-        with suppress(DeadlockError):
-            return _apply(conninfo, migrations, functions, dry_run=dry_run, lock_timeout=lock_timeout)
-    return _apply(conninfo, migrations, functions, dry_run=dry_run, lock_timeout=lock_timeout)
+    report = _apply_patiently(conninfo, migrations, functions, dry_run=dry_run, lock_timeout=lock_timeout)
+    if report.migrations and not dry_run:
+        _fill_new_columns(conninfo, lock_timeout)
+    return report
 
 
 def dump_sql(
@@ -255,6 +256,32 @@ def install_jobs(conn: Connection) -> list[Job]:
 
 
 # The steps
+
+
+def _apply_patiently(
+    conninfo: str,
+    migrations: list[Migration],
+    functions: list[SqlFile],
+    *,
+    dry_run: bool,
+    lock_timeout: str,
+) -> Report:
+    for _ in range(DEADLOCKS):
+        # With an autovacuum, or a batch in work: nothing was changed, and the other one goes on.
+        with suppress(DeadlockError):
+            return _apply(conninfo, migrations, functions, dry_run=dry_run, lock_timeout=lock_timeout)
+    return _apply(conninfo, migrations, functions, dry_run=dry_run, lock_timeout=lock_timeout)
+
+
+def _fill_new_columns(conninfo: str, lock_timeout: str) -> None:
+    """Fills columns that a migration added from the stored documents; a job goes on should this stop."""
+    began = time.monotonic()
+    left = 1
+    while left and time.monotonic() - began < FILL_SECONDS:
+        with _transaction(conninfo, lock_timeout) as conn:
+            # files of one's own may have neither
+            known = _scalar(conn, "select to_regprocedure('tds.fill_new_columns(int)') is not null")
+            left = _scalar(conn, "select tds.fill_new_columns()") if known else 0
 
 
 def _apply(

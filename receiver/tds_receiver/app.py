@@ -26,7 +26,7 @@ def create_app(settings: ReceiverSettings, conninfo: str) -> ASGIApp:
         settings: see `ReceiverSettings`.
         conninfo: libpq connection string of the database; it need not be up yet.
     """
-    inbox = Inbox(conninfo, connections=settings.connections)
+    inbox = Inbox(conninfo, connections=settings.connections, organization_id=settings.organization_id)
     metrics = Metrics()
     api_settings = ApiSettings()
     if api_settings.organization_id is None:

@@ -7,6 +7,7 @@ disk serves many. Each event is acknowledged after the commit that holds it, and
 
 import asyncio
 import logging
+import re
 import time
 from collections import deque
 from collections.abc import Mapping, Sequence
@@ -91,6 +92,7 @@ class Inbox:
         waiting_bytes: the same for the sum of their bodies.
         batch: most events of one commit.
         batch_bytes: most bytes of the bodies of one commit of several events.
+        organization_id: whose events are that name no organisation; the database decides that.
     """
 
     def __init__(
@@ -102,6 +104,7 @@ class Inbox:
         waiting_bytes: int = 128 * 2**20,
         batch: int = 128,
         batch_bytes: int = 4 * 2**20,
+        organization_id: str | None = None,
     ) -> None:
         self._conninfo = conninfo
         self._connections = connections
@@ -109,6 +112,7 @@ class Inbox:
         self._most_bytes = waiting_bytes
         self._batch = batch
         self._batch_bytes = batch_bytes
+        self._organization_id = organization_id
         self._waiting: deque[_Waiting] = deque()
         self._bytes = 0
         self._idle: deque[asyncio.Future[None]] = deque()
@@ -271,9 +275,14 @@ class Inbox:
             self._strays[path] = self._strays.get(path, 0) + 1
 
     async def _connect(self) -> Connection:
+        settings = SETTINGS
+        if self._organization_id:
+            settings = {**SETTINGS, "tds.organization_id": self._organization_id}
         # Every address that a name has may take that long.
         async with asyncio.timeout(CONNECT_SECONDS + 1):
-            return await connect_async("receiver", self._conninfo, tuple_row, settings=SETTINGS, **CONNECTION)
+            return await connect_async(
+                "receiver", self._conninfo, tuple_row, settings=settings, **CONNECTION
+            )
 
     def _take(self) -> list[_Waiting]:
         """The events of the next commit, oldest first; at least one if anybody still waits for any."""

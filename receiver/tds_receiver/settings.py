@@ -35,7 +35,7 @@ class ReceiverSettings(BaseSettings):
     """The same by endpoint: ZOHO_WEBHOOK_TOKENS__INVOICES=…, or one JSON object."""
 
     organization_id: str | None = Field(default=None, validation_alias="ZOHO_ORGANIZATION_ID")
-    """Organisation of the events whose URL names none."""
+    """Organisation of the events that name none, in their URL or in their body."""
 
     max_body_bytes: int = Field(default=16 * 2**20, gt=0, validation_alias="TDS_MAX_BODY_BYTES")
     """Largest body taken, before and after gzip is undone."""

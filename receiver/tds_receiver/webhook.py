@@ -226,7 +226,7 @@ class Webhooks:
     def _organization_id(self, query: bytes) -> str | None:
         given = _query(query).get("organization_id") if query else None
         if given is None:
-            return self._settings.organization_id
+            return None
         if not IDENTIFIER.fullmatch(given):
             raise RefusedError(400, "organization_id in the query is not an id of Zoho's")
         return given

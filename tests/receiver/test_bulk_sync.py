@@ -124,7 +124,7 @@ def test_every_option_is_its_entitys_own(api: httpx.Client) -> None:
         "customers": ({"batch_size": 201}, "batch_size", "less than or equal to 200"),
         "invoices": ({"modified_since": "yesterday"}, "modified_since", "should match pattern"),
         "stock": ({"incremental": True}, "incremental", "stock moves without a new last_modified_time"),
-        "pricelists": ({"pricelist_ids": []}, "pricelist_ids", "at least 1 item"),
+        "pricelists": ({"pricelist_ids": ["1"] * 201}, "pricelist_ids", "at most 200 items"),
         "bills": ({"modified_since": "2026-02-30"}, "modified_since", "must be a date"),
     }
     for entity, (options, path, reason) in refused.items():

@@ -14,39 +14,98 @@ end
 $$;
 comment on function tds.url_decode(text) is 'Undoes application/x-www-form-urlencoded: + is a blank, %XX a byte of UTF-8.';
 
+create or replace function tds.json_inside(told text) returns jsonb
+language plpgsql immutable parallel safe
+set search_path = pg_catalog, pg_temp
+as $$
+declare
+    v_text   constant text := btrim(json_inside.told, E' \t\r\n\uFEFF');
+    v_inside jsonb;
+begin
+    if left(v_text, 1) in ('{', '[', '"') then
+        v_inside := v_text::jsonb;
+        return case when jsonb_typeof(v_inside) in ('object', 'array', 'string') then v_inside end;
+    end if;
+    return null;
+exception when data_exception or statement_too_complex then
+    return null;
+end
+$$;
+comment on function tds.json_inside(text) is
+'The JSON that a text holds: an object, an array, or a text of either; null for any other text, whatever it begins with.';
+
+create or replace function tds.nested(pairs jsonb) returns jsonb
+language plpgsql immutable parallel safe
+set search_path = pg_catalog, pg_temp
+as $$
+begin
+    if nested.pairs is null or not exists (select from jsonb_object_keys(nested.pairs) k(key) where k.key ~ '^[^.[]*[.[].')
+                               and exists (select from jsonb_object_keys(nested.pairs) k(key) where k.key !~ '^[0-9]+$') then
+        return nested.pairs;
+    end if;
+    -- one level at a time: what comes before the first . or [ is the key, the rest of the name is left to the next level
+    return (
+        select case when bool_and(n.head ~ '^[0-9]*$')
+                    then jsonb_agg(n.value order by case when n.head ~ '^[0-9]+$' then n.head::numeric else 0 end, n.first)
+                    else jsonb_object_agg(n.head, n.value) end
+          from (select p.head, min(p.n) as first,
+                       case when bool_or(p.tail <> '') then tds.nested(jsonb_object_agg(p.tail, p.value) filter (where p.tail <> ''))
+                            else (array_agg(p.value order by p.n desc))[1] end as value
+                  from (select e.n, e.value, m.part[1] as head, coalesce(m.part[2], '') as tail
+                          from jsonb_each(nested.pairs) with ordinality e(key, value, n)
+                         cross join lateral (select coalesce(
+                                   -- a[b], a[b].c and a.b.c; the brackets are undone, their content is the next name
+                                   regexp_match(regexp_replace(e.key, '\[([^]]*)\]', '.\1', 'g'), '^([^.]*)\.(.*)$'),
+                                   array[e.key, '']) as part) m) p
+                 group by p.head) n);
+end
+$$;
+comment on function tds.nested(jsonb) is
+'Pairs whose names are dotted or bracketed (address.city, line_items[0][name]) as the objects and arrays that they spell.';
+
 create or replace function tds.form_document(body text) returns jsonb
 language plpgsql immutable parallel safe
 set search_path = pg_catalog, pg_temp
 as $$
 declare
     v_fields jsonb;
+    v_only   text;
+    v_told   jsonb;
 begin
     select jsonb_object_agg(tds.url_decode(split_part(p.pair, '=', 1)),
                             tds.url_decode(substr(p.pair, strpos(p.pair, '=') + 1)))
       into v_fields
       from regexp_split_to_table(form_document.body, '&') p(pair)
      where strpos(p.pair, '=') > 1;
-    if v_fields ? 'JSONString' then
-        return (v_fields ->> 'JSONString')::jsonb;
+    select min(k.key) into v_only from jsonb_object_keys(v_fields) k(key)
+     where k.key = 'JSONString'
+        or lower(k.key) in ('payload', 'data', 'json', 'jsonstring') and (select count(*) from jsonb_object_keys(v_fields)) = 1;
+    if v_only is not null then
+        v_told := (v_fields ->> v_only)::jsonb;
+        return case when jsonb_typeof(v_told) = 'object' and v_fields ? 'organization_id'
+                    then jsonb_build_object('organization_id', v_fields -> 'organization_id') || v_told else v_told end;
     end if;
-    -- nested values of a form arrive as JSON text
-    return (select jsonb_object_agg(f.key, case when f.value ~ '^[\[{]' then f.value::jsonb else to_jsonb(f.value) end)
-              from jsonb_each_text(v_fields) f);
+    -- a value that looks like JSON may be a text: the mapping of the record tells, see tds.opened()
+    return tds.nested(v_fields);
 end
 $$;
 comment on function tds.form_document(text) is
-'The JSON of a form-encoded body: its field JSONString, or its pairs as an object.';
+'The JSON of a form-encoded body: its field JSONString (or payload or data, where that is all), or its pairs as an object of texts.';
 
 create or replace function tds.is_form(body text) returns boolean
 language sql immutable parallel safe
-as $$ select left($1, 100) ~ '^[A-Za-z0-9_.%+-]+=' $$;
+as $$ select left($1, 200) ~ '^[A-Za-z0-9_.%+[\]-]+=' $$;
 comment on function tds.is_form(text) is 'Whether a body looks form-encoded.';
 
 create or replace function tds.document(body text) returns jsonb
 language sql immutable parallel safe
-as $$ select case when tds.is_form($1) then tds.form_document($1) else $1::jsonb end $$;
+as $$
+    select case when left($1, 1) in ('{', '[') then $1::jsonb
+                when tds.is_form(ltrim($1, E'\uFEFF \t\r\n')) then tds.form_document(btrim($1, E'\uFEFF \t\r\n'))
+                else ltrim($1, E'\uFEFF')::jsonb end
+$$;
 comment on function tds.document(text) is
-'The JSON of a body, form-encoded or plain. Raises class 22 where it is neither.';
+'The JSON of a body, form-encoded or plain, with or without a byte order mark. Raises class 22 where it is neither.';
 
 create or replace function tds.why_no_document(body text, out problem text, out error_context text)
 language plpgsql stable
@@ -82,30 +141,194 @@ end
 $$;
 comment on function tds.document_problem(text) is 'Why the body is not a JSON document, or null.';
 
+create or replace function tds.wrappers(list_key text, id_key text) returns text[]
+language plpgsql stable
+set search_path = pg_catalog, pg_temp
+as $$
+begin
+    return (select array_agg(w.name order by w.place)
+              from tds.entity n
+             cross join lateral unnest(array[n.list_key, n.record_key, replace(n.list_key, '_', ''),
+                                             replace(n.record_key, '_', '')] || n.aliases) with ordinality w(name, place)
+             where n.list_key = wrappers.list_key and n.id_key = wrappers.id_key);
+end
+$$;
+comment on function tds.wrappers(text, text) is
+'The keys under which records of an entity come: its list, one record, and what else these are called.';
+
+create or replace function tds.unwrapped(told jsonb, names text[], id_key text, depth int default 0) returns jsonb
+language plpgsql immutable parallel safe
+set search_path = pg_catalog, pg_temp
+as $$
+declare
+    v_envelopes constant text[] := '{data,payload,JSONString,body,record,records,resource,result,results,object,entity,events}';
+    v_key       text;
+    v_found     jsonb;
+begin
+    if unwrapped.depth > 12 or unwrapped.id_key is null then
+        return null;
+    end if;
+    case jsonb_typeof(unwrapped.told)
+    when 'string' then
+        return tds.unwrapped(tds.json_inside(unwrapped.told ->> 0), unwrapped.names, unwrapped.id_key, unwrapped.depth + 1);
+    when 'array' then
+        return (select coalesce(jsonb_agg(r.doc order by e.n, r.n), '[]')
+                  from jsonb_array_elements(unwrapped.told) with ordinality e(doc, n)
+                 -- what is no record stays in its place, for the readers to name
+                 cross join lateral jsonb_array_elements(
+                            coalesce(tds.unwrapped(e.doc, unwrapped.names, unwrapped.id_key, unwrapped.depth + 1),
+                                     jsonb_build_array(e.doc))) with ordinality r(doc, n));
+    when 'object' then
+        foreach v_key in array unwrapped.names loop
+            v_found := tds.unwrapped(unwrapped.told -> v_key, unwrapped.names, unwrapped.id_key, unwrapped.depth + 1);
+            if v_found is not null then
+                return v_found;
+            end if;
+        end loop;
+        if unwrapped.told ? unwrapped.id_key then
+            return jsonb_build_array(unwrapped.told);
+        end if;
+        foreach v_key in array v_envelopes loop
+            v_found := tds.unwrapped(unwrapped.told -> v_key, unwrapped.names, unwrapped.id_key, unwrapped.depth + 1);
+            if v_found is not null then
+                return v_found;
+            end if;
+        end loop;
+        v_found := tds.nested(unwrapped.told);
+        if v_found <> unwrapped.told then
+            return tds.unwrapped(v_found, unwrapped.names, unwrapped.id_key, unwrapped.depth + 1);
+        end if;
+        -- wrapped as a record is, it is one, though its id is missing
+        return (select jsonb_build_array(unwrapped.told -> w.name)
+                  from unnest(unwrapped.names || array['data']) with ordinality w(name, place)
+                 where jsonb_typeof(unwrapped.told -> w.name) = 'object'
+                 order by w.place limit 1);
+    else
+        return null;
+    end case;
+end
+$$;
+comment on function tds.unwrapped(jsonb, text[], text, int) is
+'The records in what is told, however they are wrapped: under one of these names or in an envelope (data, payload, …), more than once, '
+'each '
+'element of an array by itself, as JSON text, or by dotted names. Null where there is none.';
+
 create or replace function tds.payload(document jsonb, list_key text, record_key text, id_key text) returns jsonb
-language sql immutable parallel safe
+language sql stable parallel safe
 as $$
     select case jsonb_typeof($1)
-        when 'array' then $1
         when 'object' then
-            case when jsonb_typeof($1 -> $2) = 'array' then $1 -> $2
-                 when jsonb_typeof($1 -> $3) in ('object', 'array') then jsonb_path_query_array($1 -> $3, '$[*]')
-                 when jsonb_typeof($1 -> 'data') in ('object', 'array') then jsonb_path_query_array($1 -> 'data', '$[*]')
-                 when jsonb_typeof($1 -> replace($2, '_', '')) = 'array' then $1 -> replace($2, '_', '')
-                 when $1 ? $4 then jsonb_build_array($1) end
+            case when jsonb_typeof($1 -> $3 -> $4) = 'string' then jsonb_build_array($1 -> $3)
+                 else tds.unwrapped($1, tds.wrappers($2, $4), $4) end
+        else tds.unwrapped($1, tds.wrappers($2, $4), $4)
     end
 $$;
 comment on function tds.payload(jsonb, text, text, text) is
-'The records in a document, as an array: an API list (its key with or without underscores), one wrapped record, {"data": …}, or the '
-'bare record; null where there is none.';
+'The records in a document, as an array: one wrapped record, an API list, the bare record, and whatever tds.unwrapped() undoes; null where '
+'there is none.';
+
+create or replace function tds.has_inner_json(body text) returns boolean
+language sql immutable parallel safe
+as $$ select strpos($1, '"{') > 0 or strpos($1, '"[') > 0 or left($1, 1) not in ('{', '[') $$;
+comment on function tds.has_inner_json(text) is
+'Whether a text of JSON may hold JSON as text: some text in it begins with { or [, or it is a form, where every value is text.';
+
+create or replace function tds.containers() returns text[]
+language sql immutable parallel safe
+as $$
+    -- from the documents of the API: these are objects or arrays wherever they occur
+    select '{addresses,allocated_landed_costs,approvers_list,bank_accounts,bill_payments,billing_address,bills,bills_credited,cards,
+             contact_persons,contact_persons_associated,contact_persons_details,creditnote_refunds,creditnotes,credits,custom_field_hash,
+             custom_fields,default_price_brackets,default_templates,documents,invoices,invoices_credited,item_custom_fields,
+             item_tax_preferences,line_item_taxes,line_items,locations,mapped_items,opening_balances,package_details,packages,
+             payment_options,payment_refunds,payments,price_brackets,pricebook_items,purchaseorders,salesorders,shipping_address,shipping_charge_taxes,
+             sub_statuses,tags,tax_info_list,taxes,tcs_summary,tds_summary,vendor_credit_refunds,vendor_credits,vendorpayment_refunds,
+             warehouses}'::text[]
+$$;
+comment on function tds.containers() is
+'Keys whose value is an object or an array in every document of Zoho''s: JSON as text is undone there.';
+
+create or replace function tds.opened_value(told jsonb, containers text[]) returns jsonb
+language plpgsql immutable parallel safe
+set search_path = pg_catalog, pg_temp
+as $$
+begin
+    return case jsonb_typeof(opened_value.told)
+        when 'array' then (select coalesce(jsonb_agg(tds.opened_value(e.doc, opened_value.containers) order by e.n), '[]')
+                             from jsonb_array_elements(opened_value.told) with ordinality e(doc, n))
+        when 'object' then (select coalesce(jsonb_object_agg(e.key, case
+                                       when e.key <> all (opened_value.containers) then e.value
+                                       else tds.opened_value(coalesce(case when jsonb_typeof(e.value) = 'string'
+                                                                           then tds.json_inside(e.value ->> 0) end, e.value),
+                                                             tds.containers()) end), '{}')
+                              from jsonb_each(opened_value.told) e)
+        else opened_value.told end;
+end
+$$;
+comment on function tds.opened_value(jsonb, text[]) is
+'A value in which JSON as text is JSON, under these keys and, deeper, those of tds.containers(); other texts stay texts, whatever they '
+'look like.';
+
+create or replace function tds.as_written(told jsonb, id_key text, body text) returns jsonb
+language plpgsql immutable parallel safe
+set search_path = pg_catalog, pg_temp
+as $$
+declare
+    v_written text;
+begin
+    if jsonb_typeof(as_written.told -> as_written.id_key) is distinct from 'number' then
+        return as_written.told;
+    end if;
+    select m.part[1] into v_written
+      from regexp_matches(as_written.body, format('"%s"\s*:\s*(-?[0-9]+(?:\.[0-9]+)?[eE][+-]?[0-9]+)', as_written.id_key), 'g') m(part)
+     where m.part[1]::numeric = (as_written.told -> as_written.id_key)::numeric
+     limit 1;
+    return case when v_written is null then as_written.told
+                else jsonb_set(as_written.told, array[as_written.id_key], to_jsonb(v_written)) end;
+end
+$$;
+comment on function tds.as_written(jsonb, text, text) is
+'A record whose id is as it was written: 4.03e+18 is no id but the rounding of one, which its number no longer shows.';
+
+create or replace function tds.opened(records jsonb, list_key text, id_key text, body text) returns jsonb
+language plpgsql stable
+set search_path = pg_catalog, pg_temp
+as $$
+declare
+    v_containers text[];
+begin
+    if not tds.has_inner_json(opened.body)
+       and not opened.records @? format('$[*].%I ? (@.type() == "number")', opened.id_key)::jsonpath then
+        return opened.records;
+    end if;
+    select array(select f.key from tds.field f where f.entity = n.entity and f.list_key = '' and f.reader in ('object', 'array')
+                 union
+                 select c.key from unnest(tds.containers()) c(key)
+                  where not exists (select from tds.field f where f.entity = n.entity and f.list_key = '' and f.key = c.key))
+      into v_containers
+      from tds.entity n
+     where n.list_key = opened.list_key and n.id_key = opened.id_key
+     order by n.entity
+     limit 1;
+    return (select coalesce(jsonb_agg(case when jsonb_typeof(e.doc) = 'object'
+                                           then tds.as_written(tds.opened_value(e.doc, v_containers), opened.id_key, opened.body)
+                                           else e.doc end order by e.n), '[]')
+              from jsonb_array_elements(opened.records) with ordinality e(doc, n)
+            having opened.records is not null);
+end
+$$;
+comment on function tds.opened(jsonb, text, text, text) is
+'Records in which JSON as text is JSON wherever the mapping, or else Zoho''s documents, have an object or an array.';
 
 create or replace function tds.body_records(body text, list_key text, record_key text, id_key text) returns table (records jsonb)
-language sql immutable parallel safe rows 1
+language sql stable parallel safe rows 1
 as $$
-    -- offset 0: a body is parsed once, and its list taken out once, not once a mention
-    select case when jsonb_typeof(l.list) = 'array' then l.list else tds.payload(j.doc, $2, $3, $4) end
+    -- offset 0: a body is parsed once, and its list taken out once, not once a mention. All records of a page have the form of its first
+    select case when jsonb_typeof(l.first -> $4) = 'string' and not tds.has_inner_json(l.first::text) then l.list
+                when jsonb_typeof(j.doc -> $3 -> $4) = 'string' and not tds.has_inner_json($1) then jsonb_build_array(j.doc -> $3)
+                else tds.opened(tds.payload(j.doc, $2, $3, $4), $2, $4, $1) end
       from (select tds.document($1) as doc offset 0) j
-     cross join lateral (select j.doc -> $2 as list offset 0) l
+     cross join lateral (select j.doc -> $2 as list, j.doc -> $2 -> 0 as first offset 0) l
     offset 0
 $$;
 comment on function tds.body_records(text, text, text, text) is

@@ -20,6 +20,20 @@ as $$
 $$;
 comment on function tds.is_id(text) is 'Whether the text is an id: up to 50 letters, digits, _ and -.';
 
+create or replace function tds.is_rounded(value jsonb) returns boolean
+language sql immutable parallel safe
+as $$ select jsonb_typeof($1) = 'number' and ($1::numeric < 0 or $1::numeric >= 1e15 and $1::numeric % 1000000 = 0) $$;
+comment on function tds.is_rounded(jsonb) is
+'Whether a number is no exact id: one of 16 digits or more that ends in six noughts went through a format that keeps fewer.';
+
+create or replace function tds.exact_id(told jsonb) returns text
+language sql immutable parallel safe
+as $$
+    select case when jsonb_typeof($1) = 'string' and tds.is_id($1 ->> 0) then $1 ->> 0
+                when jsonb_typeof($1) = 'number' and tds.is_id($1 ->> 0) and not tds.is_rounded($1) then $1 ->> 0 end
+$$;
+comment on function tds.exact_id(jsonb) is 'The id that is told, as text; null where that is none, or not exactly one.';
+
 create or replace function tds.is_number(value text) returns boolean
 language sql immutable parallel safe
 as $$
@@ -39,6 +53,11 @@ as $$
                 <= extract(day from (make_date(left($1, 4)::int, substr($1, 6, 2)::int, 1) + interval '1 month - 1 day')) end
 $$;
 comment on function tds.is_date(text) is 'Whether the text is a day of the calendar, YYYY-MM-DD.';
+
+create or replace function tds.is_midnight(value text) returns boolean
+language sql immutable parallel safe
+as $$ select $1 ~ '^[0-9]{4}-[0-9]{2}-[0-9]{2}[T ]00:00(:00([.]0+)?)?(Z|[+-][0-9]{2}:?[0-9]{2})?$' $$;
+comment on function tds.is_midnight(text) is 'Whether the text is a day told as its first moment, wherever: 2026-06-09T00:00:00+0300.';
 
 create or replace function tds.has_time_shape(value text) returns boolean
 language sql immutable parallel safe
@@ -75,19 +94,30 @@ comment on function tds.is_plain_time(text) is
 create or replace function tds.json_text(value jsonb) returns text
 language sql immutable parallel safe
 as $$
+    select case jsonb_typeof($1) when 'string' then nullif($1 ->> 0, '') else $1 #>> '{}' end
+$$;
+comment on function tds.json_text(jsonb) is
+'Reader of what only describes: a string as it is, anything else as it is written; '''' is NULL. It refuses nothing.';
+
+create or replace function tds.json_word(value jsonb) returns text
+language sql immutable parallel safe
+as $$
     select case jsonb_typeof($1)
         when 'string' then nullif($1 ->> 0, '')
         when 'number' then $1 ->> 0
         else case when $1 is null or jsonb_typeof($1) = 'null' then null else tds.refuse($1, 'not a text') end end
 $$;
-comment on function tds.json_text(jsonb) is 'Reader: a string as it is, a number as its digits; '''' is NULL.';
+comment on function tds.json_word(jsonb) is
+'Reader of what something is known by (a code, a status, a number that is a name): a string as it is, a number as its digits; '''' is '
+'NULL.';
 
 create or replace function tds.json_id(value jsonb) returns text
 language sql immutable parallel safe
 as $$
     select case
         when $1 is null or $1 = '""' or jsonb_typeof($1) = 'null' then null
-        when jsonb_typeof($1) in ('string', 'number') and tds.is_id($1 ->> 0) then $1 ->> 0
+        when jsonb_typeof($1) = 'string' and tds.is_id($1 ->> 0) then $1 ->> 0
+        when jsonb_typeof($1) = 'number' and tds.is_id($1 ->> 0) and not tds.is_rounded($1) then $1 ->> 0
         else tds.refuse($1, 'not an id') end
 $$;
 comment on function tds.json_id(jsonb) is
@@ -121,9 +151,11 @@ as $$
     select case
         when jsonb_typeof($1) = 'string' and $1 ->> 0 like '____-__-__' and $1 ->> 0 ~ '^[0-9-]+$' then ($1 ->> 0)::date
         when $1 is null or $1 = '""' or jsonb_typeof($1) = 'null' then null
+        when jsonb_typeof($1) = 'string' and tds.is_midnight($1 ->> 0) then left($1 ->> 0, 10)::date
         else tds.refuse($1, 'not a date (YYYY-MM-DD)')::date end
 $$;
-comment on function tds.json_date(jsonb) is 'Reader: a day of the calendar, YYYY-MM-DD.';
+comment on function tds.json_date(jsonb) is
+'Reader: a day of the calendar, YYYY-MM-DD, also as a time at midnight: the day that is written.';
 
 create or replace function tds.json_time(value jsonb) returns timestamptz
 language sql stable parallel safe
@@ -141,17 +173,20 @@ as $$
     select case
         when $2 is null or $2 = '""' or jsonb_typeof($2) = 'null'
             then case when $3 then 'missing' end
+        when $1 = 'text' then null
         when $1 in ('object', 'array')
-            then case when jsonb_typeof($2) <> $1 then 'not an ' || $1 end
+            then case when jsonb_typeof($2) <> $1 and not ($1 = 'object' and $2 = '[]') then 'not an ' || $1 end
         when $1 = 'boolean'
             then case when jsonb_typeof($2) = 'boolean' or $2 in ('"true"', '"false"') then null else 'not true or false' end
         when jsonb_typeof($2) not in ('string', 'number')
-            then case $1 when 'text' then 'not a text' when 'id' then 'not an id' when 'number' then 'not a number'
+            then case $1 when 'word' then 'not a text' when 'id' then 'not an id' when 'number' then 'not a number'
                          when 'date' then 'not a date (YYYY-MM-DD)' else 'not a time with its offset (YYYY-MM-DDTHH:MM:SS+hhmm)' end
-        when $1 = 'id' and not tds.is_id($2 #>> '{}') then 'not an id'
+        when $1 = 'id' and (not tds.is_id($2 #>> '{}') or tds.is_rounded($2)) then 'not an id'
         when $1 = 'number' and jsonb_typeof($2) = 'number' and abs($2::numeric) >= 1e30 then 'not a number'
         when $1 = 'number' and jsonb_typeof($2) = 'string' and not tds.is_number($2 #>> '{}') then 'not a number'
-        when $1 = 'date' and (jsonb_typeof($2) = 'number' or not tds.is_date($2 #>> '{}')) then 'not a date (YYYY-MM-DD)'
+        when $1 = 'date' and (jsonb_typeof($2) = 'number' or not tds.is_date($2 #>> '{}')
+                                   and not (tds.is_midnight($2 #>> '{}') and tds.is_date(left($2 #>> '{}', 10))))
+            then 'not a date (YYYY-MM-DD)'
         when $1 = 'time' and (jsonb_typeof($2) = 'number' or not tds.is_time($2 #>> '{}'))
             then 'not a time with its offset (YYYY-MM-DDTHH:MM:SS+hhmm)'
         when char_length($2 #>> '{}') > $4
@@ -166,9 +201,16 @@ as $$
     select case
         when jsonb_typeof($1) = 'object' then $1
         when $1 is null or $1 = '""' or jsonb_typeof($1) = 'null' then null
+        -- PHP writes an empty object so
+        when $1 = '[]' then '{}'
         else tds.refuse($1, 'not an object')::jsonb end
 $$;
-comment on function tds.json_object(jsonb) is 'Reader: an object as it is.';
+comment on function tds.json_object(jsonb) is 'Reader: an object as it is; [] is an empty one.';
+
+create or replace function tds.json_row(value jsonb) returns jsonb
+language sql immutable parallel safe
+as $$ select case when jsonb_typeof($1) = 'object' then $1 else tds.refuse($1, 'not an object')::jsonb end $$;
+comment on function tds.json_row(jsonb) is 'Reader of an element of an array: an object as it is.';
 
 create or replace function tds.json_array(value jsonb) returns jsonb
 language sql immutable parallel safe

@@ -1,15 +1,14 @@
 -- What invoices, bills, credit notes and orders have in common: discounts, lines, and the arithmetic that must hold. A
 -- document that does not add up is kept as it is and flagged; tds_document_mismatches lists them.
 
-create or replace function tds.discount_amount(discount jsonb, discount_total jsonb) returns numeric
+create or replace function tds.discount_amount(amount jsonb, total jsonb, discount jsonb) returns numeric
 language sql immutable parallel safe
 as $$
-    select case when jsonb_typeof($2) = 'number' or $2 #>> '{}' <> '' then tds.json_number($2)
-                when jsonb_typeof($1) = 'string' and $1 #>> '{}' like '%\%' then null
-                else tds.json_number($1) end
+    select coalesce(nullif(tds.json_number($1), 0), tds.json_number($2), tds.json_number($1),
+                    case when jsonb_typeof($3) = 'string' and $3 #>> '{}' like '%\%' then null else tds.json_number($3) end)
 $$;
-comment on function tds.discount_amount(jsonb, jsonb) is
-'The discount as an amount: discount_total, else discount unless that is a percentage.';
+comment on function tds.discount_amount(jsonb, jsonb, jsonb) is
+'A document''s discount as an amount: discount_amount, else discount_total, else discount unless that is a percentage.';
 
 create or replace function tds.amount_of(value jsonb) returns numeric
 language sql immutable parallel safe
@@ -61,19 +60,23 @@ comment on function tds.expected_subtotal(jsonb) is
 create or replace function tds.expected_total(doc jsonb) returns numeric
 language sql immutable parallel safe
 as $$
-    select tds.amount_of($1 -> 'sub_total')
+    -- what is withheld or collected at the source is in the total or not: either reading may be the document's
+    select t.total + case when t.total <> tds.amount_of($1 -> 'total') and t.total + t.at_source = tds.amount_of($1 -> 'total')
+                          then t.at_source else 0 end
+      from (select tds.amount_of($1 -> 'sub_total')
            -- a list row's 10 % or 10 without the amount it makes cannot be told from one another
            - case when $1 ->> 'discount_type' is distinct from 'entity_level' then 0
                   else coalesce(tds.amount_of($1 -> 'discount_total'), tds.amount_of($1 -> 'discount_amount'),
                                 case when coalesce(tds.amount_of($1 -> 'discount'), 0) = 0 then 0 end) end
            + tds.amount_of($1 -> 'tax_total')
            + coalesce(tds.amount_of($1 -> 'shipping_charge'), 0) + coalesce(tds.amount_of($1 -> 'adjustment'), 0)
-           + coalesce(tds.amount_of($1 -> 'roundoff_value'), 0)
+           + coalesce(tds.amount_of($1 -> 'roundoff_value'), 0) as total,
+             coalesce(tds.amount_of($1 -> 'tcs_amount'), 0) - coalesce(tds.amount_of($1 -> 'tds_amount'), 0) as at_source) t
      where $1 ->> 'is_inclusive_tax' is distinct from 'true' and ($1 ? 'discount_type' or tds.amount_of($1 -> 'discount_total') = 0)
 $$;
 comment on function tds.expected_total(jsonb) is
-'sub_total, less a discount of the whole document, plus tax, shipping, adjustment and rounding; null where one is unknown or prices hold '
-'their taxes.';
+'sub_total, less a discount of the whole document, plus tax, shipping, adjustment and rounding, and tcs_amount less tds_amount where the '
+'document''s total has them; null where one is unknown or prices hold their taxes.';
 
 create or replace function tds.expected_balance(doc jsonb, payments text[]) returns numeric
 language sql immutable parallel safe
@@ -109,10 +112,11 @@ language sql immutable parallel safe
 as $$
     select case $1
         -- withheld or collected at the source, owed by the buyer instead of the seller, or added for the freight: in the total, or not
-        when 'total_differs' then '{tds_total,tcs_total,is_tds_applied,tax_amount_withheld,total_retention_amount,is_reverse_charge_applied,
-                                    shipping_charge_tax}'::text[]
+        when 'total_differs' then '{tds_total,tcs_total,tds_amount,tcs_amount,is_tds_applied,tax_amount_withheld,total_retention_amount,
+                                    is_reverse_charge_applied,shipping_charge_tax}'::text[]
         -- held back, or let off for paying early
-        when 'balance_differs' then '{tds_total,tcs_total,total_retention_amount,payment_discount,unprocessed_payment_amount}'
+        when 'balance_differs' then '{tds_total,tcs_total,tds_amount,tcs_amount,total_retention_amount,payment_discount,
+                                      unprocessed_payment_amount}'
         else '{}' end
 $$;
 comment on function tds.doubts(text) is
@@ -172,7 +176,7 @@ begin
                           'Whether the lines add up to something else than the subtotal; null while that is unknown.');
     perform tds.add_check(map_document.entity, 'total_differs', 'tds.expected_total(s.doc)', 'total',
                           '{sub_total,discount_type,discount_total,discount_amount,tax_total,'
-                          'shipping_charge,adjustment,roundoff_value,total}',
+                          'shipping_charge,adjustment,roundoff_value,tds_amount,tcs_amount,total}',
                           'Whether subtotal, discount, taxes and charges make another total; null while that is unknown.');
     perform tds.add_check(map_document.entity, 'balance_differs',
                           format('tds.expected_balance(s.doc, %L)', tds.balance_keys(map_document.entity)), 'balance',
@@ -192,15 +196,15 @@ begin
     perform tds.map_child(map_lines.entity, 'line_items', map_lines.target, map_lines.parent_column, 'line_number', $x$
         line_item_id       id      zoho_line_item_id
         item_id            id      zoho_item_id
-        name               text    name               500
+        name               text    name
         description        text    description
-        account_name       text    account_name       255
-        unit               text    unit               100
+        account_name       text    account_name
+        unit               text    unit
         quantity           number  quantity
         rate               number  rate
-        discount           text    discount           50
+        discount           word    discount           50
         discount_amount    number  discount_amount
-        tax_name           text    tax_name           255
+        tax_name           text    tax_name
         tax_percentage     number  tax_rate
         item_total         number  total_amount
     $x$);
@@ -231,3 +235,5 @@ create or replace trigger currency_is_another after update on zoho.currencies
     for each row when ((old.code, old.price_precision, old.deleted_at is null) is distinct
                        from (new.code, new.price_precision, new.deleted_at is null))
     execute function tds.currency_changed();
+
+drop function if exists tds.discount_amount(jsonb, jsonb);

@@ -88,3 +88,43 @@ begin
 end
 $$;
 comment on function tds.organizations_of(text) is 'The organisations that have rows of an entity. Raises ZB002.';
+
+insert into tds.setting (name, value, description) values
+    ('organization_ids', '[]',
+     'Organisations whose bodies are taken though neither organization_id nor a pull names them: an array of their ids.')
+on conflict on constraint setting_pkey do nothing;
+
+create or replace function tds.default_organization() returns text
+language sql stable
+as $$ select coalesce(nullif(current_setting('tds.organization_id', true), ''), tds.setting_text('organization_id')) $$;
+comment on function tds.default_organization() is
+'Whose a body is that names no organisation: the session''s (tds.organization_id, which a receiver sets to its own), else the setting''s.';
+
+create or replace function tds.organization_problem(organization_id text, default_id text) returns text
+language plpgsql stable
+set search_path = pg_catalog, pg_temp
+as $$
+begin
+    if organization_problem.organization_id = organization_problem.default_id then
+        return null;
+    elsif not tds.is_id(organization_problem.organization_id) then
+        return format('organization_id: %L is not an id', left(organization_problem.organization_id, 100));
+    elsif exists (select from zoho.organizations o where o.zoho_organization_id = organization_problem.organization_id)
+          or exists (select from tds.api_budget b where b.organization_id = organization_problem.organization_id)
+          or exists (select from tds.setting s where s.name = 'organization_ids' and s.value ? organization_problem.organization_id)
+          or exists (select from tds.run r where r.organization_id = organization_problem.organization_id)
+          -- where none is configured there is none whose data another's could be taken for
+          or organization_problem.default_id = 'default'
+             and not exists (select from zoho.organizations) and not exists (select from tds.api_budget)
+             and not exists (select from tds.run)
+             and not exists (select from tds.setting s where s.name = 'organization_ids' and s.value <> '[]')
+    then
+        return null;
+    end if;
+    return format('organization_id: %s is not configured here; if it is yours, add it to the setting organization_ids and replay',
+                  organization_problem.organization_id);
+end
+$$;
+comment on function tds.organization_problem(text, text) is
+'Why a body that names this organisation is not taken, null where it is: the default, one that is mirrored or pulled, one of the setting '
+'organization_ids, or any while none is configured.';

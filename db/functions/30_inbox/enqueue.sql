@@ -18,6 +18,17 @@ begin
        left join tds.entity n on n.entity = e.entity
       where e.refusal is not null or n.entity is null;
 
+    -- what cannot be read may name its record all the same: Zoho's own answer settles it
+    perform tds.want(h.entity, h.organization_id, h.wishes)
+       from (select e.entity, e.organization_id,
+                    array_agg(row(e.record_id, 'a hint that cannot be read', e.observed_at, null, null)::tds.wish) as wishes
+               from added e
+               join tds.entity n on n.entity = e.entity and n.api_path <> '' and n.detail_key is not null
+              where e.refusal is not null and e.shape = 'webhook' and e.record_id is not null
+                and case when e.body is null then true else tds.document_problem(e.body) is not null end
+              group by e.entity, e.organization_id
+              order by e.entity, e.organization_id) h;
+
     -- a retry is put into inbox_open by the one who parks it
     insert into tds.inbox_open (inbox_id, received_at, queue, entity)
     select e.inbox_id, e.received_at, n.queue, e.entity

@@ -24,14 +24,14 @@ begin
           -- the body itself, what is wrapped in data, and of several records the first
           cross join lateral (values (1, entity_of.document), (2, entity_of.document -> 'data')) w(place, told)
           cross join lateral (select case when jsonb_typeof(w.told) = 'array' then w.told -> 0 else w.told end as told) r
-          where p.endpoint = entity_of.endpoint and jsonb_typeof(r.told) = 'object' and r.told ? p.key
+          where p.endpoint = entity_of.endpoint and (p.key = '' or jsonb_typeof(r.told) = 'object' and r.told ? p.key)
           order by w.place, p.priority limit 1),
         entity_of.endpoint);
 end
 $$;
 comment on function tds.entity_of(text, jsonb) is
-'The entity a body is about: the endpoint''s own name, or, where several kinds of record come under one name, what its keys say, '
-'or those of what it wraps in data.';
+'The entity a body without a record is about: the endpoint''s own name, the one it is another name of, or, where several kinds of record '
+'come under one name, what its keys say, or those of what it wraps in data.';
 
 drop function if exists tds.look(text[], text[]);
 create or replace function tds.look(endpoint text[], body text[])
@@ -46,26 +46,71 @@ begin
           from unnest(look.endpoint, look.body) with ordinality b(endpoint, body, n)
     ), named as materialized (
         select p.n, p.document,
-               case when p.endpoint in (select s.endpoint from tds.endpoint s)
-                    then tds.entity_of(p.endpoint, p.document) else p.endpoint end as entity
+               coalesce(c.entity, case when c.is_alias then tds.entity_of(p.endpoint, p.document) end, p.endpoint) as entity
           from parsed p
+          -- of the kinds of record that come under one name the first that the body holds
+          left join lateral (
+                select true as is_alias,
+                       (array_agg(k.entity order by k.priority) filter (where k.records -> 0 ? k.id_key))[1] as entity
+                  from (select e.entity, s.priority, e.id_key, tds.payload(p.document, e.list_key, e.record_key, e.id_key) as records
+                          from (select s.entity, min(s.priority) as priority from tds.endpoint s
+                                 where s.endpoint = p.endpoint group by s.entity) s
+                          join tds.entity e on e.entity = s.entity offset 0) k
+                having count(*) > 0) c on true
     )
-    select p.n::int, p.entity, e.target,
-           case when tds.is_id(r.id) then r.id end,
-           case when tds.is_id(o.id) then o.id end, jsonb_array_length(l.records)
+    select p.n::int, p.entity, e.target, tds.exact_id(r.record -> e.id_key), tds.told_organization(p.document, r.record),
+           jsonb_array_length(l.records)
       from named p
       left join tds.entity e on e.entity = p.entity
      -- "offset 0": worked out once, and not wherever it is named
      cross join lateral (select tds.payload(p.document, e.list_key, e.record_key, e.id_key) as records offset 0) l
-     cross join lateral (
-            select case when jsonb_array_length(l.records) = 1 then l.records -> 0 ->> e.id_key end as id offset 0) r
-     cross join lateral (
-            select case when jsonb_typeof(p.document) = 'object' then p.document ->> 'organization_id' end as id offset 0) o;
+     cross join lateral (select case when jsonb_array_length(l.records) = 1 then l.records -> 0 end as record offset 0) r;
 end
 $$;
 comment on function tds.look(text[], text[]) is
 'What each body is about: its entity (target: that one''s table, null for one nobody knows), the id of the one record in it (null '
-'for none or many), the organisation it names, and how many records it has. Raises class 22, 54000 or 54001 if any of them cannot be read.';
+'for none or many), the organisation it names (see tds.told_organization()), and how many records it has. Raises class 22, 54000 or 54001 '
+'if any of them cannot be read.';
+
+create or replace function tds.told_organization(document jsonb, record jsonb) returns text
+language sql immutable parallel safe
+as $$
+    select nullif(coalesce(case when jsonb_typeof($1) = 'object' then coalesce($1 ->> 'organization_id', $1 -> 'data' ->> 'organization_id',
+                                                                               $1 -> 'payload' ->> 'organization_id') end,
+                           case when jsonb_typeof($2) = 'object' then $2 ->> 'organization_id' end), '')
+$$;
+comment on function tds.told_organization(jsonb, jsonb) is
+'The organisation that a body names: beside its record, in the envelope or in the record itself; null where it names none.';
+
+create or replace function tds.glimpse(endpoint text, body text, out entity text, out record_id text, out organization_id text)
+language plpgsql stable
+set search_path = pg_catalog, pg_temp
+as $$
+declare
+    -- in JSON "item_id": "46…", in a form item_id=46…
+    v_pattern constant text := '(?:"%s"\s*:\s*"?|(?:^|&)%1$s=)([A-Za-z0-9_-]{1,50})(?=["&,}\s]|$)';
+    v_found   record;
+begin
+    select min(i.entity) as entity, min(i.id) as id
+      into v_found
+      from (select k.entity, m.part[1] as id, dense_rank() over (order by k.priority) as place
+              from (select e.entity, e.id_key, 0 as priority from tds.entity e where e.entity = glimpse.endpoint
+                    union all
+                    select e.entity, e.id_key, min(p.priority)
+                      from tds.endpoint p join tds.entity e on e.entity = p.entity
+                     where p.endpoint = glimpse.endpoint group by e.entity, e.id_key) k
+             cross join lateral regexp_matches(glimpse.body, format(v_pattern, k.id_key), 'g') m(part)) i
+     where i.place = 1
+    having count(distinct i.id) = 1;
+    glimpse.record_id := v_found.id;
+    glimpse.entity := coalesce(v_found.entity,
+                               (select min(p.entity) from tds.endpoint p where p.endpoint = glimpse.endpoint and p.key = ''),
+                               glimpse.endpoint);
+    glimpse.organization_id := (regexp_match(glimpse.body, format(v_pattern, 'organization_id')))[1];
+end
+$$;
+comment on function tds.glimpse(text, text) is
+'What a text that is not JSON tells all the same: the entity, the id if there is only one, and the organisation.';
 
 drop function if exists tds.peek(text, text);
 create or replace function tds.peek(
@@ -78,11 +123,14 @@ begin
       into peek.entity, peek.record_id, peek.organization_id, peek.records
       from tds.look(array[peek.endpoint], array[peek.body]) l;
 exception when data_exception or statement_too_complex or program_limit_exceeded then
-    peek.entity := peek.endpoint;
+    select g.entity, g.record_id, g.organization_id
+      into peek.entity, peek.record_id, peek.organization_id
+      from tds.glimpse(peek.endpoint, peek.body) g;
     peek.problem := tds.document_problem(peek.body);
 end
 $$;
-comment on function tds.peek(text, text) is 'tds.look() at one body, or why it cannot be read.';
+comment on function tds.peek(text, text) is
+'tds.look() at one body; or why it cannot be read, and what can be told of it all the same.';
 
 create or replace function tds.repeats(
     entity text[], organization_id text[], record_id text[], event text[], body text[], at timestamptz)

@@ -26,6 +26,7 @@ set search_path = pg_catalog, pg_temp
 as $$
 declare
     v_now      constant timestamptz := tds.now();
+    v_default  constant text := tds.default_organization();
     v_entity   text := coalesce(receive.entity, '');
     v_observed timestamptz;
     v_text     text;
@@ -37,10 +38,17 @@ begin
     select p.problem, p.entity, p.record_id, p.organization_id, p.records into v_record
       from tds.peek(v_entity, v_text) p
      where v_refusal is null and receive.shape <> 'list';
+    if v_refusal is not null then
+        select g.problem, g.entity, g.record_id, g.organization_id, g.records into v_record
+          from (select null as problem, g.*, null::int as records from tds.glimpse(v_entity, encode(receive.body, 'escape')) g) g;
+    end if;
     v_refusal := coalesce(v_refusal, v_record.problem, case when receive.shape = 'webhook' then tds.why_too_many(v_record.records) end);
     v_entity := coalesce(v_record.entity, v_entity);
-    v_record.organization_id := coalesce(receive.organization_id, v_record.organization_id,
-                                         tds.setting_text('organization_id'));
+    -- whose it is: the caller's word, else the body's, else the default
+    if receive.organization_id is null and v_record.organization_id is not null then
+        v_refusal := coalesce(v_refusal, tds.organization_problem(v_record.organization_id, v_default));
+    end if;
+    v_record.organization_id := coalesce(receive.organization_id, left(v_record.organization_id, 50), v_default);
     v_observed := v_now + tds.zoho_ahead(v_record.organization_id);
     v_observed := least(coalesce(receive.observed_at, v_observed), v_observed);
 
@@ -48,7 +56,7 @@ begin
         select r.inbox_id
           from tds.repeats(array[v_entity], array[v_record.organization_id], array[v_record.record_id],
                            array[receive.event], array[v_text], v_now) r
-         where receive.shape = 'webhook' and v_record.record_id is not null);
+         where receive.shape = 'webhook' and v_record.record_id is not null and v_refusal is null);
     if receive.inbox_id is not null then
         receive.status := 'duplicate';
         return next;
@@ -82,11 +90,13 @@ set search_path = pg_catalog, pg_temp
 as $$
 declare
     v_now     constant timestamptz := tds.now();
-    v_default constant text := tds.setting_text('organization_id');
+    v_default constant text := tds.default_organization();
 begin
     perform tds.ensure_partition((v_now at time zone 'UTC')::date);
     with looked as materialized (
-        select l.n, l.entity, l.target, l.record_id, coalesce(g.organization_id, l.organization_id, v_default) as organization_id
+        select l.n, l.entity, l.target, l.record_id, coalesce(g.organization_id, left(l.organization_id, 50), v_default) as organization_id,
+               case when g.organization_id is null and l.organization_id is not null
+                    then tds.organization_problem(l.organization_id, v_default) end as refusal
           from tds.look(receive_set.entity, receive_set.body) l
           join unnest(receive_set.organization_id) with ordinality g(organization_id, n) on g.n = l.n
          -- what is refused is told why, one by one
@@ -96,7 +106,7 @@ begin
         select k.*
           from (select d.*, row_number() over (partition by d.organization_id, d.target, d.record_id order by d.n) as telling
                   from looked d) k
-         where k.record_id is null or k.telling = 1
+         where k.record_id is null or k.refusal is not null or k.telling = 1
     ), repeated as materialized (
         select r.n, r.inbox_id
           from (select array_agg(d.entity order by d.n) as entities, array_agg(d.organization_id order by d.n) as organization_ids,
@@ -104,21 +114,22 @@ begin
                   from looked d) s
          cross join lateral tds.repeats(s.entities, s.organization_ids, s.record_ids, receive_set.event, receive_set.body, v_now) r
          where receive_set.shape = 'webhook'
-           and r.n in (select f.n from first f)
+           and r.n in (select f.n from first f where f.refusal is null)
     ), fresh as materialized (
         select f.*, nextval('tds.inbox_id_seq') as inbox_id
           from (select i.* from first i where i.n not in (select r.n from repeated r) order by i.n) f
     ), stored as (
         insert into tds.inbox (inbox_id, received_at, organization_id, entity, source, shape, event, record_id, observed_at,
-                               headers, body)
+                               headers, body, refusal)
         select f.inbox_id, v_now, f.organization_id, f.entity, receive_set.source, receive_set.shape, b.event, f.record_id,
-               v_now + coalesce(c.skew, interval '0') - (cardinality(receive_set.body) - f.n) * interval '1 microsecond', b.headers, b.body
+               v_now + coalesce(c.skew, interval '0') - (cardinality(receive_set.body) - f.n) * interval '1 microsecond', b.headers, b.body,
+               f.refusal
           from unnest(receive_set.event, receive_set.headers, receive_set.body) with ordinality b(event, headers, body, n)
           join fresh f on f.n = b.n
           left join tds.zoho_clock c on c.organization_id = f.organization_id
          order by f.n
     ), told as (
-        select f.n, f.inbox_id, case when f.target is null then 'rejected' else 'queued' end as status from fresh f
+        select f.n, f.inbox_id, case when f.target is null or f.refusal is not null then 'rejected' else 'queued' end as status from fresh f
         union all
         select r.n, r.inbox_id, 'duplicate' from repeated r
     )

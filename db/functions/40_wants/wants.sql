@@ -467,7 +467,10 @@ begin
                and (not v_options ? 'warehouses'
                     or exists (select from zoho.stock_levels s
                                 where s.organization_id = p.organization_id and s.zoho_item_id = p.zoho_item_id
-                                  and v_options -> 'warehouses' ? s.zoho_warehouse_id)));
+                                  and v_options -> 'warehouses' ? s.zoho_warehouse_id)
+                    -- one whose places nobody has told of may be there
+                    or not exists (select from zoho.stock_levels s
+                                    where s.organization_id = p.organization_id and s.zoho_item_id = p.zoho_item_id)));
     elsif (ids_for_run.run).entity = 'pricelists' then
         return array(
             select l.zoho_pricebook_id from zoho.pricelists l

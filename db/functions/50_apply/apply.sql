@@ -118,6 +118,9 @@ begin
                                 concat_ws(': ', v_error, case when v_code = '55P03'
                                     then tds.lock_holders_told(apply_isolated.entity.entity) end),
                                 tds.error_context(v_context), apply_isolated.at) end;
+        if v_out[1].outcome = 'dead' and tds.is_hint(apply_isolated.entity, apply_isolated.organization_id, apply_isolated.records[1]) then
+            v_out[1].wanted := 'a hint that cannot be read';
+        end if;
         return v_out;
     end if;
     return tds.apply_isolated(apply_isolated.entity, apply_isolated.organization_id, apply_isolated.records[:v_half], apply_isolated.at,
@@ -186,7 +189,8 @@ begin
         select n.* into v_new
           from tds.insert_new(apply_events.entity, apply_events.organization_id, apply_events.inbox_ids, apply_events.received_ats,
                               null, '{}', apply_events.at) n;
-        v_wary := v_new.error_code is not null;
+        -- where one has no id to be known by, nothing was inserted: it is looked for closer
+        v_wary := v_new.error_code is not null or exists (select from unnest(v_new.rest) r where (r).zoho_id is null);
     end if;
     if v_wary then
         v_events := tds.open_events(apply_events.entity, apply_events.inbox_ids, apply_events.received_ats, apply_events.at);

@@ -5,7 +5,7 @@ comment on function tds.shape_rank(text) is 'How much a body says: 1 list, 2 web
 
 create or replace function tds.record_id(value jsonb) returns text
 language sql immutable parallel safe
-as $$ select case when jsonb_typeof($1) in ('string', 'number') and tds.is_id($1 ->> 0) then $1 ->> 0 end $$;
+as $$ select tds.exact_id($1) $$;
 comment on function tds.record_id(jsonb) is 'A record''s id, null where it cannot be read.';
 
 create or replace function tds.record_time(value text, inherited timestamptz, rank smallint) returns timestamptz

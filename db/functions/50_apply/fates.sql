@@ -67,6 +67,22 @@ language sql immutable parallel safe
 as $$ select row($1.ord, $1.inbox_id, $1.zoho_id, 'dead', $1.modified_at, $1.observed_at, $1.rank, null, null, false)::tds.verdict $$;
 comment on function tds.dead(tds.record) is 'The verdict on a record that became a dead letter.';
 
+create or replace function tds.is_hint(entity tds.entity, organization_id text, told tds.record) returns boolean
+language plpgsql stable
+set search_path = pg_catalog, pg_temp
+as $$
+begin
+    return (is_hint.told).rank < 3 and (is_hint.told).zoho_id is not null and (is_hint.entity).detail_key is not null
+       -- a list tells the same with every pull: that is asked once
+       and ((is_hint.told).rank = 2
+            or not exists (select from tds.dead_letter d
+                            where d.organization_id = is_hint.organization_id and d.entity = (is_hint.entity).entity
+                              and d.zoho_id = (is_hint.told).zoho_id and d.resolved_at is null));
+end
+$$;
+comment on function tds.is_hint(tds.entity, text, tds.record) is
+'Whether a record that cannot be used says all the same that its detail should be read: its id is known, and it is no detail itself.';
+
 create or replace function tds.bury_culprits(entity tds.entity, organization_id text, records tds.record[], at timestamptz)
 returns tds.verdict[]
 language plpgsql volatile
@@ -76,7 +92,8 @@ declare
     v_found record;
 begin
     select array_agg(r order by c.ord) as items, array_agg(c.path order by c.ord) as paths, array_agg(c.value order by c.ord) as told,
-           array_agg(c.reason order by c.ord) as reasons
+           array_agg(c.reason order by c.ord) as reasons,
+           array_agg(tds.is_hint(bury_culprits.entity, bury_culprits.organization_id, r) order by c.ord) as hints
       into v_found
       from tds.culprits((bury_culprits.entity).entity, bury_culprits.records) c
       join unnest(bury_culprits.records) r on r.ord = c.ord;
@@ -85,7 +102,12 @@ begin
     end if;
     perform tds.bury_records(v_found.items, (bury_culprits.entity).entity, bury_culprits.organization_id, v_found.paths, v_found.told,
                              v_found.reasons, 'ZB001', null, 1, bury_culprits.at);
-    return array(select tds.dead(r) from unnest(v_found.items) r);
+    return array(
+        select row(d.ord, d.inbox_id, d.zoho_id, d.outcome, d.modified_at, d.observed_at, d.rank,
+                   case when v_found.hints[r.n] then 'a hint that cannot be read' end, d.wanted_at, d.unsettled)::tds.verdict
+          from generate_subscripts(v_found.items, 1) r(n)
+         cross join lateral tds.dead(v_found.items[r.n]) d
+         order by r.n);
 end
 $$;
 revoke all on function tds.bury_culprits(tds.entity, text, tds.record[], timestamptz) from public;

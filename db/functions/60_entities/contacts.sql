@@ -46,10 +46,10 @@ as $$
 begin
     with told as materialized (
         select c.contact_type, c.zoho_contact_id, a.position::int as position, a.address_type,
-               tds.json_id(d.address_id) as zoho_address_id, tds.json_text(d.attention) as attention, tds.json_text(d.address) as address,
-               tds.json_text(d.street2) as street2, tds.json_text(d.city) as city, tds.json_text(d.state) as state,
-               coalesce(tds.json_text(d.zip), tds.json_text(d.zipcode)) as zip, tds.json_text(d.country) as country,
-               tds.json_text(d.country_code) as country_code, tds.json_text(d.phone) as phone, tds.json_text(d.fax) as fax
+               tds.json_id(d.address_id) as zoho_address_id, tds.json_word(d.attention) as attention, tds.json_word(d.address) as address,
+               tds.json_word(d.street2) as street2, tds.json_word(d.city) as city, tds.json_word(d.state) as state,
+               coalesce(tds.json_word(d.zip), tds.json_word(d.zipcode)) as zip, tds.json_word(d.country) as country,
+               tds.json_word(d.country_code) as country_code, tds.json_word(d.phone) as phone, tds.json_word(d.fax) as fax
           from zoho.contacts c
          cross join lateral (
                select 1, 'billing', c.billing_address
@@ -97,6 +97,7 @@ comment on function tds.write_contact_addresses(text, text[], timestamptz) is
 
 select tds.register(jsonb_build_object(
     'entity', e.entity, 'queue', 'contacts', 'priority', e.priority,
+    'aliases', '["customer", "customers", "vendor", "vendors"]'::jsonb,
     'api_path', '/contacts', 'list_key', 'contacts', 'record_key', 'contact', 'id_key', 'contact_id',
     'list_filter', jsonb_build_object('filter_by', 'Status.All', 'contact_type', e.kind, 'sort_column', 'created_time', 'sort_order', 'A'),
     'detail_key', 'billing_address',
@@ -111,22 +112,32 @@ select tds.register(jsonb_build_object(
 
 select tds.map_fields(e.entity, '', $$
     contact_id         id      zoho_contact_id    required
-    contact_name       text    name               500
-    first_name         text    -                  250
-    last_name          text    full_name  249  := nullif(concat_ws(' ', tds.json_text(d.first_name), tds.json_text(d.last_name)), '')
-    email              text    email              320
-    phone              text    phone              100
-    mobile             text    mobile             100
-    company_name       text    company_name       500
-    contact_type       text    -
-    customer_sub_type  text    customer_type      := case tds.json_text(d.customer_sub_type) \
+    contact_name       text    name
+    first_name         text    -
+    last_name          text    full_name  := nullif(concat_ws(' ', tds.json_text(d.first_name), tds.json_text(d.last_name)), '')
+    email              text    email
+    phone              text    phone
+    mobile             text    mobile
+    company_name       text    company_name
+    contact_type       word    -
+    customer_sub_type  word    customer_type      := case tds.json_word(d.customer_sub_type) \
         when 'business' then 'B2B' when 'individual' then 'B2C' end
-    status             text    is_active          := tds.json_text(d.status) = 'active'
-    currency_code      text    currency           10
+    status             word    is_active          := tds.json_word(d.status) = 'active'
+    currency_code      word    currency           10
     payment_terms      number  payment_terms
-    payment_terms_label text   payment_terms_label 255
+    payment_terms_label text   payment_terms_label
     outstanding_receivable_amount number outstanding_receivable
     outstanding_payable_amount    number outstanding_payable
+    unused_credits_receivable_amount number unused_credits_receivable
+    unused_credits_payable_amount number unused_credits_payable
+    pricebook_id       id      zoho_pricebook_id
+    pricebook_name     text    pricelist_name
+    vat_reg_no         text    -
+    tax_reg_no         text    -
+    tax_id_value       text    -
+    gst_no             text    tax_number         := coalesce(tds.json_text(d.gst_no), tds.json_text(d.vat_reg_no), \
+        tds.json_text(d.tax_reg_no), tds.json_text(d.tax_id_value))
+    contact_persons    array   -
     billing_address    object  billing_address
     shipping_address   object  shipping_address
     addresses          array   -
@@ -137,3 +148,35 @@ $$) from (values ('customers'), ('vendors')) e(entity);
 select tds.derive(e.entity, '', 'contact_type', format('tds.contact_type(s.doc, coalesce(k.contact_type, %L))', e.kind),
                   'customer or vendor; names the partition.')
   from (values ('customers', 'customer'), ('vendors', 'vendor')) e(entity, kind);
+
+-- Addresses have no columns of their own here, but the readers of write_contact_addresses() are named.
+select tds.map_fields(e.entity, a.list_key, $$
+    address_id         id      -
+    attention          word    -
+    address            word    -
+    street2            word    -
+    city               word    -
+    state              word    -
+    zip                word    -
+    zipcode            word    -
+    country            word    -
+    country_code       word    -
+    phone              word    -
+    fax                word    -
+$$) from (values ('customers'), ('vendors')) e(entity)
+ cross join (values ('addresses'), ('billing_address'), ('shipping_address')) a(list_key);
+
+select tds.map_child(e.entity, 'contact_persons', 'contact_persons', 'zoho_contact_id', 'position', $$
+    contact_person_id  id      zoho_contact_person_id
+    salutation         text    salutation
+    first_name         text    first_name
+    last_name          text    last_name
+    email              text    email
+    phone              text    phone
+    mobile             text    mobile
+    designation        text    designation
+    department         text    department
+    is_primary_contact boolean is_primary
+$$) from (values ('customers'), ('vendors')) e(entity);
+
+select tds.link('contacts', 'pricelist_id', 'zoho_pricebook_id', 'pricelists', 'zoho_pricebook_id');

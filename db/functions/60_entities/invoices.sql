@@ -7,21 +7,29 @@ select tds.register('{
 
 select tds.map_fields('invoices', '', $$
     invoice_id         id      zoho_invoice_id    required
-    invoice_number     text    invoice_number     100
-    reference_number   text    reference_number   255
+    invoice_number     word    invoice_number     100
+    reference_number   text    reference_number
     customer_id        id      zoho_customer_id
-    customer_name      text    customer_name      500
+    customer_name      text    customer_name
     date               date    invoice_date
     due_date           date    due_date
-    status             text    status             50
+    status             word    status             50
     sub_total          number  subtotal
     tax_total          number  tax_total
     discount           number  -
-    discount_total     number  discount_amount    := tds.discount_amount(d.discount, d.discount_total)
+    discount_total     number  -
+    discount_amount    number  discount_amount    := tds.discount_amount(d.discount_amount, d.discount_total, d.discount)
+    shipping_charge    number  shipping_charge
+    adjustment         number  adjustment
+    tds_amount         number  tds_amount
+    tcs_amount         number  tcs_amount
     total              number  total_amount
     payment_made       number  amount_paid
+    credits_applied    number  credits_applied
+    write_off_amount   number  write_off_amount
+    tax_amount_withheld number tax_withheld
     balance            number  balance
-    currency_code      text    currency           10
+    currency_code      word    currency           10
     exchange_rate      number  exchange_rate
     line_items         array   -
     created_time       time    zoho_created_at
@@ -33,14 +41,14 @@ select tds.map_document('invoices');
 select tds.map_child('invoices', 'line_items', 'invoice_line_items', 'zoho_invoice_id', 'line_number', $$
     line_item_id       id      zoho_line_item_id
     item_id            id      zoho_item_id
-    name               text    name               500
+    name               text    name
     description        text    description
-    unit               text    unit               100
+    unit               text    unit
     quantity           number  quantity
     rate               number  rate
-    discount           text    discount           50
+    discount           word    discount           50
     discount_amount    number  discount_amount
-    tax_name           text    tax_name           255
+    tax_name           text    tax_name
     tax_percentage     number  tax_rate
     item_total         number  total_amount
 $$);

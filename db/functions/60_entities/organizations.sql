@@ -6,13 +6,13 @@ select tds.register('{
 
 select tds.map_fields('organizations', '', $$
     organization_id    id      zoho_organization_id required
-    name               text    name               500
-    currency_code      text    currency           10
+    name               text    name
+    currency_code      word    currency           10
     price_precision    number  price_precision
-    time_zone          text    time_zone          100
-    country_name       text    -                  100
-    country            text    country            100   := coalesce(tds.json_text(d.country_name), tds.json_text(d.country))
-    plan_name          text    plan_name          100
+    time_zone          word    time_zone          100
+    country_name       text    -
+    country            text    country   := coalesce(tds.json_text(d.country_name), tds.json_text(d.country))
+    plan_name          text    plan_name
     created_time       time    zoho_created_at
     last_modified_time time    zoho_modified_at
 $$);

@@ -1,6 +1,7 @@
 -- A payment over several documents is a row for each of them. Details of customers' payments have no last_modified_time.
 select tds.register('{
     "entity": "payments", "queue": "payments", "priority": 46,
+    "aliases": ["customer_payment", "customer_payments", "customerpayment", "payments"],
     "api_path": "/customerpayments", "list_key": "customerpayments", "record_key": "payment", "id_key": "payment_id",
     "list_filter": {"sort_column": "created_time", "sort_order": "A"},
     "detail_key": "invoices",
@@ -8,17 +9,17 @@ select tds.register('{
 
 select tds.map_fields('payments', '', $$
     payment_id         id      zoho_payment_id    required
-    payment_number     text    payment_number     100
-    reference_number   text    reference_number   255
+    payment_number     word    payment_number     100
+    reference_number   text    reference_number
     customer_id        id      zoho_customer_id
-    customer_name      text    customer_name      500
+    customer_name      text    customer_name
     date               date    payment_date
-    payment_mode       text    payment_mode       100
+    payment_mode       text    payment_mode
     amount             number  amount
     unused_amount      number  unused_amount
     bank_charges       number  bank_charges
-    account_name       text    account_name       255
-    currency_code      text    currency           10
+    account_name       text    account_name
+    currency_code      word    currency           10
     exchange_rate      number  exchange_rate
     description        text    description
     invoices           array   -
@@ -30,7 +31,7 @@ $$);
 select tds.map_child('payments', 'invoices', 'customer_payment_invoices', 'zoho_payment_id', 'position', $$
     invoice_payment_id   id      zoho_allocation_id
     invoice_id           id      zoho_invoice_id
-    invoice_number       text    invoice_number       100
+    invoice_number       word    invoice_number       100
     apply_date           date    applied_on
     amount_applied       number  amount
     tax_amount_withheld  number  tax_withheld
@@ -41,6 +42,7 @@ select tds.link('customer_payment_invoices', 'invoice_id', 'zoho_invoice_id', 'i
 
 select tds.register('{
     "entity": "vendor_payments", "queue": "vendor_payments", "priority": 47,
+    "aliases": ["vendor_payment", "vendor_payments", "payment"],
     "api_path": "/vendorpayments", "list_key": "vendorpayments", "record_key": "vendorpayment", "id_key": "payment_id",
     "list_filter": {"sort_column": "date", "sort_order": "A"}, "has_modified_filter": true,
     "detail_key": "bills",
@@ -48,17 +50,17 @@ select tds.register('{
 
 select tds.map_fields('vendor_payments', '', $$
     payment_id         id      zoho_payment_id    required
-    payment_number     text    payment_number     100
-    reference_number   text    reference_number   255
+    payment_number     word    payment_number     100
+    reference_number   text    reference_number
     vendor_id          id      zoho_vendor_id
-    vendor_name        text    vendor_name        500
+    vendor_name        text    vendor_name
     date               date    payment_date
-    payment_mode       text    payment_mode       100
-    status             text    status             50
+    payment_mode       text    payment_mode
+    status             word    status             50
     amount             number  amount
     balance            number  unused_amount
-    paid_through_account_name text account_name   255
-    currency_code      text    currency           10
+    paid_through_account_name text account_name
+    currency_code      word    currency           10
     exchange_rate      number  exchange_rate
     description        text    description
     bills              array   -
@@ -70,7 +72,7 @@ $$);
 select tds.map_child('vendor_payments', 'bills', 'vendor_payment_bills', 'zoho_payment_id', 'position', $$
     bill_payment_id      id      zoho_allocation_id
     bill_id              id      zoho_bill_id
-    bill_number          text    bill_number          100
+    bill_number          word    bill_number          100
     apply_date           date    applied_on
     amount_applied       number  amount
     tax_amount_withheld  number  tax_withheld

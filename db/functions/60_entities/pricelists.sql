@@ -19,7 +19,7 @@ begin
           from zoho.pricelists l
          cross join lateral jsonb_array_elements(coalesce(tds.json_array(l.zoho_metadata -> 'pricebook_items'),
                                                           '[]')) with ordinality e(doc, n)
-         cross join lateral (select tds.json_id(e.doc -> 'item_id') as zoho_item_id) i
+         cross join lateral (select coalesce(tds.json_id(e.doc -> 'item_id'), tds.refuse(e.doc, 'missing item_id')) as zoho_item_id) i
          -- an item without brackets (or with none in the array) is its own, from any quantity on; of two that begin alike the last counts
          cross join lateral jsonb_array_elements(coalesce(nullif(tds.json_array(e.doc -> 'price_brackets'), '[]'),
                                                           jsonb_build_array(e.doc))) with ordinality c(doc, n)
@@ -34,7 +34,6 @@ begin
           left join zoho.products p on p.organization_id = l.organization_id and p.zoho_item_id = i.zoho_item_id
          where l.organization_id = write_product_prices.organization_id
            and l.zoho_pricebook_id = any (write_product_prices.zoho_ids)
-           and i.zoho_item_id is not null
          order by l.zoho_pricebook_id, i.zoho_item_id, b.start_quantity, e.n desc, c.n desc
     ), gone as (
         delete from zoho.product_prices t
@@ -73,6 +72,7 @@ comment on column zoho.product_prices.discount is
 
 select tds.register('{
     "entity": "pricelists", "queue": "pricelists", "priority": 41,
+    "aliases": ["pricelist", "pricelists", "price_list", "price_lists", "price_book", "price_books"],
     "api_path": "/pricebooks", "list_key": "pricebooks", "record_key": "pricebook", "id_key": "pricebook_id",
     "list_filter": {"filter_by": "Status.All"},
     "detail_key": "pricebook_items", "volatile_details": true,
@@ -81,17 +81,17 @@ select tds.register('{
 
 select tds.map_fields('pricelists', '', $$
     pricebook_id       id      zoho_pricebook_id  required
-    name               text    name               255
+    name               text    name
     description        text    description
-    pricebook_type     text    kind               50
-    pricing_scheme     text    pricing_scheme     50
-    sales_or_purchase_type text sales_or_purchase 50
+    pricebook_type     word    kind               50
+    pricing_scheme     word    pricing_scheme     50
+    sales_or_purchase_type word sales_or_purchase 50
     percentage         number  percentage
     is_increase        boolean is_increase
-    rounding_type      text    rounding_type      50
+    rounding_type      word    rounding_type      50
     decimal_place      number  decimal_place
-    currency_code      text    currency           10
-    status             text    is_active          := tds.json_text(d.status) = 'active'
+    currency_code      word    currency           10
+    status             word    is_active          := tds.json_word(d.status) = 'active'
     effective_from     date    effective_from
     effective_to       date    effective_to
     pricebook_items    array   -

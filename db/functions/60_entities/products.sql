@@ -139,6 +139,7 @@ create or replace trigger stock_history_is_insert_only before update or delete o
 
 select tds.register('{
     "entity": "products", "queue": "products", "priority": 20,
+    "aliases": ["product", "products"],
     "api_path": "/items", "list_key": "items", "record_key": "item", "id_key": "item_id",
     "list_filter": {"filter_by": "Status.All", "sort_column": "created_time", "sort_order": "A"}, "bulk_detail_path": "/itemdetails",
     "volatile_details": true, "counted": false,
@@ -148,19 +149,25 @@ select tds.register('{
 
 select tds.map_fields('products', '', $$
     item_id            id      zoho_item_id       required
-    name               text    name               500
-    sku                text    sku                255
+    name               text    name
+    sku                word    sku                255
     description        text    description
     rate               number  unit_price
     stock_on_hand      number  stock_quantity
-    status             text    is_active          := tds.json_text(d.status) = 'active'
+    available_stock    number  available_stock
+    stock_committed    number  -
+    committed_stock    number  committed_stock    := coalesce(tds.json_number(d.committed_stock), tds.json_number(d.stock_committed))
+    actual_available_stock number actual_available_stock
+    actual_committed_stock number actual_committed_stock
+    available_for_sale_stock number available_for_sale_stock
+    status             word    is_active          := tds.json_word(d.status) = 'active'
     tax_percentage     number  tax_rate
-    category_name      text    category_name      500
+    category_name      text    category_name
     image_document_id  id      image_document_id
-    unit               text    unit               100
+    unit               text    unit
     purchase_rate      number  purchase_rate
     reorder_level      number  reorder_level
-    brand              text    brand              500
+    brand              text    brand
     created_time       time    zoho_created_at
     last_modified_time time    zoho_modified_at
 $$);

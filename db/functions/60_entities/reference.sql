@@ -6,9 +6,9 @@ select tds.register('{
 
 select tds.map_fields('currencies', '', $$
     currency_id        id      zoho_currency_id   required
-    currency_code      text    code               10
-    currency_name      text    name               100
-    currency_symbol    text    symbol             20
+    currency_code      word    code               10
+    currency_name      text    name
+    currency_symbol    text    symbol
     price_precision    number  price_precision
     exchange_rate      number  exchange_rate
     is_base_currency   boolean is_base
@@ -23,9 +23,9 @@ select tds.register('{
 
 select tds.map_fields('taxes', '', $$
     tax_id             id      zoho_tax_id        required
-    tax_name           text    name               255
+    tax_name           text    name
     tax_percentage     number  percentage
-    tax_type           text    tax_type           50
+    tax_type           word    tax_type           50
     last_modified_time time    zoho_modified_at
 $$);
 
@@ -36,11 +36,11 @@ select tds.register('{
 
 select tds.map_fields('warehouses', '', $$
     location_id        id      zoho_warehouse_id  required
-    location_name      text    name               255
+    location_name      text    name
     is_primary         boolean is_primary
-    status             text    is_active          := tds.json_text(d.status) = 'active'
-    email              text    email              320
-    phone              text    phone              100
+    status             word    is_active          := tds.json_word(d.status) = 'active'
+    email              text    email
+    phone              text    phone
     address            object  address
     last_modified_time time    zoho_modified_at
 $$);

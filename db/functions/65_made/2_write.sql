@@ -27,7 +27,7 @@ begin
           join unnest({{me:I}}.written) w(zoho_id) on w.zoho_id = s.zoho_id
          cross join (select {{me:I}}.organization_id as organization_id, {{me:I}}.at as at) own
          cross join lateral jsonb_array_elements(coalesce(tds.json_array(s.doc -> {{list_key:L}}), '[]')) with ordinality c(doc, n)
-         cross join lateral (select tds.json_object(c.doc) as doc, c.n offset 0) e
+         cross join lateral (select tds.json_row(c.doc) as doc, c.n offset 0) e
          cross join lateral {{fields}} d{{joins}}
     ), gone as (
         delete from zoho.{{target:I}} t

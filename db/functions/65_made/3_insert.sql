@@ -46,7 +46,7 @@ begin
           join written w on w.zoho_id = m.zoho_id
          cross join (select {{me:I}}.organization_id as organization_id, {{me:I}}.at as at) own
          cross join lateral jsonb_array_elements(coalesce(tds.json_array(m.doc -> {{list_key:L}}), '[]')) with ordinality c(doc, n)
-         cross join lateral (select tds.json_object(c.doc) as doc, c.n offset 0) e
+         cross join lateral (select tds.json_row(c.doc) as doc, c.n offset 0) e
          cross join lateral {{fields}} d{{joins}}
          order by m.zoho_id, e.n)$sql$,
                 jsonb_build_object(

@@ -41,14 +41,14 @@ as $$
 begin
     return tds.fill($sql$
          cross join lateral jsonb_array_elements(
-                            case when jsonb_typeof({{source:I}}.doc -> {{key:L}}) = 'array'
-                                 then {{source:I}}.doc -> {{key:L}} else '[]' end)
+                            case jsonb_typeof({{source:I}}.doc -> {{key:L}}) when 'array' then {{source:I}}.doc -> {{key:L}}
+                                 when 'object' then jsonb_build_array({{source:I}}.doc -> {{key:L}}) else '[]' end)
                             with ordinality {{alias:I}}(doc, n)$sql$,
         jsonb_build_object('source', elements_of.source, 'key', elements_of.key, 'alias', elements_of.alias));
 end
 $$;
 comment on function tds.elements_of(text, text, text) is
-'A join that gives the elements of an array under a key; none where it is no array.';
+'A join that gives the elements of an array under a key, or the object there; none where it is neither.';
 
 create or replace function tds.arrays_of(entity text)
 returns table (list_key text, outer_key text, elements text, place text)
@@ -60,15 +60,19 @@ begin
     select k.list_key, k.outer_key,
            case when k.inner_key = '' then tds.elements_of('r', k.outer_key, 'e')
                 else tds.elements_of('r', k.outer_key, 'o') || tds.elements_of('o', k.inner_key, 'e') end,
-           case when k.inner_key = '' then format('format(''%s[%%s]'', e.n - 1)', k.outer_key)
+           case when k.is_object then format('%L::text', k.outer_key)
+                when k.inner_key = '' then format('format(''%s[%%s]'', e.n - 1)', k.outer_key)
                 else format('format(''%s[%%s].%s[%%s]'', o.n - 1, e.n - 1)', k.outer_key, k.inner_key) end
-      from (select distinct f.list_key, split_part(f.list_key, '.', 1) as outer_key, split_part(f.list_key, '.', 2) as inner_key
+      from (select distinct f.list_key, split_part(f.list_key, '.', 1) as outer_key, split_part(f.list_key, '.', 2) as inner_key,
+                   exists (select from tds.field o where o.entity = f.entity and o.list_key = '' and o.key = f.list_key
+                                                     and o.reader = 'object') as is_object
               from tds.field f where f.entity = arrays_of.entity and f.list_key <> '') k
      order by k.list_key;
 end
 $$;
 comment on function tds.arrays_of(text) is
-'The arrays of an entity whose elements are mapped (a.b: an array of each element of one): the join that gives the elements e of a '
+'The arrays of an entity whose elements are mapped (a.b: an array of each element of one; an object is one element without a number): '
+'the join that gives the elements e of a '
 'record r, and the SQL of an element''s path.';
 
 create or replace function tds.make_suspects(entity text) returns void

@@ -11,7 +11,7 @@ begin
                (select jsonb_agg(to_jsonb(x) order by x.n)
                   from (select e.n, {{named}}
                           from jsonb_array_elements(coalesce(tds.json_array(s.doc -> {{list_key:L}}), '[]')) with ordinality c(doc, n)
-                         cross join lateral (select tds.json_object(c.doc) as doc, c.n offset 0) e
+                         cross join lateral (select tds.json_row(c.doc) as doc, c.n offset 0) e
                          cross join lateral {{fields}} d{{joins}}) x)$sql$,
                   jsonb_build_object('named', k.named, 'list_key', k.list_key, 'fields', k.fields, 'joins', k.joins)) as after,
            tds.fill($sql$

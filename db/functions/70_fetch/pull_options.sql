@@ -62,6 +62,39 @@ $$;
 comment on function tds.option_moment(text, text) is
 'A time with its offset, or the beginning of a date where the organisation is (UTC where that is unknown); null for anything else.';
 
+create or replace function tds.warehouses_meant(told jsonb, organization_id text, out ids jsonb, out unknown text)
+language plpgsql stable
+set search_path = pg_catalog, pg_temp
+as $$
+begin
+    with known as materialized (
+        select w.zoho_warehouse_id as id, w.name from zoho.warehouses w
+         where w.organization_id = warehouses_meant.organization_id and w.deleted_at is null
+        union
+        select s.zoho_warehouse_id, s.warehouse_name from zoho.stock_levels s where s.organization_id = warehouses_meant.organization_id
+    )
+    select jsonb_agg(distinct coalesce(m.id, t.named)),
+           min(t.named) filter (where m.id is null and not (t.named ~ '^[0-9]+$' and not exists (select from known)))
+      into warehouses_meant.ids, warehouses_meant.unknown
+      from (select distinct btrim(e.named) as named from jsonb_array_elements_text(warehouses_meant.told) e(named)) t
+      -- by its id, else by its name, which may be that of several
+      left join lateral (select k.id from known k
+                          where k.id = t.named
+                             or lower(k.name) = lower(t.named) and not exists (select from known o where o.id = t.named)) m on true;
+end
+$$;
+comment on function tds.warehouses_meant(jsonb, text) is
+'The ids of the warehouses that are named by their ids or their names; unknown: one that is neither (an id is believed while none is '
+'known).';
+
+create or replace function tds.is_all(value jsonb) returns boolean
+language sql immutable parallel safe
+as $$
+    select case when jsonb_typeof($1) <> 'array' then $1 = '"all"'
+                else $1 = '[]' or exists (select from jsonb_array_elements_text($1) e(named) where lower(btrim(e.named)) = 'all') end
+$$;
+comment on function tds.is_all(jsonb) is 'Whether a list of what a pull is about says all of it: it is empty, or has the word.';
+
 create or replace function tds.option_problem(entity text, name text, value jsonb, moment timestamptz, at timestamptz) returns text
 language plpgsql stable
 set search_path = pg_catalog, pg_temp
@@ -81,12 +114,20 @@ begin
                 when v_kind <> 'number' or option_problem.value::numeric not between 1 and v_most
                      or option_problem.value::numeric <> trunc(option_problem.value::numeric)
                 then format('must be a whole number from 1 to %s', v_most) end;
-        when option_problem.name in ('warehouses', 'pricelist_ids') then
+        when option_problem.name = 'warehouses' then
             return case
+                when tds.is_all(option_problem.value) then null
+                when v_kind <> 'array' or jsonb_array_length(option_problem.value) not between 1 and 200
+                     or exists (select from jsonb_array_elements(option_problem.value) e(named)
+                                 where jsonb_typeof(e.named) <> 'string' or char_length(e.named #>> '{}') not between 1 and 255)
+                then 'must be an array of 1 to 200 ids of Zoho''s, as strings, or names; all: empty, or ["all"]' end;
+        when option_problem.name = 'pricelist_ids' then
+            return case
+                when tds.is_all(option_problem.value) then null
                 when v_kind <> 'array' or jsonb_array_length(option_problem.value) not between 1 and 200
                      or exists (select from jsonb_array_elements(option_problem.value) e(id)
                                  where jsonb_typeof(e.id) <> 'string' or not tds.is_id(e.id #>> '{}'))
-                then 'must be an array of 1 to 200 ids of Zoho''s, as strings' end;
+                then 'must be an array of 1 to 200 ids of Zoho''s, as strings; all: empty, or ["all"]' end;
         else
             return case when v_kind <> 'boolean' then 'must be true or false' end;
     end case;
@@ -103,6 +144,7 @@ declare
     v_names   constant text[] := tds.pull_option_names(pull_settings.entity);
     v_given   constant jsonb := coalesce(pull_settings.options, '{}');
     v_moment  timestamptz;
+    v_places  record;
     v_key     text;
     v_problem text;
 begin
@@ -110,6 +152,7 @@ begin
         raise exception using errcode = 'ZB010', message = 'option refused', detail = 'options: must be an object',
             hint = format('options of %s: %s', pull_settings.entity, array_to_string(v_names, ', '));
     end if;
+    select null::jsonb as ids, null::text as unknown into v_places;
     v_moment := tds.option_moment(v_given ->> 'modified_since', pull_settings.organization_id);
     select o.key, p.problem into v_key, v_problem
       from jsonb_each(jsonb_strip_nulls(v_given)) o
@@ -123,6 +166,14 @@ begin
         v_key := 'modified_since';
         v_problem := 'asks for an incremental pull, and incremental is false';
     end if;
+    if v_key is null and jsonb_typeof(v_given -> 'warehouses') = 'array' and not tds.is_all(v_given -> 'warehouses') then
+        select m.ids, m.unknown into v_places from tds.warehouses_meant(v_given -> 'warehouses', pull_settings.organization_id) m;
+        if v_places.unknown is not null then
+            v_key := 'warehouses';
+            v_problem := format('there is no warehouse %s; select zoho_warehouse_id, name from zoho.warehouses',
+                                quote_literal(v_places.unknown));
+        end if;
+    end if;
     if v_key is not null then
         raise exception using errcode = 'ZB010', message = 'option refused',
             detail = format('%s: %s', v_key, v_problem),
@@ -134,13 +185,15 @@ begin
         select coalesce(jsonb_object_agg(o.key, case
                     when o.key = 'modified_since'
                     then to_jsonb(to_char(v_moment at time zone 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS"+00:00"'))
-                    when o.key in ('warehouses', 'pricelist_ids')
+                    when o.key = 'warehouses' then v_places.ids
+                    when o.key = 'pricelist_ids'
                     then (select jsonb_agg(i.id order by i.id) from (select distinct e.id from jsonb_array_elements_text(o.value) e(id)) i)
                     when o.key = 'batch_size' then to_jsonb(o.value::numeric::int)
                     else o.value end), '{}')
           from jsonb_each(jsonb_strip_nulls(v_given) || case when v_given ->> 'modified_since' is not null then '{"incremental": true}'
                           else '{}'::jsonb end) o
-         where o.value <> case
+         where not (o.key in ('warehouses', 'pricelist_ids') and tds.is_all(o.value))
+           and o.value <> case
                     when o.key like 'include\_%' then 'true'::jsonb
                     when o.key = 'batch_size' then to_jsonb(case pull_settings.entity when 'stock' then 100 else 200 end)
                     else 'false' end);

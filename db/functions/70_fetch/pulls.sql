@@ -141,6 +141,28 @@ revoke all on function tds.is_forsaken(tds.run, timestamptz) from public;
 comment on function tds.is_forsaken(tds.run, timestamptz) is
 'Whether the command that began a run has died, by its session''s lock, or has not been heard of for pull_adopt_seconds.';
 
+create or replace function tds.waits_for_another(run tds.run, at timestamptz) returns boolean
+language plpgsql stable
+set search_path = pg_catalog, pg_temp
+as $$
+begin
+    -- the stock of known products: of those that are known once the pull of products that was asked for before is processed
+    return (waits_for_another.run).entity = 'stock' and (waits_for_another.run).options ? 'update_only' and exists (
+        select from tds.run r
+         where r.organization_id = (waits_for_another.run).organization_id and r.entity = 'products'
+           and r.run_id < (waits_for_another.run).run_id
+           and case r.state when 'queued' then r.message_id is not null
+                            when 'running' then not (r.requested_at is null and tds.is_forsaken(r, waits_for_another.at))
+                            when 'settling' then not tds.is_processed(r)
+                            -- a command's is complete once its last page is stored
+                            when 'complete' then r.requested_at is null and not tds.is_processed(r)
+                            else false end);
+end
+$$;
+revoke all on function tds.waits_for_another(tds.run, timestamptz) from public;
+comment on function tds.waits_for_another(tds.run, timestamptz) is
+'Whether a run depends on another one whose list is not read or not processed yet.';
+
 create or replace function tds.begin_pull(run_id bigint, session int default null) returns text
 language plpgsql volatile security definer
 set search_path = pg_catalog, pg_temp
@@ -169,6 +191,9 @@ begin
         if v_other.message_id is null and tds.is_forsaken(v_other, v_now) then
             perform tds.send_pull(v_other.run_id);
         end if;
+        return 'queued';
+    end if;
+    if tds.waits_for_another(v_run, v_now) then
         return 'queued';
     end if;
     v_last := tds.last_pass(v_run.entity, v_run.organization_id);
@@ -320,6 +345,25 @@ comment on function tds.free_pulls(text) is
 'Shows the messages of runs whose poller has died to the others at once, instead of when they become visible by themselves; returns how '
 'many.';
 
+create or replace function tds.did_nothing(run tds.run) returns text
+language plpgsql stable
+set search_path = pg_catalog, pg_temp
+as $$
+begin
+    if (did_nothing.run).entity <> 'stock' or (did_nothing.run).details > 0
+       or (did_nothing.run).pages > 0 and not (did_nothing.run).options ? 'warehouses'
+       or cardinality(coalesce(tds.ids_for_run(did_nothing.run, tds.entity_named('products')), '{}')) > 0
+    then
+        return null;
+    end if;
+    return case when (did_nothing.run).options ? 'warehouses' then 'no product has stock in these warehouses'
+                else 'no product with stock is known: pull products first' end;
+end
+$$;
+revoke all on function tds.did_nothing(tds.run) from public;
+comment on function tds.did_nothing(tds.run) is
+'Why a run had nothing to do of what it was asked for, which is not complete; null: it had.';
+
 create or replace function tds.settle_pulls(organization_id text) returns int
 language plpgsql volatile security definer
 set search_path = pg_catalog, pg_temp
@@ -346,16 +390,17 @@ begin
                (select string_agg(p.id, ', ' order by p.id)
                   from jsonb_array_elements_text(r.options -> 'pricelist_ids') p(id)
                  where not exists (select from zoho.pricelists l where l.organization_id = r.organization_id
-                                   and l.zoho_pricebook_id = p.id)) as unknown
+                                   and l.zoho_pricebook_id = p.id)) as unknown,
+               tds.did_nothing(r) as did_nothing
           from tds.run r
           left join tds.wanted_detail w on w.run_id = r.run_id
          where r.organization_id = settle_pulls.organization_id and r.state = 'settling' and r.asked_at is not null
          group by r.run_id)
     update tds.run r
-       set state = case when l.failed = 0 and l.unknown is null then 'complete' else 'partial' end,
+       set state = case when l.failed = 0 and l.unknown is null and l.did_nothing is null then 'complete' else 'partial' end,
            error = left(nullif(concat_ws('; ', case when l.failed > 0
                                          then format('%s details could not be had, e.g. %s', l.failed, l.error) end,
-                                                'no such price list: ' || l.unknown), ''), 1000),
+                                                'no such price list: ' || l.unknown, l.did_nothing), ''), 1000),
            finished_at = v_now
       from left_over l
      where r.run_id = l.run_id and r.state = 'settling' and l.wanted = l.failed;

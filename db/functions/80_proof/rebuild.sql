@@ -195,3 +195,33 @@ comment on procedure tds.rebuild(text, boolean, int, boolean, jsonb) is
 'After a mapping change (and tds.build()): shows what differs (dry_run), or derives columns, child rows and links of every row anew from '
 'its document, in batches that are committed one by one. Rows that are right already are not touched, unless everything is asked for '
 '(where only a hook has changed). Call it outside a transaction.';
+
+create or replace function tds.fill_new_columns(batch int default 1000) returns int
+language plpgsql volatile security definer
+set search_path = pg_catalog, pg_temp
+as $$
+declare
+    v_due  tds.column_to_fill;
+    v_step record;
+begin
+    select d.* into v_due from tds.column_to_fill d order by d.entity, d.organization_id limit 1 for update skip locked;
+    if not found then
+        return 0;
+    end if;
+    select b.* into v_step
+      from tds.rebuild_batch(v_due.entity, v_due.organization_id, v_due.after, fill_new_columns.batch) b;
+    if v_step.last_id is null then
+        delete from tds.column_to_fill d where d.entity = v_due.entity and d.organization_id = v_due.organization_id;
+    else
+        update tds.column_to_fill d set after = v_step.last_id
+         where d.entity = v_due.entity and d.organization_id = v_due.organization_id;
+        perform tds.rebuild_links(v_due.entity, v_due.organization_id, v_due.after, v_step.last_id);
+    end if;
+    return (select count(*)::int from tds.column_to_fill);
+end
+$$;
+revoke all on function tds.fill_new_columns(int) from public;
+grant execute on function tds.fill_new_columns(int) to tds_worker, tds_operator;
+comment on function tds.fill_new_columns(int) is
+'One step of what an upgrade with new columns leaves to do: makes the next rows anew from their documents, as tds.rebuild() does, without '
+'asking Zoho. Returns how many entities (of each organisation) are not done; the upgrade and a job call it until that is none.';

@@ -67,6 +67,8 @@ insert into tds.job (job, schedule, command, description) values
         'stock.'),
     ('observe_drift', '*/2 * * * *', 'select tds.observe_drift(500)', 'Looks for paths and types that Zoho never sent before.'),
     ('forget_cron_runs', '25 3 * * *', 'select tds.forget_cron_runs()', 'Keeps pg_cron''s own record of our runs small.'),
+    ('fill_new_columns', '* * * * *', 'select tds.fill_new_columns(5000)',
+     'After an upgrade that gave the mirror columns: fills them from the stored documents, 5000 rows a run, until that is done.'),
     ('fold_counters', '35 3 * * *', 'select tds.fold_counters()', 'Keeps the counters of finished events small: one row of a past day '
                                                                   'instead of sixteen.')
 on conflict on constraint job_pkey do update

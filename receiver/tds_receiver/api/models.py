@@ -19,8 +19,9 @@ Since = Annotated[
     ),
 ]
 Ids = Annotated[
-    list[Annotated[str, Field(pattern=r"^[A-Za-z0-9_-]{1,50}$")]], Field(min_length=1, max_length=200)
+    list[Annotated[str, Field(pattern=r"^[A-Za-z0-9_-]{1,50}$")]], Field(max_length=200)
 ]
+Places = Annotated[list[Annotated[str, Field(min_length=1, max_length=255)]], Field(max_length=200)]
 
 
 class Options(BaseModel):
@@ -77,8 +78,10 @@ class DocumentOptions(ListOptions):
 class StockOptions(Options):
     """Of stock, which is in the details of products, up to 100 a call."""
 
-    warehouses: Ids | None = Field(
-        default=None, description="Only products with stock in these warehouses, by Zoho's ids."
+    warehouses: Places | None = Field(
+        default=None,
+        description="Only products with stock in these warehouses, by Zoho's ids or their names; "
+        "empty or `all`: in any.",
     )
     update_only: StrictBool = Field(
         default=False, description="Only products the mirror knows: the list is not read first."
@@ -91,7 +94,7 @@ class StockOptions(Options):
 class PricelistOptions(Options):
     """Of price lists, which Zoho calls price books."""
 
-    pricelist_ids: Ids | None = Field(default=None, description="Only these, by Zoho's ids.")
+    pricelist_ids: Ids | None = Field(default=None, description="Only these, by Zoho's ids; empty: all.")
     include_item_prices: StrictBool = Field(
         default=True, description="Fetch the prices: a call a price list, whether or not it seems changed."
     )
