@@ -241,8 +241,8 @@ as $$
              contact_persons,contact_persons_associated,contact_persons_details,creditnote_refunds,creditnotes,credits,custom_field_hash,
              custom_fields,default_price_brackets,default_templates,documents,invoices,invoices_credited,item_custom_fields,
              item_tax_preferences,line_item_taxes,line_items,locations,mapped_items,opening_balances,package_details,packages,
-             payment_options,payment_refunds,payments,price_brackets,pricebook_items,purchaseorders,salesorders,shipping_address,shipping_charge_taxes,
-             sub_statuses,tags,tax_info_list,taxes,tcs_summary,tds_summary,vendor_credit_refunds,vendor_credits,vendorpayment_refunds,
+             payment_options,payment_refunds,payments,price_brackets,pricebook_items,purchaseorders,salesorders,
+             shipping_address,shipping_charge_taxes,             sub_statuses,tags,tax_info_list,taxes,tcs_summary,tds_summary,vendor_credit_refunds,vendor_credits,vendorpayment_refunds,
              warehouses}'::text[]
 $$;
 comment on function tds.containers() is
