@@ -98,7 +98,10 @@ def explanation(error: Exception) -> str:
             | psycopg.errors.UndefinedFunction()
             | psycopg.errors.InvalidSchemaName()
         ):
-            return f"{error.diag.message_primary}\nThis database wants an upgrade. Next: tds db upgrade"
+            # older than this program, or the program is at fault: that can be told
+            return (
+                f"{error.diag.message_primary}\nSee whether this program and the database fit: tds db status"
+            )
         case psycopg.Error():
             told = error.diag.message_primary, error.diag.message_detail, error.diag.message_hint
             return "\n".join(filter(None, told)) or str(error).strip()

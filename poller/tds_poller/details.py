@@ -7,7 +7,7 @@ from datetime import datetime
 from urllib.parse import quote
 
 from tds_poller.mirror import Endpoint, Mirror, Want
-from tds_poller.zoho.client import ZohoClient
+from tds_poller.zoho.client import Reply, ZohoClient
 from tds_poller.zoho.errors import NotFoundError, RefusedError
 
 MOST_AT_ONCE = 100  # also the ids in one call of /itemdetails, as other clients send them
@@ -71,8 +71,9 @@ async def fetch_taken(
     asked_at: dict[str, datetime] = {}
     if wanted and endpoint.bulk_detail_path:
         reply = await client.get(endpoint.bulk_detail_path, {f"{endpoint.id_key}s": ",".join(wanted)})
-        asked_at |= {record[endpoint.id_key]: reply.sent_at for record in reply.document[endpoint.list_key]}
-        await mirror.store_detail(endpoint.entity, list(asked_at), reply.body, reply.sent_at)
+        asked_at |= {zoho_id: reply.sent_at for zoho_id in _answered(reply, endpoint) if zoho_id in wanted}
+        if asked_at:
+            await mirror.store_detail(endpoint.entity, list(asked_at), reply.body, reply.sent_at)
     # What an answer for many leaves out may be gone or not: only its own URL tells.
     one_by_one = [zoho_id for zoho_id in wanted if zoho_id not in asked_at]
     fetches = [
@@ -85,6 +86,18 @@ async def fetch_taken(
             raise outcome
         asked_at[zoho_id] = outcome
     return asked_at
+
+
+def _answered(reply: Reply, endpoint: Endpoint) -> list[str]:
+    """The ids of the records in an answer for many; they may be told as integers."""
+    records = reply.document.get(endpoint.list_key)
+    if not isinstance(records, list):
+        return []
+    return [
+        str(record[endpoint.id_key])
+        for record in records
+        if isinstance(record, dict) and endpoint.id_key in record
+    ]
 
 
 async def _fetch(

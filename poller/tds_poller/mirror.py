@@ -2,7 +2,7 @@
 
 import logging
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from types import TracebackType
 from typing import Any, NamedTuple, Self, TypeVar
@@ -131,9 +131,11 @@ class Mirror:
         """Every entity the API has a list of, in the order in which they should be pulled."""
         rows = await self._rows(
             class_row(Endpoint),
-            """select entity, queue, api_path, list_key, record_key, id_key, list_filter, paged,
-                      bulk_detail_path, volatile_details, counted
+            """select entity, queue, api_path, list_key, record_key, id_key,
+                      tds.list_parameters(entity, %b) as list_filter, paged, bulk_detail_path,
+                      volatile_details, counted
                  from tds.entity where api_path <> '' order by priority, entity""",
+            self.organization_id,
         )
         return {row.entity: row for row in rows}
 
@@ -252,6 +254,12 @@ class Mirror:
         """Notes how many records the run's list has, None if Zoho does not say: it is read from page 1 on."""
         query = "select tds.note_count(%b, %b, %b, %b)"
         await self._row(scalar_row, query, run.run_id, records, at, calls)
+
+    async def leave_off(self, endpoint: Endpoint, parameter: str, message: str) -> Endpoint:
+        """Notes that the organisation's edition refuses a parameter of a list; the list without it."""
+        query = "select tds.leave_off(%b, %b, %b, %b)"
+        left = await self._row(scalar_row, query, endpoint.entity, self.organization_id, parameter, message)
+        return replace(endpoint, list_filter=left)
 
     async def note_progress(
         self, run_id: int, calls: int, details: int = 0, error: str | None = None

@@ -1,6 +1,7 @@
 """Pulling a list: page by page, each stored as it came together with the cursor that points past it."""
 
 import asyncio
+import logging
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import replace
@@ -12,7 +13,11 @@ from typing import Any, Self
 from tds_db.runs import RunState
 from tds_poller.mirror import Endpoint, Mirror, OutOfTurnError, Run
 from tds_poller.zoho.client import Reply, ZohoClient
-from tds_poller.zoho.errors import PagingError, ZohoError
+from tds_poller.zoho.errors import PagingError, RefusedError, ZohoError
+
+log = logging.getLogger(__name__)
+
+MODIFIED = "last_modified_time"
 
 
 async def pull_list(
@@ -112,6 +117,19 @@ async def _pass(
         while has_more:
             try:
                 reply = await pages.get(run, page)
+            except RefusedError as error:
+                await mirror.note_progress(run.run_id, error.calls, error=error.message)
+                if (parameter := error.refused([*endpoint.list_filter, MODIFIED])) is None:
+                    raise
+                log.warning("%s The list is read without %s from now on.", error.message, parameter)
+                if parameter == MODIFIED or page > 1:
+                    # What was read was of another order.
+                    await mirror.fall_back(run)
+                    run, page = replace(run, filtered=False), 1
+                if parameter != MODIFIED:
+                    endpoint = await mirror.leave_off(endpoint, parameter, error.message)
+                await pages.begin_anew(endpoint)
+                continue
             except ZohoError as error:
                 await mirror.note_progress(run.run_id, error.calls, error=error.message)
                 raise
@@ -167,14 +185,21 @@ class _Pages:
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        for task in self._asked.values():
+        await self.begin_anew(self._endpoint)
+
+    async def begin_anew(self, endpoint: Endpoint) -> None:
+        """Asks otherwise; what was asked for ahead is not waited for."""
+        self._endpoint = endpoint
+        asked, self._asked = self._asked, {}
+        for task in asked.values():
             task.cancel()
-        await asyncio.gather(*self._asked.values(), return_exceptions=True)
+        await asyncio.gather(*asked.values(), return_exceptions=True)
 
     async def get(self, run: Run, page: int) -> Reply:
         """One page; raises as `ZohoClient.get` does."""
         last = page
-        if not run.filtered:
+        # Without an order the rows of a page ahead are not those that it will have.
+        if not run.filtered and "sort_column" in self._endpoint.list_filter:
             last = max(page, min(self._known, page + self._client.concurrency - 1))
         for number in range(page, last + 1):
             if number not in self._asked:
@@ -207,7 +232,7 @@ def _query(endpoint: Endpoint, run: Run, page: int) -> dict[str, str]:
         query |= {"page": str(page), "per_page": str(run.per_page)}
     if run.filtered and run.since is not None:
         # The one form that every endpoint takes: Z is refused, and without an offset it is anybody's time.
-        query["last_modified_time"] = run.since.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%S+0000")
+        query[MODIFIED] = run.since.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%S+0000")
     return query
 
 

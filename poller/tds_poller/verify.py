@@ -4,6 +4,7 @@ import asyncio
 import json
 import time
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from datetime import UTC, datetime
 from decimal import Decimal
 from functools import partial
@@ -17,6 +18,7 @@ from tds_poller.mirror import Endpoint
 from tds_poller.progress import Step
 from tds_poller.pull import more_follows
 from tds_poller.zoho.client import PER_PAGE, ZohoClient
+from tds_poller.zoho.errors import RefusedError
 
 LOOK_EVERY_SECONDS = 0.2
 
@@ -57,6 +59,14 @@ class Books:
         query = "select tds.listed(%s, %b)::text as listed"
         [row] = self._connection.execute(query, [entity, body])
         return str(row["listed"])
+
+    def leave_off(self, endpoint: Endpoint, parameter: str, message: str) -> Endpoint:
+        """Notes that the organisation's edition refuses a parameter of a list; the list without it."""
+        query = "select tds.leave_off(%s, %s, %s, %s) as left"
+        [row] = self._connection.execute(
+            query, [endpoint.entity, self._organization_id, parameter, message]
+        ).fetchall()
+        return replace(endpoint, list_filter=row["left"])
 
     async def settle(self, entity: str) -> None:
         """Waits for the events of an entity, as long as there is time left to wait."""
@@ -100,7 +110,14 @@ async def verify_entity(
     while has_more:
         number = len(pages) + 1
         place = {"page": str(number), "per_page": str(PER_PAGE)} if endpoint.paged else {}
-        reply = await client.get(path, {**endpoint.list_filter, **place})
+        try:
+            reply = await client.get(path, {**endpoint.list_filter, **place})
+        except RefusedError as error:
+            if (parameter := error.refused(endpoint.list_filter)) is None:
+                raise
+            endpoint = books.leave_off(endpoint, parameter, error.message)
+            pages.clear()
+            continue
         pages.append(books.listed(endpoint.entity, reply.body))
         records = len(json.loads(pages[-1]))
         has_more = endpoint.paged and more_follows(endpoint, reply.document, number, records)

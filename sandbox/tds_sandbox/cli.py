@@ -50,6 +50,9 @@ def _count_options(command: Callable[..., None]) -> Callable[..., None]:
     show_default=True,
     help="The key of an item's stock by place; warehouses in older organisations.",
 )
+@click.option(
+    "--lenient", is_flag=True, help="Take parameters of lists that the official documents do not list."
+)
 @click.option("--seed", type=int, default=1, show_default=True, help="The same seed gives the same data.")
 @click.option("--organization-id", default="748139205", show_default=True, help="8 to 11 digits.")
 @click.option("--port", type=click.IntRange(0, 65535), default=0, show_default="a free one")
@@ -94,6 +97,7 @@ def _count_options(command: Callable[..., None]) -> Callable[..., None]:
 def sandbox(
     *,
     stock_by: str,
+    lenient: bool,
     seed: int,
     organization_id: str,
     port: int,
@@ -123,6 +127,7 @@ def sandbox(
             clock=Clock(clock_scale, clock_start.timestamp() if clock_start else None),
             bad_records=bad_records,
             stock_by=stock_by,
+            lenient=lenient,
             **counts,
         )
         settings = WebhookSettings(

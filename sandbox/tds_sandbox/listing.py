@@ -7,6 +7,7 @@ from typing import Any
 
 from tds_sandbox.books import Book, Predicate
 from tds_sandbox.clock import parse_time
+from tds_sandbox.documented import refuse_undocumented
 from tds_sandbox.errors import InvalidValueError
 from tds_sandbox.jsontext import Document, encode
 from tds_sandbox.organisation import Organisation
@@ -98,6 +99,8 @@ def list_records(organisation: Organisation, entity: str, query: Mapping[str, st
     if option not in {"0", "2"}:
         # 1, 3 and 4 add sums in a shape that no source shows.
         raise InvalidValueError("response_option")
+    if not organisation.lenient:
+        refuse_undocumented(entity, query)
     with organisation.lock:
         book = organisation.book(entity)
         records, context = _select(organisation, book, query)

@@ -81,6 +81,7 @@ class Organisation(Books):
         offset_minutes: of the organisation's time zone, east of UTC.
         bad_records: how many bad records to plant (see ``planted``).
         unstamped_share: share of list rows of items and contacts without ``last_modified_time`` (seen live).
+        lenient: whether lists take parameters that the official documents do not list, as some editions do.
         modified_filter_inclusive: whether ``last_modified_time`` filters with ``>=``; undocumented, so the
             default is the harder ``>``.
         stock_by: key of an item's stock by place: ``locations``, or ``warehouses`` as in older organisations.
@@ -103,6 +104,7 @@ class Organisation(Books):
         unstamped_share: float = 0.001,
         modified_filter_inclusive: bool = False,
         stock_by: str = "locations",
+        lenient: bool = False,
         entities: Sequence[Entity[Any]] = ENTITIES,
         **counts: int,
     ) -> None:
@@ -117,6 +119,7 @@ class Organisation(Books):
         self.seed = seed
         self.name = name
         self.modified_filter_inclusive = modified_filter_inclusive
+        self.lenient = lenient
         self.counts_every_list = True
         """Whether ``response_option=2`` counts any list; only that of invoices is documented to."""
         self.lock = threading.RLock()

@@ -261,7 +261,7 @@ def _error(
         case _ if code in WRONG_ORGANIZATION:
             return RefusedError(message, sent_at, "Check ZOHO_ORGANIZATION_ID.")
         case _:
-            return RefusedError(message, sent_at)
+            return RefusedError(message, sent_at, code=code)
 
 
 def _date(response: httpx.Response) -> datetime | None:

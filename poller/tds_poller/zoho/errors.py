@@ -11,9 +11,13 @@ TdsError
      └─ PagingError          a list that cannot be walked to its end
 """
 
+import re
+from collections.abc import Iterable
 from datetime import datetime
 
 from tds_db.errors import TdsError
+
+INVALID_VALUE = 2  # "Invalid value passed for …"
 
 
 class ZohoError(TdsError):
@@ -38,11 +42,20 @@ class RefusedError(ZohoError):
         message: see `TdsError`.
         sent_at: when the call was made.
         hint: see `TdsError`.
+        code: Zoho's.
     """
 
-    def __init__(self, message: str, sent_at: datetime, hint: str = "") -> None:
+    def __init__(self, message: str, sent_at: datetime, hint: str = "", code: object = None) -> None:
         super().__init__(message, hint)
         self.sent_at = sent_at
+        self.code = code
+
+    def refused(self, parameters: Iterable[str]) -> str | None:
+        """Which of these parameters is refused (code 2 names it), if that is what is wrong."""
+        if self.code != INVALID_VALUE:
+            return None
+        named = (name for name in parameters if re.search(rf"\b{re.escape(name)}\b", self.message))
+        return next(named, None)
 
 
 class NotFoundError(RefusedError):

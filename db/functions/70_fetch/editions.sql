@@ -1,0 +1,59 @@
+-- What the editions of Zoho Books do not take alike: parameters of lists.
+
+create or replace function tds.list_parameters(entity text, organization_id text) returns jsonb
+language plpgsql stable security definer
+set search_path = pg_catalog, pg_temp
+as $$
+declare
+    v_entity constant tds.entity := tds.entity_named(list_parameters.entity, of_the_api => true);
+    v_left   constant jsonb := v_entity.list_filter - array(
+        select p.parameter from tds.refused_parameter p
+         where p.organization_id = list_parameters.organization_id and p.api_path = v_entity.api_path
+           and p.value = v_entity.list_filter ->> p.parameter);
+begin
+    -- an order says nothing without its column
+    return case when v_left ? 'sort_column' then v_left else v_left - 'sort_order' end;
+end
+$$;
+revoke all on function tds.list_parameters(text, text) from public;
+grant execute on function tds.list_parameters(text, text) to tds_poller, tds_operator;
+comment on function tds.list_parameters(text, text) is
+'The parameters that the list of an entity is asked for with, without those that the organisation''s edition has refused. Raises ZB002.';
+
+create or replace function tds.leave_off(entity text, organization_id text, parameter text, message text) returns jsonb
+language plpgsql volatile security definer
+set search_path = pg_catalog, pg_temp
+as $$
+declare
+    v_entity constant tds.entity := tds.entity_named(leave_off.entity, of_the_api => true);
+begin
+    insert into tds.refused_parameter (organization_id, api_path, parameter, value, message, refused_at)
+    select leave_off.organization_id, v_entity.api_path, leave_off.parameter, v_entity.list_filter ->> leave_off.parameter,
+           left(leave_off.message, 500), tds.now()
+     where v_entity.list_filter ? leave_off.parameter
+    on conflict on constraint refused_parameter_pkey do update
+       set value = excluded.value, message = excluded.message, refused_at = excluded.refused_at;
+    return tds.list_parameters(leave_off.entity, leave_off.organization_id);
+end
+$$;
+revoke all on function tds.leave_off(text, text, text, text) from public;
+grant execute on function tds.leave_off(text, text, text, text) to tds_poller, tds_operator;
+comment on function tds.leave_off(text, text, text, text) is
+'Notes that the API refuses a parameter of an entity''s list for an organisation, and returns those that are left. Raises ZB002.';
+
+create or replace function tds.lists_all(entity text, organization_id text) returns boolean
+language plpgsql stable security definer
+set search_path = pg_catalog, pg_temp
+as $$
+declare
+    v_entity constant tds.entity := tds.entity_named(lists_all.entity, of_the_api => true);
+begin
+    return not v_entity.list_filter ? 'filter_by' or v_entity.target = 'pricelists'
+        or tds.list_parameters(lists_all.entity, lists_all.organization_id) ? 'filter_by';
+end
+$$;
+revoke all on function tds.lists_all(text, text) from public;
+grant execute on function tds.lists_all(text, text) to tds_poller, tds_operator, tds_worker;
+comment on function tds.lists_all(text, text) is
+'Whether a list may be taken for all there is: not where the edition refuses to show inactive records too (price lists have no such '
+'filter, and show all). Raises ZB002.';

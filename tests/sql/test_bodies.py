@@ -1,0 +1,532 @@
+"""Whatever form a body comes in, it is read: each form by each entity gives the same row; what cannot be read is named at once.
+
+All forms of an entity go through one database: a record of its own each, told without a `last_modified_time` so that nothing
+is left to a later telling.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterator
+from decimal import Decimal
+from typing import Any
+from urllib.parse import quote
+
+import pytest
+
+from tests.db.servers import Database, TestServer
+from tests.sql.conftest import ORGANIZATION, Mirror
+
+Record = dict[str, Any]
+
+ITEM = {"name": "Cable 2 m", "sku": "C-2", "rate": "12.5", "stock_on_hand": "5", "status": "active"}
+CONTACT = {
+    "contact_name": "Blue River Ltd",
+    "customer_sub_type": "business",
+    "status": "active",
+    "currency_code": "USD",
+    "billing_address": {"address": "1 First St", "city": "Basra"},
+    "addresses": [{"address_id": "460000000031009", "address": "3 Third St", "city": "Erbil"}],
+    "contact_persons": [
+        {"contact_person_id": "460000000031010", "first_name": "Ali", "is_primary_contact": "true"}
+    ],
+    "custom_fields": [{"customfield_id": "460000000031011", "api_name": "cf_zone", "value": "[N]"}],
+}
+DOCUMENT = {
+    "date": "2026-01-02",
+    "status": "open",
+    "currency_code": "USD",
+    "sub_total": "100",
+    "total": "100",
+    "line_items": [
+        {
+            "line_item_id": "460000000061002",
+            "name": "{Cable}",
+            "quantity": "2",
+            "rate": "50",
+            "item_total": "100",
+        }
+    ],
+}
+PAID = {"amount_applied": "50", "date": "2026-01-03"}
+
+
+class Kind:
+    """An entity as bodies have it: where it is posted, what wraps a record, its id, its table, and a record without the id."""
+
+    def __init__(
+        self, entity: str, singular: str, plural: str, id_key: str, table: str, record: Record
+    ) -> None:
+        self.entity, self.singular, self.plural = entity, singular, plural
+        self.id_key, self.table, self.record = id_key, table, record
+
+
+KINDS = {
+    kind.entity: kind
+    for kind in (
+        Kind("products", "item", "items", "item_id", "products", ITEM),
+        Kind("customers", "contact", "contacts", "contact_id", "contacts", CONTACT | {"contact_type": "customer"}),
+        Kind("vendors", "contact", "contacts", "contact_id", "contacts", CONTACT | {"contact_type": "vendor"}),
+        Kind("invoices", "invoice", "invoices", "invoice_id", "invoices", DOCUMENT | {"invoice_number": "INV-1"}),
+        Kind("bills", "bill", "bills", "bill_id", "bills", DOCUMENT | {"bill_number": "B-1"}),
+        Kind("credit_notes", "creditnote", "creditnotes", "creditnote_id", "credit_notes",
+             DOCUMENT | {"invoices_credited": [PAID | {"invoice_id": "460000000071001"}]}),
+        Kind("vendor_credits", "vendor_credit", "vendor_credits", "vendor_credit_id", "vendor_credits", DOCUMENT),
+        Kind("sales_orders", "salesorder", "salesorders", "salesorder_id", "sales_orders",
+             DOCUMENT | {"order_status": "open", "shipped_status": "pending"}),
+        Kind("payments", "payment", "customerpayments", "payment_id", "customer_payments",
+             {"amount": "50", "date": "2026-01-03", "invoices": [PAID | {"invoice_id": "460000000071001"}]}),
+        Kind("vendor_payments", "vendorpayment", "vendorpayments", "payment_id", "vendor_payments",
+             {"amount": "50", "date": "2026-01-03", "bills": [PAID | {"bill_id": "460000000051001"}]}),
+        Kind("pricelists", "pricebook", "pricebooks", "pricebook_id", "pricelists",
+             {"name": "Retail", "status": "active", "currency_code": "USD",
+              "pricebook_items": [{"item_id": "460000000027017", "pricebook_rate": "9.5"}]}),
+    )
+}  # fmt: skip
+
+
+def told(value: Any) -> bytes:
+    return json.dumps(value).encode()
+
+
+def as_text(record: Record) -> Record:
+    """Every value a text, nested ones JSON text: an entity map."""
+    return {key: value if isinstance(value, str) else json.dumps(value) for key, value in record.items()}
+
+
+def pairs(record: Any, name: str, dotted: bool) -> list[tuple[str, str]]:
+    """A record as pairs with dotted or bracketed names."""
+    if isinstance(record, dict):
+        inner = [(f"{name}.{key}" if dotted else f"{name}[{key}]", value) for key, value in record.items()]
+    elif isinstance(record, list):
+        inner = [
+            (f"{name}.{place}" if dotted else f"{name}[{place}]", value) for place, value in enumerate(record)
+        ]
+    else:
+        return [(name, record)]
+    return [pair for key, value in inner for pair in pairs(value, key, dotted)]
+
+
+def form(named: list[tuple[str, str]]) -> bytes:
+    return "&".join(f"{quote(name)}={quote(value)}" for name, value in named).encode()
+
+
+def flat(record: Record, dotted: bool) -> bytes:
+    return form([pair for key, value in record.items() for pair in pairs(value, key, dotted)])
+
+
+FORMS: dict[str, Callable[[Kind, Record], bytes]] = {
+    "wrapped": lambda kind, record: told({kind.singular: record}),
+    "bare": lambda _, record: told(record),
+    "page": lambda kind, record: told({"code": 0, kind.plural: [record], "page_context": {"page": 1}}),
+    "with an integer id": lambda kind, record: told({kind.singular: record | {kind.id_key: int(record[kind.id_key])}}),
+    "byte order mark": lambda kind, record: b"\xef\xbb\xbf" + told({kind.singular: record}),
+    "data": lambda kind, record: told({"data": {kind.singular: record}}),
+    "event and data": lambda kind, record: told({"event": f"{kind.singular}.updated", "data": record}),
+    "payload": lambda kind, record: told({"payload": {kind.singular: record}}),
+    "payload as text": lambda kind, record: told({"payload": json.dumps({kind.singular: record})}),
+    "array of wrapped": lambda kind, record: told([{kind.singular: record}]),
+    "events": lambda kind, record: told({"batch_id": "b", "events": [{"event_type": "update", "data": record}]}),
+    "wrapped twice": lambda kind, record: told({kind.singular: {kind.singular: record}}),
+    "record as text": lambda kind, record: told({kind.singular: json.dumps(record)}),
+    "text of a text": lambda kind, record: told(json.dumps({kind.singular: record})),
+    "JSONString as a key": lambda kind, record: told({"JSONString": json.dumps({kind.singular: record})}),
+    "entity map": lambda _, record: told(as_text(record)),
+    "wrapped entity map": lambda kind, record: told({kind.singular: as_text(record)}),
+    "page of entity maps": lambda kind, record: told({kind.plural: [as_text(record)]}),
+    "form": lambda _, record: form(list(as_text(record).items())),
+    "form with JSONString": lambda kind, record: form([("JSONString", json.dumps({kind.singular: record}))]),
+    "form with payload": lambda kind, record: form([("payload", json.dumps({kind.singular: record}))]),
+    "form with data": lambda _, record: form([("data", json.dumps(record))]),
+    "form with the wrapper as a name": lambda kind, record: form([(kind.singular, json.dumps(record))]),
+    "bracketed names": lambda _, record: flat(record, dotted=False),
+    "dotted names": lambda _, record: flat(record, dotted=True),
+    "dotted names below the wrapper": lambda kind, record: flat({kind.singular: record}, dotted=True),
+    "bracketed names below the wrapper": lambda kind, record: flat({kind.singular: record}, dotted=False),
+    "dotted keys of JSON": lambda kind, record: told({f"{kind.singular}.{key}": value for key, value in record.items()}),
+}  # fmt: skip
+OTHER_NAMES = {
+    "products": ("product", "products"),
+    "customers": ("customer", "customers"),
+    "vendors": ("vendor", "vendors"),
+    "credit_notes": ("credit_note", "credit_notes"),
+    "payments": ("customer_payment", "customer_payments", "customerpayment"),
+    "vendor_payments": ("vendor_payment", "vendor_payments", "payment"),
+    "vendor_credits": ("vendorcredit", "vendorcredits"),
+    "pricelists": ("pricelist", "price_list"),
+    "sales_orders": ("order", "sales_order"),
+}
+
+
+@pytest.fixture(scope="module")
+def shared(test_server: TestServer) -> Iterator[Mirror]:
+    """One database for all kinds and forms."""
+    with test_server.database() as fresh, fresh.connect(autocommit=True) as conn:
+        yield Mirror(conn)
+
+
+def row_of(mirror: Mirror, kind: Kind, zoho_id: str) -> dict[str, Any]:
+    """What the mirror has of a record, its children included, without what differs from telling to telling."""
+    key = mirror.value("select target_key from tds.entity where entity = %s", kind.entity)
+    [row] = mirror.rows(f"select to_jsonb(t) as row from zoho.{kind.table} t where t.{key} = %s", zoho_id)
+    found = {name: value for name, value in row["row"].items() if not name.startswith(("sync", "id", key))}
+    found["zoho_metadata"] = {
+        name: value for name, value in found["zoho_metadata"].items() if name != kind.id_key
+    }
+    children = mirror.rows(
+        "select c.target, c.parent_column from tds.child c where c.entity = %s order by 1", kind.entity
+    )
+    if kind.table == "contacts":
+        children.append({"target": "contact_addresses", "parent_column": "zoho_contact_id"})
+    if kind.table == "pricelists":
+        children.append({"target": "product_prices", "parent_column": "zoho_pricebook_id"})
+    for child in children:
+        rows = mirror.rows(
+            f"select to_jsonb(c) - array['synced_at', 'pricelist_id', '{child['parent_column']}'] as row "
+            f"from zoho.{child['target']} c where c.{child['parent_column']} = %s order by 1",
+            zoho_id,
+        )
+        found[child["target"]] = [each["row"] for each in rows]
+    return found
+
+
+@pytest.mark.parametrize("entity", KINDS)
+def test_every_form_of_body_gives_the_same_row(shared: Mirror, entity: str) -> None:
+    kind = KINDS[entity]
+    forms = dict(FORMS)
+    for name in OTHER_NAMES.get(entity, ()):
+        forms[f"wrapped as {name}"] = lambda _, record, name=name: told({name: record})
+    numbers = {name: f"46{list(KINDS).index(entity):04}{place:012}" for place, name in enumerate(forms, 1)}
+    for name, write in forms.items():
+        status = shared.receive(entity, write(kind, {kind.id_key: numbers[name], **kind.record}))
+        assert status == "queued", name
+    outcome = shared.process()
+    dead = shared.rows("select path, value, reason, record from tds.dead_letter where resolved_at is null")
+    assert dead == []
+    assert outcome["applied"] == len(forms)
+    expected = row_of(shared, kind, numbers["wrapped"])
+    for name, number in numbers.items():
+        assert row_of(shared, kind, number) == expected, name
+    assert expected["zoho_metadata"] == kind.record
+
+
+@pytest.mark.parametrize("entity", KINDS)
+def test_what_cannot_be_read_is_named_at_once_and_its_detail_wanted(shared: Mirror, entity: str) -> None:
+    kind = KINDS[entity]
+    key = "date" if "date" in kind.record else "last_modified_time"
+    number = f"47{list(KINDS).index(entity):04}000000000001"
+    for place, (name, write) in enumerate(FORMS.items(), 1):
+        number = f"47{list(KINDS).index(entity):04}{place:012}"
+        shared.receive(entity, write(kind, {kind.id_key: number, **kind.record, key: "28 Nov 2026"}))
+        assert shared.process()["dead"] == 1, name
+        found = shared.rows(
+            "select path, value, attempts, left(reason, 5) as reason from tds.dead_letter where zoho_id = %s",
+            number,
+        )
+        assert found == [{"path": key, "value": "28 Nov 2026", "attempts": 1, "reason": "not a"}], name
+        wanted = shared.rows("select entity, reason from tds.wanted_detail where zoho_id = %s", number)
+        assert wanted == [{"entity": entity, "reason": "a hint that cannot be read"}], name
+    shared.conn.execute(
+        "update tds.dead_letter set resolved_at = now(), resolution = 'seen' where resolved_at is null"
+    )
+
+
+@pytest.mark.parametrize(
+    ("endpoint", "entity"),
+    [("items", "products"), ("contacts", "customers"), ("creditnotes", "credit_notes"), ("customerpayments", "payments"),
+     ("vendorpayments", "vendor_payments"), ("pricebooks", "pricelists"), ("salesorders", "sales_orders"),
+     ("orders", "sales_orders"), ("vendorcredits", "vendor_credits")],
+)  # fmt: skip
+def test_an_endpoint_is_also_called_as_zoho_calls_it(shared: Mirror, endpoint: str, entity: str) -> None:
+    kind = KINDS[entity]
+    number = f"48{list(KINDS).index(entity):04}{len(endpoint):012}"
+    assert shared.receive(endpoint, {kind.singular: {kind.id_key: number, **kind.record}}) == "queued"
+    stored = shared.rows("select entity, record_id from tds.inbox order by inbox_id desc limit 1")
+    assert stored == [{"entity": entity, "record_id": number}]
+    assert shared.process()["applied"] == 1
+    # what is not JSON is known by its id all the same
+    assert shared.receive(endpoint, f'{{"{kind.id_key}": "{number}", "x": "a\nb"}}'.encode()) == "rejected"
+    assert shared.rows(
+        "select entity, zoho_id from tds.dead_letter order by dead_letter_id desc limit 1"
+    ) == [{"entity": entity, "zoho_id": number}]
+    assert (
+        shared.value("select reason from tds.wanted_detail where zoho_id = %s", number)
+        == "a hint that cannot be read"
+    )
+
+
+@pytest.mark.parametrize(
+    "body",
+    [{"data": {"item": {"item_id": "1", "name": "a"}}}, {"payload": json.dumps({"item": {"item_id": "1", "name": "a"}})},
+     [{"item": {"item_id": "1", "name": "a"}}]],
+)  # fmt: skip
+def test_an_endpoint_of_several_kinds_looks_into_what_is_wrapped(mirror: Mirror, body: Any) -> None:
+    mirror.receive("stock", body)
+    assert mirror.value("select entity from tds.inbox") == "products"
+    assert mirror.process()["applied"] == 1
+
+
+@pytest.mark.parametrize("text", ["[NEW] Cable", "{promo}", "[", "{}", "[1]", '{"a": 1}', '"quoted"'])
+def test_a_text_that_looks_like_json_is_a_text(mirror: Mirror, text: str) -> None:
+    texts = {"name": text, "description": text, "notes": text, "sku": text, "cf_note": text}
+    mirror.receive("products", form([("item_id", "1"), *texts.items(), ("rate", "11")]))
+    mirror.receive("products", {"item": {"item_id": "2", "rate": "11", **texts}})
+    assert mirror.process()["applied"] == 2
+    rows = mirror.rows("select name, description, sku, zoho_metadata from zoho.products")
+    for row in rows:
+        assert (row["name"], row["description"], row["sku"]) == (text, text, text)
+        assert row["zoho_metadata"] | texts == row["zoho_metadata"]
+
+
+def test_an_id_that_is_not_exactly_one_makes_no_row(mirror: Mirror) -> None:
+    written = ["4.03e+18", "4.60000000027017e+17", "4.6E17", "4030000000000000000", "12.0"]
+    for number in written:
+        mirror.receive("products", f'{{"item": {{"item_id": {number}, "name": "a"}}}}'.encode())
+        mirror.receive("products", f'{{"items": [{{"item_id": {number}, "name": "a"}}]}}'.encode(), "list")
+    assert mirror.process()["dead"] == 2 * len(written)
+    assert mirror.value("select count(*) from zoho.products") == 0
+    named = mirror.rows("select distinct path, reason from tds.dead_letter")
+    assert named == [{"path": "item_id", "reason": "not an id"}]
+    assert set(written) <= {row["value"] for row in mirror.rows("select value from tds.dead_letter")}
+    mirror.receive("products", b'{"item": {"item_id": 2646610000000113286, "name": "exact"}}')
+    mirror.process()
+    assert mirror.value("select zoho_item_id from zoho.products") == "2646610000000113286"
+
+
+def test_what_only_describes_costs_no_record(mirror: Mirror) -> None:
+    long = "x" * 5000
+    mirror.receive(
+        "products",
+        {"item": {"item_id": "1", "name": long, "brand": {"a": 1}, "unit": True, "category_name": [1]}},
+    )
+    contact = {
+        "contact_id": "2",
+        "contact_type": "customer",
+        "contact_name": long,
+        "email": long,
+        "phone": 5,
+        "company_name": {},
+    }
+    mirror.receive("customers", {"contact": contact})
+    assert mirror.process()["applied"] == 2
+    [row] = mirror.rows("select name, brand, unit, category_name from zoho.products")
+    assert row == {"name": long, "brand": '{"a": 1}', "unit": "true", "category_name": "[1]"}
+    assert mirror.rows("select email, phone, company_name from zoho.customers") == [
+        {"email": long, "phone": "5", "company_name": "{}"}
+    ]
+
+
+@pytest.mark.parametrize(
+    ("entity", "record", "path", "value"),
+    [
+        ("customers", {"contact": {"contact_id": "1", "addresses": [{"zip": ["61001"]}]}}, "addresses[0].zip", '["61001"]'),
+        ("customers", {"contact": {"contact_id": "1", "addresses": [{}, "x"]}}, "addresses[1]", "x"),
+        ("vendors", {"contact": {"contact_id": "1", "billing_address": {"city": {"a": 1}}}}, "billing_address.city", '{"a": 1}'),
+        ("customers", {"contact": {"contact_id": "1", "contact_persons": [{"contact_person_id": "a b"}]}},
+         "contact_persons[0].contact_person_id", "a b"),
+        ("products", {"item": {"item_id": "1", "locations": [{"location_id": "9", "location_stock_on_hand": "few"}]}},
+         "locations[0].location_stock_on_hand", "few"),
+        ("pricelists", {"pricebook": {"pricebook_id": "1", "pricebook_items": [{"item_id": "2"}, {"pricebook_rate": 3}]}},
+         "pricebook_items[1].item_id", '{"pricebook_rate": 3}'),
+        ("pricelists", {"pricebook": {"pricebook_id": "1", "pricebook_items": [
+            {"item_id": "2", "price_brackets": [{"start_quantity": "one"}]}]}},
+         "pricebook_items[0].price_brackets[0].start_quantity", "one"),
+        ("invoices", {"invoice": {"invoice_id": "1", "total": "1,50,000.00"}}, "total", "1,50,000.00"),
+        ("products", {"item": {"item_id": "1", "rate": "IQD 1,500"}}, "rate", "IQD 1,500"),
+        ("invoices", {"invoice": {"invoice_id": "1", "status": "x" * 60}}, "status", "x" * 60),
+    ],
+)  # fmt: skip
+def test_every_bad_value_is_named_at_once(
+    mirror: Mirror, entity: str, record: Record, path: str, value: str
+) -> None:
+    mirror.receive(entity, record)
+    assert mirror.process()["dead"] == 1
+    assert mirror.rows("select zoho_id, path, value, attempts from tds.dead_letter") == [
+        {"zoho_id": "1", "path": path, "value": value, "attempts": 1}
+    ]
+    assert (
+        mirror.value("select reason from tds.wanted_detail where zoho_id = '1'")
+        == "a hint that cannot be read"
+    )
+    # a detail is no hint: it is what there is
+    mirror.receive(entity, record, "detail")
+    mirror.process()
+    assert mirror.value("select count(*) from tds.wanted_detail") == 0
+
+
+def test_an_empty_object_of_php_and_days_told_as_midnights(mirror: Mirror) -> None:
+    contact = {"contact_id": "1", "contact_type": "customer", "billing_address": [], "custom_field_hash": []}
+    mirror.receive("customers", {"contact": contact})
+    mirror.receive(
+        "invoices",
+        {
+            "invoice": {
+                "invoice_id": "1",
+                "date": "2026-01-02T00:00:00+0300",
+                "due_date": "2026-02-01T00:00:00.000Z",
+            }
+        },
+    )
+    mirror.receive("invoices", {"invoice": {"invoice_id": "2", "date": "2026-01-02T13:00:00+0300"}})
+    outcome = mirror.process()
+    assert (outcome["applied"], outcome["dead"]) == (2, 1)
+    assert mirror.rows("select invoice_date::text, due_date::text from zoho.invoices") == [
+        {"invoice_date": "2026-01-02", "due_date": "2026-02-01"}
+    ]
+
+
+def test_a_list_that_tells_the_same_bad_value_again_asks_once(mirror: Mirror) -> None:
+    page = {"invoices": [{"invoice_id": "1", "total": "much"}]}
+    for _ in range(2):
+        mirror.receive("invoices", page, "list")
+        mirror.process()
+        wanted = mirror.value("select count(*) from tds.wanted_detail")
+        mirror.conn.execute("delete from tds.wanted_detail")
+        page["invoices"].append({"invoice_id": "2", "total": "1"})
+    assert wanted == 1, "of the good one"
+
+
+OURS, THEIRS = "9000000001", ORGANIZATION
+NAMED = {"organization_id": THEIRS, "item": {"item_id": "1", "name": "Cable"}}
+
+
+def take(mirror: Mirror, body: Any, *, many: bool, query: str | None = None) -> str:
+    """As a receiver does whose own organisation is ours."""
+    mirror.conn.execute("select set_config('tds.organization_id', %s, false)", [OURS])
+    if many:
+        return str(
+            mirror.value(
+                "select status from tds.receive_many(array['products'], array[%b::bytea], array[%s::text])",
+                told(body),
+                query,
+            )
+        )
+    return str(mirror.value("select status from tds.receive('products', %b, %s)", told(body), query))
+
+
+@pytest.mark.parametrize("many", [True, False])
+def test_whose_it_is(mirror: Mirror, many: bool) -> None:
+    def rows() -> list[tuple[str, str]]:
+        mirror.process()
+        found = mirror.rows("select organization_id, zoho_item_id from zoho.products order by 1, 2")
+        return [(row["organization_id"], row["zoho_item_id"]) for row in found]
+
+    # nobody has configured theirs: stored under its name, and dead with the reason
+    for body in (NAMED, {"data": NAMED}, {"item": NAMED["item"] | {"organization_id": int(THEIRS)}}):
+        assert take(mirror, body, many=many) == "rejected"
+    assert rows() == []
+    dead = mirror.rows("select distinct organization_id, reason from tds.dead_letter")
+    assert [row["organization_id"] for row in dead] == [THEIRS]
+    assert f"{THEIRS} is not configured here" in dead[0]["reason"]
+    assert mirror.value("select count(*) from tds.wanted_detail") == 0
+    assert take(mirror, NAMED | {"organization_id": "not an id"}, many=many) == "rejected"
+    # the query goes before the body, the body before the receiver's own
+    assert take(mirror, NAMED, many=many, query="9000000007") == "queued"
+    assert take(mirror, {"item": {"item_id": "2"}}, many=many) == "queued"
+    assert take(mirror, {"organization_id": OURS, "item": {"item_id": "3"}}, many=many) == "queued"
+    assert rows() == [(OURS, "2"), (OURS, "3"), ("9000000007", "1")]
+    mirror.conn.execute(
+        "update tds.setting set value = %s where name = 'organization_ids'", [f'["{THEIRS}"]']
+    )
+    assert take(mirror, NAMED, many=many) == "queued"
+    assert rows()[0] == (THEIRS, "1")
+
+
+MONEY = {
+    "invoices": (
+        {"invoice": {"invoice_id": "1", "discount": "10%", "discount_amount": 10, "credits_applied": 5, "write_off_amount": 1,
+                     "shipping_charge": 2, "adjustment": -1, "tax_amount_withheld": 3, "tds_amount": 4}},
+        "discount_amount, credits_applied, write_off_amount, shipping_charge, adjustment, tax_withheld, tds_amount",
+        (10, 5, 1, 2, -1, 3, 4),
+    ),
+    "credit_notes": (
+        {"creditnote": {"creditnote_id": "1", "discount_type": "entity_level", "discount": 10, "discount_amount": 10, "sub_total": 100,
+                        "tax_total": 0, "total": 90, "invoices_credited": [{"invoice_id": "5", "amount_applied": 50}]}},
+        "discount_amount, (select amount from zoho.credit_note_invoices), total_differs::int",
+        (10, 50, 0),
+    ),
+    "bills": (
+        {"bill": {"bill_id": "1", "discount_type": "entity_level", "discount": 0, "sub_total": 45000, "tax_total": 8100, "tds_amount": 450,
+                  "total": 52650, "payments": [{"payment_id": "7", "bill_payment_id": "8", "amount": 52650, "date": "2026-01-05"}]}},
+        "tds_amount, (select amount from zoho.bill_payments), total_differs::int",
+        (450, 52650, 0),
+    ),
+    "sales_orders": (
+        {"salesorder": {"salesorder_id": "1", "discount_total": 7, "shipping_charge": 3, "adjustment": 1}},
+        "discount_amount, shipping_charge, adjustment",
+        (7, 3, 1),
+    ),
+    "customers": (
+        {"contact": {"contact_id": "1", "contact_type": "customer", "pricebook_id": "9", "gst_no": "24ABC", "unused_credits_receivable_amount": 12,
+                     "contact_persons": [{"contact_person_id": "3", "first_name": "Ali"}, {"contact_person_id": "4"}]}},
+        "zoho_pricebook_id::int, unused_credits_receivable, (select count(*) from zoho.contact_persons)",
+        (9, 12, 2),
+    ),
+    "products": (
+        {"item": {"item_id": "1", "available_stock": 4, "committed_stock": 1, "actual_available_stock": 3}},
+        "available_stock, committed_stock, actual_available_stock",
+        (4, 1, 3),
+    ),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("entity", MONEY)
+def test_what_is_told_of_money_has_its_column(mirror: Mirror, entity: str) -> None:
+    body, columns, values = MONEY[entity]
+    mirror.receive(entity, body, "detail")
+    assert mirror.process()["applied"] == 1
+    table = mirror.value("select target from tds.entity where entity = %s", entity)
+    row = mirror.conn.execute(f"select {columns} from zoho.{table}").fetchone()
+    assert row is not None
+    assert tuple(map(Decimal, row)) == tuple(map(Decimal, values))
+
+
+def test_columns_that_an_upgrade_brings_are_filled_from_what_is_stored(mirror: Mirror) -> None:
+    for entity, (body, _, _) in MONEY.items():
+        mirror.receive(entity, body, "detail")
+    mirror.process()
+    before = {}
+    for entity, (_, columns, _) in MONEY.items():
+        table = mirror.value("select target from tds.entity where entity = %s", entity)
+        before[table] = (columns, mirror.conn.execute(f"select {columns} from zoho.{table}").fetchone())
+    # as they are after the migration
+    mirror.conn.execute(
+        "update zoho.invoices set credits_applied = null, write_off_amount = null; update zoho.bills set tds_amount = null;"
+        "update zoho.products set available_stock = null; update zoho.contacts set zoho_pricebook_id = null;"
+        "delete from zoho.contact_persons; delete from zoho.bill_payments;"
+        "update zoho.credit_note_invoices set amount = null; update zoho.sales_orders set discount_amount = null"
+    )
+    mirror.conn.execute("insert into tds.column_to_fill (entity, organization_id) select e, %s from unnest(%s::text[]) e",
+                        [ORGANIZATION, list(MONEY)])  # fmt: skip
+    steps = 0
+    while mirror.value("select tds.fill_new_columns()"):
+        steps += 1
+        assert steps < 50
+    for table, (columns, row) in before.items():
+        assert mirror.conn.execute(f"select {columns} from zoho.{table}").fetchone() == row
+    assert mirror.value("select count(*) from tds.wanted_detail") == 0, "nothing was asked of Zoho"
+
+
+def test_no_body_however_wrapped_ends_the_reading(database: Database) -> None:
+    """Depth and nonsense end as dead letters."""
+    deep: Any = {"item_id": "1"}
+    for _ in range(40):
+        deep = {"item": deep}
+    nonsense = [
+        deep,
+        {"item": []},
+        {"item": 5},
+        {"data": "text"},
+        [[[]]],
+        {"": 1},
+        {"a.b": 1},
+        "text",
+        {"items": [[], 1, None, "x"]},
+    ]
+    with database.connect(autocommit=True) as conn:
+        mirror = Mirror(conn)
+        for body in nonsense:
+            mirror.receive("products", body)
+        mirror.process()
+        assert mirror.value("select count(*) from tds.inbox_open") == 0
+        assert mirror.value("select count(*) from zoho.products") == 0
