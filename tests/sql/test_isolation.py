@@ -11,7 +11,7 @@ def page_with_three_bad() -> list[dict[str, object]]:
     records = [product(str(1000 + n)) for n in range(200)]
     records[17]["rate"] = "12,5x"
     del records[99]["item_id"]
-    records[150]["name"] = "x" * 5000
+    records[150]["sku"] = "x" * 5000
     return records
 
 
@@ -25,7 +25,7 @@ def test_a_page_of_200_with_3_bad_ones_is_197_rows_and_3_dead_letters(mirror: Mi
     assert [(d["position"], d["path"], d["value"], d["reason"]) for d in dead] == [
         (18, "rate", "12,5x", "not a number"),
         (100, "item_id", None, "missing"),
-        (151, "name", "x" * 200, "5000 characters, the bound is 500"),
+        (151, "sku", "x" * 200, "5000 characters, the bound is 255"),
     ]
     assert [d["replay_command"] for d in dead] == [f"select tds.replay({d['dead_letter_id']});" for d in dead]
     assert mirror.rows("select status, applied, dead from tds_sync_queue order by status") == [
@@ -36,7 +36,7 @@ def test_a_page_of_200_with_3_bad_ones_is_197_rows_and_3_dead_letters(mirror: Mi
     # the source is mended: each is replayed with what it says now
     for d, record in zip(
         dead,
-        (records[17] | {"rate": 12.5}, product("1099"), records[150] | {"name": "short"}),
+        (records[17] | {"rate": 12.5}, product("1099"), records[150] | {"sku": "short"}),
         strict=True,
     ):
         mirror.conn.execute("select tds.replay(%s, %s)", [d["dead_letter_id"], Jsonb(record)])

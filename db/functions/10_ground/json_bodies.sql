@@ -161,7 +161,8 @@ language plpgsql immutable parallel safe
 set search_path = pg_catalog, pg_temp
 as $$
 declare
-    v_envelopes constant text[] := '{data,payload,JSONString,body,record,records,resource,result,results,object,entity,events}';
+    v_envelopes constant text[] := array['data', 'payload', 'JSONString', 'body', 'record', 'records', 'resource', 'result', 'results',
+                                         'object', 'entity', 'events'];
     v_key       text;
     v_found     jsonb;
 begin
@@ -242,8 +243,8 @@ as $$
              custom_fields,default_price_brackets,default_templates,documents,invoices,invoices_credited,item_custom_fields,
              item_tax_preferences,line_item_taxes,line_items,locations,mapped_items,opening_balances,package_details,packages,
              payment_options,payment_refunds,payments,price_brackets,pricebook_items,purchaseorders,salesorders,
-             shipping_address,shipping_charge_taxes,             sub_statuses,tags,tax_info_list,taxes,tcs_summary,tds_summary,vendor_credit_refunds,vendor_credits,vendorpayment_refunds,
-             warehouses}'::text[]
+             shipping_address,shipping_charge_taxes,sub_statuses,tags,tax_info_list,taxes,tcs_summary,tds_summary,
+             vendor_credit_refunds,vendor_credits,vendorpayment_refunds,warehouses}'::text[]
 $$;
 comment on function tds.containers() is
 'Keys whose value is an object or an array in every document of Zoho''s: JSON as text is undone there.';

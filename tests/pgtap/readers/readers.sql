@@ -1,6 +1,6 @@
 -- One defined reading each; anything else is refused, never 0 or today.
 begin;
-select plan(46);
+select plan(54);
 
 select is(tds.json_text('"x"'), 'x', 'a string as it is');
 select is(tds.json_text('" x "'), ' x ', 'blanks are kept');
@@ -8,8 +8,17 @@ select is(tds.json_text('""'), null, 'empty is null');
 select is(tds.json_text('12.50'), '12.50', 'a number by its digits');
 select is(tds.json_text('null'), null, 'JSON null is null');
 select is(tds.json_text(null), null, 'an absent key is null');
-select throws_ok($$select tds.json_text('{"a": 1}')$$, 'ZB001', 'not a text', 'an object is no text');
-select throws_ok($$select tds.json_text('true')$$, 'ZB001', 'not a text', 'a boolean is no text');
+select is(tds.json_text('{"a": 1}'), '{"a": 1}', 'what only describes is never refused');
+select is(tds.json_text('true'), 'true', 'a boolean by its name');
+
+select is(tds.json_word('"x"'), 'x', 'a word as it is');
+select is(tds.json_word('12'), '12', 'a number by its digits');
+select is(tds.json_word('""'), null, 'empty is null');
+select throws_ok($$select tds.json_word('{"a": 1}')$$, 'ZB001', 'not a text', 'an object is no word');
+select throws_ok($$select tds.json_word('true')$$, 'ZB001', 'not a text', 'a boolean is no word');
+select throws_ok($$select tds.json_id('4.03e+18')$$, 'ZB001', 'not an id', 'a rounded number is no id');
+select is(tds.json_date('"2026-01-02T00:00:00+0300"'), date '2026-01-02', 'a midnight is its day');
+select is(tds.json_object('[]'), '{}'::jsonb, 'an empty object as PHP writes it');
 
 select is(tds.json_id('2646610000000113286'), '2646610000000113286', 'a 19-digit number keeps every digit');
 select is(tds.json_id('"2646610000000113286"'), '2646610000000113286', 'the same as a string');
@@ -60,7 +69,7 @@ select is((select string_agg(v.value, ' ') from unnest(array['2026-01-01T00:00:0
 
 select is((select count(*) from (values ('number', '"12,5x"'), ('number', '1e40'), ('date', '"2026-02-30"'), ('time', '"now"'),
                                  ('id', '1.5'),
-                 ('boolean', '"yes"'), ('text', '{}'), ('object', '[]')) v(reader, value)
+                 ('boolean', '"yes"'), ('word', '{}'), ('object', '[1]'), ('id', '4030000000000000000')) v(reader, value)
             where tds.problem(v.reader, v.value::jsonb, false, null) is null), 0::bigint, 'tds.problem() names what the readers refuse');
 
 select * from finish();
