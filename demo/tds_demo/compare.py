@@ -103,16 +103,25 @@ def full_name(told: Document) -> str | None:
     return " ".join(filter(None, (told.get("first_name"), told.get("last_name")))) or None
 
 
+def tax_number(told: Document) -> str | None:
+    """Whichever of its names the edition has."""
+    names = ("gst_no", "vat_reg_no", "tax_reg_no", "tax_id_value")
+    return next((str(told[name]) for name in names if told.get(name)), None)
+
+
 def customer_type(told: Document) -> str | None:
     """B2B or B2C."""
     return {"business": "B2B", "individual": "B2C"}.get(told.get("customer_sub_type", ""))
 
 
 def discount_amount(told: Document) -> object:
-    """`discount_total`, which is an amount even where `discount` is a percentage."""
-    amount = number("discount_total")(told)
-    is_percentage = str(told.get("discount", "")).endswith("%")
-    return amount if amount is not None or is_percentage else number("discount")(told)
+    """`discount_amount`, or `discount_total`: amounts even where `discount` is a percentage."""
+    amount, total = number("discount_amount")(told), number("discount_total")(told)
+    if amount or (amount is not None and total is None):
+        return amount
+    if total is not None:
+        return total
+    return None if str(told.get("discount", "")).endswith("%") else number("discount")(told)
 
 
 def adds_up(key: str) -> Reader:
@@ -165,6 +174,16 @@ COMMON: Mapping[str, Reader] = {
     "zoho_modified_at": moment("last_modified_time"),
 }
 ADDRESS_KEYS = ("attention", "address", "street2", "city", "state", "zip", "country", "phone", "fax")
+PERSON_KEYS = (
+    "salutation",
+    "first_name",
+    "last_name",
+    "email",
+    "phone",
+    "mobile",
+    "designation",
+    "department",
+)
 
 
 def _addresses(told: Document) -> Iterator[tuple[int, Document]]:
@@ -206,6 +225,11 @@ def _contacts(table: str, addresses: str) -> Entity:
             "payment_terms_label": text("payment_terms_label"),
             "outstanding_receivable": number("outstanding_receivable_amount"),
             "outstanding_payable": number("outstanding_payable_amount"),
+            "unused_credits_receivable": number("unused_credits_receivable_amount"),
+            "unused_credits_payable": number("unused_credits_payable_amount"),
+            "zoho_pricebook_id": text("pricebook_id"),
+            "pricelist_name": text("pricebook_name"),
+            "tax_number": tax_number,
             "billing_address": itself("billing_address"),
             "shipping_address": itself("shipping_address"),
         },
@@ -219,6 +243,16 @@ def _contacts(table: str, addresses: str) -> Entity:
                     "zoho_address_id": text("address_id"),
                     "country_code": text("country_code"),
                     **{key: text(key) for key in ADDRESS_KEYS},
+                },
+            ),
+            _listed(
+                "contact_persons",
+                "position",
+                "contact_persons",
+                {
+                    "zoho_contact_person_id": text("contact_person_id"),
+                    "is_primary": itself("is_primary_contact"),
+                    **{key: text(key) for key in PERSON_KEYS},
                 },
             ),
         ),
@@ -286,6 +320,11 @@ ENTITIES: Mapping[str, Entity] = {
             "description": text("description"),
             "unit_price": number("rate"),
             "stock_quantity": number("stock_on_hand"),
+            "available_stock": number("available_stock"),
+            "committed_stock": first_number("committed_stock", "stock_committed"),
+            "actual_available_stock": number("actual_available_stock"),
+            "actual_committed_stock": number("actual_committed_stock"),
+            "available_for_sale_stock": number("available_for_sale_stock"),
             "is_active": is_active,
             "tax_rate": number("tax_percentage"),
             "category_name": text("category_name"),
@@ -392,6 +431,13 @@ ENTITIES: Mapping[str, Entity] = {
             "status": text("status"),
             "discount_amount": discount_amount,
             "amount_paid": number("payment_made"),
+            "credits_applied": number("credits_applied"),
+            "write_off_amount": number("write_off_amount"),
+            "tax_withheld": number("tax_amount_withheld"),
+            "tds_amount": number("tds_amount"),
+            "tcs_amount": number("tcs_amount"),
+            "shipping_charge": number("shipping_charge"),
+            "adjustment": number("adjustment"),
             "balance": number("balance"),
         },
         children=(_listed("invoice_line_items", "line_number", "line_items", TAXED_LINES),),
@@ -408,13 +454,31 @@ ENTITIES: Mapping[str, Entity] = {
             "bill_date": day("date"),
             "due_date": day("due_date"),
             "payment_status": text("status"),
-            "discount_amount": first_number("discount_total", "discount_amount"),
+            "discount_amount": discount_amount,
+            "adjustment": number("adjustment"),
+            "tax_withheld": number("tax_amount_withheld"),
+            "tds_amount": number("tds_amount"),
+            "tcs_amount": number("tcs_amount"),
             "amount_paid": number("payment_made"),
             "credits_applied": number("vendor_credits_applied"),
             "balance": number("balance"),
         },
         children=(
             _listed("bill_line_items", "line_number", "line_items", TAXED_LINES),
+            _listed(
+                "bill_payments",
+                "position",
+                "payments",
+                {
+                    "zoho_allocation_id": text("bill_payment_id"),
+                    "zoho_payment_id": text("payment_id"),
+                    "payment_number": text("payment_number"),
+                    "payment_mode": text("payment_mode"),
+                    "reference_number": text("reference_number"),
+                    "paid_on": day("date"),
+                    "amount": number("amount"),
+                },
+            ),
             _listed(
                 "bill_vendor_credits",
                 "position",
@@ -438,6 +502,8 @@ ENTITIES: Mapping[str, Entity] = {
             **CHECKS,
             "vendor_credit_number": text("vendor_credit_number"),
             "credit_date": day("date"),
+            "discount_amount": discount_amount,
+            "adjustment": number("adjustment"),
             "status": text("status"),
             "credits_used": number("total_credits_used"),
             "amount_refunded": number("total_refunded_amount"),
@@ -467,6 +533,9 @@ ENTITIES: Mapping[str, Entity] = {
             **MONEY,
             "credit_note_number": text("creditnote_number"),
             "credit_note_date": day("date"),
+            "discount_amount": discount_amount,
+            "shipping_charge": number("shipping_charge"),
+            "adjustment": number("adjustment"),
             "status": text("status"),
             "subtotal_differs": adds_up("sub_total"),
             "credits_used": number("total_credits_used"),
@@ -565,6 +634,13 @@ ENTITIES: Mapping[str, Entity] = {
             "order_date": day("date"),
             "shipment_date": day("shipment_date"),
             "status": text("status"),
+            "discount_amount": discount_amount,
+            "shipping_charge": number("shipping_charge"),
+            "adjustment": number("adjustment"),
+            "order_status": text("order_status"),
+            "invoiced_status": text("invoiced_status"),
+            "paid_status": text("paid_status"),
+            "shipped_status": text("shipped_status"),
         },
         children=(_listed("sales_order_line_items", "line_number", "line_items", LINES),),
     ),
@@ -575,6 +651,7 @@ CUSTOMER_LINK = ("customer_id", "zoho_customer_id", "customers", "zoho_contact_i
 VENDOR_LINK = ("vendor_id", "zoho_vendor_id", "vendors", "zoho_contact_id")
 PRODUCT_LINK = ("product_id", "zoho_item_id", "products", "zoho_item_id")
 INVOICE_LINK = ("invoice_id", "zoho_invoice_id", "invoices", "zoho_invoice_id")
+PRICELIST_LINK = ("pricelist_id", "zoho_pricebook_id", "pricelists", "zoho_pricebook_id")
 BILL_LINK = ("bill_id", "zoho_bill_id", "bills", "zoho_bill_id")
 LINKS = {
     "product_prices": PRODUCT_LINK,
@@ -583,6 +660,9 @@ LINKS = {
     "invoice_line_items": PRODUCT_LINK,
     "bills": VENDOR_LINK,
     "bill_line_items": PRODUCT_LINK,
+    "bill_payments": ("vendor_payment_id", "zoho_payment_id", "vendor_payments", "zoho_payment_id"),
+    "customers": PRICELIST_LINK,
+    "vendors": PRICELIST_LINK,
     "bill_vendor_credits": (
         "vendor_credit_id",
         "zoho_vendor_credit_id",

@@ -8,7 +8,9 @@ from typing import Any
 import httpx
 import pytest
 
+from tds_sandbox.errors import ApiError
 from tds_sandbox.limits import UNLIMITED
+from tds_sandbox.listing import list_records
 from tds_sandbox.organisation import Organisation
 from tds_sandbox.serve import Running, running
 from tests.sandbox.conftest import HTTP, sign_in
@@ -92,7 +94,9 @@ def test_filters_of_invoices(books: httpx.Client, organisation: Organisation) ->
 
 @pytest.fixture(params=[False, True], ids=["strict", "inclusive"])
 def small(request: pytest.FixtureRequest) -> Iterator[Running]:
-    organisation = Organisation(items=30, contacts=30, invoices=30, modified_filter_inclusive=request.param)
+    organisation = Organisation(
+        items=30, contacts=30, invoices=30, modified_filter_inclusive=request.param, lenient=True
+    )
     with running(organisation, limits=UNLIMITED) as sandbox:
         yield sandbox
 
@@ -170,7 +174,7 @@ def test_unknown_urls_methods_and_records(books: httpx.Client, served: Running) 
 
 
 def test_a_page_shifts_when_a_name_changes_in_mid_scan_but_not_by_creation() -> None:
-    organisation = Organisation(items=300, unstamped_share=0)
+    organisation = Organisation(items=300, unstamped_share=0, lenient=True)
     with running(organisation, limits=UNLIMITED) as sandbox, sign_in(sandbox) as books:
         for column, loses in (("name", True), ("created_time", False)):
             parameters = {"filter_by": "Status.All", "sort_column": column, "per_page": "200"}
@@ -182,3 +186,29 @@ def test_a_page_shifts_when_a_name_changes_in_mid_scan_but_not_by_creation() -> 
             second = books.get("/items", params=second_page).json()["items"]
             seen = {row["item_id"] for row in first + second}
             assert (len(seen) < 300) is loses
+
+
+@pytest.mark.parametrize(
+    ("entity", "query", "parameter"),
+    [
+        ("items", {"sort_column": "created_time"}, "sort_column"),
+        ("items", {"last_modified_time": "2026-01-01T00:00:00+0000"}, "last_modified_time"),
+        ("contacts", {"sort_column": "created_time", "sort_order": "A"}, "sort_order"),
+        ("invoices", {"sort_order": "A"}, "sort_order"),
+        ("pricebooks", {"filter_by": "Status.All"}, "filter_by"),
+        ("bills", {"colour": "blue"}, "colour"),
+    ],
+)
+def test_what_the_documents_do_not_list_is_refused_unless_told_to_be_lenient(
+    entity: str, query: dict[str, str], parameter: str
+) -> None:
+    with pytest.raises(ApiError, match=f"code 2: Invalid value passed for {parameter}$"):
+        list_records(Organisation(items=3, pricebooks=1), entity, query)
+    list_records(Organisation(items=3, pricebooks=1, lenient=True), entity, query)
+
+
+def test_what_the_documents_list_is_taken() -> None:
+    organisation = Organisation(items=3, contacts=3, bills=1)
+    list_records(organisation, "bills", {"sort_column": "created_time", "sort_order": "A", "page": "1"})
+    list_records(organisation, "contacts", {"sort_column": "created_time", "filter_by": "Status.All"})
+    list_records(organisation, "items", {"sort_column": "name", "filter_by": "Status.All", "per_page": "5"})

@@ -387,7 +387,7 @@ def test_a_list_that_tells_the_same_bad_value_again_asks_once(mirror: Mirror) ->
 
 
 OURS, THEIRS = "9000000001", ORGANIZATION
-NAMED = {"organization_id": THEIRS, "item": {"item_id": "1", "name": "Cable"}}
+NAMED: Record = {"organization_id": THEIRS, "item": {"item_id": "1", "name": "Cable"}}
 
 
 def take(mirror: Mirror, body: Any, *, many: bool, query: str | None = None) -> str:

@@ -18,9 +18,7 @@ Since = Annotated[
         examples=["2026-11-01", "2026-11-01T08:00:00+03:00"],
     ),
 ]
-Ids = Annotated[
-    list[Annotated[str, Field(pattern=r"^[A-Za-z0-9_-]{1,50}$")]], Field(max_length=200)
-]
+Ids = Annotated[list[Annotated[str, Field(pattern=r"^[A-Za-z0-9_-]{1,50}$")]], Field(max_length=200)]
 Places = Annotated[list[Annotated[str, Field(min_length=1, max_length=255)]], Field(max_length=200)]
 
 
