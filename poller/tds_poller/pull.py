@@ -75,17 +75,40 @@ async def pull_pages(
     before = await mirror.records_before(run) if endpoint.paged else 0
     while True:
         known = ceil(before / run.per_page)
-        if (
-            run.next_page == 1
-            and run.counted is None
-            and (run.passes > 1 or (endpoint.counted and run.is_pass and known > 1 and not run.filtered))
-        ):
-            run = await _count(client, mirror, endpoint, run)
-        run = await _pass(client, mirror, endpoint, run, known, on_page=show)
+        try:
+            if (
+                run.next_page == 1
+                and run.counted is None
+                and (run.passes > 1 or (endpoint.counted and run.is_pass and known > 1 and not run.filtered))
+            ):
+                run = await _count(client, mirror, endpoint, run)
+            run = await _pass(client, mirror, endpoint, run, known, on_page=show)
+        except RefusedError as error:
+            endpoint = await _adapt(mirror, endpoint, run, error)
+            run = await mirror.run(run.run_id)
+            show(run.records - shown)
+            continue
         if run.state != RunState.RUNNING or run.next_page > 1:
             return run
         # It moved while it was read, or turned out to be long enough to: once more, from the first page on.
         show(-shown)
+
+
+async def _adapt(mirror: Mirror, endpoint: Endpoint, run: Run, error: RefusedError) -> Endpoint:
+    """The list without what the organisation's edition refuses of its parameters, which is remembered.
+
+    Raises:
+        RefusedError: the error itself, if it is about something else.
+    """
+    if (parameter := error.refused([*endpoint.list_filter, MODIFIED])) is None:
+        raise error
+    log.warning("%s The list is read without %s from now on.", error.message, parameter)
+    if parameter == MODIFIED or (await mirror.run(run.run_id)).next_page > 1:
+        # What was read before was read in another order.
+        await mirror.fall_back(run)
+    if parameter == MODIFIED:
+        return endpoint
+    return await mirror.leave_off(endpoint, parameter, error.message)
 
 
 async def _count(client: ZohoClient, mirror: Mirror, endpoint: Endpoint, run: Run) -> Run:
@@ -94,6 +117,9 @@ async def _count(client: ZohoClient, mirror: Mirror, endpoint: Endpoint, run: Ru
     try:
         reply = await client.get(endpoint.api_path, query)
     except ZohoError as error:
+        if isinstance(error, RefusedError) and error.refused(["response_option"]):
+            await mirror.note_count(run, None, error.sent_at, error.calls)
+            return await mirror.run(run.run_id)
         await mirror.note_progress(run.run_id, error.calls, error=error.message)
         raise
     total = reply.document.get("page_context", {}).get("total")
@@ -117,19 +143,6 @@ async def _pass(
         while has_more:
             try:
                 reply = await pages.get(run, page)
-            except RefusedError as error:
-                await mirror.note_progress(run.run_id, error.calls, error=error.message)
-                if (parameter := error.refused([*endpoint.list_filter, MODIFIED])) is None:
-                    raise
-                log.warning("%s The list is read without %s from now on.", error.message, parameter)
-                if parameter == MODIFIED or page > 1:
-                    # What was read was of another order.
-                    await mirror.fall_back(run)
-                    run, page = replace(run, filtered=False), 1
-                if parameter != MODIFIED:
-                    endpoint = await mirror.leave_off(endpoint, parameter, error.message)
-                await pages.begin_anew(endpoint)
-                continue
             except ZohoError as error:
                 await mirror.note_progress(run.run_id, error.calls, error=error.message)
                 raise
@@ -185,15 +198,9 @@ class _Pages:
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        await self.begin_anew(self._endpoint)
-
-    async def begin_anew(self, endpoint: Endpoint) -> None:
-        """Asks otherwise; what was asked for ahead is not waited for."""
-        self._endpoint = endpoint
-        asked, self._asked = self._asked, {}
-        for task in asked.values():
+        for task in self._asked.values():
             task.cancel()
-        await asyncio.gather(*asked.values(), return_exceptions=True)
+        await asyncio.gather(*self._asked.values(), return_exceptions=True)
 
     async def get(self, run: Run, page: int) -> Reply:
         """One page; raises as `ZohoClient.get` does."""

@@ -280,9 +280,7 @@ class Inbox:
             settings = {**SETTINGS, "tds.organization_id": self._organization_id}
         # Every address that a name has may take that long.
         async with asyncio.timeout(CONNECT_SECONDS + 1):
-            return await connect_async(
-                "receiver", self._conninfo, tuple_row, settings=settings, **CONNECTION
-            )
+            return await connect_async("receiver", self._conninfo, tuple_row, settings=settings, **CONNECTION)
 
     def _take(self) -> list[_Waiting]:
         """The events of the next commit, oldest first; at least one if anybody still waits for any."""

@@ -12,7 +12,7 @@ begin
                                                '{payment_made,credits_applied,write_off_amount,tax_amount_withheld,status,total,balance}')
                     then tds.differs(tds.expected_balance(s.doc, '{payment_made,credits_applied,write_off_amount,tax_amount_withheld}'), s.doc -> 'balance',
                                      s.doc, own.organization_id)
-                     and tds.is_certain(s.doc, '{tds_total,tcs_total,total_retention_amount,payment_discount,unprocessed_payment_amount}') end as balance_differs,
+                     and tds.is_certain(s.doc, '{tds_total,tcs_total,tds_amount,tcs_amount,total_retention_amount,payment_discount,unprocessed_payment_amount}') end as balance_differs,
                case when 'subtotal_differs' = 'subtotal_differs' and tds.lacks_elements(s.doc) then true
                     when s.layers is null
                       or tds.is_of_one_version(s.doc, s.layers, s.modified_at,
@@ -23,10 +23,10 @@ begin
                case when 'total_differs' = 'subtotal_differs' and tds.lacks_elements(s.doc) then true
                     when s.layers is null
                       or tds.is_of_one_version(s.doc, s.layers, s.modified_at,
-                                               '{sub_total,discount_type,discount_total,discount_amount,tax_total,shipping_charge,adjustment,roundoff_value,total}')
+                                               '{sub_total,discount_type,discount_total,discount_amount,tax_total,shipping_charge,adjustment,roundoff_value,tds_amount,tcs_amount,total}')
                     then tds.differs(tds.expected_total(s.doc), s.doc -> 'total',
                                      s.doc, own.organization_id)
-                     and tds.is_certain(s.doc, '{tds_total,tcs_total,is_tds_applied,tax_amount_withheld,total_retention_amount,is_reverse_charge_applied,shipping_charge_tax}') end as total_differs
+                     and tds.is_certain(s.doc, '{tds_total,tcs_total,tds_amount,tcs_amount,is_tds_applied,tax_amount_withheld,total_retention_amount,is_reverse_charge_applied,shipping_charge_tax}') end as total_differs
           from zoho.invoices t
          cross join lateral (select t.zoho_metadata as doc, t.sync_layers as layers, t.sync_modified_at as modified_at) s
          cross join lateral (select t.organization_id) own

@@ -16,10 +16,10 @@ begin
          order by i.zoho_id, i.place, g.n desc, e.n desc
     ), told as (
         select e.zoho_id, jsonb_strip_nulls(jsonb_build_object('balance', case when p.balance is null then to_jsonb(tds.json_number(d.balance)) end,
-                   'currency_code', case when p.currency_code is null then to_jsonb(tds.json_text(d.currency_code)) end,
+                   'currency_code', case when p.currency_code is null then to_jsonb(tds.json_word(d.currency_code)) end,
                    'date', case when p.date is null then to_jsonb(tds.json_date(d.date)) end,
                    'last_modified_time', case when p.last_modified_time is null then to_jsonb(tds.json_time(d.last_modified_time)) end,
-                   'status', case when p.status is null then to_jsonb(tds.json_text(d.status)) end,
+                   'status', case when p.status is null then to_jsonb(tds.json_word(d.status)) end,
                    'total', case when p.total is null then to_jsonb(tds.json_number(d.total)) end)) as told,
                nullif(jsonb_strip_nulls(jsonb_build_object('balance', p.balance,
                    'currency_code', p.currency_code,
@@ -29,19 +29,22 @@ begin
                    'total', p.total)), '{}') as problem
           from listed e
          cross join lateral (select tds.problem('number', e.doc -> 'balance', false, NULL) as balance,
-                   tds.problem('text', e.doc -> 'currency_code', false, '10') as currency_code,
+                   tds.problem('word', e.doc -> 'currency_code', false, '10') as currency_code,
                    tds.problem('date', e.doc -> 'date', false, NULL) as date,
                    tds.problem('time', e.doc -> 'last_modified_time', false, NULL) as last_modified_time,
-                   tds.problem('text', e.doc -> 'status', false, '50') as status,
+                   tds.problem('word', e.doc -> 'status', false, '50') as status,
                    tds.problem('number', e.doc -> 'total', false, NULL) as total offset 0) p
          cross join lateral (
-               select e.doc -> 'balance' as balance,
+               select e.doc -> 'adjustment' as adjustment,
+                      e.doc -> 'balance' as balance,
                       e.doc -> 'created_time' as created_time,
+                      e.doc -> 'credits_applied' as credits_applied,
                       e.doc -> 'currency_code' as currency_code,
                       e.doc -> 'customer_id' as customer_id,
                       e.doc -> 'customer_name' as customer_name,
                       e.doc -> 'date' as date,
                       e.doc -> 'discount' as discount,
+                      e.doc -> 'discount_amount' as discount_amount,
                       e.doc -> 'discount_total' as discount_total,
                       e.doc -> 'due_date' as due_date,
                       e.doc -> 'exchange_rate' as exchange_rate,
@@ -51,10 +54,15 @@ begin
                       e.doc -> 'line_items' as line_items,
                       e.doc -> 'payment_made' as payment_made,
                       e.doc -> 'reference_number' as reference_number,
+                      e.doc -> 'shipping_charge' as shipping_charge,
                       e.doc -> 'status' as status,
                       e.doc -> 'sub_total' as sub_total,
+                      e.doc -> 'tax_amount_withheld' as tax_amount_withheld,
                       e.doc -> 'tax_total' as tax_total,
-                      e.doc -> 'total' as total
+                      e.doc -> 'tcs_amount' as tcs_amount,
+                      e.doc -> 'tds_amount' as tds_amount,
+                      e.doc -> 'total' as total,
+                      e.doc -> 'write_off_amount' as write_off_amount
                offset 0) d
     ), kept as (
         select m.zoho_invoice_id as zoho_id, jsonb_build_object('balance', to_jsonb(m.balance),

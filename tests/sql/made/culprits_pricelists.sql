@@ -35,29 +35,29 @@ begin
                offset 0) d
          cross join lateral (values
                    ('created_time', d.created_time, tds.problem('time', d.created_time, false, NULL)),
-                   ('currency_code', d.currency_code, tds.problem('text', d.currency_code, false, '10')),
+                   ('currency_code', d.currency_code, tds.problem('word', d.currency_code, false, '10')),
                    ('decimal_place', d.decimal_place, tds.problem('number', d.decimal_place, false, NULL)),
                    ('description', d.description, tds.problem('text', d.description, false, NULL)),
                    ('effective_from', d.effective_from, tds.problem('date', d.effective_from, false, NULL)),
                    ('effective_to', d.effective_to, tds.problem('date', d.effective_to, false, NULL)),
                    ('is_increase', d.is_increase, tds.problem('boolean', d.is_increase, false, NULL)),
                    ('last_modified_time', d.last_modified_time, tds.problem('time', d.last_modified_time, false, NULL)),
-                   ('name', d.name, tds.problem('text', d.name, false, '255')),
+                   ('name', d.name, tds.problem('text', d.name, false, NULL)),
                    ('percentage', d.percentage, tds.problem('number', d.percentage, false, NULL)),
                    ('pricebook_id', d.pricebook_id, tds.problem('id', d.pricebook_id, true, NULL)),
                    ('pricebook_items', d.pricebook_items, tds.problem('array', d.pricebook_items, false, NULL)),
-                   ('pricebook_type', d.pricebook_type, tds.problem('text', d.pricebook_type, false, '50')),
-                   ('pricing_scheme', d.pricing_scheme, tds.problem('text', d.pricing_scheme, false, '50')),
-                   ('rounding_type', d.rounding_type, tds.problem('text', d.rounding_type, false, '50')),
-                   ('sales_or_purchase_type', d.sales_or_purchase_type, tds.problem('text', d.sales_or_purchase_type, false, '50')),
-                   ('status', d.status, tds.problem('text', d.status, false, NULL))) f(path, value, reason)
+                   ('pricebook_type', d.pricebook_type, tds.problem('word', d.pricebook_type, false, '50')),
+                   ('pricing_scheme', d.pricing_scheme, tds.problem('word', d.pricing_scheme, false, '50')),
+                   ('rounding_type', d.rounding_type, tds.problem('word', d.rounding_type, false, '50')),
+                   ('sales_or_purchase_type', d.sales_or_purchase_type, tds.problem('word', d.sales_or_purchase_type, false, '50')),
+                   ('status', d.status, tds.problem('word', d.status, false, NULL))) f(path, value, reason)
          where f.reason is not null and jsonb_typeof(r.doc) = 'object'
         union all
         select r.ord, f.path, left(coalesce(f.value #>> '{}', e.doc::text), 200), f.reason
           from unnest(culprits_pricelists.records) r
          cross join lateral jsonb_array_elements(
-                            case when jsonb_typeof(r.doc -> 'pricebook_items') = 'array'
-                                 then r.doc -> 'pricebook_items' else '[]' end)
+                            case jsonb_typeof(r.doc -> 'pricebook_items') when 'array' then r.doc -> 'pricebook_items'
+                                 when 'object' then jsonb_build_array(r.doc -> 'pricebook_items') else '[]' end)
                             with ordinality e(doc, n)
          cross join lateral (
                select e.doc -> 'item_id' as item_id,
@@ -78,12 +78,12 @@ begin
         select r.ord, f.path, left(coalesce(f.value #>> '{}', e.doc::text), 200), f.reason
           from unnest(culprits_pricelists.records) r
          cross join lateral jsonb_array_elements(
-                            case when jsonb_typeof(r.doc -> 'pricebook_items') = 'array'
-                                 then r.doc -> 'pricebook_items' else '[]' end)
+                            case jsonb_typeof(r.doc -> 'pricebook_items') when 'array' then r.doc -> 'pricebook_items'
+                                 when 'object' then jsonb_build_array(r.doc -> 'pricebook_items') else '[]' end)
                             with ordinality o(doc, n)
          cross join lateral jsonb_array_elements(
-                            case when jsonb_typeof(o.doc -> 'price_brackets') = 'array'
-                                 then o.doc -> 'price_brackets' else '[]' end)
+                            case jsonb_typeof(o.doc -> 'price_brackets') when 'array' then o.doc -> 'price_brackets'
+                                 when 'object' then jsonb_build_array(o.doc -> 'price_brackets') else '[]' end)
                             with ordinality e(doc, n)
          cross join lateral (
                select e.doc -> 'end_quantity' as end_quantity,

@@ -15,8 +15,13 @@ begin
         select r.ord, f.path, left(f.value #>> '{}', 200), f.reason
           from unnest(culprits_products.records) r
          cross join lateral (
-               select r.doc -> 'brand' as brand,
+               select r.doc -> 'actual_available_stock' as actual_available_stock,
+                      r.doc -> 'actual_committed_stock' as actual_committed_stock,
+                      r.doc -> 'available_for_sale_stock' as available_for_sale_stock,
+                      r.doc -> 'available_stock' as available_stock,
+                      r.doc -> 'brand' as brand,
                       r.doc -> 'category_name' as category_name,
+                      r.doc -> 'committed_stock' as committed_stock,
                       r.doc -> 'created_time' as created_time,
                       r.doc -> 'description' as description,
                       r.doc -> 'image_document_id' as image_document_id,
@@ -28,34 +33,41 @@ begin
                       r.doc -> 'reorder_level' as reorder_level,
                       r.doc -> 'sku' as sku,
                       r.doc -> 'status' as status,
+                      r.doc -> 'stock_committed' as stock_committed,
                       r.doc -> 'stock_on_hand' as stock_on_hand,
                       r.doc -> 'tax_percentage' as tax_percentage,
                       r.doc -> 'unit' as unit
                offset 0) d
          cross join lateral (values
-                   ('brand', d.brand, tds.problem('text', d.brand, false, '500')),
-                   ('category_name', d.category_name, tds.problem('text', d.category_name, false, '500')),
+                   ('actual_available_stock', d.actual_available_stock, tds.problem('number', d.actual_available_stock, false, NULL)),
+                   ('actual_committed_stock', d.actual_committed_stock, tds.problem('number', d.actual_committed_stock, false, NULL)),
+                   ('available_for_sale_stock', d.available_for_sale_stock, tds.problem('number', d.available_for_sale_stock, false, NULL)),
+                   ('available_stock', d.available_stock, tds.problem('number', d.available_stock, false, NULL)),
+                   ('brand', d.brand, tds.problem('text', d.brand, false, NULL)),
+                   ('category_name', d.category_name, tds.problem('text', d.category_name, false, NULL)),
+                   ('committed_stock', d.committed_stock, tds.problem('number', d.committed_stock, false, NULL)),
                    ('created_time', d.created_time, tds.problem('time', d.created_time, false, NULL)),
                    ('description', d.description, tds.problem('text', d.description, false, NULL)),
                    ('image_document_id', d.image_document_id, tds.problem('id', d.image_document_id, false, NULL)),
                    ('item_id', d.item_id, tds.problem('id', d.item_id, true, NULL)),
                    ('last_modified_time', d.last_modified_time, tds.problem('time', d.last_modified_time, false, NULL)),
-                   ('name', d.name, tds.problem('text', d.name, false, '500')),
+                   ('name', d.name, tds.problem('text', d.name, false, NULL)),
                    ('purchase_rate', d.purchase_rate, tds.problem('number', d.purchase_rate, false, NULL)),
                    ('rate', d.rate, tds.problem('number', d.rate, false, NULL)),
                    ('reorder_level', d.reorder_level, tds.problem('number', d.reorder_level, false, NULL)),
-                   ('sku', d.sku, tds.problem('text', d.sku, false, '255')),
-                   ('status', d.status, tds.problem('text', d.status, false, NULL)),
+                   ('sku', d.sku, tds.problem('word', d.sku, false, '255')),
+                   ('status', d.status, tds.problem('word', d.status, false, NULL)),
+                   ('stock_committed', d.stock_committed, tds.problem('number', d.stock_committed, false, NULL)),
                    ('stock_on_hand', d.stock_on_hand, tds.problem('number', d.stock_on_hand, false, NULL)),
                    ('tax_percentage', d.tax_percentage, tds.problem('number', d.tax_percentage, false, NULL)),
-                   ('unit', d.unit, tds.problem('text', d.unit, false, '100'))) f(path, value, reason)
+                   ('unit', d.unit, tds.problem('text', d.unit, false, NULL))) f(path, value, reason)
          where f.reason is not null and jsonb_typeof(r.doc) = 'object'
         union all
         select r.ord, f.path, left(coalesce(f.value #>> '{}', e.doc::text), 200), f.reason
           from unnest(culprits_products.records) r
          cross join lateral jsonb_array_elements(
-                            case when jsonb_typeof(r.doc -> 'locations') = 'array'
-                                 then r.doc -> 'locations' else '[]' end)
+                            case jsonb_typeof(r.doc -> 'locations') when 'array' then r.doc -> 'locations'
+                                 when 'object' then jsonb_build_array(r.doc -> 'locations') else '[]' end)
                             with ordinality e(doc, n)
          cross join lateral (
                select e.doc -> 'location_actual_available_stock' as location_actual_available_stock,
@@ -78,8 +90,8 @@ begin
         select r.ord, f.path, left(coalesce(f.value #>> '{}', e.doc::text), 200), f.reason
           from unnest(culprits_products.records) r
          cross join lateral jsonb_array_elements(
-                            case when jsonb_typeof(r.doc -> 'warehouses') = 'array'
-                                 then r.doc -> 'warehouses' else '[]' end)
+                            case jsonb_typeof(r.doc -> 'warehouses') when 'array' then r.doc -> 'warehouses'
+                                 when 'object' then jsonb_build_array(r.doc -> 'warehouses') else '[]' end)
                             with ordinality e(doc, n)
          cross join lateral (
                select e.doc -> 'warehouse_actual_available_stock' as warehouse_actual_available_stock,

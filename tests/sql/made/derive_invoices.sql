@@ -21,7 +21,7 @@ begin
                          where b.organization_id = own.organization_id and b.zoho_invoice_id = s.zoho_id) x) else 
                (select jsonb_agg(to_jsonb(x) order by x.n)
                   from (select e.n, tds.json_text(d.description) as description,
-               tds.json_text(d.discount) as discount,
+               tds.json_word(d.discount) as discount,
                tds.json_number(d.discount_amount) as discount_amount,
                tds.json_text(d.name) as name,
                l1.id as product_id,
@@ -34,7 +34,7 @@ begin
                tds.json_id(d.item_id) as zoho_item_id,
                tds.json_id(d.line_item_id) as zoho_line_item_id
                           from jsonb_array_elements(coalesce(tds.json_array(s.doc -> 'line_items'), '[]')) with ordinality c(doc, n)
-                         cross join lateral (select tds.json_object(c.doc) as doc, c.n offset 0) e
+                         cross join lateral (select tds.json_row(c.doc) as doc, c.n offset 0) e
                          cross join lateral (
                select e.doc -> 'description' as description,
                       e.doc -> 'discount' as discount,
@@ -58,12 +58,15 @@ begin
           join zoho.invoices t on t.organization_id = own.organization_id
                                   and t.zoho_invoice_id = s.zoho_id and t.sync_version = s.version
          cross join lateral (
-                select t.amount_paid, t.balance, t.balance_differs, t.currency, t.customer_id, t.customer_name,
-                       t.discount_amount, t.due_date, t.exchange_rate, t.invoice_date, t.invoice_number,
-                       t.reference_number, t.status, t.subtotal, t.subtotal_differs, t.tax_total, t.total_amount,
-                       t.total_differs, t.zoho_created_at, t.zoho_customer_id, t.zoho_modified_at) b
+                select t.adjustment, t.amount_paid, t.balance, t.balance_differs, t.credits_applied, t.currency,
+                       t.customer_id, t.customer_name, t.discount_amount, t.due_date, t.exchange_rate,
+                       t.invoice_date, t.invoice_number, t.reference_number, t.shipping_charge, t.status,
+                       t.subtotal, t.subtotal_differs, t.tax_total, t.tax_withheld, t.tcs_amount, t.tds_amount,
+                       t.total_amount, t.total_differs, t.write_off_amount, t.zoho_created_at, t.zoho_customer_id,
+                       t.zoho_modified_at) b
          cross join lateral (
-                select tds.json_number(d.payment_made) as amount_paid,
+                select tds.json_number(d.adjustment) as adjustment,
+               tds.json_number(d.payment_made) as amount_paid,
                tds.json_number(d.balance) as balance,
                case when 'balance_differs' = 'subtotal_differs' and tds.lacks_elements(s.doc) then true
                     when s.layers is null
@@ -71,17 +74,19 @@ begin
                                                '{payment_made,credits_applied,write_off_amount,tax_amount_withheld,status,total,balance}')
                     then tds.differs(tds.expected_balance(s.doc, '{payment_made,credits_applied,write_off_amount,tax_amount_withheld}'), s.doc -> 'balance',
                                      s.doc, own.organization_id)
-                     and tds.is_certain(s.doc, '{tds_total,tcs_total,total_retention_amount,payment_discount,unprocessed_payment_amount}') end as balance_differs,
-               tds.json_text(d.currency_code) as currency,
+                     and tds.is_certain(s.doc, '{tds_total,tcs_total,tds_amount,tcs_amount,total_retention_amount,payment_discount,unprocessed_payment_amount}') end as balance_differs,
+               tds.json_number(d.credits_applied) as credits_applied,
+               tds.json_word(d.currency_code) as currency,
                l1.id as customer_id,
                tds.json_text(d.customer_name) as customer_name,
-               tds.discount_amount(d.discount, d.discount_total) as discount_amount,
+               tds.discount_amount(d.discount_amount, d.discount_total, d.discount) as discount_amount,
                tds.json_date(d.due_date) as due_date,
                tds.json_number(d.exchange_rate) as exchange_rate,
                tds.json_date(d.date) as invoice_date,
-               tds.json_text(d.invoice_number) as invoice_number,
+               tds.json_word(d.invoice_number) as invoice_number,
                tds.json_text(d.reference_number) as reference_number,
-               tds.json_text(d.status) as status,
+               tds.json_number(d.shipping_charge) as shipping_charge,
+               tds.json_word(d.status) as status,
                tds.json_number(d.sub_total) as subtotal,
                case when 'subtotal_differs' = 'subtotal_differs' and tds.lacks_elements(s.doc) then true
                     when s.layers is null
@@ -91,26 +96,33 @@ begin
                                      s.doc, own.organization_id)
                      and tds.is_certain(s.doc, '{}') end as subtotal_differs,
                tds.json_number(d.tax_total) as tax_total,
+               tds.json_number(d.tax_amount_withheld) as tax_withheld,
+               tds.json_number(d.tcs_amount) as tcs_amount,
+               tds.json_number(d.tds_amount) as tds_amount,
                tds.json_number(d.total) as total_amount,
                case when 'total_differs' = 'subtotal_differs' and tds.lacks_elements(s.doc) then true
                     when s.layers is null
                       or tds.is_of_one_version(s.doc, s.layers, s.modified_at,
-                                               '{sub_total,discount_type,discount_total,discount_amount,tax_total,shipping_charge,adjustment,roundoff_value,total}')
+                                               '{sub_total,discount_type,discount_total,discount_amount,tax_total,shipping_charge,adjustment,roundoff_value,tds_amount,tcs_amount,total}')
                     then tds.differs(tds.expected_total(s.doc), s.doc -> 'total',
                                      s.doc, own.organization_id)
-                     and tds.is_certain(s.doc, '{tds_total,tcs_total,is_tds_applied,tax_amount_withheld,total_retention_amount,is_reverse_charge_applied,shipping_charge_tax}') end as total_differs,
+                     and tds.is_certain(s.doc, '{tds_total,tcs_total,tds_amount,tcs_amount,is_tds_applied,tax_amount_withheld,total_retention_amount,is_reverse_charge_applied,shipping_charge_tax}') end as total_differs,
+               tds.json_number(d.write_off_amount) as write_off_amount,
                tds.json_time(d.created_time) as zoho_created_at,
                tds.json_id(d.customer_id) as zoho_customer_id,
                tds.json_time(d.last_modified_time) as zoho_modified_at
                   from (select) one
           cross join lateral (
-               select s.doc -> 'balance' as balance,
+               select s.doc -> 'adjustment' as adjustment,
+                      s.doc -> 'balance' as balance,
                       s.doc -> 'created_time' as created_time,
+                      s.doc -> 'credits_applied' as credits_applied,
                       s.doc -> 'currency_code' as currency_code,
                       s.doc -> 'customer_id' as customer_id,
                       s.doc -> 'customer_name' as customer_name,
                       s.doc -> 'date' as date,
                       s.doc -> 'discount' as discount,
+                      s.doc -> 'discount_amount' as discount_amount,
                       s.doc -> 'discount_total' as discount_total,
                       s.doc -> 'due_date' as due_date,
                       s.doc -> 'exchange_rate' as exchange_rate,
@@ -120,10 +132,15 @@ begin
                       s.doc -> 'line_items' as line_items,
                       s.doc -> 'payment_made' as payment_made,
                       s.doc -> 'reference_number' as reference_number,
+                      s.doc -> 'shipping_charge' as shipping_charge,
                       s.doc -> 'status' as status,
                       s.doc -> 'sub_total' as sub_total,
+                      s.doc -> 'tax_amount_withheld' as tax_amount_withheld,
                       s.doc -> 'tax_total' as tax_total,
-                      s.doc -> 'total' as total
+                      s.doc -> 'tcs_amount' as tcs_amount,
+                      s.doc -> 'tds_amount' as tds_amount,
+                      s.doc -> 'total' as total,
+                      s.doc -> 'write_off_amount' as write_off_amount
                offset 0) d
           left join lateral (select p.id from zoho.customers p
                               where p.organization_id = own.organization_id

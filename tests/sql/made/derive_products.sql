@@ -12,20 +12,26 @@ begin
           join zoho.products t on t.organization_id = own.organization_id
                                   and t.zoho_item_id = s.zoho_id and t.sync_version = s.version
          cross join lateral (
-                select t.brand, t.category_name, t.currency, t.description, t.image_document_id, t.is_active,
-                       t.name, t.purchase_rate, t.reorder_level, t.sku, t.stock_quantity, t.tax_rate, t.unit,
-                       t.unit_price, t.zoho_created_at, t.zoho_modified_at) b
+                select t.actual_available_stock, t.actual_committed_stock, t.available_for_sale_stock,
+                       t.available_stock, t.brand, t.category_name, t.committed_stock, t.currency, t.description,
+                       t.image_document_id, t.is_active, t.name, t.purchase_rate, t.reorder_level, t.sku,
+                       t.stock_quantity, t.tax_rate, t.unit, t.unit_price, t.zoho_created_at, t.zoho_modified_at) b
          cross join lateral (
-                select tds.json_text(d.brand) as brand,
+                select tds.json_number(d.actual_available_stock) as actual_available_stock,
+               tds.json_number(d.actual_committed_stock) as actual_committed_stock,
+               tds.json_number(d.available_for_sale_stock) as available_for_sale_stock,
+               tds.json_number(d.available_stock) as available_stock,
+               tds.json_text(d.brand) as brand,
                tds.json_text(d.category_name) as category_name,
+               coalesce(tds.json_number(d.committed_stock), tds.json_number(d.stock_committed)) as committed_stock,
                l1.currency as currency,
                tds.json_text(d.description) as description,
                tds.json_id(d.image_document_id) as image_document_id,
-               tds.json_text(d.status) = 'active' as is_active,
+               tds.json_word(d.status) = 'active' as is_active,
                tds.json_text(d.name) as name,
                tds.json_number(d.purchase_rate) as purchase_rate,
                tds.json_number(d.reorder_level) as reorder_level,
-               tds.json_text(d.sku) as sku,
+               tds.json_word(d.sku) as sku,
                tds.json_number(d.stock_on_hand) as stock_quantity,
                tds.json_number(d.tax_percentage) as tax_rate,
                tds.json_text(d.unit) as unit,
@@ -34,8 +40,13 @@ begin
                tds.json_time(d.last_modified_time) as zoho_modified_at
                   from (select) one
           cross join lateral (
-               select s.doc -> 'brand' as brand,
+               select s.doc -> 'actual_available_stock' as actual_available_stock,
+                      s.doc -> 'actual_committed_stock' as actual_committed_stock,
+                      s.doc -> 'available_for_sale_stock' as available_for_sale_stock,
+                      s.doc -> 'available_stock' as available_stock,
+                      s.doc -> 'brand' as brand,
                       s.doc -> 'category_name' as category_name,
+                      s.doc -> 'committed_stock' as committed_stock,
                       s.doc -> 'created_time' as created_time,
                       s.doc -> 'description' as description,
                       s.doc -> 'image_document_id' as image_document_id,
@@ -47,6 +58,7 @@ begin
                       s.doc -> 'reorder_level' as reorder_level,
                       s.doc -> 'sku' as sku,
                       s.doc -> 'status' as status,
+                      s.doc -> 'stock_committed' as stock_committed,
                       s.doc -> 'stock_on_hand' as stock_on_hand,
                       s.doc -> 'tax_percentage' as tax_percentage,
                       s.doc -> 'unit' as unit

@@ -38,17 +38,19 @@ begin
             organization_id, zoho_contact_id,
             billing_address, company_name, contact_type, currency, customer_type, email, full_name,
             is_active, mobile, name, outstanding_payable, outstanding_receivable, payment_terms,
-            payment_terms_label, phone, shipping_address, zoho_created_at, zoho_modified_at,
+            payment_terms_label, phone, pricelist_id, pricelist_name, shipping_address, tax_number,
+            unused_credits_payable, unused_credits_receivable, zoho_created_at, zoho_modified_at,
+            zoho_pricebook_id,
             zoho_metadata, synced_at, sync_version, sync_hash, sync_modified_at, sync_observed_at, sync_rank, sync_read_at)
         select own.organization_id, s.zoho_id,
                tds.json_object(d.billing_address),
                tds.json_text(d.company_name),
                tds.contact_type(s.doc, coalesce(k.contact_type, 'customer')),
-               tds.json_text(d.currency_code),
-               case tds.json_text(d.customer_sub_type) when 'business' then 'B2B' when 'individual' then 'B2C' end,
+               tds.json_word(d.currency_code),
+               case tds.json_word(d.customer_sub_type) when 'business' then 'B2B' when 'individual' then 'B2C' end,
                tds.json_text(d.email),
                nullif(concat_ws(' ', tds.json_text(d.first_name), tds.json_text(d.last_name)), ''),
-               tds.json_text(d.status) = 'active',
+               tds.json_word(d.status) = 'active',
                tds.json_text(d.mobile),
                tds.json_text(d.contact_name),
                tds.json_number(d.outstanding_payable_amount),
@@ -56,9 +58,15 @@ begin
                tds.json_number(d.payment_terms),
                tds.json_text(d.payment_terms_label),
                tds.json_text(d.phone),
+               l1.id,
+               tds.json_text(d.pricebook_name),
                tds.json_object(d.shipping_address),
+               coalesce(tds.json_text(d.gst_no), tds.json_text(d.vat_reg_no), tds.json_text(d.tax_reg_no), tds.json_text(d.tax_id_value)),
+               tds.json_number(d.unused_credits_payable_amount),
+               tds.json_number(d.unused_credits_receivable_amount),
                tds.json_time(d.created_time),
                case when s.told <> '' then s.told_at end,
+               tds.json_id(d.pricebook_id),
                s.doc, own.at, 1, s.hash, s.modified_at, s.observed_at, s.rank, case when s.rank <> 2 then s.observed_at end
           -- a row that another worker is just inserting fails the statement, and all are resolved then: a rare thing, and an
           -- ON CONFLICT would cost every row a look. All or none: with a rest to be written after them, two workers could wait
@@ -72,12 +80,14 @@ begin
                       s.doc -> 'company_name' as company_name,
                       s.doc -> 'contact_id' as contact_id,
                       s.doc -> 'contact_name' as contact_name,
+                      s.doc -> 'contact_persons' as contact_persons,
                       s.doc -> 'contact_type' as contact_type,
                       s.doc -> 'created_time' as created_time,
                       s.doc -> 'currency_code' as currency_code,
                       s.doc -> 'customer_sub_type' as customer_sub_type,
                       s.doc -> 'email' as email,
                       s.doc -> 'first_name' as first_name,
+                      s.doc -> 'gst_no' as gst_no,
                       s.doc -> 'last_modified_time' as last_modified_time,
                       s.doc -> 'last_name' as last_name,
                       s.doc -> 'mobile' as mobile,
@@ -86,14 +96,59 @@ begin
                       s.doc -> 'payment_terms' as payment_terms,
                       s.doc -> 'payment_terms_label' as payment_terms_label,
                       s.doc -> 'phone' as phone,
+                      s.doc -> 'pricebook_id' as pricebook_id,
+                      s.doc -> 'pricebook_name' as pricebook_name,
                       s.doc -> 'shipping_address' as shipping_address,
-                      s.doc -> 'status' as status
+                      s.doc -> 'status' as status,
+                      s.doc -> 'tax_id_value' as tax_id_value,
+                      s.doc -> 'tax_reg_no' as tax_reg_no,
+                      s.doc -> 'unused_credits_payable_amount' as unused_credits_payable_amount,
+                      s.doc -> 'unused_credits_receivable_amount' as unused_credits_receivable_amount,
+                      s.doc -> 'vat_reg_no' as vat_reg_no
                offset 0) d
           left join lateral (select c.contact_type, c.sync_version from zoho.contacts c
                               where c.organization_id = own.organization_id and c.zoho_contact_id between s.zoho_id and s.zoho_id
                               order by c.zoho_contact_id limit 1) k on true
+          left join lateral (select p.id from zoho.pricelists p
+                              where p.organization_id = own.organization_id
+                                and p.zoho_pricebook_id between (d.pricebook_id ->> 0) and (d.pricebook_id ->> 0)
+                              order by p.zoho_pricebook_id limit 1) l1 on true
          order by s.zoho_id
-        returning t.zoho_contact_id as zoho_id)
+        returning t.zoho_contact_id as zoho_id), contact_persons as (
+        insert into zoho.contact_persons (
+               organization_id, zoho_contact_id, "position",
+               department, designation, email, first_name, is_primary, last_name, mobile, phone,
+               salutation, zoho_contact_person_id, zoho_metadata, synced_at)
+        select own.organization_id, m.zoho_id, e.n,
+               tds.json_text(d.department),
+               tds.json_text(d.designation),
+               tds.json_text(d.email),
+               tds.json_text(d.first_name),
+               tds.json_boolean(d.is_primary_contact),
+               tds.json_text(d.last_name),
+               tds.json_text(d.mobile),
+               tds.json_text(d.phone),
+               tds.json_text(d.salutation),
+               tds.json_id(d.contact_person_id),
+               e.doc, own.at
+          from met m
+          join written w on w.zoho_id = m.zoho_id
+         cross join (select insert_customers.organization_id as organization_id, insert_customers.at as at) own
+         cross join lateral jsonb_array_elements(coalesce(tds.json_array(m.doc -> 'contact_persons'), '[]')) with ordinality c(doc, n)
+         cross join lateral (select tds.json_row(c.doc) as doc, c.n offset 0) e
+         cross join lateral (
+               select e.doc -> 'contact_person_id' as contact_person_id,
+                      e.doc -> 'department' as department,
+                      e.doc -> 'designation' as designation,
+                      e.doc -> 'email' as email,
+                      e.doc -> 'first_name' as first_name,
+                      e.doc -> 'is_primary_contact' as is_primary_contact,
+                      e.doc -> 'last_name' as last_name,
+                      e.doc -> 'mobile' as mobile,
+                      e.doc -> 'phone' as phone,
+                      e.doc -> 'salutation' as salutation
+               offset 0) d
+         order by m.zoho_id, e.n)
     select array_agg(row(m.ord, m.inbox_id, m.zoho_id, case m.kind when 'new' then 'applied' else m.kind end,
                          m.modified_at, m.observed_at, m.rank,
                          case when m.kind <> 'new' then null

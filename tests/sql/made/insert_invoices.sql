@@ -33,12 +33,14 @@ begin
     ), written as (
         insert into zoho.invoices as t (
             organization_id, zoho_invoice_id,
-            amount_paid, balance, balance_differs, currency, customer_id, customer_name,
-            discount_amount, due_date, exchange_rate, invoice_date, invoice_number, reference_number,
-            status, subtotal, subtotal_differs, tax_total, total_amount, total_differs,
+            adjustment, amount_paid, balance, balance_differs, credits_applied, currency, customer_id,
+            customer_name, discount_amount, due_date, exchange_rate, invoice_date, invoice_number,
+            reference_number, shipping_charge, status, subtotal, subtotal_differs, tax_total,
+            tax_withheld, tcs_amount, tds_amount, total_amount, total_differs, write_off_amount,
             zoho_created_at, zoho_customer_id, zoho_modified_at,
             zoho_metadata, synced_at, sync_version, sync_hash, sync_modified_at, sync_observed_at, sync_rank, sync_read_at)
         select own.organization_id, s.zoho_id,
+               tds.json_number(d.adjustment),
                tds.json_number(d.payment_made),
                tds.json_number(d.balance),
                case when 'balance_differs' = 'subtotal_differs' and tds.lacks_elements(s.doc) then true
@@ -47,17 +49,19 @@ begin
                                                '{payment_made,credits_applied,write_off_amount,tax_amount_withheld,status,total,balance}')
                     then tds.differs(tds.expected_balance(s.doc, '{payment_made,credits_applied,write_off_amount,tax_amount_withheld}'), s.doc -> 'balance',
                                      s.doc, own.organization_id)
-                     and tds.is_certain(s.doc, '{tds_total,tcs_total,total_retention_amount,payment_discount,unprocessed_payment_amount}') end,
-               tds.json_text(d.currency_code),
+                     and tds.is_certain(s.doc, '{tds_total,tcs_total,tds_amount,tcs_amount,total_retention_amount,payment_discount,unprocessed_payment_amount}') end,
+               tds.json_number(d.credits_applied),
+               tds.json_word(d.currency_code),
                l1.id,
                tds.json_text(d.customer_name),
-               tds.discount_amount(d.discount, d.discount_total),
+               tds.discount_amount(d.discount_amount, d.discount_total, d.discount),
                tds.json_date(d.due_date),
                tds.json_number(d.exchange_rate),
                tds.json_date(d.date),
-               tds.json_text(d.invoice_number),
+               tds.json_word(d.invoice_number),
                tds.json_text(d.reference_number),
-               tds.json_text(d.status),
+               tds.json_number(d.shipping_charge),
+               tds.json_word(d.status),
                tds.json_number(d.sub_total),
                case when 'subtotal_differs' = 'subtotal_differs' and tds.lacks_elements(s.doc) then true
                     when s.layers is null
@@ -67,14 +71,18 @@ begin
                                      s.doc, own.organization_id)
                      and tds.is_certain(s.doc, '{}') end,
                tds.json_number(d.tax_total),
+               tds.json_number(d.tax_amount_withheld),
+               tds.json_number(d.tcs_amount),
+               tds.json_number(d.tds_amount),
                tds.json_number(d.total),
                case when 'total_differs' = 'subtotal_differs' and tds.lacks_elements(s.doc) then true
                     when s.layers is null
                       or tds.is_of_one_version(s.doc, s.layers, s.modified_at,
-                                               '{sub_total,discount_type,discount_total,discount_amount,tax_total,shipping_charge,adjustment,roundoff_value,total}')
+                                               '{sub_total,discount_type,discount_total,discount_amount,tax_total,shipping_charge,adjustment,roundoff_value,tds_amount,tcs_amount,total}')
                     then tds.differs(tds.expected_total(s.doc), s.doc -> 'total',
                                      s.doc, own.organization_id)
-                     and tds.is_certain(s.doc, '{tds_total,tcs_total,is_tds_applied,tax_amount_withheld,total_retention_amount,is_reverse_charge_applied,shipping_charge_tax}') end,
+                     and tds.is_certain(s.doc, '{tds_total,tcs_total,tds_amount,tcs_amount,is_tds_applied,tax_amount_withheld,total_retention_amount,is_reverse_charge_applied,shipping_charge_tax}') end,
+               tds.json_number(d.write_off_amount),
                tds.json_time(d.created_time),
                tds.json_id(d.customer_id),
                case when s.told <> '' then s.told_at end,
@@ -86,13 +94,16 @@ begin
                   from met m where m.kind = 'new' and not exists (select from mixed) order by m.zoho_id offset 0) s
          cross join (select insert_invoices.organization_id as organization_id, insert_invoices.at as at) own
          cross join lateral (
-               select s.doc -> 'balance' as balance,
+               select s.doc -> 'adjustment' as adjustment,
+                      s.doc -> 'balance' as balance,
                       s.doc -> 'created_time' as created_time,
+                      s.doc -> 'credits_applied' as credits_applied,
                       s.doc -> 'currency_code' as currency_code,
                       s.doc -> 'customer_id' as customer_id,
                       s.doc -> 'customer_name' as customer_name,
                       s.doc -> 'date' as date,
                       s.doc -> 'discount' as discount,
+                      s.doc -> 'discount_amount' as discount_amount,
                       s.doc -> 'discount_total' as discount_total,
                       s.doc -> 'due_date' as due_date,
                       s.doc -> 'exchange_rate' as exchange_rate,
@@ -102,10 +113,15 @@ begin
                       s.doc -> 'line_items' as line_items,
                       s.doc -> 'payment_made' as payment_made,
                       s.doc -> 'reference_number' as reference_number,
+                      s.doc -> 'shipping_charge' as shipping_charge,
                       s.doc -> 'status' as status,
                       s.doc -> 'sub_total' as sub_total,
+                      s.doc -> 'tax_amount_withheld' as tax_amount_withheld,
                       s.doc -> 'tax_total' as tax_total,
-                      s.doc -> 'total' as total
+                      s.doc -> 'tcs_amount' as tcs_amount,
+                      s.doc -> 'tds_amount' as tds_amount,
+                      s.doc -> 'total' as total,
+                      s.doc -> 'write_off_amount' as write_off_amount
                offset 0) d
           left join lateral (select p.id from zoho.customers p
                               where p.organization_id = own.organization_id
@@ -119,7 +135,7 @@ begin
                tax_rate, total_amount, unit, zoho_item_id, zoho_line_item_id, zoho_metadata, synced_at)
         select own.organization_id, m.zoho_id, e.n,
                tds.json_text(d.description),
-               tds.json_text(d.discount),
+               tds.json_word(d.discount),
                tds.json_number(d.discount_amount),
                tds.json_text(d.name),
                l1.id,
@@ -136,7 +152,7 @@ begin
           join written w on w.zoho_id = m.zoho_id
          cross join (select insert_invoices.organization_id as organization_id, insert_invoices.at as at) own
          cross join lateral jsonb_array_elements(coalesce(tds.json_array(m.doc -> 'line_items'), '[]')) with ordinality c(doc, n)
-         cross join lateral (select tds.json_object(c.doc) as doc, c.n offset 0) e
+         cross join lateral (select tds.json_row(c.doc) as doc, c.n offset 0) e
          cross join lateral (
                select e.doc -> 'description' as description,
                       e.doc -> 'discount' as discount,

@@ -4,6 +4,24 @@ CREATE OR REPLACE FUNCTION tds.link_pricelists(organization_id text, zoho_ids te
  SET search_path TO 'pg_catalog', 'pg_temp'
 AS $function$
 begin
+    if exists (select from zoho.contacts t where t.organization_id = link_pricelists.organization_id) then
+    execute $link$
+    with waiting as (
+        select t.organization_id, t.contact_type, t.zoho_contact_id, p.id as value
+          from zoho.contacts t
+          join zoho.pricelists p on p.organization_id = t.organization_id and p.zoho_pricebook_id = t.zoho_pricebook_id
+         where t.organization_id = $1
+           and t.zoho_pricebook_id = any ($2)
+           and t.pricelist_id is null
+         order by t.organization_id, t.contact_type, t.zoho_contact_id
+           for update of t)
+    update zoho.contacts t
+       set pricelist_id = w.value
+      from waiting w
+     where (t.organization_id, t.contact_type, t.zoho_contact_id) = (w.organization_id, w.contact_type, w.zoho_contact_id)
+    $link$ using link_pricelists.organization_id, link_pricelists.zoho_ids;
+    end if;
+
     if exists (select from zoho.product_prices t where t.organization_id = link_pricelists.organization_id) then
     execute $link$
     with waiting as (

@@ -12,7 +12,7 @@ begin
     with wanted as materialized (
         select s.zoho_id, e.n::int as position, own.organization_id, own.at, e.doc,
                tds.json_text(d.description) as description,
-               tds.json_text(d.discount) as discount,
+               tds.json_word(d.discount) as discount,
                tds.json_number(d.discount_amount) as discount_amount,
                tds.json_text(d.name) as name,
                l1.id as product_id,
@@ -28,7 +28,7 @@ begin
           join unnest(write_invoices_line_items.written) w(zoho_id) on w.zoho_id = s.zoho_id
          cross join (select write_invoices_line_items.organization_id as organization_id, write_invoices_line_items.at as at) own
          cross join lateral jsonb_array_elements(coalesce(tds.json_array(s.doc -> 'line_items'), '[]')) with ordinality c(doc, n)
-         cross join lateral (select tds.json_object(c.doc) as doc, c.n offset 0) e
+         cross join lateral (select tds.json_row(c.doc) as doc, c.n offset 0) e
          cross join lateral (
                select e.doc -> 'description' as description,
                       e.doc -> 'discount' as discount,

@@ -9,22 +9,28 @@ begin
     with written as (
         insert into zoho.products as t (
             organization_id, zoho_item_id,
-            brand, category_name, currency, description, image_document_id, is_active, name,
-            purchase_rate, reorder_level, sku, stock_quantity, tax_rate, unit, unit_price,
+            actual_available_stock, actual_committed_stock, available_for_sale_stock, available_stock,
+            brand, category_name, committed_stock, currency, description, image_document_id, is_active,
+            name, purchase_rate, reorder_level, sku, stock_quantity, tax_rate, unit, unit_price,
             zoho_created_at, zoho_modified_at,
             zoho_metadata, synced_at, deleted_at,
             sync_version, sync_hash, sync_modified_at, sync_observed_at, sync_rank, sync_read_at, sync_layers)
         select own.organization_id, s.zoho_id,
+               tds.json_number(d.actual_available_stock),
+               tds.json_number(d.actual_committed_stock),
+               tds.json_number(d.available_for_sale_stock),
+               tds.json_number(d.available_stock),
                tds.json_text(d.brand),
                tds.json_text(d.category_name),
+               coalesce(tds.json_number(d.committed_stock), tds.json_number(d.stock_committed)),
                l1.currency,
                tds.json_text(d.description),
                tds.json_id(d.image_document_id),
-               tds.json_text(d.status) = 'active',
+               tds.json_word(d.status) = 'active',
                tds.json_text(d.name),
                tds.json_number(d.purchase_rate),
                tds.json_number(d.reorder_level),
-               tds.json_text(d.sku),
+               tds.json_word(d.sku),
                tds.json_number(d.stock_on_hand),
                tds.json_number(d.tax_percentage),
                tds.json_text(d.unit),
@@ -35,8 +41,13 @@ begin
           from unnest(write_products.states) s
          cross join (select write_products.organization_id as organization_id, write_products.at as at) own
          cross join lateral (
-               select s.doc -> 'brand' as brand,
+               select s.doc -> 'actual_available_stock' as actual_available_stock,
+                      s.doc -> 'actual_committed_stock' as actual_committed_stock,
+                      s.doc -> 'available_for_sale_stock' as available_for_sale_stock,
+                      s.doc -> 'available_stock' as available_stock,
+                      s.doc -> 'brand' as brand,
                       s.doc -> 'category_name' as category_name,
+                      s.doc -> 'committed_stock' as committed_stock,
                       s.doc -> 'created_time' as created_time,
                       s.doc -> 'description' as description,
                       s.doc -> 'image_document_id' as image_document_id,
@@ -48,6 +59,7 @@ begin
                       s.doc -> 'reorder_level' as reorder_level,
                       s.doc -> 'sku' as sku,
                       s.doc -> 'status' as status,
+                      s.doc -> 'stock_committed' as stock_committed,
                       s.doc -> 'stock_on_hand' as stock_on_hand,
                       s.doc -> 'tax_percentage' as tax_percentage,
                       s.doc -> 'unit' as unit
@@ -59,7 +71,11 @@ begin
          where true
          order by s.zoho_id
         on conflict on constraint products_pkey do update
-           set brand = excluded.brand, category_name = excluded.category_name,
+           set actual_available_stock = excluded.actual_available_stock,
+               actual_committed_stock = excluded.actual_committed_stock,
+               available_for_sale_stock = excluded.available_for_sale_stock,
+               available_stock = excluded.available_stock, brand = excluded.brand,
+               category_name = excluded.category_name, committed_stock = excluded.committed_stock,
                currency = excluded.currency, description = excluded.description,
                image_document_id = excluded.image_document_id, is_active = excluded.is_active,
                name = excluded.name, purchase_rate = excluded.purchase_rate,
