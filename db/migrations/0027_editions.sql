@@ -11,7 +11,8 @@ create table tds.refused_parameter (
     constraint refused_parameter_pkey primary key (organization_id, api_path, parameter)
 );
 comment on table tds.refused_parameter is
-'Parameters that the API has refused for a list of an organisation (400, code 2): its pulls leave them off. Delete a row to have one tried again.';
+'Parameters that the API has refused for a list of an organisation (400, code 2): its pulls leave them off. Delete a row to have one '
+'tried again.';
 comment on column tds.refused_parameter.organization_id is 'Zoho organisation.';
 comment on column tds.refused_parameter.api_path is 'The list, as in tds.entity.';
 comment on column tds.refused_parameter.parameter is 'Name of the parameter.';

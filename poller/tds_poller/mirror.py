@@ -255,6 +255,12 @@ class Mirror:
         query = "select tds.note_count(%b, %b, %b, %b)"
         await self._row(scalar_row, query, run.run_id, records, at, calls)
 
+    async def renewed(self, endpoint: Endpoint) -> Endpoint:
+        """The list without what has been refused of its parameters by now."""
+        query = "select tds.list_parameters(%b, %b)"
+        left = await self._row(scalar_row, query, endpoint.entity, self.organization_id)
+        return replace(endpoint, list_filter=left)
+
     async def leave_off(self, endpoint: Endpoint, parameter: str, message: str) -> Endpoint:
         """Notes that the organisation's edition refuses a parameter of a list; the list without it."""
         query = "select tds.leave_off(%b, %b, %b, %b)"

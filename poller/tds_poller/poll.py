@@ -228,8 +228,6 @@ class Poll:
     async def _list(self, run_id: int) -> None:
         self._client.purpose = "pull"
         run = await self._mirror.run(run_id)
-        # Parameters may have been refused meanwhile.
-        self._endpoints = await self._mirror.endpoints()
         endpoint = self._endpoints[PULLED.get(run.entity, run.entity)]
         log.info("run %d: %s, from page %d on", run_id, run.entity, run.next_page)
         if endpoint.entity == "organizations":

@@ -71,6 +71,7 @@ async def pull_pages(
         on_page(records)
 
     show(run.records)
+    endpoint = await mirror.renewed(endpoint)
     # An unfiltered list has about the pages that it had last time: these need not wait for one another.
     before = await mirror.records_before(run) if endpoint.paged else 0
     while True:

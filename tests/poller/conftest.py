@@ -22,6 +22,7 @@ from tds_sandbox.organisation import Organisation
 from tds_sandbox.serve import Running, running
 from tests.db.servers import Database
 
+LENIENT = os.environ.get("TDS_TEST_SANDBOX", "lenient") != "strict"
 Result = TypeVar("Result")
 Task = Callable[[ZohoClient, Mirror], Awaitable[Result]]
 
@@ -88,8 +89,14 @@ def fast_sandbox(organisation: Organisation, **options: Any) -> Iterator[Running
 
 
 @contextmanager
-def small_sandbox(bad_records: int = 0) -> Iterator[Running]:
-    """450 items are three pages; a minute lasts a tenth of a second."""
+def small_sandbox(bad_records: int = 0, *, lenient: bool = LENIENT) -> Iterator[Running]:
+    """450 items are three pages; a minute lasts a tenth of a second.
+
+    Args:
+        bad_records: how many it serves damaged.
+        lenient: whether it takes parameters that the documents do not list. One that does not costs a call more
+            for each that it refuses, and tests count calls; `test_editions.py` tries both.
+    """
     organisation = Organisation(
         items=450,
         contacts=60,
@@ -103,6 +110,7 @@ def small_sandbox(bad_records: int = 0) -> Iterator[Running]:
         pricebooks=3,
         bad_records=bad_records,
         clock=Clock(600),
+        lenient=lenient,
     )
     with fast_sandbox(organisation) as sandbox:
         yield sandbox

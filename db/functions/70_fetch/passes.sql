@@ -124,7 +124,8 @@ begin
        and v_last = tds.page_size(why_incomplete.run) then
         return 'its last page is full, and nobody has counted';
     end if;
-    if tds.is_whole(why_incomplete.run) then
+    if tds.is_whole(why_incomplete.run)
+       and tds.lists_all((why_incomplete.run).entity, (why_incomplete.run).organization_id) then
         v_living := (why_incomplete.missing + cardinality(why_incomplete.seen))::bigint;
         if why_incomplete.missing > 5 and why_incomplete.missing * 100 > tds.setting_int('deletions_percent_per_hour') * v_living
            or cardinality(why_incomplete.seen) = 0 and why_incomplete.missing > 0
@@ -156,7 +157,7 @@ begin
     select n.* into strict v_entity from tds.entity n where n.entity = tds.pulled_entity(v_run.entity);
     v_seen := array(select distinct i.zoho_id from tds.run_page p cross join lateral unnest(p.zoho_ids) i(zoho_id)
                      where p.run_id = end_pass.run_id order by 1);
-    if tds.is_whole(v_run) and v_entity.paged then
+    if tds.is_whole(v_run) and v_entity.paged and tds.lists_all(v_run.entity, v_run.organization_id) then
         v_missing := tds.missing_ids(v_run, v_entity);
     end if;
     v_why := tds.why_incomplete(v_run, v_entity, v_seen, cardinality(v_missing));

@@ -1,0 +1,165 @@
+"""Editions of Zoho Books differ: what one refuses is left off and remembered; and the bulk-sync bodies as people type them."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from collections.abc import Iterator
+from typing import Any
+
+import psycopg
+import pytest
+
+from tds_poller.mirror import Mirror
+from tds_poller.poll import Poll, read_queue
+from tds_poller.zoho.client import ZohoClient
+from tds_sandbox import app
+from tests.db.servers import Database
+from tests.poller.conftest import Poller, small_sandbox
+from tests.poller.test_migrate import compared
+
+
+def rows(poller: Poller, query: str) -> list[tuple[Any, ...]]:
+    with psycopg.connect(poller.database.conninfo, autocommit=True) as connection:
+        return connection.execute(query).fetchall()
+
+
+def refusals(poller: Poller) -> int:
+    return sum(call.status == 400 for call in poller.sandbox.ledger.calls)
+
+
+@pytest.fixture
+def strict(database: Database) -> Iterator[Poller]:
+    """On a sandbox that refuses what the documents do not list."""
+    with small_sandbox(lenient=False) as sandbox:
+        yield Poller(sandbox, database)
+
+
+def test_what_an_edition_refuses_is_left_off_and_remembered(strict: Poller) -> None:
+    strict.migrate()
+    for result in compared(strict).values():
+        assert result.differences == []
+        assert result.rows == result.records > 0
+    left_off = rows(strict, "select api_path, parameter from tds.refused_parameter order by 1, 2")
+    assert left_off == [
+        ("/contacts", "sort_order"),
+        ("/creditnotes", "sort_order"),
+        ("/customerpayments", "sort_order"),
+        ("/invoices", "sort_order"),
+        ("/items", "sort_column"),
+        ("/items", "sort_order"),
+        ("/pricebooks", "filter_by"),
+        ("/vendorcredits", "sort_order"),
+        ("/vendorpayments", "sort_order"),
+    ]
+    assert rows(strict, "select tds.lists_all('products', organization_id) from tds.run limit 1") == [(True,)]
+    # once is enough: of each organisation and list
+    before = refusals(strict)
+    for entity in ("products", "customers", "vendors", "pricelists", "vendor_payments"):
+        assert strict.pull(entity).is_finished
+    assert refusals(strict) == before >= len(left_off)
+    # and where a list hides what is inactive, nothing follows from what it lacks
+    rows(
+        strict,
+        "select tds.leave_off('products', organization_id, 'filter_by', 'Invalid value passed for filter_by')"
+        "  from (select distinct organization_id from tds.run) o",
+    )
+    assert rows(strict, "select tds.lists_all('products', organization_id) from tds.run limit 1") == [
+        (False,)
+    ]
+
+
+def test_a_lenient_edition_takes_what_it_is_asked(database: Database) -> None:
+    with small_sandbox(lenient=True) as sandbox:
+        poller = Poller(sandbox, database)
+        assert poller.pull("products").is_finished
+        assert refusals(poller) == 0
+        assert rows(poller, "select count(*) from tds.refused_parameter") == [(0,)]
+        assert "sort_column=created_time" in poller.asked("/items")[0]
+
+
+def test_ids_may_be_integers_in_details_too(poller: Poller, monkeypatch: pytest.MonkeyPatch) -> None:
+    asked = app._item_details
+
+    def with_integers(*arguments: Any) -> str:
+        document = json.loads(asked(*arguments))
+        return json.dumps(
+            document | {"items": [item | {"item_id": int(item["item_id"])} for item in document["items"]]}
+        )
+
+    monkeypatch.setattr(app, "_item_details", with_integers)
+    progress = poller.pull("products")
+    assert progress.is_finished
+    assert progress.wanted == 0
+    assert rows(poller, "select count(*) from zoho.products where zoho_metadata ? 'brand'") == [(450,)]
+    assert rows(poller, "select count(*) from tds.wanted_detail") == [(0,)]
+
+
+BODIES: list[tuple[str, dict[str, Any]]] = [
+    ("products", {"incremental": False, "modified_since": None, "batch_size": 200}),
+    ("customers", {"incremental": False, "batch_size": 200, "include_addresses": True}),
+    ("invoices", {"modified_since": "2001-01-01", "include_line_items": True}),
+    ("stock", {"warehouses": ["all"], "update_only": True}),
+    ("pricelists", {"pricelist_ids": [], "include_item_prices": True}),
+    ("bills", {"batch_size": 200, "include_line_items": True}),
+]
+
+
+def ask_for_all(poller: Poller, bodies: list[tuple[str, dict[str, Any]]]) -> dict[str, dict[str, Any]]:
+    """Asks for these pulls at once, does them, and says how each ended."""
+
+    async def run(client: ZohoClient, mirror: Mirror) -> list[int]:
+        queue = await asyncio.to_thread(read_queue, poller.database.conninfo)
+        run_ids = [await mirror.request_pull(entity, options) for entity, options in bodies]
+        await Poll(client, mirror, queue, first=run_ids).once()
+        assert queue.pool is not None
+        await asyncio.to_thread(queue.pool.close)
+        return run_ids
+
+    run_ids = poller.run(run)
+    found = rows(
+        poller,
+        f"select to_jsonb(r) from tds.run r where r.run_id = any ('{{{','.join(map(str, run_ids))}}}')",
+    )
+    return {row["entity"]: row for (row,) in found}
+
+
+def test_the_six_bodies_as_they_are_typed_without_a_pause(poller: Poller) -> None:
+    runs = ask_for_all(poller, BODIES)
+    assert {entity: (run["state"], run["error"]) for entity, run in runs.items()} == dict.fromkeys(
+        dict(BODIES), ("complete", None)
+    )
+    books = poller.sandbox.organisation.books
+    assert (runs["products"]["records"], runs["bills"]["records"]) == (450, len(books["bills"].records))
+    stocked = rows(poller, "select count(*) from zoho.products where stock_quantity is not null")[0][0]
+    assert runs["stock"]["details"] == stocked > 0
+    for table in (
+        "products",
+        "customers",
+        "customer_addresses",
+        "contact_persons",
+        "invoices",
+        "invoice_line_items",
+        "stock_levels",
+        "pricelists",
+        "product_prices",
+        "bills",
+        "bill_line_items",
+    ):
+        assert rows(poller, f"select count(*) from zoho.{table}")[0][0] > 0, table
+
+
+def test_warehouses_by_their_names_and_a_run_that_did_nothing(poller: Poller) -> None:
+    nothing = ask_for_all(poller, [("stock", {"warehouses": ["all"], "update_only": True})])["stock"]
+    assert (nothing["state"], nothing["error"]) == (
+        "partial",
+        "no product with stock is known: pull products first",
+    )
+    ask_for_all(poller, [("products", {}), ("warehouses", {}), ("stock", {})])
+    (name, zoho_id), *_ = rows(poller, "select name, zoho_warehouse_id from zoho.warehouses order by 2")
+    named = ask_for_all(poller, [("stock", {"warehouses": [name.upper()], "update_only": True})])["stock"]
+    assert named["options"]["warehouses"] == [zoho_id]
+    assert named["details"] > 0
+    with pytest.raises(psycopg.Error, match="option refused") as refused:
+        ask_for_all(poller, [("stock", {"warehouses": [name, "Atlantis"]})])
+    assert "there is no warehouse 'Atlantis'" in str(refused.value.diag.message_detail)
