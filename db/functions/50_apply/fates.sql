@@ -77,6 +77,8 @@ begin
        and ((is_hint.told).rank = 2
             or not exists (select from tds.dead_letter d
                             where d.organization_id = is_hint.organization_id and d.entity = (is_hint.entity).entity
+                              -- as the index dead_letter_told_idx has it
+                              and coalesce(d.zoho_id, md5(d.record)) = (is_hint.told).zoho_id
                               and d.zoho_id = (is_hint.told).zoho_id and d.resolved_at is null));
 end
 $$;

@@ -21,7 +21,7 @@ language plpgsql stable security definer
 set search_path = pg_catalog, pg_temp
 as $$
 declare
-    -- these first: what has come since has its message, and what is done since waits no more
+    -- with the caller's one look: what comes or goes meanwhile is seen whole or not at all
     v_waiting constant bigint[] := array(
         select o.inbox_id from tds.inbox_open o where o.queue = lost_events.queue and o.retry_at is null);
     v_queued  constant bigint[] := tds.queued_events(lost_events.queue);
