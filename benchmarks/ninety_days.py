@@ -115,6 +115,8 @@ class Company:
             )
             self.conn.execute("call tds.process_batch()")
             self.conn.execute("call tds.run_due_jobs()")
+        # what is wanted would be fetched, and settled by what comes
+        self.conn.execute("delete from tds.wanted_detail")
         for (table,) in self.conn.execute("select name from tds.hot_table").fetchall():
             self.conn.execute(f"vacuum {table}".encode())
         self.conn.execute(

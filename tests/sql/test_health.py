@@ -386,7 +386,9 @@ ILLNESSES = {
     "job that fails": Illness(fail_a_job, "jobs_failed", "warning", "division by zero"),
     "job that nobody runs": Illness(let_a_job_lie, "jobs_overdue", "warning", "ensure_partitions"),
     "worker killed": Illness(kill_a_worker, "queue_pending", "ok", "1 events", "select count(*) = 0 from tds.claim"),
-    "claim stuck": Illness(leave_a_claim, "claims_stuck", "warning", "products"),
+    "claim stuck": Illness(
+        leave_a_claim, "claims_stuck", "warning", "products", "select count(*) = 0 from tds.claim"
+    ),
     "event waits in vain": Illness(wait_in_vain, "queue_oldest", "warning", "products"),
     "queue fills": Illness(fill_the_queue, "queue_pending", "warning", "60 events"),
     "parked for ever": Illness(

@@ -51,6 +51,19 @@ revoke all on function tds.forget_rows(tds.retention_rule, timestamptz, int) fro
 comment on function tds.forget_rows(tds.retention_rule, timestamptz, int) is
 'Deletes what a rule says, at most so many rows; what somebody has locked is left for the next time.';
 
+create or replace function tds.oldest_day(parent text) returns timestamptz
+language plpgsql stable
+set search_path = pg_catalog, pg_temp
+as $$
+begin
+    return (select min(to_date(right(c.relname, 8), 'YYYYMMDD'))::timestamp at time zone 'UTC'
+              from pg_inherits h join pg_class c on c.oid = h.inhrelid
+             where h.inhparent = ('tds.' || oldest_day.parent)::regclass and c.relname ~ '_\d{8}$');
+end
+$$;
+revoke all on function tds.oldest_day(text) from public;
+comment on function tds.oldest_day(text) is 'The beginning of the oldest day (UTC) of tds.inbox or tds.inbox_outcome that has its partition.';
+
 create or replace function tds.oldest_of(rule tds.retention_rule) returns timestamptz
 language plpgsql stable
 set search_path = pg_catalog, pg_temp
@@ -59,9 +72,7 @@ declare
     v_oldest timestamptz;
 begin
     if (oldest_of.rule).relation in ('tds.inbox', 'tds.inbox_outcome') then
-        return (select min(to_date(right(c.relname, 8), 'YYYYMMDD')::timestamp at time zone 'UTC')
-                  from pg_inherits h join pg_class c on c.oid = h.inhrelid
-                 where h.inhparent = (oldest_of.rule).relation::regclass and c.relname ~ '_\d{8}$');
+        return tds.oldest_day(split_part((oldest_of.rule).relation, '.', 2));
     elsif (oldest_of.rule).time_column is not null then
         execute format('select min(t.%I)::timestamptz from %s t', (oldest_of.rule).time_column,
                        (oldest_of.rule).relation::regclass) into v_oldest;
@@ -253,12 +264,11 @@ begin
        and not exists (select from tds.dead_letter d where d.inbox_id = k.inbox_id and d.resolved_at is null)
        and not exists (select from tds.inbox i where i.received_at = k.received_at and i.inbox_id = k.inbox_id);
     get diagnostics v_kept = row_count;
-    v_rows := tds.forget_days('inbox_outcome', forget_outcomes.before);
+    -- what became of a body is known for as long as the body is there
+    v_rows := tds.forget_days('inbox_outcome', least(forget_outcomes.before, tds.oldest_day('inbox')));
     -- the counters say what the outcomes say: those of the days that are gone count what is kept
     delete from tds.outcome_counter c
-     where c.day < (select min(to_date(right(p.relname, 8), 'YYYYMMDD'))
-                      from pg_inherits h join pg_class p on p.oid = h.inhrelid
-                     where h.inhparent = 'tds.inbox_outcome'::regclass and p.relname ~ '_\d{8}$');
+     where c.day < (tds.oldest_day('inbox_outcome') at time zone 'UTC')::date;
     insert into tds.outcome_counter (entity, day, status, slot, events)
     select k.entity, (k.received_at at time zone 'UTC')::date, k.status, -1, count(*)
       from tds.inbox_outcome k
@@ -453,8 +463,10 @@ begin
          order by s.what
     loop
         if not heal_retention.dry_run then
-            perform tds.forget_days(case v_state.what when 'inbox' then 'inbox' else 'inbox_outcome' end,
-                                    heal_retention.at - make_interval(days => tds.setting_int(format('keep_%s_days', v_state.what))));
+            perform tds.forget_days(
+                case v_state.what when 'inbox' then 'inbox' else 'inbox_outcome' end,
+                least(heal_retention.at - make_interval(days => tds.setting_int(format('keep_%s_days', v_state.what))),
+                      case when v_state.what = 'outcomes' then tds.oldest_day('inbox') end));
             update tds.retention_state s set error = null where s.what = v_state.what;
         end if;
         return next row('retention of ' || v_state.what, 'forgot what was locked in the night', true, v_state.error)::tds.healed;
