@@ -411,3 +411,17 @@ def test_generated_requests_are_answered_as_documented(api: httpx.Client, calls:
             with suppress(Unsatisfiable):  # what takes nothing cannot be asked wrongly
                 conforms()
     assert tried > 100
+
+
+def test_the_probes_tell_what_the_last_look_at_the_health_said(api: httpx.Client, database: Database) -> None:
+    with database.connect(autocommit=True) as conn:
+        conn.execute("select tds.observe_health()")
+        conn.execute("update tds.health_state set state = 'critical' where check_name = 'workers'")
+    told = api.get("/readyz").json()
+    assert (told["status"], told["health"]["state"], told["health"]["critical"]) == (
+        "ready",
+        "critical",
+        ["workers"],
+    )
+    assert 0 <= told["health"]["age_seconds"] < 120
+    assert api.get("/healthz").json()["health"]["state"] == "critical"
