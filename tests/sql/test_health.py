@@ -476,3 +476,55 @@ def test_an_illness_is_found_by_its_check_and_healed(
     )
     if illness.healed:
         assert ward.mirror.value("select count(*) from tds.heal_log where not ok") == 0
+
+
+def test_each_role_may_do_its_part(mirror: Mirror, database: Database) -> None:
+    mirror.receive("products", {"item": product("1")})
+    ill = {"claims": "insert into tds.claim (queue, worker, backend_pid, claimed_at, msg_ids, inbox_ids, received_ats, redelivered) "
+                     "values ('products', 'gone', 1, now(), '{1}', '{1}', array[now()], false)",
+           "autovacuum": "alter table tds.claim set (autovacuum_enabled = false)"}  # fmt: skip
+    for statement in ill.values():
+        mirror.conn.execute(statement.encode())
+    with database.connect(autocommit=True, role="tds_worker") as worker:
+        acts = worker.execute("select step, ok, detail from tds.heal()").fetchall()
+        assert set(ill) <= {step for step, ok, _ in acts if ok}, acts
+        assert all(ok for _, ok, _ in acts), acts
+        assert worker.execute("select tds.observe_health()").fetchone() is not None
+        assert worker.execute("select count(error) from tds.retain()").fetchone() == (0,)
+        assert worker.execute("call tds.run_job('heal', false, 'x', null)").fetchone() == ("done",)
+    for role in ("tds_reader", "tds_operator"):
+        with database.connect(autocommit=True, role=role) as conn:
+            states = conn.execute("select state, told from tds.health()").fetchall()
+            assert not [told for state, told in states if state == "unknown"]
+            conn.execute("select * from tds_health, tds_retention, tds_healed limit 1")
+    for role in ("tds_receiver", "tds_poller"):
+        with database.connect(autocommit=True, role=role) as conn:
+            conn.execute("select tds.beat(now()), tds.health_summary(), tds.stop_program()")
+
+
+def test_a_sign_of_life_is_written_at_most_every_ten_seconds(mirror: Mirror) -> None:
+    row = "select ctid::text, beat_at from tds.program"
+    mirror.conn.execute("set application_name = 'tds/worker/h/1'")
+    at = BEGINNING
+    seen = set()
+    for _ in range(60):
+        mirror.conn.execute("select set_config('tds.fake_now', %s, false)", [at.isoformat()])
+        mirror.conn.execute("call tds.process_batch()")
+        [found] = mirror.rows(row)
+        seen.add(found["ctid"] + str(found["beat_at"]))
+        at += timedelta(seconds=1)
+    assert len(seen) <= 6
+    mirror.conn.execute("set application_name = 'psql'")
+    mirror.conn.execute("call tds.process_batch()")
+    assert len(mirror.rows(row)) == 1, "who looks by hand is no program"
+
+
+def test_a_step_that_fails_costs_no_other(mirror: Mirror) -> None:
+    mirror.conn.execute("alter table tds.claim set (autovacuum_enabled = false)")
+    mirror.conn.execute(
+        "create or replace function tds.heal_partitions(at timestamptz, dry_run boolean) returns setof tds.healed "
+        "language plpgsql as $$ begin perform 1/0; end $$"
+    )
+    acts = {row["step"]: row["ok"] for row in mirror.rows("select step, ok from tds.heal()")}
+    assert acts == {"partitions": False, "autovacuum": True}
+    assert mirror.value("select count(*) from tds.heal_log") == 2
