@@ -24,6 +24,7 @@ from tds_db.version import VERSION
 from tds_receiver.api import dashboard, models
 from tds_receiver.api.guard import Guard
 from tds_receiver.api.settings import ApiSettings
+from tds_receiver.api.shared import Shared
 from tds_receiver.api.store import RefusedError, Store, UnavailableError
 from tds_receiver.api.webhook_paths import WEBHOOK_PATHS
 from tds_receiver.metrics import Metrics
@@ -90,6 +91,8 @@ class Api:
         self._health: Mapping[str, Any] | None = None
         self._asked_at = float("-inf")
         self._look: asyncio.Task[None] | None = None
+        self._readiness = Shared(self._failed_now)
+        self._scrape = Shared(self._scraped)
 
     async def __aenter__(self) -> Self:
         await self._store.__aenter__()
@@ -100,6 +103,8 @@ class Api:
     ) -> None:
         if self._look is not None:
             self._look.cancel()
+        self._readiness.cancel()
+        self._scrape.cancel()
         await self._store.__aexit__(kind, error, trace)
 
     @property
@@ -284,11 +289,16 @@ class Api:
 
     async def _readyz(self) -> Response:
         """Ready: the database answers, was made from this program's files, and its queues are reachable."""
+        failed = await self._readiness()
+        if not failed:
+            return JSONResponse({"status": "ready", **self._told_health()})
+        return JSONResponse({"status": "unavailable", "failed": failed}, 503, headers=RETRY_AFTER)
+
+    async def _failed_now(self) -> dict[str, str]:
         failed = await self._failed()
         if not failed:
             await self._read_health()
-            return JSONResponse({"status": "ready", **self._told_health()})
-        return JSONResponse({"status": "unavailable", "failed": failed}, 503, headers=RETRY_AFTER)
+        return failed
 
     async def _failed(self) -> dict[str, str]:
         """What is not ready, and why."""
@@ -318,9 +328,10 @@ class Api:
 
     async def _metrics_text(self) -> Response:
         """Counters of this process, and how it stands in the database (at most 3 seconds old)."""
-        return Response(
-            self._metrics.text(await self._store.metrics()), headers={"content-type": CONTENT_TYPE_LATEST}
-        )
+        return Response(await self._scrape(), headers={"content-type": CONTENT_TYPE_LATEST})
+
+    async def _scraped(self) -> bytes:
+        return await asyncio.to_thread(self._metrics.text, await self._store.metrics())
 
 
 def _openapi(app: FastAPI) -> Callable[[], dict[str, Any]]:

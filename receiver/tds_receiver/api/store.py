@@ -64,18 +64,32 @@ class Store:
             reconnect_timeout=2.0,
             check=AsyncConnectionPool.check_connection,
         )
+        # Whoever likes may probe and scrape: that takes no connection from operators.
+        self._probes = pool_async(
+            "receiver",
+            conninfo,
+            session={"connect_timeout": 4, "options": "-c statement_timeout=5s"},
+            min_size=0,
+            max_size=1,
+            max_waiting=10,
+            timeout=PROBE_SECONDS,
+            reconnect_timeout=2.0,
+            check=AsyncConnectionPool.check_connection,
+        )
         self._turn = asyncio.Lock()
         self._snapshot: Mapping[str, Any] | None = None
         self._taken_at = float("-inf")
 
     async def __aenter__(self) -> Self:
         await self._pool.open()
+        await self._probes.open()
         return self
 
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         await self._pool.close()
+        await self._probes.close()
 
     async def caller(self, sha256: bytes) -> str | None:
         """The name of the API key with that hash, if it is in force."""
@@ -116,17 +130,15 @@ class Store:
 
     async def installed_files(self) -> dict[str, str]:
         """The migrations and function files the database was made from, and their hashes."""
-        return dict(await self._value("select tds.installed_files()", wait=PROBE_SECONDS) or {})
+        return dict(await self._value("select tds.installed_files()", probes=True) or {})
 
     async def missing_queues(self) -> list[str]:
         """The queues that cannot be reached."""
-        return list(await self._value("select tds.missing_queues()", wait=PROBE_SECONDS))
+        return list(await self._value("select tds.missing_queues()", probes=True))
 
     async def health(self) -> Mapping[str, Any] | None:
         """What the last look at the health said; None: nobody has looked yet."""
-        summary: Mapping[str, Any] | None = await self._value(
-            "select tds.health_summary()", wait=PROBE_SECONDS
-        )
+        summary: Mapping[str, Any] | None = await self._value("select tds.health_summary()", probes=True)
         return summary
 
     async def metrics(self) -> Mapping[str, Any] | None:
@@ -134,7 +146,7 @@ class Store:
         async with self._turn:
             if time.monotonic() - self._taken_at > CACHE_SECONDS:
                 try:
-                    self._snapshot = await self._value("select tds.metrics()", wait=PROBE_SECONDS)
+                    self._snapshot = await self._value("select tds.metrics()", probes=True)
                 except UnavailableError as error:
                     log.warning("metrics without the database's: %s", error)
                     self._snapshot = None
@@ -150,9 +162,10 @@ class Store:
         run: dict[str, Any] = await self._value(query, *parameters)
         return run
 
-    async def _value(self, query: str, *parameters: object, wait: float = WAIT_SECONDS) -> Any:
+    async def _value(self, query: str, *parameters: object, probes: bool = False) -> Any:
+        pool = self._probes if probes else self._pool
         try:
-            async with self._pool.connection(wait) as connection:
+            async with pool.connection() as connection:
                 cursor = await connection.execute(query, parameters, binary=True)
                 row = await cursor.fetchone()
         except Error as error:
