@@ -150,6 +150,14 @@ def check_webhooks() -> Check:
     return Check("webhook secret", True, f"{len(secrets)} set")
 
 
+def check_endpoints() -> Check:
+    """Whether what was signed for one endpoint is good for another: Zoho signs no path and no method."""
+    if not os.environ.get("ZOHO_WEBHOOK_SECRET", "").strip(" ,"):
+        return Check("endpoints", True, "no secret is shared by several")
+    said = "one secret for several: whoever has seen a request may send it to another of them"
+    return Check("endpoints", True, f"{said}. Better: ZOHO_WEBHOOK_SECRETS__INVOICES=… and so on")
+
+
 async def check_zoho(settings: ZohoSettings, dsn: str) -> AsyncIterator[Check]:
     """Token, data centre, organisation, clock, scopes and quota: about a dozen calls.
 
@@ -267,6 +275,7 @@ async def _all_checks() -> AsyncIterator[Check]:
     for check in check_database(dsn):
         yield check
     yield check_webhooks()
+    yield check_endpoints()
     try:
         settings = ZohoSettings()
     except ValidationError as error:

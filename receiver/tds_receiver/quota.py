@@ -6,8 +6,11 @@ whole is through before it could be the oldest; the room is taken from what drib
 """
 
 import asyncio
+import ipaddress
+import time
 from collections import Counter
-from typing import Self
+from collections.abc import Callable, MutableMapping
+from typing import Any, Self
 
 SILENT = 4096  # bytes that a body counts for its peer although nothing has come yet
 
@@ -142,3 +145,55 @@ class Room:
         if chosen is not asking and chosen.patience is not None:
             chosen.patience.reschedule(asyncio.get_running_loop().time())
         return True
+
+
+class Strangers:
+    """How often who has never shown anything right may show something wrong: some times, then once a second.
+
+    Args:
+        at_once: how many wrong ones are looked at without a pause.
+        peers: how many peers are remembered.
+        clock: seconds, from anywhere.
+    """
+
+    def __init__(
+        self, *, at_once: int = 20, peers: int = 10_000, clock: Callable[[], float] = time.monotonic
+    ) -> None:
+        self._at_once = at_once
+        self._most = peers
+        self._clock = clock
+        self._known: dict[str, None] = {}
+        self._wrong: dict[str, tuple[float, float]] = {}  # how many, and when that was so
+
+    def may_try(self, peer: str) -> bool:
+        """Whether what a peer shows is looked at."""
+        return peer in self._known or self._count(peer) < self._at_once
+
+    def was_wrong(self, peer: str) -> None:
+        """A peer has shown something wrong."""
+        count = self._count(peer)
+        self._wrong.pop(peer, None)
+        self._wrong[peer] = (count + 1, self._clock())
+        _forget(self._wrong, self._most)
+
+    def was_right(self, peer: str) -> None:
+        """A peer has shown something right: it may be a proxy, before others that show something wrong."""
+        if peer not in self._known:
+            self._known[peer] = None
+            _forget(self._known, self._most)
+
+    def _count(self, peer: str) -> float:
+        count, then = self._wrong.get(peer, (0.0, 0.0))
+        return max(0.0, count - (self._clock() - then)) if count else 0.0
+
+
+def _forget(peers: dict[str, Any], most: int) -> None:
+    """The oldest go."""
+    while len(peers) > most:
+        del peers[next(iter(peers))]
+
+
+def peer_of(scope: MutableMapping[str, Any]) -> str:
+    """Where a request comes from; of IPv6 the network, which is what one owner has."""
+    host: str = (scope.get("client") or ("",))[0]
+    return host if ":" not in host else str(ipaddress.ip_network((host.partition("%")[0], 64), strict=False))

@@ -1,6 +1,7 @@
 """Running the receiver under uvicorn: in this process, or in several that share one socket."""
 
 import ipaddress
+import logging
 import os
 import resource
 import socket
@@ -18,7 +19,9 @@ from tds_db.worker import worker_programs
 from tds_receiver.app import create_app
 from tds_receiver.logs import log_as_json
 from tds_receiver.protocol import MAX_CONNECTIONS, BoundedProtocol
-from tds_receiver.settings import ReceiverSettings
+from tds_receiver.settings import SHORTEST, ReceiverSettings
+
+log = logging.getLogger(__name__)
 
 BACKLOG = 2048
 SHUTDOWN_SECONDS = 15  # longer than any request may take
@@ -49,13 +52,23 @@ def serve(
         announce: is given the base URL once the port is bound.
 
     Raises:
-        TdsError: the address would accept unsigned webhooks from anywhere, or cannot be bound.
+        TdsError: the address would accept unsigned webhooks from anywhere, or such as are signed with a
+            secret that can be guessed, or it cannot be bound.
     """
     if settings.is_open and not insecure and not _is_loopback(host):
         raise TdsError(
             f"Without a webhook secret, whoever reaches {host}:{port} could write into the mirror.",
             "Set ZOHO_WEBHOOK_SECRET to your webhooks' secret token (or ZOHO_WEBHOOK_TOKEN), "
             "or bind 127.0.0.1, or say --insecure.",
+        )
+    if settings.weak and not insecure and not _is_loopback(host):
+        raise TdsError(
+            f"Too short for whoever reaches {host}:{port}: {', '.join(settings.weak)}.",
+            f"Use {SHORTEST} to 50 characters, as Zoho does, or bind 127.0.0.1, or say --insecure.",
+        )
+    if settings.is_open:
+        log.warning(
+            "webhooks are neither signed nor bear a token: whoever reaches this address may send them"
         )
     listener = _bind(host, port)
     bound = listener.getsockname()[1]

@@ -5,7 +5,6 @@ business: it is not read here, except to check a signature and to undo what only
 redirects, because Zoho takes a redirect for a failure.
 """
 
-import ipaddress
 import logging
 import re
 import time
@@ -27,7 +26,7 @@ from tds_receiver.bodies import (
 )
 from tds_receiver.body import GoneError, Receive, RefusedError, aside, decompressed, read_body, too_large
 from tds_receiver.inbox import Accepted, Event, Inbox, UnavailableError
-from tds_receiver.quota import CrowdedError, Room
+from tds_receiver.quota import CrowdedError, Room, Strangers, peer_of
 from tds_receiver.settings import ReceiverSettings
 from tds_receiver.signature import Pairs, is_authentic, is_token, signed_text, url_pairs
 
@@ -77,6 +76,8 @@ class _Given(NamedTuple):
     headers: dict[bytes, str]
     request_id: str
     peer: str
+    is_delete: bool
+    """Whether the method is DELETE."""
 
     @property
     def kept(self) -> dict[str, str]:
@@ -112,6 +113,7 @@ class Webhooks:
         self._watch = watch
         self._is_open = settings.is_open
         self._credentials = lru_cache(maxsize=256)(settings.credentials)
+        self._strangers = Strangers()
         self._room = Room(
             requests=settings.max_requests,
             held=settings.max_held_bytes,
@@ -132,7 +134,13 @@ class Webhooks:
                 code, status, answer = _explained(scope["method"], entity)
             else:
                 given = _Given(
-                    entity, _event(scope), scope["query_string"], headers, request_id, _peer(scope)
+                    entity,
+                    _event(scope),
+                    scope["query_string"],
+                    headers,
+                    request_id,
+                    peer_of(scope),
+                    scope["method"] == "DELETE",
                 )
                 accepted = await self._take(given, receive)
                 code, status = 202, accepted.status
@@ -140,7 +148,7 @@ class Webhooks:
                 extra = {"event": given.event, "inbox_id": accepted.inbox_id}
         except RefusedError as error:
             code, status = error.status, "refused"
-            closes = code in {401, 408, 413, 431}
+            closes = code in {401, 408, 413, 429, 431}
             answer = orjson.dumps({"status": status, "reason": error.reason})
             extra = {"reason": error.reason}
         except (UnavailableError, CrowdedError) as error:
@@ -166,6 +174,8 @@ class Webhooks:
             raise RefusedError(431, f"Content-Type is longer than {MAX_CONTENT_TYPE} characters")
         kind, charset = media_type(content_type)
         is_signed = not self._is_open and self._admit(given)
+        if is_signed and given.is_delete and not self._settings.signed_delete:
+            raise RefusedError(405, "a signature does not cover the method: use ?event=delete")
         self._look_at_length(headers)
         with self._room.enter(given.peer, is_proven=not self._is_open and not is_signed) as place:
             limit = self._settings.max_body_bytes
@@ -202,11 +212,20 @@ class Webhooks:
     def _admit(self, given: "_Given") -> bool:
         """Whether there is a signature to check. Raises 401 unless there is, or a token that fits."""
         credentials = self._credentials(given.entity)
+        if not self._strangers.may_try(given.peer):
+            raise RefusedError(429, "too many wrong tokens or signatures; the next one in a second")
         if credentials.secrets and b"x-zoho-webhook-signature" in given.headers:
             return True
-        if not is_token(credentials.tokens, given.tokens(url_pairs(given.query))):
-            raise RefusedError(401, "Unauthorized")
+        self._judge(given, is_token(credentials.tokens, given.tokens(url_pairs(given.query))))
         return False
+
+    def _judge(self, given: "_Given", is_right: bool) -> None:
+        """Raises 401 if what proves the sender does not."""
+        if is_right:
+            self._strangers.was_right(given.peer)
+            return
+        self._strangers.was_wrong(given.peer)
+        raise RefusedError(401, "Unauthorized")
 
     async def _authenticate(self, given: "_Given", kind: str, body: bytes) -> None:
         """Raises 401 unless the signature is right. What is compressed is signed as it came."""
@@ -220,8 +239,7 @@ class Webhooks:
         text = signed_text(pairs, body) if form is None else signed_text(pairs + form, b"")
         secrets = self._credentials(given.entity).secrets
         signature = given.headers[b"x-zoho-webhook-signature"]
-        if not await aside(len(text), is_authentic, secrets, text, signature):
-            raise RefusedError(401, "Unauthorized")
+        self._judge(given, await aside(len(text), is_authentic, secrets, text, signature))
 
     def _organization_id(self, query: bytes) -> str | None:
         given = _query(query).get("organization_id") if query else None
@@ -247,12 +265,6 @@ def _event(scope: Scope) -> Literal["upsert", "delete"]:
     return "delete" if asked in {"delete", "deleted"} else "upsert"
 
 
-def _peer(scope: Scope) -> str:
-    """Where a request comes from; of IPv6 the network, which is what one owner has."""
-    host: str = (scope.get("client") or ("",))[0]
-    return host if ":" not in host else str(ipaddress.ip_network((host.partition("%")[0], 64), strict=False))
-
-
 def _query(query: bytes) -> dict[str, str]:
     return {key.decode("latin-1"): value.decode("latin-1") for key, value in url_pairs(query)}
 
@@ -275,6 +287,8 @@ async def _send(send: Send, code: int, answer: bytes, request_id: str, *, closes
         (b"content-length", b"%d" % len(answer)),
         (b"x-request-id", request_id.encode("ascii", "replace")),
     ]
+    if code == 429:
+        headers.append((b"retry-after", b"1"))
     if code == 503:
         headers.append((b"retry-after", b"%d" % RETRY_AFTER_SECONDS))
     if code == 405:

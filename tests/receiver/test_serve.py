@@ -103,7 +103,8 @@ def served(database: Database, tmp_path: Path) -> Iterator[dict[str, Served]]:
         (("--insecure",), {}, True),
         ((), {"ZOHO_WEBHOOK_SECRET": "a1b2c3d4e5f6"}, True),
         ((), {"ZOHO_WEBHOOK_SECRET": " , "}, False),
-        ((), {"ZOHO_WEBHOOK_TOKENS__INVOICES": "t"}, True),
+        ((), {"ZOHO_WEBHOOK_TOKENS__INVOICES": "t" * 12}, True),
+        ((), {"ZOHO_WEBHOOK_TOKENS__INVOICES": "t"}, False),
     ],
 )
 def test_who_may_listen_to_everybody(
