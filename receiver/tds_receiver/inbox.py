@@ -7,7 +7,6 @@ disk serves many. Each event is acknowledged after the commit that holds it, and
 
 import asyncio
 import logging
-import re
 import time
 from collections import deque
 from collections.abc import Mapping, Sequence
