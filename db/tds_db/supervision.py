@@ -15,17 +15,13 @@ log = logging.getLogger(__name__)
 LOOK_SECONDS = 10.0  # between looks at which programs hang
 
 
-def notify_systemd(message: str = "WATCHDOG=1") -> None:
-    """Tells systemd, if it started this process (Type=notify, WatchdogSec=…), that it works.
-
-    Args:
-        message: see sd_notify(3).
-    """
+def notify_systemd() -> None:
+    """Tells systemd, if it started this process (Type=notify, WatchdogSec=…), that it works."""
     if not (address := os.environ.get("NOTIFY_SOCKET")):
         return
     with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM | socket.SOCK_CLOEXEC) as channel:
         try:
-            channel.sendto(message.encode(), "\0" + address[1:] if address.startswith("@") else address)
+            channel.sendto(b"READY=1\nWATCHDOG=1", "\0" + address[1:] if address.startswith("@") else address)
         except OSError as error:
             log.warning("systemd cannot be told: %s", error)
 

@@ -1,4 +1,4 @@
-create or replace function tds.forget_cron_runs(days int default 7) returns bigint
+create or replace function tds.forget_cron_runs(days int default null) returns bigint
 language plpgsql volatile
 set search_path = pg_catalog, pg_temp
 as $$
@@ -9,7 +9,7 @@ begin
         -- pg_cron itself never forgets one
         execute format('delete from %I.job_run_details d where d.username = current_user and d.database = current_database() and '
                        'd.start_time < $1', 'cron')
-          using tds.now() - make_interval(days => forget_cron_runs.days);
+          using tds.now() - make_interval(days => coalesce(forget_cron_runs.days, tds.setting_int('keep_cron_runs_days')));
         get diagnostics v_rows = row_count;
     end if;
     return v_rows;
@@ -17,7 +17,8 @@ end
 $$;
 revoke all on function tds.forget_cron_runs(int) from public;
 comment on function tds.forget_cron_runs(int) is
-'Deletes what pg_cron has noted of the caller''s runs in this database longer ago; returns how many. Without pg_cron here it does nothing.';
+'Deletes what pg_cron has noted of the caller''s runs in this database longer ago (days; null: the setting keep_cron_runs_days); '
+'returns how many. Without pg_cron here it does nothing.';
 
 create or replace function tds.fold_counters(rows int default 50000) returns bigint
 language plpgsql volatile security definer

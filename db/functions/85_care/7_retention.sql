@@ -62,7 +62,8 @@ begin
 end
 $$;
 revoke all on function tds.oldest_day(text) from public;
-comment on function tds.oldest_day(text) is 'The beginning of the oldest day (UTC) of tds.inbox or tds.inbox_outcome that has its partition.';
+comment on function tds.oldest_day(text) is
+'The beginning of the oldest day (UTC) of tds.inbox or tds.inbox_outcome that has its partition.';
 
 create or replace function tds.oldest_of(rule tds.retention_rule) returns timestamptz
 language plpgsql stable
@@ -397,11 +398,13 @@ begin
       left join tds.setting k on k.name = format('keep_%s_days', r.what)
       left join (select tds.cron_next(g.schedule, greatest(v_now, g.since), tds.setting_text('job_time_zone')) as due_at
                    from tds.job g where g.job = 'retention') j on true
-     cross join lateral (
-           select sum(greatest(c.reltuples, 0))::bigint as rows, sum(pg_total_relation_size(c.oid))::bigint as bytes
+      left join (
+           select coalesce(i.inhparent, c.oid) as relation, sum(greatest(c.reltuples, 0))::bigint as rows,
+                  sum(pg_total_relation_size(c.oid))::bigint as bytes
              from pg_class c
-            where c.oid in (select p.relid from pg_partition_tree(to_regclass(r.relation)) p where p.isleaf)
-              or c.oid = to_regclass(r.relation)) s
+             left join pg_inherits i on i.inhrelid = c.oid
+            where c.relkind = 'r' and c.relnamespace in ('tds'::regnamespace, 'zoho'::regnamespace, to_regnamespace('cron')::oid)
+            group by 1) s on s.relation = to_regclass(r.relation)
      order by s.bytes desc nulls last, r.what;
 end
 $$;

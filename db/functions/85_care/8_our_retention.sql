@@ -36,6 +36,7 @@ select tds.register_retention('held_deletions', 'tds.held_deletion', 90, 'Deleti
     'changed_at', 't.state in (''done'', ''confirmed'', ''refused'')');
 select tds.register_retention('api_keys', 'tds.api_key', 400, 'Keys that were revoked.', 'revoked_at');
 insert into tds.setting (name, value, description) values
+    ('keep_cron_runs_days', '7', 'Days. What pg_cron has noted of our jobs'' runs, in cron.job_run_details.'),
     ('keep_stock_changes_days', '1825', 'Days. Changes of the stock, in zoho.stock_history.')
 on conflict on constraint setting_pkey do nothing;
 
@@ -77,5 +78,5 @@ select tds.register_retention(r.what, r.relation, null, r.reason, reason => r.re
     ('arrivals_counted', 'tds.arrival_counted', 'one row'),
     ('drift_observed', 'tds.drift_observed', 'one row'),
     ('mirror', 'zoho', 'the mirror itself: as many rows as Zoho has records, the deleted ones included'),
-    ('cron_runs', 'cron.job_run_details', 'the job forget_cron_runs deletes what is older than a week')) r(what, relation, reason)
+    ('cron_runs', 'cron.job_run_details', 'the job forget_cron_runs deletes our rows that are older')) r(what, relation, reason)
  order by r.what;

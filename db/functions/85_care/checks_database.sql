@@ -341,5 +341,5 @@ $$;
 revoke all on function tds.check_schema() from public;
 comment on function tds.check_schema() is 'Check: the schema''s version, and indexes that are not valid.';
 select tds.register_check('schema', 'database', 'invalid indexes', 1, null, 60,
-    'Indexes of TDS that are not valid; it tells the schema''s version. Whether a program is of that version, /readyz and tds db status say.',
+    'Indexes of TDS that are not valid; it tells the schema''s version. Whether a program is of that one, /readyz and tds db status say.',
     'reindex index concurrently NAME');
