@@ -188,7 +188,8 @@ set search_path = pg_catalog, pg_temp
 as $$
 begin
     perform tds.want('products', want_adjusted.organization_id, array(
-        select row(i.zoho_item_id, 'inventory adjustment', want_adjusted.at + tds.zoho_ahead(want_adjusted.organization_id), null, null)::tds.wish
+        select row(i.zoho_item_id, 'inventory adjustment', want_adjusted.at + tds.zoho_ahead(want_adjusted.organization_id), null,
+            null)::tds.wish
           from zoho.stock_adjustments a
          cross join lateral jsonb_array_elements(coalesce(tds.json_array(a.zoho_metadata -> 'line_items'), '[]')) e(doc)
          cross join lateral (select tds.json_id(e.doc -> 'item_id') as zoho_item_id) i
@@ -443,7 +444,8 @@ begin
           from zoho.%2$I t
          where t.organization_id = $1 and t.%1$I = any ($4)$sql$, v_entity.target_key, v_entity.target)
        into v_wishes
-      using (want_for_run.run).organization_id, want_for_run.at + tds.zoho_ahead((want_for_run.run).organization_id), (want_for_run.run).run_id,
+      using (want_for_run.run).organization_id, want_for_run.at + tds.zoho_ahead((want_for_run.run).organization_id),
+          (want_for_run.run).run_id,
           tds.ids_for_run(want_for_run.run, v_entity);
     perform tds.want(v_entity.entity, (want_for_run.run).organization_id, v_wishes);
 end

@@ -308,7 +308,8 @@ begin
     delete from tds.held_deletion h
      where h.organization_id = release_deletions.organization_id and h.entity = release_deletions.entity and h.zoho_id = any (v_ids);
     perform tds.want(release_deletions.entity, release_deletions.organization_id, array(
-        select row(i.zoho_id, 'its deletion was held back', release_deletions.at + tds.zoho_ahead(release_deletions.organization_id), null, null)::tds.wish
+        select row(i.zoho_id, 'its deletion was held back', release_deletions.at + tds.zoho_ahead(release_deletions.organization_id),
+            null, null)::tds.wish
           from unnest(v_ids) i(zoho_id)));
     return cardinality(v_ids)::bigint;
 end

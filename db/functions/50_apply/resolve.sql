@@ -210,26 +210,41 @@ comment on function tds.fold(tds.record[], tds.record_state[], text, text[], int
 drop function if exists tds.layers_under(jsonb, jsonb, jsonb, timestamptz, timestamptz, smallint);
 create or replace function tds.layers_under(
     doc jsonb, old jsonb, layers jsonb, m timestamptz, o timestamptz, r smallint, is_hint boolean) returns jsonb
-language sql immutable parallel safe
+language plpgsql immutable parallel safe
+set search_path = pg_catalog, pg_temp
 as $$
-    select jsonb_agg(jsonb_build_object('m', l.m, 'o', l.o, 'r', l.r, 'keys', coalesce(l.keys, '[]'), 'hidden', '{}'::jsonb)
-                     || case when l.under is not null then jsonb_build_object('under', l.under) else '{}' end order by l.m, l.o, l.r)
-      from (select v.m, v.o, v.r, jsonb_agg(v.key order by v.key) filter (where not v.is_under) as keys,
-                   jsonb_agg(v.key order by v.key) filter (where v.is_under) as under
-              from (select s.m, s.o, s.r, k.key, $1 ? k.key as is_under
-                      from jsonb_to_recordset($3) s(m timestamptz, o timestamptz, r smallint, keys jsonb)
-                     cross join lateral jsonb_array_elements_text(s.keys) k(key)
-                    union all
-                    select s.m, s.o, s.r, u.key, true
-                      from jsonb_to_recordset($3) s(m timestamptz, o timestamptz, r smallint, under jsonb)
-                     cross join lateral jsonb_array_elements_text(s.under) u(key)
-                    union all
-                    select $4, $5, $6, k.key, $1 ? k.key
-                      from jsonb_object_keys($2) k(key)
-                     where $3 is null or not exists (select from jsonb_to_recordset($3) s(keys jsonb) where s.keys ? k.key)) v
-             -- of what a hint stands over only the versions of reads are kept, of what a read stands over nothing
-             where not v.is_under or $7 and v.r <> 2 and v.m is not null
-             group by v.m, v.o, v.r) l
+begin
+    -- most rows have one version: a single walk over their keys
+    if layers_under.layers is null then
+        return (select jsonb_build_array(jsonb_build_object('m', layers_under.m, 'o', layers_under.o, 'r', layers_under.r, 'keys',
+            coalesce(k.keys, '[]'), 'hidden', '{}'::jsonb)
+                                 || case when k.under is not null then jsonb_build_object('under', k.under) else '{}' end)
+          from (select jsonb_agg(d.key) filter (where not layers_under.doc ? d.key) as keys,
+                       jsonb_agg(d.key) filter (where layers_under.doc ? d.key and layers_under.is_hint and layers_under.r <> 2
+                           and layers_under.m is not null) as under
+                  from jsonb_object_keys(layers_under.old) d(key)) k
+         where k.keys is not null or k.under is not null);
+    end if;
+    return (
+        select jsonb_agg(jsonb_build_object('m', l.m, 'o', l.o, 'r', l.r, 'keys', coalesce(l.keys, '[]'), 'hidden', '{}'::jsonb)
+                         || case when l.under is not null then jsonb_build_object('under', l.under) else '{}' end order by l.m, l.o, l.r)
+          from (select v.m, v.o, v.r, jsonb_agg(v.key order by v.key) filter (where not v.is_under) as keys,
+                       jsonb_agg(v.key order by v.key) filter (where v.is_under) as under
+                  from (select s.m, s.o, s.r, k.key, layers_under.doc ? k.key as is_under
+                          from jsonb_to_recordset(layers_under.layers) s(m timestamptz, o timestamptz, r smallint, keys jsonb)
+                         cross join lateral jsonb_array_elements_text(s.keys) k(key)
+                        union all
+                        select s.m, s.o, s.r, u.key, true
+                          from jsonb_to_recordset(layers_under.layers) s(m timestamptz, o timestamptz, r smallint, under jsonb)
+                         cross join lateral jsonb_array_elements_text(s.under) u(key)
+                        union all
+                        select layers_under.m, layers_under.o, layers_under.r, k.key, layers_under.doc ? k.key
+                          from jsonb_object_keys(layers_under.old) k(key)
+                         where not exists (select from jsonb_to_recordset(layers_under.layers) s(keys jsonb) where s.keys ? k.key)) v
+                 -- of what a hint stands over only the versions of reads are kept, of what a read stands over nothing
+                 where not v.is_under or layers_under.is_hint and v.r <> 2 and v.m is not null
+                 group by v.m, v.o, v.r) l);
+end
 $$;
 comment on function tds.layers_under(jsonb, jsonb, jsonb, timestamptz, timestamptz, smallint, boolean) is
 'What remains of an old document''s versions under a newer one: the keys the newer does not carry, by their own versions; and under a '
