@@ -98,7 +98,7 @@ def test_a_secret_of_an_endpoint_is_that_of_its_other_names_and_of_no_other(othe
     ("name", "value", "told"),
     [
         ("ZOHO_WEBHOOK_SECRETS__INVOICE", "hidden-hidden", "no endpoint INVOICE; one is INVOICES"),
-        ("ZOHO_WEBHOOK_SECRETS", '{"credit-note": "hidden-hidden"}', "one is CREDIT_NOTES"),
+        ("ZOHO_WEBHOOK_SECRETS", '{"credit-note": "hidden-hidden"}', "one is CREDITNOTES"),
         ("ZOHO_WEBHOOK_TOKENS__PRODUKTS", "hidden-hidden", "one is PRODUCTS"),
         ("ZOHO_WEBHOOK_SECRET__INVOICES", "hidden-hidden", "ZOHO_WEBHOOK_SECRET__INVOICES is no setting"),
         (

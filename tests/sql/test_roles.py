@@ -77,6 +77,14 @@ MAY = {
 }
 MAY_NOT = {
     "tds_receiver": [
+        # what a detail says is believed, and its deletion is a deletion
+        "select tds.receive('products', '{\"item_id\": \"1\"}', '77', 'poller', 'detail', 'delete')",
+        "select tds.receive('products', '{\"item_id\": \"1\"}', '77', 'webhook', 'detail')",
+        "select tds.receive('products', '{\"item_id\": \"1\"}', '77', 'poller', 'webhook')",
+        "select tds.receive('products', '{\"items\": []}', '77', 'webhook', 'list')",
+        "select tds.receive('products', '{\"item_id\": \"1\"}', '77', run_id => 1)",
+        "select tds.receive_many(array['products'], array['{}'::bytea], shape => 'detail', event => array['delete'])",
+        "select tds.receive_many(array['products'], array['{}'::bytea], source => 'poller')",
         "select * from tds.inbox",
         "select * from zoho.products",
         "call tds.process_batch()",

@@ -16,6 +16,38 @@ insert into tds.setting (name, value, description) values
         'Records that one webhook may tell of: Zoho sends one. A body of more is stored, and is a dead letter at once.')
 on conflict on constraint setting_pkey do nothing;
 
+create or replace function tds.speaks_for_zoho() returns boolean
+language sql stable
+set search_path = pg_catalog, pg_temp
+as $$
+    -- within a function that runs as its owner these two still say who called it
+    select exists (
+        select from pg_catalog.pg_roles r
+         where (r.rolname in ('tds_poller', 'tds_worker', 'tds_operator')
+                or r.oid = (select c.relowner from pg_catalog.pg_class c where c.oid = 'tds.inbox'::regclass))
+           and pg_has_role(coalesce(nullif(current_setting('role'), 'none'), session_user)::name, r.oid, 'member'))
+$$;
+revoke all on function tds.speaks_for_zoho() from public;
+comment on function tds.speaks_for_zoho() is
+'Whether the caller may say what Zoho''s API answered: the poller, a worker, an operator or the owner. A receiver may not.';
+
+create or replace function tds.check_source(source text, shape text, run_id bigint) returns void
+language plpgsql stable
+set search_path = pg_catalog, pg_temp
+as $$
+begin
+    if (check_source.source is distinct from 'webhook' or check_source.shape is distinct from 'webhook' or check_source.run_id is not null)
+       and not tds.speaks_for_zoho() then
+        raise exception using errcode = 'insufficient_privilege', message = 'only a webhook may be told of by this role',
+            detail = format('source %s, shape %s', check_source.source, check_source.shape),
+            hint = 'answers of Zoho''s API are stored by a member of tds_poller';
+    end if;
+end
+$$;
+revoke all on function tds.check_source(text, text, bigint) from public;
+comment on function tds.check_source(text, text, bigint) is
+'Raises insufficient_privilege where the caller says that Zoho''s API answered so and may not: such an answer is believed, a webhook is a hint.';
+
 create or replace function tds.receive(
     entity text, body bytea, organization_id text default null, source text default 'webhook',
     shape text default 'webhook', event text default 'upsert', observed_at timestamptz default null,
@@ -33,6 +65,7 @@ declare
     v_refusal  text;
     v_record   record;
 begin
+    perform tds.check_source(receive.source, receive.shape, receive.run_id);
     select t.body, t.problem into v_text, v_refusal from tds.body_text(receive.body) t;
     -- a page is parsed when it is applied: it is stored five times as fast so
     select p.problem, p.entity, p.record_id, p.organization_id, p.records into v_record
@@ -159,6 +192,7 @@ declare
     v_inbox_ids bigint[];
     v_statuses  text[];
 begin
+    perform tds.check_source(receive_many.source, receive_many.shape, null);
     begin
         -- arrays of one length, so that none of them pads another with nulls
         select array_agg(convert_from(coalesce(b.body, ''), 'UTF8') order by b.n), array_agg(b.organization_id order by b.n),
