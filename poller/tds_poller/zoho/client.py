@@ -13,6 +13,7 @@ from typing import Any, Self
 
 import httpx
 
+from tds_poller.zoho.bounded import BoundedClient
 from tds_poller.zoho.budget import Budget
 from tds_poller.zoho.errors import LimitError, NotFoundError, RefusedError, UnauthorizedError, ZohoError
 from tds_poller.zoho.oauth import Token, TokenSource
@@ -87,7 +88,7 @@ class ZohoClient:
     async def __aenter__(self) -> Self:
         await self._session.__aenter__()
         limits = httpx.Limits(max_connections=self._budget.concurrency)
-        self._http = httpx.AsyncClient(timeout=TIMEOUT, limits=limits, follow_redirects=False)
+        self._http = BoundedClient(timeout=TIMEOUT, limits=limits)
         self._tokens = TokenSource(self._http, self._session, self._settings, self._budget.minute_seconds)
         self._at_once = asyncio.Semaphore(self._budget.concurrency)
         return self

@@ -2,6 +2,7 @@
 
 TdsError
  └─ ZohoError
+     ├─ TooLargeError        an answer is larger than anything Zoho sends
      ├─ AuthorizationError   the token endpoint refuses us; trying again is useless or harmful
      ├─ UnauthorizedError    HTTP 401, also with a fresh token: the scope or the role is missing
      ├─ RefusedError         the call itself is wrong: a bad parameter, URL or organisation
@@ -25,6 +26,10 @@ class ZohoError(TdsError):
 
     calls = 0
     """How many calls were made for it."""
+
+
+class TooLargeError(ZohoError):
+    """An answer is larger than anything Zoho sends, or compressed in a way that was not asked for."""
 
 
 class AuthorizationError(ZohoError):

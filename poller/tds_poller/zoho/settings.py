@@ -1,6 +1,8 @@
 """The poller's settings, from the environment."""
 
+import ipaddress
 from typing import NamedTuple
+from urllib.parse import urlsplit
 
 from pydantic import Field, SecretStr, field_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
@@ -32,7 +34,7 @@ class ZohoSettings(BaseSettings):
 
     # Aliases rather than a prefix, so that errors name the variable.
     model_config = SettingsConfigDict(
-        alias_generator=lambda name: f"ZOHO_{name.upper()}", populate_by_name=True
+        alias_generator=lambda name: f"ZOHO_{name.upper()}", populate_by_name=True, hide_input_in_errors=True
     )
 
     client_id: str = Field(default=...)
@@ -78,6 +80,18 @@ class ZohoSettings(BaseSettings):
             raise ValueError(f"must be one of {', '.join(DATA_CENTRES)}")
         return domain
 
+    @field_validator("accounts_base", "api_base")
+    @classmethod
+    def _nobody_listens(cls, value: str | None) -> str | None:
+        if not value:
+            return value
+        url = urlsplit(value)
+        if url.scheme == "https" and url.hostname:
+            return value
+        if url.scheme != "http" or not url.hostname or not _is_loopback(url.hostname):
+            raise ValueError("must begin with https://; http:// is for this computer (127.0.0.1) only")
+        return value
+
     @property
     def hosts(self) -> Hosts:
         """The hosts to ask."""
@@ -85,3 +99,10 @@ class ZohoSettings(BaseSettings):
         return Hosts(
             (self.accounts_base or hosts.accounts).rstrip("/"), (self.api_base or hosts.api).rstrip("/")
         )
+
+
+def _is_loopback(host: str) -> bool:
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return host == "localhost"

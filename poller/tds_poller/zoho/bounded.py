@@ -1,0 +1,68 @@
+"""An HTTP client that keeps no more of an answer than allowed, however small it was on its way."""
+
+import zlib
+from collections.abc import AsyncIterator
+from typing import Any
+
+import httpx
+
+from tds_poller.zoho.errors import TooLargeError
+
+LARGEST = 64 * 2**20  # bytes; a page of 200 documents has some hundred thousand
+
+
+class BoundedClient(httpx.AsyncClient):
+    """Reads answers whole, up to a bound; gzip is undone no further than that. Redirects are not followed.
+
+    Args:
+        largest: most bytes of an answer.
+        options: of `httpx.AsyncClient`.
+    """
+
+    def __init__(self, *, largest: int = LARGEST, **options: Any) -> None:
+        super().__init__(follow_redirects=False, headers={"accept-encoding": "gzip"}, **options)
+        self._largest = largest
+
+    async def send(self, request: httpx.Request, **options: Any) -> httpx.Response:
+        """See httpx.
+
+        Raises:
+            TooLargeError: the answer is larger than allowed, or compressed in a way that was not asked for.
+        """
+        response = await super().send(request, **(options | {"stream": True}))
+        try:
+            body = b"".join([part async for part in _bounded(response, self._largest)])
+        finally:
+            await response.aclose()
+        kept = [
+            (name, value)
+            for name, value in response.headers.multi_items()
+            if name not in {"content-encoding", "content-length", "transfer-encoding"}
+        ]
+        return httpx.Response(response.status_code, headers=kept, content=body, request=request)
+
+
+async def _bounded(response: httpx.Response, largest: int) -> AsyncIterator[bytes]:
+    left = largest
+    encoding = response.headers.get("content-encoding", "identity").lower()
+    if encoding not in {"gzip", "x-gzip", "identity", ""}:
+        raise TooLargeError(
+            f"{response.request.url.path}: answered in {encoding[:50]}, which nobody asked for."
+        )
+    member = zlib.decompressobj(wbits=16 + zlib.MAX_WBITS) if encoding.endswith("gzip") else None
+    is_empty = True
+    async for raw in response.aiter_raw():
+        is_empty = is_empty and not raw
+        try:
+            part = raw if member is None else member.decompress(raw, left + 1)
+        except zlib.error as error:
+            raise httpx.RemoteProtocolError(str(error), request=response.request) from error
+        left -= len(part)
+        if left < 0:
+            raise TooLargeError(
+                f"{response.request.url.path}: the answer is larger than {largest} bytes.",
+                "Nothing of it is kept. If that is what Zoho sends, please report it.",
+            )
+        yield part
+    if member is not None and not member.eof and not is_empty:
+        raise httpx.RemoteProtocolError("the compressed answer is cut off", request=response.request)
