@@ -457,8 +457,9 @@ MONEY = {
         (7, 3, 1),
     ),
     "customers": (
-        {"contact": {"contact_id": "1", "contact_type": "customer", "pricebook_id": "9", "gst_no": "24ABC", "unused_credits_receivable_amount": 12,
-                     "contact_persons": [{"contact_person_id": "3", "first_name": "Ali"}, {"contact_person_id": "4"}]}},
+        {"contact": {"contact_id": "1", "contact_type": "customer", "pricebook_id": "9", "gst_no": "24ABC",
+                     "unused_credits_receivable_amount": 12, "contact_persons": [{"contact_person_id": "3", "first_name": "Ali"},
+                     {"contact_person_id": "4"}]}},
         "zoho_pricebook_id::int, unused_credits_receivable, (select count(*) from zoho.contact_persons)",
         (9, 12, 2),
     ),

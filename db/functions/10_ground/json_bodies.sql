@@ -324,12 +324,15 @@ comment on function tds.opened(jsonb, text, text, text) is
 create or replace function tds.body_records(body text, list_key text, record_key text, id_key text) returns table (records jsonb)
 language sql stable parallel safe rows 1
 as $$
-    -- offset 0: a body is parsed once, and its list taken out once, not once a mention. All records of a page have the form of its first
-    select case when jsonb_typeof(l.first -> $4) = 'string' and not tds.has_inner_json(l.first::text) then l.list
-                when jsonb_typeof(j.doc -> $3 -> $4) = 'string' and not tds.has_inner_json($1) then jsonb_build_array(j.doc -> $3)
-                else tds.opened(tds.payload(j.doc, $2, $3, $4), $2, $4, $1) end
-      from (select tds.document($1) as doc offset 0) j
-     cross join lateral (select j.doc -> $2 as list, j.doc -> $2 -> 0 as first offset 0) l
+    -- offset 0: a body is parsed once, and its list taken out once, not once a mention; a small one is also fetched once (|| makes it
+    -- a value of its own), while of a page only the beginning is fetched twice. All records of a page have the form of its first
+    select case when jsonb_typeof(f.first -> $4) = 'string' and not tds.has_inner_json(f.first::text) then l.list
+                when jsonb_typeof(j.doc -> $3 -> $4) = 'string' and not tds.has_inner_json(j.body) then jsonb_build_array(j.doc -> $3)
+                else tds.opened(tds.payload(j.doc, $2, $3, $4), $2, $4, j.body) end
+      from (select b.body, tds.document(b.body) as doc
+              from (select case when octet_length($1) < 20000 then $1 || '' else $1 end as body offset 0) b offset 0) j
+     cross join lateral (select j.doc -> $2 as list offset 0) l
+     cross join lateral (select l.list -> 0 as first offset 0) f
     offset 0
 $$;
 comment on function tds.body_records(text, text, text, text) is

@@ -19,7 +19,20 @@ select distinct on (f.entity, f.key) f.entity, f.key, k.role, f.reader, f.max_le
                        (12, null, 'stock_on_hand', null),
                        (13, null, 'outstanding_receivable_amount', null),
                        (14, null, 'outstanding_payable_amount', null),
-                       (15, null, 'last_modified_time', null)) k(rank, entity, key, role)
+                       (15, null, 'last_modified_time', null),
+                       (16, null, 'write_off_amount', null),
+                       (17, null, 'shipping_charge', null),
+                       (18, null, 'adjustment', null),
+                       (19, null, 'tax_amount_withheld', null),
+                       (20, null, 'unused_credits_receivable_amount', null),
+                       (21, null, 'unused_credits_payable_amount', null),
+                       (22, null, 'available_stock', null),
+                       (23, null, 'actual_available_stock', null),
+                       (24, null, 'order_status', null),
+                       (25, null, 'invoiced_status', null),
+                       (26, null, 'paid_status', null),
+                       (27, null, 'shipped_status', null),
+                       (28, null, 'pricebook_id', null)) k(rank, entity, key, role)
           join tds.field f on f.list_key = '' and f.key = k.key and f.column_name is not null
                           and f.entity = coalesce(k.entity, f.entity)) k
   join tds.field f on f.entity = k.of and f.list_key = '' and f.key = k.key

@@ -15,25 +15,37 @@ begin
                                     case when e.doc ->> 'invoice_id' <> '' then null else array[g.n, e.n] end as place) i
          order by i.zoho_id, i.place, g.n desc, e.n desc
     ), told as (
-        select e.zoho_id, jsonb_strip_nulls(jsonb_build_object('balance', case when p.balance is null then to_jsonb(tds.json_number(d.balance)) end,
+        select e.zoho_id, jsonb_strip_nulls(jsonb_build_object('adjustment', case when p.adjustment is null then to_jsonb(tds.json_number(d.adjustment)) end,
+                   'balance', case when p.balance is null then to_jsonb(tds.json_number(d.balance)) end,
                    'currency_code', case when p.currency_code is null then to_jsonb(tds.json_word(d.currency_code)) end,
                    'date', case when p.date is null then to_jsonb(tds.json_date(d.date)) end,
                    'last_modified_time', case when p.last_modified_time is null then to_jsonb(tds.json_time(d.last_modified_time)) end,
+                   'shipping_charge', case when p.shipping_charge is null then to_jsonb(tds.json_number(d.shipping_charge)) end,
                    'status', case when p.status is null then to_jsonb(tds.json_word(d.status)) end,
-                   'total', case when p.total is null then to_jsonb(tds.json_number(d.total)) end)) as told,
-               nullif(jsonb_strip_nulls(jsonb_build_object('balance', p.balance,
+                   'tax_amount_withheld', case when p.tax_amount_withheld is null then to_jsonb(tds.json_number(d.tax_amount_withheld)) end,
+                   'total', case when p.total is null then to_jsonb(tds.json_number(d.total)) end,
+                   'write_off_amount', case when p.write_off_amount is null then to_jsonb(tds.json_number(d.write_off_amount)) end)) as told,
+               nullif(jsonb_strip_nulls(jsonb_build_object('adjustment', p.adjustment,
+                   'balance', p.balance,
                    'currency_code', p.currency_code,
                    'date', p.date,
                    'last_modified_time', p.last_modified_time,
+                   'shipping_charge', p.shipping_charge,
                    'status', p.status,
-                   'total', p.total)), '{}') as problem
+                   'tax_amount_withheld', p.tax_amount_withheld,
+                   'total', p.total,
+                   'write_off_amount', p.write_off_amount)), '{}') as problem
           from listed e
-         cross join lateral (select tds.problem('number', e.doc -> 'balance', false, NULL) as balance,
+         cross join lateral (select tds.problem('number', e.doc -> 'adjustment', false, NULL) as adjustment,
+                   tds.problem('number', e.doc -> 'balance', false, NULL) as balance,
                    tds.problem('word', e.doc -> 'currency_code', false, '10') as currency_code,
                    tds.problem('date', e.doc -> 'date', false, NULL) as date,
                    tds.problem('time', e.doc -> 'last_modified_time', false, NULL) as last_modified_time,
+                   tds.problem('number', e.doc -> 'shipping_charge', false, NULL) as shipping_charge,
                    tds.problem('word', e.doc -> 'status', false, '50') as status,
-                   tds.problem('number', e.doc -> 'total', false, NULL) as total offset 0) p
+                   tds.problem('number', e.doc -> 'tax_amount_withheld', false, NULL) as tax_amount_withheld,
+                   tds.problem('number', e.doc -> 'total', false, NULL) as total,
+                   tds.problem('number', e.doc -> 'write_off_amount', false, NULL) as write_off_amount offset 0) p
          cross join lateral (
                select e.doc -> 'adjustment' as adjustment,
                       e.doc -> 'balance' as balance,
@@ -65,12 +77,16 @@ begin
                       e.doc -> 'write_off_amount' as write_off_amount
                offset 0) d
     ), kept as (
-        select m.zoho_invoice_id as zoho_id, jsonb_build_object('balance', to_jsonb(m.balance),
+        select m.zoho_invoice_id as zoho_id, jsonb_build_object('adjustment', to_jsonb(m.adjustment),
+                   'balance', to_jsonb(m.balance),
                    'currency_code', to_jsonb(m.currency),
                    'date', to_jsonb(m.invoice_date),
                    'last_modified_time', to_jsonb(m.zoho_modified_at),
+                   'shipping_charge', to_jsonb(m.shipping_charge),
                    'status', to_jsonb(m.status),
-                   'total', to_jsonb(m.total_amount)) as kept, m.deleted_at, m.sync_observed_at
+                   'tax_amount_withheld', to_jsonb(m.tax_withheld),
+                   'total', to_jsonb(m.total_amount),
+                   'write_off_amount', to_jsonb(m.write_off_amount)) as kept, m.deleted_at, m.sync_observed_at
           from zoho.invoices m
          where m.organization_id = compare_invoices.organization_id
     )

@@ -15,18 +15,24 @@ begin
                                     case when e.doc ->> 'item_id' <> '' then null else array[g.n, e.n] end as place) i
          order by i.zoho_id, i.place, g.n desc, e.n desc
     ), told as (
-        select e.zoho_id, jsonb_strip_nulls(jsonb_build_object('created_time', case when p.created_time is null then to_jsonb(tds.json_time(d.created_time)) end,
+        select e.zoho_id, jsonb_strip_nulls(jsonb_build_object('actual_available_stock', case when p.actual_available_stock is null then to_jsonb(tds.json_number(d.actual_available_stock)) end,
+                   'available_stock', case when p.available_stock is null then to_jsonb(tds.json_number(d.available_stock)) end,
+                   'created_time', case when p.created_time is null then to_jsonb(tds.json_time(d.created_time)) end,
                    'last_modified_time', case when p.last_modified_time is null then to_jsonb(tds.json_time(d.last_modified_time)) end,
                    'rate', case when p.rate is null then to_jsonb(tds.json_number(d.rate)) end,
                    'status', case when p.status is null then to_jsonb(tds.json_word(d.status) = 'active') end,
                    'stock_on_hand', case when p.stock_on_hand is null then to_jsonb(tds.json_number(d.stock_on_hand)) end)) as told,
-               nullif(jsonb_strip_nulls(jsonb_build_object('created_time', p.created_time,
+               nullif(jsonb_strip_nulls(jsonb_build_object('actual_available_stock', p.actual_available_stock,
+                   'available_stock', p.available_stock,
+                   'created_time', p.created_time,
                    'last_modified_time', p.last_modified_time,
                    'rate', p.rate,
                    'status', p.status,
                    'stock_on_hand', p.stock_on_hand)), '{}') as problem
           from listed e
-         cross join lateral (select tds.problem('time', e.doc -> 'created_time', false, NULL) as created_time,
+         cross join lateral (select tds.problem('number', e.doc -> 'actual_available_stock', false, NULL) as actual_available_stock,
+                   tds.problem('number', e.doc -> 'available_stock', false, NULL) as available_stock,
+                   tds.problem('time', e.doc -> 'created_time', false, NULL) as created_time,
                    tds.problem('time', e.doc -> 'last_modified_time', false, NULL) as last_modified_time,
                    tds.problem('number', e.doc -> 'rate', false, NULL) as rate,
                    tds.problem('word', e.doc -> 'status', false, NULL) as status,
@@ -56,7 +62,9 @@ begin
                       e.doc -> 'unit' as unit
                offset 0) d
     ), kept as (
-        select m.zoho_item_id as zoho_id, jsonb_build_object('created_time', to_jsonb(m.zoho_created_at),
+        select m.zoho_item_id as zoho_id, jsonb_build_object('actual_available_stock', to_jsonb(m.actual_available_stock),
+                   'available_stock', to_jsonb(m.available_stock),
+                   'created_time', to_jsonb(m.zoho_created_at),
                    'last_modified_time', to_jsonb(m.zoho_modified_at),
                    'rate', to_jsonb(m.unit_price),
                    'status', to_jsonb(m.is_active),
