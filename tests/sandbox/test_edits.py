@@ -88,7 +88,7 @@ def test_planted_records() -> None:
     assert len(planted) == 18
     assert {row["entity"] for row in planted.values()} == {"items", "contacts", "invoices"}
     assert {row["fault"] for row in planted.values()} >= {
-        "bad number", "missing id", "empty id", "name too long", "sku too long", "bad stock",
+        "bad number", "missing id", "empty id", "bad purchase rate", "sku too long", "bad stock",
         "impossible date",
     }  # fmt: skip
     for entity in ("items", "contacts", "invoices"):

@@ -499,13 +499,14 @@ def test_columns_that_an_upgrade_brings_are_filled_from_what_is_stored(mirror: M
     )
     mirror.conn.execute("insert into tds.column_to_fill (entity, organization_id) select e, %s from unnest(%s::text[]) e",
                         [ORGANIZATION, list(MONEY)])  # fmt: skip
+    wanted = mirror.value("select count(*) from tds.wanted_detail")
     steps = 0
     while mirror.value("select tds.fill_new_columns()"):
         steps += 1
         assert steps < 50
     for table, (columns, row) in before.items():
         assert mirror.conn.execute(f"select {columns} from zoho.{table}").fetchone() == row
-    assert mirror.value("select count(*) from tds.wanted_detail") == 0, "nothing was asked of Zoho"
+    assert mirror.value("select count(*) from tds.wanted_detail") == wanted, "nothing was asked of Zoho"
 
 
 def test_no_body_however_wrapped_ends_the_reading(database: Database) -> None:

@@ -216,7 +216,7 @@ class Contacts(Entity[Contact]):
         }
         self.faults = (
             Fault("missing id", "contact_id", ABSENT, "no id", frozenset({"list"})),
-            Fault("name too long", "contact_name", "ن" * 5000, "5,000 characters; Zoho's own limit is 200"),
+            Fault("currency too long", "currency_code", "ن" * 5000, "5,000 characters; a code has 3"),
             Fault("bad time", "created_time", "2026-02-30T10:00:00-0400", "there is no 30 February"),
             Fault("empty id", "contact_id", "", "the id is empty", frozenset({"list"})),
         )

@@ -252,7 +252,7 @@ class Items(Entity[Item]):
         self.faults = (
             Fault("bad number", "rate", "12,5x", "not a number"),
             Fault("missing id", "item_id", ABSENT, "no id", frozenset({"list"})),
-            Fault("name too long", "name", "N" * 5000, "5,000 characters; Zoho's own limit is 100"),
+            Fault("bad purchase rate", "purchase_rate", "12,5x", "not a number"),
             Fault("empty id", "item_id", "", "the id is empty", frozenset({"list"})),
             Fault("sku too long", "sku", "S" * 5000, "5,000 characters"),
             Fault("bad stock", "stock_on_hand", "many", "not a number"),
