@@ -19,7 +19,7 @@ from tds_cli.output import print_json
 from tds_db.connect import connect, connect_async, connect_for_rows, conninfo
 from tds_db.errors import TdsError
 from tds_db.status import status
-from tds_poller.zoho.client import Reply, ZohoClient
+from tds_poller.zoho.client import INVENTORY, Reply, ZohoClient
 from tds_poller.zoho.errors import LimitError, UnauthorizedError, ZohoError
 from tds_poller.zoho.settings import DATA_CENTRES, ZohoSettings
 
@@ -186,6 +186,7 @@ async def check_zoho(settings: ZohoSettings, dsn: str) -> AsyncIterator[Check]:
             yield await _clock(reply, dsn)
         for scope, path in SCOPES.items():
             yield await _scope(scope, client.get(path, {"per_page": 1}, refresh=False))
+        yield await _inventory(client)
         yield await asyncio.to_thread(_quota, settings, dsn)
 
 
@@ -236,6 +237,18 @@ async def _scope(scope: str, call: Awaitable[Reply]) -> Check:
     except ZohoError as error:
         return _problem(f"scope {scope}", error)
     return Check(f"scope {scope}", True, name)
+
+
+async def _inventory(client: ZohoClient) -> Check:
+    """Which API tells the stock by place: Inventory's only where the token has its scope."""
+    name = "ZohoInventory.items.READ"
+    try:
+        await client.get(f"{INVENTORY}items", {"per_page": 1}, refresh=False)
+    except UnauthorizedError:
+        return Check("stock by place", True, f"from Books alone: the refresh token lacks {name}")
+    except ZohoError as error:
+        return Check("stock by place", True, f"from Books; Inventory was not looked at: {error.message}")
+    return Check("stock by place", True, "from Books, and from the Inventory API where Books tells none")
 
 
 def _quota(settings: ZohoSettings, dsn: str) -> Check:

@@ -2,13 +2,18 @@
 
 import asyncio
 import json
+import logging
 from collections.abc import Callable, Mapping
 from datetime import datetime
 from urllib.parse import quote
 
 from tds_poller.mirror import Endpoint, Mirror, Want
-from tds_poller.zoho.client import Reply, ZohoClient
-from tds_poller.zoho.errors import NotFoundError, RefusedError
+from tds_poller.zoho.client import INVENTORY, Reply, ZohoClient
+from tds_poller.zoho.errors import NotFoundError, RefusedError, UnauthorizedError
+
+log = logging.getLogger(__name__)
+
+PLACES = ("locations", "warehouses")  # of an item, in newer organisations and in older ones
 
 MOST_AT_ONCE = 100  # also the ids in one call of /itemdetails, as other clients send them
 PAUSE_SECONDS = 0.2  # between looks at what other processes are still working on
@@ -74,6 +79,7 @@ async def fetch_taken(
         asked_at |= {zoho_id: reply.sent_at for zoho_id in _answered(reply, endpoint) if zoho_id in wanted}
         if asked_at:
             await mirror.store_detail(endpoint.entity, list(asked_at), reply.body, reply.sent_at)
+            await _stock_by_place(client, mirror, endpoint, reply)
     # What an answer for many leaves out may be gone or not: only its own URL tells.
     one_by_one = [zoho_id for zoho_id in wanted if zoho_id not in asked_at]
     fetches = [
@@ -98,6 +104,42 @@ def _answered(reply: Reply, endpoint: Endpoint) -> list[str]:
         for record in records
         if isinstance(record, dict) and endpoint.id_key in record
     ]
+
+
+async def _stock_by_place(client: ZohoClient, mirror: Mirror, endpoint: Endpoint, reply: Reply) -> None:
+    """Asks the Inventory API for the places of products of which Books tells a stock and no place.
+
+    It is the same record with the same id; only its places are kept, under the version that Books told.
+
+    Raises:
+        ZohoError: Zoho cannot be asked any further.
+    """
+    if endpoint.entity != "products":
+        return
+    placeless = [
+        item
+        for item in reply.document[endpoint.list_key]
+        if item.get("stock_on_hand") not in (None, "") and not any(item.get(key) for key in PLACES)
+    ]
+    if not placeless or not await mirror.asks_inventory():
+        return
+    for item in placeless:
+        zoho_id = str(item[endpoint.id_key])
+        try:
+            found = await client.get(f"{INVENTORY}items/{quote(zoho_id, safe='')}", refresh=False)
+        except UnauthorizedError as error:
+            await mirror.no_inventory(error.message)
+            return
+        except RefusedError as error:
+            log.warning("%s No stock by place of product %s.", error.message, zoho_id)
+            continue
+        told = found.document.get(endpoint.record_key, {})
+        places = {key: told[key] for key in PLACES if told.get(key)}
+        if not places:
+            continue
+        kept = {key: item[key] for key in (endpoint.id_key, "last_modified_time") if item.get(key)}
+        body = json.dumps({endpoint.record_key: kept | places}).encode()
+        await mirror.store_detail(endpoint.entity, [zoho_id], body, found.sent_at)
 
 
 async def _fetch(

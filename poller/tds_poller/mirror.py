@@ -267,6 +267,14 @@ class Mirror:
         left = await self._row(scalar_row, query, endpoint.entity, self.organization_id, parameter, message)
         return replace(endpoint, list_filter=left)
 
+    async def asks_inventory(self) -> bool:
+        """Whether the Inventory API is worth asking where Books tells no stock by place."""
+        return bool(await self._row(scalar_row, "select tds.asks_inventory(%b)", self.organization_id))
+
+    async def no_inventory(self, message: str) -> None:
+        """Notes that the Inventory API refuses us: it is not asked again."""
+        await self._row(scalar_row, "select tds.no_inventory(%b, %b)", self.organization_id, message)
+
     async def note_progress(
         self, run_id: int, calls: int, details: int = 0, error: str | None = None
     ) -> None:

@@ -26,11 +26,13 @@ from tds_sandbox.jsontext import Document, encode
 from tds_sandbox.ledger import Call, Ledger, Violation
 from tds_sandbox.limits import LimitError, Limits, LimitSettings
 from tds_sandbox.listing import list_records
+from tds_sandbox.modules.items import Items
 from tds_sandbox.oauth import Credentials, OAuth
 from tds_sandbox.organisation import Organisation
 from tds_sandbox.webhooks import Webhooks, WebhookSettings
 
 PREFIX = "/books/v3"
+INVENTORY = "/inventory/v1/"
 MAX_DETAIL_IDS = 100
 _JSON = "application/json;charset=UTF-8"
 _DETAIL = re.compile(r"/([a-z]+)/(\d+)")
@@ -90,7 +92,7 @@ class Sandbox:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Serve one request."""
-        if scope["type"] == "http" and scope["path"].startswith(PREFIX + "/"):
+        if scope["type"] == "http" and scope["path"].startswith((PREFIX + "/", INVENTORY)):
             await self._books(scope, receive, send)
         elif scope["type"] == "http" and not scope["path"].startswith(("/_sandbox", "/oauth/v2/token")):
             await _answer(ApiError(404, 5, "Invalid URL Passed"), {})(scope, receive, send)
@@ -231,6 +233,14 @@ class Sandbox:
                 lambda organisation, request: list_records(organisation, name, request.query_params),
                 books[name].entity.scope,
             )
+        if path == f"{INVENTORY}items" and "items" in books:
+            return (
+                lambda organisation, request: list_records(organisation, "items", request.query_params),
+                "ZohoInventory.items.READ",
+            )
+        if path.startswith(f"{INVENTORY}items/") and "items" in books:
+            item_id = path.removeprefix(f"{INVENTORY}items/")
+            return lambda organisation, _: _inventory_item(organisation, item_id), "ZohoInventory.items.READ"
         picture = _IMAGE.fullmatch(path)
         if picture and "items" in books:
             return lambda organisation, _: _image(organisation, picture[1]), books["items"].entity.scope
@@ -250,6 +260,19 @@ def _detail(organisation: Organisation, name: str, record_id: str) -> str:
             raise ApiError(404, 1002, f"{entity.noun} does not exist.") from None
         document = organisation.detail_json(name, record)
     return f'{{"code":0,"message":"success","{entity.record_key}":{document}}}'
+
+
+def _inventory_item(organisation: Organisation, item_id: str) -> str:
+    """``/inventory/v1/items/{id}``: the item with its stock by place, whether or not Books tells that."""
+    with organisation.lock:
+        try:
+            item = organisation.find("items", item_id)
+        except UnknownRecordError:
+            raise ApiError(404, 1002, "Item does not exist.") from None
+        module = organisation.book("items").entity
+        assert isinstance(module, Items)
+        document = module.detail(organisation, item) | module.places(organisation, item)
+    return encode({"code": 0, "message": "success", "item": document})
 
 
 def _image(organisation: Organisation, item_id: str) -> Response:

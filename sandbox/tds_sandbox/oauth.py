@@ -112,5 +112,7 @@ class OAuth:
         granted = self.credentials.scopes
         module = scope.partition(".")[0]
         covering = {"ZohoBooks.fullaccess.all", f"ZohoBooks.{scope}", f"ZohoBooks.{module}.ALL"}
+        if module == "ZohoInventory":
+            covering = {"ZohoInventory.fullaccess.all", scope}
         if scope in lacking or not covering & set(granted):
             raise ApiError(401, 57, "You are not authorized to perform this operation")

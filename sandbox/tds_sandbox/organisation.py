@@ -84,7 +84,8 @@ class Organisation(Books):
         lenient: whether lists take parameters that the official documents do not list, as some editions do.
         modified_filter_inclusive: whether ``last_modified_time`` filters with ``>=``; undocumented, so the
             default is the harder ``>``.
-        stock_by: key of an item's stock by place: ``locations``, or ``warehouses`` as in older organisations.
+        stock_by: key of an item's stock by place: ``locations``, ``warehouses`` as in older organisations; or
+            ``inventory``: only the Inventory API tells it.
         entities: the modules it has, in the order they are generated.
         counts: how many records of each entity, by its name: ``items=2218``.
 
@@ -113,8 +114,8 @@ class Organisation(Books):
             raise SandboxError(f"unknown entities: {', '.join(sorted(unknown))}")
         if any(count < 0 for count in counts.values()):
             raise SandboxError("counts must not be negative")
-        if stock_by not in {"locations", "warehouses"}:
-            raise SandboxError(f"no stock by {stock_by!r}; there are locations and warehouses")
+        if stock_by not in {"locations", "warehouses", "inventory"}:
+            raise SandboxError(f"no stock by {stock_by!r}; there are locations, warehouses and inventory")
         super().__init__(organization_id, clock or Clock(), offset_minutes, stock_by)
         self.seed = seed
         self.name = name

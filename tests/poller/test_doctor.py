@@ -43,10 +43,10 @@ def wrong(checks: dict[str, Check]) -> list[str]:
 def test_all_is_well(poller: Poller) -> None:
     checks = zoho(poller)
     scopes = [f"scope {name}" for name in SCOPES]
-    assert list(checks) == ["token", "data centre", "organisation", "clock", *scopes, "quota"]
+    assert list(checks) == ["token", "data centre", "organisation", "clock", *scopes, "stock by place", "quota"]
     assert wrong(checks) == []
-    # the token, the organisation, one call a scope
-    assert len(poller.sandbox.ledger.calls) == 11
+    # the token, the organisation, one call a scope, and one to the Inventory API
+    assert len(poller.sandbox.ledger.calls) == 12
     assert all("per_page=1&" in call.query for call in list(poller.sandbox.ledger.calls)[2:])
     assert checks["quota"].said == "9,990 of 10,000 calls left today"
 

@@ -14,8 +14,11 @@ from tds_poller.mirror import Mirror
 from tds_poller.poll import Poll, read_queue
 from tds_poller.zoho.client import ZohoClient
 from tds_sandbox import app
+from tds_sandbox.clock import Clock
+from tds_sandbox.oauth import Credentials
+from tds_sandbox.organisation import Organisation
 from tests.db.servers import Database
-from tests.poller.conftest import Poller, small_sandbox
+from tests.poller.conftest import Poller, fast_sandbox, small_sandbox
 from tests.poller.test_migrate import compared
 
 
@@ -88,10 +91,11 @@ def test_ids_may_be_integers_in_details_too(poller: Poller, monkeypatch: pytest.
         )
 
     monkeypatch.setattr(app, "_item_details", with_integers)
-    progress = poller.pull("products")
+    progress = poller.pull("stock")
     assert progress.is_finished
-    assert progress.wanted == 0
-    assert rows(poller, "select count(*) from zoho.products where zoho_metadata ? 'brand'") == [(450,)]
+    assert progress.details > 0
+    assert rows(poller, "select state from tds.run") == [("complete",)]
+    assert rows(poller, "select count(*) > 0 from zoho.stock_levels") == [(True,)]
     assert rows(poller, "select count(*) from tds.wanted_detail") == [(0,)]
 
 
@@ -163,3 +167,27 @@ def test_warehouses_by_their_names_and_a_run_that_did_nothing(poller: Poller) ->
     with pytest.raises(psycopg.Error, match="option refused") as refused:
         ask_for_all(poller, [("stock", {"warehouses": [name, "Atlantis"]})])
     assert "there is no warehouse 'Atlantis'" in str(refused.value.diag.message_detail)
+
+
+@pytest.mark.parametrize("allowed", [True, False])
+def test_stock_by_place_of_the_inventory_api_where_the_scope_allows(
+    database: Database, allowed: bool
+) -> None:
+    """Books tells this organisation's stock, and no place of it."""
+    scopes = ("ZohoBooks.fullaccess.all", *(["ZohoInventory.items.READ"] if allowed else []))
+    organisation = Organisation(items=40, stock_by="inventory", clock=Clock(600), lenient=True)
+    with fast_sandbox(organisation, credentials=Credentials(scopes=scopes)) as sandbox:
+        poller = Poller(sandbox, database)
+        assert poller.pull("warehouses").is_finished
+        assert poller.pull("stock").is_finished
+        stocked = [item for item in organisation.book("items").records if item.tracked]
+        found = rows(poller, "select zoho_item_id, sum(on_hand) from zoho.stock_levels group by 1 order by 1")
+        expected = sorted((item.id, item.on_hand) for item in stocked) if allowed else []
+        assert [(zoho_id, int(on_hand)) for zoho_id, on_hand in found] == expected
+        # what Books says of a product stays what it said
+        assert rows(poller, "select count(*) from zoho.products where zoho_metadata ? 'brand'") == [(40,)]
+        refused = rows(poller, "select api_path, value from tds.refused_parameter")
+        assert refused == ([] if allowed else [("/inventory/v1", "ZohoInventory.items.READ")])
+        assert poller.pull("stock").is_finished
+        asked = [call for call in sandbox.ledger.calls if call.path.startswith("/inventory/v1/items/")]
+        assert len(asked) == (2 * len(stocked) if allowed else 1), "a refusal is remembered"

@@ -57,3 +57,36 @@ grant execute on function tds.lists_all(text, text) to tds_poller, tds_operator,
 comment on function tds.lists_all(text, text) is
 'Whether a list may be taken for all there is: not where the edition refuses to show inactive records too (price lists have no such '
 'filter, and show all). Raises ZB002.';
+
+create or replace function tds.asks_inventory(organization_id text) returns boolean
+language plpgsql stable security definer
+set search_path = pg_catalog, pg_temp
+as $$
+begin
+    -- an organisation that keeps no places has no stock by place either
+    return exists (select from zoho.warehouses w
+                    where w.organization_id = asks_inventory.organization_id and w.deleted_at is null)
+       and not exists (select from tds.refused_parameter p
+                        where p.organization_id = asks_inventory.organization_id and p.api_path = '/inventory/v1');
+end
+$$;
+revoke all on function tds.asks_inventory(text) from public;
+grant execute on function tds.asks_inventory(text) to tds_poller, tds_operator;
+comment on function tds.asks_inventory(text) is
+'Whether the Inventory API is asked for the stock by place that Books does not tell: the organisation has warehouses, and the token''s '
+'scope allows it as far as is known.';
+
+create or replace function tds.no_inventory(organization_id text, message text) returns void
+language plpgsql volatile security definer
+set search_path = pg_catalog, pg_temp
+as $$
+begin
+    insert into tds.refused_parameter (organization_id, api_path, parameter, value, message, refused_at)
+    values (no_inventory.organization_id, '/inventory/v1', 'scope', 'ZohoInventory.items.READ', left(no_inventory.message, 500), tds.now())
+    on conflict on constraint refused_parameter_pkey do nothing;
+end
+$$;
+revoke all on function tds.no_inventory(text, text) from public;
+grant execute on function tds.no_inventory(text, text) to tds_poller, tds_operator;
+comment on function tds.no_inventory(text, text) is
+'Notes that the Inventory API refuses the token: it is not asked again until the row of tds.refused_parameter is deleted.';

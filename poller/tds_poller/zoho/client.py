@@ -26,6 +26,8 @@ log = logging.getLogger(__name__)
 PER_PAGE = 200  # records of a page; Zoho gives no more
 
 TIMEOUT = httpx.Timeout(60.0, connect=10.0)
+BOOKS = "/books/v3"
+INVENTORY = "/inventory/v1/"
 WRONG_ORGANIZATION = {4029, 6041}
 NO_SUCH_RECORD = {1001, 1002}
 CLOCK_STEP = 2.0  # seconds: less is what whole seconds and the way there leave open
@@ -120,7 +122,7 @@ class ZohoClient:
         Faults are retried, an expired token is refreshed once, limits are waited for, all within bounds.
 
         Args:
-            path: below /books/v3.
+            path: below /books/v3; or of the Inventory API, which takes the same ids: `/inventory/v1/…`.
             parameters: of the query.
             purpose: another one than the client's.
             refresh: whether a 401 may be the token's fault.
@@ -209,7 +211,7 @@ class ZohoClient:
                 self.calls += 1
                 retries.calls += 1
                 response = await self._http.get(
-                    f"{token.api_base}/books/v3{path}",
+                    token.api_base + ("" if path.startswith(INVENTORY) else BOOKS) + path,
                     params={**parameters, "organization_id": self._settings.organization_id},
                     headers={"Authorization": f"Zoho-oauthtoken {token.secret}"},
                 )

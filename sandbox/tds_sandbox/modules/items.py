@@ -527,11 +527,18 @@ class Items(Entity[Item]):
             document["initial_stock"] = ""
             document["initial_stock_rate"] = ""
             document.update(self._stock_totals(item))
-            places = self._locations(books, item)
-            if books.stock_by == "warehouses":
-                places = [_as_warehouse(place) for place in places]
-            document[books.stock_by] = places
+            if books.stock_by != "inventory":
+                document.update(self.places(books, item))
         return document
+
+    def places(self, books: Books, item: Item) -> Document:
+        """The stock by place, under the key that the organisation has for it; of what is not tracked none."""
+        if not item.tracked:
+            return {}
+        places = self._locations(books, item)
+        if books.stock_by == "warehouses":
+            return {"warehouses": [_as_warehouse(place) for place in places]}
+        return {"locations": places}
 
     def movement(self, books: Books, item: Item, form: str) -> Document | None:
         """The last movement of stock, as an ``adjustment`` or as the ``bare`` number it led to."""
