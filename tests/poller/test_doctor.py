@@ -43,7 +43,15 @@ def wrong(checks: dict[str, Check]) -> list[str]:
 def test_all_is_well(poller: Poller) -> None:
     checks = zoho(poller)
     scopes = [f"scope {name}" for name in SCOPES]
-    assert list(checks) == ["token", "data centre", "organisation", "clock", *scopes, "stock by place", "quota"]
+    assert list(checks) == [
+        "token",
+        "data centre",
+        "organisation",
+        "clock",
+        *scopes,
+        "stock by place",
+        "quota",
+    ]
     assert wrong(checks) == []
     # the token, the organisation, one call a scope, and one to the Inventory API
     assert len(poller.sandbox.ledger.calls) == 12

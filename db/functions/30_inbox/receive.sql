@@ -46,7 +46,8 @@ end
 $$;
 revoke all on function tds.check_source(text, text, bigint) from public;
 comment on function tds.check_source(text, text, bigint) is
-'Raises insufficient_privilege where the caller says that Zoho''s API answered so and may not: such an answer is believed, a webhook is a hint.';
+'Raises insufficient_privilege where the caller says that Zoho''s API answered so and may not: such an answer is believed, a webhook is a '
+'hint.';
 
 create or replace function tds.receive(
     entity text, body bytea, organization_id text default null, source text default 'webhook',
