@@ -48,7 +48,7 @@ def _count_options(command: Callable[..., None]) -> Callable[..., None]:
     type=click.Choice(["locations", "warehouses", "inventory"]),
     default="locations",
     show_default=True,
-    help="The key of an item's stock by place; warehouses in older organisations; inventory: in none of Books.",
+    help="The key of stock by place; warehouses in older organisations; inventory: in none of Books.",
 )
 @click.option(
     "--lenient", is_flag=True, help="Take parameters of lists that the official documents do not list."
