@@ -22,6 +22,7 @@ from tests.sql.conftest import Mirror
 
 OURS = [
     "ensure_partitions",
+    "fill_new_columns",
     "fold_counters",
     "forget_cron_runs",
     "heal",
