@@ -5,6 +5,7 @@ import base64
 import hashlib
 import hmac
 import re
+from urllib.parse import urlsplit
 
 from starlette.datastructures import Headers
 from starlette.exceptions import HTTPException
@@ -13,10 +14,12 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from tds_receiver.api.dashboard import PATH
 from tds_receiver.api.store import Store, UnavailableError
+from tds_receiver.quota import Strangers, peer_of
 
 KEY = re.compile(r"tds_[0-9a-f]{64}")
 LARGEST_BODY = 64 * 1024
 BODY_SECONDS = 10.0
+READING = {"GET", "HEAD", "OPTIONS"}
 
 
 class Guard:
@@ -34,34 +37,50 @@ class Guard:
         self._store = store
         self._prefixes = prefixes
         self._api_key = api_key.encode() if api_key else None
+        self._strangers = Strangers()
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Lets a request through, or refuses it."""
         if scope["type"] != "http" or not scope["path"].startswith(self._prefixes):
             await self._app(scope, receive, send)
             return
+        headers = Headers(scope=scope)
+        changes = scope["method"] not in READING
+        if changes and _is_foreign(headers):
+            answer = {"status": "refused", "reason": "a page of another origin may not ask for this"}
+            await JSONResponse(answer, 403)(scope, receive, send)
+            return
+        peer = peer_of(scope)
+        if not self._strangers.may_try(peer):
+            answer = {"status": "refused", "reason": "too many wrong keys; the next one in a second"}
+            await JSONResponse(answer, 429, headers={"retry-after": "1"})(scope, receive, send)
+            return
         try:
-            caller = await self._caller(Headers(scope=scope))
+            caller = await self._caller(headers, changes=changes)
         except UnavailableError:
             answer = {"status": "unavailable", "reason": "the database cannot be asked now"}
             await JSONResponse(answer, 503, headers={"retry-after": "5"})(scope, receive, send)
             return
         if caller is None:
+            if _shows_a_key(headers):
+                self._strangers.was_wrong(peer)
             answer = {"status": "refused", "reason": "Unauthorized"}
             # A browser that shows a page asks for the key then.
             challenge = 'Basic realm="TDS", charset="UTF-8"' if scope["path"] == PATH else "Bearer"
             await JSONResponse(answer, 401, headers={"www-authenticate": challenge})(scope, receive, send)
             return
+        self._strangers.was_right(peer)
         scope.setdefault("state", {})["caller"] = caller
         await self._app(scope, _bounded(receive), send)
 
-    async def _caller(self, headers: Headers) -> str | None:
+    async def _caller(self, headers: Headers, *, changes: bool) -> str | None:
         """Whose key it is; None: nobody's."""
         scheme, _, given = headers.get("authorization", "").partition(" ")
         match scheme.lower():
             case "bearer":
                 key = given.strip()
-            case "basic":
+            # A browser that knows it sends it along with whatever any page asks for.
+            case "basic" if not changes:
                 key = _password(given.strip())
             case _:
                 key = headers.get("x-api-key", "")
@@ -71,6 +90,18 @@ class Guard:
         if not KEY.fullmatch(key):
             return None
         return await self._store.caller(hashlib.sha256(key.encode()).digest())
+
+
+def _is_foreign(headers: Headers) -> bool:
+    """Whether a browser says that a page from elsewhere asks."""
+    if headers.get("sec-fetch-site", "none") not in {"none", "same-origin"}:
+        return True
+    origin = headers.get("origin")
+    return origin is not None and urlsplit(origin).netloc.lower() != headers.get("host", "").lower()
+
+
+def _shows_a_key(headers: Headers) -> bool:
+    return "authorization" in headers or "x-api-key" in headers
 
 
 def _password(credentials: str) -> str:
