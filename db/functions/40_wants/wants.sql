@@ -235,9 +235,13 @@ declare
     v_asked tds.unknown_asked;
     v_room  int;
 begin
+    -- whoever counts holds the lock until the transaction ends; nobody waits for that
+    if not pg_try_advisory_xact_lock(hashtextextended('tds.unknown_asked ' || unknown_room.organization_id, 0)) then
+        return least(unknown_room.wanted, 10);
+    end if;
     insert into tds.unknown_asked (organization_id, hour, in_hour, day, in_day) values (unknown_room.organization_id, v_hour, 0, v_day, 0)
     on conflict on constraint unknown_asked_pkey do nothing;
-    select u.* into strict v_asked from tds.unknown_asked u where u.organization_id = unknown_room.organization_id for update;
+    select u.* into strict v_asked from tds.unknown_asked u where u.organization_id = unknown_room.organization_id;
     v_asked.in_hour := case when v_asked.hour = v_hour then v_asked.in_hour else 0 end;
     v_asked.in_day := case when v_asked.day = v_day then v_asked.in_day else 0 end;
     v_room := greatest(0, least(unknown_room.wanted, tds.setting_int('unknown_details_per_hour') - v_asked.in_hour,

@@ -33,8 +33,8 @@ begin
 end
 $$;
 comment on function tds.later_records(tds.entity, text, text[], timestamptz, bigint[]) is
-'What finished or claimed events, observed after that moment, say of these records; own: the events of a claim, whose webhooks are left '
-'out.';
+'What finished or claimed events, observed after that moment, say of these records; own: the events of a claim, whose webhooks are '
+'left out.';
 
 create or replace function tds.settle(entity tds.entity, organization_id text, records tds.record[], at timestamptz) returns void
 language plpgsql volatile

@@ -261,7 +261,8 @@ language sql immutable parallel safe
 as $$
     select tds.amount_of($1 -> 'amount') - coalesce(tds.amount_of($2), 0)
            - case when jsonb_typeof($3) = 'array'
-                  then coalesce((select sum(tds.amount_of(e.doc -> 'amount')) from jsonb_array_elements($3) e(doc)), 0) else 0 end
+                  then coalesce((select sum(tds.amount_of(coalesce(e.doc -> 'amount', e.doc -> 'amount_fcy', e.doc -> 'amount_bcy')))
+                                   from jsonb_array_elements($3) e(doc)), 0) else 0 end
 $$;
 comment on function tds.applied_amount(jsonb, jsonb, jsonb) is
 'How much of a payment is applied to documents: its amount less what is unused and what was refunded; null where it does not say.';
