@@ -17,6 +17,7 @@ from rich.text import Text
 
 from tds_cli.exits import UPGRADE_DUE
 from tds_cli.options import as_json
+from tds_cli.roles import roles_command
 from tds_db import embedded
 from tds_db.connect import conninfo
 from tds_db.errors import TdsError
@@ -31,6 +32,9 @@ stdout, stderr = Console(), Console(stderr=True)
 @click.group()
 def db() -> None:
     """Looks after the database: upgrade, status, the embedded server."""
+
+
+db.add_command(roles_command)
 
 
 @db.command("upgrade")
