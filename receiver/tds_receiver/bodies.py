@@ -84,19 +84,19 @@ async def multipart_pairs(content_type: str, body: bytes) -> Pairs | None:
     if not boundary:
         return None
     reader = _Parts()
-    parser = MultipartParser(
-        boundary.encode("latin-1"),
-        {
-            "on_part_begin": reader.begin,
-            "on_header_begin": reader.header,
-            "on_header_field": reader.field,
-            "on_header_value": reader.value,
-            "on_headers_finished": reader.named,
-            "on_part_data": reader.data,
-            "on_part_end": reader.end,
-        },
-    )
     try:
+        parser = MultipartParser(
+            boundary.encode("latin-1"),
+            {
+                "on_part_begin": reader.begin,
+                "on_header_begin": reader.header,
+                "on_header_field": reader.field,
+                "on_header_value": reader.value,
+                "on_headers_finished": reader.named,
+                "on_part_data": reader.data,
+                "on_part_end": reader.end,
+            },
+        )
         await aside(len(body), _write_all, parser, body)
     except (FormParserError, _NoFormError):
         return None

@@ -196,6 +196,17 @@ def test_multipart_forms_cost_what_they_weigh(part: bytes) -> None:
     assert most_kept(lambda: read(400 * TIMES)) < 4 * 400 * TIMES * len(part) + 2**22
 
 
+@pytest.mark.parametrize("boundary", ["z" * 300, "", '"', "a b", "\xff" * 70, '"b;c"'])
+def test_a_boundary_that_is_none_costs_no_more_than_the_form(boundary: str) -> None:
+    for settings, headers, status in (({}, {}, 202), ({"webhook_secret": SECRET}, FORGED, 401)):
+        endpoint = Endpoint(settings)
+        kind = {"Content-Type": f"multipart/form-data; boundary={boundary}"}
+        assert endpoint.send(PART + b"\r\n\r\nx\r\n--b--", headers | kind) == status
+        assert [event.body for event in endpoint.inbox.events] == [PART + b"\r\n\r\nx\r\n--b--"] * (
+            status == 202
+        )
+
+
 def test_large_bodies_of_strangers_are_worked_on_beside_the_event_loop(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
