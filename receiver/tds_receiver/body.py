@@ -2,7 +2,7 @@
 
 import asyncio
 import zlib
-from collections.abc import Awaitable, Callable, MutableMapping
+from collections.abc import Awaitable, Callable, Iterator, MutableMapping
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any, ParamSpec, TypeVar
 
@@ -108,30 +108,36 @@ def gunzip(compressed: bytes, limit: int) -> bytes:
     Raises:
         RefusedError: 413 when it is larger than `limit` bytes, 400 when it is damaged or of too many members.
     """
-    content: list[bytes] = []
+    # Twice: what turns out to be too large has not been kept meanwhile.
+    for _ in _inflated(compressed, limit):
+        pass
+    return b"".join(_inflated(compressed, limit))
+
+
+def _inflated(compressed: bytes, limit: int) -> Iterator[bytes]:
     left = limit
     whole = memoryview(compressed)
     start = 0
     for _ in range(MEMBERS):
         if start == len(whole):
-            return b"".join(content)
+            return
         member = zlib.decompressobj(wbits=16 + zlib.MAX_WBITS)
         while not member.eof:
-            if start == len(whole):
-                raise RefusedError(400, "the gzip body is cut off")
             part = whole[start : start + SLICE]
             try:
-                content.append(member.decompress(part, left + 1))
+                content = member.decompress(part, min(SLICE, left + 1))
             except zlib.error:
                 raise RefusedError(400, "the body is not gzip") from None
-            left -= len(content[-1])
+            if not part and not content:
+                raise RefusedError(400, "the gzip body is cut off")
+            left -= len(content)
             if left < 0:
                 raise too_large(limit)
-            # What follows a member is in it again: never more than a slice.
-            start += len(part) - len(member.unused_data)
+            # What is left, and what follows a member, is in it again: never more than a slice.
+            start += len(part) - len(member.unconsumed_tail) - len(member.unused_data)
+            yield content
     if start < len(whole):
         raise RefusedError(400, f"the gzip body has more than {MEMBERS} members")
-    return b"".join(content)
 
 
 def too_large(limit: int) -> RefusedError:
