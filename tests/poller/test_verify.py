@@ -234,7 +234,7 @@ def test_explain_and_runs(poller: Poller, environment: dict[str, str]) -> None:
     assert (first, last) == (("list", "applied"), ("webhook", "dead"))
     [now] = told["now"]
     assert (now["organization_id"], now["in_mirror"], now["deleted_at"]) == (organization, True, None)
-    assert now["wanted_reason"] == "by hand"
+    assert now["wanted_reason"] == "a hint that cannot be read", "the newest need is told"
     [letter] = now["dead_letters"]
     done = tds(environment, "explain", "invoices", record)
     assert done.exit_code == 0
