@@ -97,6 +97,7 @@ def test_every_form_ends_in_the_same_row(receiver: Receive, database: Database) 
         ("application/json; charset=\x00", b"{}"),
         (f"{FORM}; charset=shift_jis", b"a=%ff%ff"),
         ("multipart/form-data", b"--b--"),
+        (f"multipart/form-data; boundary={'b' * 300}", b"--b--"),
         ("multipart/form-data; boundary=b", b"hello"),
         ("multipart/form-data; boundary=b", b""),
         ("multipart/form-data; boundary=b", multipart({})),
