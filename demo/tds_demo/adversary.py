@@ -1,5 +1,6 @@
 """What a forged, shifted or empty answer may do to the mirror: nothing that lasts (docs/evidence.md)."""
 
+import asyncio
 import json
 from collections.abc import Awaitable, Callable, Mapping
 from typing import Any
@@ -94,22 +95,21 @@ class Adversary:
 
     def shifted_page(self) -> Met:
         """An invoice on the first page is deleted before the second is read."""
-        asked = 0
 
         async def pull(client: ZohoClient, mirror: Mirror) -> None:
             ask = client.get
+            shifted = asyncio.Event()
 
             async def get(path: str, parameters: Mapping[str, str] | None = None, **options: Any) -> Reply:
-                nonlocal asked
+                wanted = parameters or {}
+                is_page = path == "/invoices" and "response_option" not in wanted
+                if is_page and wanted.get("page") != "1":
+                    await shifted.wait()
                 reply = await ask(path, parameters, **options)
-                if (
-                    path == "/invoices"
-                    and (parameters or {}).get("page") == "1"
-                    and "response_option" not in (parameters or {})
-                ):
-                    asked += 1
-                    if asked == 1:
-                        self._ask("/edit", entities=["invoices"], count=0, delete=1, fire=False)
+                if is_page and not shifted.is_set():
+                    gone = json.loads(reply.body)["invoices"][0]["invoice_id"]
+                    self._ask("/edit", entities=["invoices"], id=gone, count=0, delete=1, fire=False)
+                    shifted.set()
                 return reply
 
             client.get = get  # type: ignore[assignment, method-assign]
