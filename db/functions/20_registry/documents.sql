@@ -236,4 +236,3 @@ create or replace trigger currency_is_another after update on zoho.currencies
                        from (new.code, new.price_precision, new.deleted_at is null))
     execute function tds.currency_changed();
 
-drop function if exists tds.discount_amount(jsonb, jsonb);

@@ -33,7 +33,6 @@ comment on function tds.entity_of(text, jsonb) is
 'The entity a body without a record is about: the endpoint''s own name, the one it is another name of, or, where several kinds of record '
 'come under one name, what its keys say, or those of what it wraps in data.';
 
-drop function if exists tds.look(text[], text[]);
 create or replace function tds.look(endpoint text[], body text[])
 returns table (n int, entity text, target text, record_id text, organization_id text, records int)
 language plpgsql stable
@@ -112,7 +111,6 @@ $$;
 comment on function tds.glimpse(text, text) is
 'What a text that is not JSON tells all the same: the entity, the id if there is only one, and the organisation.';
 
-drop function if exists tds.peek(text, text);
 create or replace function tds.peek(
     endpoint text, body text, out problem text, out entity text, out record_id text, out organization_id text, out records int)
 language plpgsql stable

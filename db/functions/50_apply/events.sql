@@ -47,7 +47,6 @@ comment on function tds.stored_events(text, bigint[], timestamptz[]) is
 'These events of one entity with their bodies parsed, numbered by their places; records is null where a body holds none. The planner '
 'puts its text in the place of the call. Raises class 22 for a body that is not JSON.';
 
-drop function if exists tds.versions(jsonb, text, timestamptz, smallint);
 create or replace function tds.versions(doc jsonb, id_key text, inherited timestamptz, rank smallint, observed_at timestamptz)
 returns table (zoho_id text, told text, told_at timestamptz, modified_at timestamptz, hash bigint)
 language sql stable parallel safe rows 1

@@ -1,4 +1,3 @@
-drop function if exists tds.later_records(tds.entity, text, text[], timestamptz);
 create or replace function tds.later_records(
     entity tds.entity, organization_id text, zoho_ids text[], since timestamptz, own bigint[] default '{}') returns tds.record[]
 language plpgsql stable

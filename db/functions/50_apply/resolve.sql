@@ -207,7 +207,6 @@ comment on function tds.fold(tds.record[], tds.record_state[], text, text[], int
 'wanted: why the detail should be read, and from when; read_m: the newest last_modified_time that a read told. '
 'fields: the keys that are mapped; pause: after which a read that contradicts a hint is asked once more.';
 
-drop function if exists tds.layers_under(jsonb, jsonb, jsonb, timestamptz, timestamptz, smallint);
 create or replace function tds.layers_under(
     doc jsonb, old jsonb, layers jsonb, m timestamptz, o timestamptz, r smallint, is_hint boolean) returns jsonb
 language plpgsql immutable parallel safe
@@ -380,8 +379,6 @@ $$;
 comment on function tds.resolve(tds.entity, text, tds.record[]) is
 'What a set of records means: the states to write, and a verdict on each record. Reads, never writes.';
 
-drop function if exists tds.fold(tds.record[], tds.record_state[], text, text);
-drop function if exists tds.registers(tds.record[], tds.record_state[], text);
 
 insert into tds.setting (name, value, description) values
     ('stamp_ahead_seconds', '60',

@@ -1,6 +1,5 @@
 -- The API calls them price books. A list has prices by item, prices by item and quantity (brackets), or one percentage.
 
-drop function if exists tds.write_product_prices(text, text[], timestamptz);
 create or replace function tds.write_product_prices(organization_id text, zoho_ids text[], at timestamptz, believed boolean default false)
 returns void
 language plpgsql volatile
