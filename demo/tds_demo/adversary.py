@@ -107,8 +107,7 @@ class Adversary:
                     await shifted.wait()
                 reply = await ask(path, parameters, **options)
                 if is_page and not shifted.is_set():
-                    gone = json.loads(reply.body)["invoices"][0]["invoice_id"]
-                    self._ask("/edit", entities=["invoices"], id=gone, count=0, delete=1, fire=False)
+                    self._ask("/edit", entities=["invoices"], count=0, delete=1, fire=False)
                     shifted.set()
                 return reply
 
