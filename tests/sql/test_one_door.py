@@ -36,6 +36,8 @@ def refused(mirror: Mirror, query: str, *parameters: Any) -> psycopg.Error:
         "select tds.organizations_of('sheep')",
         "select tds.want_again('sheep', '1')",
         "select tds.suspects('sheep', '{}')",
+        "select tds.confirm_deletions('sheep')",
+        "select tds.refuse_deletions('sheep')",
     ],
 )
 def test_an_unknown_entity_is_told_in_one_way(mirror: Mirror, query: str) -> None:

@@ -325,18 +325,13 @@ set search_path = pg_catalog, pg_temp
 as $$
 declare
     v_now      constant timestamptz := tds.now();
+    v_entity   constant tds.entity := tds.entity_named(confirm_deletions.entity);
     v_organization_id constant text := tds.own_organization(confirm_deletions.organization_id);
-    v_entity   tds.entity;
     v_held     tds.held_deletion[];
 begin
-    select n.* into v_entity from tds.entity n where n.entity = confirm_deletions.entity;
-    if v_entity.entity is null then
-        raise exception using errcode = 'ZB002', message = 'unknown entity', detail = confirm_deletions.entity,
-            hint = 'select entity from tds.entity';
-    end if;
     v_held := array(
         select h from tds.held_deletion h
-         where h.organization_id = v_organization_id and h.entity = confirm_deletions.entity and h.state = 'held'
+         where h.organization_id = v_organization_id and h.entity = v_entity.entity and h.state = 'held'
            and (confirm_deletions.zoho_ids is null or h.zoho_id = any (confirm_deletions.zoho_ids))
          order by h.zoho_id for update);
     update tds.held_deletion h
@@ -361,16 +356,13 @@ set search_path = pg_catalog, pg_temp
 as $$
 declare
     v_now  constant timestamptz := tds.now();
+    v_entity constant tds.entity := tds.entity_named(refuse_deletions.entity);
     v_organization_id constant text := tds.own_organization(refuse_deletions.organization_id);
     v_rows bigint;
 begin
-    if not exists (select from tds.entity n where n.entity = refuse_deletions.entity) then
-        raise exception using errcode = 'ZB002', message = 'unknown entity', detail = refuse_deletions.entity,
-            hint = 'select entity from tds.entity';
-    end if;
     update tds.held_deletion h
        set state = 'refused', changed_at = v_now
-     where h.organization_id = v_organization_id and h.entity = refuse_deletions.entity and h.state = 'held'
+     where h.organization_id = v_organization_id and h.entity = v_entity.entity and h.state = 'held'
        and (refuse_deletions.zoho_ids is null or h.zoho_id = any (refuse_deletions.zoho_ids));
     get diagnostics v_rows = row_count;
     return v_rows;
