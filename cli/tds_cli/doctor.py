@@ -216,8 +216,10 @@ async def _clock(reply: Reply, dsn: str) -> Check:
         here = datetime.now(UTC)
     assert row
     database = (row[0] - here).total_seconds()
-    # Zoho shows whole seconds
-    zoho = (reply.server_time - reply.sent_at).total_seconds() + 0.5 if reply.server_time else None
+    zoho = None
+    if reply.server_time:
+        # it shows whole seconds, and `sent_at` is by its clock already
+        zoho = (reply.server_time - reply.sent_at).total_seconds() + reply.ahead + 0.5
     said = f"the database's is {round(database) + 0:+} s off this machine's"
     said += f", Zoho's {round(zoho) + 0:+} s" if zoho is not None else "; Zoho's answer shows no time"
     if max(abs(database), abs(zoho or 0)) <= SKEW_SECONDS:

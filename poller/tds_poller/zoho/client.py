@@ -39,7 +39,8 @@ class Reply:
     """A successful answer: `body` as it came, `document` the same parsed (of a file: empty), and when it was
     asked for, `sent_at`, by Zoho's clock.
 
-    `server_time` is what the answer's Date header says, to the second; `calls` how many it took.
+    `server_time` is what the answer's Date header says, to the second; `calls` how many it took; `ahead` by
+    how many seconds Zoho's clock was taken to be ahead of ours for it.
     """
 
     body: bytes
@@ -47,6 +48,7 @@ class Reply:
     sent_at: datetime
     server_time: datetime | None = None
     calls: int = 1
+    ahead: float = 0.0
 
 
 class ZohoClient:
@@ -224,14 +226,15 @@ class ZohoClient:
                     document = json_object(response)
             finally:
                 pause = await asyncio.shield(self._budget.settle(call, response, document.get("code")))
-        sent_at += timedelta(seconds=await self._ahead(response, sent_at))
+        ahead = await self._ahead(response, sent_at)
+        sent_at += timedelta(seconds=ahead)
         if (left := response.headers.get("x-rate-limit-remaining", "")).isdigit():
             self.calls_left = int(left)
         code = document.get("code", 0 if file else None)
         if response.status_code == 401 and refresh:
             self._tokens.reject(token)
         if response.status_code == 200 and code == 0:
-            return Reply(response.content, document, sent_at, _date(response), retries.calls)
+            return Reply(response.content, document, sent_at, _date(response), retries.calls, ahead)
         said = str(document.get("message", ""))[:300]
         told = f"{retries.name}: HTTP {response.status_code}, code {code}: {said}"
         raise _error(told, response, code, sent_at, pause)
