@@ -27,6 +27,8 @@ UPWARD = {
     ("20_registry", "65_made"): "a currency that is told late has the made checks of documents done anew",
     # one command rebuilds every queue, that of the pulls included
     ("50_apply", "70_fetch"): "requeue_unprocessed",
+    # a body that is dead on arrival and names its record wants the detail at once
+    ("30_inbox", "40_wants"): "enqueue",
     # before a replay spends calls it says how many are left today
     ("50_apply", "90_surface"): "replay_costs",
     # a price list that says twice that it has no prices is believed when the second want is settled
@@ -35,6 +37,7 @@ UPWARD = {
 UPWARD_CALLS = {
     "currency_changed": {"check_anew"},
     "requeue_unprocessed": {"requeue_pulls"},
+    "enqueue": {"want"},
     "replay_costs": {"tds_api_budget"},
     "note_wants": {"write_product_prices"},
 }
@@ -46,6 +49,7 @@ MADE_SWITCHES = {"write_states", "insert_events", "culprits", "suspects", "meet"
 PROOF_WRITES = {
     "observe_drift": {"tds.drift", "tds.drift_observed"},
     "accept_drift": {"tds.drift_observed"},
+    "fill_new_columns": {"tds.column_to_fill"},  # which new columns are still to be filled from the documents
 }
 # The ledgers of care itself: what ran, what was found, what was done, how long things are kept.
 CARE_LEDGERS = {
