@@ -93,11 +93,9 @@ def explanation(error: Exception) -> str:
             # The values stay out of it: they may be secrets.
             problems = error.errors(include_input=False)
             return "\n  ".join(["The environment:", *(f"{p['loc'][0]}: {p['msg']}" for p in problems)])
-        case (
-            psycopg.errors.UndefinedTable()
-            | psycopg.errors.UndefinedFunction()
-            | psycopg.errors.InvalidSchemaName()
-        ):
+        case psycopg.errors.InvalidSchemaName():
+            return f"{error.diag.message_primary}\nTDS is not wholly in this database. Next: tds db upgrade"
+        case psycopg.errors.UndefinedTable() | psycopg.errors.UndefinedFunction():
             # older than this program, or the program is at fault: that can be told
             return (
                 f"{error.diag.message_primary}\nSee whether this program and the database fit: tds db status"
