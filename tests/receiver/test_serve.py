@@ -177,8 +177,14 @@ def test_processes_and_workers_are_replaced_and_leave_with_their_parent(
 
 def living(pid: int) -> list[psutil.Process]:
     """The children of a process that are not dead."""
-    found = psutil.Process(pid).children()
-    return [child for child in found if child.status() != psutil.STATUS_ZOMBIE]
+
+    def lives(child: psutil.Process) -> bool:
+        try:
+            return bool(child.status() != psutil.STATUS_ZOMBIE)
+        except psutil.NoSuchProcess:  # its parent has noticed since
+            return False
+
+    return [child for child in psutil.Process(pid).children() if lives(child)]
 
 
 def products(database: Database) -> int:
