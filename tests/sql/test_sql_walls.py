@@ -27,29 +27,29 @@ UPWARD = {
     ("20_registry", "65_made"): "a currency that is told late has the made checks of documents done anew",
     # one command rebuilds every queue, that of the pulls included
     ("50_apply", "70_fetch"): "requeue_unprocessed",
-    # a body that is dead on arrival and names its record wants the detail at once
-    ("30_inbox", "40_wants"): "enqueue",
     # before a replay spends calls it says how many are left today
     ("50_apply", "90_surface"): "replay_costs",
     # a price list that says twice that it has no prices is believed when the second want is settled
     ("40_wants", "60_entities"): "note_wants",
+    # a webhook that is refused at the door, but names its record, asks for the detail at once
+    ("30_inbox", "40_wants"): "enqueue",
 }  # fmt: skip
 UPWARD_CALLS = {
     "currency_changed": {"check_anew"},
     "requeue_unprocessed": {"requeue_pulls"},
-    "enqueue": {"want"},
     "replay_costs": {"tds_api_budget"},
     "note_wants": {"write_product_prices"},
+    "enqueue": {"want"},
 }
 # what no file defines is made by 65_made from the mapping, but for a view of what is told besides the mapping
 MADE_ELSEWHERE = {"tds_custom_fields": "80_proof"}
 MADE_SWITCHES = {"write_states", "insert_events", "culprits", "suspects", "meet", "link_rows"}
 
-# What proof writes, besides nothing: its own ledgers of what was seen.
+# What proof writes, besides nothing: its own ledgers of what was seen, and of what an upgrade left to fill.
 PROOF_WRITES = {
     "observe_drift": {"tds.drift", "tds.drift_observed"},
     "accept_drift": {"tds.drift_observed"},
-    "fill_new_columns": {"tds.column_to_fill"},  # which new columns are still to be filled from the documents
+    "fill_new_columns": {"tds.column_to_fill"},
 }
 # The ledgers of care itself: what ran, what was found, what was done, how long things are kept.
 CARE_LEDGERS = {

@@ -53,6 +53,7 @@ select k.name, k.class, k.of, k.meaning
         ('zoho.contacts', null, 'organisation', 'a batch writes the organisation''s contacts'),
         ('tds.ensure_partition', null, null, 'partitions of the inbox are made, or were just made'),
         ('tds.set_own_defaults', null, null, 'a role gets its own defaults in this database'),
+        ('tds.unknown_asked', null, 'organisation', 'details of records that nobody knows are asked for, and counted'),
         ('tds.take_images', null, null, 'pictures are handed to a fetcher'),
         ('tds.upgrade', null, null, 'tds db upgrade; in the database postgres: it makes the roles')) k(name, class, of, meaning);
 comment on view tds.lock_kind is 'The advisory locks of TDS.';

@@ -236,7 +236,7 @@ declare
     v_room  int;
 begin
     -- whoever counts holds the lock until the transaction ends; nobody waits for that
-    if not pg_try_advisory_xact_lock(hashtextextended('tds.unknown_asked ' || unknown_room.organization_id, 0)) then
+    if not pg_try_advisory_xact_lock(tds.lock_key('tds.unknown_asked', unknown_room.organization_id)) then
         return least(unknown_room.wanted, 10);
     end if;
     insert into tds.unknown_asked (organization_id, hour, in_hour, day, in_day) values (unknown_room.organization_id, v_hour, 0, v_day, 0)
