@@ -7,8 +7,9 @@ with recursive organization as (
 ), ours as (
     select k.name, null::text as of, tds.lock_key(k.name) as key from tds.lock_kind k where k.class is null and k.of is null
      union all
-    select 'zoho.contacts', o.id, tds.lock_key('zoho.contacts', o.id)
-      from (select g.id from organization g union select b.organization_id from tds.api_budget b) o where o.id is not null
+    select k.name, o.id, tds.lock_key(k.name, o.id)
+      from (values ('zoho.contacts'), ('tds.unknown_asked')) k(name)
+     cross join (select g.id from organization g union select b.organization_id from tds.api_budget b) o where o.id is not null
      union all
     select 'tds token', t.account, tds.token_lock(t.account) from tds.api_account t
      union all
