@@ -19,8 +19,6 @@ begin
        and i.entity = any (v_names)
        and i.refusal is null
        and (i.record_id is null or i.record_id in (select z.zoho_id from unnest(later_records.zoho_ids) z(zoho_id)))
-       -- hints of one claim have met one another
-       and not (i.shape = 'webhook' and i.inbox_id in (select w.inbox_id from unnest(later_records.own) w(inbox_id)))
        and (exists (select from tds.inbox_outcome d
                      where d.received_at = i.received_at and d.inbox_id = i.inbox_id and d.status = 'completed')
             or exists (select from tds.claim c where i.inbox_id = any (c.inbox_ids)));
