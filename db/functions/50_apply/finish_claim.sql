@@ -1,5 +1,5 @@
 create or replace function tds.later_records(
-    entity tds.entity, organization_id text, zoho_ids text[], since timestamptz, own bigint[] default '{}') returns tds.record[]
+    entity tds.entity, organization_id text, zoho_ids text[], since timestamptz) returns tds.record[]
 language plpgsql stable
 set search_path = pg_catalog, pg_temp
 as $$
@@ -29,9 +29,8 @@ begin
           join unnest(later_records.zoho_ids) z(zoho_id) on z.zoho_id = r.zoho_id);
 end
 $$;
-comment on function tds.later_records(tds.entity, text, text[], timestamptz, bigint[]) is
-'What finished or claimed events, observed after that moment, say of these records; own: the events of a claim, whose webhooks are '
-'left out.';
+comment on function tds.later_records(tds.entity, text, text[], timestamptz) is
+'What finished or claimed events, observed after that moment, say of these records.';
 
 create or replace function tds.settle(entity tds.entity, organization_id text, records tds.record[], at timestamptz) returns void
 language plpgsql volatile
@@ -161,8 +160,7 @@ begin
         -- an unchanged record leaves no trace in its row, so a read that confirmed it may have come after what was just applied
         if v_touch.unsettled_ids is not null then
             perform tds.settle(v_entity, v_touch.organization_id,
-                               tds.later_records(v_entity, v_touch.organization_id, v_touch.unsettled_ids, v_touch.unsettled_since,
-                                                 (select c.inbox_ids from tds.claim c where c.claim_id = finish_claim.claim_id)),
+                               tds.later_records(v_entity, v_touch.organization_id, v_touch.unsettled_ids, v_touch.unsettled_since),
                                v_now);
         end if;
         -- in a transaction of its own, so that whichever of parent and child commits last sees the other
