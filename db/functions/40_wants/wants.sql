@@ -192,7 +192,7 @@ begin
             null)::tds.wish
           from zoho.stock_adjustments a
          cross join lateral jsonb_array_elements(coalesce(tds.json_array(a.zoho_metadata -> 'line_items'), '[]')) e(doc)
-         cross join lateral (select tds.json_id(e.doc -> 'item_id') as zoho_item_id) i
+         cross join lateral (select tds.json_id(tds.json_row(e.doc) -> 'item_id') as zoho_item_id) i
          where a.organization_id = want_adjusted.organization_id
            and a.zoho_adjustment_id = any (want_adjusted.zoho_ids)
            and i.zoho_item_id is not null));

@@ -1,5 +1,5 @@
 create or replace function tds.later_records(
-    entity tds.entity, organization_id text, zoho_ids text[], since timestamptz) returns tds.record[]
+    entity tds.entity, organization_id text, zoho_ids text[], since timestamptz, own bigint[] default '{}') returns tds.record[]
 language plpgsql stable
 set search_path = pg_catalog, pg_temp
 as $$
@@ -19,6 +19,8 @@ begin
        and i.entity = any (v_names)
        and i.refusal is null
        and (i.record_id is null or i.record_id in (select z.zoho_id from unnest(later_records.zoho_ids) z(zoho_id)))
+       -- hints of one claim have met one another
+       and not (i.shape = 'webhook' and i.inbox_id in (select w.inbox_id from unnest(later_records.own) w(inbox_id)))
        and (exists (select from tds.inbox_outcome d
                      where d.received_at = i.received_at and d.inbox_id = i.inbox_id and d.status = 'completed')
             or exists (select from tds.claim c where i.inbox_id = any (c.inbox_ids)));
@@ -29,8 +31,9 @@ begin
           join unnest(later_records.zoho_ids) z(zoho_id) on z.zoho_id = r.zoho_id);
 end
 $$;
-comment on function tds.later_records(tds.entity, text, text[], timestamptz) is
-'What finished or claimed events, observed after that moment, say of these records.';
+comment on function tds.later_records(tds.entity, text, text[], timestamptz, bigint[]) is
+'What finished or claimed events, observed after that moment, say of these records; own: the events of a claim, whose webhooks are '
+'left out.';
 
 create or replace function tds.settle(entity tds.entity, organization_id text, records tds.record[], at timestamptz) returns void
 language plpgsql volatile
@@ -160,7 +163,8 @@ begin
         -- an unchanged record leaves no trace in its row, so a read that confirmed it may have come after what was just applied
         if v_touch.unsettled_ids is not null then
             perform tds.settle(v_entity, v_touch.organization_id,
-                               tds.later_records(v_entity, v_touch.organization_id, v_touch.unsettled_ids, v_touch.unsettled_since),
+                               tds.later_records(v_entity, v_touch.organization_id, v_touch.unsettled_ids, v_touch.unsettled_since,
+                                                 (select c.inbox_ids from tds.claim c where c.claim_id = finish_claim.claim_id)),
                                v_now);
         end if;
         -- in a transaction of its own, so that whichever of parent and child commits last sees the other

@@ -56,7 +56,7 @@ begin
                 union all
                select 2, 'shipping', c.shipping_address
                 union all
-               select 2 + e.n, 'additional', e.doc
+               select 2 + e.n, 'additional', tds.json_row(e.doc)
                  from jsonb_array_elements(coalesce(tds.json_array(c.zoho_metadata -> 'addresses'), '[]')) with ordinality e(doc, n)
                ) a(position, address_type, doc)
          cross join lateral jsonb_to_record(tds.json_object(a.doc)) d(
@@ -119,7 +119,7 @@ select tds.map_fields(e.entity, '', $$
     phone              text    phone
     mobile             text    mobile
     company_name       text    company_name
-    contact_type       word    -
+    contact_type       text    -
     customer_sub_type  word    customer_type      := case tds.json_word(d.customer_sub_type) \
         when 'business' then 'B2B' when 'individual' then 'B2C' end
     status             word    is_active          := tds.json_word(d.status) = 'active'

@@ -17,11 +17,13 @@ begin
                p.id as product_id, b.zoho_pricebook_item_id, b.rate, b.discount, l.currency
           from zoho.pricelists l
          cross join lateral jsonb_array_elements(coalesce(tds.json_array(l.zoho_metadata -> 'pricebook_items'),
-                                                          '[]')) with ordinality e(doc, n)
+                                                          '[]')) with ordinality r(doc, n)
+         cross join lateral (select tds.json_row(r.doc) as doc, r.n offset 0) e
          cross join lateral (select coalesce(tds.json_id(e.doc -> 'item_id'), tds.refuse(e.doc, 'missing item_id')) as zoho_item_id) i
          -- an item without brackets (or with none in the array) is its own, from any quantity on; of two that begin alike the last counts
          cross join lateral jsonb_array_elements(coalesce(nullif(tds.json_array(e.doc -> 'price_brackets'), '[]'),
-                                                          jsonb_build_array(e.doc))) with ordinality c(doc, n)
+                                                          jsonb_build_array(e.doc))) with ordinality k(doc, n)
+         cross join lateral (select tds.json_row(k.doc) as doc, k.n offset 0) c
          cross join lateral (select coalesce(tds.json_number(c.doc -> 'start_quantity'), 0) as start_quantity,
                                     tds.json_number(c.doc -> 'end_quantity') as end_quantity,
                                     tds.json_id(c.doc -> 'pricebook_item_id') as zoho_pricebook_item_id,

@@ -15,9 +15,11 @@ begin
           from zoho.products p
          -- newer organisations say locations, older ones warehouses
          cross join lateral jsonb_array_elements(coalesce(nullif(tds.json_array(p.zoho_metadata -> 'locations'), '[]'),
-                                                          tds.json_array(p.zoho_metadata -> 'warehouses'), '[]')) with ordinality e(doc, n)
+                                                          tds.json_array(p.zoho_metadata -> 'warehouses'), '[]')) with ordinality r(doc, n)
+         cross join lateral (select tds.json_row(r.doc) as doc, r.n offset 0) e
          cross join lateral (select coalesce(tds.json_id(e.doc -> 'location_id'),
-                                             tds.json_id(e.doc -> 'warehouse_id')) as zoho_warehouse_id,
+                                             tds.json_id(e.doc -> 'warehouse_id'), tds.refuse(e.doc, 'missing location_id'))
+                                        as zoho_warehouse_id,
                                     coalesce(tds.json_text(e.doc -> 'location_name'),
                                              tds.json_text(e.doc -> 'warehouse_name')) as warehouse_name,
                                     tds.json_number(coalesce(e.doc -> 'location_stock_on_hand',
@@ -32,7 +34,6 @@ begin
           left join zoho.warehouses w on w.organization_id = p.organization_id and w.zoho_warehouse_id = l.zoho_warehouse_id
          where p.organization_id = write_stock_levels.organization_id
            and p.zoho_item_id = any (write_stock_levels.zoho_ids)
-           and l.zoho_warehouse_id is not null
          order by p.zoho_item_id, l.zoho_warehouse_id, e.n desc
     ), gone as (
         delete from zoho.stock_levels t
@@ -168,12 +169,14 @@ select tds.map_fields('products', '', $$
     purchase_rate      number  purchase_rate
     reorder_level      number  reorder_level
     brand              text    brand
+    locations          array   -
+    warehouses         array   -
     created_time       time    zoho_created_at
     last_modified_time time    zoho_modified_at
 $$);
 
 select tds.map_fields('products', 'locations', $$
-    location_id        id      -
+    location_id        id      -                  required
     location_name      text    -
     location_stock_on_hand number -
     location_available_stock number -
@@ -182,7 +185,7 @@ select tds.map_fields('products', 'locations', $$
 $$);
 
 select tds.map_fields('products', 'warehouses', $$
-    warehouse_id       id      -
+    warehouse_id       id      -                  required
     warehouse_name     text    -
     warehouse_stock_on_hand number -
     warehouse_available_stock number -

@@ -17,7 +17,6 @@ $$);
 
 select tds.map_fields('stock_adjustments', 'line_items', $$
     item_id            id      -
-    quantity_adjusted  number  -
 $$);
 
 insert into tds.endpoint (endpoint, key, entity, priority) values

@@ -50,6 +50,7 @@ begin
                       e.doc -> 'image_document_id' as image_document_id,
                       e.doc -> 'item_id' as item_id,
                       e.doc -> 'last_modified_time' as last_modified_time,
+                      e.doc -> 'locations' as locations,
                       e.doc -> 'name' as name,
                       e.doc -> 'purchase_rate' as purchase_rate,
                       e.doc -> 'rate' as rate,
@@ -59,7 +60,8 @@ begin
                       e.doc -> 'stock_committed' as stock_committed,
                       e.doc -> 'stock_on_hand' as stock_on_hand,
                       e.doc -> 'tax_percentage' as tax_percentage,
-                      e.doc -> 'unit' as unit
+                      e.doc -> 'unit' as unit,
+                      e.doc -> 'warehouses' as warehouses
                offset 0) d
     ), kept as (
         select m.zoho_item_id as zoho_id, jsonb_build_object('actual_available_stock', to_jsonb(m.actual_available_stock),

@@ -27,6 +27,7 @@ begin
                       r.doc -> 'image_document_id' as image_document_id,
                       r.doc -> 'item_id' as item_id,
                       r.doc -> 'last_modified_time' as last_modified_time,
+                      r.doc -> 'locations' as locations,
                       r.doc -> 'name' as name,
                       r.doc -> 'purchase_rate' as purchase_rate,
                       r.doc -> 'rate' as rate,
@@ -36,7 +37,8 @@ begin
                       r.doc -> 'stock_committed' as stock_committed,
                       r.doc -> 'stock_on_hand' as stock_on_hand,
                       r.doc -> 'tax_percentage' as tax_percentage,
-                      r.doc -> 'unit' as unit
+                      r.doc -> 'unit' as unit,
+                      r.doc -> 'warehouses' as warehouses
                offset 0) d
          cross join lateral (values
                    ('actual_available_stock', d.actual_available_stock, tds.problem('number', d.actual_available_stock, false, NULL)),
@@ -51,6 +53,7 @@ begin
                    ('image_document_id', d.image_document_id, tds.problem('id', d.image_document_id, false, NULL)),
                    ('item_id', d.item_id, tds.problem('id', d.item_id, true, NULL)),
                    ('last_modified_time', d.last_modified_time, tds.problem('time', d.last_modified_time, false, NULL)),
+                   ('locations', d.locations, tds.problem('array', d.locations, false, NULL)),
                    ('name', d.name, tds.problem('text', d.name, false, NULL)),
                    ('purchase_rate', d.purchase_rate, tds.problem('number', d.purchase_rate, false, NULL)),
                    ('rate', d.rate, tds.problem('number', d.rate, false, NULL)),
@@ -60,7 +63,8 @@ begin
                    ('stock_committed', d.stock_committed, tds.problem('number', d.stock_committed, false, NULL)),
                    ('stock_on_hand', d.stock_on_hand, tds.problem('number', d.stock_on_hand, false, NULL)),
                    ('tax_percentage', d.tax_percentage, tds.problem('number', d.tax_percentage, false, NULL)),
-                   ('unit', d.unit, tds.problem('text', d.unit, false, NULL))) f(path, value, reason)
+                   ('unit', d.unit, tds.problem('text', d.unit, false, NULL)),
+                   ('warehouses', d.warehouses, tds.problem('array', d.warehouses, false, NULL))) f(path, value, reason)
          where f.reason is not null and jsonb_typeof(r.doc) = 'object'
         union all
         select r.ord, f.path, left(coalesce(f.value #>> '{}', e.doc::text), 200), f.reason
@@ -82,7 +86,7 @@ begin
                    (format('locations[%s]', e.n - 1) || '.' || 'location_actual_available_stock', d.location_actual_available_stock, tds.problem('number', d.location_actual_available_stock, false, NULL)),
                    (format('locations[%s]', e.n - 1) || '.' || 'location_available_stock', d.location_available_stock, tds.problem('number', d.location_available_stock, false, NULL)),
                    (format('locations[%s]', e.n - 1) || '.' || 'location_committed_stock', d.location_committed_stock, tds.problem('number', d.location_committed_stock, false, NULL)),
-                   (format('locations[%s]', e.n - 1) || '.' || 'location_id', d.location_id, tds.problem('id', d.location_id, false, NULL)),
+                   (format('locations[%s]', e.n - 1) || '.' || 'location_id', d.location_id, tds.problem('id', d.location_id, true, NULL)),
                    (format('locations[%s]', e.n - 1) || '.' || 'location_name', d.location_name, tds.problem('text', d.location_name, false, NULL)),
                    (format('locations[%s]', e.n - 1) || '.' || 'location_stock_on_hand', d.location_stock_on_hand, tds.problem('number', d.location_stock_on_hand, false, NULL))) f(path, value, reason)
          where f.reason is not null
@@ -106,7 +110,7 @@ begin
                    (format('warehouses[%s]', e.n - 1) || '.' || 'warehouse_actual_available_stock', d.warehouse_actual_available_stock, tds.problem('number', d.warehouse_actual_available_stock, false, NULL)),
                    (format('warehouses[%s]', e.n - 1) || '.' || 'warehouse_available_stock', d.warehouse_available_stock, tds.problem('number', d.warehouse_available_stock, false, NULL)),
                    (format('warehouses[%s]', e.n - 1) || '.' || 'warehouse_committed_stock', d.warehouse_committed_stock, tds.problem('number', d.warehouse_committed_stock, false, NULL)),
-                   (format('warehouses[%s]', e.n - 1) || '.' || 'warehouse_id', d.warehouse_id, tds.problem('id', d.warehouse_id, false, NULL)),
+                   (format('warehouses[%s]', e.n - 1) || '.' || 'warehouse_id', d.warehouse_id, tds.problem('id', d.warehouse_id, true, NULL)),
                    (format('warehouses[%s]', e.n - 1) || '.' || 'warehouse_name', d.warehouse_name, tds.problem('text', d.warehouse_name, false, NULL)),
                    (format('warehouses[%s]', e.n - 1) || '.' || 'warehouse_stock_on_hand', d.warehouse_stock_on_hand, tds.problem('number', d.warehouse_stock_on_hand, false, NULL))) f(path, value, reason)
          where f.reason is not null

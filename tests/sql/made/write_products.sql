@@ -53,6 +53,7 @@ begin
                       s.doc -> 'image_document_id' as image_document_id,
                       s.doc -> 'item_id' as item_id,
                       s.doc -> 'last_modified_time' as last_modified_time,
+                      s.doc -> 'locations' as locations,
                       s.doc -> 'name' as name,
                       s.doc -> 'purchase_rate' as purchase_rate,
                       s.doc -> 'rate' as rate,
@@ -62,7 +63,8 @@ begin
                       s.doc -> 'stock_committed' as stock_committed,
                       s.doc -> 'stock_on_hand' as stock_on_hand,
                       s.doc -> 'tax_percentage' as tax_percentage,
-                      s.doc -> 'unit' as unit
+                      s.doc -> 'unit' as unit,
+                      s.doc -> 'warehouses' as warehouses
                offset 0) d
           left join lateral (select p.currency from zoho.organizations p
                               where p.organization_id = own.organization_id
