@@ -10,24 +10,26 @@ begin
     if exists (select from added e where e.source <> 'retry') then
         perform tds.durably();
     end if;
-    perform tds.bury_event(e.inbox_id, e.received_at, e.entity,
-                           coalesce(e.refusal, format('unknown entity %s', e.entity)),
-                           case when e.refusal is null then 'ZB002' else 'ZB001' end,
-                           case when e.refusal is not null then (tds.why_no_document(e.body)).error_context end, v_now)
-       from added e
-       left join tds.entity n on n.entity = e.entity
-      where e.refusal is not null or n.entity is null;
+    if exists (select from added e where e.refusal is not null or e.entity not in (select n.entity from tds.entity n)) then
+        perform tds.bury_event(e.inbox_id, e.received_at, e.entity,
+                               coalesce(e.refusal, format('unknown entity %s', e.entity)),
+                               case when e.refusal is null then 'ZB002' else 'ZB001' end,
+                               case when e.refusal is not null then (tds.why_no_document(e.body)).error_context end, v_now)
+           from added e
+           left join tds.entity n on n.entity = e.entity
+          where e.refusal is not null or n.entity is null;
 
-    -- what cannot be read may name its record all the same: Zoho's own answer settles it
-    perform tds.want(h.entity, h.organization_id, h.wishes)
-       from (select e.entity, e.organization_id,
-                    array_agg(row(e.record_id, 'a hint that cannot be read', e.observed_at, null, null)::tds.wish) as wishes
-               from added e
-               join tds.entity n on n.entity = e.entity and n.api_path <> '' and n.detail_key is not null
-              where e.refusal is not null and e.shape = 'webhook' and e.record_id is not null
-                and case when e.body is null then true else tds.document_problem(e.body) is not null end
-              group by e.entity, e.organization_id
-              order by e.entity, e.organization_id) h;
+        -- what cannot be read may name its record all the same: Zoho's own answer settles it
+        perform tds.want(h.entity, h.organization_id, h.wishes)
+           from (select e.entity, e.organization_id,
+                        array_agg(row(e.record_id, 'a hint that cannot be read', e.observed_at, null, null)::tds.wish) as wishes
+                   from added e
+                   join tds.entity n on n.entity = e.entity and n.api_path <> '' and n.detail_key is not null
+                  where e.refusal is not null and e.shape = 'webhook' and e.record_id is not null
+                    and case when e.body is null then true else tds.document_problem(e.body) is not null end
+                  group by e.entity, e.organization_id
+                  order by e.entity, e.organization_id) h;
+    end if;
 
     -- a retry is put into inbox_open by the one who parks it
     insert into tds.inbox_open (inbox_id, received_at, queue, entity)
