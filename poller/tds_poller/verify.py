@@ -105,7 +105,7 @@ async def verify_entity(
     # The list of organisations is of all that the user has; the mirror has one.
     path = f"{endpoint.api_path}/{own_id}" if endpoint.entity == "organizations" else endpoint.api_path
     pages: list[str] = []
-    since = datetime.now(UTC)
+    since = datetime.max.replace(tzinfo=UTC)
     has_more = True
     while has_more:
         number = len(pages) + 1
@@ -118,6 +118,7 @@ async def verify_entity(
             endpoint = books.leave_off(endpoint, parameter, error.message)
             pages.clear()
             continue
+        since = min(since, reply.sent_at)
         pages.append(books.listed(endpoint.entity, reply.body))
         records = len(json.loads(pages[-1]))
         has_more = endpoint.paged and more_follows(endpoint, reply.document, number, records)

@@ -22,6 +22,7 @@ import tempfile
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -154,8 +155,10 @@ class TestServer:
             self.drop(name)
 
     def _template(self, kind: str) -> str:
-        if kind not in self._templates:
-            name = f"{self._prefix}_{kind}"
+        # Of today: yesterday's has one partition less than a database that is made today.
+        made = f"{kind}_{datetime.now(UTC):%Y%m%d}"
+        if made not in self._templates:
+            name = f"{self._prefix}_{made}"
             source = "template1" if kind == TEMPLATE else self._template(TEMPLATE)
             with psycopg.connect(self.conninfo, autocommit=True) as conn:
                 self._create(conn, name, source)
@@ -170,8 +173,8 @@ class TestServer:
             except BaseException:  # a timeout among them: the next test makes it anew
                 self.drop(name)
                 raise
-            self._templates[kind] = name
-        return self._templates[kind]
+            self._templates[made] = name
+        return self._templates[made]
 
     def _create(self, conn: Connection, name: str, template: str) -> None:
         conn.execute(
