@@ -14,10 +14,17 @@ def keys() -> None:
 
 @keys.command("create")
 @click.argument("name")
-def create(name: str) -> None:
+@click.option(
+    "--scope",
+    type=click.Choice(["read", "operate"]),
+    default="operate",
+    show_default=True,
+    help="What it is good for: to look, or also to ask for pulls and cancel them.",
+)
+def create(name: str, scope: str) -> None:
     """Makes a key called NAME and prints it on stdout: this once, only its hash is stored."""
     with connect_for_rows("keys") as connection:
-        [row] = connection.execute("select tds.create_api_key(%s) as key", [name])
+        [row] = connection.execute("select tds.create_api_key(%s, %s) as key", [name, scope])
     click.echo(row["key"])
     click.echo("It is shown this once. Send it as: Authorization: Bearer KEY", err=True)
 
@@ -28,7 +35,7 @@ def list_keys(as_json: bool) -> None:
     """Lists the keys, those revoked included."""
     with connect_for_rows("keys") as connection:
         rows = connection.execute(
-            """select api_key_id as number, name, created_at, created_by, last_used_at, revoked_at
+            """select api_key_id as number, name, scope, created_at, created_by, last_used_at, revoked_at
                  from tds_api_keys order by api_key_id"""
         ).fetchall()
     if as_json:

@@ -100,6 +100,9 @@ def explanation(error: Exception) -> str:
             return (
                 f"{error.diag.message_primary}\nSee whether this program and the database fit: tds db status"
             )
+        case psycopg.errors.InsufficientPrivilege():
+            hint = error.diag.message_hint or "tds db roles tells which login is for what."
+            return f"{error.diag.message_primary}\nThis login may not do that. {hint}"
         case psycopg.Error():
             told = error.diag.message_primary, error.diag.message_detail, error.diag.message_hint
             return "\n".join(filter(None, told)) or str(error).strip()

@@ -13,8 +13,8 @@ from tds_db.connect import connect_for_rows
 PROGRAMS = {
     "tds_receiver": "tds serve",
     "tds_worker": "tds work",
-    "tds_poller": "tds poll, pull, migrate, plan, images",
-    "tds_operator": "tds doctor, status, dead, explain, keys",
+    "tds_poller": "tds poll, pull, migrate, plan, verify, images",
+    "tds_operator": "tds doctor, status, health, heal, dead, deletions, explain, keys",
     "tds_reader": "dashboards, reports",
 }
 LOGINS = """
@@ -23,6 +23,8 @@ LOGINS = """
       join pg_auth_members a on a.roleid = r.oid
       join pg_roles m on m.oid = a.member and m.rolcanlogin and not m.rolsuper
      where r.rolname = any (%s)
+       -- whoever installs is a member of what it made, and no program's login
+       and not pg_has_role(m.oid, 'tds_owner', 'member')
      order by 1, 2"""
 
 

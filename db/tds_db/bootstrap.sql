@@ -36,6 +36,8 @@ create table if not exists tds.migration (
     applied_at timestamptz not null default now(),
     applied_by text not null default session_user
 );
+-- one upgrade at a time, even where a stranger keeps the lock that they wait for
+lock table tds.migration in share update exclusive mode;
 comment on table tds.migration is 'Numbered migrations that have been applied. Written by the upgrade only.';
 comment on column tds.migration.id is 'Name of the file in db/migrations, without .sql.';
 comment on column tds.migration.content_hash is 'SHA-256 of the file as it was applied; an edited one is refused.';

@@ -27,7 +27,6 @@ from tds_db.version import VERSION
 OLDEST_SERVER = 150000
 DEADLOCKS = 3
 FILL_SECONDS = 300.0  # how long an upgrade itself fills new columns
-FILL_SECONDS = 300.0  # how long an upgrade itself fills new columns
 
 # The statements that the upgrade and the dump for psql have in common. They are DO blocks where a SELECT
 # would do, because psql prints what a SELECT returns.
@@ -36,7 +35,38 @@ set local client_min_messages = warning;
 set local search_path = pg_catalog, pg_temp;
 set local statement_timeout = 0;
 set local lock_timeout = 0;
-do $$ begin perform pg_advisory_xact_lock(hashtextextended('tds.upgrade', 0)); end $$;
+do $$
+declare
+    v_holder text;
+begin
+    loop
+        begin
+            set local lock_timeout = '1s';
+            perform pg_advisory_xact_lock(hashtextextended('tds.upgrade', 0));
+            return;
+        exception when lock_not_available then
+            null;
+        end;
+        -- anybody may take it: one who cannot upgrade does not, and is not waited for
+        select string_agg(format('session %s of %s (%s)', l.pid, r.rolname, a.application_name), ', ')
+        into v_holder
+        from pg_locks as l
+        join pg_stat_activity as a on a.pid = l.pid
+        join pg_roles as r on r.oid = a.usesysid
+        where l.locktype = 'advisory' and l.granted and l.objsubid = 1
+            and l.classid::bigint << 32 | l.objid::bigint = hashtextextended('tds.upgrade', 0)
+            and l.database = (select d.oid from pg_database as d where d.datname = current_database())
+        having not bool_or(
+            r.rolsuper or r.rolcreaterole or has_database_privilege(r.oid, current_database(), 'create')
+            or exists (
+                select from pg_roles as t
+                where t.rolname = 'tds_owner' and pg_has_role(r.oid, t.oid, 'member')));
+        if v_holder is not null then
+            raise warning 'not waited for, as it may not upgrade: % holds the lock of upgrades', v_holder;
+            return;
+        end if;
+    end loop;
+end $$;
 set local lock_timeout = '{lock_timeout}';
 """
 RECORD_MIGRATION = """\

@@ -1,6 +1,7 @@
 """The database as the poller sees it: one method a statement, each a transaction of its own."""
 
 import logging
+import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
@@ -87,6 +88,7 @@ class Progress:
 
 # The longest statement drains: some seconds, and a batch.
 ANSWER_SECONDS = 60.0
+TELL_SECONDS = 60.0  # between two warnings of the same
 
 
 class Mirror:
@@ -109,6 +111,8 @@ class Mirror:
             min_size=1,
             max_size=connections,
         )
+        self._may_drain: bool | None = None
+        self._tell_at = 0.0
 
     async def __aenter__(self) -> Self:
         await self._pool.open(wait=True, timeout=30)
@@ -301,11 +305,6 @@ class Mirror:
         """A setting that is a whole number."""
         return int(await self._row(scalar_row, "select tds.setting_int(%b)", name))
 
-    async def may_drain(self) -> bool:
-        """Whether this role may process events; the poller's own may not and waits for the workers."""
-        query = "select has_function_privilege('tds.process_batch(text, int, jsonb)', 'execute')"
-        return bool(await self._row(scalar_row, query))
-
     async def fail_run(self, run: Run, error: str) -> None:
         """Ends a run that cannot be gone on with."""
         await self._row(scalar_row, "select tds.finish_run(%b, 'failed', %b)", run.run_id, error)
@@ -402,8 +401,20 @@ class Mirror:
         return int(await self._row(scalar_row, query, self.organization_id))
 
     async def drain(self, queue: str | None = None) -> Mapping[str, int]:
-        """Processes what waits in a queue, or in all; see `db.worker.drain`."""
-        return await self._row(scalar_row, "call tds.process_batch(%b, 1000, null)", queue)
+        """Processes what waits in a queue, or in all, if this role may; see `db.worker.drain`.
+
+        The poller's own may not: that is the workers', and it is told where there is none.
+        """
+        if self._may_drain is None:
+            query = "select has_function_privilege('tds.process_batch(text, int, jsonb)', 'execute')"
+            self._may_drain = bool(await self._row(scalar_row, query))
+        if self._may_drain:
+            return await self._row(scalar_row, "call tds.process_batch(%b, 1000, null)", queue)
+        if time.monotonic() > self._tell_at:
+            self._tell_at = time.monotonic() + TELL_SECONDS
+            if not await self._row(scalar_row, "select exists (select from tds_workers)"):
+                log.warning("What has come waits for a worker, and none is connected: tds work")
+        return {"claimed": 0}
 
     async def newest_event(self) -> int:
         """The newest of the events that are not finished, 0 if there is none."""

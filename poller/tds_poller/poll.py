@@ -75,7 +75,6 @@ class Poll:
         self._first = first
         self._endpoints: Mapping[str, Endpoint] = {}
         self._visibility = 0
-        self._drains = False
         self._closed_until = 0.0
         self._tell_at = 0.0
         self._refusal: str | None = None
@@ -121,7 +120,6 @@ class Poll:
     async def _prepare(self) -> None:
         self._endpoints = await self._mirror.endpoints()
         self._visibility = await self._mirror.setting("pull_visibility_seconds")
-        self._drains = await self._mirror.may_drain()
 
     async def _turn(self, *, patient: bool = True) -> bool:
         """Does one thing: a list, or some details. False: there was nothing to do.
@@ -303,8 +301,7 @@ class Poll:
 
     async def _process(self) -> None:
         """Processes what has come, if this role may; else that is the workers'."""
-        if self._drains:
-            await self._mirror.drain()
+        await self._mirror.drain()
 
 
 def read_queue(dsn: str) -> PGMQueue:

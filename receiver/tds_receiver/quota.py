@@ -197,3 +197,11 @@ def peer_of(scope: MutableMapping[str, Any]) -> str:
     """Where a request comes from; of IPv6 the network, which is what one owner has."""
     host: str = (scope.get("client") or ("",))[0]
     return host if ":" not in host else str(ipaddress.ip_network((host.partition("%")[0], 64), strict=False))
+
+
+def is_loopback(host: str) -> bool:
+    """Whether a name or an address is that of this computer, for whoever uses it."""
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return host == "localhost"

@@ -1,6 +1,5 @@
 """Running the receiver under uvicorn: in this process, or in several that share one socket."""
 
-import ipaddress
 import logging
 import os
 import resource
@@ -19,6 +18,7 @@ from tds_db.worker import worker_programs
 from tds_receiver.app import create_app
 from tds_receiver.logs import log_as_json
 from tds_receiver.protocol import MAX_CONNECTIONS, BoundedProtocol
+from tds_receiver.quota import is_loopback
 from tds_receiver.settings import SHORTEST, ReceiverSettings
 
 log = logging.getLogger(__name__)
@@ -55,13 +55,13 @@ def serve(
         TdsError: the address would accept unsigned webhooks from anywhere, or such as are signed with a
             secret that can be guessed, or it cannot be bound.
     """
-    if settings.is_open and not insecure and not _is_loopback(host):
+    if settings.is_open and not insecure and not is_loopback(host):
         raise TdsError(
             f"Without a webhook secret, whoever reaches {host}:{port} could write into the mirror.",
             "Set ZOHO_WEBHOOK_SECRET to your webhooks' secret token (or ZOHO_WEBHOOK_TOKEN), "
             "or bind 127.0.0.1, or say --insecure.",
         )
-    if settings.weak and not insecure and not _is_loopback(host):
+    if settings.weak and not insecure and not is_loopback(host):
         raise TdsError(
             f"Too short for whoever reaches {host}:{port}: {', '.join(settings.weak)}.",
             f"Use {SHORTEST} to 50 characters, as Zoho does, or bind 127.0.0.1, or say --insecure.",
@@ -126,13 +126,6 @@ def _connections() -> int:
     if soft != resource.RLIM_INFINITY and soft < given:
         resource.setrlimit(resource.RLIMIT_NOFILE, (given, hard))
     return max(given - OTHER_DESCRIPTORS, 10)
-
-
-def _is_loopback(host: str) -> bool:
-    try:
-        return ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        return host == "localhost"
 
 
 def _bind(host: str, port: int) -> socket.socket:

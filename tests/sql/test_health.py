@@ -121,9 +121,7 @@ def let_a_job_lie(ward: Ward) -> None:
     ward.run("update tds.job set since = tds.now() - interval '3 days' where job = 'ensure_partitions'")
     # another session is at it, and does not get on
     other = ward.stack.enter_context(ward.database.connect(autocommit=True))
-    other.execute(
-        "select pg_advisory_lock(tds.job_lock_class(), job_number) from tds.job where job = 'ensure_partitions'"
-    )
+    other.execute("select tds.try_lease('job', 'ensure_partitions')")
 
 
 def kill_a_worker(ward: Ward) -> None:

@@ -26,10 +26,8 @@ LOCKING = re.compile(r"pg_(?:try_)?advisory_(?:xact_)?(?:un)?lock(?:_shared)?\(\
 REGISTERED = {
     "tds.lock_class",
     "tds.api_lock_class",
-    "tds.job_lock_class",
-    "tds.token_lock",
-    "tds.lock_key",
-    "v_lock",
+    "tds.lease_class",
+    "draw_lock.class",
 }
 
 
@@ -69,18 +67,25 @@ def test_every_advisory_lock_is_in_the_list(database: Database) -> None:
             number for (number,) in conn.execute("select class from tds.lock_kind where class is not null")
         ]
         assert len(classes) == len(set(classes))
+        with_class = {
+            name
+            for (name,) in conn.execute("select name from tds.lock_kind where class is not null").fetchall()
+        }
         # the upgrade cannot call a function that it has not made yet
         upgrade = (ROOT / "db" / "tds_db" / "upgrade.py").read_text()
         assert re.findall(r"advisory\w*lock\((.*?)\);", upgrade) == ["hashtextextended('tds.upgrade', 0)"]
-        assert conn.execute(
-            "select tds.lock_key('tds.upgrade') = hashtextextended('tds.upgrade', 0)"
-        ).fetchone() == (True,)
     used = {
         name
         for file in FUNCTIONS.rglob("*.sql")
-        for name in re.findall(r"tds\.lock_key\('([^']+)'", file.read_text())
+        for name in re.findall(r"tds\.(?:take|try)_turn\('([^']+)'", file.read_text())
     }
-    assert used | {"tds.upgrade"} == names
+    assert used | {"tds.ensure_partition", "tds.upgrade"} == names
+    leased = {
+        name
+        for file in FUNCTIONS.rglob("*.sql")
+        for name in re.findall(r"tds\.(?:try|end)_lease\('([^']+)'", file.read_text())
+    }
+    assert leased | {"claim", "api session"} == with_class
 
 
 @pytest.mark.parametrize(
@@ -89,7 +94,7 @@ def test_every_advisory_lock_is_in_the_list(database: Database) -> None:
         ("select tds.claim('products', 10)", "claim", "2 of products"),
         (f"select tds.set_budget('{ORGANIZATION}')", "api session", None),
         ("select tds.begin_job('observe_drift', 'by hand', false)", "job", "observe_drift"),
-        ("select pg_advisory_lock(tds.job_lock_class(), 0)", "job", "0"),
+        ("select tds.try_lease('due jobs')", "due jobs", None),
         (f"begin; select tds.lock_contacts('{ORGANIZATION}')", "zoho.contacts", ORGANIZATION),
         (f"begin; select tds.request_pull('bills', '{{}}', '{ORGANIZATION}')", "tds.request_pull", f"{ORGANIZATION} bills"),
         ("begin; select tds.ensure_partition('2031-01-01')", "tds.ensure_partition", None),

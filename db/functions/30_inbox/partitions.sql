@@ -9,12 +9,26 @@ end
 $$;
 comment on function tds.kept_until(text) is 'The moment before which all events are in the one partition of those that outlived their day.';
 
+create or replace function tds.await_partitions() returns void
+language plpgsql volatile
+set search_path = pg_catalog, pg_temp
+as $$
+begin
+    lock table tds.partition_lock in share mode;
+    -- and lets go of it at once: whoever kept it and wanted to make one would wait for others who do so, too
+    raise raise_exception;
+exception when raise_exception then
+    null;
+end
+$$;
+revoke all on function tds.await_partitions() from public;
+comment on function tds.await_partitions() is 'Waits until nobody makes partitions of the inbox, and whoever did has told all sessions.';
+
 create or replace function tds.ensure_partition(day date) returns boolean
 language plpgsql volatile security definer
 set search_path = pg_catalog, pg_temp
 as $$
 declare
-    v_lock   constant bigint := tds.lock_key('tds.ensure_partition');
     v_suffix constant text := to_char(ensure_partition.day, 'YYYYMMDD');
     v_parent text;
 begin
@@ -22,12 +36,11 @@ begin
        and to_regclass('tds.inbox_outcome_' || v_suffix) is not null then
         -- a commit can be seen before it tells other sessions what they have to forget: who made it has told them all once this
         -- lock is free, and without that an insert could still miss the partition
-        perform pg_advisory_lock_shared(v_lock);
-        perform pg_advisory_unlock_shared(v_lock);
+        perform tds.await_partitions();
         return false;
     end if;
     -- CREATE … PARTITION OF deadlocks against concurrent inserts; CREATE LIKE and ATTACH under one lock do not
-    perform pg_advisory_xact_lock(v_lock);
+    lock table tds.partition_lock in share row exclusive mode;
     foreach v_parent in array array['inbox', 'inbox_outcome'] loop
         -- asked of the catalogue itself: what a session has cached may not know yet what the one before it made
         continue when exists (select from pg_class c
@@ -45,7 +58,7 @@ end
 $$;
 revoke all on function tds.ensure_partition(date) from public;
 comment on function tds.ensure_partition(date) is
-'Makes the inbox partitions of that day (UTC) where they are missing; true if it made any. Takes an advisory transaction lock.';
+'Makes the inbox partitions of that day (UTC) where they are missing; true if it made any. Locks tds.partition_lock.';
 
 create or replace function tds.ensure_partitions() returns int
 language plpgsql volatile security definer

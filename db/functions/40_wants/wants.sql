@@ -235,8 +235,8 @@ declare
     v_asked tds.unknown_asked;
     v_room  int;
 begin
-    -- whoever counts holds the lock until the transaction ends; nobody waits for that
-    if not pg_try_advisory_xact_lock(tds.lock_key('tds.unknown_asked', unknown_room.organization_id)) then
+    -- whoever counts has the turn until the transaction ends; nobody waits for that
+    if not tds.try_turn('tds.unknown_asked', unknown_room.organization_id) then
         return least(unknown_room.wanted, 10);
     end if;
     insert into tds.unknown_asked (organization_id, hour, in_hour, day, in_day) values (unknown_room.organization_id, v_hour, 0, v_day, 0)

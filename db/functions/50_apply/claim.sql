@@ -42,8 +42,11 @@ begin
            array_agg((m.message ->> 'received_at')::timestamptz order by m.msg_id),
            bool_or(m.read_ct > 1)
       from unnest(v_messages) m;
-    -- held by this session until finish_claim() or its death, whichever comes first; last, as a rollback does not undo it
-    perform pg_advisory_lock(tds.lock_class(), (claim.claim_id % 2147483647)::int);
+    -- held by this session until finish_claim() or its death, whichever comes first; last, as a rollback does not undo it. A number that
+    -- somebody holds already is passed over.
+    while not pg_try_advisory_lock(tds.lock_class(), (claim.claim_id % 2147483647)::int) loop
+        update tds.claim c set claim_id = default where c.claim_id = claim.claim_id returning c.claim_id into claim.claim_id;
+    end loop;
     claim.events := cardinality(v_messages);
 end
 $$;
@@ -71,7 +74,9 @@ begin
     for v_claim in
         select c.* from tds.claim c where c.queue = free_claims.queue order by c.claim_id for update skip locked
     loop
-        v_is_dead := pg_try_advisory_xact_lock(tds.lock_class(), (v_claim.claim_id % 2147483647)::int);
+        -- to look through the locks takes longer than to find one free
+        v_is_dead := pg_try_advisory_xact_lock(tds.lock_class(), (v_claim.claim_id % 2147483647)::int)
+                     or not tds.is_held(tds.lock_class(), (v_claim.claim_id % 2147483647)::int, v_claim.backend_pid);
         continue when not v_is_dead and not (v_claim.backend_pid <> pg_backend_pid() and tds.is_overdue(v_claim.claimed_at, v_now, v_age));
         -- what the session still holds, if it hangs in the middle, is left: it tells for itself that it is locked
         with lost as materialized (
@@ -104,7 +109,8 @@ end
 $$;
 revoke all on function tds.free_claims(text) from public;
 comment on function tds.free_claims(text) is
-'Gives back the batches of workers that died (a claim whose advisory lock is free) or hang (older than the setting claim_seconds). '
+'Gives back the batches of workers that died (a claim whose advisory lock its session does not hold) or hang (older than the setting '
+'claim_seconds). '
 'Returns how many. '
 'Counts a crash, never an attempt.';
 

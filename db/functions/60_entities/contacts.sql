@@ -14,7 +14,7 @@ set search_path = pg_catalog, pg_temp
 as $$
 begin
     -- the key holds the type, so nothing else keeps one contact from standing in both tables while its type is in doubt
-    perform pg_advisory_xact_lock(tds.lock_key('zoho.contacts', lock_contacts.organization_id));
+    perform tds.take_turn('zoho.contacts', lock_contacts.organization_id);
 end
 $$;
 revoke all on function tds.lock_contacts(text) from public;

@@ -15,12 +15,14 @@ returns table (calls_per_minute_now int, concurrency_now int, minute_seconds_now
 language plpgsql volatile security definer
 set search_path = pg_catalog, pg_temp
 as $$
+declare
+    v_number int := pg_backend_pid();
 begin
-    -- the session's mark of life: its calls are given up when the lock is free
-    if not exists (select from pg_locks l
-                    where l.locktype = 'advisory' and l.pid = pg_backend_pid() and l.granted and l.objsubid = 2
-                      and l.classid::bigint = tds.api_lock_class() and l.objid::bigint = pg_backend_pid()) then
-        perform pg_advisory_lock(tds.api_lock_class(), pg_backend_pid());
+    -- the session's mark of life: its calls are given up when it has none; a number that somebody holds already is passed over
+    if pg_backend_pid() <> all (tds.living_sessions()) then
+        while not pg_try_advisory_lock(tds.api_lock_class(), v_number) loop
+            v_number := v_number + 1;
+        end loop;
     end if;
     return query
     insert into tds.api_budget as b (organization_id, calls_per_minute, concurrency, minute_seconds)
@@ -265,6 +267,7 @@ as $$
 declare
     v_orphan_at constant timestamptz := drop_calls.at - make_interval(secs => tds.setting_int('api_orphan_seconds'));
     v_lease_at  constant timestamptz := drop_calls.at - make_interval(secs => tds.setting_int('api_lease_seconds'));
+    v_living    int[];
 begin
     -- what no minute counts any more, and no call under way began before
     delete from tds.api_call c
@@ -275,14 +278,18 @@ begin
        and c.settled_at <= drop_calls.at - make_interval(secs => (drop_calls.budget).minute_seconds)
        and not exists (select from tds.api_call u
                         where u.organization_id = c.organization_id and u.settled_at is null and u.reserved_at < c.settled_at);
-    -- a lock that can be had belongs to nobody: its process has died
+    -- to look through the locks takes longer than most of this: only where somebody may have died
+    if exists (select from tds.api_call c
+                where c.organization_id = (drop_calls.budget).organization_id and c.settled_at is null and c.reserved_at < v_orphan_at
+                  and c.backend_pid <> pg_backend_pid()) then
+        v_living := tds.living_sessions();
+    end if;
     with lost as (
         update tds.api_call c
            set settled_at = drop_calls.at
          where c.organization_id = (drop_calls.budget).organization_id and c.settled_at is null
            and (c.reserved_at < v_lease_at or tds.is_ahead(c.reserved_at, drop_calls.at)
-                or c.reserved_at < v_orphan_at and c.backend_pid <> pg_backend_pid()
-                   and pg_try_advisory_xact_lock(tds.api_lock_class(), c.backend_pid))
+                or c.reserved_at < v_orphan_at and c.backend_pid <> pg_backend_pid() and c.backend_pid <> all (v_living))
         returning c.*)
     insert into tds.api_spending as s (organization_id, day, purpose, endpoint, outcome, calls)
     select l.organization_id, (drop_calls.at at time zone 'UTC')::date, l.purpose, l.endpoint, 'lost', count(*)

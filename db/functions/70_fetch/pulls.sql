@@ -91,7 +91,7 @@ begin
     v_organization_id := tds.own_organization(request_pull_for.organization_id, of_the_api => true);
     v_options := tds.pull_settings(request_pull_for.entity, request_pull_for.options, v_organization_id, v_now);
     -- of two that ask at once the second sees the first one's run
-    perform pg_advisory_xact_lock(tds.lock_key('tds.request_pull', v_organization_id || ' ' || request_pull_for.entity));
+    perform tds.take_turn('tds.request_pull', v_organization_id || ' ' || request_pull_for.entity);
     select r.* into v_run
       from tds.run r
      where r.organization_id = v_organization_id and r.entity = request_pull_for.entity

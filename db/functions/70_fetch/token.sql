@@ -24,8 +24,8 @@ begin
         access_token.reason := v_account.refused;
     elsif v_token.expires_at - 2 * v_minute > v_now then
         access_token.state := 'ok';
-    -- who gets the lock goes and asks; should that session die, the lock is free again
-    elsif not pg_try_advisory_lock(tds.token_lock(access_token.account)) then
+    -- who gets the lease goes and asks; should that session die, it is free again
+    elsif not tds.try_lease('tds token', access_token.account) then
         access_token.state := case when v_token.account is null then 'wait' else 'ok' end;
         access_token.wait_seconds := access_token.minute_seconds / 600;
         access_token.reason := 'another process asks for the token';
@@ -38,7 +38,7 @@ begin
                set refreshes = (array_prepend(v_now, a.refreshes))[1:10]
              where a.account = access_token.account;
         else
-            perform pg_advisory_unlock(tds.token_lock(access_token.account));
+            perform tds.end_lease('tds token', access_token.account);
             access_token.state := case when v_token.account is null then 'wait' else 'ok' end;
         end if;
     end if;
@@ -92,7 +92,7 @@ begin
            refreshed_at = excluded.refreshed_at, expires_at = excluded.expires_at;
     -- Zoho counts it from when it came there, which is before now
     update tds.api_account a set refreshes[1] = v_now where a.account = store_access_token.account;
-    perform pg_advisory_unlock(tds.token_lock(store_access_token.account));
+    perform tds.end_lease('tds token', store_access_token.account);
 end
 $$;
 revoke all on function tds.store_access_token(text, text, text, float8, timestamptz) from public;
@@ -115,7 +115,7 @@ begin
                then v_now + make_interval(secs => 10 * refresh_failed.minute_seconds)
                                else a.closed_until end
      where a.account = refresh_failed.account;
-    perform pg_advisory_unlock(tds.token_lock(refresh_failed.account));
+    perform tds.end_lease('tds token', refresh_failed.account);
 end
 $$;
 revoke all on function tds.refresh_failed(text, text, float8) from public;

@@ -22,7 +22,7 @@ declare
     v_now constant timestamptz := tds.now();
 begin
     -- one at a time: of two who looked at once, the second would choose the same and get none of them
-    perform pg_advisory_xact_lock(tds.lock_key('tds.take_images'));
+    perform tds.take_turn('tds.take_images');
     return query
     insert into tds.image as i (organization_id, zoho_item_id, image_document_id, state, leased_until, changed_at)
     select c.organization_id, c.zoho_item_id, c.image_document_id, 'wanted', v_now + interval '2 minutes', v_now

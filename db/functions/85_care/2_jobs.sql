@@ -1,17 +1,3 @@
-create or replace function tds.job_is_locked(job_number int) returns boolean
-language plpgsql volatile
-set search_path = pg_catalog, pg_temp
-as $$
-begin
-    return exists (
-        select from pg_locks l
-         where l.locktype = 'advisory' and l.objsubid = 2
-           and l.database = (select d.oid from pg_database d where d.datname = current_database())
-           and l.classid = tds.job_lock_class()::oid and l.objid = job_is_locked.job_number::oid);
-end
-$$;
-comment on function tds.job_is_locked(int) is 'Whether a session runs that job now.';
-
 create or replace function tds.job_states()
 returns table (job text, state text, runner text, started_at timestamptz, due_at timestamptz)
 language plpgsql volatile security definer
@@ -32,7 +18,7 @@ begin
       from tds.job j
       left join lateral (
             select r.runner, r.started_at,
-                   case when r.state = 'running' and not tds.job_is_locked(j.job_number) then 'lost' else r.state end as state
+                   case when r.state = 'running' and not tds.is_leased('job', j.job) then 'lost' else r.state end as state
               from tds.job_run r where r.job = j.job order by r.job_run_id desc limit 1) l on true
      order by j.job;
 end
@@ -55,7 +41,7 @@ begin
     if v_job.job is null then
         raise exception using errcode = 'ZB021', message = 'unknown job', detail = begin_job.job, hint = 'select * from tds_jobs';
     end if;
-    if not pg_try_advisory_lock(tds.job_lock_class(), v_job.job_number) then
+    if not tds.try_lease('job', v_job.job) then
         begin_job.outcome := 'running already';
         return;
     end if;
@@ -64,7 +50,7 @@ begin
      where r.job = begin_job.job and r.state = 'running';
     select s.* into strict v_state from tds.job_states() s where s.job = begin_job.job;
     if begin_job.only_if_due and not (v_job.enabled and v_state.due_at <= v_now) then
-        perform pg_advisory_unlock(tds.job_lock_class(), v_job.job_number);
+        perform tds.end_lease('job', v_job.job);
         begin_job.outcome := 'not due';
         return;
     end if;
@@ -78,7 +64,7 @@ end
 $$;
 revoke all on function tds.begin_job(text, text, boolean) from public;
 comment on function tds.begin_job(text, text, boolean) is
-'Takes the job''s lock for this session and notes that it runs; or says why not: running already, not due. Raises ZB021.';
+'Takes the job for this session and notes that it runs; or says why not: running already, not due. Raises ZB021.';
 
 create or replace function tds.finish_job(job_run_id bigint, error_code text, error text, error_context text default null) returns text
 language plpgsql volatile security definer
@@ -103,13 +89,13 @@ begin
                                        where f.job = v_job.job and f.state <> 'done'
                                        order by f.job_run_id desc offset tds.setting_int('job_failures_kept') limit 1) end;
     perform tds.beat();
-    perform pg_advisory_unlock(tds.job_lock_class(), v_job.job_number);
+    perform tds.end_lease('job', v_job.job);
     return v_state;
 end
 $$;
 revoke all on function tds.finish_job(bigint, text, text, text) from public;
 comment on function tds.finish_job(bigint, text, text, text) is
-'Notes how a run ended, forgets older runs, and gives the job''s lock back. Returns done or failed.';
+'Notes how a run ended, forgets older runs, and gives the job back. Returns done or failed.';
 
 create or replace procedure tds.run_job(job text, only_if_due boolean default false, runner text default 'by hand',
                                         inout outcome text default null)
@@ -179,14 +165,15 @@ declare
 begin
     commit;
     outcome := '{}';
-    if not pg_catalog.pg_try_advisory_lock(tds.job_lock_class(), 0) then
+    if not tds.try_lease('due jobs') then
         return;
     end if;
+    commit;
     foreach v_job in array tds.due_jobs() loop
         call tds.run_job(v_job, true, 'worker', v_outcome);
         outcome := outcome operator(pg_catalog.||) pg_catalog.jsonb_build_object(v_job, v_outcome);
     end loop;
-    perform pg_catalog.pg_advisory_unlock(tds.job_lock_class(), 0);
+    perform tds.end_lease('due jobs');
 end
 $$;
 revoke all on procedure tds.run_due_jobs(jsonb) from public;
@@ -250,8 +237,8 @@ comment on column public.tds_jobs.command is 'What is run.';
 comment on column public.tds_jobs.description is 'What it is for.';
 
 grant execute on procedure tds.run_job(text, boolean, text, text), tds.run_due_jobs(jsonb) to tds_worker;
-grant execute on function tds.begin_job(text, text, boolean), tds.finish_job(bigint, text, text, text), tds.due_jobs(), tds.job_lock_class()
-    to tds_worker;
+grant execute on function tds.begin_job(text, text, boolean), tds.finish_job(bigint, text, text, text), tds.due_jobs(),
+    tds.try_lease(text, text), tds.end_lease(text, text) to tds_worker;
 grant execute on function tds.jobs() to tds_worker, tds_reader, tds_operator;
 grant select on tds.job, tds.job_run to tds_worker, tds_reader, tds_operator;
 

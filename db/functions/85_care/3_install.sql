@@ -33,7 +33,7 @@ declare
     v_set     int := 0;
 begin
     -- two that change one role at once fail
-    perform pg_advisory_xact_lock(tds.lock_key('tds.set_own_defaults'));
+    perform tds.take_turn('tds.set_own_defaults');
     for v_setting in
         select k.name, k.value
           from (values ('statement_timeout', '0'), ('lock_timeout', '0'), ('idle_in_transaction_session_timeout', '0'),
@@ -56,7 +56,7 @@ revoke all on function tds.set_own_defaults() from public;
 comment on function tds.set_own_defaults() is
 'Sets for the caller''s role in this database what jobs rest on, so that pg_cron''s sessions do not have the database''s own; a role '
 'may do that for itself. Returns how many settings were another.';
-grant execute on function tds.set_own_defaults(), tds.lock_key(text, text) to tds_worker;
+grant execute on function tds.set_own_defaults() to tds_worker;
 
 create or replace function tds.install_jobs() returns table (job text, action text, statement text)
 language plpgsql volatile

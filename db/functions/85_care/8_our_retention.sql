@@ -35,6 +35,7 @@ select tds.register_retention('stock_days', 'tds.stock_day', 90,
 select tds.register_retention('held_deletions', 'tds.held_deletion', 90, 'Deletions that were proved, confirmed or refused.',
     'changed_at', 't.state in (''done'', ''confirmed'', ''refused'')');
 select tds.register_retention('api_keys', 'tds.api_key', 400, 'Keys that were revoked.', 'revoked_at');
+select tds.register_retention('api_sessions', 'tds.api_session', 1, 'Sessions of browsers that have ended.', 'ends_at');
 insert into tds.setting (name, value, description) values
     ('keep_cron_runs_days', '7', 'Days. What pg_cron has noted of our jobs'' runs, in cron.job_run_details.'),
     ('keep_stock_changes_days', '1825', 'Days. Changes of the stock, in zoho.stock_history.')
@@ -49,6 +50,8 @@ select tds.register_retention(r.what, r.relation, null, r.reason, reason => r.re
     ('inbox_open', 'tds.inbox_open', 'a row goes when its event is finished'),
     ('claims', 'tds.claim', 'a row goes when its batch is finished'),
     ('api_accounts', 'tds.api_account', 'a row a refresh token'),
+    ('leases', 'tds.lease', 'a row a lock; of an organisation, an entity, a job or an account'),
+    ('partition_lock', 'tds.partition_lock', 'it is empty'),
     ('api_tokens', 'tds.api_token', 'a row a refresh token'),
     ('api_budgets', 'tds.api_budget', 'a row an organisation'),
     ('full_pulls', 'tds.full_pull', 'a row an organisation'),

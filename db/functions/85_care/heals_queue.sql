@@ -37,10 +37,7 @@ begin
     for v_queue in
         select c.queue, count(*)::int as claims, string_agg(format('%s of %s', c.claim_id, c.worker), '; ' order by c.claim_id) as told
           from tds.claim c
-         where not exists (select from pg_locks l
-                            where l.locktype = 'advisory' and l.objsubid = 2 and l.classid::bigint = tds.lock_class()
-                              and l.database = (select d.oid from pg_database d where d.datname = current_database())
-                              and l.objid::bigint = c.claim_id % 2147483647)
+         where not tds.is_held(tds.lock_class(), (c.claim_id % 2147483647)::int, c.backend_pid)
          group by c.queue order by c.queue
     loop
         v_claims := case when heal_claims.dry_run then v_queue.claims else tds.free_claims(v_queue.queue) end;

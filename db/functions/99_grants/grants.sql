@@ -10,7 +10,8 @@ grant execute on function
 
 -- and the bulk-sync API, which asks for an operator's key first; what it shows of the database are counts and the names of files
 grant execute on function
-    tds.check_api_key(bytea), tds.api_request_pull(text, jsonb, text, text), tds.api_run(bigint), tds.api_runs(text, text, bigint, int),
+    tds.check_api_key(bytea), tds.api_key_scope(bytea), tds.begin_api_session(bytea, bytea, int), tds.api_session_key(bytea),
+    tds.end_api_session(bytea), tds.api_request_pull(text, jsonb, text, text), tds.api_run(bigint), tds.api_runs(text, text, bigint, int),
     tds.api_cancel_run(bigint), tds.why_no_option(text, text), tds.bulk_sync_refusal(), tds.installed_files(), tds.missing_queues(),
         tds.metrics()
     to tds_receiver;
@@ -33,7 +34,7 @@ grant execute on function
         tds.finish_run(bigint, text, text),
     tds.take_details(text, text, int, int), tds.details_to_take(text),
         tds.store_detail(text, text, text[], bytea, timestamptz, text, timestamptz),
-    tds.want_detail(text, text, text, text), tds.detail_failed(text, text, text, text),
+    tds.want_detail(text, text, text, text), tds.detail_failed(text, text, text, text), tds.is_answered(tds.wanted_detail),
     tds.begin_pull(bigint, int), tds.fall_back(bigint), tds.note_progress(bigint, int, int, text), tds.settle_pulls(text),
     tds.request_pull(text, jsonb, text), tds.cancel_run(bigint), tds.pull_option_names(text), tds.bulk_sync_refusal(),
         tds.setting_int(text), tds.setting_text(text), tds.now()
@@ -70,8 +71,32 @@ begin
 end
 $$;
 
+-- and what the commands of workers and pollers show
+grant select on public.tds_waiting, public.tds_lock_holders, public.tds_jobs to tds_worker;
+grant select on public.tds_waiting to tds_poller;
+
+-- a view calls functions with its reader's rights, whoever owns it
+do $$
+declare
+    v_function regprocedure;
+begin
+    for v_function in
+        select distinct p.oid
+          from pg_class c
+          join pg_rewrite r on r.ev_class = c.oid
+          join pg_depend d on d.classid = 'pg_rewrite'::regclass and d.objid = r.oid and d.refclassid = 'pg_proc'::regclass
+          join pg_proc p on p.oid = d.refobjid and p.pronamespace = 'tds'::regnamespace and p.prokind = 'f'
+         where c.relkind = 'v' and c.relowner = 'tds_owner'::regrole and c.relnamespace = 'public'::regnamespace
+         order by p.oid
+    loop
+        execute format('grant execute on function %s to tds_reader, tds_operator', v_function);
+    end loop;
+end
+$$;
+
 -- what functions ask that run with their caller's rights
 grant execute on function tds.entity_named(text, boolean), tds.pulled_entity(text) to tds_poller, tds_operator, tds_reader;
+grant execute on function tds.is_blank_list(jsonb), tds.is_number(text) to tds_operator, tds_reader;
 
 -- who compares what stands there with the books
 grant execute on function tds.object_hash(oid, oid) to tds_reader, tds_operator;
@@ -81,7 +106,7 @@ grant execute on function
     tds.replay(bigint, jsonb), tds.replay(text, text, boolean), tds.requeue_unprocessed(), tds.want_detail(text, text, text, text),
     tds.ensure_partitions(), tds.request_pull(text, jsonb, text), tds.cancel_run(bigint), tds.pull_option_names(text),
         tds.last_pass(text, text),
-    tds.bulk_sync_refusal(), tds.create_api_key(text), tds.revoke_api_key(text), tds.metrics()
+    tds.bulk_sync_refusal(), tds.create_api_key(text, text), tds.revoke_api_key(text), tds.metrics()
     to tds_operator;
 
 -- what a record went through, and what it says; a rebuild commits, so it runs with the operator's rights and its steps with the owner's

@@ -1,6 +1,11 @@
-"""The access token: kept in the database, fetched by one process for all, two minutes early."""
+"""The access token: kept in the database, fetched by one process for all, two minutes early.
+
+The database, its logs and its backups never see it: what is kept there is sealed with a key that comes of the
+refresh token, which all processes of an account have in their environment and the database does not.
+"""
 
 import asyncio
+import base64
 import hashlib
 import logging
 import time
@@ -9,6 +14,10 @@ from datetime import UTC, datetime
 from typing import Any
 
 import httpx
+from cryptography.fernet import Fernet, InvalidToken
+from cryptography.hazmat.primitives.hashes import SHA256
+from cryptography.hazmat.primitives.kdf.hkdf import HKDF
+from psycopg.errors import InsufficientPrivilege
 
 from tds_poller.zoho.budget import TOLD_SECONDS
 from tds_poller.zoho.errors import AuthorizationError, LimitError
@@ -46,6 +55,8 @@ class Token:
     secret: str
     api_base: str
     api_domain: str = ""
+    sealed: str = ""
+    """As the database keeps it."""
 
     def __repr__(self) -> str:
         return f"Token(api_base={self.api_base!r})"
@@ -70,6 +81,7 @@ class TokenSource:
         self._settings = settings
         secret = settings.refresh_token.get_secret_value()
         self._account = hashlib.sha256(secret.encode()).hexdigest()
+        self._seal = _seal(secret)
         self._rejected: str | None = None
         self._kept: Token | None = None
         self._kept_until = 0.0
@@ -89,13 +101,20 @@ class TokenSource:
                 return self._kept
             while True:
                 asked_at = time.monotonic()
-                row = await self._session.row(
-                    "select * from tds.access_token(%s, %s, %s)",
-                    *(self._account, self._rejected, self._minute),
-                )
+                try:
+                    row = await self._session.row(
+                        "select * from tds.access_token(%s, %s, %s)",
+                        *(self._account, self._rejected, self._minute),
+                    )
+                except InsufficientPrivilege:
+                    told = "This login of the database may not ask Zoho: the access token is the poller's."
+                    raise AuthorizationError(told, "Use a login of tds_poller: tds db roles") from None
                 match row["state"]:
                     case "ok":
-                        token = self._token(row["access_token"], row["api_domain"])
+                        token = self._unsealed(row["access_token"], row["api_domain"])
+                        if token is None:
+                            self._rejected = row["access_token"]
+                            continue
                         self._kept, self._kept_until = token, asked_at + row["good_seconds"]
                         return token
                     case "refresh":
@@ -114,7 +133,7 @@ class TokenSource:
 
     def reject(self, token: Token) -> None:
         """Has a token that the API did not accept replaced, unless another is in force already."""
-        self._rejected = token.secret
+        self._rejected = token.sealed
         if self._kept == token:
             self._kept = None
 
@@ -136,11 +155,12 @@ class TokenSource:
                 raise AuthorizationError(*_refusal(error)) from None
             raise
         domain = str(answer.get("api_domain", "")).rstrip("/")
+        sealed = self._seal.encrypt(secret.encode()).decode()
         await self._session.row(
             "select tds.store_access_token(%s, %s, %s, %s, %s)",
-            *(self._account, secret, domain, lifetime * self._minute / 60, asked_at),
+            *(self._account, sealed, domain, lifetime * self._minute / 60, asked_at),
         )
-        return self._token(secret, domain)
+        return self._token(secret, domain, sealed)
 
     async def _ask(self) -> dict[str, Any]:
         # As a form, not in the query as Zoho's page shows it: URLs end up in logs.
@@ -155,16 +175,30 @@ class TokenSource:
         )
         return json_object(response)
 
-    def _token(self, secret: str, domain: str) -> Token:
+    def _unsealed(self, sealed: str, domain: str) -> Token | None:
+        """The token that is kept; None if it was not sealed with this key, so that another is asked for."""
+        try:
+            secret = self._seal.decrypt(sealed.encode()).decode()
+        except InvalidToken:
+            log.warning("The access token in the database was not sealed by this version; asking for another")
+            return None
+        return self._token(secret, domain, sealed)
+
+    def _token(self, secret: str, domain: str, sealed: str) -> Token:
         configured = self._settings.hosts.api
         if domain in {"", configured}:
-            return Token(secret, configured, domain)
+            return Token(secret, configured, domain, sealed)
         if not self._warned and not self._settings.api_base:
             self._warned = True
             told = "The organisation lives at %s, not in the data centre of ZOHO_DC=%s."
             log.warning(told, domain[:100], self._settings.dc)
         followed = domain in API_HOSTS and not self._settings.api_base
-        return Token(secret, domain if followed else configured, domain)
+        return Token(secret, domain if followed else configured, domain, sealed)
+
+
+def _seal(refresh_token: str) -> Fernet:
+    key = HKDF(SHA256(), 32, salt=None, info=b"tds access token").derive(refresh_token.encode())
+    return Fernet(base64.urlsafe_b64encode(key))
 
 
 def _refusal(error: str) -> tuple[str, str]:

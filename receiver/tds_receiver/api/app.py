@@ -21,7 +21,7 @@ from starlette.routing import BaseRoute, Route
 from tds_db.runs import RunState
 from tds_db.status import file_hashes
 from tds_db.version import VERSION
-from tds_receiver.api import dashboard, models
+from tds_receiver.api import dashboard, docs, models
 from tds_receiver.api.guard import Guard
 from tds_receiver.api.settings import ApiSettings
 from tds_receiver.api.shared import Shared
@@ -38,6 +38,7 @@ DESCRIPTION = """\
 Mirrors a company's Zoho Books into PostgreSQL. Webhooks of Zoho's come in here; operators ask for pulls.
 
 Bulk sync needs a key (`tds keys create NAME`), as `Authorization: Bearer KEY` or `X-API-Key: KEY`.
+One of scope `read` looks at runs, one of scope `operate` asks for pulls and cancels them, too.
 Every path below `/api/zoho` is there below `/api/tds` too.
 """
 PULLS: dict[str, type[models.Options]] = {
@@ -63,6 +64,7 @@ REFUSALS: dict[int | str, dict[str, Any]] = {
     for status, told in {
         400: "The body is not text.",
         401: "No key, or one that is not in force.",
+        403: "The key may only read, or a page of another origin asks.",
         408: "The body took too long.",
         413: "The body is too large.",
         422: "A value is refused; `path` and `reason` say which and why.",
@@ -110,10 +112,13 @@ class Api:
     @property
     def routes(self) -> list[BaseRoute]:
         """Routes for the application that serves webhooks as well; it has no say in what they answer."""
-        paths = ["/healthz", "/readyz", "/metrics", "/docs", "/openapi.json", dashboard.PATH]
+        paths = ["/healthz", "/readyz", "/metrics", "/openapi.json"]
+        paths += [dashboard.PATH, dashboard.LOGIN, dashboard.LOGOUT]
         # The application as it is, not a mount: the path that it sees is the whole one.
         return [
             *(Route(path, self.app) for path in paths),
+            Route(docs.PATH, docs.page),
+            Route(docs.ASSETS, docs.asset),
             *(Route(f"{prefix}/{{rest:path}}", self.app) for prefix in PREFIXES),
         ]
 
@@ -121,7 +126,12 @@ class Api:
     def app(self) -> FastAPI:
         """The FastAPI application."""
         app = FastAPI(
-            title="TDS", description=DESCRIPTION, version=VERSION, redirect_slashes=False, redoc_url=None
+            title="TDS",
+            description=DESCRIPTION,
+            version=VERSION,
+            redirect_slashes=False,
+            docs_url=None,
+            redoc_url=None,
         )
         key = self._settings.api_key
         app.add_middleware(
@@ -245,9 +255,10 @@ class Api:
         router.add_api_route(dashboard.PATH, self._dashboard, include_in_schema=False)
         return router
 
-    async def _dashboard(self) -> Response:
-        """A page for people. It needs a key; a browser asks for it as the password of any user."""
-        return HTMLResponse(dashboard.page(await self._store.dashboard()), headers=dashboard.HEADERS)
+    async def _dashboard(self, request: Request) -> Response:
+        """A page for people. It needs a key, which a browser shows once."""
+        told = dashboard.page(await self._store.dashboard(), request.state.csrf)
+        return HTMLResponse(told, headers=dashboard.HEADERS)
 
     async def _invalid(self, request: Request, error: Exception) -> Response:
         assert isinstance(error, RequestValidationError)

@@ -5,21 +5,42 @@ import base64
 import hashlib
 import hmac
 import re
-from urllib.parse import urlsplit
+import secrets
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from urllib.parse import parse_qsl, urlsplit
 
 from starlette.datastructures import Headers
 from starlette.exceptions import HTTPException
-from starlette.responses import JSONResponse
+from starlette.requests import Request
+from starlette.responses import HTMLResponse, JSONResponse, RedirectResponse, Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from tds_receiver.api.dashboard import PATH
+from tds_receiver.api.dashboard import HEADERS, LOGIN, LOGOUT, PATH, login_page
 from tds_receiver.api.store import Store, UnavailableError
-from tds_receiver.quota import Strangers, peer_of
+from tds_receiver.quota import Strangers, is_loopback, peer_of
 
 KEY = re.compile(r"tds_[0-9a-f]{64}")
+COOKIE = "tds_session"
+SESSION = re.compile(r"tds_session_[0-9a-f]{64}")
+SESSION_SECONDS = 8 * 60 * 60
 LARGEST_BODY = 64 * 1024
 BODY_SECONDS = 10.0
 READING = {"GET", "HEAD", "OPTIONS"}
+
+
+@dataclass(frozen=True, slots=True)
+class Caller:
+    """Who asks."""
+
+    name: str
+    """Of the key."""
+
+    scope: str
+    """What the key is good for: read, operate."""
+
+    csrf: str | None = None
+    """What a form or a script of ours sends along, where a cookie stands for the key."""
 
 
 class Guard:
@@ -37,6 +58,12 @@ class Guard:
         self._store = store
         self._prefixes = prefixes
         self._api_key = api_key.encode() if api_key else None
+        # The database is shown what a session's key was, and nothing that a short one could be guessed by.
+        self._mark = (
+            hashlib.scrypt(self._api_key, salt=b"tds api session", n=2**14, r=8, p=1, dklen=32)
+            if self._api_key
+            else None
+        )
         self._strangers = Strangers()
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -44,52 +71,148 @@ class Guard:
         if scope["type"] != "http" or not scope["path"].startswith(self._prefixes):
             await self._app(scope, receive, send)
             return
-        headers = Headers(scope=scope)
-        changes = scope["method"] not in READING
-        if changes and _is_foreign(headers):
-            answer = {"status": "refused", "reason": "a page of another origin may not ask for this"}
-            await JSONResponse(answer, 403)(scope, receive, send)
-            return
-        peer = peer_of(scope)
-        if not self._strangers.may_try(peer):
-            answer = {"status": "refused", "reason": "too many wrong keys; the next one in a second"}
-            await JSONResponse(answer, 429, headers={"retry-after": "1"})(scope, receive, send)
-            return
         try:
-            caller = await self._caller(headers, changes=changes)
+            answer = await self._answer(Request(scope, _bounded(receive)))
         except UnavailableError:
-            answer = {"status": "unavailable", "reason": "the database cannot be asked now"}
-            await JSONResponse(answer, 503, headers={"retry-after": "5"})(scope, receive, send)
-            return
-        if caller is None:
-            if _shows_a_key(headers):
-                self._strangers.was_wrong(peer)
-            answer = {"status": "refused", "reason": "Unauthorized"}
-            # A browser that shows a page asks for the key then.
-            challenge = 'Basic realm="TDS", charset="UTF-8"' if scope["path"] == PATH else "Bearer"
-            await JSONResponse(answer, 401, headers={"www-authenticate": challenge})(scope, receive, send)
-            return
-        self._strangers.was_right(peer)
-        scope.setdefault("state", {})["caller"] = caller
-        await self._app(scope, _bounded(receive), send)
+            told = {"status": "unavailable", "reason": "the database cannot be asked now"}
+            answer = JSONResponse(told, 503, headers={"retry-after": "5"})
+        except HTTPException as error:
+            answer = _refused(error.status_code, error.detail)
+        if answer is None:
+            await self._app(scope, _bounded(receive), send)
+        else:
+            await answer(scope, receive, send)
 
-    async def _caller(self, headers: Headers, *, changes: bool) -> str | None:
+    async def _answer(self, request: Request) -> Response | None:
+        """What is answered in the application's place; None: it may have the request."""
+        changes = request.method not in READING
+        if changes and _is_foreign(request.headers):
+            return _refused(403, "a page of another origin may not ask for this")
+        peer = peer_of(request.scope)
+        if not self._strangers.may_try(peer):
+            return _refused(429, "too many wrong keys; the next one in a second", {"retry-after": "1"})
+        if request.url.path == LOGIN:
+            return await self._log_in(request, peer)
+        caller = await self._caller(request, changes=changes)
+        if caller is None:
+            if _shows_a_key(request):
+                self._strangers.was_wrong(peer)
+            return _ask_for_a_key(request)
+        self._strangers.was_right(peer)
+        if request.url.path == LOGOUT:
+            return await self._log_out(request, caller)
+        if changes and caller.scope == "read":
+            return _refused(403, f"the key {caller.name} may only read")
+        if changes and caller.csrf and not _is_same(request.headers.get("x-csrf-token", ""), caller.csrf):
+            return _refused(403, "a browser that has logged in sends X-CSRF-Token along, or a key")
+        request.state.caller, request.state.csrf = caller.name, caller.csrf
+        return None
+
+    async def _caller(self, request: Request, *, changes: bool) -> Caller | None:
         """Whose key it is; None: nobody's."""
-        scheme, _, given = headers.get("authorization", "").partition(" ")
+        scheme, _, given = request.headers.get("authorization", "").partition(" ")
         match scheme.lower():
             case "bearer":
                 key = given.strip()
             # A browser that knows it sends it along with whatever any page asks for.
             case "basic" if not changes:
                 key = _password(given.strip())
+            case "" if "x-api-key" not in request.headers and COOKIE in request.cookies:
+                return await self._of_cookie(request.cookies[COOKIE])
             case _:
-                key = headers.get("x-api-key", "")
+                key = request.headers.get("x-api-key", "")
+        shown = self._shown(key)
+        return await self._of_key(shown) if shown else None
+
+    def _shown(self, key: str) -> bytes | None:
+        """By what a session or the database knows the key; None: it cannot be one."""
         # A secret somebody chose is compared in constant time; one that we made is looked up by its hash.
         if self._api_key and hmac.compare_digest(key.encode(), self._api_key):
-            return "TDS_API_KEY"
-        if not KEY.fullmatch(key):
+            return self._mark
+        return hashlib.sha256(key.encode()).digest() if KEY.fullmatch(key) else None
+
+    async def _of_key(self, shown: bytes) -> Caller | None:
+        if self._mark and hmac.compare_digest(shown, self._mark):
+            return Caller("TDS_API_KEY", "operate")
+        found = await self._store.caller(shown)
+        return Caller(*found) if found else None
+
+    async def _of_cookie(self, cookie: str) -> Caller | None:
+        if not SESSION.fullmatch(cookie):
             return None
-        return await self._store.caller(hashlib.sha256(key.encode()).digest())
+        shown = await self._store.session_key(hashlib.sha256(cookie.encode()).digest())
+        caller = await self._of_key(shown) if shown else None
+        return replace(caller, csrf=_csrf(cookie)) if caller else None
+
+    async def _log_in(self, request: Request, peer: str) -> Response:
+        if request.method in {"GET", "HEAD"}:
+            return HTMLResponse(login_page(), headers=HEADERS)
+        if request.method != "POST":
+            return _refused(405, "Method Not Allowed", {"allow": "GET, HEAD, POST"})
+        shown = self._shown((await _form(request)).get("key", "").strip())
+        caller = await self._of_key(shown) if shown else None
+        if shown is None or caller is None:
+            self._strangers.was_wrong(peer)
+            return HTMLResponse(login_page("No such key is in force."), 401, headers=HEADERS)
+        self._strangers.was_right(peer)
+        cookie = f"tds_session_{secrets.token_hex(32)}"
+        await self._store.begin_session(hashlib.sha256(cookie.encode()).digest(), shown, SESSION_SECONDS)
+        answer = RedirectResponse(PATH, 303, headers=HEADERS)
+        answer.set_cookie(
+            COOKIE,
+            cookie,
+            max_age=SESSION_SECONDS,
+            secure=not is_loopback(request.url.hostname or ""),
+            httponly=True,
+            samesite="strict",
+        )
+        return answer
+
+    async def _log_out(self, request: Request, caller: Caller) -> Response:
+        if request.method != "POST":
+            return _refused(405, "Method Not Allowed", {"allow": "POST"})
+        if caller.csrf is None or not _is_same((await _form(request)).get("csrf", ""), caller.csrf):
+            return _refused(403, "log out on the dashboard")
+        await self._store.end_session(hashlib.sha256(request.cookies[COOKIE].encode()).digest())
+        answer = RedirectResponse(LOGIN, 303, headers=HEADERS)
+        answer.delete_cookie(COOKIE, httponly=True, samesite="strict")
+        return answer
+
+
+def _refused(status: int, reason: str, headers: Mapping[str, str] | None = None) -> Response:
+    return JSONResponse({"status": "refused", "reason": reason}, status, headers=headers)
+
+
+def _ask_for_a_key(request: Request) -> Response:
+    of_the_page = request.url.path == PATH
+    shown = "authorization" in request.headers or "x-api-key" in request.headers
+    if of_the_page and not shown and "text/html" in request.headers.get("accept", ""):
+        answer = RedirectResponse(LOGIN, 303, headers=HEADERS)
+        answer.delete_cookie(COOKIE, httponly=True, samesite="strict")
+        return answer
+    # for what cannot show a form
+    challenge = 'Basic realm="TDS", charset="UTF-8"' if of_the_page else "Bearer"
+    return _refused(401, "Unauthorized", {"www-authenticate": challenge})
+
+
+def _csrf(cookie: str) -> str:
+    return hmac.new(cookie.encode(), b"csrf", hashlib.sha256).hexdigest()
+
+
+def _is_same(given: str, expected: str) -> bool:
+    return hmac.compare_digest(given.encode(), expected.encode())
+
+
+async def _form(request: Request) -> dict[str, str]:
+    """The fields of a form, each once.
+
+    Raises:
+        HTTPException: the body is too large, or too slow.
+    """
+    try:
+        return dict(parse_qsl((await request.body()).decode("latin-1"), max_num_fields=20))
+    except ValueError:
+        raise HTTPException(400, "a form has at most 20 fields") from None
 
 
 def _is_foreign(headers: Headers) -> bool:
@@ -100,8 +223,8 @@ def _is_foreign(headers: Headers) -> bool:
     return origin is not None and urlsplit(origin).netloc.lower() != headers.get("host", "").lower()
 
 
-def _shows_a_key(headers: Headers) -> bool:
-    return "authorization" in headers or "x-api-key" in headers
+def _shows_a_key(request: Request) -> bool:
+    return "authorization" in request.headers or "x-api-key" in request.headers or COOKIE in request.cookies
 
 
 def _password(credentials: str) -> str:

@@ -91,10 +91,24 @@ class Store:
         await self._pool.close()
         await self._probes.close()
 
-    async def caller(self, sha256: bytes) -> str | None:
-        """The name of the API key with that hash, if it is in force."""
-        name: str | None = await self._value("select tds.check_api_key(%b)", sha256)
-        return name
+    async def caller(self, sha256: bytes) -> tuple[str, str] | None:
+        """The name and the scope of the API key with that hash, if it is in force."""
+        query = "select array[tds.check_api_key(%b), tds.api_key_scope(%b)]"
+        name, scope = await self._value(query, sha256, sha256)
+        return None if name is None or scope is None else (name, scope)
+
+    async def begin_session(self, sha256: bytes, key: bytes, seconds: int) -> None:
+        """Notes that a browser has shown a key; both by their hashes."""
+        await self._value("select tds.begin_api_session(%b, %b, %b)", sha256, key, seconds)
+
+    async def session_key(self, sha256: bytes) -> bytes | None:
+        """The key, by its hash, that the browser with that cookie has shown; None: its session has ended."""
+        key: bytes | None = await self._value("select tds.api_session_key(%b)", sha256)
+        return key
+
+    async def end_session(self, sha256: bytes) -> None:
+        """Ends a browser's session."""
+        await self._value("select tds.end_api_session(%b)", sha256)
 
     async def request_pull(
         self, entity: str, options: Mapping[str, Any], organization_id: str | None, caller: str
