@@ -8,6 +8,7 @@ from psycopg.rows import DictRow
 
 from tds_cli.options import as_json
 from tds_cli.output import print_json, print_table
+from tds_cli.terminal import echo
 from tds_db.connect import connect_for_rows
 from tds_db.errors import TdsError
 
@@ -38,7 +39,7 @@ def dead_list(entity: str | None, limit: int, as_json: bool) -> None:
         return
     print_table("Dead letters", rows)
     if rows:
-        click.echo("Next: tds dead show NUMBER, tds dead replay NUMBER", err=True)
+        echo("Next: tds dead show NUMBER, tds dead replay NUMBER", err=True)
 
 
 @dead.command("show")
@@ -88,7 +89,7 @@ def dead_replay(
             if as_json:
                 print_json(sent)
             else:
-                click.echo(f"{sent['sent'] if sent else 0:,} sent.", err=True)
+                echo(f"{sent['sent'] if sent else 0:,} sent.", err=True)
             return
         replayed = [
             {"number": number, "event": row["event"]}
@@ -99,7 +100,7 @@ def dead_replay(
         print_json({"sent": len(replayed), "replayed": replayed})
         return
     for letter in replayed:
-        click.echo(f"Dead letter {letter['number']} goes on as event {letter['event']}.", err=True)
+        echo(f"Dead letter {letter['number']} goes on as event {letter['event']}.", err=True)
 
 
 def _show_replay(

@@ -7,6 +7,7 @@ import click
 from tds_cli.exits import INCOMPLETE
 from tds_cli.options import as_json
 from tds_cli.output import print_json, print_table
+from tds_cli.terminal import echo
 from tds_db.connect import connect_for_rows
 
 HELD = """
@@ -33,7 +34,7 @@ def deletions_list(ids: bool, as_json: bool) -> None:
     else:
         print_table("Deletions held back", rows)
     if rows:
-        click.echo("Next: tds deletions confirm ENTITY, or refuse ENTITY", err=True)
+        echo("Next: tds deletions confirm ENTITY, or refuse ENTITY", err=True)
         raise SystemExit(INCOMPLETE)
 
 
@@ -62,4 +63,4 @@ def _decide(verb: str, entity: str, ids: Sequence[str]) -> None:
             [entity, list(ids) or None],
         ).fetchone()
     assert row is not None
-    click.echo(f"{row['decided']} deletions {verb}ed.".replace("refuseed", "refused"))
+    echo(f"{row['decided']} deletions {verb}ed.".replace("refuseed", "refused"))

@@ -16,6 +16,7 @@ from pydantic import ValidationError
 from tds_cli.exits import FAILED
 from tds_cli.options import as_json
 from tds_cli.output import print_json
+from tds_cli.terminal import echo
 from tds_db.connect import connect, connect_async, connect_for_rows, conninfo
 from tds_db.errors import TdsError
 from tds_db.status import status
@@ -339,6 +340,6 @@ def doctor(as_json: bool) -> None:
 
 def _print(check: Check) -> None:
     word = click.style("ok     ", fg="green") if check.ok else click.style("problem", fg="red")
-    click.echo(f"{word}  {check.check:22} {check.said}")
+    echo(f"{word}  {check.check:22} {check.said}")
     if check.next:
-        click.echo(f"{'':9}{'':22} next: {check.next}")
+        echo(f"{'':9}{'':22} next: {check.next}")

@@ -10,6 +10,7 @@ from tds_cli.completion import entity_names
 from tds_cli.exits import FAILED
 from tds_cli.options import as_json
 from tds_cli.output import print_json, print_table
+from tds_cli.terminal import echo
 from tds_db.connect import connect_for_rows
 
 EVENTS = """
@@ -38,15 +39,15 @@ def explain(entity: str, zoho_id: str, organization: str | None, as_json: bool) 
     elif events or now:
         print_table("Events", list(map(_event, events)))
         for row in now:
-            click.echo()
+            echo()
             print_table(
                 f"Now, in organisation {row['organization_id']}", [{"what": n, "is": v} for n, v in _now(row)]
             )
     if not events and not now:
-        click.echo(f"Nothing is known of {entity} {zoho_id}. Next: tds pull {entity}", err=True)
+        echo(f"Nothing is known of {entity} {zoho_id}. Next: tds pull {entity}", err=True)
         sys.exit(FAILED)
     for number in (number for row in now for number in row["dead_letters"] or ()):
-        click.echo(f"A dead letter waits. Next: tds dead show {number}", err=True)
+        echo(f"A dead letter waits. Next: tds dead show {number}", err=True)
 
 
 def _event(row: DictRow) -> dict[str, object]:

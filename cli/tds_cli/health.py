@@ -8,6 +8,7 @@ import click
 from tds_cli.exits import FAILED
 from tds_cli.options import as_json
 from tds_cli.output import print_json, print_table
+from tds_cli.terminal import echo
 from tds_db.connect import connect_for_rows
 
 STATES = {"ok": 0, "warning": 1, "critical": 2, "unknown": 3}
@@ -42,7 +43,7 @@ def health(*, last: bool, show_all: bool, as_json: bool) -> None:
     if as_json:
         print_json({"state": state, "last_look": kept, "checks": rows})
     else:
-        click.echo(_headline(state, rows))
+        echo(_headline(state, rows))
         shown = rows if show_all else [row for row in rows if row["state"] != "ok"]
         if shown:
             print_table("Checks", shown)
@@ -78,6 +79,6 @@ def heal(*, dry_run: bool, as_json: bool) -> None:
     elif rows:
         print_table("Would be done" if dry_run else "Done", rows)
     else:
-        click.echo("Nothing has to be mended.")
+        echo("Nothing has to be mended.")
     if not all(row["ok"] for row in rows):
         sys.exit(FAILED)

@@ -10,6 +10,7 @@ from tds_cli.exits import INCOMPLETE
 from tds_cli.options import as_json
 from tds_cli.output import print_json
 from tds_cli.progress import Steps
+from tds_cli.terminal import echo
 from tds_db.connect import conninfo
 from tds_db.images import ImageSettings
 from tds_poller.images import Images, fetch_images
@@ -40,11 +41,11 @@ def images(limit: int | None, as_json: bool) -> None:
     if as_json:
         print_json({**asdict(fetched), "still_wanted": wanted, "calls_left": calls_left})
     else:
-        click.echo(
+        echo(
             f"{fetched.fetched:,} pictures fetched, {fetched.bytes:,} bytes; {fetched.gone:,} cannot be had, "
             f"{fetched.failed:,} failed for now. {wanted:,} are still wanted."
         )
         for error in fetched.errors:
-            click.echo(error, err=True)
+            echo(error, err=True)
     if fetched.gone or fetched.failed:
         sys.exit(INCOMPLETE)

@@ -7,6 +7,7 @@ import click
 from tds_cli.exits import FAILED, INCOMPLETE
 from tds_cli.options import as_json
 from tds_cli.output import print_json, print_table
+from tds_cli.terminal import echo
 from tds_db.connect import connect, connect_for_rows
 from tds_db.errors import notice_text
 from tds_db.upgrade import install_jobs
@@ -31,7 +32,7 @@ def jobs(context: click.Context, as_json: bool) -> None:
     else:
         print_table("Jobs", rows)
     if any(row["overdue"] for row in rows):
-        click.echo("Nobody runs what is overdue. Next: tds work, or tds jobs run NAME", err=True)
+        echo("Nobody runs what is overdue. Next: tds work, or tds jobs run NAME", err=True)
         sys.exit(INCOMPLETE)
 
 
@@ -40,10 +41,10 @@ def jobs(context: click.Context, as_json: bool) -> None:
 def run(name: str) -> None:
     """Runs the job NAME now, due or not, with the rights of the connection. Exit code 1: it failed."""
     with connect_for_rows("jobs") as connection:
-        connection.add_notice_handler(lambda notice: click.echo(notice_text(notice), err=True))
+        connection.add_notice_handler(lambda notice: echo(notice_text(notice), err=True))
         row = connection.execute("call tds.run_job(%s, false, 'by hand', null)", [name]).fetchone()
     assert row is not None
-    click.echo(row["outcome"])
+    echo(row["outcome"])
     if row["outcome"] == "failed":
         sys.exit(FAILED)
 
@@ -61,8 +62,8 @@ def install(as_json: bool) -> None:
         print_json([vars(job) for job in done])
         return
     for job in done:
-        click.echo(f"-- {job.job}: {job.action}")
+        echo(f"-- {job.job}: {job.action}")
         if job.statement:
-            click.echo(job.statement)
+            echo(job.statement)
     if not done:
-        click.echo("This server has no pg_cron: the workers run the jobs.", err=True)
+        echo("This server has no pg_cron: the workers run the jobs.", err=True)

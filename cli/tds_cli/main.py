@@ -11,6 +11,7 @@ from typing import Any
 import click
 
 from tds_cli.exits import EXIT_CODES, FAILED
+from tds_cli.terminal import EscapingFormatter, echo
 from tds_db.processes import end_with_parent
 
 # Name of the command: where it is, and what it does.
@@ -71,7 +72,7 @@ class Commands(click.Group):
         except (click.ClickException, click.exceptions.Exit, click.Abort, OSError):
             raise
         except Exception as error:
-            click.echo(f"Error: {explanation(error)}", err=True)
+            echo(f"Error: {explanation(error)}", err=True)
             sys.exit(FAILED)
 
 
@@ -119,4 +120,6 @@ def main(verbose: bool) -> None:
     """
     end_with_parent()
     level = logging.INFO if verbose else logging.WARNING
-    logging.basicConfig(level=level, format="%(asctime)s %(name)s: %(message)s")
+    handler = logging.StreamHandler()
+    handler.setFormatter(EscapingFormatter("%(asctime)s %(name)s: %(message)s"))
+    logging.basicConfig(level=level, handlers=[handler])

@@ -12,6 +12,7 @@ from tds_cli.options import as_json
 from tds_cli.output import print_json, print_table
 from tds_cli.plan import tell_costs
 from tds_cli.progress import Steps
+from tds_cli.terminal import echo
 from tds_db.connect import conninfo
 from tds_poller.migrate import Pulled
 from tds_poller.migrate import migrate as migrate_all
@@ -51,7 +52,7 @@ def migrate(*, restart: bool, wait: bool, dry_run: bool, as_json: bool) -> None:
     else:
         print_table("Fetched", [asdict(row) for row in pulled])
         left = "" if calls_left is None else f", {calls_left:,} left today"
-        click.echo(f"{calls:,} calls{left}.", err=True)
+        echo(f"{calls:,} calls{left}.", err=True)
     if any(row.missing for row in pulled):
-        click.echo("Some details could not be had. See: tds status", err=True)
+        echo("Some details could not be had. See: tds status", err=True)
         sys.exit(INCOMPLETE)

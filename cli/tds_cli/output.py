@@ -10,6 +10,9 @@ from decimal import Decimal
 import click
 from rich.console import Console
 from rich.table import Table
+from rich.text import Text
+
+from tds_cli.terminal import escaped_json, escaped_line
 
 IDENTIFIERS = {"run", "run_id", "number", "event", "pid"}  # numbers that are names: 1234, not 1,234
 TIME = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(\.\d+)?[+-]\d\d:\d\d")  # as in JSON
@@ -25,13 +28,14 @@ def print_table(title: str, rows: Sequence[Mapping[str, object]]) -> None:
             name.replace("_", " "), justify="right" if isinstance(value, int | float | Decimal) else "left"
         )
     for row in rows:
-        table.add_row(*(_cell(value, is_name=name in IDENTIFIERS) for name, value in row.items()))
+        cells = (_cell(value, is_name=name in IDENTIFIERS) for name, value in row.items())
+        table.add_row(*(Text(escaped_line(cell)) for cell in cells))
     console.print(table if rows else f"{title}: none", markup=False, highlight=False)
 
 
 def print_json(document: object) -> None:
     """One JSON document on one line; times and decimals as text."""
-    click.echo(json.dumps(document, default=str, ensure_ascii=False))
+    click.echo(escaped_json(json.dumps(document, default=str, ensure_ascii=False)))
 
 
 def _cell(value: object, *, is_name: bool) -> str:

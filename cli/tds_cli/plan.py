@@ -9,6 +9,7 @@ import click
 from tds_cli.completion import entity_names
 from tds_cli.options import as_json
 from tds_cli.output import print_json, print_table
+from tds_cli.terminal import echo
 from tds_db.connect import connect_for_rows, conninfo
 from tds_poller.forecast import Cost, Forecast, Quota, costs, forecast, read_quota
 from tds_poller.zoho.client import ZohoClient
@@ -123,9 +124,9 @@ def _show(
     days = "today" if told.days == 1 else f"on {told.days} days"
     pace = f"{quota.per_minute} a minute, single records at {quota.details_per_minute}"
     pace = f"{told.minutes:,.1f} minutes of asking at {pace}"
-    click.echo(f"\n{_calls(told.calls)}, {pace}, {days}.")
+    echo(f"\n{_calls(told.calls)}, {pace}, {days}.")
     if quota.day_limit is not None and quota.left_today is not None:
         today = f"Of today's calls {max(0, quota.left_today):,} are left for it"
-        click.echo(f"{today}, {quota.day_limit:,} on each day after.")
-    click.echo(f"Begun now it would end about {told.ends_at.astimezone():%Y-%m-%d %H:%M}.")
-    click.echo(f"This plan cost {_calls(spent)}. Next: {then}", err=True)
+        echo(f"{today}, {quota.day_limit:,} on each day after.")
+    echo(f"Begun now it would end about {told.ends_at.astimezone():%Y-%m-%d %H:%M}.")
+    echo(f"This plan cost {_calls(spent)}. Next: {then}", err=True)

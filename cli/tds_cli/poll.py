@@ -14,6 +14,7 @@ import psycopg
 from tds_cli.exits import INCOMPLETE
 from tds_cli.options import as_json
 from tds_cli.output import print_json, print_table
+from tds_cli.terminal import echo
 from tds_db.connect import connect_for_rows, conninfo
 from tds_db.images import ImageSettings
 from tds_db.runs import RunState
@@ -50,7 +51,7 @@ def poll(once: bool, images: bool, as_json: bool) -> None:
     with connect_for_rows("poll") as connection:
         held = connection.execute("select 1 from tds_held_deletions where state = 'held' limit 1").fetchone()
     if held:
-        click.echo("Deletions are held back: too many at once. See: tds deletions list", err=True)
+        echo("Deletions are held back: too many at once. See: tds deletions list", err=True)
     if held or not is_complete:
         sys.exit(INCOMPLETE)
 
@@ -65,7 +66,7 @@ def show_runs(runs: Sequence[int], *, as_json: bool) -> bool:
         print_table("Pulled", rows)
     is_complete = all(row["state"] in {RunState.COMPLETE, RunState.CANCELLED} for row in rows)
     if not is_complete:
-        click.echo("Not all is complete. See: tds status", err=True)
+        echo("Not all is complete. See: tds status", err=True)
     return is_complete
 
 

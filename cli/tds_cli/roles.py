@@ -8,6 +8,7 @@ from psycopg import sql
 
 from tds_cli.options import as_json
 from tds_cli.output import print_json, print_table
+from tds_cli.terminal import echo
 from tds_db.connect import connect_for_rows
 
 PROGRAMS = {
@@ -47,11 +48,11 @@ def roles_command(make: bool, as_json: bool) -> None:
         print_json(rows)
     elif make:
         print_table("Logins", rows)
-        click.echo("Passwords are shown this once: put each into its program's TDS_DATABASE_URL.", err=True)
+        echo("Passwords are shown this once: put each into its program's TDS_DATABASE_URL.", err=True)
     else:
         for row in rows:
-            click.echo(f"{row['sql'] or '-- there is ' + str(row['login'])}  -- {row['programs']}")
-        click.echo(r"Give each a password with \password in tds psql, or say --make.", err=True)
+            echo(f"{row['sql'] or '-- there is ' + str(row['login'])}  -- {row['programs']}")
+        echo(r"Give each a password with \password in tds psql, or say --make.", err=True)
 
 
 def _login(

@@ -5,6 +5,7 @@ from psycopg.rows import DictRow
 
 from tds_cli.options import as_json
 from tds_cli.output import print_json, print_table
+from tds_cli.terminal import echo
 from tds_db.connect import connect_for_rows
 from tds_db.runs import RunState
 
@@ -36,7 +37,7 @@ def runs(entity: str | None, state: str | None, limit: int, as_json: bool) -> No
         return
     print_table("Runs", list(map(_shown, rows)))
     if any(row["state"] == RunState.RUNNING for row in rows):
-        click.echo("What is running and stands still goes on with: tds pull ENTITY", err=True)
+        echo("What is running and stands still goes on with: tds pull ENTITY", err=True)
 
 
 def _shown(row: DictRow) -> dict[str, object]:

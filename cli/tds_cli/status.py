@@ -7,6 +7,7 @@ import click
 from tds_cli.exits import INCOMPLETE
 from tds_cli.options import as_json
 from tds_cli.output import print_json, print_table
+from tds_cli.terminal import echo
 from tds_cli.waiting import holders, waiting
 from tds_db.connect import connect_for_rows
 
@@ -30,10 +31,10 @@ def status(as_json: bool) -> None:
     else:
         for table in tables:
             print_table(table["title"], table["rows"])
-            click.echo()
+            echo()
     if found["held"]:
-        click.echo("See the deletions held back: tds deletions list", err=True)
+        echo("See the deletions held back: tds deletions list", err=True)
     if found["dead"]:
-        click.echo("See the dead letters: tds dead list", err=True)
+        echo("See the dead letters: tds dead list", err=True)
     if found["dead"] or found["held"]:
         sys.exit(INCOMPLETE)

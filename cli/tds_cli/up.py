@@ -5,8 +5,10 @@ each time; SIGTERM or Ctrl-C stops them in the order in which they feed one anot
 """
 
 import logging
+import os
 import time
 from collections.abc import Sequence
+from io import TextIOWrapper
 from logging.handlers import RotatingFileHandler
 from pathlib import Path
 
@@ -15,6 +17,7 @@ from pydantic import ValidationError
 
 from tds_cli.options import as_json
 from tds_cli.output import print_json, print_table
+from tds_cli.terminal import echo
 from tds_db import embedded
 from tds_db.connect import conninfo
 from tds_db.errors import TdsError
@@ -51,10 +54,22 @@ def log_path(name: str) -> Path:
     return DatabaseSettings().data_dir / "logs" / f"{name}.log"
 
 
+class PrivateFileHandler(RotatingFileHandler):
+    """Writes files that nobody else may read: they tell of records, and of what went wrong with them."""
+
+    def _open(self) -> TextIOWrapper:
+        mode = os.O_WRONLY | os.O_CREAT | os.O_APPEND
+        descriptor = os.open(self.baseFilename, mode, 0o600)
+        return TextIOWrapper(os.fdopen(descriptor, "ab"), encoding=self.encoding)
+
+
 def _logger(name: str) -> logging.Logger:
     path = log_path(name)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    handler = RotatingFileHandler(path, maxBytes=LOG_BYTES, backupCount=LOG_FILES, encoding="utf-8")
+    path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+    path.parent.chmod(0o700)
+    for kept in path.parent.glob(f"{path.name}*"):
+        kept.chmod(0o600)
+    handler = PrivateFileHandler(path, maxBytes=LOG_BYTES, backupCount=LOG_FILES, encoding="utf-8")
     handler.setFormatter(logging.Formatter("%(message)s"))
     logger = logging.getLogger(f"tds.up.{name}")
     logger.setLevel(logging.INFO)
@@ -65,7 +80,7 @@ def _logger(name: str) -> logging.Logger:
 
 def _say_end(program: Program, code: int) -> None:
     log = log_path(program.name)
-    click.echo(f"{program.name} ended with code {code}; it is started again. See {log}", err=True)
+    echo(f"{program.name} ended with code {code}; it is started again. See {log}", err=True)
 
 
 def _zoho_is_configured() -> str | None:
@@ -96,15 +111,15 @@ def up(*, host: str, port: int, workers: int, insecure: bool, poll: bool, as_jso
     try:
         found = status(dsn)
         if not found.applied:
-            click.echo("Upgrading the database …", err=True)
+            echo("Upgrading the database …", err=True)
             upgrade(dsn, lock_timeout=settings.lock_timeout)
         elif found.changed_by_hand:
             # Whoever mended something at night finds it there after a restart.
             names = ", ".join(change.object for change in found.changed_by_hand[:3])
-            click.echo(f"Changed by hand, and left so: {names}. What else: tds db status", err=True)
+            echo(f"Changed by hand, and left so: {names}. What else: tds db status", err=True)
         missing = _zoho_is_configured() if poll else None
         if missing:
-            click.echo(f"No poller: set {missing}. Webhooks are taken all the same.", err=True)
+            echo(f"No poller: set {missing}. Webhooks are taken all the same.", err=True)
         serve = ["serve", "--host", host, "--port", str(port), *(["--insecure"] if insecure else [])]
         plans = {"receiver": serve, "workers": ["work", "--workers", str(workers)]}
         if poll and not missing:
@@ -121,7 +136,7 @@ def up(*, host: str, port: int, workers: int, insecure: bool, poll: bool, as_jso
             _tell(programs, settings, is_given, as_json=as_json)
             everything.run()
         finally:
-            click.echo("Stopping …", err=True)
+            echo("Stopping …", err=True)
             everything.close()
     finally:
         if not was_running:

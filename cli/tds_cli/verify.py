@@ -12,6 +12,7 @@ from tds_cli.exits import FAILED
 from tds_cli.options import as_json
 from tds_cli.output import print_json, print_table
 from tds_cli.progress import Steps
+from tds_cli.terminal import echo
 from tds_db.connect import conninfo
 from tds_db.errors import TdsError
 from tds_poller.mirror import Mirror
@@ -46,14 +47,14 @@ def verify(
             raise TdsError(f"Unknown: {', '.join(sorted(unknown))}.", f"There are {', '.join(known)}.")
         chosen = [row for name, row in known.items() if not entities or name in entities]
         calls = sum(row["calls"] for row in chosen)
-        click.echo(f"About {_calls(calls)}: one for every {PER_PAGE} records.", err=True)
+        echo(f"About {_calls(calls)}: one for every {PER_PAGE} records.", err=True)
         if dry_run:
             print_json({"calls": calls, "entities": chosen}) if as_json else print_table("Plan", chosen)
             return
         if not yes and sys.stdin.isatty():
             click.confirm("Spend them?", abort=True, err=True)
         results, spent = asyncio.run(_verify(settings, books, [row["entity"] for row in chosen]))
-    click.echo(f"{_calls(spent)} spent.", err=True)
+    echo(f"{_calls(spent)} spent.", err=True)
     agree = all(map(agrees, results))
     if as_json:
         print_json({"agree": agree, "calls": spent, "entities": results})
@@ -89,7 +90,7 @@ def _show(results: Sequence[Result], *, groups: bool) -> None:
     ]
     print_table("Records", counted)
     sums = [row for result in results for row in _sums(result)]
-    click.echo()
+    echo()
     print_table("Sums", sums)
     rows = [
         {"entity": result["entity"], **_group(group)}
@@ -97,14 +98,14 @@ def _show(results: Sequence[Result], *, groups: bool) -> None:
         for group in result["groups"]
         if groups or _group_differs(group)
     ]
-    click.echo()
+    echo()
     print_table(
         "Counts and sums by status, currency and month" + ("" if groups else ", where they differ"), rows
     )
     for title, meanwhile in (("Differences", False), ("Changed meanwhile, so not compared", True)):
         found = [row for result in results for row in _differences(result, meanwhile=meanwhile)]
         if found or not meanwhile:
-            click.echo()
+            echo()
             print_table(title, found)
 
 
@@ -166,7 +167,7 @@ def _next_step(result: Result, organization_id: str) -> None:
     """What to do about an entity, where there is something to do."""
     entity = result["entity"]
     if result["waiting"]:
-        click.echo(
+        echo(
             f"{entity}: {result['waiting']:,} events wait, so that a difference may be on its way. "
             "Next: tds work, or tds process; then tds verify again",
             err=True,
@@ -177,17 +178,13 @@ def _next_step(result: Result, organization_id: str) -> None:
             ids.setdefault(row["what"], row["id"])
     if one := next(iter(ids.values()), None):
         rebuild = f"; what a pull leaves: call tds.rebuild('{entity}', false)" if "differs" in ids else ""
-        click.echo(
-            f"{entity}: differs. Next: tds explain {entity} {one}, tds pull {entity}{rebuild}", err=True
-        )
+        echo(f"{entity}: differs. Next: tds explain {entity} {one}, tds pull {entity}{rebuild}", err=True)
     if extra := ids.get("extra"):
         want = f"select tds.want('{entity}', '{extra}', '{organization_id}')"
-        click.echo(
+        echo(
             f"{entity}: Zoho does not list {result['extra']:,} any more; only the detail proves a deletion. "
             f"Next: {want}, then tds pull {entity}",
             err=True,
         )
     if any(row["what"] == "unreadable" for row in result["differences"]):
-        click.echo(
-            f"{entity}: Zoho tells what cannot be read. Next: tds dead list --entity {entity}", err=True
-        )
+        echo(f"{entity}: Zoho tells what cannot be read. Next: tds dead list --entity {entity}", err=True)

@@ -45,6 +45,15 @@ START_TIMEOUT = 600  # seconds: crash recovery of a large database takes minutes
 SOCKET_NAME = ".s.PGSQL.5432"
 SOCKET_PATH_BYTES = 107  # sizeof(sockaddr_un.sun_path) - 1, see unix(7)
 
+# What libpq would take from the environment (PGPASSWORD, PGHOSTADDR …), which is about other servers.
+NO_ENVIRONMENT: Mapping[str, str] = {
+    "password": "",  # so that the password file is looked into
+    "hostaddr": "",
+    "sslmode": "disable",
+    "gssencmode": "disable",
+    "target_session_attrs": "any",
+}
+
 StopMode = Literal["smart", "fast", "immediate"]
 STOP_SIGNALS: Mapping[StopMode, signal.Signals] = {
     "smart": signal.SIGTERM,
@@ -89,6 +98,7 @@ class Server:
             "port": 5432,
             "user": self.superuser,
             "passfile": str(self.data_dir / "pgpass"),
+            **NO_ENVIRONMENT,
         }
         return make_conninfo("", dbname=dbname, **(defaults | overrides))
 
@@ -195,7 +205,9 @@ class _Cluster:
         """What answers on the socket, if it is ours. Needs no password and believes no file."""
         if not self._owns_socket_dir():
             return pq.Ping.NO_RESPONSE
-        where = make_conninfo(host=str(self.socket_dir), port=5432, dbname="postgres", connect_timeout=5)
+        where = make_conninfo(
+            host=str(self.socket_dir), port=5432, dbname="postgres", connect_timeout=5, **NO_ENVIRONMENT
+        )
         return pq.Ping(pq.PGconn.ping(where.encode()))
 
     # Creating

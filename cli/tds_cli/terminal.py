@@ -1,0 +1,40 @@
+"""What is written to a terminal: text of Zoho's and of the database's moves no cursor and hides nothing."""
+
+import logging
+import re
+
+import click
+
+# C0 but tab and line feed, DEL, C1, and what turns the direction of writing around.
+CONTROLS = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069]")
+# In a line or a cell, these too.
+BREAKS = re.compile("[\t\n]")
+NAMES = {"\t": r"\t", "\n": r"\n"}
+
+
+def escaped(text: str) -> str:
+    """The text with control characters written out: \\x1b, \\u202e. Tabs and line feeds stay."""
+    return CONTROLS.sub(lambda found: found[0].encode("unicode_escape").decode(), text)
+
+
+def escaped_line(text: str) -> str:
+    """The same in one line."""
+    return BREAKS.sub(lambda found: NAMES[found[0]], escaped(text))
+
+
+def escaped_json(document: str) -> str:
+    """A JSON document with the same characters escaped as JSON does it: its value is the same."""
+    return CONTROLS.sub(lambda found: f"\\u{ord(found[0]):04x}", document)
+
+
+def echo(message: object = "", *, err: bool = False) -> None:
+    """Writes a line to stdout, or to stderr."""
+    click.echo(escaped(str(message)), err=err)
+
+
+class EscapingFormatter(logging.Formatter):
+    """Log lines for a terminal."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        """See logging."""
+        return escaped(super().format(record))
