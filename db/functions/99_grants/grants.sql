@@ -96,7 +96,8 @@ $$;
 
 -- what functions ask that run with their caller's rights
 grant execute on function tds.entity_named(text, boolean), tds.pulled_entity(text) to tds_poller, tds_operator, tds_reader;
-grant execute on function tds.is_blank_list(jsonb), tds.is_number(text) to tds_operator, tds_reader;
+grant execute on function tds.is_blank_list(jsonb), tds.is_number(text), tds.applied_amount(jsonb, jsonb, jsonb)
+    to tds_operator, tds_reader;
 
 -- who compares what stands there with the books
 grant execute on function tds.object_hash(oid, oid) to tds_reader, tds_operator;
