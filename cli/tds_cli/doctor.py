@@ -340,6 +340,6 @@ def doctor(as_json: bool) -> None:
 
 def _print(check: Check) -> None:
     word = click.style("ok     ", fg="green") if check.ok else click.style("problem", fg="red")
-    echo(f"{word}  {check.check:22} {check.said}")
+    echo(f"  {check.check:22} {check.said}", mark=word)
     if check.next:
         echo(f"{'':9}{'':22} next: {check.next}")

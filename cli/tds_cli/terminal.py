@@ -27,9 +27,15 @@ def escaped_json(document: str) -> str:
     return CONTROLS.sub(lambda found: f"\\u{ord(found[0]):04x}", document)
 
 
-def echo(message: object = "", *, err: bool = False) -> None:
-    """Writes a line to stdout, or to stderr."""
-    click.echo(escaped(str(message)), err=err)
+def echo(message: object = "", *, mark: str = "", err: bool = False) -> None:
+    """Writes a line to stdout, or to stderr.
+
+    Args:
+        message: what; escaped.
+        mark: comes before it as it is: a word of ours in a colour of ours.
+        err: to stderr.
+    """
+    click.echo(mark + escaped(str(message)), err=err)
 
 
 class EscapingFormatter(logging.Formatter):
