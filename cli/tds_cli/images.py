@@ -13,7 +13,7 @@ from tds_cli.progress import Steps
 from tds_cli.terminal import echo
 from tds_db.connect import conninfo
 from tds_db.images import ImageSettings
-from tds_poller.images import Images, fetch_images
+from tds_poller.images import Images, Pruned, fetch_images, prune
 from tds_poller.mirror import Mirror
 from tds_poller.zoho.client import ZohoClient
 from tds_poller.zoho.settings import ZohoSettings
@@ -21,12 +21,24 @@ from tds_poller.zoho.settings import ZohoSettings
 
 @click.command()
 @click.option("--limit", type=click.IntRange(1), help="How many at most: each is a call.")
+@click.option("--prune", "prunes", is_flag=True, help="Remove files instead that no product shows any more.")
+@click.option("--dry-run", is_flag=True, help="With --prune: only tell which.")
 @as_json
-def images(limit: int | None, as_json: bool) -> None:
+def images(limit: int | None, prunes: bool, dry_run: bool, as_json: bool) -> None:
     """Fetches the pictures of products that are wanted (tds_wanted_images), those of the newest edits first.
+
+    With --prune it asks Zoho nothing: it removes the files of pictures that no product has shown for as many
+    days as the setting keep_image_files_days says (tds poll does so every hour), and what killed fetchers
+    left more than a day ago. The place of the pictures (TDS_IMAGE_URL) must be this database's alone.
 
     Exit code 4: some could not be had. What failed for now is tried again by a later `tds images`.
     """
+    if dry_run and not prunes:
+        raise click.UsageError("--dry-run is for --prune.")
+    if prunes:
+        if limit is not None:
+            raise click.UsageError("--limit is for fetching; --prune removes all.")
+        return _prune(dry_run=dry_run, as_json=as_json)
     zoho = ZohoSettings()
 
     async def run() -> tuple[Images, int, int | None]:
@@ -49,3 +61,22 @@ def images(limit: int | None, as_json: bool) -> None:
             echo(error, err=True)
     if fetched.gone or fetched.failed:
         sys.exit(INCOMPLETE)
+    return None
+
+
+def _prune(*, dry_run: bool, as_json: bool) -> None:
+    async def run() -> Pruned:
+        # Files belong to no organisation.
+        async with Mirror(conninfo(), "") as mirror:
+            return await prune(mirror, ImageSettings(), dry_run=dry_run)
+
+    pruned = asyncio.run(run())
+    if as_json:
+        print_json({**asdict(pruned), "dry_run": dry_run})
+        return
+    for name in (*pruned.removed, *pruned.strangers):
+        click.echo(name)
+    click.echo(
+        f"{'Would be removed' if dry_run else 'Removed'}: {len(pruned.removed):,} files that no product "
+        f"shows, {pruned.bytes:,} bytes, and {len(pruned.strangers):,} that killed fetchers left."
+    )

@@ -8,7 +8,7 @@ from tds_cli.terminal import echo
 from tds_cli.waiting import holders, waiting
 from tds_db.connect import connect
 from tds_db.errors import notice_text
-from tds_db.worker import drain
+from tds_db.worker import SETTINGS, drain
 
 
 @click.command()
@@ -17,7 +17,7 @@ from tds_db.worker import drain
 def process(queue: str | None, as_json: bool) -> None:
     """Processes what has come, until nothing is left in QUEUE, or in any queue."""
     totals: dict[str, int] = {}
-    with connect("process", autocommit=True) as connection:
+    with connect("process", settings=SETTINGS, autocommit=True) as connection:
         connection.add_notice_handler(lambda notice: echo(notice_text(notice), err=True))
         while (outcome := drain(connection, queue))["claimed"]:
             for name, count in outcome.items():

@@ -167,14 +167,17 @@ comment on column tds.sql_object.object is 'Kind, name and arguments.';
 comment on column tds.sql_object.version is 'Changes whenever it is created or replaced.';
 comment on column tds.sql_object.hash is 'Changes whenever it is made to do something else.';
 
+-- Materialized: a join would have the hash of every view of the server, information_schema's among them, before it asks whose it is.
 create or replace view public.tds_changed_by_hand as
+with o as materialized (select s.object, s.hash from tds.sql_object as s)
+
 select
     h.object,
     case when o.object is null then 'dropped' else 'changed' end as change,
     (select max(f.path) from tds.sql_file as f where h.object = any (f.objects)) as file,
     h.taken_at as upgraded_at
 from tds.sql_hash as h
-left join tds.sql_object as o on o.object = h.object
+left join o on o.object = h.object
 where o.object is null
     or (o.hash <> h.hash
         and (h.server_version = pg_catalog.current_setting('server_version_num')::int / 10000 and h.book = 'tds.sql_hash'::regclass

@@ -8,6 +8,7 @@ from __future__ import annotations
 import hashlib
 import os
 import re
+from datetime import UTC, datetime
 from typing import Any
 from uuid import uuid4
 
@@ -22,6 +23,7 @@ from tds_db.settings import DatabaseSettings
 
 CONTENT_TYPES = frozenset({"image/png", "image/jpeg", "image/gif", "image/webp"})
 SHA256 = re.compile(r"[0-9a-f]{64}")
+OURS = re.compile(r"[0-9a-f]{64}(\.[0-9a-f]{32})?")  # with a suffix: never finished
 
 
 class ImageSettings(BaseSettings):
@@ -109,6 +111,49 @@ class ImageStore:
         except FileNotFoundError:
             return None
         return body
+
+    def remove(self, sha256: str) -> bool:
+        """Removes a picture, if it is there; returns whether it was.
+
+        Raises:
+            OSError: it could not be removed.
+        """
+        if not SHA256.fullmatch(sha256):
+            return False
+        try:
+            self._files.rm_file(self._path(sha256))
+        except FileNotFoundError:
+            return False
+        return True
+
+    def written_before(self, moment: datetime) -> list[str]:
+        """Paths of the files, unfinished ones among them, that nobody has written since that moment.
+
+        Args:
+            moment: with a time zone.
+
+        Raises:
+            OSError: the place cannot be read.
+        """
+        try:
+            paths = self._files.find(self._root)
+        except FileNotFoundError:
+            return []
+        return sorted(
+            path for path in paths if OURS.fullmatch(path.rpartition("/")[2]) and self._written(path) < moment
+        )
+
+    def _written(self, path: str) -> datetime:
+        written: datetime = self._files.modified(path)
+        return written if written.tzinfo else written.replace(tzinfo=UTC)
+
+    def remove_path(self, path: str) -> None:
+        """Removes a file by its path.
+
+        Raises:
+            OSError: it could not be removed.
+        """
+        self._files.rm_file(path)
 
     def _path(self, sha256: str) -> str:
         return f"{self._root}/{sha256[:2]}/{sha256}"

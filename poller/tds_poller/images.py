@@ -1,12 +1,14 @@
 """Fetching the pictures of products: the file first, then the row that tells of it.
 
-Whatever ends the fetcher in between leaves a file that nobody knows of; the picture is still wanted, and the
-next fetcher finds the file there.
+Whatever ends the fetcher in between leaves a file that no product shows; the picture is still wanted, and the
+next fetcher finds the file there. What no product shows for longer than its period is removed.
 """
 
 import asyncio
+import hashlib
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
 from urllib.parse import quote
 
 from tds_db.images import ImageSettings, ImageStore, content_type
@@ -78,6 +80,70 @@ async def fetch_images(
     return images
 
 
+@dataclass
+class Pruned:
+    """Files that were removed, or would be."""
+
+    removed: list[str] = field(default_factory=list)
+    """Those that nothing shows any more."""
+    bytes: int = 0
+    """Of these."""
+    strangers: list[str] = field(default_factory=list)
+    """Those that killed fetchers left."""
+
+
+async def prune_known(mirror: Mirror, settings: ImageSettings, *, limit: int | None = None) -> Pruned:
+    """Removes files of pictures that nothing has shown for longer than the setting keep_image_files_days.
+
+    Args:
+        mirror: whose pictures; the place is its alone.
+        settings: where they are kept.
+        limit: how many at most; None: all.
+
+    Raises:
+        TdsError: there is no such place as settings name.
+        OSError: a file cannot be removed. It is still unneeded.
+    """
+    store, pruned = ImageStore(settings.place), Pruned()
+    while limit is None or len(pruned.removed) < limit:
+        some = MOST_AT_ONCE if limit is None else min(MOST_AT_ONCE, limit - len(pruned.removed))
+        found = await mirror.remove_image_files(store.remove, some)
+        pruned.removed += [name for name, _ in found]
+        pruned.bytes += sum(size or 0 for _, size in found)
+        if len(found) < some:
+            break
+    return pruned
+
+
+async def prune(mirror: Mirror, settings: ImageSettings, *, dry_run: bool) -> Pruned:
+    """Removes what nothing shows, and the files that killed fetchers left more than a day ago.
+
+    Args:
+        mirror: whose pictures; the place is its alone.
+        settings: where they are kept.
+        dry_run: only tell what would be removed.
+
+    Raises:
+        TdsError: there is no such place as settings name.
+        OSError: the place cannot be read, or a file cannot be removed.
+    """
+    store = ImageStore(settings.place)
+    if dry_run:
+        found = await mirror.unneeded_image_files()
+        pruned = Pruned([name for name, _ in found], sum(size or 0 for _, size in found))
+    else:
+        pruned = await prune_known(mirror, settings)
+    # Listed before it is asked what is known: what is stored meanwhile is known by then.
+    before = datetime.now(UTC) - timedelta(days=1)
+    left = await asyncio.to_thread(store.written_before, before)
+    known = await mirror.known_image_files()
+    pruned.strangers = [path for path in left if path.rpartition("/")[2] not in known]
+    if not dry_run:
+        for path in pruned.strangers:
+            await asyncio.to_thread(store.remove_path, path)
+    return pruned
+
+
 @dataclass(frozen=True)
 class _Fetcher:
     client: ZohoClient
@@ -102,6 +168,7 @@ class _Fetcher:
         if kind is None:
             flaw = "not a PNG, JPEG, GIF or WebP picture"
             return await self._refuse(zoho_item_id, document_id, flaw, gone=True)
+        await self.mirror.keep_image_file(hashlib.sha256(reply.body).hexdigest(), size)
         sha256 = await asyncio.to_thread(self.store.put, reply.body)
         url = f"{self.settings.base.rstrip('/')}/images/{sha256}"
         await self.mirror.image_fetched(

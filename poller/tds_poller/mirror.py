@@ -1,8 +1,9 @@
 """The database as the poller sees it: one method a statement, each a transaction of its own."""
 
+import asyncio
 import logging
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from types import TracebackType
@@ -12,6 +13,7 @@ import psycopg
 from psycopg.rows import BaseRowFactory, class_row, scalar_row, tuple_row
 from psycopg.types.json import Jsonb
 
+from tds_db import worker
 from tds_db.connect import LASTING, pool_async
 from tds_db.errors import TdsError, notice_text
 from tds_poller.zoho.client import PER_PAGE
@@ -86,7 +88,7 @@ class Progress:
     is_finished: bool
 
 
-# The longest statement drains: some seconds, and a batch.
+# Until a connection that does not answer is given up; a drain has a worker's.
 ANSWER_SECONDS = 60.0
 TELL_SECONDS = 60.0  # between two warnings of the same
 
@@ -387,6 +389,39 @@ class Mirror:
             *(self.organization_id, zoho_item_id, document_id, sha256, content_type, size, url),
         )
 
+    async def keep_image_file(self, sha256: str, size: int) -> None:
+        """Tells that a file is about to be stored, so that nobody removes it."""
+        await self._row(tuple_row, "select tds.keep_image_file(%b, %b)", sha256, size)
+
+    async def unneeded_image_files(self) -> list[tuple[str, int]]:
+        """Names and sizes of all files that nothing has shown for their period."""
+        return await self._rows(tuple_row, "select sha256, bytes from tds.unneeded_image_files(null)")
+
+    async def known_image_files(self) -> set[str]:
+        """Names of the files that the database knows of."""
+        rows: list[str] = await self._rows(scalar_row, "select tds.known_image_files()")
+        return set(rows)
+
+    async def remove_image_files(self, remove: Callable[[str], object], limit: int) -> list[tuple[str, int]]:
+        """Removes some of the files that nothing has shown for their period; returns their names and sizes.
+
+        Args:
+            remove: removes one by its name. Should it fail, the files are unneeded still.
+            limit: how many at most.
+
+        Raises:
+            OSError: `remove` does.
+        """
+        async with self._pool.connection() as connection, connection.transaction():
+            cursor = await connection.execute(
+                "select sha256, bytes from tds.unneeded_image_files(%b)", [limit], binary=True
+            )
+            found: list[tuple[str, int]] = [(row[0], row[1]) for row in await cursor.fetchall()]
+            for name, _ in found:
+                await asyncio.to_thread(remove, name)
+            await connection.execute("select tds.image_files_removed(%b)", [[name for name, _ in found]])
+        return found
+
     async def image_failed(self, zoho_item_id: str, document_id: str, error: str, *, gone: bool) -> None:
         """Records that a picture could not be had: for now, or (gone) until another takes its place."""
         await self._row(
@@ -401,7 +436,7 @@ class Mirror:
         return int(await self._row(scalar_row, query, self.organization_id))
 
     async def drain(self, queue: str | None = None) -> Mapping[str, int]:
-        """Processes what waits in a queue, or in all, if this role may; see `db.worker.drain`.
+        """Processes what waits in a queue, or in all, in a worker's time, if this role may; see `db.worker.drain`.
 
         The poller's own may not: that is the workers', and it is told where there is none.
         """
@@ -409,12 +444,28 @@ class Mirror:
             query = "select has_function_privilege('tds.process_batch(text, int, jsonb)', 'execute')"
             self._may_drain = bool(await self._row(scalar_row, query))
         if self._may_drain:
-            return await self._row(scalar_row, "call tds.process_batch(%b, 1000, null)", queue)
+            return await self._drain(queue)
         if time.monotonic() > self._tell_at:
             self._tell_at = time.monotonic() + TELL_SECONDS
             if not await self._row(scalar_row, "select exists (select from tds_workers)"):
                 log.warning("What has come waits for a worker, and none is connected: tds work")
         return {"claimed": 0}
+
+    async def _drain(self, queue: str | None) -> Mapping[str, int]:
+        async with self._pool.connection() as connection:
+            # A batch that takes longer is cancelled by the server and comes back in halves, as a worker's.
+            await connection.execute(f"set statement_timeout = '{worker.CALL_SECONDS}s'")
+            connection.answer_seconds = worker.ANSWER_SECONDS
+            try:
+                call = "call tds.process_batch(%b, 1000, null)"
+                row = await (await connection.execute(call, [queue], binary=True)).fetchone()
+            finally:
+                connection.answer_seconds = ANSWER_SECONDS
+                if not connection.closed:
+                    await connection.execute("reset statement_timeout")
+        assert row is not None
+        outcome: Mapping[str, int] = row[0]
+        return outcome
 
     async def newest_event(self) -> int:
         """The newest of the events that are not finished, 0 if there is none."""

@@ -22,7 +22,7 @@ from tds_db.images import ImageSettings
 from tds_db.runs import RunState
 from tds_db.supervision import notify_systemd
 from tds_poller.details import fetch_taken
-from tds_poller.images import fetch_images
+from tds_poller.images import fetch_images, prune_known
 from tds_poller.mirror import Endpoint, Mirror, OutOfTurnError, Want
 from tds_poller.pull import pull_organization, pull_pages
 from tds_poller.zoho.client import ZohoClient
@@ -35,6 +35,7 @@ LOOK_SECONDS = 1.0  # between looks when there was nothing to do
 SOON_SECONDS = 0.1  # the same while something of ours is still being processed
 TURN_SECONDS = 5  # until a pull that waits for another one of the same list is looked at again
 TELL_SECONDS = 10.0  # between two signs of life
+PRUNE_SECONDS = 3600.0  # between looks for files of pictures that nothing shows any more
 QUEUE_SECONDS = 20.0  # until a connection that does not answer is given up
 OUTAGE_SECONDS = 30.0  # pause after Zoho could not be reached
 # Details of one call each between two looks into the queue: a quarter of a minute at their pace.
@@ -77,6 +78,7 @@ class Poll:
         self._visibility = 0
         self._closed_until = 0.0
         self._tell_at = 0.0
+        self._prune_at = 0.0
         self._refusal: str | None = None
         # Details fetched and not yet known to be processed, by entity, and the newest event by then.
         self._fetched: dict[str, dict[str, datetime]] = {}
@@ -252,6 +254,16 @@ class Poll:
         if self._images is None:
             return False
         self._client.purpose = "images"
+        if (now := asyncio.get_running_loop().time()) >= self._prune_at:
+            self._prune_at = now + PRUNE_SECONDS
+            try:
+                pruned = await prune_known(self._mirror, self._images)
+            except OSError as failure:
+                # Pictures are still fetched; the files are still unneeded.
+                log.error("Files of pictures that nothing shows cannot be removed: %s", failure)
+            else:
+                if pruned.removed:
+                    log.info("%d files of pictures that nothing shows are removed", len(pruned.removed))
         fetched = await fetch_images(self._client, self._mirror, self._images, limit=SINGLE_DETAILS)
         for error in fetched.errors:
             log.warning("%s", error)

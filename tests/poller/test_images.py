@@ -6,6 +6,7 @@ import asyncio
 import hashlib
 import itertools
 import json
+import os
 import subprocess
 import sys
 import time
@@ -18,8 +19,10 @@ import pytest
 
 import tds_sandbox.app
 from tds_db.images import ImageSettings, ImageStore, content_type
-from tds_poller.images import Images, fetch_images
+from tds_poller.images import Images, Pruned, fetch_images
+from tds_poller.images import prune as pruning
 from tds_poller.mirror import Mirror
+from tds_poller.poll import Poll, read_queue
 from tds_poller.zoho.client import ZohoClient
 from tds_poller.zoho.errors import ZohoError
 from tds_sandbox.errors import ApiError
@@ -325,6 +328,120 @@ def test_the_store_can_be_anywhere(pictures: Pictures) -> None:
     assert hashlib.sha256(body).hexdigest() == sha256
 
 
+def retain(pictures: Pictures) -> list[tuple[Any, ...]]:
+    """The job of the night; what went wrong."""
+    return pictures.rows("select what, error from tds.retain() where error is not null")
+
+
+def age(pictures: Pictures, days: int) -> None:
+    """As if all that is known of files were so much older."""
+    pictures.connection.execute(
+        """update tds.image_file
+              set stored_at = stored_at - make_interval(days => %(days)s), unneeded_at = unneeded_at - make_interval(days => %(days)s)""",
+        {"days": days},
+    )
+
+
+def prune(pictures: Pictures, *, dry_run: bool = False) -> Pruned:
+    """Removes what is to be removed."""
+
+    async def task(client: ZohoClient, mirror: Mirror) -> Pruned:
+        return await pruning(mirror, pictures.settings(), dry_run=dry_run)
+
+    return pictures.poller.run(task)
+
+
+def test_files_that_no_product_shows_are_removed_after_their_period(pictures: Pictures) -> None:
+    assert pictures.fetch().fetched == 20
+    [(gone, shown), (twice, other)] = pictures.rows(
+        "select zoho_item_id, sha256 from tds.image order by zoho_item_id limit 2"
+    )
+    # two products, one of them deleted, show the same file: it stays
+    pictures.connection.execute("update tds.image set sha256 = %s where zoho_item_id = %s", [shown, twice])
+    pictures.connection.execute("delete from tds.image where zoho_item_id = %s", [gone])
+    age(pictures, 1)
+    assert retain(pictures) == []
+    assert pictures.rows("select sha256 from tds.image_file where unneeded_at is not null") == [(other,)]
+    assert prune(pictures).removed == [], "a cached page may still point to it"
+    age(pictures, 31)
+    assert prune(pictures, dry_run=True).removed == [other]
+    assert other in pictures.files()
+    pruned = prune(pictures)
+    assert pruned.removed == [other]
+    assert pruned.bytes > 0
+    assert pictures.files() == {sha256 for (sha256,) in pictures.rows("select sha256 from tds.image")}
+    assert len(pictures.files()) == 19
+    [(rows, days, removed, error)] = pictures.rows(
+        """
+        select (select count(*) from tds.image_file), days, removed, error
+          from tds_retention where what = 'image_files'"""
+    )
+    assert (rows, days, removed, error) == (19, 30, 1, None)
+    assert prune(pictures) == Pruned()
+
+
+def test_a_file_that_is_wanted_again_stays(pictures: Pictures, monkeypatch: pytest.MonkeyPatch) -> None:
+    assert pictures.fetch(limit=1).fetched == 1
+    [(sha256,)] = pictures.rows("select sha256 from tds.image")
+    pictures.connection.execute("delete from tds.image")
+    age(pictures, 1)
+    retain(pictures)
+    age(pictures, 31)
+    # who stores it just then has told so first, and who removes is waited for
+    with pictures.poller.database.connect() as other:
+        other.execute("select tds.keep_image_file(%s, 1)", [sha256])
+        assert prune(pictures).removed == [], "it is left out, not waited for"
+        other.commit()
+    assert prune(pictures).removed == []
+    assert pictures.files() == {sha256}
+    pictures.connection.execute("update tds.image_file set unneeded_at = now() - interval '40 days'")
+
+    def fail(self: ImageStore, name: str) -> bool:
+        raise PermissionError(name)
+
+    monkeypatch.setattr(ImageStore, "remove", fail)
+    with pytest.raises(PermissionError):
+        prune(pictures)
+    assert pictures.rows("select count(*) from tds.image_file") == [(1,)], "it is still unneeded"
+    monkeypatch.undo()
+    assert prune(pictures).removed == [sha256]
+
+
+def test_what_killed_fetchers_left_is_removed_after_a_day(pictures: Pictures) -> None:
+    assert pictures.fetch(limit=2).fetched == 2
+    kept = pictures.files()
+    directory = pictures.directory / "ab"
+    directory.mkdir(exist_ok=True)
+    names = {"ab" + "0" * 62: 2, "ab" + "0" * 62 + "." + "1" * 32: 2, "ab" + "2" * 62: 0, "README": 2}
+    for name, days in names.items():
+        (directory / name).write_bytes(b"x")
+        then = time.time() - 86_400 * days
+        os.utime(directory / name, (then, then))
+    for path in pictures.directory.rglob("*"):
+        if path.name in kept:
+            os.utime(path, (1, 1))
+    assert len(prune(pictures, dry_run=True).strangers) == 2
+    assert len(prune(pictures).strangers) == 2
+    assert pictures.files() == kept | {"ab" + "2" * 62, "README"}
+
+
+def test_the_poller_removes_files_by_itself(pictures: Pictures, tmp_path: Path) -> None:
+    assert pictures.fetch().fetched == 20
+    pictures.connection.execute("update tds.image_file set unneeded_at = now() - interval '40 days'")
+    pictures.connection.execute("delete from tds.image")
+    pictures.connection.execute("update zoho.products set image_document_id = null")
+
+    async def task(client: ZohoClient, mirror: Mirror) -> None:
+        queue = await asyncio.to_thread(read_queue, pictures.poller.database.conninfo)
+        await Poll(client, mirror, queue, pictures.settings()).once()
+        assert queue.pool is not None
+        await asyncio.to_thread(queue.pool.close)
+
+    pictures.poller.run(task)
+    assert pictures.files() == set()
+    assert pictures.rows("select count(*) from tds.image_file") == [(0,)]
+
+
 def test_the_command_says_what_it_did(pictures: Pictures, environment: dict[str, str]) -> None:
     def tds(*arguments: str) -> subprocess.CompletedProcess[str]:
         own = {**environment, "TDS_IMAGE_URL": str(pictures.directory)}
@@ -338,6 +455,12 @@ def test_the_command_says_what_it_did(pictures: Pictures, environment: dict[str,
     pictures.poller.sandbox.organisation.find(
         "items", min(item for (item,) in pictures.rows("select zoho_item_id from tds_wanted_images"))
     ).image_id = ""
+    done = tds("--prune", "--dry-run", "--json")
+    assert json.loads(done.stdout) == {"removed": [], "bytes": 0, "strangers": [], "dry_run": True}
+    assert tds("--prune").stdout == (
+        "Removed: 0 files that no product shows, 0 bytes, and 0 that killed fetchers left.\n"
+    )
+    assert tds("--dry-run").returncode == 2
     done = tds()
     assert done.returncode == 4
     assert "14 pictures fetched" in done.stdout

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
+from typing import Any, LiteralString
 
 import pytest
 
@@ -77,6 +78,155 @@ def test_an_unchanged_resync_leaves_no_trace_in_the_mirror(mirror: Mirror, recor
     )
     assert first > PRODUCTS * 100
     assert second < first * 0.05
+
+
+def a_month_of_events(mirror: Mirror) -> None:
+    """A million finished events of thirty days, with what else has come together meanwhile."""
+    mirror.rows(
+        "select tds.ensure_partition((now() at time zone 'UTC')::date - n) from generate_series(0, 30) n"
+    )
+    mirror.conn.execute(
+        """
+        insert into tds.inbox_outcome (inbox_id, received_at, entity, status, applied, finished_at)
+        select e.n, e.at, (array['products', 'invoices', 'bills'])[1 + e.n %% 3],
+               case when e.n %% 100 = 0 then 'dead_letter' else 'completed' end, 1, e.at + interval '2 seconds'
+          from (select n, now() - interval '30 days' + n * (interval '30 days' / (%(events)s + 1)) as at
+                  from generate_series(1, %(events)s) n) e""",
+        {"events": EVENTS},
+    )
+    mirror.conn.execute("alter table tds.inbox disable trigger inbox_enqueue")
+    for statement in A_MONTH:
+        mirror.conn.execute(statement)
+    mirror.conn.execute("alter table tds.inbox enable always trigger inbox_enqueue")
+    mirror.receive("products", {"item": product("1")})
+    mirror.conn.execute("vacuum analyze")
+
+
+A_MONTH: tuple[LiteralString, ...] = (
+    """
+    insert into tds.inbox (inbox_id, received_at, organization_id, entity, source, shape, event, record_id, observed_at, body)
+    select o.inbox_id, o.received_at, '60069194202', o.entity, 'webhook', 'webhook', 'upsert', (o.inbox_id % 50000)::text,
+           o.received_at, '{}'
+      from tds.inbox_outcome o""",
+    "select setval('tds.inbox_id_seq', (select max(inbox_id) from tds.inbox))",
+    """
+    insert into tds.outcome_counter (entity, day, status, slot, events)
+    select entity, (received_at at time zone 'UTC')::date, status, inbox_id % 16, count(*)
+      from tds.inbox_outcome group by 1, 2, 3, 4""",
+    """
+    insert into tds.dead_letter (inbox_id, received_at, entity, organization_id, zoho_id, observed_at, path, reason, error_code,
+                                 attempts, dead_at, of_page, position)
+    select o.inbox_id, o.received_at, o.entity, '60069194202', o.inbox_id::text, o.received_at, '$.rate', 'not a number', 'ZB101', 1,
+           o.finished_at, o.inbox_id % 1000 = 500, case when o.inbox_id % 1000 = 500 then 1 end
+      from tds.inbox_outcome o where o.inbox_id % 100 = 0""",
+    """
+    insert into tds.run (organization_id, entity, state, started_at, heartbeat_at, listed_at, finished_at, pages, records, filtered)
+    select '60069194202', (array['products', 'invoices', 'bills', 'payments'])[1 + n % 4], 'complete', r.at, r.at, r.at, r.at, 3, 500,
+           n % 25 <> 0
+      from generate_series(17000, 1, -1) n, lateral (select now() - n * interval '15 minutes' as at) r""",
+    """
+    insert into tds.wanted_detail (organization_id, entity, zoho_id, reason, wanted_at)
+    select '60069194202', 'products', n::text, 'new', now() - n * interval '1 second' from generate_series(1, 5000) n""",
+    """
+    insert into tds.heal_log (healed_at, step, subject, act, ok)
+    select now() - n * interval '5 minutes', 'claims', n::text, 'given back', true from generate_series(1, 8640) n""",
+    """
+    insert into tds.job_run (job, runner, state, started_at, finished_at, error)
+    select j.job, 'worker', case when n = 10 then 'done' else 'failed' end, r.at, r.at, case when n <> 10 then 'x' end
+      from generate_series(20, 1, -1) n, tds.job j, lateral (select now() - n * interval '5 minutes' as at) r""",
+    """
+    insert into tds.api_spending (organization_id, day, purpose, endpoint, outcome, calls)
+    select '60069194202', current_date - d, 'live', '/' || e, 'ok', 5 from generate_series(0, 399) d, generate_series(1, 20) e""",
+    """
+    insert into tds.health_result (looked_at, check_name, state, value, told)
+    select now() - n * interval '15 minutes', c.check_name, 'ok', 1, '' from tds.health_check c, generate_series(1, 2880) n""",
+    """
+    insert into tds.drift (entity, path, json_type, first_seen_at, last_seen_at, seen, first_inbox_id, sample, known)
+    select 'products', '$.p' || n, 'string', now(), now(), 1, 1, '', n % 2 = 0 from generate_series(1, 1500) n""",
+    """
+    insert into tds.held_deletion (organization_id, entity, zoho_id, state, changed_at)
+    select '60069194202', 'products', n::text, 'held', now() from generate_series(1, 1000) n""",
+)
+
+# What a DBA types. The first ones count every event there is; no other looks at more than a few.
+COUNTS = (
+    "select count(*) from tds_sync_queue",
+    "select status, count(*) from tds_sync_queue group by status",
+    "select entity, status, count(*) from tds_sync_queue group by entity, status",
+    "select count(*) from tds_sync_queue where status = 'completed'",
+)
+HABITS = (
+    "select * from tds_sync_queue limit 20",
+    "select * from tds_sync_queue where status = 'failed'",
+    "select * from tds_sync_queue where status in ('pending', 'processing') order by received_at",
+    "select count(*) from tds_sync_queue where status = 'dead_letter'",
+    "select * from tds_sync_queue where status = 'dead_letter' order by received_at desc limit 20",
+    "select * from tds_sync_queue where entity = 'bills' order by received_at desc limit 20",
+    "select * from tds_sync_queue where error is not null",
+    "select * from tds_sync_queue order by received_at desc limit 20",
+    "select * from tds_sync_queue order by inbox_id desc limit 20",
+    "select * from tds_sync_queue order by finished_at desc limit 20",
+    "select * from tds_sync_queue where inbox_id = 400000",
+    "select count(*) from tds_sync_queue where received_at > now() - interval '1 day'",
+    "select * from tds_inbox_events order by received_at desc limit 20",
+    "select * from tds_inbox_events order by inbox_id desc limit 20",
+    "select * from tds_inbox_events where inbox_id = 400000",
+    "select * from tds_inbox_events where entity = 'bills' order by received_at desc limit 20",
+    "select * from tds_inbox_events where record_id = '77' and entity = 'bills' and organization_id = '60069194202'",
+    "select e.* from tds_sync_queue q join tds_inbox_events e using (received_at, inbox_id) where q.status = 'failed'",
+    "select * from tds_dead_letter_queue order by dead_at desc limit 20",
+)
+# A page read from memory and a row looked at each take a microsecond, more or less.
+PAGES, ROWS = 6_000, 100_000
+
+
+def measure(mirror: Mirror, query: str) -> tuple[float, int, int]:
+    """What a query took: milliseconds, pages read and rows looked at."""
+    mirror.rows(query)
+    [told] = mirror.rows(f"explain (analyze, buffers, timing off, format json) {query}")
+    [explained] = told["QUERY PLAN"]
+
+    def looked_at(node: dict[str, Any]) -> float:
+        below = sum(looked_at(part) for part in node.get("Plans", []))
+        rows = (node["Actual Rows"] + node.get("Rows Removed by Filter", 0)) * node["Actual Loops"]
+        return below + (rows if "Scan" in node["Node Type"] and node["Node Type"] != "Subquery Scan" else 0)
+
+    plan = explained["Plan"]
+    pages = plan["Shared Hit Blocks"] + plan["Shared Read Blocks"]
+    return explained["Execution Time"], pages, round(looked_at(plan))
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(900)
+def test_no_view_reads_the_history(mirror: Mirror, record_property: Record) -> None:
+    """Every view, and what is asked of the queue, judged by what is read of a million events: the clock is only told."""
+    a_month_of_events(mirror)
+    views = mirror.rows(
+        """
+        select c.relname as view from pg_class c
+         where c.relkind = 'v' and c.relnamespace = 'public'::regnamespace and c.relname ^@ 'tds_'
+         order by 1"""
+    )
+    whole = [f"select * from {row['view']}" for row in views]
+    assert len(whole) > 30
+    whole = [query for query in whole if query not in EVERYTHING]
+    assert len(whole) == len(views) - len(EVERYTHING)
+    for query in (*COUNTS, *whole, *HABITS):
+        milliseconds, pages, rows = measure(mirror, query)
+        record_property("measured", f"{milliseconds:8.1f} ms {pages:6,} pages {rows:9,} rows  {query}")
+        assert pages <= PAGES, query
+        if query in COUNTS:
+            assert rows <= EVENTS * 1.01, query
+        else:
+            assert rows <= ROWS, query
+    assert {
+        row["status"]: row["count"]
+        for row in mirror.rows("select status, count(*) from tds_sync_queue group by status")
+    } == {row["status"]: row["events"] for row in mirror.rows("select status, events from tds_queue_counts")}
+
+
+# One row an event, so that nobody reads all of it: the habits are what is asked of them.
+EVERYTHING = ("select * from tds_sync_queue", "select * from tds_inbox_events")
 
 
 @pytest.mark.slow

@@ -57,6 +57,7 @@ begin
            url = image_fetched.url, error = null, leased_until = null, changed_at = v_now
      where i.organization_id = image_fetched.organization_id and i.zoho_item_id = image_fetched.zoho_item_id
        and i.image_document_id = image_fetched.image_document_id;
+    perform tds.keep_image_file(image_fetched.sha256, image_fetched.bytes);
     update zoho.products p
        set image_url = image_fetched.url
      where p.organization_id = image_fetched.organization_id and p.zoho_item_id = image_fetched.zoho_item_id
@@ -89,8 +90,67 @@ comment on function tds.image_failed(text, text, text, text, boolean) is
 'Notes why a picture could not be had; it is wanted again after a pause, unless there is none to be had (gone: Zoho has none, or it is '
 'nothing that is kept).';
 
+create or replace function tds.keep_image_file(sha256 text, bytes bigint) returns void
+language plpgsql volatile security definer
+set search_path = pg_catalog, pg_temp
+as $$
+begin
+    insert into tds.image_file as f (sha256, bytes, stored_at)
+    values (keep_image_file.sha256, keep_image_file.bytes, tds.now())
+    on conflict on constraint image_file_pkey do update
+       set bytes = excluded.bytes, stored_at = excluded.stored_at, unneeded_at = null;
+end
+$$;
+revoke all on function tds.keep_image_file(text, bigint) from public;
+comment on function tds.keep_image_file(text, bigint) is
+'Notes that a file is about to be stored, before it is: it waits for whoever removes the same one just now.';
+
+create or replace function tds.unneeded_image_files(at_most int default 100) returns table (sha256 text, bytes bigint, unneeded_at timestamptz)
+language plpgsql volatile security definer
+set search_path = pg_catalog, pg_temp
+as $$
+begin
+    return query
+    select f.sha256, f.bytes, f.unneeded_at
+      from tds.image_file f
+     where f.unneeded_at < tds.now() - make_interval(days => greatest(1, tds.setting_int('keep_image_files_days')))
+       and not exists (select from tds.image i where i.sha256 = f.sha256)
+     order by f.sha256
+     limit unneeded_image_files.at_most
+       for update skip locked;
+end
+$$;
+revoke all on function tds.unneeded_image_files(int) from public;
+comment on function tds.unneeded_image_files(int) is
+'Files that nothing has shown for longer than the setting keep_image_files_days, locked until the transaction ends: remove them, then '
+'image_files_removed().';
+
+create or replace function tds.image_files_removed(sha256s text[]) returns int
+language plpgsql volatile security definer
+set search_path = pg_catalog, pg_temp
+as $$
+declare
+    v_rows int;
+begin
+    delete from tds.image_file f where f.sha256 = any (image_files_removed.sha256s) and f.unneeded_at is not null;
+    get diagnostics v_rows = row_count;
+    update tds.retention_state s set removed = s.removed + v_rows where s.what = 'image_files' and v_rows > 0;
+    return v_rows;
+end
+$$;
+revoke all on function tds.image_files_removed(text[]) from public;
+comment on function tds.image_files_removed(text[]) is 'Notes that files are removed; returns how many of them were known.';
+
+create or replace function tds.known_image_files() returns setof text
+language sql stable security definer
+set search_path = pg_catalog, pg_temp
+as $$ select f.sha256 from tds.image_file f $$;
+revoke all on function tds.known_image_files() from public;
+comment on function tds.known_image_files() is 'Names of the files that the database knows of; any other is what a killed fetcher left.';
+
 grant execute on function tds.take_images(text, int), tds.image_fetched(text, text, text, text, text, bigint, text),
-    tds.image_failed(text, text, text, text, boolean) to tds_poller;
+    tds.image_failed(text, text, text, text, boolean), tds.keep_image_file(text, bigint), tds.unneeded_image_files(int),
+    tds.image_files_removed(text[]), tds.known_image_files() to tds_poller;
 
 create or replace view public.tds_wanted_images as
 select p.organization_id, p.zoho_item_id, p.image_document_id, i.state, i.tries, i.error,

@@ -80,17 +80,19 @@ comment on function tds.custom_fields(jsonb) is
 
 do $do$
 begin
-    execute 'create or replace view public.tds_custom_fields as ' || (
+    execute 'create or replace view public.tds_custom_fields as
+select r.entity, r.organization_id, r.zoho_id, f.api_name, f.label, f.data_type, f.value, f.value_text
+  from (' || (
         select string_agg(format(
                    $sql$
-select %1$s as entity, t.organization_id, t.%2$I as zoho_id, f.api_name, f.label, f.data_type, f.value, f.value_text
-  from zoho.%3$I t
- cross join lateral tds.custom_field_rows(t.zoho_metadata, t.sync_layers, t.sync_modified_at, t.sync_observed_at, t.sync_rank) f$sql$,
+select %1$s as entity, t.organization_id, t.%2$I as zoho_id, t.zoho_metadata, t.sync_layers, t.sync_modified_at, t.sync_observed_at, t.sync_rank
+  from zoho.%3$I t$sql$,
                    case when n.names > 1 then '(select c.relname::text from pg_catalog.pg_class c where c.oid = t.tableoid)'
                        else format('%L::text', n.entity) end,
                    n.target_key, n.target), E'\n union all' order by n.target)
           from (select e.target, e.target_key, min(e.entity) as entity, count(*) as names from tds.entity e group by e.target,
-                e.target_key) n);
+                e.target_key) n) || ') r
+ cross join lateral tds.custom_field_rows(r.zoho_metadata, r.sync_layers, r.sync_modified_at, r.sync_observed_at, r.sync_rank) f';
 end
 $do$;
 comment on view public.tds_custom_fields is 'Every custom field of every record of the mirror, a row each.';

@@ -79,6 +79,8 @@ begin
                        (oldest_of.rule).relation::regclass) into v_oldest;
     elsif (oldest_of.rule).relation = 'tds.stock_day' then
         v_oldest := (select min(s.day)::timestamp at time zone 'UTC' from tds.stock_day s);
+    elsif (oldest_of.rule).relation = 'tds.image_file' then
+        v_oldest := (select min(f.stored_at) from tds.image_file f);
     elsif (oldest_of.rule).relation = 'tds.outcome_counter' then
         v_oldest := (select min(c.day)::timestamp at time zone 'UTC' from tds.outcome_counter c);
     end if;
@@ -379,6 +381,25 @@ $$;
 revoke all on function tds.forget_images(timestamptz, timestamptz) from public;
 comment on function tds.forget_images(timestamptz, timestamptz) is
 'Forgets pictures of products that have been deleted, or have shown none, for as long.';
+
+create or replace function tds.forget_image_files(at timestamptz, before timestamptz) returns bigint
+language plpgsql volatile
+set search_path = pg_catalog, pg_temp
+as $$
+begin
+    update tds.image_file f
+       set unneeded_at = case when n.needed then null else forget_image_files.at end
+      from (select k.sha256, exists (select from tds.image i where i.sha256 = k.sha256) as needed from tds.image_file k) n
+     where n.sha256 = f.sha256 and n.needed = (f.unneeded_at is not null)
+       -- one that is stored just now has nobody yet who shows it
+       and (n.needed or f.stored_at < forget_image_files.at - interval '1 hour');
+    -- files are removed by who reaches them, and counted then
+    return 0;
+end
+$$;
+revoke all on function tds.forget_image_files(timestamptz, timestamptz) from public;
+comment on function tds.forget_image_files(timestamptz, timestamptz) is
+'Marks files of pictures that nothing shows any more; tds poll, or tds images --prune, removes them after their period.';
 
 create or replace function tds.retention()
 returns table (what text, relation text, rows bigint, bytes bigint, oldest timestamptz, days int, next timestamptz, removed bigint,

@@ -30,6 +30,9 @@ select tds.register_retention('wants', 'tds.wanted_detail', 30,
         function_name => 'forget_wants');
 select tds.register_retention('images', 'tds.image', 30,
     'Pictures of products that are deleted or show none.', function_name => 'forget_images');
+select tds.register_retention('image_files', 'tds.image_file', 30,
+    'Files of pictures that nothing shows any more: marked here, removed by tds poll or tds images --prune.',
+        function_name => 'forget_image_files');
 select tds.register_retention('stock_days', 'tds.stock_day', 90,
     'Snapshots of the stock, in their small form after a day; then the first of each month stays.', function_name => 'fold_stock');
 select tds.register_retention('held_deletions', 'tds.held_deletion', 90, 'Deletions that were proved, confirmed or refused.',

@@ -162,8 +162,9 @@ select r.run_id, r.organization_id, r.entity, r.state, r.options, r.requested_at
        r.heartbeat_at, r.error
   from tds.run r
  cross join (select tds.now() as now) n
+    -- a complete one wants nothing any more
  cross join lateral (select count(*)::int as wanted, count(d.error)::int as failed from tds.wanted_detail d
-                      where d.run_id = r.run_id) w
+                      where d.run_id = r.run_id and r.state <> 'complete') w
   left join lateral (
         select greatest(ceil(p.records::numeric / case when r.entity = 'stock' then 200
                              else coalesce((r.options ->> 'batch_size')::int, 200) end), 1)::int as pages
