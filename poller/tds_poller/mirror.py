@@ -454,9 +454,9 @@ class Mirror:
     async def _drain(self, queue: str | None) -> Mapping[str, int]:
         async with self._pool.connection() as connection:
             # A batch that takes longer is cancelled by the server and comes back in halves, as a worker's.
-            await connection.execute(f"set statement_timeout = '{worker.CALL_SECONDS}s'")
             connection.answer_seconds = worker.ANSWER_SECONDS
             try:
+                await connection.execute(f"set statement_timeout = '{worker.CALL_SECONDS}s'")
                 call = "call tds.process_batch(%b, 1000, null)"
                 row = await (await connection.execute(call, [queue], binary=True)).fetchone()
             finally:

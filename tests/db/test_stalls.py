@@ -15,6 +15,7 @@ import pytest
 from tds_db import worker as worker_module
 from tds_db.connect import Connection, NoAnswerError, connect, connect_async, pool
 from tds_db.worker import Worker
+from tds_poller.mirror import Mirror
 from tds_receiver import inbox as inbox_module
 from tds_receiver.inbox import Event, Inbox, UnavailableError
 from tests.db.servers import Database
@@ -104,6 +105,56 @@ def test_a_worker_comes_back_when_the_network_does(
             worker.stop()
             thread.join(PATIENCE)
         assert not thread.is_alive()
+
+
+SLOW = """
+    create function public.slow() returns trigger language plpgsql as $$
+    begin
+        perform pg_catalog.pg_sleep(3600) where new.zoho_item_id = '2';
+        return new;
+    end $$;
+    create trigger slow before insert on zoho.products for each row execute function public.slow();
+    update tds.setting set value = '1' where name in ('retry_base_seconds', 'outage_pause_seconds')"""
+
+
+def test_a_pollers_drain_is_cut_as_a_workers_is(database: Database, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(worker_module, "CALL_SECONDS", 1)
+
+    async def drain() -> None:
+        async with Mirror(database.conninfo, "1", connections=1) as mirror:
+            while not has(conn, 3):
+                await mirror.drain()
+            assert await mirror.setting("claim_seconds") > 0
+            row = await mirror._row(psycopg.rows.scalar_row, "show statement_timeout")
+            assert row == "0", "of the drain alone"
+
+    with database.connect(autocommit=True) as conn:
+        conn.execute(SLOW)
+        for number in range(1, 5):
+            conn.execute("select tds.receive('products', %s, '1')", [event(number).body])
+        asyncio.run(asyncio.wait_for(drain(), 2 * PATIENCE))
+        waiting = conn.execute("select zoho_id, error_code from tds_waiting").fetchall()
+        assert waiting == [("2", "57014")]
+
+
+def test_a_pollers_drain_is_given_up_when_nobody_answers(
+    database: Database, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(worker_module, "ANSWER_SECONDS", 0.5)
+
+    async def drain(dsn: str, stall: Callable[[], None], resume: Callable[[], None]) -> None:
+        async with Mirror(dsn, "1", connections=1) as mirror:
+            await mirror.drain()
+            stall()
+            with pytest.raises(NoAnswerError):
+                await mirror.drain()
+            resume()
+            conn.execute("select tds.receive('products', %s, '1')", [event(1).body])
+            while not has(conn, 1):
+                await mirror.drain()
+
+    with database.connect(autocommit=True) as conn, stalling(database) as (proxy, dsn):
+        asyncio.run(asyncio.wait_for(drain(dsn, proxy.stall, proxy.resume), 2 * PATIENCE))
 
 
 @pytest.mark.parametrize("connections", [1, 2])

@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 import struct
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from datetime import UTC, datetime, timedelta
 from functools import partial
 from pathlib import Path
@@ -20,11 +21,12 @@ from tds_db.upgrade import upgrade
 from tests.clock import FILE, SECOND, environment
 from tests.conftest import LEGS, all_servers
 from tests.db.servers import CRON, Database
-from tests.journeys.waiting import wait_until
+from tests.journeys.waiting import PATIENCE, wait_until
 
 ORGANIZATION = "60069194202"
 FROM, HOURS = "22:00:01", 30
 FIVE_PAST, HALF_PAST = timedelta(minutes=5), timedelta(minutes=35)
+TRIES = 10
 WEBHOOKS = 20  # an hour
 KEPT = ("inbox", "outcomes", "health", "measures", "heal_log", "arrivals", "job_runs", "api_calls")
 SIZES = """
@@ -101,6 +103,19 @@ def is_healed(conn: psycopg.Connection, since: datetime) -> bool:
     return conn.execute(query, [since]).fetchone() == (1,)
 
 
+def reach(conn: psycopg.Connection, clock: Clock, moment: datetime) -> None:
+    """It is that moment, and pg_cron has seen it. One that looked too late, at another minute, gets the next five."""
+    for _ in range(TRIES):
+        clock.set(moment)
+        with suppress(AssertionError):
+            wait_until(
+                partial(is_healed, conn, moment), f"the healing of {moment:%d. %H:%M}", PATIENCE / TRIES
+            )
+            return
+        moment += FIVE_PAST
+    pytest.fail(f"pg_cron has run nothing since {clock.shown:%d. %H:%M}")
+
+
 @pytest.mark.slow
 @pytest.mark.timeout(600)
 def test_pg_cron_keeps_house_for_two_nights(
@@ -126,8 +141,7 @@ def test_pg_cron_keeps_house_for_two_nights(
             # what is due at a minute of any hour is run at that minute only
             stops = [FIVE_PAST, HALF_PAST] if hour % 12 == 5 else []
             for stop in (*stops, timedelta(hours=1)):
-                clock.set(begin + stop)
-                wait_until(partial(is_healed, conn, clock.shown), f"the healing of {clock.shown:%d. %H:%M}")
+                reach(conn, clock, begin + stop)
             if hour % 24 == 23 or hour == HOURS - 1:
                 conn.execute("vacuum")
                 sizes.append(dict(conn.execute(SIZES).fetchall()))
