@@ -81,6 +81,8 @@ def moved(
     with database.connect(autocommit=True) as conn:
         conn.execute("create extension pg_cron")
     upgrade(database.conninfo)
+    with database.connect(autocommit=True) as conn:
+        conn.execute("select pg_reload_conf()")
     yield database, clock
     private.stop()
 
@@ -97,16 +99,19 @@ def send(conn: psycopg.Connection, number: int) -> None:
 
 
 def is_healed(conn: psycopg.Connection, since: datetime) -> bool:
-    """Whether pg_cron has run the healing since then."""
-    query = """select count(*) from tds.job_run
-                where job = 'heal' and runner = 'pg_cron' and state = 'done' and started_at >= %s"""
-    return conn.execute(query, [since]).fetchone() == (1,)
+    """Whether pg_cron has run the healing since then, and nothing runs any more."""
+    query = """select exists (select from tds.job_run
+                               where job = 'heal' and runner = 'pg_cron' and state = 'done' and started_at >= %s)
+                      and not exists (select from cron.job_run_details where status not in ('succeeded', 'failed'))"""
+    return conn.execute(query, [since]).fetchone() == (True,)
 
 
 def reach(conn: psycopg.Connection, clock: Clock, moment: datetime) -> None:
     """It is that moment, and pg_cron has seen it. One that looked too late, at another minute, gets the next five."""
     for _ in range(TRIES):
         clock.set(moment)
+        # it sleeps by the real clock, for up to a minute while it knows no jobs: this wakes it
+        conn.execute("select pg_reload_conf()")
         with suppress(AssertionError):
             wait_until(
                 partial(is_healed, conn, moment), f"the healing of {moment:%d. %H:%M}", PATIENCE / TRIES
@@ -131,7 +136,7 @@ def test_pg_cron_keeps_house_for_two_nights(
         conn.execute("select tds.receive('invoices', 'no JSON', %s)", [ORGANIZATION])
         conn.execute(
             "select tds.receive('invoices', %b, %s)",
-            [b'{"invoice": {"invoice_id": "7", "total": "no number"}}', ORGANIZATION],
+            [b'{"invoice": {"invoice_id": "900", "total": "no number"}}', ORGANIZATION],
         )
         row = conn.execute("select count(*) from tds.inbox").fetchone()
         assert row == (2,)
@@ -145,28 +150,22 @@ def test_pg_cron_keeps_house_for_two_nights(
             if hour % 24 == 23 or hour == HOURS - 1:
                 conn.execute("vacuum")
                 sizes.append(dict(conn.execute(SIZES).fetchall()))
-        busy = "select count(*) = 0 from cron.job_run_details where status not in ('succeeded', 'failed')"
-        wait_until(lambda: conn.execute(busy).fetchone() == (True,), "pg_cron's last runs have ended")
-
         runs = conn.execute(
-            """select split_part(j.jobname, ':', 2), count(*), count(*) filter (where d.status <> 'succeeded'),
-                      max(d.end_time - d.start_time)
+            """select split_part(j.jobname, ':', 2), count(*), count(*) filter (where d.status <> 'succeeded')
                  from cron.job_run_details d join cron.job j on j.jobid = d.jobid group by 1 order by 1"""
         ).fetchall()
-        for job, count, failed, longest in runs:
-            record_property(
-                "measured", f"{job:20} {count:3} runs by pg_cron, {failed} failed, longest {longest}"
-            )
+        for job, count, failed in runs:
+            record_property("measured", f"{job:20} {count:3} runs by pg_cron, {failed} failed")
         told = conn.execute(
             "select job, last_runner, last_success_at is not null, last_error, overdue from tds_jobs where enabled"
         ).fetchall()
         assert [row for row in told if row[1:] != ("pg_cron", True, None, False)] == []
-        counted = {job: count for job, count, _, _ in runs}
+        counted = {job: count for job, count, _ in runs}
         assert counted.keys() == {job for job, *_ in told}
         assert counted["heal"] >= HOURS
         assert counted["health"] >= HOURS
         assert counted["retention"] == counted["ensure_partitions"] == 2
-        assert not any(failed for _, _, failed, _ in runs)
+        assert not any(failed for _, _, failed in runs)
 
         assert conn.execute("select what, error from tds_retention where error is not null").fetchall() == []
         assert conn.execute("select count(*) from tds_healed where not ok").fetchone() == (0,)

@@ -420,12 +420,15 @@ begin
       left join (select tds.cron_next(g.schedule, greatest(v_now, g.since), tds.setting_text('job_time_zone')) as due_at
                    from tds.job g where g.job = 'retention') j on true
       left join (
-           select coalesce(i.inhparent, c.oid) as relation, sum(greatest(c.reltuples, 0))::bigint as rows,
+           -- by name: whoever may not look into a schema may not resolve a name in it
+           select n.nspname || '.' || p.relname as relation, sum(greatest(c.reltuples, 0))::bigint as rows,
                   sum(pg_total_relation_size(c.oid))::bigint as bytes
              from pg_class c
              left join pg_inherits i on i.inhrelid = c.oid
-            where c.relkind = 'r' and c.relnamespace in ('tds'::regnamespace, 'zoho'::regnamespace, to_regnamespace('cron')::oid)
-            group by 1) s on s.relation = to_regclass(r.relation)
+             join pg_class p on p.oid = coalesce(i.inhparent, c.oid)
+             join pg_namespace n on n.oid = p.relnamespace
+            where c.relkind = 'r' and n.nspname in ('tds', 'zoho', 'cron')
+            group by 1) s on s.relation = r.relation
      order by s.bytes desc nulls last, r.what;
 end
 $$;
