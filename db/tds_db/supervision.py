@@ -13,6 +13,7 @@ from tds_db.errors import TdsError
 log = logging.getLogger(__name__)
 
 LOOK_SECONDS = 10.0  # between looks at which programs hang
+ANSWER_SECONDS = 20.0  # until a server that does not answer is asked on another connection
 
 
 def notify_systemd() -> None:
@@ -58,7 +59,13 @@ class Hanging:
     def _run(self) -> None:
         while not self._stopping.is_set():
             try:
-                with connect("supervisor", self._dsn, autocommit=True, connect_timeout=10) as connection:
+                with connect(
+                    "supervisor",
+                    self._dsn,
+                    autocommit=True,
+                    connect_timeout=10,
+                    answer_seconds=ANSWER_SECONDS,
+                ) as connection:
                     while not self._stopping.wait(LOOK_SECONDS):
                         self._look(connection)
             except (psycopg.Error, TdsError) as error:

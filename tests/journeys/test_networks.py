@@ -19,6 +19,7 @@ from itertools import cycle
 from pathlib import Path
 from typing import Any, LiteralString, TypeVar
 
+import psutil
 import psycopg
 import pytest
 
@@ -222,16 +223,17 @@ class Journey:
         return self.ask(lambda conn: backends(conn, kind))
 
     def pids(self, kind: str) -> list[int]:
-        """The processes that work as that."""
-        query = "select pid from tds.program where kind = %s and stopped_at is null and beat_at > now() - interval '1 minute'"
-        living = []
-        for (pid,) in self.rows(query, kind):
-            try:
-                os.kill(pid, 0)
-            except ProcessLookupError:
-                continue
-            living.append(pid)
-        return living
+        """The processes that work as that, of those started here."""
+        query = "select pid from tds.program where kind = %s and stopped_at is null order by started_at desc"
+        told = [pid for (pid,) in self.rows(query, kind)]
+        ours = {
+            process.pid
+            for program in self.programs
+            if program.is_running
+            for each in [psutil.Process(program.pid)]
+            for process in (each, *each.children(recursive=True))
+        }
+        return [pid for pid in told if pid in ours]
 
     def is_well(self) -> bool:
         """Whether webhooks are acknowledged and applied, and a pull that is asked for now comes to its end."""

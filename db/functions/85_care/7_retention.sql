@@ -392,9 +392,9 @@ begin
       from (select k.sha256, exists (select from tds.image i where i.sha256 = k.sha256) as needed from tds.image_file k) n
      where n.sha256 = f.sha256 and n.needed = (f.unneeded_at is not null)
        -- one that is stored just now has nobody yet who shows it
-       and (n.needed or f.stored_at < forget_image_files.at - interval '1 hour');
+       and (n.needed or f.stored_at < greatest(forget_image_files.before, forget_image_files.at - interval '1 hour'));
     -- files are removed by who reaches them, and counted then
-    return 0;
+    return 0::bigint;
 end
 $$;
 revoke all on function tds.forget_image_files(timestamptz, timestamptz) from public;

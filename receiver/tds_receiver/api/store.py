@@ -68,7 +68,9 @@ class Store:
         self._probes = pool_async(
             "receiver",
             conninfo,
-            session={"connect_timeout": 4, "options": "-c statement_timeout=5s"},
+            answer_seconds=6.0,
+            settings={"statement_timeout": "5s"},
+            session={"connect_timeout": 4},
             min_size=0,
             max_size=1,
             max_waiting=10,
