@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import json
+import os
+import signal
+import socket
 import threading
 import time
 from collections.abc import Callable
@@ -12,6 +15,7 @@ from functools import partial
 import psycopg
 import pytest
 
+from tds_db import supervision
 from tds_db import worker as worker_module
 from tds_db.connect import Connection, NoAnswerError, connect, connect_async, pool
 from tds_db.worker import Worker
@@ -155,6 +159,33 @@ def test_a_pollers_drain_is_given_up_when_nobody_answers(
 
     with database.connect(autocommit=True) as conn, stalling(database) as (proxy, dsn):
         asyncio.run(asyncio.wait_for(drain(dsn, proxy.stall, proxy.resume), 2 * PATIENCE))
+
+
+def test_a_supervisor_whose_backend_hangs_asks_another(
+    database: Database, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(supervision, "LOOK_SECONDS", 0.1)
+    monkeypatch.setattr(supervision, "ANSWER_SECONDS", 0.5)
+    looking = "select pid from pg_stat_activity where application_name like 'tds/supervisor/%'"
+    with database.connect(autocommit=True) as conn:
+        hanging = supervision.Hanging(database.conninfo)
+        hanging.start()
+        try:
+            until(lambda: conn.execute(looking).fetchall())
+            [(pid,)] = conn.execute(looking).fetchall()
+            os.kill(pid, signal.SIGSTOP)
+            try:
+                conn.execute(
+                    """
+                    insert into tds.program (program, kind, host, pid, backend_pid, started_at, beat_at, restart_wanted_at)
+                    values ('tds/worker/x/4711', 'worker', %s, 4711, 1, now(), now(), now())""",
+                    [socket.gethostname()],
+                )
+                until(lambda: hanging.take(4711))
+            finally:
+                os.kill(pid, signal.SIGCONT)
+        finally:
+            hanging.stop()
 
 
 @pytest.mark.parametrize("connections", [1, 2])

@@ -48,7 +48,7 @@ SANDBOX = [
     "--concurrency",
     "0",
 ]
-VANISHES, STOPS = 25.0, 8.0  # seconds of each; a connection that nobody acknowledges is given up after 20
+VANISHES, STOPS = 25.0, 5.0  # seconds of each; a connection that nobody acknowledges is given up after 20
 FEW = 20  # events that are on their way at any time
 
 
