@@ -69,6 +69,7 @@ CARE_WRITES = {
     "fold_stock": {"zoho.stock_history"},  # retention: days in place of moments
     "forget_wants": {"tds.wanted_detail"},  # retention: what nobody answers
     "forget_images": {"tds.image"},  # retention: of products that are gone
+    "forget_image_files": {"tds.image_file"},  # marks those that nothing shows
     "heal_failed": {"tds.inbox_open"},  # a step of healing: tried again, or given up
     "heal_wants": {"tds.wanted_detail"},  # a step of healing: leases of the dead
     "heal_clock": {"tds.wanted_detail"},  # a step of healing: times that a clock which had jumped left behind
