@@ -7,6 +7,7 @@ is left to a later telling.
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Callable, Iterator
 from decimal import Decimal
 from functools import partial
@@ -84,6 +85,22 @@ KINDS = {
               "pricebook_items": [{"item_id": "460000000027017", "pricebook_rate": "9.5"}]}),
     )
 }  # fmt: skip
+# Of these no detail is ever asked for.
+SMALL = {
+    kind.entity: kind
+    for kind in (
+        Kind("currencies", "currency", "currencies", "currency_id", "currencies",
+             {"currency_code": "USD", "currency_name": "Dollar", "price_precision": "2"}),
+        Kind("taxes", "tax", "taxes", "tax_id", "taxes", {"tax_name": "VAT", "tax_percentage": "5"}),
+        Kind("warehouses", "location", "locations", "location_id", "warehouses",
+             {"location_name": "Main", "status": "active", "address": {"city": "Basra"}}),
+        Kind("stock_adjustments", "inventory_adjustment", "inventory_adjustments", "inventory_adjustment_id", "stock_adjustments",
+             {"date": "2026-01-02", "reason": "count", "line_items": [{"item_id": "77", "quantity_adjusted": "3"}]}),
+    )
+}  # fmt: skip
+
+
+MARK = b"\xef\xbb\xbf"
 
 
 def told(value: Any) -> bytes:
@@ -145,6 +162,69 @@ FORMS: dict[str, Callable[[Kind, Record], bytes]] = {
     "dotted names below the wrapper": lambda kind, record: flat({kind.singular: record}, dotted=True),
     "bracketed names below the wrapper": lambda kind, record: flat({kind.singular: record}, dotted=False),
     "dotted keys of JSON": lambda kind, record: told({f"{kind.singular}.{key}": value for key, value in record.items()}),
+    # byte order marks and encodings
+    "a form after a byte order mark": lambda _, record: MARK + form(list(as_text(record).items())),
+    "an array after a byte order mark": lambda kind, record: MARK + told([{kind.singular: record}]),
+    "a byte order mark after a line": lambda kind, record: b"\n " + MARK + b" " + told({kind.singular: record}),
+    "a byte order mark in JSONString": lambda kind, record: form([("JSONString", MARK.decode() + json.dumps({kind.singular: record}))]),
+    "UTF-16": lambda kind, record: json.dumps({kind.singular: record}).encode("utf-16"),
+    "UTF-16, big endian": lambda kind, record: b"\xfe\xff" + json.dumps({kind.singular: record}).encode("utf-16-be"),
+    "UTF-16 without its mark": lambda kind, record: json.dumps({kind.singular: record}).encode("utf-16-le"),
+    "a form in UTF-16": lambda _, record: form(list(as_text(record).items())).decode().encode("utf-16"),
+    # envelopes
+    "data as text": lambda _, record: told({"data": json.dumps(record)}),
+    "data as text of what is wrapped": lambda kind, record: told({"data": json.dumps({kind.singular: record})}),
+    "data as an array of wrapped": lambda kind, record: told({"data": [{kind.singular: record}]}),
+    "data as an array": lambda _, record: told({"data": [record]}),
+    "data in data": lambda kind, record: told({"data": {"data": {kind.singular: record}}}),
+    "data in payload": lambda kind, record: told({"payload": {"data": {kind.singular: record}}}),
+    "data in an event": lambda kind, record: told({"event": {"type": "x", "data": {kind.singular: record}}}),
+    "text of a text in payload": lambda kind, record: told({"payload": json.dumps(json.dumps({kind.singular: record}))}),
+    "Data": lambda kind, record: told({"Data": {kind.singular: record}}),
+    "JSONString of the bare record": lambda _, record: told({"JSONString": json.dumps(record)}),
+    "jsonString": lambda kind, record: told({"jsonString": json.dumps({kind.singular: record})}),
+    "JSONString that is no text": lambda kind, record: told({"JSONString": {kind.singular: record}}),
+    "an envelope nobody knows": lambda kind, record: told({"type": "edited", "notification": {kind.singular: record}}),
+    "an envelope nobody knows, the bare record": lambda _, record: told({"type": "edited", "notification": record}),
+    "an envelope nobody knows, as text": lambda kind, record: told({"message": json.dumps({kind.singular: record})}),
+    "an envelope in an envelope nobody knows": lambda kind, record: told({"hook": {"id": 1}, "request": {"body": {kind.singular: record}}}),
+    "what the event was beside it": lambda kind, record: told({"event_type": "x", "entity_id": "9", kind.singular: record}),
+    # wrappers
+    "wrapper with a capital": lambda kind, record: told({kind.singular.capitalize(): record}),
+    "wrapper in capitals": lambda kind, record: told({kind.singular.upper(): record}),
+    "wrapped three times": lambda kind, record: told({kind.singular: {kind.singular: {kind.singular: record}}}),
+    "a list of wrapped": lambda kind, record: told({kind.plural: [{kind.singular: record}]}),
+    "a list that is a record": lambda kind, record: told({kind.plural: record}),
+    "a record that is a list": lambda kind, record: told({kind.singular: [record]}),
+    "a list as text": lambda kind, record: told({kind.plural: json.dumps([record])}),
+    "a list of texts": lambda kind, record: told({kind.plural: [json.dumps(record)]}),
+    "a list by numbers": lambda kind, record: told({kind.plural: {"0": record}}),
+    "array of texts": lambda kind, record: told([json.dumps({kind.singular: record})]),
+    "array of envelopes": lambda kind, record: told([{"event": "x", "data": {kind.singular: record}}]),
+    "array of arrays": lambda kind, record: told([[{kind.singular: record}]]),
+    # forms
+    "form with payload and more": lambda kind, record: form([("event", "x"), ("payload", json.dumps({kind.singular: record}))]),
+    "form with data and more": lambda _, record: form([("event", "x"), ("data", json.dumps(record))]),
+    "form with jsonstring and more": lambda kind, record: form([("a", "b"), ("jsonstring", json.dumps({kind.singular: record}))]),
+    "form with an id beside JSONString": lambda kind, record: form([(kind.id_key, record[kind.id_key]),
+                                                                    ("JSONString", json.dumps({kind.singular: record}))]),
+    "form with a text of a text": lambda kind, record: form([("JSONString", json.dumps(json.dumps({kind.singular: record})))]),
+    "form with an entity map": lambda kind, record: form([("payload", json.dumps({kind.singular: as_text(record)}))]),
+    "form with a list": lambda kind, record: form([(kind.plural, json.dumps([record]))]),
+    "bracketed names below data": lambda kind, record: flat({"data": {kind.singular: record}}, dotted=False),
+    "brackets that are not escaped": lambda _, record: flat(record, dotted=False).replace(b"%5B", b"[").replace(b"%5D", b"]"),
+    "brackets without numbers": lambda _, record: re.sub(rb"%5B\d+%5D", b"%5B%5D", flat(record, dotted=False)),
+    "form with an empty pair before it": lambda _, record: b"&" + form(list(as_text(record).items())) + b"&\r\n",
+    # entity maps and names of JSON
+    "entity map of texts of texts": lambda kind, record: told({kind.singular: {
+        key: value if isinstance(value, str) else json.dumps(json.dumps(value)) for key, value in record.items()}}),
+    "entity map in data": lambda kind, record: told({"data": {kind.singular: as_text(record)}}),
+    "array of entity maps": lambda _, record: told([as_text(record)]),
+    "text of an entity map": lambda _, record: told(json.dumps(as_text(record))),
+    "bracketed keys of JSON": lambda kind, record: told({f"{kind.singular}[{key}]": value for key, value in record.items()}),
+    "dotted keys of a bare record": lambda _, record: told(dict(pair for key, value in record.items() for pair in pairs(value, key, True))),
+    "bracketed keys of a wrapped record": lambda kind, record: told(
+        {kind.singular: dict(pair for key, value in record.items() for pair in pairs(value, key, False))}),
 }  # fmt: skip
 OTHER_NAMES = {
     "products": ("product", "products"),
@@ -191,18 +271,25 @@ def row_of(mirror: Mirror, kind: Kind, zoho_id: str) -> dict[str, Any]:
     return found
 
 
+def camel(name: str) -> str:
+    """A name as programs in other languages write it."""
+    return "".join(part.capitalize() for part in name.split("_"))
+
+
 def wrapped(name: str, _: object, record: dict[str, Any]) -> bytes:
     """A record under a name of its own."""
     return told({name: record})
 
 
-@pytest.mark.parametrize("entity", KINDS)
+@pytest.mark.parametrize("entity", KINDS | SMALL)
 def test_every_form_of_body_gives_the_same_row(shared: Mirror, entity: str) -> None:
-    kind = KINDS[entity]
+    kinds = KINDS | SMALL
+    kind = kinds[entity]
     forms = dict(FORMS)
     for name in OTHER_NAMES.get(entity, ()):
         forms[f"wrapped as {name}"] = partial(wrapped, name)
-    numbers = {name: f"46{list(KINDS).index(entity):04}{place:012}" for place, name in enumerate(forms, 1)}
+        forms[f"wrapped as {camel(name)}"] = partial(wrapped, camel(name))
+    numbers = {name: f"46{list(kinds).index(entity):04}{place:012}" for place, name in enumerate(forms, 1)}
     for name, write in forms.items():
         status = shared.receive(entity, write(kind, {kind.id_key: numbers[name], **kind.record}))
         assert status == "queued", name
@@ -220,11 +307,11 @@ def test_every_form_of_body_gives_the_same_row(shared: Mirror, entity: str) -> N
 def test_what_cannot_be_read_is_named_at_once_and_its_detail_wanted(shared: Mirror, entity: str) -> None:
     kind = KINDS[entity]
     key = "date" if "date" in kind.record else "last_modified_time"
-    number = f"47{list(KINDS).index(entity):04}000000000001"
-    for place, (name, write) in enumerate(FORMS.items(), 1):
-        number = f"47{list(KINDS).index(entity):04}{place:012}"
-        shared.receive(entity, write(kind, {kind.id_key: number, **kind.record, key: "28 Nov 2026"}))
-        assert shared.process()["dead"] == 1, name
+    numbers = {name: f"47{list(KINDS).index(entity):04}{place:012}" for place, name in enumerate(FORMS, 1)}
+    for name, write in FORMS.items():
+        shared.receive(entity, write(kind, {kind.id_key: numbers[name], **kind.record, key: "28 Nov 2026"}))
+    assert shared.process()["dead"] == len(FORMS)
+    for name, number in numbers.items():
         found = shared.rows(
             "select path, value, attempts, left(reason, 5) as reason from tds.dead_letter where zoho_id = %s",
             number,
@@ -285,7 +372,7 @@ def test_a_text_that_looks_like_json_is_a_text(mirror: Mirror, text: str) -> Non
 
 
 def test_an_id_that_is_not_exactly_one_makes_no_row(mirror: Mirror) -> None:
-    written = ["4.03e+18", "4.60000000027017e+17", "4.6E17", "4030000000000000000", "12.0"]
+    written = ["4.03e+18", "4.60000000027017e+17", "4.6E17", "4e18", "46E17", "4030000000000000000", "12.0"]
     for number in written:
         mirror.receive("products", f'{{"item": {{"item_id": {number}, "name": "a"}}}}'.encode())
         mirror.receive("products", f'{{"items": [{{"item_id": {number}, "name": "a"}}]}}'.encode(), "list")
@@ -294,6 +381,19 @@ def test_an_id_that_is_not_exactly_one_makes_no_row(mirror: Mirror) -> None:
     named = mirror.rows("select distinct path, reason from tds.dead_letter")
     assert named == [{"path": "item_id", "reason": "not an id"}]
     assert set(written) <= {row["value"] for row in mirror.rows("select value from tds.dead_letter")}
+    texts = [
+        "4.03E+18",
+        "4e18",
+        "46E17",
+        " 4030413000000029003",
+        "4030413000000029003 ",
+        "4,030",
+        "12.0",
+    ]
+    for number in texts:
+        mirror.receive("products", form([("item_id", number), ("name", "a")]))
+        mirror.receive("products", {"item": {"item_id": number, "name": "a"}})
+    assert mirror.process()["dead"] == 2 * len(texts)
     mirror.receive("products", b'{"item": {"item_id": 2646610000000113286, "name": "exact"}}')
     mirror.process()
     assert mirror.value("select zoho_item_id from zoho.products") == "2646610000000113286"
@@ -396,6 +496,32 @@ OURS, THEIRS = "9000000001", ORGANIZATION
 NAMED: Record = {"organization_id": THEIRS, "item": {"item_id": "1", "name": "Cable"}}
 
 
+def named_elsewhere() -> list[bytes]:
+    """Their record, which says whose it is in every place where a body may say so."""
+    text = json.dumps(NAMED)
+    return [
+        told(text),
+        told([NAMED]),
+        told({"items": [NAMED]}),
+        told({"data": {"data": NAMED}}),
+        told({"data": text}),
+        told({"payload": text}),
+        told({"JSONString": text}),
+        told({"events": [{"event": "x", "organization_id": THEIRS, "data": {"item": NAMED["item"]}}]}),
+        told({"event": {"organization_id": int(THEIRS)}, "data": {"item": NAMED["item"]}}),
+        told({"notification": NAMED}),
+        told({"item.organization_id": THEIRS, "item.item_id": "1"}),
+        form([("JSONString", text)]),
+        form([("payload", text), ("event", "x")]),
+        form([("organization_id", THEIRS), ("payload", json.dumps({"item": NAMED["item"]}))]),
+        form([("organization_id", THEIRS), ("item_id", "1")]),
+        form([("item[organization_id]", THEIRS), ("item[item_id]", "1")]),
+        MARK + told(NAMED),
+        text.encode("utf-16"),
+        told(NAMED)[:-4],
+    ]
+
+
 def take(mirror: Mirror, body: Any, *, many: bool, query: str | None = None) -> str:
     """As a receiver does whose own organisation is ours."""
     mirror.conn.execute("select set_config('tds.organization_id', %s, false)", [OURS])
@@ -426,6 +552,13 @@ def test_whose_it_is(mirror: Mirror, many: bool) -> None:
     assert f"{THEIRS} is not configured here" in dead[0]["reason"]
     assert mirror.value("select count(*) from tds.wanted_detail") == 0
     assert take(mirror, NAMED | {"organization_id": "not an id"}, many=many) == "rejected"
+    for place, raw in enumerate(named_elsewhere()):
+        assert mirror.value("select status from tds.receive('products', %b)", raw) == "rejected", raw
+        stored = mirror.value("select organization_id from tds.inbox order by inbox_id desc limit 1")
+        assert stored == THEIRS, (place, raw)
+    assert take(mirror, [NAMED, {"organization_id": OURS, "item": {"item_id": "5"}}], many=many) == "rejected"
+    reasons = mirror.rows("select reason from tds.dead_letter order by dead_letter_id desc limit 1")
+    assert reasons[0]["reason"].startswith(f"organization_id: several in one body ({THEIRS}, {OURS})")
     # the query goes before the body, the body before the receiver's own
     assert take(mirror, NAMED, many=many, query="9000000007") == "queued"
     assert take(mirror, {"item": {"item_id": "2"}}, many=many) == "queued"

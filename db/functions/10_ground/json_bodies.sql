@@ -72,16 +72,21 @@ declare
     v_only   text;
     v_told   jsonb;
 begin
-    select jsonb_object_agg(tds.url_decode(split_part(p.pair, '=', 1)),
-                            tds.url_decode(substr(p.pair, strpos(p.pair, '=') + 1)))
+    -- a[][b] told twice is a[0][b] and a[1][b]
+    select jsonb_object_agg(case when f.name like '%[]%'
+                                 then regexp_replace(f.name, '\[\]', '[' || (f.telling - 1) || ']') else f.name end, f.told)
       into v_fields
-      from regexp_split_to_table(form_document.body, '&') p(pair)
-     where strpos(p.pair, '=') > 1;
+      from (select d.name, tds.url_decode(substr(d.pair, strpos(d.pair, '=') + 1)) as told,
+                   row_number() over (partition by d.name order by d.n) as telling
+              from (select p.pair, p.n, tds.url_decode(split_part(p.pair, '=', 1)) as name
+                      from regexp_split_to_table(form_document.body, '&') with ordinality p(pair, n)
+                     where strpos(p.pair, '=') > 1) d
+             order by d.n) f;
     select min(k.key) into v_only from jsonb_object_keys(v_fields) k(key)
-     where k.key = 'JSONString'
-        or lower(k.key) in ('payload', 'data', 'json', 'jsonstring') and (select count(*) from jsonb_object_keys(v_fields)) = 1;
+     where lower(k.key) = 'jsonstring'
+        or lower(k.key) in ('payload', 'data', 'json') and (select count(*) from jsonb_object_keys(v_fields)) = 1;
     if v_only is not null then
-        v_told := (v_fields ->> v_only)::jsonb;
+        v_told := ltrim(v_fields ->> v_only, E'\uFEFF \t\r\n')::jsonb;
         return case when jsonb_typeof(v_told) = 'object' and v_fields ? 'organization_id'
                     then jsonb_build_object('organization_id', v_fields -> 'organization_id') || v_told else v_told end;
     end if;
@@ -101,8 +106,8 @@ create or replace function tds.document(body text) returns jsonb
 language sql immutable parallel safe
 as $$
     select case when left($1, 1) in ('{', '[') then $1::jsonb
-                when tds.is_form(ltrim($1, E'\uFEFF \t\r\n')) then tds.form_document(btrim($1, E'\uFEFF \t\r\n'))
-                else ltrim($1, E'\uFEFF')::jsonb end
+                when tds.is_form(ltrim($1, E'\uFEFF& \t\r\n')) then tds.form_document(btrim($1, E'\uFEFF& \t\r\n'))
+                else ltrim($1, E'\uFEFF \t\r\n')::jsonb end
 $$;
 comment on function tds.document(text) is
 'The JSON of a body, form-encoded or plain, with or without a byte order mark. Raises class 22 where it is neither.';
@@ -141,78 +146,137 @@ end
 $$;
 comment on function tds.document_problem(text) is 'Why the body is not a JSON document, or null.';
 
-create or replace function tds.wrappers(list_key text, id_key text) returns text[]
+create or replace function tds.plain_name(name text) returns text
+language sql immutable parallel safe
+as $$ select translate(lower($1), '_- ', '') $$;
+comment on function tds.plain_name(text) is 'A name however it is written: creditNote, Credit-Note and credit_note are one.';
+
+create or replace function tds.wrappers(list_key text, id_key text, out own text[], out foreign_names text[])
 language plpgsql stable
 set search_path = pg_catalog, pg_temp
 as $$
 begin
-    return (select array_agg(w.name order by w.place)
-              from tds.entity n
-             cross join lateral unnest(array[n.list_key, n.record_key, replace(n.list_key, '_', ''),
-                                             replace(n.record_key, '_', '')] || n.aliases) with ordinality w(name, place)
-             where n.list_key = wrappers.list_key and n.id_key = wrappers.id_key);
+    with named as (
+        select tds.plain_name(w.name) as name, min(w.place) as place,
+               bool_or(n.list_key = wrappers.list_key and n.id_key = wrappers.id_key) as is_own
+          from tds.entity n
+         cross join lateral unnest(array[n.list_key, n.record_key, n.id_key] || n.aliases) with ordinality w(name, place)
+         -- an id makes a record of another kind known, and wraps nothing
+         where w.place <> 3 or n.id_key <> wrappers.id_key
+         group by 1
+    )
+    select array_agg(w.name order by w.place, w.name) filter (where w.is_own and w.place <> 3) || array['jsonstring'],
+           array_agg(w.name) filter (where not w.is_own)
+      into wrappers.own, wrappers.foreign_names
+      from named w;
 end
 $$;
 comment on function tds.wrappers(text, text) is
-'The keys under which records of an entity come: its list, one record, and what else these are called.';
+'The keys, as plain names, under which records of an entity come: its list, one record, and what else these are called, then JSONString; '
+'and foreign_names: those of records of other kinds, and their ids.';
 
-create or replace function tds.unwrapped(told jsonb, names text[], id_key text, depth int default 0) returns jsonb
+create or replace function tds.envelopes() returns text[]
+language sql immutable parallel safe
+as $$
+    select '{data,payload,body,record,records,resource,result,results,object,entity,events,event}'::text[]
+$$;
+comment on function tds.envelopes() is 'Plain names of what records are wrapped in, the first that holds one counts; others after them.';
+
+create or replace function tds.wrapped_keys(told jsonb, names text[], foreign_names text[], id_key text, is_named boolean)
+returns table (key text, place int, is_alone boolean)
+language plpgsql immutable parallel safe
+set search_path = pg_catalog, pg_temp
+as $$
+begin
+    return query
+    with named as materialized (
+        select k.key, tds.plain_name(k.key) as name,
+               jsonb_typeof(k.value) in ('object', 'array')
+               or jsonb_typeof(k.value) = 'string' and left(ltrim(k.value ->> 0, E'\uFEFF \t\r\n'), 1) in ('{', '[', '"') as may_hold
+          from jsonb_each(wrapped_keys.told) k
+    )
+    select o.key, o.place, count(*) filter (where o.place = 4) over () = 1
+      from (select n.key, 1 as place, array_position(wrapped_keys.names, n.name) as n from named n
+             where n.may_hold and n.name = any (wrapped_keys.names)
+            union all
+            select null, 2, 1 where wrapped_keys.told ? wrapped_keys.id_key
+            union all
+            select n.key, 3, array_position(tds.envelopes(), n.name) from named n
+             where n.may_hold and n.name = any (tds.envelopes())
+            union all
+            -- a wrapper of the sender's own making: not what a record holds, of this kind or another
+            select n.key, 4, 1 from named n
+             where n.may_hold and n.key <> all (tds.containers()) and n.name <> all (wrapped_keys.names || tds.envelopes())
+               and not wrapped_keys.is_named
+               and not exists (select from named f where f.name = any (wrapped_keys.foreign_names))) o
+     order by o.place, o.n, o.key;
+end
+$$;
+comment on function tds.wrapped_keys(jsonb, text[], text[], text, boolean) is
+'The keys of an object under which records may be, in the order in which they are looked into: 1 names, 2 (null) the object itself, 3 '
+'envelopes, 4 whatever else may be one, unless a name was passed already; is_alone: only one of these.';
+
+create or replace function tds.unwrapped(
+    told jsonb, names text[], foreign_names text[], id_key text, depth int default 0, is_named boolean default false,
+    bare boolean default true) returns jsonb
 language plpgsql immutable parallel safe
 set search_path = pg_catalog, pg_temp
 as $$
 declare
-    v_envelopes constant text[] := array['data', 'payload', 'JSONString', 'body', 'record', 'records', 'resource', 'result', 'results',
-                                         'object', 'entity', 'events'];
-    v_key       text;
-    v_found     jsonb;
+    v_names   constant text[] := unwrapped.names;
+    v_foreign constant text[] := unwrapped.foreign_names;
+    v_id_key  constant text := unwrapped.id_key;
+    v_depth   constant int := unwrapped.depth + 1;
+    v_key     record;
+    v_found   jsonb;
 begin
-    if unwrapped.depth > 12 or unwrapped.id_key is null then
+    if v_depth > 13 or v_id_key is null then
         return null;
     end if;
     case jsonb_typeof(unwrapped.told)
     when 'string' then
-        return tds.unwrapped(tds.json_inside(unwrapped.told ->> 0), unwrapped.names, unwrapped.id_key, unwrapped.depth + 1);
+        return tds.unwrapped(tds.json_inside(unwrapped.told ->> 0), v_names, v_foreign, v_id_key, v_depth, unwrapped.is_named, unwrapped.bare);
     when 'array' then
         return (select coalesce(jsonb_agg(r.doc order by e.n, r.n), '[]')
                   from jsonb_array_elements(unwrapped.told) with ordinality e(doc, n)
                  -- what is no record stays in its place, for the readers to name
                  cross join lateral jsonb_array_elements(
-                            coalesce(tds.unwrapped(e.doc, unwrapped.names, unwrapped.id_key, unwrapped.depth + 1),
-                                     jsonb_build_array(e.doc))) with ordinality r(doc, n));
+                            coalesce(tds.unwrapped(e.doc, v_names, v_foreign, v_id_key, v_depth, unwrapped.is_named, unwrapped.bare),
+                                     jsonb_build_array(e.doc))) with ordinality r(doc, n)
+                having unwrapped.bare);
     when 'object' then
-        foreach v_key in array unwrapped.names loop
-            v_found := tds.unwrapped(unwrapped.told -> v_key, unwrapped.names, unwrapped.id_key, unwrapped.depth + 1);
-            if v_found is not null then
-                return v_found;
+        for v_key in
+            select w.* from tds.wrapped_keys(unwrapped.told, v_names, v_foreign, v_id_key, unwrapped.is_named) w
+             where w.place <> 2 or unwrapped.bare
+        loop
+            if v_key.place = 2 then
+                return jsonb_build_array(unwrapped.told);
             end if;
-        end loop;
-        if unwrapped.told ? unwrapped.id_key then
-            return jsonb_build_array(unwrapped.told);
-        end if;
-        foreach v_key in array v_envelopes loop
-            v_found := tds.unwrapped(unwrapped.told -> v_key, unwrapped.names, unwrapped.id_key, unwrapped.depth + 1);
-            if v_found is not null then
+            v_found := tds.unwrapped(unwrapped.told -> v_key.key, v_names, v_foreign, v_id_key, v_depth,
+                                     unwrapped.is_named or v_key.place = 1,
+                                     v_key.place = 1 or unwrapped.bare and (v_key.place = 3 or v_key.is_alone));
+            if v_found is not null and (v_key.place < 4 or v_found @? format('$[*] ? (exists (@.%I))', v_id_key)::jsonpath) then
                 return v_found;
             end if;
         end loop;
         v_found := tds.nested(unwrapped.told);
         if v_found <> unwrapped.told then
-            return tds.unwrapped(v_found, unwrapped.names, unwrapped.id_key, unwrapped.depth + 1);
+            return tds.unwrapped(v_found, v_names, v_foreign, v_id_key, v_depth, unwrapped.is_named, unwrapped.bare);
         end if;
         -- wrapped as a record is, it is one, though its id is missing
-        return (select jsonb_build_array(unwrapped.told -> w.name)
-                  from unnest(unwrapped.names || array['data']) with ordinality w(name, place)
-                 where jsonb_typeof(unwrapped.told -> w.name) = 'object'
-                 order by w.place limit 1);
+        return (select jsonb_build_array(k.value)
+                  from jsonb_each(unwrapped.told) k
+                 where jsonb_typeof(k.value) = 'object' and tds.plain_name(k.key) = any (v_names || array['data'])
+                 order by array_position(v_names, tds.plain_name(k.key)) nulls last limit 1);
     else
         return null;
     end case;
 end
 $$;
-comment on function tds.unwrapped(jsonb, text[], text, int) is
+comment on function tds.unwrapped(jsonb, text[], text[], text, int, boolean, boolean) is
 'The records in what is told, however they are wrapped: under one of these names or in an envelope (data, payload, …), more than once, '
-'each '
-'element of an array by itself, as JSON text, or by dotted names. Null where there is none.';
+'each element of an array by itself, as JSON text, or by dotted names. Null where there is none. names, foreign_names: see '
+'tds.wrappers(); is_named: one of the names was passed; bare: whether a record without any of them counts.';
 
 create or replace function tds.payload(document jsonb, list_key text, record_key text, id_key text) returns jsonb
 language sql stable parallel safe
@@ -220,8 +284,8 @@ as $$
     select case jsonb_typeof($1)
         when 'object' then
             case when jsonb_typeof($1 -> $3 -> $4) = 'string' then jsonb_build_array($1 -> $3)
-                 else tds.unwrapped($1, tds.wrappers($2, $4), $4) end
-        else tds.unwrapped($1, tds.wrappers($2, $4), $4)
+                 else (select tds.unwrapped($1, w.own, w.foreign_names, $4) from tds.wrappers($2, $4) w) end
+        else (select tds.unwrapped($1, w.own, w.foreign_names, $4) from tds.wrappers($2, $4) w)
     end
 $$;
 comment on function tds.payload(jsonb, text, text, text) is
@@ -230,9 +294,13 @@ comment on function tds.payload(jsonb, text, text, text) is
 
 create or replace function tds.has_inner_json(body text) returns boolean
 language sql immutable parallel safe
-as $$ select strpos($1, '"{') > 0 or strpos($1, '"[') > 0 or left($1, 1) not in ('{', '[') $$;
+as $$
+    -- one pattern costs less than two searches for a text
+    select left($1, 1) not in ('{', '[') or $1 ~ '"[{[]|[.]0[.]|address[.]|]":'
+$$;
 comment on function tds.has_inner_json(text) is
-'Whether a text of JSON may hold JSON as text: some text in it begins with { or [, or it is a form, where every value is text.';
+'Whether a text of JSON may hold more than its keys say: JSON as text (some text in it begins with { or [, or it is a form, where every '
+'value is text), or names such as line_items.0.name, billing_address.city or line_items[0][name].';
 
 create or replace function tds.containers() returns text[]
 language sql immutable parallel safe
@@ -249,6 +317,26 @@ $$;
 comment on function tds.containers() is
 'Keys whose value is an object or an array in every document of Zoho''s: JSON as text is undone there.';
 
+create or replace function tds.without_text(told jsonb) returns jsonb
+language plpgsql immutable parallel safe
+set search_path = pg_catalog, pg_temp
+as $$
+declare
+    v_told   jsonb := without_text.told;
+    v_inside jsonb;
+begin
+    for n in 1 .. 3 loop
+        exit when jsonb_typeof(v_told) is distinct from 'string';
+        v_inside := case when v_told = '"null"' then 'null'::jsonb else tds.json_inside(v_told ->> 0) end;
+        exit when v_inside is null;
+        v_told := v_inside;
+    end loop;
+    return v_told;
+end
+$$;
+comment on function tds.without_text(jsonb) is
+'The object or the array (or null) that JSON as text says, also where that is text once more; anything else as it is.';
+
 create or replace function tds.opened_value(told jsonb, containers text[]) returns jsonb
 language plpgsql immutable parallel safe
 set search_path = pg_catalog, pg_temp
@@ -259,9 +347,7 @@ begin
                              from jsonb_array_elements(opened_value.told) with ordinality e(doc, n))
         when 'object' then (select coalesce(jsonb_object_agg(e.key, case
                                        when e.key <> all (opened_value.containers) then e.value
-                                       else tds.opened_value(coalesce(case when jsonb_typeof(e.value) = 'string'
-                                                                           then tds.json_inside(e.value ->> 0) end, e.value),
-                                                             tds.containers()) end), '{}')
+                                       else tds.opened_value(tds.without_text(e.value), tds.containers()) end), '{}')
                               from jsonb_each(opened_value.told) e)
         else opened_value.told end;
 end
@@ -269,6 +355,24 @@ $$;
 comment on function tds.opened_value(jsonb, text[]) is
 'A value in which JSON as text is JSON, under these keys and, deeper, those of tds.containers(); other texts stay texts, whatever they '
 'look like.';
+
+create or replace function tds.nested_parts(record jsonb, containers text[]) returns jsonb
+language plpgsql immutable parallel safe
+set search_path = pg_catalog, pg_temp
+as $$
+declare
+    v_keys constant text[] := array(select k.key from jsonb_object_keys(nested_parts.record) k(key)
+                                     where k.key ~ '^[a-z_]+[.[]' and substring(k.key from '^[a-z_]+') = any (nested_parts.containers));
+begin
+    if v_keys = '{}' then
+        return nested_parts.record;
+    end if;
+    return nested_parts.record - v_keys
+        || tds.nested((select jsonb_object_agg(k.key, nested_parts.record -> k.key) from unnest(v_keys) k(key)));
+end
+$$;
+comment on function tds.nested_parts(jsonb, text[]) is
+'A record in which parts of objects and arrays told by dotted or bracketed names (billing_address.city) are in their places.';
 
 create or replace function tds.as_written(told jsonb, id_key text, body text) returns jsonb
 language plpgsql immutable parallel safe
@@ -312,7 +416,8 @@ begin
      order by n.entity
      limit 1;
     return (select coalesce(jsonb_agg(case when jsonb_typeof(e.doc) = 'object'
-                                           then tds.as_written(tds.opened_value(e.doc, v_containers), opened.id_key, opened.body)
+                                           then tds.as_written(tds.opened_value(tds.nested_parts(e.doc, v_containers), v_containers),
+                                                               opened.id_key, opened.body)
                                            else e.doc end order by e.n), '[]')
               from jsonb_array_elements(opened.records) with ordinality e(doc, n)
             having opened.records is not null);

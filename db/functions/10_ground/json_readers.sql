@@ -15,8 +15,8 @@ comment on function tds.refuse(jsonb, text) is 'Raises ZB001: the value, and why
 create or replace function tds.is_id(value text) returns boolean
 language sql immutable parallel safe
 as $$
-    -- a bound inside the pattern ({1,50}) would cost ten times the match
-    select $1 ~ '^[A-Za-z0-9_-]+$' and char_length($1) <= 50
+    -- a bound inside the pattern ({1,50}) would cost ten times the match; 4e18 is a number that was rounded
+    select ($1 ~ '^[0-9]+$' or $1 ~ '^[A-Za-z0-9_-]+$' and $1 !~ '^[0-9]+[eE][0-9]+$') and char_length($1) <= 50
 $$;
 comment on function tds.is_id(text) is 'Whether the text is an id: up to 50 letters, digits, _ and -.';
 
@@ -66,6 +66,7 @@ as $$
     select $1 like any ('{____-__-__T__:__:__-____,____-__-__T__:__:__+____,____-__-__T__:__:__Z,____-__-__T__:__:__-__:__,
                           ____-__-__T__:__:__+__:__,____-__-__T__:__:__.___Z,____-__-__T__:__:__.___-____,____-__-__T__:__:__.___+____}')
        and $1 ~ '^[0-9T:.Z+-]+$'
+       or $1 ~ '^[0-9]{4}-[0-9]{2}-[0-9]{2}[T ][0-9]{2}:[0-9]{2}:[0-9]{2}([.][0-9]{1,9})?(Z|[+-][0-9]{2}:?[0-9]{2})$'
 $$;
 comment on function tds.has_time_shape(text) is
 'Whether the text has the shape of a moment with its offset; the server itself refuses hour 25 or day 30 of February then.';
@@ -140,10 +141,11 @@ as $$
     select case
         when jsonb_typeof($1) = 'boolean' then $1::boolean
         when $1 is null or $1 = '""' or jsonb_typeof($1) = 'null' then null
-        when jsonb_typeof($1) = 'string' and $1 #>> '{}' in ('true', 'false') then ($1 #>> '{}')::boolean
+        when lower($1 #>> '{}') in ('true', '1') then true
+        when lower($1 #>> '{}') in ('false', '0') then false
         else tds.refuse($1, 'not true or false')::boolean end
 $$;
-comment on function tds.json_boolean(jsonb) is 'Reader: true, false, or their texts.';
+comment on function tds.json_boolean(jsonb) is 'Reader: true or false, or 1 or 0, or their texts in any case.';
 
 create or replace function tds.json_date(value jsonb) returns date
 language sql stable parallel safe
@@ -177,7 +179,7 @@ as $$
         when $1 in ('object', 'array')
             then case when jsonb_typeof($2) <> $1 and not ($1 = 'object' and $2 = '[]') then 'not an ' || $1 end
         when $1 = 'boolean'
-            then case when jsonb_typeof($2) = 'boolean' or $2 in ('"true"', '"false"') then null else 'not true or false' end
+            then case when lower($2 #>> '{}') in ('true', 'false', '1', '0') then null else 'not true or false' end
         when jsonb_typeof($2) not in ('string', 'number')
             then case $1 when 'word' then 'not a text' when 'id' then 'not an id' when 'number' then 'not a number'
                          when 'date' then 'not a date (YYYY-MM-DD)' else 'not a time with its offset (YYYY-MM-DDTHH:MM:SS+hhmm)' end

@@ -107,6 +107,9 @@ as $$
 begin
     if organization_problem.organization_id = organization_problem.default_id then
         return null;
+    elsif organization_problem.organization_id like '%, %' then
+        return format('organization_id: several in one body (%s): send what is of each by itself',
+                      left(organization_problem.organization_id, 100));
     elsif not tds.is_id(organization_problem.organization_id) then
         return format('organization_id: %L is not an id', left(organization_problem.organization_id, 100));
     elsif exists (select from zoho.organizations o where o.zoho_organization_id = organization_problem.organization_id)

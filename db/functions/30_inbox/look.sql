@@ -1,5 +1,37 @@
 -- What receive() may know of a body before it is applied: whether it is text, whose record it is, whether it is new.
 
+create or replace function tds.utf16_text(raw bytea) returns text
+language plpgsql immutable parallel safe
+set search_path = pg_catalog, pg_temp
+as $$
+declare
+    -- by its byte order mark, else by the nought beside the first letter, which is one of ASCII's in JSON and in forms
+    v_is_big constant boolean := case when substr(utf16_text.raw, 1, 2) = '\xfeff' then true
+                                      when substr(utf16_text.raw, 1, 2) = '\xfffe' then false
+                                      else get_byte(utf16_text.raw, 0) = 0 end;
+begin
+    if octet_length(utf16_text.raw) % 2 <> 0 then
+        return null;
+    end if;
+    return (
+        with unit as materialized (
+            select n, get_byte(utf16_text.raw, 2 * n + case when v_is_big then 0 else 1 end) * 256
+                      + get_byte(utf16_text.raw, 2 * n + case when v_is_big then 1 else 0 end) as code
+              from generate_series(0, octet_length(utf16_text.raw) / 2 - 1) n
+        ), paired as (
+            select u.n, u.code, lead(u.code) over (order by u.n) as next, lag(u.code) over (order by u.n) as previous from unit u
+        )
+        -- a half of a pair alone fails, as does U+0000
+        select string_agg(chr(case when p.code between 55296 and 56319 and p.next between 56320 and 57343
+                                   then 65536 + (p.code - 55296) * 1024 + p.next - 56320 else p.code end), '' order by p.n)
+          from paired p
+         where (p.code between 56320 and 57343 and p.previous between 55296 and 56319) is not true);
+exception when data_exception or program_limit_exceeded then
+    return null;
+end
+$$;
+comment on function tds.utf16_text(bytea) is 'A text in UTF-16, of either order; null where it is none.';
+
 create or replace function tds.body_text(raw bytea, out body text, out problem text)
 language plpgsql immutable parallel safe
 set search_path = pg_catalog, pg_temp
@@ -8,10 +40,17 @@ begin
     body_text.body := convert_from(coalesce(body_text.raw, ''), 'UTF8');
 exception
     when character_not_in_repertoire or untranslatable_character then
-        body_text.problem := 'not UTF-8 text';
+        -- JSON in another encoding than UTF-8 is in UTF-16, as its first letters show; a page of 200 is much smaller than this
+        body_text.body := case when octet_length(body_text.raw) between 4 and 4000000
+                                    and (substr(body_text.raw, 1, 2) in ('\xfeff', '\xfffe')
+                                         or (get_byte(body_text.raw, 0) = 0) <> (get_byte(body_text.raw, 1) = 0))
+                               then tds.utf16_text(body_text.raw) end;
+        if body_text.body is null then
+            body_text.problem := 'not UTF-8 text';
+        end if;
 end
 $$;
-comment on function tds.body_text(bytea) is 'The body as text, or why it cannot be text.';
+comment on function tds.body_text(bytea) is 'The body as text, also where it came in UTF-16; or why it cannot be text.';
 
 create or replace function tds.entity_of(endpoint text, document jsonb) returns text
 language plpgsql stable
@@ -59,7 +98,7 @@ begin
                           join tds.entity e on e.entity = s.entity offset 0) k
                 having count(*) > 0) c on true
     )
-    select p.n::int, p.entity, e.target, tds.exact_id(r.record -> e.id_key), tds.told_organization(p.document, r.record),
+    select p.n::int, p.entity, e.target, tds.exact_id(r.record -> e.id_key), tds.told_organization(p.document, e.record_key, e.id_key),
            jsonb_array_length(l.records)
       from named p
       left join tds.entity e on e.entity = p.entity
@@ -73,15 +112,55 @@ comment on function tds.look(text[], text[]) is
 'for none or many), the organisation it names (see tds.told_organization()), and how many records it has. Raises class 22, 54000 or 54001 '
 'if any of them cannot be read.';
 
-create or replace function tds.told_organization(document jsonb, record jsonb) returns text
+create or replace function tds.told_organizations(told jsonb, depth int default 0) returns text[]
+language plpgsql immutable parallel safe
+set search_path = pg_catalog, pg_temp
+as $$
+declare
+    v_own constant text := nullif(case when jsonb_typeof(told_organizations.told) = 'object'
+                                       then told_organizations.told ->> 'organization_id' end, '');
+begin
+    if v_own is not null then
+        return array[v_own];
+    elsif told_organizations.depth > 12 then
+        return array[]::text[];
+    end if;
+    case jsonb_typeof(told_organizations.told)
+    when 'string' then
+        return coalesce(tds.told_organizations(tds.json_inside(told_organizations.told ->> 0), told_organizations.depth + 1), '{}');
+    when 'array' then
+        return array(select distinct o.id
+                       from jsonb_array_elements(told_organizations.told) e(doc)
+                      cross join lateral unnest(tds.told_organizations(e.doc, told_organizations.depth + 1)) o(id)
+                      order by o.id);
+    when 'object' then
+        return array(select distinct o.id
+                       from jsonb_each(coalesce(nullif(tds.nested(told_organizations.told), told_organizations.told),
+                                                told_organizations.told)) k
+                      cross join lateral unnest(tds.told_organizations(k.value, told_organizations.depth + 1)) o(id)
+                      where k.key <> all (tds.containers())
+                      order by o.id);
+    else
+        return array[]::text[];
+    end case;
+end
+$$;
+comment on function tds.told_organizations(jsonb, int) is
+'The organisations that what is told names, nearest the outside: in an envelope, or in the record itself; not in what a record holds.';
+
+create or replace function tds.told_organization(document jsonb, record_key text, id_key text) returns text
 language sql immutable parallel safe
 as $$
-    select nullif(coalesce(case when jsonb_typeof($1) = 'object' then coalesce($1 ->> 'organization_id', $1 -> 'data' ->> 'organization_id',
-                                                                               $1 -> 'payload' ->> 'organization_id') end,
-                           case when jsonb_typeof($2) = 'object' then $2 ->> 'organization_id' end), '')
+    select nullif(case
+        -- as Zoho wraps it; what stands beside the record is looked into only where there is something
+        when jsonb_typeof($1 -> $2 -> $3) = 'string'
+        then coalesce($1 ->> 'organization_id', $1 -> $2 ->> 'organization_id',
+                      case when (select count(*) from jsonb_object_keys($1)) > 1
+                           then array_to_string(tds.told_organizations($1 - $2), ', ') end)
+        else array_to_string(tds.told_organizations($1), ', ') end, '')
 $$;
-comment on function tds.told_organization(jsonb, jsonb) is
-'The organisation that a body names: beside its record, in the envelope or in the record itself; null where it names none.';
+comment on function tds.told_organization(jsonb, text, text) is
+'The organisation that a body names, beside its record or in it; several (which nobody is), separated by commas; null where it names none.';
 
 create or replace function tds.glimpse(endpoint text, body text, out entity text, out record_id text, out organization_id text)
 language plpgsql stable

@@ -1,6 +1,6 @@
 -- One defined reading each; anything else is refused, never 0 or today.
 begin;
-select plan(54);
+select plan(59);
 
 select is(tds.json_text('"x"'), 'x', 'a string as it is');
 select is(tds.json_text('" x "'), ' x ', 'blanks are kept');
@@ -24,6 +24,7 @@ select is(tds.json_id('2646610000000113286'), '2646610000000113286', 'a 19-digit
 select is(tds.json_id('"2646610000000113286"'), '2646610000000113286', 'the same as a string');
 select is(tds.json_id('""'), null, 'an empty id is null');
 select throws_ok($$select tds.json_id('"a b"')$$, 'ZB001', 'not an id', 'blanks are no id');
+select throws_ok($$select tds.json_id('"4e18"')$$, 'ZB001', 'not an id', 'nor is its text');
 select throws_ok($$select tds.json_id('1.5')$$, 'ZB001', 'not an id', 'a fraction is no id');
 select throws_ok(format('select tds.json_id(%L)', to_jsonb(repeat('1', 51))), 'ZB001', 'not an id', '51 digits are no id');
 
@@ -45,6 +46,8 @@ select throws_ok($$select tds.json_number('true')$$, 'ZB001', 'not a number', 'a
 
 select is(tds.json_boolean('"true"'), true, 'a boolean as a string');
 select is(tds.json_boolean('false'), false, 'a boolean');
+select is(tds.json_boolean('"True"'), true, 'in any case');
+select is(tds.json_boolean('0'), false, 'as programs without booleans write it');
 select throws_ok($$select tds.json_boolean('"yes"')$$, 'ZB001', 'not true or false', 'yes is refused');
 
 select is(tds.json_date('"2024-02-29"'), date '2024-02-29', 'a leap day');
@@ -56,6 +59,8 @@ select throws_ok($$select tds.json_date('"Jan--01-02"')$$, 'ZB001', null, 'what 
 
 select is(tds.json_time('"2026-06-09T09:46:21-0400"'), timestamptz '2026-06-09 13:46:21+00', 'with its offset');
 select is(tds.json_time('"2025-01-07T10:30:00Z"'), timestamptz '2025-01-07 10:30:00+00', 'in UTC');
+select is(tds.json_time('"2026-06-09 09:46:21.123456+03:00"'), timestamptz '2026-06-09 06:46:21.123456+00', 'with its fraction');
+select throws_ok($$select tds.json_time('"2026-02-30 09:46:21.5+03:00"')$$, '22008', null, 'which is no other calendar');
 select throws_ok($$select tds.json_time('"2026-06-09T09:46:21"')$$, 'ZB001', null, 'without offset it is no moment');
 select throws_ok($$select tds.json_time('"2026-06-09T25:46:21-0400"')$$, '22008', null, 'hour 25');
 select throws_ok($$select tds.json_time('"now"')$$, 'ZB001', null, 'now is refused');
@@ -64,7 +69,7 @@ select is((select string_agg(v.value, ' ') from unnest(array['2026-06-09T24:00:0
                                                              '2026-06-00T09:46:21Z', '2026-06-09 09:46:21', '2026-06-09T9:46:21Z']) v(value)
             where tds.is_plain_time(v.value) or tds.is_time(v.value)), null, 'no part of a moment may be out of its range');
 select is((select string_agg(v.value, ' ') from unnest(array['2026-01-01T00:00:00Z', '2026-12-28T23:59:59Z', '2026-06-09T09:10:59-0400',
-                                                             '2026-06-09T20:59:10+05:30']) v(value)
+                                                             '2026-06-09T20:59:10+05:30', '2026-06-09 20:59:10.123+05:30']) v(value)
             where not tds.is_plain_time(v.value) or not tds.is_time(v.value)), null, 'and every part may be as large as it gets');
 
 select is((select count(*) from (values ('number', '"12,5x"'), ('number', '1e40'), ('date', '"2026-02-30"'), ('time', '"now"'),
