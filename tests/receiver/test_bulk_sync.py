@@ -148,6 +148,72 @@ def test_every_option_is_its_entitys_own(api: httpx.Client) -> None:
     assert api.get(f"{BULK}/runs").json() == {"runs": [], "next": None}
 
 
+ALIASES = {
+    "items": "products",
+    "contacts": "customers",
+    "creditnotes": "credit_notes",
+    "credit-notes": "credit_notes",
+    "customerpayments": "payments",
+    "vendorpayments": "vendor_payments",
+    "vendorcredits": "vendor_credits",
+    "pricebooks": "pricelists",
+    "salesorders": "sales_orders",
+    "orders": "sales_orders",
+    "vendors": "vendors",
+    "Sales-Orders": "sales_orders",
+}
+
+
+def test_a_pull_is_also_asked_for_by_the_names_that_zoho_has(api: httpx.Client, database: Database) -> None:
+    runs: dict[str, int] = {}
+    for name, entity in ALIASES.items():
+        answer = api.post(f"{BULK}/{name}", json={})
+        assert answer.status_code == 202, answer.text
+        run = api.get(answer.json()["url"]).json()
+        assert run["entity"] == entity
+        assert runs.setdefault(entity, run["run_id"]) == run["run_id"], "the same wish"
+    assert api.post(f"{BULK}/products").json()["run_id"] == runs["products"]
+    # with the options of the entity, and without any body at all
+    answer = api.post(f"{BULK}/contacts", json={"include_addresses": False, "batch_size": 50})
+    assert api.get(answer.json()["url"]).json()["options"] == {"include_addresses": False, "batch_size": 50}
+    assert api.post(f"{BULK}/pricebooks", json={"pricelist_ids": []}).json()["run_id"] == runs["pricelists"]
+    assert api.post(f"{BULK}/salesorders").json()["run_id"] == runs["sales_orders"]
+    for name, options, path in (
+        ("orders", {"warehouses": ["1"]}, "warehouses"),
+        ("contacts", {"batch_size": 0}, "batch_size"),
+        ("items", {"colour": "blue"}, "colour"),
+        ("items", {"modified_since": "yesterday"}, "modified_since"),
+    ):
+        answer = api.post(f"{BULK}/{name}", json=options)
+        assert (answer.status_code, answer.json()["path"]) == (422, path)
+        assert answer.json()["hint"].startswith("options of ")
+    assert api.post(f"{BULK}/items", json=["x"]).status_code == 422
+    assert api.post(f"{BULK}/sheep", json={}).status_code == 404
+    assert execute(database, "select tds.request_pull('items', '{}', %s)", ORGANIZATION) == [
+        (runs["products"],)
+    ]
+
+
+@pytest.mark.parametrize(
+    ("moment", "since"),
+    [
+        (None, None),
+        ("2026-01-31", "2026-01-31T00:00:00+00:00"),
+        ("2026-01-31T08:00:00+03:00", "2026-01-31T05:00:00+00:00"),
+        ("2026-01-31T08:00:00Z", "2026-01-31T08:00:00+00:00"),
+    ],
+)
+@pytest.mark.parametrize("name", ["invoices", "products", "customers", "bills", "items", "creditnotes"])
+def test_modified_since_is_nothing_a_day_or_a_time(
+    api: httpx.Client, name: str, moment: str | None, since: str | None
+) -> None:
+    for incremental in ({}, {"incremental": False}) if moment is None else ({}, {"incremental": True}):
+        answer = api.post(f"{BULK}/{name}", json={**incremental, "modified_since": moment})
+        assert answer.status_code == 202, answer.text
+        options = api.get(answer.json()["url"]).json()["options"]
+        assert options == ({} if since is None else {"incremental": True, "modified_since": since})
+
+
 def test_a_pull_of_an_organisation_that_cannot_be_told_is_refused(
     receiver: Receive, database: Database
 ) -> None:

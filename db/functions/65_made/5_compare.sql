@@ -32,7 +32,19 @@ select distinct on (f.entity, f.key) f.entity, f.key, k.role, f.reader, f.max_le
                        (25, null, 'invoiced_status', null),
                        (26, null, 'paid_status', null),
                        (27, null, 'shipped_status', null),
-                       (28, null, 'pricebook_id', null)) k(rank, entity, key, role)
+                       (28, null, 'pricebook_id', null),
+                       (29, null, 'credits_applied', null),
+                       (30, null, 'vendor_credits_applied', null),
+                       (31, null, 'payment_made', null),
+                       (32, null, 'total_credits_used', null),
+                       (33, null, 'total_refunded_amount', null),
+                       (34, null, 'tds_amount', null),
+                       (35, null, 'tcs_amount', null),
+                       (36, null, 'discount_amount', null),
+                       (37, null, 'committed_stock', null),
+                       (38, null, 'actual_committed_stock', null),
+                       (39, null, 'available_for_sale_stock', null),
+                       (40, null, 'gst_no', null)) k(rank, entity, key, role)
           join tds.field f on f.list_key = '' and f.key = k.key and f.column_name is not null
                           and f.entity = coalesce(k.entity, f.entity)) k
   join tds.field f on f.entity = k.of and f.list_key = '' and f.key = k.key

@@ -55,6 +55,21 @@ revoke all on function tds.requeue_pulls() from public;
 comment on function tds.requeue_pulls() is
 'Gives every requested run that is not done and has lost its message another one; returns how many.';
 
+create or replace function tds.entity_asked_for(name text) returns text
+language plpgsql stable
+set search_path = pg_catalog, pg_temp
+as $$
+declare
+    v_name constant text := translate(lower(entity_asked_for.name), '-', '_');
+begin
+    return coalesce((select n.entity from tds.entity n where n.entity = v_name),
+                    (select p.entity from tds.endpoint p where p.endpoint = v_name and p.key = ''),
+                    entity_asked_for.name);
+end
+$$;
+comment on function tds.entity_asked_for(text) is
+'The entity that is called so, or as Zoho calls it: items are products, contacts customers; any other name as it is.';
+
 create or replace function tds.request_pull(entity text, options jsonb default '{}', organization_id text default null) returns bigint
 language plpgsql volatile security definer
 set search_path = pg_catalog, pg_temp
@@ -77,6 +92,7 @@ as $$
 declare
     v_now     constant timestamptz := tds.now();
     v_refusal constant text := tds.bulk_sync_refusal();
+    v_entity  constant text := tds.entity_asked_for(request_pull_for.entity);
     v_organization_id text;
     v_options jsonb;
     v_run     tds.run;
@@ -87,20 +103,20 @@ begin
     end if;
     perform tds.durably();
     -- first, so that an unknown entity is told before an unknown organisation
-    perform tds.pull_option_names(request_pull_for.entity);
+    perform tds.pull_option_names(v_entity);
     v_organization_id := tds.own_organization(request_pull_for.organization_id, of_the_api => true);
-    v_options := tds.pull_settings(request_pull_for.entity, request_pull_for.options, v_organization_id, v_now);
+    v_options := tds.pull_settings(v_entity, request_pull_for.options, v_organization_id, v_now);
     -- of two that ask at once the second sees the first one's run
-    perform tds.take_turn('tds.request_pull', v_organization_id || ' ' || request_pull_for.entity);
+    perform tds.take_turn('tds.request_pull', v_organization_id || ' ' || v_entity);
     select r.* into v_run
       from tds.run r
-     where r.organization_id = v_organization_id and r.entity = request_pull_for.entity
+     where r.organization_id = v_organization_id and r.entity = v_entity
        and r.finished_at is null and r.state <> 'settling' and r.options = v_options
      order by r.run_id
      limit 1;
     if v_run.run_id is null then
         insert into tds.run as r (organization_id, entity, state, options, requested_at, requested_by)
-        values (v_organization_id, request_pull_for.entity, 'queued', v_options, v_now, left(request_pull_for.requested_by, 100))
+        values (v_organization_id, v_entity, 'queued', v_options, v_now, left(request_pull_for.requested_by, 100))
         returning r.* into v_run;
     end if;
     if v_run.message_id is null then

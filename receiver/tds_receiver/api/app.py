@@ -170,6 +170,15 @@ class Api:
                 summary=f"Ask for a pull of {entity}",
                 operation_id=f"pull_{entity}",
             )
+        # Whatever else the database pulls, and the names that Zoho has for it: it reads the options itself.
+        router.add_api_route(
+            "/{name}",
+            self._ask_by_name,
+            methods=["POST"],
+            status_code=202,
+            response_model=models.Accepted,
+            include_in_schema=False,
+        )
         router.add_api_route(
             "/runs", self._runs, response_model=models.Runs, summary="List runs", operation_id="list_runs"
         )
@@ -205,18 +214,40 @@ class Api:
             wish: models.Options = Body(default_factory=options),  # noqa: B008 - FastAPI reads it
         ) -> models.Accepted:
             """Queues a pull. The same wish while one waits or runs is that run; another wish waits for it."""
-            run = await self._store.request_pull(
-                entity,
-                wish.given(),
-                organization_id or self._settings.organization_id,
-                request.state.caller,
-            )
-            url = f"{request.url.path.rpartition('/')[0]}/runs/{run['run_id']}"
-            response.headers["location"] = url
-            return models.Accepted(run_id=run["run_id"], status=run["state"], url=url)
+            return await self._asked(entity, wish.given(), organization_id, request, response)
 
         ask.__annotations__["wish"] = options
         return ask
+
+    async def _ask_by_name(
+        self,
+        name: Annotated[str, Path(max_length=50)],
+        request: Request,
+        response: Response,
+        organization_id: OrganizationId = None,
+        wish: Annotated[dict[str, Any] | None, Body()] = None,
+    ) -> models.Accepted:
+        try:
+            return await self._asked(name, wish or {}, organization_id, request, response)
+        except RefusedError as error:
+            if error.code == "ZB002":
+                raise HTTPException(404) from None
+            raise
+
+    async def _asked(
+        self,
+        entity: str,
+        options: Mapping[str, Any],
+        organization_id: str | None,
+        request: Request,
+        response: Response,
+    ) -> models.Accepted:
+        run = await self._store.request_pull(
+            entity, options, organization_id or self._settings.organization_id, request.state.caller
+        )
+        url = f"{request.url.path.rpartition('/')[0]}/runs/{run['run_id']}"
+        response.headers["location"] = url
+        return models.Accepted(run_id=run["run_id"], status=run["state"], url=url)
 
     async def _runs(
         self,

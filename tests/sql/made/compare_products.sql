@@ -16,14 +16,20 @@ begin
          order by i.zoho_id, i.place, g.n desc, e.n desc
     ), told as (
         select e.zoho_id, jsonb_strip_nulls(jsonb_build_object('actual_available_stock', case when p.actual_available_stock is null then to_jsonb(tds.json_number(d.actual_available_stock)) end,
+                   'actual_committed_stock', case when p.actual_committed_stock is null then to_jsonb(tds.json_number(d.actual_committed_stock)) end,
+                   'available_for_sale_stock', case when p.available_for_sale_stock is null then to_jsonb(tds.json_number(d.available_for_sale_stock)) end,
                    'available_stock', case when p.available_stock is null then to_jsonb(tds.json_number(d.available_stock)) end,
+                   'committed_stock', case when p.committed_stock is null then to_jsonb(coalesce(tds.json_number(d.committed_stock), tds.json_number(d.stock_committed))) end,
                    'created_time', case when p.created_time is null then to_jsonb(tds.json_time(d.created_time)) end,
                    'last_modified_time', case when p.last_modified_time is null then to_jsonb(tds.json_time(d.last_modified_time)) end,
                    'rate', case when p.rate is null then to_jsonb(tds.json_number(d.rate)) end,
                    'status', case when p.status is null then to_jsonb(tds.json_word(d.status) = 'active') end,
                    'stock_on_hand', case when p.stock_on_hand is null then to_jsonb(tds.json_number(d.stock_on_hand)) end)) as told,
                nullif(jsonb_strip_nulls(jsonb_build_object('actual_available_stock', p.actual_available_stock,
+                   'actual_committed_stock', p.actual_committed_stock,
+                   'available_for_sale_stock', p.available_for_sale_stock,
                    'available_stock', p.available_stock,
+                   'committed_stock', p.committed_stock,
                    'created_time', p.created_time,
                    'last_modified_time', p.last_modified_time,
                    'rate', p.rate,
@@ -31,7 +37,10 @@ begin
                    'stock_on_hand', p.stock_on_hand)), '{}') as problem
           from listed e
          cross join lateral (select tds.problem('number', e.doc -> 'actual_available_stock', false, NULL) as actual_available_stock,
+                   tds.problem('number', e.doc -> 'actual_committed_stock', false, NULL) as actual_committed_stock,
+                   tds.problem('number', e.doc -> 'available_for_sale_stock', false, NULL) as available_for_sale_stock,
                    tds.problem('number', e.doc -> 'available_stock', false, NULL) as available_stock,
+                   tds.problem('number', e.doc -> 'committed_stock', false, NULL) as committed_stock,
                    tds.problem('time', e.doc -> 'created_time', false, NULL) as created_time,
                    tds.problem('time', e.doc -> 'last_modified_time', false, NULL) as last_modified_time,
                    tds.problem('number', e.doc -> 'rate', false, NULL) as rate,
@@ -65,7 +74,10 @@ begin
                offset 0) d
     ), kept as (
         select m.zoho_item_id as zoho_id, jsonb_build_object('actual_available_stock', to_jsonb(m.actual_available_stock),
+                   'actual_committed_stock', to_jsonb(m.actual_committed_stock),
+                   'available_for_sale_stock', to_jsonb(m.available_for_sale_stock),
                    'available_stock', to_jsonb(m.available_stock),
+                   'committed_stock', to_jsonb(m.committed_stock),
                    'created_time', to_jsonb(m.zoho_created_at),
                    'last_modified_time', to_jsonb(m.zoho_modified_at),
                    'rate', to_jsonb(m.unit_price),
