@@ -254,8 +254,11 @@ def _satisfy(records: Sequence[Mapping[str, Any]], since: datetime | None) -> bo
 
 
 def _records(endpoint: Endpoint, document: Mapping[str, Any]) -> list[Mapping[str, Any]]:
-    # vendor_credits is vendorcredits in Zoho's own documentation: tds.payload() reads either
-    records = document.get(endpoint.list_key, document.get(endpoint.list_key.replace("_", "")))
+    # Zoho's own documents have vendorcredits for vendor_credits, customer_payments for customerpayments,
+    # and of credit notes one where they mean a list: tds.payload() reads any of them.
+    plain = endpoint.list_key.replace("_", "")
+    told = next((value for key, value in document.items() if key.replace("_", "") == plain), None)
+    records = [told] if isinstance(told, dict) else told
     if not isinstance(records, list):
         raise PagingError(f"GET {endpoint.api_path} answered without {endpoint.list_key}.")
     return records
@@ -264,7 +267,10 @@ def _records(endpoint: Endpoint, document: Mapping[str, Any]) -> list[Mapping[st
 def more_follows(endpoint: Endpoint, document: Mapping[str, Any], page: int, records: int) -> bool:
     """Whether a page follows: only `has_more_page` says so, and only if the rest makes sense."""
     match document.get("page_context"):
-        case {"page": shown, "has_more_page": bool(has_more)}:
+        # The documents of invoices show it as an array of one.
+        case {"page": shown, "has_more_page": bool(has_more)} | [
+            {"page": shown, "has_more_page": bool(has_more)}
+        ]:
             pass
         case _:
             raise PagingError(f"GET {endpoint.api_path} answered without page_context: nobody knows its end.")

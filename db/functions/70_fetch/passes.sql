@@ -12,20 +12,18 @@ language plpgsql volatile
 set search_path = pg_catalog, pg_temp
 as $$
 declare
-    v_document jsonb;
-    v_since    constant timestamptz := date_trunc('second', (note_page.run).counted_at);
+    v_since constant timestamptz := date_trunc('second', (note_page.run).counted_at);
     -- of a filtered list a record is a part from its edit on, of a whole one from its creation on
-    v_key      constant text := case when (note_page.run).filtered then 'last_modified_time' else 'created_time' end;
+    v_key   constant text := case when (note_page.run).filtered then 'last_modified_time' else 'created_time' end;
 begin
-    v_document := convert_from(note_page.body, 'UTF8')::jsonb;
     insert into tds.run_page (run_id, page, zoho_ids, fresh)
     select (note_page.run).run_id, note_page.page, coalesce(array_agg(e.zoho_id order by e.n), '{}'),
            coalesce(array_agg(e.zoho_id) filter (where e.is_fresh), '{}')
       from (select d.doc ->> (note_page.entity).id_key as zoho_id, d.n,
                    case when tds.is_time(d.doc ->> v_key) then (d.doc ->> v_key)::timestamptz >= v_since end as is_fresh
-              from jsonb_array_elements(tds.json_array(coalesce(v_document -> (note_page.entity).list_key,
-                                                                v_document -> replace((note_page.entity).list_key, '_',
-                                                                    '')))) with ordinality d(doc, n)) e
+              from tds.body_records(convert_from(note_page.body, 'UTF8'), (note_page.entity).list_key, (note_page.entity).record_key,
+                                    (note_page.entity).id_key) b
+             cross join lateral jsonb_array_elements(b.records) with ordinality d(doc, n)) e
      where e.zoho_id is not null
     on conflict on constraint run_page_pkey do update set zoho_ids = excluded.zoho_ids, fresh = excluded.fresh;
 exception when data_exception or statement_too_complex or program_limit_exceeded then

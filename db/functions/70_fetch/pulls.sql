@@ -256,16 +256,15 @@ language plpgsql stable
 set search_path = pg_catalog, pg_temp
 as $$
 declare
-    v_document jsonb;
-    v_records  jsonb;
-    v_known    text[];
-    v_key      text := (kept_records.entity).list_key;
+    v_body    constant text := convert_from(kept_records.body, 'UTF8');
+    v_records jsonb;
+    v_known   text[];
 begin
-    v_document := convert_from(kept_records.body, 'UTF8')::jsonb;
-    if not v_document ? v_key then
-        v_key := replace(v_key, '_', '');
+    select b.records into v_records
+      from tds.body_records(v_body, (kept_records.entity).list_key, (kept_records.entity).record_key, (kept_records.entity).id_key) b;
+    if v_records is null then
+        return kept_records.body;
     end if;
-    v_records := v_document -> v_key;
     if (kept_records.run).options ? 'update_only' then
         execute format('select array(select t.%1$I from zoho.%2$I t join jsonb_array_elements($2) e(doc) on t.%1$I = e.doc ->> $3 where '
                        't.organization_id = $1)',
@@ -281,7 +280,7 @@ begin
            -- what does not say when it was modified may be newer
            and (not (kept_records.run).options ? 'modified_since' or not tds.has_time_shape(r.told)
                 or r.told::timestamptz >= (kept_records.run).since));
-    return convert_to(jsonb_set(v_document, array[v_key], v_records)::text, 'UTF8');
+    return convert_to(jsonb_build_object((kept_records.entity).list_key, v_records)::text, 'UTF8');
 exception when data_exception or statement_too_complex then
     return kept_records.body; -- it cannot be read: whoever processes it says why
 end
