@@ -39,6 +39,10 @@ language plpgsql immutable parallel safe
 set search_path = pg_catalog, pg_temp
 as $$
 begin
+    if exists (select from jsonb_object_keys(nested.pairs) k(key) where char_length(k.key) > 50
+                  and char_length(k.key) - char_length(translate(k.key, '.[', '')) > 50) then
+        raise exception using errcode = 'program_limit_exceeded', message = 'a name of more than 50 levels';
+    end if;
     if nested.pairs is null or not exists (select from jsonb_object_keys(nested.pairs) k(key) where k.key ~ '^[^.[]*[.[].')
                                and exists (select from jsonb_object_keys(nested.pairs) k(key) where k.key !~ '^[0-9]+$') then
         return nested.pairs;
@@ -103,14 +107,16 @@ as $$ select left($1, 200) ~ '^[A-Za-z0-9_.%+[\]-]+=' $$;
 comment on function tds.is_form(text) is 'Whether a body looks form-encoded.';
 
 create or replace function tds.document(body text) returns jsonb
-language sql immutable parallel safe
+language sql stable parallel safe
 as $$
-    select case when left($1, 1) in ('{', '[') then $1::jsonb
+    select case when octet_length($1) > 1048576 and tds.check_body($1) is null then null
+                when left($1, 1) in ('{', '[') then $1::jsonb
                 when tds.is_form(ltrim($1, E'\uFEFF& \t\r\n')) then tds.form_document(btrim($1, E'\uFEFF& \t\r\n'))
                 else ltrim($1, E'\uFEFF \t\r\n')::jsonb end
 $$;
 comment on function tds.document(text) is
-'The JSON of a body, form-encoded or plain, with or without a byte order mark. Raises class 22 where it is neither.';
+'The JSON of a body, form-encoded or plain, with or without a byte order mark. Raises class 22 where it is neither, 54000 where it is '
+'larger than is allowed (tds.check_body()).';
 
 create or replace function tds.why_no_document(body text, out problem text, out error_context text)
 language plpgsql stable
@@ -125,11 +131,14 @@ begin
         why_no_document.problem := 'empty body';
         return;
     end if;
+    -- by itself: what is given as a constant is parsed while the next statement is planned
+    perform tds.check_body(why_no_document.body);
     perform tds.document(why_no_document.body);
 exception
-    when data_exception or statement_too_complex or program_limit_exceeded then
+    when data_exception or statement_too_complex or program_limit_exceeded or out_of_memory or configuration_limit_exceeded then
         get stacked diagnostics v_message = message_text, v_detail = pg_exception_detail, v_context = pg_exception_context;
-        why_no_document.problem := left('not JSON: ' || concat_ws('; ', v_message, nullif(v_detail, '')), 500);
+        why_no_document.problem := left(case when sqlstate ~ '^(53|54000)' then '' else 'not JSON: ' end
+                                        || concat_ws('; ', v_message, nullif(v_detail, '')), 500);
         why_no_document.error_context := tds.error_context(v_context);
 end
 $$;
@@ -337,22 +346,28 @@ $$;
 comment on function tds.without_text(jsonb) is
 'The object or the array (or null) that JSON as text says, also where that is text once more; anything else as it is.';
 
-create or replace function tds.opened_value(told jsonb, containers text[]) returns jsonb
+create or replace function tds.opened_value(told jsonb, containers text[], depth int) returns jsonb
 language plpgsql immutable parallel safe
 set search_path = pg_catalog, pg_temp
 as $$
 begin
+    -- what is deeper is refused in any case (setting record_depth), and not worth a stack
+    if opened_value.depth > 40 then
+        return opened_value.told;
+    end if;
     return case jsonb_typeof(opened_value.told)
-        when 'array' then (select coalesce(jsonb_agg(tds.opened_value(e.doc, opened_value.containers) order by e.n), '[]')
+        when 'array' then (select coalesce(jsonb_agg(tds.opened_value(e.doc, opened_value.containers, opened_value.depth + 1) order by e.n),
+                                           '[]')
                              from jsonb_array_elements(opened_value.told) with ordinality e(doc, n))
         when 'object' then (select coalesce(jsonb_object_agg(e.key, case
                                        when e.key <> all (opened_value.containers) then e.value
-                                       else tds.opened_value(tds.without_text(e.value), tds.containers()) end), '{}')
+                                       else tds.opened_value(tds.without_text(e.value), tds.containers(), opened_value.depth + 1)
+                                       end), '{}')
                               from jsonb_each(opened_value.told) e)
         else opened_value.told end;
 end
 $$;
-comment on function tds.opened_value(jsonb, text[]) is
+comment on function tds.opened_value(jsonb, text[], int) is
 'A value in which JSON as text is JSON, under these keys and, deeper, those of tds.containers(); other texts stay texts, whatever they '
 'look like.';
 
@@ -416,7 +431,7 @@ begin
      order by n.entity
      limit 1;
     return (select coalesce(jsonb_agg(case when jsonb_typeof(e.doc) = 'object'
-                                           then tds.as_written(tds.opened_value(tds.nested_parts(e.doc, v_containers), v_containers),
+                                           then tds.as_written(tds.opened_value(tds.nested_parts(e.doc, v_containers), v_containers, 1),
                                                                opened.id_key, opened.body)
                                            else e.doc end order by e.n), '[]')
               from jsonb_array_elements(opened.records) with ordinality e(doc, n)
@@ -431,7 +446,9 @@ language sql stable parallel safe rows 1
 as $$
     -- offset 0: a body is parsed once, and its list taken out once, not once a mention; a small one is also fetched once (|| makes it
     -- a value of its own), while of a page only the beginning is fetched twice. All records of a page have the form of its first
-    select case when jsonb_typeof(f.first -> $4) = 'string' and not tds.has_inner_json(f.first::text) then l.list
+    select case when jsonb_typeof(f.first -> $4) = 'string'
+                     -- what tds.has_inner_json() asks of a text, without writing the record out
+                     and not f.first @? '$.** ? (@ starts with "{" || @ starts with "[")' then l.list
                 when jsonb_typeof(j.doc -> $3 -> $4) = 'string' and not tds.has_inner_json(j.body) then jsonb_build_array(j.doc -> $3)
                 else tds.opened(tds.payload(j.doc, $2, $3, $4), $2, $4, j.body) end
       from (select b.body, tds.document(b.body) as doc

@@ -22,22 +22,26 @@ comment on function tds.is_id(text) is 'Whether the text is an id: up to 50 lett
 
 create or replace function tds.is_rounded(value jsonb) returns boolean
 language sql immutable parallel safe
-as $$ select jsonb_typeof($1) = 'number' and ($1::numeric < 0 or $1::numeric >= 1e15 and $1::numeric % 1000000 = 0) $$;
+as $$
+    select jsonb_typeof($1) = 'number' and ($1::numeric < 0 or $1::numeric >= 1e50 or scale($1::numeric) > 0
+                                            or $1::numeric >= 1e15 and $1::numeric % 1000000 = 0)
+$$;
 comment on function tds.is_rounded(jsonb) is
-'Whether a number is no exact id: one of 16 digits or more that ends in six noughts went through a format that keeps fewer.';
+'Whether a number is no exact id: one of 16 digits or more that ends in six noughts went through a format that keeps fewer; one of more '
+'than 50 digits, or with a point, is none anyway, and is not written out to be told so.';
 
 create or replace function tds.exact_id(told jsonb) returns text
 language sql immutable parallel safe
 as $$
     select case when jsonb_typeof($1) = 'string' and tds.is_id($1 ->> 0) then $1 ->> 0
-                when jsonb_typeof($1) = 'number' and tds.is_id($1 ->> 0) and not tds.is_rounded($1) then $1 ->> 0 end
+                when jsonb_typeof($1) = 'number' and not tds.is_rounded($1) and tds.is_id($1 ->> 0) then $1 ->> 0 end
 $$;
 comment on function tds.exact_id(jsonb) is 'The id that is told, as text; null where that is none, or not exactly one.';
 
 create or replace function tds.is_number(value text) returns boolean
 language sql immutable parallel safe
 as $$
-    select ($1 ~ '^-?[0-9]+(\.[0-9]+)?%?$' or $1 ~ '^-?[0-9]{1,3}(,[0-9]{3})+(\.[0-9]+)?$') and char_length($1) <= 60
+    select char_length($1) <= 60 and ($1 ~ '^-?[0-9]+(\.[0-9]+)?%?$' or $1 ~ '^-?[0-9]{1,3}(,[0-9]{3})+(\.[0-9]+)?$')
 $$;
 comment on function tds.is_number(text) is 'Whether the text is a number as Zoho writes them: 12, -0.5, 1,500.00 or 10%.';
 
@@ -118,7 +122,7 @@ as $$
     select case
         when $1 is null or $1 = '""' or jsonb_typeof($1) = 'null' then null
         when jsonb_typeof($1) = 'string' and tds.is_id($1 ->> 0) then $1 ->> 0
-        when jsonb_typeof($1) = 'number' and tds.is_id($1 ->> 0) and not tds.is_rounded($1) then $1 ->> 0
+        when jsonb_typeof($1) = 'number' and not tds.is_rounded($1) and tds.is_id($1 ->> 0) then $1 ->> 0
         else tds.refuse($1, 'not an id') end
 $$;
 comment on function tds.json_id(jsonb) is
@@ -183,7 +187,7 @@ as $$
         when jsonb_typeof($2) not in ('string', 'number')
             then case $1 when 'word' then 'not a text' when 'id' then 'not an id' when 'number' then 'not a number'
                          when 'date' then 'not a date (YYYY-MM-DD)' else 'not a time with its offset (YYYY-MM-DDTHH:MM:SS+hhmm)' end
-        when $1 = 'id' and (not tds.is_id($2 #>> '{}') or tds.is_rounded($2)) then 'not an id'
+        when $1 = 'id' and (tds.is_rounded($2) or not tds.is_id($2 #>> '{}')) then 'not an id'
         when $1 = 'number' and jsonb_typeof($2) = 'number' and abs($2::numeric) >= 1e30 then 'not a number'
         when $1 = 'number' and jsonb_typeof($2) = 'string' and not tds.is_number($2 #>> '{}') then 'not a number'
         when $1 = 'date' and (jsonb_typeof($2) = 'number' or not tds.is_date($2 #>> '{}')

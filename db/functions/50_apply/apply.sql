@@ -196,7 +196,8 @@ begin
         v_events := tds.open_events(apply_events.entity, apply_events.inbox_ids, apply_events.received_ats, apply_events.at);
         v_dead := tds.bury_culprits(
             apply_events.entity, apply_events.organization_id,
-            tds.explode((apply_events.entity).entity, v_events, tds.suspects((apply_events.entity).entity, v_events)), apply_events.at);
+            tds.explode((apply_events.entity).entity, v_events,
+                        tds.suspects((apply_events.entity).entity, v_events) || tds.outsized_ords(v_events)), apply_events.at);
         select n.* into v_new
           from tds.insert_new(apply_events.entity, apply_events.organization_id, null, null, v_events,
                               array(select v.ord from unnest(v_dead) v), apply_events.at) n;
@@ -205,6 +206,11 @@ begin
              where r.ord not in (select v.ord from unnest(v_dead) v)) end;
     else
         v_rest := v_new.rest;
+        if exists (select from unnest(v_rest) r where tds.may_exceed(r.doc, r.rank = 1)) then
+            v_dead := tds.bury_culprits(apply_events.entity, apply_events.organization_id,
+                                        array(select r from unnest(v_rest) r where tds.may_exceed(r.doc, r.rank = 1)), apply_events.at);
+            v_rest := array(select r from unnest(v_rest) r where r.ord not in (select v.ord from unnest(v_dead) v));
+        end if;
         if v_new.begun < cardinality(apply_events.inbox_ids) then
             perform tds.bury_unreadable(apply_events.entity, apply_events.inbox_ids, apply_events.received_ats, apply_events.at);
         end if;

@@ -96,3 +96,20 @@ $$;
 comment on function tds.explode(text, tds.event[], bigint[]) is
 'The records of these events (or those of them named), each with its id and version; an id or a last_modified_time that '
 'cannot be read is null here and named by the culprits_… function of the entity.';
+
+create or replace function tds.outsized_ords(events tds.event[]) returns bigint[]
+language plpgsql stable
+set search_path = pg_catalog, pg_temp
+as $$
+begin
+    return array(
+        select e.first_ord + p.position
+          from unnest(outsized_ords.events) e
+          left join tds.inbox_open o on o.inbox_id = e.inbox_id
+         cross join lateral jsonb_array_elements(e.records) with ordinality p(doc, position)
+         where coalesce(o.look_closer, true) or tds.may_exceed(p.doc, e.rank = 1));
+end
+$$;
+comment on function tds.outsized_ords(tds.event[]) is
+'The ords of those records of these events that may exceed a bound: all of an event whose text may hold a long number, and what is long or '
+'deep.';

@@ -46,7 +46,7 @@ begin
                 offset 0) o
          where o.inbox_id <> r.inbox_id
            -- by one that says anew what was wrong: the key the path begins with, or, without a path, all it said
-           and case when o.path is null then r.doc ?& array(select jsonb_object_keys(o.record::jsonb))
+           and case when o.path is null or o.path = '$' and o.record is null then r.doc ?& array(select jsonb_object_keys(o.record::jsonb))
                     else r.doc ? substring(o.path from '^[^.\[]+') end
            and case when r.modified_at = o.modified_at or r.modified_at is null or o.modified_at is null
                     then r.observed_at > o.observed_at else r.modified_at > o.modified_at end
@@ -91,14 +91,29 @@ language plpgsql volatile
 set search_path = pg_catalog, pg_temp
 as $$
 declare
-    v_found record;
+    v_found     record;
+    v_exceeding tds.excess[];
 begin
-    select array_agg(r order by c.ord) as items, array_agg(c.path order by c.ord) as paths, array_agg(c.value order by c.ord) as told,
+    -- before the readers, who may write out what they refuse
+    v_exceeding := array(select row(u.ord, x.path, x.value, x.reason)::tds.excess
+                           from unnest(bury_culprits.records) u
+                          cross join lateral tds.excess(u.doc) x
+                          where x.reason is not null);
+    select array_agg(r.told order by c.ord) as items, array_agg(c.path order by c.ord) as paths, array_agg(c.value order by c.ord) as told,
            array_agg(c.reason order by c.ord) as reasons,
-           array_agg(tds.is_hint(bury_culprits.entity, bury_culprits.organization_id, r) order by c.ord) as hints
+           array_agg(tds.is_hint(bury_culprits.entity, bury_culprits.organization_id, r.told) order by c.ord) as hints
       into v_found
-      from tds.culprits((bury_culprits.entity).entity, bury_culprits.records) c
-      join unnest(bury_culprits.records) r on r.ord = c.ord;
+      from (select x.ord, x.path, x.value, x.reason from unnest(v_exceeding) x
+            union all
+            select k.ord, k.path, k.value, k.reason
+              from tds.culprits((bury_culprits.entity).entity,
+                                array(select u from unnest(bury_culprits.records) u
+                                       where u.ord not in (select x.ord from unnest(v_exceeding) x))) k) c
+      -- what exceeds a bound is not written out: its event has it
+      join (select u.ord, row(u.ord, u.inbox_id, u.received_at, u.position, u.alone, u.zoho_id, u.modified_at, u.observed_at, u.rank,
+                              u.is_delete, u.hash,
+                              case when u.ord not in (select x.ord from unnest(v_exceeding) x) then u.doc end)::tds.record as told
+              from unnest(bury_culprits.records) u) r on r.ord = c.ord;
     if v_found.items is null then
         return array[]::tds.verdict[];
     end if;
@@ -114,7 +129,7 @@ end
 $$;
 revoke all on function tds.bury_culprits(tds.entity, text, tds.record[], timestamptz) from public;
 comment on function tds.bury_culprits(tds.entity, text, tds.record[], timestamptz) is
-'Makes dead letters of the records that the strict readers refuse; returns the verdicts on them.';
+'Makes dead letters of the records that exceed a bound or that the strict readers refuse; returns the verdicts on them.';
 
 create or replace function tds.bury_unreadable(entity tds.entity, inbox_ids bigint[], received_ats timestamptz[], at timestamptz)
 returns void

@@ -10,12 +10,16 @@ create or replace function tds.registers(records tds.record[], states tds.record
 returns table (zoho_id text, key text, value jsonb, m timestamptz, o timestamptz, r smallint, c timestamptz, ord bigint)
 language sql stable
 as $$
-    select s.zoho_id, d.key, d.value, coalesce(l.m, case when l.keys is null then s.modified_at end),
-           coalesce(l.o, s.observed_at), coalesce(l.r, s.rank), null::timestamptz, 0::bigint
-      from unnest($2) s
-     cross join lateral jsonb_each(s.doc) d
-      left join lateral (select l.* from jsonb_to_recordset(s.layers) l(m timestamptz, o timestamptz, r smallint, keys jsonb)
-                          where l.keys ? d.key) l on true
+    -- the layers are taken apart once, and joined: looked through for each key, they cost the square of the keys
+    select d.zoho_id, d.key, d.value, coalesce(l.m, case when l.key is null then d.modified_at end),
+           coalesce(l.o, d.observed_at), coalesce(l.r, d.rank), null::timestamptz, 0::bigint
+      from (select s.zoho_id, s.modified_at, s.observed_at, s.rank, e.key, e.value
+              from unnest($2) s cross join lateral jsonb_each(s.doc) e offset 0) d
+      left join (select s.zoho_id, k.key, l.m, l.o, l.r
+                   from unnest($2) s
+                  cross join lateral jsonb_to_recordset(s.layers) l(m timestamptz, o timestamptz, r smallint, keys jsonb)
+                  cross join lateral jsonb_array_elements_text(l.keys) k(key) offset 0) l
+        on l.zoho_id = d.zoho_id and l.key = d.key
     union all
     select s.zoho_id, h.key, h.value, l.m, l.o, l.r, l.c, 0
       from unnest($2) s
@@ -104,11 +108,11 @@ as $$
     ), doubt as materialized (
         -- a key that a read tells otherwise than a later-stamped hint: since the first of those reads
         select j.zoho_id, j.key, j.ao, j.is_told,
-               coalesce(j.since, (select min(t.o) from told t
-                                   where t.zoho_id = j.zoho_id and t.key = j.key and t.register = 'A' and t.m < j.hm
-                                       and t.o >= j.ho)) as since
+               coalesce(j.since, min(t.o) filter (where t.register = 'A' and t.m < j.hm and t.o >= j.ho)) as since
           from judged j
+          join told t on t.zoho_id = j.zoho_id and t.key = j.key
          where j.shown = 'A' and j.hm > j.am and j.hv <> j.av
+         group by j.zoho_id, j.key, j.ao, j.is_told, j.since
     ), layer as (
         select g.zoho_id, g.m, g.o, g.r, d.since,
                jsonb_agg(g.key order by g.key) filter (where g.is_shown) as keys,
@@ -129,15 +133,17 @@ as $$
          group by l.zoho_id
     ), merged as (
         select g.zoho_id, jsonb_object_agg(g.key, g.value) filter (where g.is_shown) as doc,
-               array_agg(distinct g.ord) filter (where g.ord > 0 and (g.is_news or g.is_shown and s.doc -> g.key is distinct from g.value))
+               array_agg(distinct g.ord) filter (where g.ord > 0 and (g.is_news or g.is_shown and w.value is distinct from g.value))
                    as authors,
                max(g.m) filter (where g.is_shown and g.key = $3) as detail_m,
                max(g.o) filter (where g.is_shown and g.key = $3) as detail_o,
                bool_or(g.is_shown and g.ord > 0 and g.r = 2) as shows_hint,
                -- a read without a last_modified_time tells by its content alone that there is news
-               max(g.o) filter (where g.is_shown and g.ord > 0 and g.register = 'U' and s.doc -> g.key is distinct from g.value) as news_at
+               max(g.o) filter (where g.is_shown and g.ord > 0 and g.register = 'U' and w.value is distinct from g.value) as news_at
           from newest g
-          left join unnest($2) s on s.zoho_id = g.zoho_id
+          -- key by key: a join with the document would carry it along with every key
+          left join (select s.zoho_id, d.key, d.value from unnest($2) s cross join lateral jsonb_each(s.doc) d offset 0) w
+            on w.zoho_id = g.zoho_id and w.key = g.key
          group by g.zoho_id
     ), open as (
         select j.zoho_id,
@@ -239,7 +245,8 @@ begin
                         union all
                         select layers_under.m, layers_under.o, layers_under.r, k.key, layers_under.doc ? k.key
                           from jsonb_object_keys(layers_under.old) k(key)
-                         where not exists (select from jsonb_to_recordset(layers_under.layers) s(keys jsonb) where s.keys ? k.key)) v
+                         where not exists (select from jsonb_to_recordset(layers_under.layers) s(keys jsonb)
+                                            cross join lateral jsonb_array_elements_text(s.keys) e(key) where e.key = k.key)) v
                  -- of what a hint stands over only the versions of reads are kept, of what a read stands over nothing
                  where not v.is_under or layers_under.is_hint and v.r <> 2 and v.m is not null
                  group by v.m, v.o, v.r) l);
@@ -307,11 +314,14 @@ begin
         select m.kind, m.incoming as i, m.known as t,
                -- the same moment told differently: older layers aside, which side wins depends on when they were observed
                m.kind = 'over' and (m.incoming).modified_at = (m.known).modified_at and exists (
-                   select from jsonb_each((m.known).doc) k
+                   select k.key from jsonb_each((m.known).doc) k
                     where (m.incoming).doc -> k.key <> k.value
                       and ((m.incoming).rank = (m.known).rank or k.key = any (v_fields))
-                      and not exists (select from jsonb_to_recordset((m.known).layers) l(m timestamptz, keys jsonb)
-                                       where l.m < (m.incoming).modified_at and l.keys ? k.key)) as contested
+                   except
+                   select o.key
+                     from jsonb_to_recordset((m.known).layers) l(m timestamptz, keys jsonb)
+                    cross join lateral jsonb_array_elements_text(l.keys) o(key)
+                    where l.m < (m.incoming).modified_at) as contested
           from tds.meet((resolve.entity).entity, resolve.organization_id, resolve.records) m
     ), plain as (
         select row((m.i).zoho_id, d.merged, coalesce((m.t).version, 0) + 1, (m.i).hash,

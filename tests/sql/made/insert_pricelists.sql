@@ -12,7 +12,9 @@ begin
         select e.first_ord + s.n as ord, s.n::int as position, e.inbox_id, e.received_at, e.alone, e.observed_at, e.rank, e.is_delete,
                v.zoho_id, v.told, v.told_at, v.modified_at, v.hash, s.doc,
                case when v.zoho_id is null or e.is_delete or (v.told_at is null and coalesce(v.told, '') <> '') then 'rest'
-                    when k.sync_version is null then case when true then 'new' else 'rest' end
+                    when k.sync_version is null
+                         then case when true and not (tds.may_exceed(s.doc, e.rank = 1) and (tds.excess(s.doc)).reason is not null)
+                                   then 'new' else 'rest' end
                     when k.sync_hash = v.hash and k.sync_modified_at is not distinct from v.modified_at and k.deleted_at is null
                          and (k.sync_rank <> 2 or e.rank = 2) then 'unchanged'
                     else 'rest' end as kind

@@ -30,7 +30,9 @@ begin
                                     hidden jsonb)
                                                  where l.hidden <> '{}'
                                                     or (l.m is distinct from (i.incoming).modified_at or l.r = 2 and (i.incoming).rank <> 2)
-                                                       and l.keys ?| array(select jsonb_object_keys((i.incoming).doc)))) then 'unchanged'
+                                                       -- each looked up in the object: an array is looked through
+                                                       and exists (select from jsonb_array_elements_text(l.keys) k(key)
+                                                                    where (i.incoming).doc ? k.key))) then 'unchanged'
                    when (i.incoming).rank <> 2 and ((i.incoming).modified_at, (i.incoming).observed_at) > (t.sync_modified_at,
                        t.sync_observed_at)
                         and not exists (select from jsonb_to_recordset(t.sync_layers) l(m timestamptz, hidden jsonb, under jsonb)
