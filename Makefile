@@ -2,15 +2,36 @@
 PYTHON ?= python3
 BIN := .venv/bin
 
-.PHONY: setup demo test test-hard mutants golden bench lint docs clean
+.PHONY: setup lock sbom demo test test-hard mutants golden bench lint docs clean
 
 setup: .venv/ready
 
-.venv/ready: pyproject.toml
+# Only files whose hashes stand in requirements.lock are installed.
+.venv/ready: pyproject.toml requirements.lock
 	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "TDS needs Python 3.11 or newer: make PYTHON=…")'
 	test -x $(BIN)/python || $(PYTHON) -m venv .venv
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[dev]'
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes --requirement requirements.lock
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation --editable .
 	touch $@
+
+SUPPLY := build/supply/bin
+
+$(SUPPLY)/ready:
+	$(PYTHON) -m venv build/supply
+	$(SUPPLY)/python -m pip install --quiet --disable-pip-version-check 'uv>=0.9,<1' 'cyclonedx-bom>=7,<8'
+	touch $@
+
+# Versions stay as they are as long as pyproject.toml allows them: make lock ARGS="--upgrade" takes the newest, or
+# ARGS="--upgrade-package httpx" that of one.
+lock: $(SUPPLY)/ready
+	$(SUPPLY)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --extra dev \
+		--custom-compile-command "make lock" --output-file requirements.lock $(ARGS) pyproject.toml
+
+# What is installed, with its licences, as CycloneDX.
+sbom: setup $(SUPPLY)/ready
+	$(SUPPLY)/cyclonedx-py environment --pyproject pyproject.toml --mc-type application --output-reproducible \
+		--output-format JSON --output-file sbom.json $(BIN)/python
+	$(BIN)/python -m tests.supply
 
 demo: setup
 	$(BIN)/python -P -m tds_demo

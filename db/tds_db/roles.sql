@@ -35,6 +35,17 @@ exception when insufficient_privilege then
 end
 $$;
 
+-- What fills the disk with temporary files is stopped by our own functions, which run as tds_owner.
+do $$
+begin
+    if not pg_catalog.has_parameter_privilege('tds_owner', 'temp_file_limit', 'set') then
+        grant set on parameter temp_file_limit to tds_owner;
+    end if;
+exception when insufficient_privilege then
+    raise notice 'an administrator has to run: grant set on parameter temp_file_limit to tds_owner';
+end
+$$;
+
 -- From 16 on the creator of a role administers it, but may only become it after this grant.
 do $$
 begin

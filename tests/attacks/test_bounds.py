@@ -152,6 +152,8 @@ BEYOND = {
 
 @pytest.mark.parametrize("way", ["batch", "detail", "page", "form"])
 def test_every_bound_is_exact(mirror: Mirror, way: str) -> None:
+    for name, value in (("text_characters", 1_000_000), ("record_bytes", 16 * 2**20)):
+        mirror.conn.execute("update tds.setting set value = to_jsonb(%s::int) where name = %s", [value, name])
     fits = {str(100 + n): record(str(100 + n), extra) for n, extra in enumerate(WITHIN.values())}
     WAYS[way](mirror, list(fits.values()))
     exceeding = {
@@ -219,3 +221,48 @@ def test_a_dump_of_it_all_is_small(database: Database) -> None:
         check=True,
     )
     assert len(dump.stdout) < 1_000_000
+
+
+def test_what_takes_too_long_to_look_at_is_stored_without(mirror: Mirror) -> None:
+    mirror.conn.execute(
+        "create or replace function tds.told_organization(document jsonb, record jsonb) returns text language sql volatile as"
+        " $$ select case when $1 ? 'slow' then pg_sleep(600)::text end $$"
+    )
+    bodies = [
+        json.dumps({"slow": 1, "item": product("1")}).encode(),
+        json.dumps({"item": product("2")}).encode(),
+    ]
+    mirror.conn.execute("set statement_timeout = '500ms'")
+    told = mirror.rows("select status from tds.receive_many(array['items', 'products'], %b::bytea[], array[%s, %s])",
+                       bodies, ORGANIZATION, ORGANIZATION)  # fmt: skip
+    mirror.conn.execute("set statement_timeout = 0")
+    assert [row["status"] for row in told] == ["queued", "queued"]
+    assert mirror.process()["applied"] == 2
+
+
+def test_whoever_fills_the_disk_alone_is_found(mirror: Mirror) -> None:
+    """A trigger that sorts more than may be kept, for one record of three: its neighbours are applied, and it is a dead letter."""
+    assert mirror.value("select has_parameter_privilege('tds_owner', 'temp_file_limit', 'set')")
+    mirror.conn.execute(
+        "update tds.setting set value = '1' where name in ('temporary_mb', 'retry_base_seconds')"
+    )
+    mirror.conn.execute(
+        """create function public.greedy() returns trigger language plpgsql set work_mem = '64kB' as $$
+           begin
+               if new.zoho_item_id = '2' then
+                   perform count(*) from (select n from generate_series(1, 300000) n order by md5(n::text) offset 1) s;
+               end if;
+               return new;
+           end $$;
+           create trigger greedy before insert on zoho.products for each row execute function public.greedy()"""
+    )
+    page(mirror, [record("1"), record("2"), record("3")])
+    outcome = mirror.process()
+    assert (outcome["applied"], outcome["retried"]) == (2, 1)
+    assert mirror.value("select error_code from tds.inbox_open") == "53400"
+    for _ in range(5):
+        mirror.conn.execute("update tds.inbox_open set retry_at = tds.now() where retry_at is not null")
+        mirror.process()
+    [letter] = dead(mirror)
+    assert (letter["zoho_id"], letter["error_code"]) == ("2", "53400")
+    assert mirror.value("show temp_file_limit") == "-1"

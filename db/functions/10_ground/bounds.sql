@@ -4,11 +4,11 @@
 insert into tds.setting (name, value, description) values
     ('number_digits', '100',
         'Digits that a number may have before its point, and as many after it; at least 100. 1e131071 is short to write and long to read.'),
-    ('text_characters', '1000000', 'Characters that one text of a record may have, or one key.'),
+    ('text_characters', '12000000', 'Characters that one text of a record may have, or one key.'),
     ('object_keys', '10000', 'Keys that one object of a record may have.'),
     ('array_elements', '100000', 'Elements that one array of a record may have.'),
     ('record_depth', '32', 'Levels of objects and arrays that a record may have; at least 32.'),
-    ('record_bytes', '16777216', 'Bytes that one record may have, as the server keeps it.'),
+    ('record_bytes', '33554432', 'Bytes that one record may have, as the server keeps it.'),
     ('body_bytes', '67108864', 'Bytes that one body may have; a longer one is stored, and is a dead letter at once.'),
     ('body_values', '1000000', 'Values that one body may have (commas in it); a body of more is stored, and is a dead letter at once.')
 on conflict on constraint setting_pkey do nothing;
@@ -108,7 +108,7 @@ begin
         when pg_column_size(excess.doc) > tds.setting_int('record_bytes')
             then format('%s bytes in one record: more than the setting record_bytes (%s)', pg_column_size(excess.doc),
                         tds.setting_int('record_bytes'))
-        when jsonb_path_exists(excess.doc, format('$.**{%s} ? (@.type() == "object" || @.type() == "array")', v_depth)::jsonpath)
+        when jsonb_path_exists(excess.doc, format('strict $.**{%s} ? (@.type() == "object" || @.type() == "array")', v_depth)::jsonpath)
             then format('deeper than the setting record_depth (%s)', v_depth) end;
     if excess.reason is not null then
         excess.path := '$';

@@ -10,6 +10,25 @@ comment on function tds.error_context(text) is
 'Where an error happened, of what the server tells (pg_exception_context): the functions and lines, the innermost first, without the text '
 'of the statements, which stand in the functions (\sf+).';
 
+create or replace function tds.set_aside(job text, item text, error_code text, error text, error_context text, at timestamptz) returns void
+language plpgsql volatile
+set search_path = pg_catalog, pg_temp
+as $$
+begin
+    insert into tds.set_aside (job, item, error_code, error, error_context, set_aside_at)
+    values (set_aside.job, set_aside.item, set_aside.error_code, left(set_aside.error, 1000), tds.error_context(set_aside.error_context),
+            set_aside.at)
+    on conflict on constraint set_aside_pkey do update
+       set error_code = excluded.error_code, error = excluded.error, error_context = excluded.error_context,
+           set_aside_at = excluded.set_aside_at;
+    raise warning using errcode = set_aside.error_code, message = format('%s: %s was left out: %s', set_aside.job, set_aside.item,
+        set_aside.error), hint = 'select * from tds.set_aside';
+end
+$$;
+revoke all on function tds.set_aside(text, text, text, text, text, timestamptz) from public;
+comment on function tds.set_aside(text, text, text, text, text, timestamptz) is
+'Notes an item that a job could not do and goes on without; a warning names it.';
+
 create or replace view public.tds_error_codes as
 select c.code, c.meaning, c.next
   from (values

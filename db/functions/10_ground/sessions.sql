@@ -10,3 +10,27 @@ comment on column public.tds_workers.pid is 'Its backend.';
 comment on column public.tds_workers.since is 'Since when it is connected; null for those who may not see it (see pg_read_all_stats).';
 comment on column public.tds_workers.state is 'active: it works; idle: it waits; null for those who may not see it.';
 grant select on public.tds_workers to tds_worker, tds_poller;
+
+insert into tds.setting (name, value, description) values
+    ('temporary_mb', '4096',
+        'Megabytes of temporary files that a batch or a job may fill; then it is halved, and what fails alone is set aside. In force where '
+        'tds_owner may set temp_file_limit (grant set on parameter temp_file_limit to tds_owner).')
+on conflict on constraint setting_pkey do nothing;
+
+create or replace function tds.limit_temporary_files() returns void
+language plpgsql volatile
+set search_path = pg_catalog, pg_temp
+as $$
+declare
+    v_ours constant bigint := tds.setting_int('temporary_mb') * 1024::bigint * 1024;
+begin
+    if (current_setting('temp_file_limit') = '-1' or pg_size_bytes(current_setting('temp_file_limit')) > v_ours)
+       and has_parameter_privilege('temp_file_limit', 'set') then
+        perform set_config('temp_file_limit', (v_ours / 1024)::text, true);
+    end if;
+end
+$$;
+revoke all on function tds.limit_temporary_files() from public;
+comment on function tds.limit_temporary_files() is
+'Bounds the temporary files of this session by the setting temporary_mb, to the end of the transaction or of the function that calls it; '
+'where that may not be set, or is less, it stays as it is. What goes beyond fails with 53400.';

@@ -201,7 +201,7 @@ begin
     select l.entity, l.record_id, l.organization_id, l.records
       into peek.entity, peek.record_id, peek.organization_id, peek.records
       from tds.look(array[peek.endpoint], array[peek.body]) l;
-exception when data_exception or statement_too_complex or program_limit_exceeded then
+exception when data_exception or statement_too_complex or program_limit_exceeded or out_of_memory or configuration_limit_exceeded then
     select g.entity, g.record_id, g.organization_id
       into peek.entity, peek.record_id, peek.organization_id
       from tds.glimpse(peek.endpoint, peek.body) g;

@@ -49,6 +49,71 @@ comment on function tds.check_source(text, text, bigint) is
 'Raises insufficient_privilege where the caller says that Zoho''s API answered so and may not: such an answer is believed, a webhook is a '
 'hint.';
 
+create or replace function tds.receive_one(
+    entity text, body bytea, organization_id text, source text, shape text, event text, observed_at timestamptz, run_id bigint,
+    headers jsonb, looks boolean)
+returns table (inbox_id bigint, status text)
+language plpgsql volatile
+set search_path = pg_catalog, pg_temp
+as $$
+declare
+    v_now      constant timestamptz := tds.now();
+    v_default  constant text := tds.default_organization();
+    v_entity   text := coalesce(receive_one.entity, '');
+    v_observed timestamptz;
+    v_text     text;
+    v_refusal  text;
+    v_record   record;
+begin
+    select t.body, t.problem into v_text, v_refusal from tds.body_text(receive_one.body) t;
+    -- a page is parsed when it is applied: it is stored five times as fast so
+    select p.problem, p.entity, p.record_id, p.organization_id, p.records into v_record
+      from tds.peek(v_entity, v_text) p
+     where v_refusal is null and receive_one.shape <> 'list' and receive_one.looks;
+    if v_refusal is not null then
+        select g.problem, g.entity, g.record_id, g.organization_id, g.records into v_record
+          from (select null as problem, g.*, null::int as records from tds.glimpse(v_entity, encode(receive_one.body, 'escape')) g) g;
+    end if;
+    v_refusal := coalesce(v_refusal, v_record.problem, case when receive_one.shape = 'webhook' then tds.why_too_many(v_record.records) end);
+    v_entity := coalesce(v_record.entity,
+                         case when not receive_one.looks
+                              then (select min(p.entity) from tds.endpoint p where p.endpoint = v_entity and p.key = '') end, v_entity);
+    -- whose it is: the caller's word, else the body's, else the default
+    if receive_one.organization_id is null and v_record.organization_id is not null then
+        v_refusal := coalesce(v_refusal, tds.organization_problem(v_record.organization_id, v_default));
+    end if;
+    v_record.organization_id := coalesce(receive_one.organization_id, left(v_record.organization_id, 50), v_default);
+    v_observed := v_now + tds.zoho_ahead(v_record.organization_id);
+    v_observed := least(coalesce(receive_one.observed_at, v_observed), v_observed);
+
+    receive_one.inbox_id := (
+        select r.inbox_id
+          from tds.repeats(array[v_entity], array[v_record.organization_id], array[v_record.record_id],
+                           array[receive_one.event], array[v_text], v_now) r
+         where receive_one.shape = 'webhook' and v_record.record_id is not null and v_refusal is null);
+    if receive_one.inbox_id is not null then
+        receive_one.status := 'duplicate';
+        return next;
+        return;
+    end if;
+
+    perform tds.ensure_partition((v_now at time zone 'UTC')::date);
+    insert into tds.inbox (received_at, organization_id, entity, source, shape, event, record_id, observed_at,
+                           run_id, headers, body, body_raw, refusal)
+    values (v_now, v_record.organization_id, v_entity, receive_one.source, receive_one.shape, receive_one.event,
+            v_record.record_id, v_observed, receive_one.run_id, receive_one.headers, v_text,
+            case when v_text is null then coalesce(receive_one.body, '') end, v_refusal)
+    returning inbox.inbox_id into receive_one.inbox_id;
+    receive_one.status := case
+        when v_refusal is null and exists (select from tds.entity n where n.entity = v_entity) then 'queued'
+        else 'rejected' end;
+    return next;
+end
+$$;
+revoke all on function tds.receive_one(text, bytea, text, text, text, text, timestamptz, bigint, jsonb, boolean) from public;
+comment on function tds.receive_one(text, bytea, text, text, text, text, timestamptz, bigint, jsonb, boolean) is
+'What tds.receive() does once the caller may; looks: whether the body is parsed, to know whose it is and whether it is new.';
+
 create or replace function tds.receive(
     entity text, body bytea, organization_id text default null, source text default 'webhook',
     shape text default 'webhook', event text default 'upsert', observed_at timestamptz default null,
@@ -57,57 +122,12 @@ returns table (inbox_id bigint, status text)
 language plpgsql volatile security definer
 set search_path = pg_catalog, pg_temp
 as $$
-declare
-    v_now      constant timestamptz := tds.now();
-    v_default  constant text := tds.default_organization();
-    v_entity   text := coalesce(receive.entity, '');
-    v_observed timestamptz;
-    v_text     text;
-    v_refusal  text;
-    v_record   record;
 begin
     perform tds.check_source(receive.source, receive.shape, receive.run_id);
-    select t.body, t.problem into v_text, v_refusal from tds.body_text(receive.body) t;
-    -- a page is parsed when it is applied: it is stored five times as fast so
-    select p.problem, p.entity, p.record_id, p.organization_id, p.records into v_record
-      from tds.peek(v_entity, v_text) p
-     where v_refusal is null and receive.shape <> 'list';
-    if v_refusal is not null then
-        select g.problem, g.entity, g.record_id, g.organization_id, g.records into v_record
-          from (select null as problem, g.*, null::int as records from tds.glimpse(v_entity, encode(receive.body, 'escape')) g) g;
-    end if;
-    v_refusal := coalesce(v_refusal, v_record.problem, case when receive.shape = 'webhook' then tds.why_too_many(v_record.records) end);
-    v_entity := coalesce(v_record.entity, v_entity);
-    -- whose it is: the caller's word, else the body's, else the default
-    if receive.organization_id is null and v_record.organization_id is not null then
-        v_refusal := coalesce(v_refusal, tds.organization_problem(v_record.organization_id, v_default));
-    end if;
-    v_record.organization_id := coalesce(receive.organization_id, left(v_record.organization_id, 50), v_default);
-    v_observed := v_now + tds.zoho_ahead(v_record.organization_id);
-    v_observed := least(coalesce(receive.observed_at, v_observed), v_observed);
-
-    receive.inbox_id := (
-        select r.inbox_id
-          from tds.repeats(array[v_entity], array[v_record.organization_id], array[v_record.record_id],
-                           array[receive.event], array[v_text], v_now) r
-         where receive.shape = 'webhook' and v_record.record_id is not null and v_refusal is null);
-    if receive.inbox_id is not null then
-        receive.status := 'duplicate';
-        return next;
-        return;
-    end if;
-
-    perform tds.ensure_partition((v_now at time zone 'UTC')::date);
-    insert into tds.inbox (received_at, organization_id, entity, source, shape, event, record_id, observed_at,
-                           run_id, headers, body, body_raw, refusal)
-    values (v_now, v_record.organization_id, v_entity, receive.source, receive.shape, receive.event,
-            v_record.record_id, v_observed, receive.run_id, receive.headers, v_text,
-            case when v_text is null then coalesce(receive.body, '') end, v_refusal)
-    returning inbox.inbox_id into receive.inbox_id;
-    receive.status := case
-        when v_refusal is null and exists (select from tds.entity n where n.entity = v_entity) then 'queued'
-        else 'rejected' end;
-    return next;
+    return query
+    select r.inbox_id, r.status
+      from tds.receive_one(receive.entity, receive.body, receive.organization_id, receive.source, receive.shape, receive.event,
+                           receive.observed_at, receive.run_id, receive.headers, true) r;
 end
 $$;
 revoke all on function tds.receive(text, bytea, text, text, text, text, timestamptz, bigint, jsonb) from public;
@@ -192,6 +212,7 @@ declare
     v_ords      int[];
     v_inbox_ids bigint[];
     v_statuses  text[];
+    v_looks     boolean := true;
 begin
     perform tds.check_source(receive_many.source, receive_many.shape, null);
     begin
@@ -205,9 +226,14 @@ begin
         select s.ords, s.inbox_ids, s.statuses into v_ords, v_inbox_ids, v_statuses
           from tds.receive_set(receive_many.entity, v_texts, v_asked, receive_many.source, receive_many.shape, v_events,
                                receive_many.headers) s;
-    exception when data_exception or statement_too_complex or program_limit_exceeded then
-        -- one of them cannot be read: each is looked at by itself
-        v_ords := null;
+    exception
+        when data_exception or program_limit_exceeded or statement_too_complex or out_of_memory or configuration_limit_exceeded then
+            -- one of them cannot be read: each is looked at by itself
+            v_ords := null;
+        when query_canceled then
+            -- the limit of time is over, and will not come again: all are stored without a look, which the apply takes
+            v_ords := null;
+            v_looks := false;
     end;
     return query
     select t.ord, t.inbox_id, t.status
@@ -216,10 +242,10 @@ begin
     select b.n::int, r.inbox_id, r.status
       from unnest(receive_many.entity, receive_many.body, receive_many.organization_id, receive_many.event,
                   receive_many.headers) with ordinality b(entity, body, organization_id, event, headers, n)
-     cross join lateral tds.receive(b.entity, b.body, b.organization_id, receive_many.source, receive_many.shape,
-                                    coalesce(b.event, 'upsert'),
-                                    tds.zoho_now(b.organization_id) - (cardinality(receive_many.body) - b.n) * interval '1 microsecond',
-                                        null, b.headers) r
+     cross join lateral tds.receive_one(b.entity, b.body, b.organization_id, receive_many.source, receive_many.shape,
+                                        coalesce(b.event, 'upsert'),
+                                        tds.zoho_now(b.organization_id) - (cardinality(receive_many.body) - b.n) * interval '1 microsecond',
+                                        null, b.headers, v_looks) r
      where b.n <> all (coalesce(v_ords, '{}'))
      order by 1;
 end

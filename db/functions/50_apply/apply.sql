@@ -61,14 +61,15 @@ comment on function tds.apply_records(tds.entity, text, tds.record[], timestampt
 
 create or replace function tds.is_data_error(error_code text) returns boolean
 language sql immutable parallel safe
-as $$ select $1 ~ '^(22|23|44)' or $1 in ('P0001', '54000', 'ZB001') $$;
+as $$ select $1 ~ '^(22|23|44|54)' or $1 in ('P0001', '53400', 'ZB001') $$;
 comment on function tds.is_data_error(text) is
-'Whether an error can be laid at a record''s door. Everything else (serialisation, deadlock, timeouts, resources, our own bugs) is an '
+'Whether an error can be laid at a record''s door: its data, or that it is too much for the server (54) or for the bound of temporary '
+'files (53400). Everything else (serialisation, deadlock, timeouts, resources, our own bugs) is an '
 'outage.';
 
 create or replace function tds.stops_all(error_code text) returns boolean
 language sql immutable parallel safe
-as $$ select $1 ~ '^(08|25|28|53|57P|58|F0)' or $1 in ('55006', 'ZB040') $$;
+as $$ select $1 ~ '^(08|25|28|57P|58|F0)' or $1 in ('53000', '53100', '53300', '55006', 'ZB040') $$;
 comment on function tds.stops_all(text) is
 'Whether an error stops every record alike: no connection, a server that shuts down or only reads, a full disk, a locked table, a lost '
 'claim. '
@@ -147,8 +148,7 @@ begin
                              insert_new.events, insert_new.skip, insert_new.at) n;
 exception when others then
     insert_new.error_code := sqlstate;
-    -- 54001: nested beyond the stack
-    if not tds.is_data_error(insert_new.error_code) and insert_new.error_code <> '54001' then
+    if not tds.is_data_error(insert_new.error_code) then
         raise;
     end if;
 end

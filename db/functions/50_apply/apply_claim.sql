@@ -6,7 +6,7 @@ as $$
 begin
     begin
         open_events.events := tds.read_events((open_events.entity).entity, open_events.inbox_ids, open_events.received_ats);
-    exception when data_exception or statement_too_complex or program_limit_exceeded then
+    exception when data_exception or statement_too_complex or program_limit_exceeded or out_of_memory or configuration_limit_exceeded then
         -- one body that is not JSON spoils the set: put it aside, read the others
         perform tds.bury_unreadable(open_events.entity, open_events.inbox_ids, open_events.received_ats, open_events.at);
         open_events.events := tds.read_events(
@@ -76,6 +76,7 @@ begin
          where c.claim_id = apply_claim.claim_id
          group by c.claim_id;
     end if;
+    perform tds.limit_temporary_files();
     select null::text as error_code, null::text as error into v_outage;
     apply_claim.counts := array[0, 0, 0, 0, 0];
     apply_claim.touches := '{}';

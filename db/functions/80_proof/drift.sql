@@ -21,6 +21,112 @@ comment on function tds.all_finished_before(timestamptz) is
 'The moment before which no event can finish any more that is not seen to have finished: the one given, read before the call, or the '
 'oldest claim; null while a transaction is writing outcomes whose claim is not seen, for that may have begun at any time.';
 
+create or replace function tds.drift_step(step text) returns text
+language sql immutable parallel safe
+as $$ select case when char_length($1) > 200 then left($1, 160) || '…' || md5($1) else $1 end $$;
+comment on function tds.drift_step(text) is 'A key as it stands in a path: a long one is cut, and told apart by its MD5.';
+
+create or replace function tds.note_drift(inbox_ids bigint[], received_ats timestamptz[]) returns void
+language plpgsql volatile
+set search_path = pg_catalog, pg_temp
+as $$
+declare
+    v_most constant int := tds.setting_int('drift_paths');
+begin
+    with recursive document as materialized (
+        select i.inbox_id, i.received_at, i.entity, tds.has_long_number(i.body) as look_closer,
+               (select b.records from tds.body_records(i.body, n.list_key, n.record_key, n.id_key) b) as records
+          from unnest(note_drift.inbox_ids, note_drift.received_ats) e(inbox_id, received_at)
+          join tds.inbox i on i.received_at = e.received_at and i.inbox_id = e.inbox_id
+          join tds.entity n on n.entity = i.entity
+         where i.body is not null and case when i.refusal is null then tds.document_problem(i.body) is null end
+    ), node(inbox_id, received_at, entity, path, value) as (
+        select d.inbox_id, d.received_at, d.entity, '', r.doc
+          from document d
+         cross join lateral jsonb_array_elements(d.records) r(doc)
+         -- a dead letter tells of it
+         where not ((d.look_closer or tds.may_exceed(r.doc, false)) and (tds.excess(r.doc)).reason is not null)
+        union all
+        select o.inbox_id, o.received_at, o.entity, case when o.path = '' or c.step = '[]' then o.path || c.step else o.path || '.'
+            || c.step end, c.value
+          from node o
+         cross join lateral (
+               select tds.drift_step(k.key) as step, k.value from jsonb_each(case when jsonb_typeof(o.value) = 'object' then o.value end) k
+                union all
+               select '[]', a.value from jsonb_array_elements(case when jsonb_typeof(o.value) = 'array' then o.value end) a) c
+    ), seen as materialized (
+        select o.entity, p.path, y.json_type, min(o.received_at) as first_at, max(o.received_at) as last_at, count(*) as seen,
+               min(o.inbox_id) as inbox_id, (array_agg(s.sample order by o.inbox_id))[1] as sample
+          from node o
+         cross join lateral (select case when o.value in ('null', '""') then 'empty' else jsonb_typeof(o.value) end) y(json_type)
+         -- as many bytes as fit an index
+         cross join lateral (select case when char_length(o.path) > 500 then left(o.path, 460) || '…' || md5(o.path)
+                                         else o.path end) p(path)
+         cross join lateral (select case when pg_column_size(o.value) < 2000 then left(o.value::text, 200)
+                                         else tds.excess_value(o.value) end) s(sample)
+         where o.path <> ''
+         group by o.entity, p.path, y.json_type
+    ), placed as (
+        -- those that are there already first; of the others as many as an entity may still have, then one row for all that are left
+        select s.*, t.path is null and count(*) filter (where t.path is null) over (partition by s.entity order by s.path, s.json_type)
+                                       > v_most - (select count(*) from tds.drift d where d.entity = s.entity) as is_beyond
+          from seen s
+          left join tds.drift t on t.entity = s.entity and t.path = s.path and t.json_type = s.json_type
+    ), counted as (
+        select p.entity, p.path, p.json_type, p.first_at, p.last_at, p.seen, p.inbox_id, p.sample from placed p where not p.is_beyond
+        union all
+        select p.entity, '…', 'beyond', min(p.first_at), max(p.last_at), sum(p.seen), min(p.inbox_id),
+               left(format('more paths than the setting drift_paths (%s), as %s', v_most, min(p.path)), 200)
+          from placed p where p.is_beyond group by p.entity
+    )
+    insert into tds.drift as t (entity, path, json_type, first_seen_at, last_seen_at, seen, first_inbox_id, sample, known)
+    select o.entity, o.path, o.json_type, o.first_at, o.last_at, o.seen, o.inbox_id, o.sample,
+           exists (select from tds.field f
+                    where f.entity = o.entity and o.path = case when f.list_key = '' then f.key else f.list_key || '[].' || f.key end)
+      from counted o
+     order by o.entity, o.path, o.json_type
+    on conflict on constraint drift_pkey do update
+       set last_seen_at = greatest(t.last_seen_at, excluded.last_seen_at), seen = t.seen + excluded.seen, known = excluded.known;
+end
+$$;
+revoke all on function tds.note_drift(bigint[], timestamptz[]) from public;
+comment on function tds.note_drift(bigint[], timestamptz[]) is
+'Enters the paths and types of these events into tds.drift: long ones cut, and of one entity at most as many as the setting drift_paths '
+'says; what is left over is counted in a row of its own (…).';
+
+create or replace function tds.note_drift_apart(inbox_ids bigint[], received_ats timestamptz[], at timestamptz) returns void
+language plpgsql volatile
+set search_path = pg_catalog, pg_temp
+as $$
+declare
+    v_half    constant int := cardinality(note_drift_apart.inbox_ids) / 2;
+    v_code    text;
+    v_error   text;
+    v_context text;
+begin
+    begin
+        perform tds.note_drift(note_drift_apart.inbox_ids, note_drift_apart.received_ats);
+        return;
+    exception when others then
+        get stacked diagnostics v_code = returned_sqlstate, v_error = message_text, v_context = pg_exception_context;
+        if tds.stops_all(v_code) then
+            raise;
+        end if;
+    end;
+    if v_half = 0 then
+        perform tds.set_aside('observe_drift', format('event %s', note_drift_apart.inbox_ids[1]), v_code, v_error, v_context,
+                              note_drift_apart.at);
+        return;
+    end if;
+    perform tds.note_drift_apart(note_drift_apart.inbox_ids[:v_half], note_drift_apart.received_ats[:v_half], note_drift_apart.at);
+    perform tds.note_drift_apart(note_drift_apart.inbox_ids[v_half + 1:], note_drift_apart.received_ats[v_half + 1:],
+                                 note_drift_apart.at);
+end
+$$;
+revoke all on function tds.note_drift_apart(bigint[], timestamptz[], timestamptz) from public;
+comment on function tds.note_drift_apart(bigint[], timestamptz[], timestamptz) is
+'tds.note_drift(), and where that fails in halves, until the guilty event stands alone: it is set aside by name.';
+
 create or replace function tds.observe_drift(max_events int default 1000) returns int
 language plpgsql volatile security definer
 set search_path = pg_catalog, pg_temp
@@ -38,50 +144,25 @@ begin
         update tds.drift_observed o set baseline_at = (select min(f.finished_at) from tds.full_pull f where f.finished_at is not null);
     end if;
     v_until := tds.all_finished_before(v_now);
-    select array_agg(e.inbox_id) as inbox_ids, array_agg(e.received_at) as received_ats, array_agg(e.finished_at) as finished_ats
+    -- as many as are asked for, or as fit 64 MiB, but one in any case
+    select array_agg(l.inbox_id order by l.n) as inbox_ids, array_agg(l.received_at order by l.n) as received_ats,
+           array_agg(l.finished_at order by l.n) as finished_ats
       into v_events
-      from (select d.inbox_id, d.received_at, d.finished_at
-              from tds.inbox_outcome d
-             where d.finished_at >= v_mark.finished_at
-               and (d.finished_at, d.inbox_id) > (v_mark.finished_at, v_mark.inbox_id)
-               and d.finished_at < v_until
-             order by d.finished_at, d.inbox_id
-             limit observe_drift.max_events) e;
+      from (select e.*, sum(coalesce(octet_length(i.body), 0)) over (order by e.n) as bytes
+              from (select d.inbox_id, d.received_at, d.finished_at, row_number() over (order by d.finished_at, d.inbox_id) as n
+                      from tds.inbox_outcome d
+                     where d.finished_at >= v_mark.finished_at
+                       and (d.finished_at, d.inbox_id) > (v_mark.finished_at, v_mark.inbox_id)
+                       and d.finished_at < v_until
+                     order by d.finished_at, d.inbox_id
+                     limit observe_drift.max_events) e
+              left join tds.inbox i on i.received_at = e.received_at and i.inbox_id = e.inbox_id) l
+     where l.n = 1 or l.bytes <= 67108864;
     if v_events.inbox_ids is null then
         return 0;
     end if;
-    with recursive document as materialized (
-        select i.inbox_id, i.received_at, i.entity,
-               (select b.records from tds.body_records(i.body, n.list_key, n.record_key, n.id_key) b) as records
-          from unnest(v_events.inbox_ids, v_events.received_ats) e(inbox_id, received_at)
-          join tds.inbox i on i.received_at = e.received_at and i.inbox_id = e.inbox_id
-          join tds.entity n on n.entity = i.entity
-         where i.body is not null and case when i.refusal is null then tds.document_problem(i.body) is null end
-    ), node(inbox_id, received_at, entity, path, value) as (
-        select d.inbox_id, d.received_at, d.entity, '', r.doc
-          from document d
-         cross join lateral jsonb_array_elements(d.records) r(doc)
-        union all
-        select o.inbox_id, o.received_at, o.entity, case when o.path = '' or c.step = '[]' then o.path || c.step else o.path || '.'
-            || c.step end, c.value
-          from node o
-         cross join lateral (
-               select k.key as step, k.value from jsonb_each(case when jsonb_typeof(o.value) = 'object' then o.value end) k
-                union all
-               select '[]', a.value from jsonb_array_elements(case when jsonb_typeof(o.value) = 'array' then o.value end) a) c
-    )
-    insert into tds.drift as t (entity, path, json_type, first_seen_at, last_seen_at, seen, first_inbox_id, sample, known)
-    select o.entity, o.path, y.json_type, min(o.received_at), max(o.received_at), count(*), min(o.inbox_id),
-           (array_agg(left(o.value::text, 200) order by o.inbox_id))[1],
-           exists (select from tds.field f
-                    where f.entity = o.entity and o.path = case when f.list_key = '' then f.key else f.list_key || '[].' || f.key end)
-      from node o
-     cross join lateral (select case when o.value in ('null', '""') then 'empty' else jsonb_typeof(o.value) end) y(json_type)
-     where o.path <> ''
-     group by o.entity, o.path, y.json_type
-     order by o.entity, o.path, y.json_type
-    on conflict on constraint drift_pkey do update
-       set last_seen_at = greatest(t.last_seen_at, excluded.last_seen_at), seen = t.seen + excluded.seen, known = excluded.known;
+    perform tds.limit_temporary_files();
+    perform tds.note_drift_apart(v_events.inbox_ids, v_events.received_ats, v_now);
     update tds.drift_observed o
        set finished_at = v_events.finished_ats[cardinality(v_events.inbox_ids)],
            inbox_id = v_events.inbox_ids[cardinality(v_events.inbox_ids)];
@@ -90,9 +171,14 @@ end
 $$;
 revoke all on function tds.observe_drift(int) from public;
 comment on function tds.observe_drift(int) is
-'Reads the next finished events, at most so many, and enters their paths and types into tds.drift; returns how many it read. An event that '
-'is committed late is read late, never skipped. Nothing of the sync waits for it: call it from time to time (cron, pg_cron: select '
-'tds.observe_drift()), again while it returns max_events.';
+'Reads the next finished events, at most so many or 64 MiB of them, and enters their paths and types into tds.drift; returns how many it '
+'read, 0 where there are no more. An event that is committed late is read late, never skipped; one that cannot be read is set aside '
+'(tds.set_aside). Nothing of the sync waits for it: call it from time to time (cron, pg_cron: select tds.observe_drift()), again until it '
+'returns 0.';
+
+insert into tds.setting (name, value, description) values
+    ('drift_paths', '5000', 'Paths of one entity that tds.drift may hold; more are counted in one row.')
+on conflict on constraint setting_pkey do nothing;
 
 create or replace view tds.drift_learned as
 select case when exists (select from tds.full_pull f) or o.baseline_at is not null then coalesce(o.baseline_at, 'infinity')

@@ -121,6 +121,7 @@ grant execute on function
     tds.rebuild_links(text, text, text, text), tds.organizations_of(text), tds.observe_drift(int)
     to tds_operator;
 grant execute on procedure tds.rebuild(text, boolean, int, boolean, jsonb) to tds_operator;
-grant select on tds.drift, tds.drift_observed to tds_reader, tds_operator;
+grant select on tds.drift, tds.drift_observed, tds.set_aside to tds_reader, tds_operator;
+grant delete on tds.set_aside to tds_operator;
 
 select tds.ensure_partitions();
