@@ -485,7 +485,8 @@ def _record_pgmq() -> str:
 
 
 def _forget_other_files(files: Iterable[SqlFile]) -> str:
-    return "delete from tds.sql_file where path not in ({});\n".format(
+    # paths of the package's own files, as quoted literals: this is also printed for whoever runs it by hand
+    return "delete from tds.sql_file where path not in ({});\n".format(  # noqa: S608
         ", ".join(["''", *(_sql("'{path}'", path=file.path) for file in files)])
     )
 

@@ -61,7 +61,8 @@ as $$
     select pg_column_size($1) > 65536 or not $2 and $1 @? '$.**{32}'
 $$;
 comment on function tds.may_exceed(jsonb, boolean) is
-'Whether a closer look (tds.excess()) may find that a record exceeds a bound other than that of its numbers; is_row: it is a row of a list.';
+'Whether a closer look (tds.excess()) may find that a record exceeds a bound other than that of its numbers; is_row: it is a row of a '
+'list.';
 
 create or replace function tds.excess_value(value jsonb) returns text
 language sql immutable parallel safe
