@@ -47,7 +47,8 @@ MADE_SWITCHES = {"write_states", "insert_events", "culprits", "suspects", "meet"
 
 # What proof writes, besides nothing: its own ledgers of what was seen, and of what an upgrade left to fill.
 PROOF_WRITES = {
-    "observe_drift": {"tds.drift", "tds.drift_observed"},
+    "note_drift": {"tds.drift"},
+    "observe_drift": {"tds.drift_observed"},
     "accept_drift": {"tds.drift_observed"},
     "fill_new_columns": {"tds.column_to_fill"},
 }

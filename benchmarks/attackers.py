@@ -1,0 +1,253 @@
+"""`python -m benchmarks.attackers`: honest webhooks beside attackers, and what is left of it in memory and in the database.
+
+Two receivers share a database. Honest senders sign and come at a steady rate; attackers are processes that send generated hostile
+requests (`tests.receiver.hostile`) without a secret and, one in four, with it, as fast as they are answered. Told are the honest
+senders' p99 and refusals, the receivers' memory, and what `select *` and a dump of all of it weigh afterwards.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+import hmac
+import json
+import multiprocessing
+import os
+import random
+import subprocess
+import sys
+import time
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack, contextmanager
+from pathlib import Path
+from urllib.parse import urlsplit
+
+import click
+import psycopg
+
+from benchmarks.mirror import drain_all
+from benchmarks.server import Address, bench_server
+from tests.receiver.hostile import Hostile, hostile
+
+SECRET = "a-secret-of-this-benchmark"
+SIGNATURE = "X-Zoho-Webhook-Signature"
+PATH = "/api/zoho/webhooks/products"
+RATE = 50  # honest webhooks a second
+PROCESSES = 2
+HONEST_503 = {503}
+
+
+def signed(body: bytes) -> str:
+    """The signature of a body."""
+    return hmac.digest(SECRET.encode(), body, hashlib.sha256).hex()
+
+
+def request(path: str, body: bytes, headers: dict[str, str], method: str = "POST") -> bytes:
+    """A request as it goes over the wire."""
+    lines = {"Host": "x", **headers, "Content-Length": str(len(body))}
+    head = "".join(f"{name}: {value}\r\n" for name, value in lines.items())
+    return f"{method} {path} HTTP/1.1\r\n{head}\r\n".encode("latin-1", "replace") + body
+
+
+async def answered(
+    streams: tuple[asyncio.StreamReader, asyncio.StreamWriter], sent: bytes
+) -> tuple[int, bool]:
+    """The status, and whether the connection is closed after it."""
+    reader, writer = streams
+    writer.write(sent)
+    head = (await reader.readuntil(b"\r\n\r\n")).lower()
+    if b"content-length: " in head:
+        await reader.readexactly(int(head.split(b"content-length: ")[1].split(b"\r\n")[0]))
+    return int(head.split()[1]), b"connection: close" in head
+
+
+async def honest(url: str, seconds: float) -> tuple[list[float], int]:
+    """Latencies, and how many were not answered 202, of signed webhooks at a steady rate over eight connections."""
+    where = urlsplit(url)
+    latencies: list[float] = []
+    refused = 0
+    began = time.perf_counter()
+    numbers = iter(range(int(seconds * RATE)))
+
+    async def sender() -> None:
+        nonlocal refused
+        streams = await asyncio.open_connection(where.hostname, where.port)
+        for number in numbers:
+            due = began + number / RATE
+            await asyncio.sleep(max(0.0, due - time.perf_counter()))
+            body = json.dumps({"item": {"item_id": f"{time.time_ns()}", "name": f"Honest {number}"}}).encode()
+            try:
+                status, is_closed = await answered(
+                    streams,
+                    request(PATH, body, {"Content-Type": "application/json", SIGNATURE: signed(body)}),
+                )
+            except (OSError, asyncio.IncompleteReadError):
+                status, is_closed = 0, True
+            if is_closed:
+                streams[1].close()
+                streams = await asyncio.open_connection(where.hostname, where.port)
+            refused += status != 202
+            latencies.append(time.perf_counter() - due)
+
+    await asyncio.gather(*(sender() for _ in range(8)))
+    return latencies, refused
+
+
+async def _attack(urls: Sequence[str], seed: int, connections: int, count: int) -> Counter[int]:
+    told: Counter[int] = Counter()
+    rng = random.Random(seed)
+    left = iter(range(count))
+
+    def wired(made: Hostile) -> bytes:
+        headers = dict(made.headers)
+        if rng.random() < 0.25:
+            headers[SIGNATURE] = signed(made.body)
+        return request(made.path, made.body, headers, made.method)
+
+    async def attacker(url: str) -> None:
+        where = urlsplit(url)
+        streams = None
+        for _ in left:
+            try:
+                if streams is None:
+                    streams = await asyncio.open_connection(where.hostname, where.port)
+                status, is_closed = await asyncio.wait_for(answered(streams, wired(hostile(rng))), 30)
+            except (OSError, asyncio.IncompleteReadError, asyncio.LimitOverrunError, TimeoutError) as failed:
+                status, is_closed = -1 if isinstance(failed, TimeoutError) else 0, True
+            told[status] += 1
+            if is_closed and streams is not None:
+                streams[1].close()
+                streams = None
+
+    await asyncio.gather(*(attacker(urls[n % len(urls)]) for n in range(connections)))
+    return told
+
+
+def attack(
+    urls: Sequence[str], seed: int, connections: int, count: int, into: multiprocessing.Queue[Counter[int]]
+) -> None:
+    """A process of attackers: so many requests over so many connections; puts how often each status came (0: closed, -1: no answer)."""
+    into.put(asyncio.run(_attack(urls, seed, connections, count)))
+
+
+@contextmanager
+def attacking(urls: Sequence[str], seed: int, connections: int, count: int) -> Iterator[Counter[int]]:
+    """Attackers in processes of their own; their counts are whole at the end of the block, when they have sent all."""
+    told: Counter[int] = Counter()
+    into: multiprocessing.Queue[Counter[int]] = multiprocessing.Queue()
+    shares = [connections // PROCESSES + (n < connections % PROCESSES) for n in range(PROCESSES)]
+    started = [
+        multiprocessing.Process(target=attack, args=(urls, seed + n, share, count // PROCESSES, into))
+        for n, share in enumerate(shares)
+        if share
+    ]
+    for each in started:
+        each.start()
+    try:
+        yield told
+    finally:
+        for _ in started:
+            told.update(into.get())
+        for each in started:
+            each.join()
+
+
+@contextmanager
+def receiver(address: Address) -> Iterator[tuple[str, int]]:
+    """`tds serve` with a secret; its URL and process id."""
+    environment = {name: value for name, value in os.environ.items() if not name.startswith("ZOHO_")}
+    environment |= {
+        "TDS_DATABASE_URL": address.url,
+        "ZOHO_WEBHOOK_SECRET": SECRET,
+        "ZOHO_ORGANIZATION_ID": "748139205",
+    }
+    process = subprocess.Popen(
+        [sys.executable, "-P", "-m", "tds_cli", "serve", "--port", "0"],
+        env=environment, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True,
+    )  # fmt: skip
+    assert process.stdout is not None
+    try:
+        yield process.stdout.readline().strip(), process.pid
+    finally:
+        process.terminate()
+        process.wait()
+
+
+def resident(pid: int) -> float:
+    """MiB of memory that a process has now."""
+    lines = Path(f"/proc/{pid}/status").read_text().splitlines()
+    return next(int(line.split()[1]) / 1024 for line in lines if line.startswith("VmRSS:"))
+
+
+def weighed(conn: psycopg.Connection) -> dict[str, float]:
+    """MiB of all rows of the mirror and of the dead letters as `select *` writes them, and the seconds it took."""
+    began = time.perf_counter()
+    tables = conn.execute(
+        "select c.oid::regclass::text from pg_class c where c.relnamespace = 'zoho'::regnamespace and c.relkind = 'r'"
+    )
+    weights = [
+        conn.execute(f"select coalesce(sum(octet_length(t::text)), 0) from {table} t".encode()).fetchone()
+        for table in [name for (name,) in tables.fetchall()] + ["tds.dead_letter", "tds.drift"]
+    ]
+    return {
+        "select_mib": sum(int(row[0]) for row in weights if row) / 2**20,
+        "select_seconds": time.perf_counter() - began,
+    }
+
+
+@click.command()
+@click.option(
+    "--requests", default=20_000, show_default=True, help="Hostile requests after the figures by attackers."
+)
+@click.option(
+    "--seconds",
+    default=20.0,
+    show_default=True,
+    help="How long honest senders are measured beside each number of attackers.",
+)
+@click.option("--seed", default=1, show_default=True, help="Of the hostile requests.")
+@click.option("--place", type=click.Path(path_type=Path), help="Where the server's data goes.")
+def main(requests: int, seconds: float, seed: int, place: Path | None) -> None:
+    """Honest webhooks beside 0, 1, 8 and 100 attackers; then so many hostile requests; then what is left of them."""
+    with bench_server(place) as server, server.database() as dsn, ExitStack() as stack:
+        name = psycopg.conninfo.conninfo_to_dict(dsn)["dbname"]
+        serving = [stack.enter_context(receiver(server.address(str(name)))) for _ in range(PROCESSES)]
+        urls = [url for url, _ in serving]
+        asyncio.run(honest(urls[0], 3))
+        for attackers in (0, 1, 8, 100):
+            with attacking(
+                urls,
+                seed + attackers,
+                attackers,
+                int(40 * attackers * seconds) if attackers < 50 else int(500 * seconds),
+            ) as told:
+                latencies, refused = asyncio.run(honest(urls[0], seconds))
+            latencies.sort()
+            p99 = 1000 * latencies[int(0.99 * len(latencies))]
+            click.echo(
+                f"{attackers:4} attackers: p99 {p99:6.1f} ms, {refused} of {len(latencies)} refused; attackers: {dict(told)}"
+            )
+        before = [resident(pid) for _, pid in serving]
+        began = time.perf_counter()
+        with attacking(urls, seed + 1000, 32, requests) as told:
+            pass
+        after = [resident(pid) for _, pid in serving]
+        wrong = {
+            status: times
+            for status, times in told.items()
+            if status >= 500 and status not in HONEST_503 or status == -1
+        }
+        click.echo(
+            f"{sum(told.values()):,} requests in {time.perf_counter() - began:.0f} s: {dict(told)}; wrong: {wrong or 'none'}; "
+            f"memory {', '.join(f'{a:.0f} to {b:.0f} MiB' for a, b in zip(before, after, strict=True))}"
+        )
+        with psycopg.connect(dsn, autocommit=True) as conn:
+            outcome = drain_all(conn)
+            while conn.execute("select tds.observe_drift()").fetchone() != (0,):
+                pass
+            click.echo(f"drained: {dict(outcome)}; then {weighed(conn)}")
+
+
+if __name__ == "__main__":
+    main()
