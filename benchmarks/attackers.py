@@ -1,8 +1,9 @@
-"""`python -m benchmarks.attackers`: honest webhooks beside attackers, and what is left of it in memory and in the database.
+"""`python -m benchmarks.attackers`: honest webhooks beside attackers, and what is left of those.
 
-Two receivers share a database. Honest senders sign and come at a steady rate; attackers are processes that send generated hostile
-requests (`tests.receiver.hostile`) without a secret and, one in four, with it, as fast as they are answered. Told are the honest
-senders' p99 and refusals, the receivers' memory, and what `select *` and a dump of all of it weigh afterwards.
+Two receivers share a database. Honest senders sign and come at a steady rate; attackers are processes that
+send generated hostile requests (`tests.receiver.hostile`) without a secret and, one in four, with it, as fast
+as they are answered. Told are the honest senders' p99 and refusals, the receivers' memory, and what `select *`
+of all that is left weighs afterwards.
 """
 
 from __future__ import annotations
@@ -30,7 +31,7 @@ from benchmarks.mirror import drain_all
 from benchmarks.server import Address, bench_server
 from tests.receiver.hostile import Hostile, hostile
 
-SECRET = "a-secret-of-this-benchmark"
+SECRET = "a-secret-of-this-benchmark"  # noqa: S105
 SIGNATURE = "X-Zoho-Webhook-Signature"
 PATH = "/api/zoho/webhooks/products"
 RATE = 50  # honest webhooks a second
@@ -63,7 +64,7 @@ async def answered(
 
 
 async def honest(url: str, seconds: float) -> tuple[list[float], int]:
-    """Latencies, and how many were not answered 202, of signed webhooks at a steady rate over eight connections."""
+    """Latencies of signed webhooks at a steady rate over eight connections, and how many were refused."""
     where = urlsplit(url)
     latencies: list[float] = []
     refused = 0
@@ -127,13 +128,13 @@ async def _attack(urls: Sequence[str], seed: int, connections: int, count: int) 
 def attack(
     urls: Sequence[str], seed: int, connections: int, count: int, into: multiprocessing.Queue[Counter[int]]
 ) -> None:
-    """A process of attackers: so many requests over so many connections; puts how often each status came (0: closed, -1: no answer)."""
+    """A process of attackers; puts how often each status came (0: closed, -1: no answer)."""
     into.put(asyncio.run(_attack(urls, seed, connections, count)))
 
 
 @contextmanager
 def attacking(urls: Sequence[str], seed: int, connections: int, count: int) -> Iterator[Counter[int]]:
-    """Attackers in processes of their own; their counts are whole at the end of the block, when they have sent all."""
+    """Attackers in processes of their own; their counts are whole after the block."""
     told: Counter[int] = Counter()
     into: multiprocessing.Queue[Counter[int]] = multiprocessing.Queue()
     shares = [connections // PROCESSES + (n < connections % PROCESSES) for n in range(PROCESSES)]
@@ -181,10 +182,11 @@ def resident(pid: int) -> float:
 
 
 def weighed(conn: psycopg.Connection) -> dict[str, float]:
-    """MiB of all rows of the mirror and of the dead letters as `select *` writes them, and the seconds it took."""
+    """MiB of all rows of mirror and dead letters as `select *` writes them, and how long it took."""
     began = time.perf_counter()
     tables = conn.execute(
-        "select c.oid::regclass::text from pg_class c where c.relnamespace = 'zoho'::regnamespace and c.relkind = 'r'"
+        "select c.oid::regclass::text from pg_class c"
+        " where c.relnamespace = 'zoho'::regnamespace and c.relkind = 'r'"
     )
     weights = [
         conn.execute(f"select coalesce(sum(octet_length(t::text)), 0) from {table} t".encode()).fetchone()
@@ -209,7 +211,7 @@ def weighed(conn: psycopg.Connection) -> dict[str, float]:
 @click.option("--seed", default=1, show_default=True, help="Of the hostile requests.")
 @click.option("--place", type=click.Path(path_type=Path), help="Where the server's data goes.")
 def main(requests: int, seconds: float, seed: int, place: Path | None) -> None:
-    """Honest webhooks beside 0, 1, 8 and 100 attackers; then so many hostile requests; then what is left of them."""
+    """Honest webhooks beside 0, 1, 8 and 100 attackers; then so many hostile requests; then what is left."""
     with bench_server(place) as server, server.database() as dsn, ExitStack() as stack:
         name = psycopg.conninfo.conninfo_to_dict(dsn)["dbname"]
         serving = [stack.enter_context(receiver(server.address(str(name)))) for _ in range(PROCESSES)]
@@ -226,7 +228,8 @@ def main(requests: int, seconds: float, seed: int, place: Path | None) -> None:
             latencies.sort()
             p99 = 1000 * latencies[int(0.99 * len(latencies))]
             click.echo(
-                f"{attackers:4} attackers: p99 {p99:6.1f} ms, {refused} of {len(latencies)} refused; attackers: {dict(told)}"
+                f"{attackers:4} attackers: p99 {p99:6.1f} ms, {refused} of {len(latencies)} refused;"
+                f" attackers: {dict(told)}"
             )
         before = [resident(pid) for _, pid in serving]
         began = time.perf_counter()
@@ -236,10 +239,11 @@ def main(requests: int, seconds: float, seed: int, place: Path | None) -> None:
         wrong = {
             status: times
             for status, times in told.items()
-            if status >= 500 and status not in HONEST_503 or status == -1
+            if (status >= 500 and status not in HONEST_503) or status == -1
         }
         click.echo(
-            f"{sum(told.values()):,} requests in {time.perf_counter() - began:.0f} s: {dict(told)}; wrong: {wrong or 'none'}; "
+            f"{sum(told.values()):,} requests in {time.perf_counter() - began:.0f} s: {dict(told)};"
+            f" wrong: {wrong or 'none'}; "
             f"memory {', '.join(f'{a:.0f} to {b:.0f} MiB' for a, b in zip(before, after, strict=True))}"
         )
         with psycopg.connect(dsn, autocommit=True) as conn:
