@@ -8,7 +8,9 @@ Every key has three registers, each a maximum of its own, so that the order of a
   arrived.
 
 Shown is the later sent of A and U; or H, while what it claims lies after the sending of that read, or
-while it arrived after A was sent and has a later stamp. Times are minutes by Zoho's clock.
+while it arrived after A was sent and has a later stamp. Of one moment a detail stands before a list's row, and the
+greater value before the lesser: any rule will do that does not ask what came first. Times are minutes by Zoho's
+clock.
 """
 
 from __future__ import annotations
@@ -44,6 +46,11 @@ class Seen:
         return self.shape == "webhook"
 
     @property
+    def is_absence(self) -> bool:
+        """Whether Zoho answered 404."""
+        return self.event == "delete" and not self.is_hint
+
+    @property
     def modified(self) -> int | None:
         """The stamp as far as it is believed."""
         if self.stamp is None or self.stamp > self.at + AHEAD:
@@ -54,6 +61,10 @@ class Seen:
     def claimed(self) -> int:
         """The time that a hint may claim."""
         return self.at if self.modified is None else self.modified
+
+
+Told = tuple[tuple[int, int, bool, Any], Seen, Any]
+"""What a register holds of a key: its rank, who told it, and the value."""
 
 
 @dataclass(frozen=True)
@@ -71,25 +82,25 @@ class Story:
 
 def shown(observations: Iterable[Seen]) -> dict[str, Any]:
     """The document that these observations make, in whatever order they came."""
-    registers: dict[str, dict[str, tuple[tuple[int, ...], Seen, Any]]] = {}
+    registers: dict[str, dict[str, Told]] = {}
     for seen in observations:
         if seen.event != "upsert":
             continue
-        rank: tuple[int, ...]
         if seen.is_hint:
-            register, rank = "H", (seen.claimed, seen.at)
+            register, version = "H", seen.claimed
         elif seen.modified is None:
-            register, rank = "U", (seen.at,)
+            register, version = "U", seen.at
         else:
-            register, rank = "A", (seen.modified, seen.at)
+            register, version = "A", seen.modified
         for key, value in seen.body:
             held = registers.setdefault(key, {})
+            rank = (version, seen.at, seen.shape == "detail", value)
             if register not in held or rank > held[register][0]:
                 held[register] = (rank, seen, value)
     return {key: _shown(held) for key, held in registers.items()}
 
 
-def _shown(held: Mapping[str, tuple[tuple[int, ...], Seen, Any]]) -> Any:
+def _shown(held: Mapping[str, Told]) -> Any:
     a, u, h = (held[register][1] if register in held else None for register in "AUH")
     read = max((r for r in (a, u) if r is not None), key=lambda r: (r.at, r is a), default=None)
     if h is not None and (
@@ -107,9 +118,23 @@ def _shown(held: Mapping[str, tuple[tuple[int, ...], Seen, Any]]) -> Any:
     return held["A" if read is a else "U"][2]
 
 
-def story(chance: Random, *, lies: bool, stale: bool, unstamped: bool, deletions: bool) -> Story:
-    """A record's life, and what lying webhooks, stale answers, replays and 404s tell of it."""
-    minutes = sorted(chance.sample(range(STAMPED), chance.randint(1, 4)))
+def story(
+    chance: Random, *, lies: bool, stale: bool, unstamped: bool, deletions: bool, crowded: bool = False
+) -> Story:
+    """A record's life, and what lying webhooks, stale answers, replays and 404s tell of it.
+
+    Args:
+        lies: Webhooks have stamps years, hours, minutes ahead or behind, or none.
+        stale: Reads may tell what was true some minutes ago.
+        unstamped: Reads may have no stamp.
+        deletions: It may be deleted, and answers 404 now and then while it lives.
+        crowded: Two edits may have one stamp, several observations one moment, reads a part of their keys, and
+            whatever was observed may be told twice.
+    """
+    span = range(STAMPED)
+    minutes = sorted(
+        chance.choices(span, k=chance.randint(1, 4)) if crowded else chance.sample(span, chance.randint(1, 4))
+    )
     versions = []
     content = {key: _value(key, 0) for key in KEYS["webhook"]}
     for number, minute in enumerate(minutes):
@@ -119,19 +144,34 @@ def story(chance: Random, *, lies: bool, stale: bool, unstamped: bool, deletions
         versions.append((minute, content))
     deleted = chance.randint(minutes[-1] + 1, 60) if deletions and chance.random() < 0.4 else None
     moments = chance.sample(range(minutes[0], 90), chance.randint(2, 7))  # one observation a minute
+    if crowded:
+        moments = chance.choices(
+            [*chance.sample(moments, -(-len(moments) // 2)), deleted or minutes[-1]], k=len(moments)
+        )
     seen: list[Seen] = []
     for at in moments:
         if chance.random() < 0.55:
             seen.append(
-                _read(chance, versions, deleted, at, stale=stale, unstamped=unstamped, spells=deletions)
+                _read(
+                    chance,
+                    versions,
+                    deleted,
+                    at,
+                    stale=stale,
+                    unstamped=unstamped,
+                    spells=deletions,
+                    partial=crowded,
+                )
             )
         else:
             seen.append(_hint(chance, versions, at, lies=lies))
         if not lies and seen[-1].stamp is not None and seen[-1].stamp > at:
             seen.pop()  # nobody honest tells of what is to come
+        elif crowded and chance.random() < 0.1:
+            seen.append(seen[-1])
         elif seen and seen[-1].is_hint and chance.random() < 0.2:
             again = chance.randint(at, 89)
-            if again not in moments:
+            if crowded or again not in moments:
                 moments.append(again)
                 replayed = seen[-1]
                 seen.append(Seen("webhook", again, replayed.stamp, replayed.body))
@@ -144,8 +184,13 @@ def _value(key: str, number: int) -> Any:
     return number if key == "rate" else f"{key} {number}"
 
 
-def _at(versions: Sequence[tuple[int, Mapping[str, Any]]], minute: int) -> tuple[int, Mapping[str, Any]]:
-    return max((v for v in versions if v[0] <= minute), key=lambda v: v[0], default=versions[0])
+def _at(
+    chance: Random, versions: Sequence[tuple[int, Mapping[str, Any]]], minute: int
+) -> tuple[int, Mapping[str, Any]]:
+    """The version that was true then; of those made in this very minute any."""
+    before = [v for v in versions if v[0] <= minute]
+    now = [v for v in before if v[0] == minute]
+    return chance.choice(now) if len(now) > 1 else before[-1] if before else versions[0]
 
 
 def _read(
@@ -157,13 +202,20 @@ def _read(
     stale: bool,
     unstamped: bool,
     spells: bool,
+    partial: bool,
 ) -> Seen:
-    if spells and ((deleted is not None and at >= deleted) or chance.random() < 0.1):
+    # in the minute of its deletion Zoho may say either
+    if spells and (
+        (deleted is not None and at - (chance.random() < 0.5) >= deleted) or chance.random() < 0.1
+    ):
         return Seen("detail", at, None, (), "delete")
     lag = chance.randint(0, 20) if stale and chance.random() < 0.3 else 0
-    stamp, content = _at(versions, at - lag)
+    stamp, content = _at(chance, versions, at - lag)
     shape = chance.choice(("list", "detail"))
-    body = tuple((key, content[key]) for key in KEYS[shape])
+    keys: Sequence[str] = KEYS[shape]
+    if partial and chance.random() < 0.2:
+        keys = sorted(chance.sample(keys, 2))
+    body = tuple((key, content[key]) for key in keys)
     return Seen(shape, at, None if unstamped and chance.random() < 0.4 else stamp, body)
 
 

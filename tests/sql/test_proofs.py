@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
@@ -409,3 +410,101 @@ def test_an_array_of_too_many_records_is_refused_with_a_reason(mirror: Mirror) -
         "21 records in one webhook: more than the setting webhook_records (20)"
     )
     assert mirror.receive("products", {"items": many["item"]}, "list") == "queued"
+
+
+MOMENT: dict[str, Callable[[Mirror], None]] = {
+    "list row": lambda mirror: told(mirror, "products", {"items": [product("5", name="A")]}, "list"),
+    "delete event": lambda mirror: told(mirror, "products", {"item": {"item_id": "5"}}, event="delete"),
+    "404": lambda mirror: absent(mirror, "5"),
+}
+
+
+@pytest.mark.parametrize("order", list(itertools.permutations(MOMENT)), ids=" > ".join)
+def test_of_one_moment_nothing_is_proved_in_any_order(
+    mirror: Mirror, clock: Callable[[float], None], order: tuple[str, ...]
+) -> None:
+    listed(mirror, 100)
+    clock(5)
+    for observation in order:
+        MOMENT[observation](mirror)
+    assert deleted(mirror) == set()
+    assert "5" in wanted(mirror), "whoever knows is asked"
+    clock(7)
+    absent(mirror, "5")
+    assert (deleted(mirror), wanted(mirror)) == ({"5"}, {})
+
+
+def test_a_read_between_two_404s_that_comes_late_is_asked(
+    mirror: Mirror, clock: Callable[[float], None]
+) -> None:
+    listed(mirror, 100)
+    for minute in (1, 5):
+        clock(minute)
+        absent(mirror, "5")
+    assert (deleted(mirror), wanted(mirror)) == ({"5"}, {})
+    clock(6)
+    told(mirror, "products", {"items": [product("5", name="A")]}, "list", observed_at=at(3))
+    assert wanted(mirror) == {"5": "seen between two 404s"}
+    clock(7)
+    told(mirror, "products", {"item": product("5", name="A", brand="")}, "detail")
+    assert (deleted(mirror), wanted(mirror)) == (set(), {})
+
+
+def test_ids_that_never_were_hold_no_deletion_back(mirror: Mirror, clock: Callable[[float], None]) -> None:
+    listed(mirror, 100)
+    forged = [f"66{n:03}" for n in range(80)]
+    told(mirror, "products", {"item": [product(item_id) for item_id in forged]})
+    for minute in (1, 3):
+        clock(minute)
+        absent(mirror, *forged, "5")
+    assert deleted(mirror) == {"5"}
+    assert mirror.value("select count(*) from zoho.products") == 100, "a phantom leaves no row behind"
+    assert mirror.value("select count(*) from tds_held_deletions") == 0
+
+
+@pytest.mark.parametrize("listed_since", [None, EDITED, "2026-11-28T12:00:30+0000"])
+def test_what_only_a_webhook_told_is_confirmed_by_night(
+    mirror: Mirror, clock: Callable[[float], None], listed_since: str | None
+) -> None:
+    known = product("5", name="A", brand="Acme", last_modified_time=EDITED)
+    told(mirror, "products", {"item": known}, "detail")
+    clock(1)
+    hint = {"item_id": "5", "brand": "forged", "last_modified_time": at(0.5).isoformat()}
+    told(mirror, "products", {"item": hint})
+    if listed_since:
+        clock(2)
+        row = known | {"last_modified_time": listed_since}
+        told(mirror, "products", {"items": [{k: v for k, v in row.items() if k != "brand"}]}, "list")
+    mirror.conn.execute("delete from tds.wanted_detail")
+    assert mirror.value("select brand from zoho.products") == "forged"
+    clock(70)
+    assert mirror.value("select tds.confirm_hints(%s)", ORGANIZATION) == 1
+    assert wanted(mirror) == {"5": "no read has confirmed a webhook"}
+    known = known | {"last_modified_time": listed_since or EDITED}
+    told(mirror, "products", {"item": known}, "detail")
+    assert mirror.value("select brand from zoho.products") == "Acme"
+    clock(140)
+    assert mirror.value("select tds.confirm_hints(%s)", ORGANIZATION) == 0
+
+
+@pytest.mark.parametrize("lives", [True, False])
+def test_what_is_gone_by_404s_alone_is_asked_for_once_more_by_night(
+    mirror: Mirror, clock: Callable[[float], None], lives: bool
+) -> None:
+    listed(mirror, 100)
+    told(mirror, "products", {"item": {"item_id": "6"}}, event="delete")
+    for minute in (1, 3):
+        clock(minute)
+        absent(mirror, "5", "6")
+    assert (deleted(mirror), wanted(mirror)) == ({"5", "6"}, {})
+    ask = "select tds.ask_for_deleted(%s)"
+    clock(13 * 60)
+    assert mirror.value(ask, ORGANIZATION) == 1
+    assert wanted(mirror) == {"5": "gone by its 404s alone"}
+    if lives:
+        told(mirror, "products", {"item": product("5", brand="")}, "detail")
+    else:
+        absent(mirror, "5")
+    assert (deleted(mirror), wanted(mirror)) == ({"6"} if lives else {"5", "6"}, {})
+    clock(37 * 60)
+    assert mirror.value(ask, ORGANIZATION) == 0

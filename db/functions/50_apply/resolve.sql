@@ -160,7 +160,9 @@ as $$
          group by d.zoho_id
     ), life as (
         select l.zoho_id, max(l.read_at) as read_at, max(l.ask_at) as ask_at, bool_or(l.proof) as proof, max(l.hint_at) as hint_at,
-               case when max(l.read_at) is null or max(l.dead_at) >= max(l.read_at) then max(l.dead_at) end as deleted_at
+               case when max(l.read_at) is null or max(l.dead_at) > max(l.read_at) then max(l.dead_at) end as deleted_at,
+               -- of one moment nothing is proved: whoever was there is asked
+               case when max(l.dead_at) = max(l.read_at) then max(l.dead_at) end as both_at
           from (select s.zoho_id, s.read_at, s.deleted_at as dead_at, null::timestamptz as ask_at, null::timestamptz as hint_at,
               false as proof
                   from unnest($2) s
@@ -178,7 +180,7 @@ as $$
                n.hinted_at is not null or n.tied_at is not null or n.is_untimed or coalesce(m.shows_hint, false) or l.proof as unsettled,
                -- a sign of life after the proof
                case when l.deleted_at is not null and l.hint_at > l.deleted_at then l.hint_at end as alive_at,
-               n.hinted_at, n.tied_at, n.read_m, b.ask_at as doubted_at, l.ask_at, m.detail_m, m.detail_o, m.news_at
+               l.both_at, n.hinted_at, n.tied_at, n.read_m, b.ask_at as doubted_at, l.ask_at, m.detail_m, m.detail_o, m.news_at
           from life l
           left join merged m on m.zoho_id = l.zoho_id
           left join open n on n.zoho_id = l.zoho_id
@@ -195,6 +197,7 @@ as $$
            v.changed and v.doc is not null, v.authors, v.unsettled,
            case when v.ask_at is not null then 'said to be deleted'
                 when v.alive_at is not null then 'edited after its deletion'
+                when v.both_at is not null then 'there and gone at one moment'
                 when v.hinted_at is not null then 'last_modified_time does not decide'
                 when v.deleted_at is not null then null
                 when v.doubted_at is not null then 'read otherwise than a later webhook told'
@@ -202,7 +205,7 @@ as $$
                 when $3 is not null and v.changed
                      and (v.detail_o is null or v.detail_m < v.m or (v.detail_m is null and v.detail_o < v.o) or v.detail_o < v.news_at)
                          then 'detail older than the record' end,
-           coalesce(greatest(v.ask_at, v.alive_at, v.hinted_at), v.doubted_at, v.tied_at, greatest(v.o, v.news_at)),
+           coalesce(greatest(v.ask_at, v.alive_at, v.both_at + $5, v.hinted_at), v.doubted_at, v.tied_at, greatest(v.o, v.news_at)),
            v.read_m
       from verdict v
      order by v.zoho_id

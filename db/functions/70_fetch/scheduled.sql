@@ -34,7 +34,10 @@ begin
         execute format($sql$
             select array_agg(row(h.zoho_id, 'no read has confirmed a webhook', h.zoho_now, null, null)::tds.wish)
               from (select t.%1$I as zoho_id, tds.zoho_now($1) as zoho_now from zoho.%2$I t
-                     where t.organization_id = $1 and t.sync_rank = 2 and t.deleted_at is null and t.synced_at < $2 - interval '1 hour'
+                     where t.organization_id = $1 and t.deleted_at is null and t.synced_at < $2 - interval '1 hour'
+                       -- all of the record, or what newer reads did not carry
+                       and (t.sync_rank = 2 or exists (select from jsonb_to_recordset(t.sync_layers) l(r smallint, keys jsonb)
+                                                        where l.r = 2 and l.keys <> '[]'))
                        and ($3 is null or t.zoho_metadata ->> 'contact_type' = $3)
                      order by t.sync_observed_at
                      limit $4) h$sql$, v_entity.target_key, v_entity.target)
@@ -91,7 +94,8 @@ begin
         return 0;
     end if;
     if not request_scheduled.filtered then
-        perform tds.confirm_hints(f.organization_id) from tds.full_pull f where f.finished_at is not null;
+        perform tds.confirm_hints(f.organization_id), tds.ask_for_deleted(f.organization_id)
+           from tds.full_pull f where f.finished_at is not null;
         perform tds.forget_deletions();
     end if;
     return (
