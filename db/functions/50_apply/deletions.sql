@@ -181,7 +181,12 @@ begin
        set state = 'done', changed_at = weigh_deletions.at
       from unnest(v_proved) p
      where (h.organization_id, h.entity, h.zoho_id) = (p.organization_id, p.entity, p.zoho_id) and h.state = 'waiting';
-    v_phantoms := tds.remove_phantoms(weigh_deletions.entity, weigh_deletions.organization_id, v_proved);
+    v_phantoms := tds.remove_phantoms(
+        weigh_deletions.entity, weigh_deletions.organization_id,
+        array(select p from unnest(v_proved) p
+               where p.announced_at is null
+                 and not exists (select from unnest(weigh_deletions.records) r
+                                  where r.zoho_id = p.zoho_id and not r.is_delete and r.rank <> 2)));
     weigh_deletions.passed := array(
         select case when not r.is_delete then r
                     else row(r.ord, r.inbox_id, r.received_at, r.position, r.alone, r.zoho_id, r.modified_at, p.proved_at, 3::smallint,
@@ -220,7 +225,7 @@ begin
                      where t.organization_id = $1 and t.%1$I = any ($2) and t.sync_read_at is null',
                    (remove_phantoms.entity).target_key, (remove_phantoms.entity).target)
        into v_ids
-      using remove_phantoms.organization_id, array(select p.zoho_id from unnest(remove_phantoms.proved) p where p.announced_at is null);
+      using remove_phantoms.organization_id, array(select p.zoho_id from unnest(remove_phantoms.proved) p);
     if v_ids = '{}' then
         return v_ids;
     end if;

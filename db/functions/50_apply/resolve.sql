@@ -150,7 +150,8 @@ as $$
                max(j.ho) filter (where j.h_ord > 0 and (j.hm is null and j.shown = 'H'
                                                         or j.hm = j.am and j.hv <> j.av and j.ho > greatest(j.ao, j.uo))) as hinted_at,
                max(j.ao) filter (where j.tied and j.is_told) as tied_at,
-               max(j.am) as read_m, bool_or(j.hm is null and j.ho is not null or j.uo is not null and j.is_told) as is_untimed
+               max(j.am) as read_m,
+               bool_or(j.hm is null and j.ho is not null or j.is_told and (j.uo is not null or j.shown = 'A' and j.hm > j.am)) as is_untimed
           from judged j
          group by j.zoho_id
     ), doubted as (
@@ -176,7 +177,9 @@ as $$
          group by l.zoho_id
     ), verdict as (
         select l.zoho_id, m.doc, t.m, t.o, t.r, y.layers, s.version, l.read_at, l.deleted_at,
-               m.authors, m.authors is not null or l.deleted_at is distinct from s.deleted_at as changed,
+               m.authors, m.authors is not null or l.deleted_at is distinct from s.deleted_at
+                   -- that it was read at all, whatever it told
+                   or s.read_at is null and l.read_at is not null as changed,
                n.hinted_at is not null or n.tied_at is not null or n.is_untimed or coalesce(m.shows_hint, false) or l.proof as unsettled,
                -- a sign of life after the proof
                case when l.deleted_at is not null and l.hint_at > l.deleted_at then l.hint_at end as alive_at,
