@@ -332,7 +332,13 @@ def test_a_spell_of_404s_deletes_nothing_and_ends_by_itself(
     assert mirror.value(held) == gone
     assert mirror.value("select (tds.check_held_deletions()).value") == gone
     assert len(wanted(mirror)) == 1, "one is asked for now and then"
-    clock(20)
+    for minute in (20, 40, 60):  # the spell lasts
+        clock(minute)
+        [probe] = mirror.rows("select zoho_id from tds.take_details('products', %s)", ORGANIZATION)
+        absent(mirror, probe["zoho_id"])
+        assert mirror.rows("select zoho_id from tds.take_details('products', %s)", ORGANIZATION) == []
+        assert mirror.value(held) == gone
+    clock(80)
     [probe] = mirror.rows("select zoho_id from tds.take_details('products', %s)", ORGANIZATION)
     told(mirror, "products", {"item": product(probe["zoho_id"], brand="")}, "detail")
     assert mirror.value(held) == 0

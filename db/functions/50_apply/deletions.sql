@@ -158,6 +158,28 @@ $$;
 comment on function tds.alive_at(tds.record_state) is
 'The last time that a read or a webhook showed a record alive, as far as its row knows.';
 
+create or replace function tds.next_probe(entity tds.entity, organization_id text, records tds.record[]) returns text
+language plpgsql stable
+set search_path = pg_catalog, pg_temp
+as $$
+declare
+    v_absent constant text[] := array(select distinct r.zoho_id from unnest(next_probe.records) r where r.is_delete and r.rank = 3);
+begin
+    return (
+        select min(h.zoho_id)
+          from tds.held_deletion h
+         where h.organization_id = next_probe.organization_id and h.entity = (next_probe.entity).entity and h.state = 'held'
+           and h.zoho_id = any (v_absent)
+           and not exists (select from tds.wanted_detail w
+                             join tds.held_deletion o on o.organization_id = w.organization_id and o.entity = w.entity
+                                                     and o.zoho_id = w.zoho_id and o.state = 'held'
+                            where w.organization_id = h.organization_id and w.entity = h.entity and w.zoho_id <> all (v_absent)));
+end
+$$;
+revoke all on function tds.next_probe(tds.entity, text, tds.record[]) from public;
+comment on function tds.next_probe(tds.entity, text, tds.record[]) is
+'Of the records held back that answered 404 once more, the one to ask for again after deletion_probe_seconds, unless another is.';
+
 create or replace function tds.weigh_deletions(
     entity tds.entity, organization_id text, records tds.record[], at timestamptz, out passed tds.record[], out verdicts tds.verdict[])
 language plpgsql volatile
@@ -167,6 +189,7 @@ declare
     v_held     boolean;
     v_proved   tds.held_deletion[];
     v_phantoms text[];
+    v_probe    text;
 begin
     perform tds.note_absences(weigh_deletions.entity, weigh_deletions.organization_id, weigh_deletions.records, weigh_deletions.at);
     -- they are put aside (tds.note_life()) once all rows are written: rows before wants, as everybody does
@@ -196,13 +219,16 @@ begin
           left join unnest(v_proved) p on p.zoho_id = r.zoho_id
          -- a hint asks for the detail; a proof counts once it is complete
          where not r.is_delete or p.zoho_id is not null and not p.zoho_id = any (v_phantoms));
+    v_probe := tds.next_probe(weigh_deletions.entity, weigh_deletions.organization_id, weigh_deletions.records);
     weigh_deletions.verdicts := array(
         select row(r.ord, r.inbox_id, r.zoho_id, 'unchanged', r.modified_at, r.observed_at, r.rank, d.wanted,
-                   case when r.rank = 3 then r.observed_at + tds.second_look() else r.observed_at end, false)::tds.verdict
+                   case when r.zoho_id = v_probe then r.observed_at + make_interval(secs => tds.setting_int('deletion_probe_seconds'))
+                        when r.rank = 3 then r.observed_at + tds.second_look() else r.observed_at end, false)::tds.verdict
           from unnest(weigh_deletions.records) r
           left join tds.held_deletion h on h.organization_id = weigh_deletions.organization_id
                                        and h.entity = (weigh_deletions.entity).entity and h.zoho_id = r.zoho_id
-         cross join lateral (select case when v_held or h.state is distinct from 'waiting' then null
+         cross join lateral (select case when r.zoho_id = v_probe and r.rank = 3 then 'one of the deletions held back'
+                                         when v_held or h.state is distinct from 'waiting' then null
                                          when r.rank = 3 then 'answered 404 once' else 'said to be deleted' end) d(wanted)
          where r.is_delete
            and (r.zoho_id = any (v_phantoms) or not exists (select from unnest(v_proved) p where p.zoho_id = r.zoho_id)));
