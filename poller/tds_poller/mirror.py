@@ -436,9 +436,9 @@ class Mirror:
         return int(await self._row(scalar_row, query, self.organization_id))
 
     async def drain(self, queue: str | None = None) -> Mapping[str, int]:
-        """Processes what waits in a queue, or in all, in a worker's time, if this role may; see `db.worker.drain`.
+        """Processes what waits in a queue, or in all, in a worker's time; see `db.worker.drain`.
 
-        The poller's own may not: that is the workers', and it is told where there is none.
+        The poller's own role may not: that is the workers', and it is told where there is none.
         """
         if self._may_drain is None:
             query = "select has_function_privilege('tds.process_batch(text, int, jsonb)', 'execute')"

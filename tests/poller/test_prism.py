@@ -201,7 +201,8 @@ def test_what_the_documents_show_goes_through_the_poller(
         assert (run["state"], run["records"]) == (expected, 1), (entity, run)
         with psycopg.connect(database.conninfo) as connection:
             rows = connection.execute(
-                "select count(*) from tds.inbox i join tds.inbox_outcome o using (inbox_id) where i.entity = %s and o.applied + o.unchanged > 0",
+                "select count(*) from tds.inbox i join tds.inbox_outcome o using (inbox_id)"
+                " where i.entity = %s and o.applied + o.unchanged > 0",
                 [entity],
             ).fetchone()
         assert rows != (0,) or any(letter["entity"] == entity for letter in dead), entity

@@ -143,7 +143,7 @@ SHIFTS = ["first of page 1", "last of page 1", "one of each page", "one edited t
 )
 def test_a_list_that_moves_while_it_is_read_loses_nobody(database: Database, entity: str, shift: str) -> None:
     source = LISTS[entity]
-    counts = {"items": 5, "contacts": 20, source: 450}
+    counts: dict[str, Any] = {"items": 5, "contacts": 20, source: 450}
     organisation = Organisation(clock=Clock(600), lenient=True, **counts)
     left, counted = 2 if shift == "one of each page" else 1, False
 
@@ -192,7 +192,7 @@ def test_a_list_that_moves_while_it_is_read_loses_nobody(database: Database, ent
         assert living <= mirrored
 
 
-NOTHING = {"[]": [], "null": None, '""': ""}
+NOTHING: dict[str, Any] = {"[]": [], "null": None, '""': ""}
 
 
 @pytest.mark.parametrize("nothing", NOTHING)

@@ -117,7 +117,8 @@ def believing(database: Database) -> Iterator[psycopg.Connection]:
     """A database in which however many deletions are never too many."""
     with database.connect(autocommit=True) as conn:
         conn.execute(
-            "update tds.setting set value = '1000000' where name in ('deletions_per_hour', 'deletions_percent_per_hour', 'hints_confirmed_per_night')"
+            "update tds.setting set value = '1000000' where name in "
+            "('deletions_per_hour', 'deletions_percent_per_hour', 'hints_confirmed_per_night')"
         )
         conn.execute("update tds.setting set value = '600' where name = 'drain_seconds'")
         yield conn

@@ -42,7 +42,16 @@ def seen(name: str, shape: str, minute: int, /, event: str = "upsert", **body: A
 
 LIST = seen("list", "list", 1, name="A", rate=10, stock_on_hand=5, status="active", last_modified_time=FIRST)
 WEBHOOK = seen("webhook", "webhook", 2, name="A", rate=10, status="active", last_modified_time=FIRST)
-DETAIL = seen("detail", "detail", 3, name="A", rate=10, brand="Acme", locations=[{"location_id": "1"}], last_modified_time=FIRST)
+DETAIL = seen(
+    "detail",
+    "detail",
+    3,
+    name="A",
+    rate=10,
+    brand="Acme",
+    locations=[{"location_id": "1"}],
+    last_modified_time=FIRST,
+)
 SAME_SECOND = seen("same second", "webhook", 4, name="B", rate=10, status="active", last_modified_time=FIRST)
 REDELIVERY = seen("redelivery", "webhook", 5, name="A", rate=10, status="active", last_modified_time=FIRST)
 STOCK = seen(
@@ -53,7 +62,16 @@ DELETED = seen("deleted", "detail", 8, event="delete")
 LATE_READ = seen(
     "read once more", "list", 9, name="B", rate=10, stock_on_hand=4, status="active", last_modified_time=FIRST
 )
-NEWER = seen("newer", "detail", 10, name="D", rate=11, brand="", locations=[{"location_id": "2"}], last_modified_time=SECOND)
+NEWER = seen(
+    "newer",
+    "detail",
+    10,
+    name="D",
+    rate=11,
+    brand="",
+    locations=[{"location_id": "2"}],
+    last_modified_time=SECOND,
+)
 NEWER_LIST = seen(
     "newer list", "list", 4, name="E", rate=11, stock_on_hand=3, status="inactive", last_modified_time=SECOND
 )

@@ -244,7 +244,8 @@ begin
     end if;
     case jsonb_typeof(unwrapped.told)
     when 'string' then
-        return tds.unwrapped(tds.json_inside(unwrapped.told ->> 0), v_names, v_foreign, v_id_key, v_depth, unwrapped.is_named, unwrapped.bare);
+        return tds.unwrapped(tds.json_inside(unwrapped.told ->> 0), v_names, v_foreign, v_id_key, v_depth, unwrapped.is_named,
+                             unwrapped.bare);
     when 'array' then
         return (select coalesce(jsonb_agg(r.doc order by e.n, r.n), '[]')
                   from jsonb_array_elements(unwrapped.told) with ordinality e(doc, n)

@@ -105,7 +105,8 @@ revoke all on function tds.keep_image_file(text, bigint) from public;
 comment on function tds.keep_image_file(text, bigint) is
 'Notes that a file is about to be stored, before it is: it waits for whoever removes the same one just now.';
 
-create or replace function tds.unneeded_image_files(at_most int default 100) returns table (sha256 text, bytes bigint, unneeded_at timestamptz)
+create or replace function tds.unneeded_image_files(at_most int default 100)
+returns table (sha256 text, bytes bigint, unneeded_at timestamptz)
 language plpgsql volatile security definer
 set search_path = pg_catalog, pg_temp
 as $$

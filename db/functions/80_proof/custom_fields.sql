@@ -85,7 +85,8 @@ select r.entity, r.organization_id, r.zoho_id, f.api_name, f.label, f.data_type,
   from (' || (
         select string_agg(format(
                    $sql$
-select %1$s as entity, t.organization_id, t.%2$I as zoho_id, t.zoho_metadata, t.sync_layers, t.sync_modified_at, t.sync_observed_at, t.sync_rank
+select %1$s as entity, t.organization_id, t.%2$I as zoho_id, t.zoho_metadata, t.sync_layers, t.sync_modified_at, t.sync_observed_at,
+       t.sync_rank
   from zoho.%3$I t$sql$,
                    case when n.names > 1 then '(select c.relname::text from pg_catalog.pg_class c where c.oid = t.tableoid)'
                        else format('%L::text', n.entity) end,
