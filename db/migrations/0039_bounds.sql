@@ -2,8 +2,8 @@
 -- depends: 0030_signatures
 alter table tds.inbox_open add column look_closer boolean not null default true;
 comment on column tds.inbox_open.look_closer is
-'Whether its body may hold a number of more digits than the setting number_digits (tds.has_long_number(text, boolean)): each of its records '
-'is looked at.';
+'Whether its body may hold a number of more digits than the setting number_digits (tds.has_long_number(text, boolean)): each of its '
+'records is looked at.';
 
 create type tds.excess as (
     ord    bigint,

@@ -17,7 +17,8 @@ create or replace function tds.has_long_number(body text, is_page boolean) retur
 language sql immutable parallel safe
 as $$
     -- a number with an exponent of two digits, a run of forty, or what could hide one: an escape, or that it is no JSON but a form.
-    -- A run is as long to write as to read, so that pages, where the look is a twentieth of all that storing and applying them takes, are spared it
+    -- A run is as long to write as to read, so that pages, where the look is a twentieth of all that storing and applying them takes,
+    -- are spared it
     select left($1, 1) not in ('{', '[')
            or case when $2 then $1 ~ '[0-9][eE][+-]?[0-9][0-9]|\\u00[2-7]'
                    else $1 ~ '[^0-9A-Za-z]-?[0-9][0-9.]*[eE][+-]?[0-9]{2}|[0-9]{40}|\\u00[2-7]' end

@@ -10,7 +10,6 @@ import hashlib
 import logging
 import time
 from dataclasses import dataclass
-from datetime import UTC, datetime
 from typing import Any
 
 import httpx
@@ -138,7 +137,7 @@ class TokenSource:
             self._kept = None
 
     async def _refresh(self) -> Token:
-        asked_at = datetime.now(UTC)
+        asked_at = time.monotonic()
         error = "unreachable"
         try:
             answer = await retried("POST /oauth/v2/token", self._ask)
@@ -157,8 +156,9 @@ class TokenSource:
         domain = str(answer.get("api_domain", "")).rstrip("/")
         sealed = self._seal.encrypt(secret.encode()).decode()
         await self._session.row(
-            "select tds.store_access_token(%s, %s, %s, %s, %s)",
-            *(self._account, sealed, domain, lifetime * self._minute / 60, asked_at),
+            # By the database's clock: this computer's may be hours wrong.
+            "select tds.store_access_token(%s, %s, %s, %s, tds.now() - make_interval(secs => %s))",
+            *(self._account, sealed, domain, lifetime * self._minute / 60, time.monotonic() - asked_at),
         )
         return self._token(secret, domain, sealed)
 
