@@ -13,7 +13,7 @@ LOCK = ROOT / "requirements.lock"
 SBOM = ROOT / "sbom.json"
 PAGE = ROOT / "docs" / "supply.md"
 ALLOWED = (
-    "Apache-2.0", "BSD-2-Clause", "BSD-3-Clause", "LGPL-3.0-only", "MIT", "MPL-2.0", "PSF-2.0",
+    "Apache-2.0", "BSD-2-Clause", "BSD-3-Clause", "LGPL-3.0-only", "MIT", "MIT-0", "MPL-2.0", "PSF-2.0",
     # told by a classifier alone, which leaves the clauses open
     "License :: OSI Approved :: Apache Software License", "License :: OSI Approved :: BSD License",
     "License :: OSI Approved :: Mozilla Public License 2.0 MPL 2.0",
