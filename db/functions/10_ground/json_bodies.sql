@@ -204,8 +204,8 @@ begin
                or jsonb_typeof(k.value) = 'string' and left(ltrim(k.value ->> 0, E'\uFEFF \t\r\n'), 1) in ('{', '[', '"') as may_hold
           from jsonb_each(wrapped_keys.told) k
     )
-    select o.key, o.place, count(*) filter (where o.place = 4) over () = 1
-      from (select n.key, 1 as place, array_position(wrapped_keys.names, n.name) as n from named n
+    select o.key, o.place, o.others = 1
+      from (select w.*, count(*) filter (where w.place = 4) over () as others from (select n.key, 1 as place, array_position(wrapped_keys.names, n.name) as n from named n
              where n.may_hold and n.name = any (wrapped_keys.names)
             union all
             select null, 2, 1 where wrapped_keys.told ? wrapped_keys.id_key
@@ -217,7 +217,9 @@ begin
             select n.key, 4, 1 from named n
              where n.may_hold and n.key <> all (tds.containers()) and n.name <> all (wrapped_keys.names || tds.envelopes())
                and not wrapped_keys.is_named
-               and not exists (select from named f where f.name = any (wrapped_keys.foreign_names))) o
+               and not exists (select from named f where f.name = any (wrapped_keys.foreign_names))) w) o
+     -- who wraps a record does not hide it among many
+     where o.place < 4 or o.others <= 10
      order by o.place, o.n, o.key;
 end
 $$;

@@ -129,16 +129,21 @@ begin
     when 'string' then
         return coalesce(tds.told_organizations(tds.json_inside(told_organizations.told ->> 0), told_organizations.depth + 1), '{}');
     when 'array' then
+        -- of more than these none is taken, see the setting webhook_records
         return array(select distinct o.id
-                       from jsonb_array_elements(told_organizations.told) e(doc)
+                       from jsonb_array_elements(told_organizations.told) with ordinality e(doc, n)
                       cross join lateral unnest(tds.told_organizations(e.doc, told_organizations.depth + 1)) o(id)
+                      where e.n <= 1000
                       order by o.id);
     when 'object' then
         return array(select distinct o.id
-                       from jsonb_each(coalesce(nullif(tds.nested(told_organizations.told), told_organizations.told),
-                                                told_organizations.told)) k
-                      cross join lateral unnest(tds.told_organizations(k.value, told_organizations.depth + 1)) o(id)
-                      where k.key <> all (tds.containers())
+                       from (select k.key, k.value
+                               from jsonb_each(coalesce(nullif(tds.nested(told_organizations.told), told_organizations.told),
+                                                        told_organizations.told)) k
+                              where (jsonb_typeof(k.value) in ('object', 'array') or k.value ->> 0 ~ '^\s*[{["]')
+                                and k.key <> all (tds.containers())
+                              limit 100) h
+                      cross join lateral unnest(tds.told_organizations(h.value, told_organizations.depth + 1)) o(id)
                       order by o.id);
     else
         return array[]::text[];
@@ -152,6 +157,7 @@ create or replace function tds.told_organization(document jsonb, record_key text
 language sql immutable parallel safe
 as $$
     select nullif(case
+        when jsonb_typeof($1) = 'object' and $1 ? $3 then $1 ->> 'organization_id'
         -- as Zoho wraps it; what stands beside the record is looked into only where there is something
         when jsonb_typeof($1 -> $2 -> $3) = 'string'
         then coalesce($1 ->> 'organization_id', $1 -> $2 ->> 'organization_id',
@@ -180,7 +186,7 @@ begin
                       from tds.endpoint p join tds.entity e on e.entity = p.entity
                      where p.endpoint = glimpse.endpoint group by e.entity, e.id_key) k
              cross join lateral regexp_matches(glimpse.body, format(v_pattern, k.id_key), 'g') m(part)) i
-     where i.place = 1
+     where i.place = 1 and tds.is_id(i.id)
     having count(distinct i.id) = 1;
     glimpse.record_id := v_found.id;
     glimpse.entity := coalesce(v_found.entity,
