@@ -154,16 +154,26 @@ comment on function tds.told_organizations(jsonb, int) is
 'The organisations that what is told names, nearest the outside: in an envelope, or in the record itself; not in what a record holds.';
 
 create or replace function tds.told_organization(document jsonb, record_key text, id_key text) returns text
-language sql immutable parallel safe
+language plpgsql immutable parallel safe
+set search_path = pg_catalog, pg_temp
 as $$
-    select nullif(case
-        when jsonb_typeof($1) = 'object' and $1 ? $3 then $1 ->> 'organization_id'
+declare
+    v_told text;
+begin
+    if jsonb_typeof(told_organization.document -> told_organization.record_key -> told_organization.id_key) = 'string' then
         -- as Zoho wraps it; what stands beside the record is looked into only where there is something
-        when jsonb_typeof($1 -> $2 -> $3) = 'string'
-        then coalesce($1 ->> 'organization_id', $1 -> $2 ->> 'organization_id',
-                      case when (select count(*) from jsonb_object_keys($1)) > 1
-                           then array_to_string(tds.told_organizations($1 - $2), ', ') end)
-        else array_to_string(tds.told_organizations($1), ', ') end, '')
+        v_told := coalesce(told_organization.document ->> 'organization_id',
+                           told_organization.document -> told_organization.record_key ->> 'organization_id');
+        if v_told is null and told_organization.document - told_organization.record_key <> '{}' then
+            v_told := array_to_string(tds.told_organizations(told_organization.document - told_organization.record_key), ', ');
+        end if;
+    elsif jsonb_typeof(told_organization.document) = 'object' and told_organization.document ? told_organization.id_key then
+        v_told := told_organization.document ->> 'organization_id';
+    else
+        v_told := array_to_string(tds.told_organizations(told_organization.document), ', ');
+    end if;
+    return nullif(v_told, '');
+end
 $$;
 comment on function tds.told_organization(jsonb, text, text) is
 'The organisation that a body names, beside its record or in it; several (which nobody is), separated by commas; null where it names none.';
