@@ -395,6 +395,9 @@ def test_an_id_that_is_not_exactly_one_makes_no_row(mirror: Mirror) -> None:
         mirror.receive("products", form([("item_id", number), ("name", "a")]))
         mirror.receive("products", {"item": {"item_id": number, "name": "a"}})
     assert mirror.process()["dead"] == 2 * len(texts)
+    # nor in what is not JSON, where it is only glimpsed: there is nothing to ask for
+    assert mirror.receive("products", b'{"item_id": "4e18", "name": "a\nb"}') == "rejected"
+    assert mirror.value("select count(*) from tds.wanted_detail") == 0
     mirror.receive("products", b'{"item": {"item_id": 2646610000000113286, "name": "exact"}}')
     mirror.process()
     assert mirror.value("select zoho_item_id from zoho.products") == "2646610000000113286"

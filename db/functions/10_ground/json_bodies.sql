@@ -205,7 +205,8 @@ begin
           from jsonb_each(wrapped_keys.told) k
     )
     select o.key, o.place, o.others = 1
-      from (select w.*, count(*) filter (where w.place = 4) over () as others from (select n.key, 1 as place, array_position(wrapped_keys.names, n.name) as n from named n
+      from (select w.*, count(*) filter (where w.place = 4) over () as others from (
+            select n.key, 1 as place, array_position(wrapped_keys.names, n.name) as n from named n
              where n.may_hold and n.name = any (wrapped_keys.names)
             union all
             select null, 2, 1 where wrapped_keys.told ? wrapped_keys.id_key
