@@ -24,6 +24,18 @@ $$;
 revoke all on function tds.note_cron_jobs(text[]) from public;
 comment on function tds.note_cron_jobs(text[]) is 'Notes which jobs the pg_cron of this database has.';
 
+create or replace function tds.take_defaults_turn() returns void
+language plpgsql volatile security definer
+set search_path = pg_catalog, pg_temp
+as $$
+begin
+    perform tds.take_turn('tds.set_own_defaults');
+end
+$$;
+revoke all on function tds.take_defaults_turn() from public;
+comment on function tds.take_defaults_turn() is
+'The turn of who sets a role''s defaults: the turns are the owner''s, and a role sets its defaults with its own rights.';
+
 create or replace function tds.set_own_defaults() returns int
 language plpgsql volatile
 set search_path = pg_catalog, pg_temp
@@ -33,7 +45,7 @@ declare
     v_set     int := 0;
 begin
     -- two that change one role at once fail
-    perform tds.take_turn('tds.set_own_defaults');
+    perform tds.take_defaults_turn();
     for v_setting in
         select k.name, k.value
           from (values ('statement_timeout', '0'), ('lock_timeout', '0'), ('idle_in_transaction_session_timeout', '0'),
@@ -56,7 +68,7 @@ revoke all on function tds.set_own_defaults() from public;
 comment on function tds.set_own_defaults() is
 'Sets for the caller''s role in this database what jobs rest on, so that pg_cron''s sessions do not have the database''s own; a role '
 'may do that for itself. Returns how many settings were another.';
-grant execute on function tds.set_own_defaults() to tds_worker;
+grant execute on function tds.set_own_defaults(), tds.take_defaults_turn() to tds_worker;
 
 create or replace function tds.install_jobs() returns table (job text, action text, statement text)
 language plpgsql volatile
