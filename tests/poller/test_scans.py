@@ -98,7 +98,7 @@ class Attacker:
         if self._chance.random() < self.lies:
             if more and self._chance.random() < 0.5:
                 more = False
-            elif shown:
+            elif shown and (more or page > 1):  # of a single page nobody counts what it should have
                 shown = self._chance.sample(shown, len(shown) - 1)
                 more = more and bool(shown)
         context = {"page": page, "has_more_page": more}
