@@ -234,3 +234,33 @@ def test_a_detail_that_comes_once_without_lines_wipes_none(
     assert value(conn, "select count(*) from zoho.invoice_line_items") == lines
     assert value(conn, "select count(*) from tds_document_mismatches where entity = 'invoices'") == 0
     assert value(conn, "select count(*) from tds.wanted_detail where entity = 'invoices'") == 0
+
+
+def test_what_the_rules_cost_of_a_migration_and_of_a_quiet_day(
+    database: Database, conn: psycopg.Connection[Any]
+) -> None:
+    """At most 5 % more calls than the plan's minimum: each page and each detail once."""
+    organisation = Organisation(clock=Clock(600), lenient=True, items=250, contacts=250, invoices=450)
+    with fast_sandbox(organisation) as sandbox:
+        poller = Poller(sandbox, database)
+
+        def spent() -> tuple[int, int]:
+            calls = [
+                f"{call.path}?{call.query}"
+                for call in sandbox.ledger.calls
+                if not call.path.startswith("/oauth")
+            ]
+            needed = {call for call in calls if "response_option" not in call}
+            sandbox.ledger.clear()
+            return len(calls), len(needed)
+
+        poller.migrate()
+        calls, needed = spent()
+        assert calls > 450
+        assert (calls - needed) * 20 <= needed, f"{calls} calls, of which {needed} are needed"
+        for filtered in (True, False):
+            conn.execute("select tds.request_scheduled(%s)", [filtered])
+            poll(poller, conn)
+            calls, needed = spent()
+            # a list of several pages that is read whole is counted, by a call
+            assert calls - needed <= 2, f"{calls} calls, of which {needed} are needed"
