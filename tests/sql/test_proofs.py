@@ -425,19 +425,23 @@ MOMENT: dict[str, Callable[[Mirror], None]] = {
 }
 
 
+@pytest.mark.parametrize("lives", [True, False])
 @pytest.mark.parametrize("order", list(itertools.permutations(MOMENT)), ids=" > ".join)
-def test_of_one_moment_nothing_is_proved_in_any_order(
-    mirror: Mirror, clock: Callable[[float], None], order: tuple[str, ...]
+def test_of_one_moment_the_deletion_counts_in_any_order_and_is_asked(
+    mirror: Mirror, clock: Callable[[float], None], order: tuple[str, ...], lives: bool
 ) -> None:
     listed(mirror, 100)
     clock(5)
     for observation in order:
         MOMENT[observation](mirror)
-    assert deleted(mirror) == set()
-    assert "5" in wanted(mirror), "whoever knows is asked"
+    assert deleted(mirror) == {"5"}
+    assert wanted(mirror).keys() == {"5"}, "whoever knows is asked"
     clock(7)
-    absent(mirror, "5")
-    assert (deleted(mirror), wanted(mirror)) == ({"5"}, {})
+    if lives:
+        told(mirror, "products", {"item": product("5", name="A", brand="")}, "detail")
+    else:
+        absent(mirror, "5")
+    assert (deleted(mirror), wanted(mirror)) == (set() if lives else {"5"}, {})
 
 
 def test_a_read_between_two_404s_that_comes_late_is_asked(

@@ -161,8 +161,8 @@ as $$
          group by d.zoho_id
     ), life as (
         select l.zoho_id, max(l.read_at) as read_at, max(l.ask_at) as ask_at, bool_or(l.proof) as proof, max(l.hint_at) as hint_at,
-               case when max(l.read_at) is null or max(l.dead_at) > max(l.read_at) then max(l.dead_at) end as deleted_at,
-               -- of one moment nothing is proved: whoever was there is asked
+               case when max(l.read_at) is null or max(l.dead_at) >= max(l.read_at) then max(l.dead_at) end as deleted_at,
+               -- of one moment the deletion counts, and whoever knows is asked
                case when max(l.dead_at) = max(l.read_at) then max(l.dead_at) end as both_at
           from (select s.zoho_id, s.read_at, s.deleted_at as dead_at, null::timestamptz as ask_at, null::timestamptz as hint_at,
               false as proof
