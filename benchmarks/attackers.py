@@ -15,6 +15,7 @@ import json
 import multiprocessing
 import os
 import random
+import re
 import subprocess
 import sys
 import time
@@ -58,8 +59,9 @@ async def answered(
     reader, writer = streams
     writer.write(sent)
     head = (await reader.readuntil(b"\r\n\r\n")).lower()
-    if b"content-length: " in head:
-        await reader.readexactly(int(head.split(b"content-length: ")[1].split(b"\r\n")[0]))
+    length = re.search(rb"\r\ncontent-length: ([0-9]+)\r\n", head)
+    if length and not sent.startswith(b"HEAD "):
+        await reader.readexactly(int(length[1]))
     return int(head.split()[1]), b"connection: close" in head
 
 
