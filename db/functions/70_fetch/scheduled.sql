@@ -88,7 +88,12 @@ language plpgsql volatile security definer
 set search_path = pg_catalog, pg_temp
 as $$
 declare
-    v_now constant timestamptz := tds.now();
+    v_now     constant timestamptz := tds.now();
+    v_wanted  record;
+    v_asked   int := 0;
+    v_code    text;
+    v_error   text;
+    v_context text;
 begin
     if tds.bulk_sync_refusal() is not null then
         return 0;
@@ -98,8 +103,8 @@ begin
            from tds.full_pull f where f.finished_at is not null;
         perform tds.forget_deletions();
     end if;
-    return (
-        select count(tds.request_pull_for(w.entity, w.options, w.organization_id, 'the clock'))::int
+    for v_wanted in
+        select w.organization_id, w.entity, w.options
           from (select f.organization_id, n.entity, case when request_scheduled.filtered then '{"incremental": true}'::jsonb
                 else '{}' end as options
                   from tds.full_pull f
@@ -111,7 +116,21 @@ begin
                  where f.finished_at is not null and not request_scheduled.filtered
                  union all
                 select l.organization_id, l.entity, '{}' from tds.lists_to_sweep(v_now) l where not request_scheduled.filtered
-                 order by 1, 2) w);
+                 order by 1, 2) w
+    loop
+        begin
+            v_asked := v_asked + (tds.request_pull_for(v_wanted.entity, v_wanted.options, v_wanted.organization_id, 'the clock')
+                                  is not null)::int;
+        exception when others then
+            get stacked diagnostics v_code = returned_sqlstate, v_error = message_text, v_context = pg_exception_context;
+            if tds.stops_all(v_code) then
+                raise;
+            end if;
+            perform tds.set_aside('request_scheduled', format('%s of %s', v_wanted.entity, v_wanted.organization_id), v_code, v_error,
+                                  v_context, v_now);
+        end;
+    end loop;
+    return v_asked;
 end
 $$;
 revoke all on function tds.request_scheduled(boolean) from public;
