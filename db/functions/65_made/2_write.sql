@@ -36,7 +36,8 @@ begin
            -- an empty array is no statement against the document's own sums
            and t.{{parent_column:I}} not in (select s.zoho_id from unnest({{me:I}}.states) s
                                               where tds.is_blank_list(s.doc -> {{list_key:L}}) and tds.lacks_elements(s.doc))
-           and not exists (select from wanted w where w.zoho_id = t.{{parent_column:I}} and w.position = t.{{position_column:I}}))
+           -- hashed, however few are expected
+           and (t.{{parent_column:I}}, t.{{position_column:I}}) not in (select w.zoho_id, w.position from wanted w))
     insert into zoho.{{target:I}} as t (
            organization_id, {{parent_column:I}}, {{position_column:I}},
            {{columns}}, zoho_metadata, synced_at)

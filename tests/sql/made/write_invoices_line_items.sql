@@ -54,7 +54,8 @@ begin
            -- an empty array is no statement against the document's own sums
            and t.zoho_invoice_id not in (select s.zoho_id from unnest(write_invoices_line_items.states) s
                                               where tds.is_blank_list(s.doc -> 'line_items') and tds.lacks_elements(s.doc))
-           and not exists (select from wanted w where w.zoho_id = t.zoho_invoice_id and w.position = t.line_number))
+           -- hashed, however few are expected
+           and (t.zoho_invoice_id, t.line_number) not in (select w.zoho_id, w.position from wanted w))
     insert into zoho.invoice_line_items as t (
            organization_id, zoho_invoice_id, line_number,
            description, discount, discount_amount, name, product_id, quantity, rate, tax_name,
