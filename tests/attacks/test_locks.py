@@ -130,6 +130,19 @@ def test_whoever_waits_for_the_lock_of_one_who_dies_does_not_pass_for_it(
             assert mirror.value(lost, victim) == 0
 
 
+def test_a_stranger_does_not_pass_for_a_worker(database: Database, mirror: Mirror) -> None:
+    with login_without_grants(database) as stranger:
+        stranger.execute("set application_name = 'tds/worker/elsewhere/1'")
+        wait_until(
+            lambda: mirror.value(
+                "select count(*) from pg_stat_activity where application_name = 'tds/worker/elsewhere/1'"
+            ),
+            "the name is seen",
+        )
+        assert mirror.rows("select * from tds_workers") == []
+        assert mirror.value("select bool_and(runner is distinct from 'worker') from tds_jobs")
+
+
 def test_what_keeps_others_out_cannot_be_locked_by_a_stranger(database: Database) -> None:
     with login_without_grants(database) as stranger:
         for statement in (

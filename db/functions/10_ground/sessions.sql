@@ -3,7 +3,9 @@
 create or replace view public.tds_workers as
 select a.application_name as worker, a.pid, a.backend_start as since, a.state
   from pg_catalog.pg_stat_activity a
- where a.datname = pg_catalog.current_database() and a.application_name like 'tds/worker/%';
+ where a.datname = pg_catalog.current_database() and a.application_name like 'tds/worker/%'
+   -- a session may call itself what it likes
+   and pg_catalog.has_function_privilege(a.usesysid, 'tds.process_batch(text, int, jsonb)', 'execute');
 comment on view public.tds_workers is 'The workers that live: each is a session, which listens for events and runs what is due.';
 comment on column public.tds_workers.worker is 'Its name: tds/worker/host/process id there; of its batch, tds.claim.worker.';
 comment on column public.tds_workers.pid is 'Its backend.';
