@@ -71,8 +71,8 @@ begin
         delete from zoho.contact_addresses a
          where a.organization_id = write_contact_addresses.organization_id
            and a.zoho_contact_id = any (write_contact_addresses.zoho_ids)
-           and not exists (select from wanted w where (w.contact_type, w.zoho_contact_id, w.position) = (a.contact_type, a.zoho_contact_id,
-               a.position)))
+           and (a.contact_type, a.zoho_contact_id, a.position) not in (
+                   select w.contact_type, w.zoho_contact_id, w.position from wanted w))
     insert into zoho.contact_addresses as a (
         organization_id, contact_type, zoho_contact_id, position, address_type, zoho_address_id, attention, address, street2,
         city, state, zip, country, country_code, phone, fax, synced_at)
