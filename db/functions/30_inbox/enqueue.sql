@@ -33,7 +33,7 @@ begin
 
     -- a retry is put into inbox_open by the one who parks it
     insert into tds.inbox_open (inbox_id, received_at, queue, entity, look_closer)
-    select e.inbox_id, e.received_at, n.queue, e.entity, tds.has_long_number(e.body, e.shape = 'list')
+    select e.inbox_id, e.received_at, n.queue, e.entity, coalesce(e.look_closer, tds.has_long_number(e.body, e.shape = 'list'))
       from added e
       join tds.entity n on n.entity = e.entity
      where e.refusal is null and e.source <> 'retry'

@@ -99,10 +99,11 @@ begin
 
     perform tds.ensure_partition((v_now at time zone 'UTC')::date);
     insert into tds.inbox (received_at, organization_id, entity, source, shape, event, record_id, observed_at,
-                           run_id, headers, body, body_raw, refusal)
+                           run_id, headers, body, body_raw, refusal, look_closer)
     values (v_now, v_record.organization_id, v_entity, receive_one.source, receive_one.shape, receive_one.event,
             v_record.record_id, v_observed, receive_one.run_id, receive_one.headers, v_text,
-            case when v_text is null then coalesce(receive_one.body, '') end, v_refusal)
+            case when v_text is null then coalesce(receive_one.body, '') end, v_refusal,
+            tds.has_long_number(v_text, receive_one.shape = 'list'))
     returning inbox.inbox_id into receive_one.inbox_id;
     receive_one.status := case
         when v_refusal is null and exists (select from tds.entity n where n.entity = v_entity) then 'queued'
@@ -174,10 +175,10 @@ begin
           from (select i.* from first i where i.n not in (select r.n from repeated r) order by i.n) f
     ), stored as (
         insert into tds.inbox (inbox_id, received_at, organization_id, entity, source, shape, event, record_id, observed_at,
-                               headers, body, refusal)
+                               headers, body, refusal, look_closer)
         select f.inbox_id, v_now, f.organization_id, f.entity, receive_set.source, receive_set.shape, b.event, f.record_id,
                v_now + coalesce(c.skew, interval '0') - (cardinality(receive_set.body) - f.n) * interval '1 microsecond', b.headers, b.body,
-               f.refusal
+               f.refusal, tds.has_long_number(b.body, receive_set.shape = 'list')
           from unnest(receive_set.event, receive_set.headers, receive_set.body) with ordinality b(event, headers, body, n)
           join fresh f on f.n = b.n
           left join tds.zoho_clock c on c.organization_id = f.organization_id
