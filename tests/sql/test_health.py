@@ -110,6 +110,10 @@ def switch_job_off(ward: Ward) -> None:
     ward.run("update tds.job set enabled = true where job <> 'fold_counters'")
 
 
+def set_something_aside(ward: Ward) -> None:
+    ward.run("select tds.set_aside('observe_drift', 'event 7', '22000', 'a test''s', null, tds.now())")
+
+
 def fail_a_job(ward: Ward) -> None:
     ward.run(
         "insert into tds.job (job, schedule, command, description) values ('broken', '* * * * *', 'select 1/0', 'a test''s')"
@@ -382,6 +386,7 @@ ILLNESSES = {
     ),
     "job switched off": Illness(switch_job_off, "jobs_off", "warning", "fold_counters"),
     "job that fails": Illness(fail_a_job, "jobs_failed", "warning", "division by zero"),
+    "job that sets aside": Illness(set_something_aside, "set_aside", "warning", "observe_drift: event 7"),
     "job that nobody runs": Illness(let_a_job_lie, "jobs_overdue", "warning", "ensure_partitions"),
     "worker killed": Illness(kill_a_worker, "queue_pending", "ok", "1 events", "select count(*) = 0 from tds.claim"),
     "claim stuck": Illness(

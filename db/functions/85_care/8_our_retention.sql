@@ -37,6 +37,7 @@ select tds.register_retention('stock_days', 'tds.stock_day', 90,
     'Snapshots of the stock, in their small form after a day; then the first of each month stays.', function_name => 'fold_stock');
 select tds.register_retention('held_deletions', 'tds.held_deletion', 90, 'Deletions that were proved, confirmed or refused.',
     'changed_at', 't.state in (''done'', ''confirmed'', ''refused'')');
+select tds.register_retention('set_aside', 'tds.set_aside', 90, 'What a job went on without; it is tried again then.', 'set_aside_at');
 select tds.register_retention('api_keys', 'tds.api_key', 400, 'Keys that were revoked.', 'revoked_at');
 select tds.register_retention('api_sessions', 'tds.api_session', 1, 'Sessions of browsers that have ended.', 'ends_at');
 insert into tds.setting (name, value, description) values

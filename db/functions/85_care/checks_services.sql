@@ -172,6 +172,23 @@ select tds.register_check('jobs_off', 'jobs', 'jobs', 1, null, 15,
     'Jobs of tds.job that are switched off.',
     'update tds.job set enabled = true where job = …; select * from tds.install_jobs(), where pg_cron is');
 
+create or replace function tds.check_set_aside() returns tds.finding
+language plpgsql stable
+set search_path = pg_catalog, pg_temp
+as $$
+begin
+    return (select row(count(*),
+                       coalesce(left(string_agg(format('%s: %s', s.job, s.item), '; ' order by s.set_aside_at desc), 500), 'nothing'),
+                       min(s.set_aside_at))::tds.finding
+              from tds.set_aside s);
+end
+$$;
+revoke all on function tds.check_set_aside() from public;
+comment on function tds.check_set_aside() is 'Check: items that a job could not do, and went on without.';
+select tds.register_check('set_aside', 'jobs', 'items', 1, null, 15,
+    'Items that a job could not do, and went on without.',
+    'select * from tds.set_aside; mend what the error names, then delete its row there');
+
 create or replace function tds.check_clock(at timestamptz) returns tds.finding
 language plpgsql stable
 set search_path = pg_catalog, pg_temp
