@@ -10,7 +10,7 @@ import json
 import struct
 from collections.abc import Callable, Iterator
 from contextlib import suppress
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
 from functools import partial
 from pathlib import Path
 
@@ -18,7 +18,7 @@ import psycopg
 import pytest
 
 from tds_db.upgrade import upgrade
-from tests.clock import FILE, SECOND, environment
+from tests.clock import FILE, SECOND, environment, real_now
 from tests.conftest import LEGS, all_servers
 from tests.db.servers import CRON, Database
 from tests.journeys.waiting import PATIENCE, wait_until
@@ -43,13 +43,13 @@ class Clock:
     def __init__(self, variables: dict[str, str]) -> None:
         self._file = Path(variables[FILE])
         [offset] = struct.unpack("q", self._file.read_bytes())
-        now = datetime.now(UTC) + timedelta(seconds=offset / SECOND)
+        now = real_now() + timedelta(seconds=offset / SECOND)
         self.shown = self.begin = now.replace(minute=0, second=0, microsecond=0)
 
     def set(self, moment: datetime) -> None:
         """It is a second past that moment."""
         self.shown = moment
-        ahead = (moment - datetime.now(UTC)).total_seconds() + 1
+        ahead = (moment - real_now()).total_seconds() + 1
         with self._file.open("r+b") as file:
             file.write(struct.pack("q", int(ahead * SECOND)))
 

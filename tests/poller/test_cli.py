@@ -3,12 +3,17 @@
 from __future__ import annotations
 
 import json
+import shutil
 import subprocess
 import sys
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
 
 import psycopg
+import pytest
 
 from tds_poller.zoho.errors import LimitError
+from tests import clock
 from tests.db.servers import Database
 from tests.journeys.waiting import PATIENCE
 from tests.poller.conftest import Poller
@@ -55,6 +60,23 @@ def test_a_database_without_tds_names_the_next_command(empty_database: Database)
     done = tds({"TDS_DATABASE_URL": empty_database.conninfo, "PATH": ""}, "status")
     assert done.returncode == 1
     assert done.stderr.endswith("Next: tds db upgrade\n")
+
+
+@pytest.mark.parametrize("hours", [-5, 5])
+@pytest.mark.skipif(shutil.which("cc") is None, reason="another clock needs a C compiler")
+def test_a_computer_whose_clock_is_wrong_pulls_all_the_same(
+    poller: Poller, environment: dict[str, str], tmp_path: Path, hours: int
+) -> None:
+    moved = clock.environment(tmp_path, (datetime.now(UTC) + timedelta(hours=hours)).isoformat())
+    done = tds(environment | moved, "pull", "invoices")
+    assert done.returncode == 0, done.stderr
+    assert "Set this computer's (NTP)" in done.stderr
+    with poller.database.connect() as conn:
+        assert conn.execute("select state from tds.run").fetchall() == [("complete",)]
+        assert conn.execute("select count(*) from tds.wanted_detail").fetchone() == (0,)
+        assert conn.execute(
+            "select extract(epoch from tds.zoho_now(min(organization_id)) - tds.now()) between -60 and 60 from tds.run"
+        ).fetchone() == (True,)
 
 
 def test_migrate_status_and_dead_letters(poller: Poller, environment: dict[str, str]) -> None:

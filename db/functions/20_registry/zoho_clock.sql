@@ -20,15 +20,19 @@ end
 $$;
 comment on function tds.zoho_now(text) is 'Now by Zoho''s clock, as far as its answers have told.';
 
-create or replace function tds.note_clock(organization_id text, skew_seconds double precision) returns boolean
+create or replace function tds.note_clock(organization_id text, skew_seconds double precision, here timestamptz default null)
+returns boolean
 language plpgsql volatile security definer
 set search_path = pg_catalog, pg_temp
 as $$
 declare
     v_now  constant timestamptz := tds.now();
-    v_skew constant interval := make_interval(secs => note_clock.skew_seconds);
+    -- whoever asked Zoho knows how far Zoho is from its own clock; here says how far that one is from ours. Less than two seconds are
+    -- the way here
+    v_off  constant interval := case when abs(extract(epoch from note_clock.here - v_now)) >= 2 then note_clock.here - v_now end;
+    v_skew constant interval := make_interval(secs => note_clock.skew_seconds) + coalesce(v_off, interval '0');
 begin
-    if note_clock.skew_seconds = 0 then
+    if abs(extract(epoch from v_skew)) < 2 and (note_clock.skew_seconds = 0 or v_off is not null) then
         delete from tds.zoho_clock c where c.organization_id = note_clock.organization_id;
     else
         insert into tds.zoho_clock as c (organization_id, skew, seen_at) values (note_clock.organization_id, v_skew, v_now)
@@ -37,10 +41,11 @@ begin
     return abs(note_clock.skew_seconds) > tds.setting_int('clock_skew_seconds');
 end
 $$;
-revoke all on function tds.note_clock(text, double precision) from public;
-comment on function tds.note_clock(text, double precision) is
-'Notes by how many seconds Zoho''s clock is ahead of ours; returns whether that is more than the setting clock_skew_seconds.';
-grant execute on function tds.note_clock(text, double precision) to tds_poller, tds_operator;
+revoke all on function tds.note_clock(text, double precision, timestamptz) from public;
+comment on function tds.note_clock(text, double precision, timestamptz) is
+'Notes by how many seconds Zoho''s clock is ahead of the caller''s, which says now it is here (null: it is ours); returns whether that is '
+'more than the setting clock_skew_seconds.';
+grant execute on function tds.note_clock(text, double precision, timestamptz) to tds_poller, tds_operator;
 
 insert into tds.setting (name, value, description) values
     ('clock_skew_seconds', '60', 'By how much Zoho''s clock and ours may differ before a pull warns of it, in seconds.')

@@ -2,6 +2,7 @@
 
 import asyncio
 import logging
+import math
 import re
 from collections.abc import Mapping
 from contextlib import suppress
@@ -70,7 +71,9 @@ class ZohoClient:
         self._budget = Budget(self._session, settings)
         self.calls = 0
         """Calls made, failed ones included."""
-        self._skew: float | None = None
+        self._skews = Skews()
+        self._skew = 0.0
+        self._noted: float | None = None
         self.calls_left: int | None = None
         """What Zoho said is left of the day's calls."""
 
@@ -146,12 +149,17 @@ class ZohoClient:
 
     async def _ahead(self, response: httpx.Response, sent_at: datetime) -> float:
         """How far Zoho's clock is ahead of ours by this answer; noted for all when it changes."""
-        date = _date(response)
-        skew = seconds_ahead(date, sent_at, datetime.now(UTC)) if date else 0.0
-        if self._skew is None or abs(skew - self._skew) > CLOCK_STEP:
+        if (date := _date(response)) is None:
+            return self._skew
+        skew = self._skews.narrowed(date, sent_at, datetime.now(UTC))
+        # What was asked for later must not pass for earlier: a little less is no news.
+        if not 0 < self._skew - skew < CLOCK_STEP:
             self._skew = skew
+        if self._noted is None or abs(skew - self._noted) > CLOCK_STEP:
+            self._noted = skew
             noted = await self._session.row(
-                "select tds.note_clock(%s, %s) as is_much", self._settings.organization_id, skew
+                "select tds.note_clock(%s, %s, %s) as is_much",
+                *(self._settings.organization_id, skew, datetime.now(UTC)),
             )
             if noted["is_much"]:
                 log.warning(
@@ -159,7 +167,7 @@ class ZohoClient:
                     abs(skew),
                     "ahead of" if skew > 0 else "behind",
                 )
-        return skew
+        return self._skew
 
     async def _retried(
         self,
@@ -240,15 +248,27 @@ class ZohoClient:
         raise _error(told, response, code, sent_at, pause)
 
 
-def seconds_ahead(date: datetime, sent_at: datetime, received_at: datetime) -> float:
-    """By how many seconds the clock that wrote a Date header is ahead of ours; 0 as far as that can be.
+class Skews:
+    """By how many seconds the clock that writes the Date headers may be ahead of ours, as answers have told.
 
-    The header tells whole seconds, and of a moment between the sending and the receipt. Of what remains
-    possible the least is taken, so that nothing passes for asked later than it was.
+    A header tells whole seconds, and of a moment between the sending and the receipt; what each leaves open is
+    less with every answer, until a clock is set anew.
     """
-    least = (date - received_at).total_seconds()
-    most = (date - sent_at).total_seconds() + 1
-    return 0.0 if least <= 0 <= most else least
+
+    def __init__(self) -> None:
+        self._least, self._most = -math.inf, math.inf
+
+    def narrowed(self, date: datetime, sent_at: datetime, received_at: datetime) -> float:
+        """What is left by this answer too; 0 as far as that can be.
+
+        Of what remains possible the least is taken, so that nothing passes for asked later than it was.
+        """
+        least = (date - received_at).total_seconds()
+        most = (date - sent_at).total_seconds() + 1
+        if least <= self._most and most >= self._least:
+            least, most = max(least, self._least), min(most, self._most)
+        self._least, self._most = least, most
+        return 0.0 if least <= 0 <= most else least
 
 
 def _error(
