@@ -251,8 +251,8 @@ class ZohoClient:
 class Skews:
     """By how many seconds the clock that writes the Date headers may be ahead of ours, as answers have told.
 
-    A header tells whole seconds, and of a moment between the sending and the receipt; what each leaves open is
-    less with every answer, until a clock is set anew.
+    A header tells whole seconds, and of a moment between the sending and the receipt; what that leaves open
+    is less with every answer, until a clock is set anew.
     """
 
     def __init__(self) -> None:
