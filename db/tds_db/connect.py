@@ -21,10 +21,13 @@ from psycopg.rows import AsyncRowFactory, DictRow, Row, dict_row, tuple_row
 from psycopg_pool import AsyncConnectionPool, ConnectionPool
 
 from tds_db import embedded
+from tds_db.errors import PoolerError
 from tds_db.settings import DatabaseSettings
 
 DATABASE = "tds"
 LOOK_SECONDS = 0.1
+POOLER_SECONDS = 5.0  # that an answer may take while a pooler is looked for
+POOLER_LOOKS = 3
 Value = TypeVar("Value")
 
 # What our sessions rest on, whatever the server, the database or the role is set to: what a session
@@ -130,11 +133,14 @@ def conninfo(settings: DatabaseSettings | None = None) -> str:
 
     Raises:
         ServerError: the embedded server cannot be started.
+        PoolerError: TDS_DATABASE_URL leads to a pooler in transaction mode.
         psycopg.ProgrammingError: TDS_DATABASE_URL is neither a URL nor a key=value string.
     """
     settings = settings or DatabaseSettings()
     if settings.database_url is not None and (given := settings.database_url.get_secret_value()):
-        return make_conninfo(escape_credentials(given))
+        dsn = make_conninfo(escape_credentials(given))
+        refuse_pooler(dsn)
+        return dsn
     server = embedded.ensure_running(settings.data_dir)
     with connect("db", server.conninfo(), autocommit=True) as conn:
         if conn.execute("select from pg_database where datname = %s", [DATABASE]).fetchone() is None:
@@ -142,6 +148,33 @@ def conninfo(settings: DatabaseSettings | None = None) -> str:
             with suppress(errors.DuplicateDatabase, errors.UniqueViolation):
                 conn.execute(f"create database {DATABASE}")
     return server.conninfo(DATABASE)
+
+
+def refuse_pooler(dsn: str) -> None:
+    """Raises where two connections are one session: the second was given the first one's.
+
+    One that cannot be reached is for whoever needs it to tell.
+
+    Raises:
+        PoolerError: between us and PostgreSQL is a pooler in transaction mode.
+    """
+    try:
+        with (
+            connect("db", dsn, answer_seconds=POOLER_SECONDS, autocommit=True) as one,
+            connect("db", dsn, answer_seconds=POOLER_SECONDS, autocommit=True) as other,
+        ):
+            # a pooler gives out first what was given back last
+            sessions = [
+                {connection.execute("select pg_backend_pid()").fetchone() for connection in (one, other)}
+                for _ in range(POOLER_LOOKS)
+            ]
+    except psycopg.OperationalError as error:
+        # PgBouncer knows few of the settings that a session begins with, and says so
+        if "unsupported startup parameter" not in str(error):
+            return
+        raise PoolerError from None
+    if any(len(pids) == 1 for pids in sessions):
+        raise PoolerError
 
 
 def escape_credentials(url: str) -> str:

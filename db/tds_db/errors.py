@@ -2,6 +2,7 @@
 
 TdsError
  ├─ ServerError            the embedded PostgreSQL cannot be started, reached or stopped
+ ├─ PoolerError            what is reached gives one session to many: a pooler in transaction mode
  └─ UpgradeError           the upgrade was refused or rolled back; the database is as it was
      ├─ PrivilegeError       an administrator has to run some SQL first (`sql` holds it)
      ├─ LockTimeoutError     somebody else holds a lock that the upgrade needs
@@ -29,6 +30,18 @@ class TdsError(Exception):
 
 class ServerError(TdsError):
     """The embedded PostgreSQL cannot be started, reached or stopped."""
+
+
+class PoolerError(TdsError):
+    """Between us and PostgreSQL is a pooler in transaction mode: no session stays ours after a statement."""
+
+    def __init__(self) -> None:
+        super().__init__(
+            "TDS_DATABASE_URL leads to a pooler that shares sessions (transaction mode); locks, settings and "
+            "LISTEN need sessions of their own.",
+            "Connect to PostgreSQL itself, or to the pooler in session mode (PgBouncer: pool_mode = session; "
+            "Supabase: port 5432; Neon: the host without -pooler).",
+        )
 
 
 class UpgradeError(TdsError):

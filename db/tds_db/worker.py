@@ -186,7 +186,13 @@ def run_worker() -> None:
 
 
 def run_workers(count: int) -> None:
-    """Runs `count` worker processes until SIGTERM or SIGINT, replacing those that end before."""
+    """Runs `count` worker processes until SIGTERM or SIGINT, replacing those that end before.
+
+    Raises:
+        ServerError: the embedded server cannot be started.
+        PoolerError: TDS_DATABASE_URL leads to a pooler in transaction mode.
+    """
+    conninfo()  # what no worker can mend is told once
     supervise(worker_programs(count), hanging=Hanging())
 
 
