@@ -75,8 +75,8 @@ def _prune(*, dry_run: bool, as_json: bool) -> None:
         print_json({**asdict(pruned), "dry_run": dry_run})
         return
     for name in (*pruned.removed, *pruned.strangers):
-        click.echo(name)
-    click.echo(
+        echo(name)
+    echo(
         f"{'Would be removed' if dry_run else 'Removed'}: {len(pruned.removed):,} files that no product "
         f"shows, {pruned.bytes:,} bytes, and {len(pruned.strangers):,} that killed fetchers left."
     )

@@ -8,6 +8,7 @@ import time
 from asyncio import CancelledError
 from collections.abc import Callable, Generator, Mapping
 from contextlib import suppress
+from functools import cache
 from math import inf
 from types import MappingProxyType
 from typing import Any, TypeVar
@@ -151,30 +152,34 @@ def conninfo(settings: DatabaseSettings | None = None) -> str:
 
 
 def refuse_pooler(dsn: str) -> None:
-    """Raises where two connections are one session: the second was given the first one's.
-
-    One that cannot be reached is for whoever needs it to tell.
+    """Raises where sessions are shared. A database that cannot be reached is for whoever needs it to tell.
 
     Raises:
         PoolerError: between us and PostgreSQL is a pooler in transaction mode.
     """
+    with suppress(psycopg.OperationalError):
+        if _shares_sessions(dsn):
+            raise PoolerError
+
+
+@cache
+def _shares_sessions(dsn: str) -> bool:
+    """Whether two connections are one session: the second was given the first one's. Found out once."""
     try:
         with (
             connect("db", dsn, answer_seconds=POOLER_SECONDS, autocommit=True) as one,
             connect("db", dsn, answer_seconds=POOLER_SECONDS, autocommit=True) as other,
         ):
             # a pooler gives out first what was given back last
-            sessions = [
-                {connection.execute("select pg_backend_pid()").fetchone() for connection in (one, other)}
-                for _ in range(POOLER_LOOKS)
-            ]
+            pid = "select pg_backend_pid()"
+            return any(
+                one.execute(pid).fetchone() == other.execute(pid).fetchone() for _ in range(POOLER_LOOKS)
+            )
     except psycopg.OperationalError as error:
         # PgBouncer knows few of the settings that a session begins with, and says so
-        if "unsupported startup parameter" not in str(error):
-            return
-        raise PoolerError from None
-    if any(len(pids) == 1 for pids in sessions):
-        raise PoolerError
+        if "unsupported startup parameter" in str(error):
+            return True
+        raise
 
 
 def escape_credentials(url: str) -> str:

@@ -6,6 +6,7 @@ import asyncio
 import os
 from collections.abc import Awaitable, Callable, Iterator
 from contextlib import contextmanager
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -20,6 +21,7 @@ from tds_poller.zoho.settings import ZohoSettings
 from tds_sandbox.clock import Clock
 from tds_sandbox.organisation import Organisation
 from tds_sandbox.serve import Running, running
+from tests import clock
 from tests.db.servers import Database
 
 LENIENT = os.environ.get("TDS_TEST_SANDBOX", "lenient") != "strict"
@@ -133,3 +135,13 @@ def environment(poller: Poller, tmp_path: Path) -> dict[str, str]:
         "ZOHO_MINUTE_SECONDS": "0.1",
     }
     return {**kept, **own, **poller.sandbox.environment}
+
+
+@pytest.fixture(params=[-5, 5])
+def wrong_clock(request: pytest.FixtureRequest, tmp_path: Path) -> dict[str, str]:
+    """For a program whose computer's clock is so many hours off."""
+    moment = datetime.now(UTC) + timedelta(hours=request.param)
+    try:
+        return clock.environment(tmp_path, moment.isoformat())
+    except RuntimeError as error:
+        pytest.skip(str(error))

@@ -5,14 +5,11 @@ from __future__ import annotations
 import asyncio
 import json
 import logging
-import shutil
 import subprocess
 import sys
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from datetime import UTC, datetime, timedelta
-from pathlib import Path
 
 import pytest
 
@@ -23,7 +20,6 @@ from tds_sandbox.clock import Clock
 from tds_sandbox.limits import LimitSettings
 from tds_sandbox.organisation import Organisation
 from tds_sandbox.serve import Running, running
-from tests import clock
 from tests.db.servers import Database
 from tests.journeys.waiting import PATIENCE
 from tests.poller.conftest import Poller
@@ -156,15 +152,12 @@ def test_a_killed_process_sets_its_calls_free(database: Database) -> None:
         assert sandbox.sandbox.oauth.refreshed == 1
 
 
-@pytest.mark.parametrize("hours", [-5, 5])
-@pytest.mark.skipif(shutil.which("cc") is None, reason="another clock needs a C compiler")
 def test_a_process_whose_clock_is_wrong_asks_for_one_token(
-    database: Database, tmp_path: Path, hours: int
+    database: Database, wrong_clock: dict[str, str]
 ) -> None:
-    moved = clock.environment(tmp_path, (datetime.now(UTC) + timedelta(hours=hours)).isoformat())
     with limited(LimitSettings(), scale=1, latency=0) as sandbox:
         for count in (3, 2):
-            with callers(environment_of(sandbox, database, **moved), count) as [caller]:
+            with callers(environment_of(sandbox, database, **wrong_clock), count) as [caller]:
                 assert caller.result()["answered"] == count
         assert sandbox.sandbox.oauth.refreshed == 1
 

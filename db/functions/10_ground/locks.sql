@@ -167,7 +167,7 @@ comment on function tds.end_lease(text, text) is 'Gives back this session''s lea
 create or replace view tds.lock_kind as
 select k.name, k.class, k.of, k.meaning
   from (values
-        ('claim', tds.lock_class(), 'claim', 
+        ('claim', tds.lock_class(), 'claim',
          'a worker has this batch in hand; not its session''s while the row of tds.claim stands: it has died'),
         ('api session', tds.api_lock_class(), 'backend', 'a process asks Zoho; its calls and leases are given up when it is gone'),
         ('job', tds.lease_class('job'), 'job', 'this job runs'),

@@ -235,4 +235,3 @@ create or replace trigger currency_is_another after update on zoho.currencies
     for each row when ((old.code, old.price_precision, old.deleted_at is null) is distinct
                        from (new.code, new.price_precision, new.deleted_at is null))
     execute function tds.currency_changed();
-

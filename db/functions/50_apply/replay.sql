@@ -140,7 +140,7 @@ declare
     v_sent   int := 0;
 begin
     insert into tds.inbox_open (inbox_id, received_at, queue, entity, look_closer)
-    select i.inbox_id, i.received_at, n.queue, i.entity, tds.has_long_number(i.body, i.shape = 'list')
+    select i.inbox_id, i.received_at, n.queue, i.entity, coalesce(i.look_closer, tds.has_long_number(i.body, i.shape = 'list'))
       from tds.inbox i
       join tds.entity n on n.entity = i.entity
      where i.refusal is null

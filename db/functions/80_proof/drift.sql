@@ -34,7 +34,7 @@ declare
     v_most constant int := tds.setting_int('drift_paths');
 begin
     with recursive document as materialized (
-        select i.inbox_id, i.received_at, i.entity, tds.has_long_number(i.body, i.shape = 'list') as look_closer,
+        select i.inbox_id, i.received_at, i.entity, coalesce(i.look_closer, tds.has_long_number(i.body, i.shape = 'list')) as look_closer,
                (select b.records from tds.body_records(i.body, n.list_key, n.record_key, n.id_key) b) as records
           from unnest(note_drift.inbox_ids, note_drift.received_ats) e(inbox_id, received_at)
           join tds.inbox i on i.received_at = e.received_at and i.inbox_id = e.inbox_id

@@ -71,8 +71,7 @@ class ZohoClient:
         self._budget = Budget(self._session, settings)
         self.calls = 0
         """Calls made, failed ones included."""
-        self._skews = Skews()
-        self._skew = 0.0
+        self._skew = Skew()
         self._noted: float | None = None
         self.calls_left: int | None = None
         """What Zoho said is left of the day's calls."""
@@ -150,11 +149,8 @@ class ZohoClient:
     async def _ahead(self, response: httpx.Response, sent_at: datetime) -> float:
         """How far Zoho's clock is ahead of ours by this answer; noted for all when it changes."""
         if (date := _date(response)) is None:
-            return self._skew
-        skew = self._skews.narrowed(date, sent_at, datetime.now(UTC))
-        # What was asked for later must not pass for earlier: a little less is no news.
-        if not 0 < self._skew - skew < CLOCK_STEP:
-            self._skew = skew
+            return self._skew.seconds
+        skew = self._skew.narrowed(date, sent_at, datetime.now(UTC))
         if self._noted is None or abs(skew - self._noted) > CLOCK_STEP:
             self._noted = skew
             noted = await self._session.row(
@@ -167,7 +163,7 @@ class ZohoClient:
                     abs(skew),
                     "ahead of" if skew > 0 else "behind",
                 )
-        return self._skew
+        return skew
 
     async def _retried(
         self,
@@ -248,8 +244,8 @@ class ZohoClient:
         raise _error(told, response, code, sent_at, pause)
 
 
-class Skews:
-    """By how many seconds the clock that writes the Date headers may be ahead of ours, as answers have told.
+class Skew:
+    """By how many seconds the clock that writes the Date headers is ahead of ours, as answers have told.
 
     A header tells whole seconds, and of a moment between the sending and the receipt; what that leaves open
     is less with every answer, until a clock is set anew.
@@ -257,18 +253,23 @@ class Skews:
 
     def __init__(self) -> None:
         self._least, self._most = -math.inf, math.inf
+        self.seconds = 0.0
 
     def narrowed(self, date: datetime, sent_at: datetime, received_at: datetime) -> float:
         """What is left by this answer too; 0 as far as that can be.
 
-        Of what remains possible the least is taken, so that nothing passes for asked later than it was.
+        Of what remains possible the least is taken, so that nothing passes for asked later than it was; and
+        what was asked for later must not pass for earlier, so that a little less than before is no news.
         """
         least = (date - received_at).total_seconds()
         most = (date - sent_at).total_seconds() + 1
         if least <= self._most and most >= self._least:
             least, most = max(least, self._least), min(most, self._most)
         self._least, self._most = least, most
-        return 0.0 if least <= 0 <= most else least
+        skew = 0.0 if least <= 0 <= most else least
+        if not 0 < self.seconds - skew < CLOCK_STEP:
+            self.seconds = skew
+        return self.seconds
 
 
 def _error(
