@@ -13,11 +13,13 @@ LOCK = ROOT / "requirements.lock"
 SBOM = ROOT / "sbom.json"
 PAGE = ROOT / "docs" / "supply.md"
 ALLOWED = (
-    "Apache-2.0", "BSD-2-Clause", "BSD-3-Clause", "LGPL-3.0-only", "MIT", "MIT-0", "MPL-2.0", "PSF-2.0",
+    "Apache-2.0", "BSD-2-Clause", "BSD-3-Clause", "ISC", "LGPL-3.0-only", "MIT", "MIT-0", "MPL-2.0", "PSF-2.0",
     # told by a classifier alone, which leaves the clauses open
     "License :: OSI Approved :: Apache Software License", "License :: OSI Approved :: BSD License",
     "License :: OSI Approved :: Mozilla Public License 2.0 MPL 2.0",
 )  # fmt: skip
+# told by no field of theirs, only by the licence file they bring; axe-core, which the first brings along, is MPL-2.0
+BY_FILE = {"axe-playwright-python": "MIT AND MPL-2.0", "protobuf": "BSD-3-Clause"}
 HEAD = """# What TDS is made of
 
 `requirements.lock` names every package that CI and images install, each with the hashes of its files: `make setup` installs no
@@ -61,7 +63,7 @@ def licence(component: dict[str, Any]) -> str:
             told = each["license"]
             if told.get("acknowledgement", "declared") == acknowledged and ("id" in told or "name" in told):
                 return str(told.get("id") or told["name"])
-    return ""
+    return BY_FILE.get(component["name"], "")
 
 
 def page() -> str:
