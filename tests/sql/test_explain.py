@@ -138,6 +138,11 @@ def test_a_stale_event_names_the_one_it_is_older_than(mirror: Mirror) -> None:
         ids.append(mirror.value("select max(inbox_id) from tds.inbox"))
     [why] = stale(mirror)
     assert why.startswith(f"older than event {ids[1]} (last_modified_time {NEW}, observed 2026-06-10 ")
+    # what was read only afterwards is no reason for what was decided before
+    later = NEW.replace("2026", "2027")
+    mirror.receive("products", {"item": product("5", name="d", last_modified_time=later)}, shape="detail")
+    mirror.process()
+    assert stale(mirror) == [why]
 
 
 def test_an_event_without_a_time_is_older_than_what_was_observed_later(mirror: Mirror) -> None:

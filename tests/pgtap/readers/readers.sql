@@ -1,6 +1,6 @@
 -- One defined reading each; anything else is refused, never 0 or today.
 begin;
-select plan(59);
+select plan(61);
 
 select is(tds.json_text('"x"'), 'x', 'a string as it is');
 select is(tds.json_text('" x "'), ' x ', 'blanks are kept');
@@ -76,6 +76,13 @@ select is((select count(*) from (values ('number', '"12,5x"'), ('number', '1e40'
                                  ('id', '1.5'),
                  ('boolean', '"yes"'), ('word', '{}'), ('object', '[1]'), ('id', '4030000000000000000')) v(reader, value)
             where tds.problem(v.reader, v.value::jsonb, false, null) is null), 0::bigint, 'tds.problem() names what the readers refuse');
+select is((select string_agg(v.reader || ' ' || v.value, ', ') from (values
+                  ('id', '4030000000000001'), ('id', '"4030000000000001"'), ('number', '12.5'), ('number', '"12.5"'), ('boolean', 'true'),
+                  ('boolean', '"false"'), ('date', '"2026-06-09"'), ('time', '"2026-06-09T09:46:21-0400"'), ('word', '"open"'),
+                  ('text', '"a"'), ('object', '{}'), ('array', '[1]'), ('time', 'null'), ('date', '""')) v(reader, value)
+            where tds.problem(v.reader, v.value::jsonb, false, null) is not null), null, 'and says nothing of what they read');
+select is((select string_agg(v.reader, ', ') from (values ('time'), ('date')) v(reader)
+            where tds.problem(v.reader, '20260609', false, null) is null), null, 'a number is neither day nor moment');
 
 select * from finish();
 rollback;
