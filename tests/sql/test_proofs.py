@@ -163,6 +163,37 @@ def test_an_older_answer_settles_nothing(mirror: Mirror, clock: Callable[[float]
     assert wanted(mirror) == {}
 
 
+@pytest.mark.parametrize("same", [False, True], ids=["new", "known"])
+def test_a_detail_that_tells_less_settles_nothing_until_it_is_told_twice(
+    mirror: Mirror, clock: Callable[[float], None], same: bool
+) -> None:
+    """Whether or not what it does tell is known already."""
+    told(mirror, "invoices", {"invoice": INVOICE}, "detail")
+    clock(1)
+    row = {k: v for k, v in INVOICE.items() if k != "line_items"} | {
+        "total": 20,
+        "last_modified_time": "2026-11-28T12:00:30+0000",
+    }
+    told(mirror, "invoices", {"invoices": [row]}, "list")
+    assert wanted(mirror) == {"3": "detail older than the record"}
+    clock(2)
+    told(mirror, "invoices", {"invoice": row if same else row | {"reference_number": "new"}}, "detail")
+    assert wanted(mirror) == {"3": "a detail tells less than what is known"}
+    assert mirror.value("select count(*) from zoho.invoice_line_items") == 1
+    assert mirror.rows("select zoho_id from tds.take_details('invoices', %s)", ORGANIZATION) == []
+    clock(5)
+    if same:  # it is believed then, as what is not there any more keeps its last telling
+        told(mirror, "invoices", {"invoice": row}, "detail")
+        assert mirror.value("select count(*) from zoho.invoice_line_items") == 1
+    else:
+        told(mirror, "invoices", {"invoice": row | {"line_items": []}}, "detail")
+        assert wanted(mirror) == {"3": "an array is empty against the document's own sums"}
+        clock(7)
+        told(mirror, "invoices", {"invoice": row | {"line_items": INVOICE["line_items"] * 2}}, "detail")
+        assert mirror.value("select count(*) from zoho.invoice_line_items") == 2
+    assert wanted(mirror) == {}
+
+
 # Of each kind: a whole document, what the empty array is, and how many children must stay.
 EMPTIED = {
     "lines": ("invoices", "invoice", INVOICE, "line_items", "zoho.invoice_line_items", 1),

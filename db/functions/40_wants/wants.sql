@@ -95,10 +95,22 @@ as $$ select 'an array is empty against the document''s own sums' $$;
 comment on function tds.empty_reason() is
 'Why a detail is wanted whose document lacks elements that its sums tell of; see tds.lacks_elements().';
 
+create or replace function tds.less_reason() returns text
+language sql immutable parallel safe
+as $$ select 'a detail tells less than what is known' $$;
+comment on function tds.less_reason() is
+'Why a detail is wanted once more that came without the key that details have (detail_key), which is known of the record.';
+
 create or replace function tds.tie_reason() returns text
 language sql immutable parallel safe
 as $$ select 'read twice of one last_modified_time, differently' $$;
 comment on function tds.tie_reason() is 'Why a detail is wanted whose last_modified_time was read with two contents.';
+
+create or replace function tds.is_own_doubt(reason text) returns boolean
+language sql immutable parallel safe
+as $$ select $1 in (tds.empty_reason(), tds.less_reason(), tds.tie_reason()) $$;
+comment on function tds.is_own_doubt(text) is
+'Whether it is the detail itself that gives this reason to want one: it is no answer to that, and is asked for after a pause.';
 
 create or replace function tds.note_wants(
     entity tds.entity, organization_id text, verdicts tds.verdict[], inbox_ids bigint[], received_ats timestamptz[]) returns void
@@ -120,7 +132,7 @@ begin
             select row(v.zoho_id, coalesce(v.wanted, 'a webhook is a hint'),
                        coalesce(v.wanted_at, v.observed_at)
                        -- a detail is no answer to the doubt that it brings itself
-                       + case when v.rank = 3 and v.wanted in (tds.empty_reason(), tds.tie_reason()) then tds.second_look()
+                       + case when v.rank = 3 and tds.is_own_doubt(v.wanted) then tds.second_look()
                               else interval '0' end,
                        -- what a webhook claims is no version for others to inherit
                        case when v.rank <> 2 then v.modified_at end, r.run_id)::tds.wish
@@ -132,11 +144,12 @@ begin
              where (v.wanted is not null or v_hints and v.rank = 2 and v.outcome = 'applied')
                and r.wants_details is not false
                -- the answer to a want may say otherwise than what is known: that is what it was asked for
-               and not (v.rank = 3 and v.wanted in (tds.empty_reason(), tds.tie_reason(), 'detail older than the record')
+               and not (v.rank = 3 and (tds.is_own_doubt(v.wanted) or v.wanted = 'detail older than the record')
                         and exists (select from tds.wanted_detail k
                                      where k.organization_id = note_wants.organization_id and k.entity = (note_wants.entity).entity
                                        and k.zoho_id = v.zoho_id and k.wanted_at <= v.observed_at
-                                       and (v.wanted <> tds.empty_reason() or k.reason = v.wanted)))));
+                                       -- what is empty or missing has to be told so twice
+                                       and (v.wanted not in (tds.empty_reason(), tds.less_reason()) or k.reason = v.wanted)))));
         perform tds.pace_unknown(note_wants.entity, note_wants.organization_id, u.zoho_ids, v_now)
            from (select array_agg(distinct v.zoho_id) as zoho_ids from unnest(note_wants.verdicts) v
                   where v.rank = 2 and v.wanted is not null) u

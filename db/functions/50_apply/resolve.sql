@@ -369,9 +369,15 @@ begin
                    case when f.lacks and f.changed and coalesce(f.wanted, 'detail older than the record') in (
                                  'detail older than the record', tds.tie_reason())
                         then tds.empty_reason()
-                        -- a detail that tells of an older edit than what is known answers nothing
-                        else coalesce(f.wanted, case when (m.i).rank = 3 and not (m.i).is_delete and (m.i).modified_at < f.read_m
-                                                     then 'detail older than the record' end) end,
+                        -- a detail that tells of an older edit than what is known answers nothing; one that tells less does only if it
+                        -- does so twice
+                        when (m.i).rank = 3 and not (m.i).is_delete and (m.i).modified_at < f.read_m
+                        then coalesce(f.wanted, 'detail older than the record')
+                        when (m.i).rank = 3 and not (m.i).is_delete
+                             and coalesce(f.wanted, 'detail older than the record') in ('detail older than the record', tds.tie_reason())
+                             and not (m.i).doc ? resolve.entity.detail_key and (f.state).doc ? resolve.entity.detail_key
+                        then tds.less_reason()
+                        else f.wanted end,
                    f.wanted_at, f.unsettled)::tds.verdict as verdict
           from met m
           join folded f on (f.state).zoho_id = (m.i).zoho_id

@@ -11,7 +11,8 @@ begin
                          then case when {{new_if}} and not (tds.may_exceed(s.doc, e.rank = 1) and (tds.excess(s.doc)).reason is not null)
                                    then 'new' else 'rest' end
                     when k.sync_hash = v.hash and k.sync_modified_at is not distinct from v.modified_at and k.deleted_at is null
-                         and (k.sync_rank <> 2 or e.rank = 2) then 'unchanged'
+                         and (k.sync_rank <> 2 or e.rank = 2)
+                         and (e.rank <> 3 or (s.doc ? {{detail_key:L}}) is not false) then 'unchanged'
                     else 'rest' end as kind
           from (select x.* from unnest({{me:I}}.events) x
                 union all
@@ -26,7 +27,8 @@ begin
                               order by t.{{target_key:I}} limit 1) k on true
          where e.first_ord + s.n <> all ({{me:I}}.skip)$sql$,
         jsonb_build_object('me', met_of.me, 'entity', (met_of.entity).entity, 'new_if', (met_of.entity).new_if,
-                           'id_key', (met_of.entity).id_key, 'target', (met_of.entity).target, 'target_key', (met_of.entity).target_key));
+                           'id_key', (met_of.entity).id_key, 'target', (met_of.entity).target, 'target_key', (met_of.entity).target_key,
+                           'detail_key', (met_of.entity).detail_key));
 end
 $$;
 comment on function tds.met_of(tds.entity, text) is

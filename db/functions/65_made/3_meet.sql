@@ -28,6 +28,8 @@ begin
                    when i.observations > 1 or (i.incoming).is_delete then 'fold'
                    when t.{{target_key:I}} is null then 'new'
                    when t.deleted_at is not null then 'fold'
+                   -- a detail that tells less than details do and than is known has to be looked at
+                   when (i.incoming).rank = 3 and not (i.incoming).doc ? {{detail_key:L}} and t.zoho_metadata ? {{detail_key:L}} then 'fold'
                    when t.sync_modified_at is not distinct from (i.incoming).modified_at
                         -- a read that says what a hint said is the first to say so
                         and (t.sync_rank <> 2 or (i.incoming).rank = 2)
@@ -55,7 +57,8 @@ begin
                                             or (i.incoming).modified_at <= case l.r when 2 then coalesce(l.m, l.o) else l.o end) then 'over'
                    else 'fold' end) k(kind);
 end
-$body$, jsonb_build_object('me', v_name, 'target_key', v_entity.target_key, 'target', v_entity.target)));
+$body$, jsonb_build_object('me', v_name, 'target_key', v_entity.target_key, 'target', v_entity.target,
+                                           'detail_key', v_entity.detail_key)));
 end
 $$;
 revoke all on function tds.make_meeting(text) from public;
