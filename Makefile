@@ -26,6 +26,8 @@ $(SUPPLY)/ready:
 lock: $(SUPPLY)/ready
 	$(SUPPLY)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --extra dev \
 		--custom-compile-command "make lock" --output-file requirements.lock $(ARGS) pyproject.toml
+	echo 'setuptools>=77' | $(SUPPLY)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --extra traces \
+		--constraints requirements.lock --custom-compile-command "make lock" --output-file deploy/requirements.lock pyproject.toml -
 
 # What is installed, with its licences, as CycloneDX.
 sbom: setup $(SUPPLY)/ready

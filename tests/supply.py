@@ -39,10 +39,10 @@ def normal(name: str) -> str:
     return re.sub(r"[-_.]+", "-", name).lower()
 
 
-def locked() -> dict[str, tuple[str, list[str]]]:
-    """Of each package in the lock file its version and hashes."""
+def locked(file: Path = LOCK) -> dict[str, tuple[str, list[str]]]:
+    """Of each package in a lock file its version and hashes."""
     found = {}
-    for entry in re.split(r"\n(?=[a-z0-9])", LOCK.read_text()):
+    for entry in re.split(r"\n(?=[a-z0-9])", file.read_text()):
         if named := re.match(r"([A-Za-z0-9_.-]+)==([^ ;\\]+)", entry):
             found[normal(named[1])] = (named[2], re.findall(r"--hash=(\S+)", entry))
     return found

@@ -204,6 +204,7 @@ class Inbox:
                 self._wake()  # another connection may be alive
 
     async def _commit_on(self, connection: Connection) -> None:
+        await self._tell(connection)
         used = time.monotonic()
         while not self._stopping:
             while not self._waiting:
