@@ -115,3 +115,19 @@ def test_a_missing_psql_is_named(given: Database, monkeypatch: pytest.MonkeyPatc
     monkeypatch.setattr("tds_db.embedded.package_bin_dir", lambda: tmp_path)
     done = CliRunner().invoke(main, ["psql"])
     assert (done.exit_code, "There is no psql on this machine." in done.stderr) == (1, True)
+
+
+def test_roles_are_only_told_of_unless_they_are_to_be_made(
+    database: Database, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("TDS_DATABASE_URL", database.conninfo)
+    logins = "select array_agg(rolname order by rolname) from pg_roles where rolcanlogin"
+    with database.connect(autocommit=True) as conn:
+        before = conn.execute(logins).fetchone()
+        told = run("roles")
+        assert conn.execute(logins).fetchone() == before
+    assert told.exit_code == 0
+    lines = told.stdout.splitlines()
+    assert [line.startswith(("create role ", "-- there is ")) for line in lines] == [True] * 5
+    assert lines[0].endswith("-- tds serve")
+    assert r"\password" in told.stderr

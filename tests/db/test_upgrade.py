@@ -549,6 +549,10 @@ def test_a_plain_createdb_createrole_role_installs_everything(new_server: Privat
         assert conn.execute("select applied_by from tds.migration limit 1").fetchone() == ("plain",)
         login = "select rolname from pg_roles where rolname ~ '^tds_' and rolcanlogin"
         assert conn.execute(login).fetchall() == [("tds_worker",)]
+        # whoever owns the inbox may say what Zoho's API answered, whatever roles there are
+        conn.execute("set role tds_owner")
+        received = "select status from tds.receive('products', '{\"items\": []}', '1', 'poller', 'list')"
+        assert conn.execute(received).fetchone() == ("queued",)
 
 
 def test_without_createrole_the_ddl_is_printed_for_the_administrator(

@@ -189,7 +189,12 @@ def test_a_detail_that_tells_less_settles_nothing_until_it_is_told_twice(
         told(mirror, "invoices", {"invoice": row | {"line_items": []}}, "detail")
         assert wanted(mirror) == {"3": "an array is empty against the document's own sums"}
         clock(7)
-        told(mirror, "invoices", {"invoice": row | {"line_items": [{"line_item_id": "31"}, {"line_item_id": "32"}]}}, "detail")
+        told(
+            mirror,
+            "invoices",
+            {"invoice": row | {"line_items": [{"line_item_id": "31"}, {"line_item_id": "32"}]}},
+            "detail",
+        )
         assert mirror.value("select count(*) from zoho.invoice_line_items") == 2
     assert wanted(mirror) == {}
 

@@ -26,6 +26,19 @@ def retain(mirror: Mirror) -> dict[str, tuple[int, str | None]]:
     return {row["what"]: (row["removed"], row["error"]) for row in rows}
 
 
+def test_wants_of_what_is_long_deleted_are_forgotten_and_counted(mirror: Mirror) -> None:
+    at(mirror, BEGINNING)
+    mirror.receive("products", {"items": [product("1"), product("2"), product("3")]}, "list")
+    mirror.process()
+    mirror.conn.execute("update tds.wanted_detail set wanted_at = %s, error = 'none'", [BEGINNING])
+    mirror.conn.execute("update zoho.products set deleted_at = %s where zoho_item_id < '3'", [BEGINNING])
+    much_later = "select tds.forget_wants(%s, %s)"
+    assert mirror.value(much_later, BEGINNING, BEGINNING) == 0
+    later = BEGINNING + timedelta(days=90)
+    assert mirror.value(much_later, later, BEGINNING + timedelta(days=1)) == 2
+    assert mirror.value("select array_agg(zoho_id) from tds.wanted_detail") == ["3"]
+
+
 def test_finished_bodies_go_and_what_is_not_finished_or_dead_is_where_it_was(mirror: Mirror) -> None:
     at(mirror, BEGINNING)
     mirror.receive("products", {"items": [product("1"), product("2", rate="x")]}, "list")
