@@ -306,7 +306,7 @@ async def _all_checks() -> AsyncIterator[Check]:
         said = "not looked at: token and quota are kept in the database"
         yield Check("Zoho", False, said, "mend the database first")
         return
-    if not _may(dsn, "tds.access_token(text, text, double precision)"):
+    if not _may(dsn, "tds.access_token(text, text, double precision, text)"):
         said = "not asked: that is the poller's; tds doctor with its login, a member of tds_poller, asks"
         yield Check("Zoho", True, said)
         return

@@ -9,7 +9,7 @@ from urllib.parse import quote
 
 from tds_poller.mirror import Endpoint, Mirror, Want
 from tds_poller.zoho.client import INVENTORY, Reply, ZohoClient
-from tds_poller.zoho.errors import NotFoundError, RefusedError, UnauthorizedError
+from tds_poller.zoho.errors import NotFoundError, OrganizationError, RefusedError, UnauthorizedError
 
 log = logging.getLogger(__name__)
 
@@ -130,6 +130,8 @@ async def _stock_by_place(client: ZohoClient, mirror: Mirror, endpoint: Endpoint
         except UnauthorizedError as error:
             await mirror.no_inventory(error.message)
             return
+        except OrganizationError:
+            raise
         except RefusedError as error:
             log.warning("%s No stock by place of product %s.", error.message, zoho_id)
             continue
@@ -152,6 +154,9 @@ async def _fetch(
         proof = json.dumps({endpoint.record_key: {endpoint.id_key: zoho_id}}).encode()
         await mirror.store_detail(endpoint.entity, [zoho_id], proof, absence.sent_at, event="delete")
         return absence.sent_at
+    except OrganizationError:
+        # it is not the record's fault
+        raise
     except RefusedError as error:
         await mirror.detail_failed(endpoint.entity, zoho_id, error.message)
         return error.sent_at

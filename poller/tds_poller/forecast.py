@@ -11,7 +11,7 @@ import psycopg
 from psycopg.rows import DictRow
 
 from tds_poller.zoho.client import PER_PAGE, ZohoClient
-from tds_poller.zoho.errors import RefusedError, UnauthorizedError
+from tds_poller.zoho.errors import OrganizationError, RefusedError, UnauthorizedError
 
 PER_DETAILS = 100
 ASSUMED = 1_000  # records of a list of which nothing is known but that it is longer than a page
@@ -179,6 +179,9 @@ async def costs(
             return cost(entity, max(1, entity["rows_known"]), "one call")
         try:
             records, how = await count(client, entity, exact=exact)
+        except OrganizationError:
+            # of no list there is anything to tell
+            raise
         except (RefusedError, UnauthorizedError) as error:
             return Cost(entity["entity"], 0, f"not readable: {error.message}", 0, 0)
         if records is not None:

@@ -14,7 +14,7 @@ from urllib.parse import quote
 from tds_db.images import ImageSettings, ImageStore, content_type
 from tds_poller.mirror import Mirror
 from tds_poller.zoho.client import ZohoClient
-from tds_poller.zoho.errors import NotFoundError, RefusedError
+from tds_poller.zoho.errors import NotFoundError, OrganizationError, RefusedError
 
 # Calls of one lease, which lasts two minutes.
 MOST_AT_ONCE = 50
@@ -156,6 +156,8 @@ class _Fetcher:
         """Fetches and stores one picture, or notes why not."""
         try:
             reply = await self.client.get(f"/items/{quote(zoho_item_id, safe='')}/image", file=True)
+        except OrganizationError:
+            raise
         except RefusedError as error:
             gone = isinstance(error, NotFoundError)
             return await self._refuse(zoho_item_id, document_id, error.message, gone=gone)

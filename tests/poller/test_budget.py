@@ -264,3 +264,17 @@ def test_a_detail_that_waits_holds_up_no_list(database: Database, poller: Poller
         assert time.monotonic() - began < PATIENCE
 
     poller.run(mixed, minute_seconds=2.0, calls_per_minute=90)
+
+
+@pytest.mark.parametrize("typo", ["client_id", "client_secret", "refresh_token"])
+def test_a_typo_is_asked_once_and_the_right_credentials_work_at_once(poller: Poller, typo: str) -> None:
+    asked = poller.sandbox.ledger.by_path
+    for _ in range(12):
+        with pytest.raises(AuthorizationError, match="Next: tds connect"):
+            poller.run(get, **{typo: "1000.mistyped"})
+    assert asked["POST /oauth/v2/token"] == 1
+    poller.run(get, minute_seconds=60, longest_wait=0)
+    with pytest.raises(AuthorizationError):
+        poller.run(get, **{typo: "1000.mistyped"})
+    assert asked["POST /oauth/v2/token"] == 2
+    assert poller.sandbox.ledger.violations == []

@@ -406,3 +406,28 @@ def test_the_token_is_the_pollers_and_in_no_dump(budget: Budget, database: Datab
     ).stdout
     assert ACCOUNT in dump
     assert "very-secret-token" not in dump
+
+
+@pytest.mark.parametrize("error", ["invalid_code", "invalid_client", "invalid_client_secret"])
+def test_what_was_refused_is_not_sent_again_and_the_right_ones_work_at_once(
+    budget: Budget, other: Budget, error: str
+) -> None:
+    def asked(session: Budget, credentials: str) -> tuple[str, str | None]:
+        query = "select state, reason from tds.access_token(%s, null, 60, %s)"
+        row = session.mirror.rows(query, ACCOUNT, credentials)[0]
+        return row["state"], row["reason"]
+
+    for typo in range(20):  # more than the ten tokens of ten minutes
+        assert asked(budget, f"typo {typo}") == ("refresh", None)
+        budget.mirror.rows("select tds.refresh_failed(%s, %s, 60, %s)", ACCOUNT, error, f"typo {typo}")
+    assert asked(other, "typo 0") == asked(other, "typo 19") == ("refused", error)
+    assert budget.mirror.value("select state from tds_api_accounts") == "refused"
+    assert asked(other, "right") == ("refresh", None)
+    store(other, "good")
+    assert asked(budget, "right") == ("ok", None)
+    assert asked(budget, "typo 3") == ("refused", error)
+    shown = budget.mirror.rows("select state, refreshes_in_ten_minutes as refreshes from tds_api_accounts")
+    assert shown == [{"state": "ok", "refreshes": 1}]
+    assert budget.mirror.value("select tds.allow_refresh()") == 1
+    budget.go(3600)
+    assert asked(budget, "typo 3") == ("refresh", None)

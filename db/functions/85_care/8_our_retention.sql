@@ -54,6 +54,7 @@ select tds.register_retention(r.what, r.relation, null, r.reason, reason => r.re
     ('inbox_open', 'tds.inbox_open', 'a row goes when its event is finished'),
     ('claims', 'tds.claim', 'a row goes when its batch is finished'),
     ('api_accounts', 'tds.api_account', 'a row a refresh token'),
+    ('api_refusals', 'tds.api_refusal', 'a row for each mistyped or revoked set of credentials'),
     ('leases', 'tds.lease', 'a row a lock; of an organisation, an entity, a job or an account'),
     ('partition_lock', 'tds.partition_lock', 'it is empty'),
     ('api_tokens', 'tds.api_token', 'a row a refresh token'),

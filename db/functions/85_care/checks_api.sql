@@ -54,14 +54,16 @@ begin
     return (select row(count(*), coalesce(string_agg(format('refresh token %s…: Zoho answers %s', left(a.account, 12), a.refused), '; '
                                                      order by a.account), 'good'),
                        min(a.refused_at))::tds.finding
-              from tds.api_account a where a.refused is not null);
+              from tds.api_account a
+             -- nobody has used what was mistyped or replaced a day ago
+             where a.refused is not null and coalesce(a.asked_at, a.refused_at) > tds.now() - interval '1 day');
 end
 $$;
 revoke all on function tds.check_api_token() from public;
 comment on function tds.check_api_token() is 'Check: refresh tokens that Zoho refuses for good.';
 select tds.register_check('api_token', 'api', 'tokens', 1, 1, 15,
     'Refresh tokens that Zoho no longer takes: nothing can be asked with them.',
-    'make a refresh token at https://api-console.zoho.com (tds doctor names the scopes), set ZOHO_REFRESH_TOKEN, restart tds poll; '
+    'tds connect makes another one, then restart tds poll; '
     'if the old one is good again: select tds.allow_refresh()');
 
 create or replace function tds.check_details_failed() returns tds.finding

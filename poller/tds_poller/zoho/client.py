@@ -16,7 +16,14 @@ import httpx
 
 from tds_poller.zoho.bounded import BoundedClient
 from tds_poller.zoho.budget import Budget
-from tds_poller.zoho.errors import LimitError, NotFoundError, RefusedError, UnauthorizedError, ZohoError
+from tds_poller.zoho.errors import (
+    LimitError,
+    NotFoundError,
+    OrganizationError,
+    RefusedError,
+    UnauthorizedError,
+    ZohoError,
+)
 from tds_poller.zoho.oauth import Token, TokenSource
 from tds_poller.zoho.retry import Retries, TransientError, json_object
 from tds_poller.zoho.session import Session
@@ -286,7 +293,8 @@ def _error(
             hint = f"Run the same command again in {pause / 60:.1f} minutes: it goes on where it stopped."
             return LimitError(message, pause, hint)
         case _ if code in WRONG_ORGANIZATION:
-            return RefusedError(message, sent_at, "Check ZOHO_ORGANIZATION_ID.")
+            hint = "Check ZOHO_ORGANIZATION_ID. Next: tds connect, which lists the organisations"
+            return OrganizationError(message, sent_at, hint)
         case _:
             return RefusedError(message, sent_at, code=code)
 

@@ -6,7 +6,8 @@ TdsError
      ├─ AuthorizationError   the token endpoint refuses us; trying again is useless or harmful
      ├─ UnauthorizedError    HTTP 401, also with a fresh token: the scope or the role is missing
      ├─ RefusedError         the call itself is wrong: a bad parameter, URL or organisation
-     │   └─ NotFoundError      404 with code 1002: there is no such record
+     │   ├─ NotFoundError      404 with code 1002: there is no such record
+     │   └─ OrganizationError  4029, 6041: there is no such organisation, or not for this user
      ├─ LimitError           429, and waiting for it takes longer than allowed
      ├─ UnreachableError     5xx, transport errors and answers that are not JSON, three retries later
      └─ PagingError          a list that cannot be walked to its end
@@ -65,6 +66,10 @@ class RefusedError(ZohoError):
 
 class NotFoundError(RefusedError):
     """404 with code 1002 or 1001: the record does not exist, any more or at all."""
+
+
+class OrganizationError(RefusedError):
+    """There is no such organisation, or the refresh token's user does not belong to it."""
 
 
 class LimitError(ZohoError):

@@ -28,21 +28,24 @@ log = logging.getLogger(__name__)
 
 API_HOSTS = {hosts.api for hosts in DATA_CENTRES.values()}
 
-# What the token endpoint answers, with HTTP 200, when it refuses.
+AGAIN = "The same is not sent again, unless an operator says: select tds.allow_refresh();"
+# What the token endpoint answers, with HTTP 200, when it refuses. Which of them are for good: tds.is_final_refusal.
 REFUSALS = {
     "invalid_code": (
         "Zoho no longer accepts the refresh token: it was revoked, or 20 newer ones were made.",
-        "Make a new one at https://api-console.zoho.com and set ZOHO_REFRESH_TOKEN. The old one is not tried"
-        " again, unless an operator says: select tds.allow_refresh();",
+        f"Next: tds connect, which makes another one. Is ZOHO_DC the right data centre? {AGAIN}",
     ),
     "invalid_client": (
         "Zoho does not know this client.",
-        "Check ZOHO_CLIENT_ID, and ZOHO_DC: a client belongs to one data centre.",
+        "Check ZOHO_CLIENT_ID, and ZOHO_DC: a client belongs to one data centre. Next: tds connect",
     ),
-    "invalid_client_secret": ("Zoho does not accept the client secret.", "Check ZOHO_CLIENT_SECRET."),
+    "invalid_client_secret": (
+        "Zoho does not accept the client secret.",
+        "Check ZOHO_CLIENT_SECRET; with the right one it works at once. Next: tds connect",
+    ),
     "access_denied": (
         "Zoho gives out no more tokens for now: 10 in 10 minutes are the limit.",
-        "Wait ten minutes, and see what else uses this refresh token.",
+        "Wait ten minutes, and see what else uses this refresh token. Next: tds doctor",
     ),
 }
 
@@ -80,6 +83,7 @@ class TokenSource:
         self._settings = settings
         secret = settings.refresh_token.get_secret_value()
         self._account = hashlib.sha256(secret.encode()).hexdigest()
+        self._credentials = fingerprint(settings)
         self._seal = _seal(secret)
         self._rejected: str | None = None
         self._kept: Token | None = None
@@ -102,8 +106,8 @@ class TokenSource:
                 asked_at = time.monotonic()
                 try:
                     row = await self._session.row(
-                        "select * from tds.access_token(%s, %s, %s)",
-                        *(self._account, self._rejected, self._minute),
+                        "select * from tds.access_token(%s, %s, %s, %s)",
+                        *(self._account, self._rejected, self._minute, self._credentials),
                     )
                 except InsufficientPrivilege:
                     told = "This login of the database may not ask Zoho: the access token is the poller's."
@@ -147,7 +151,8 @@ class TokenSource:
             # Whatever it was, the others must not wait for this one.
             await asyncio.shield(
                 self._session.row(
-                    "select tds.refresh_failed(%s, %s, %s)", self._account, error[:100], self._minute
+                    "select tds.refresh_failed(%s, %s, %s, %s)",
+                    *(self._account, error[:100], self._minute, self._credentials),
                 )
             )
             if isinstance(failure, KeyError):
@@ -202,4 +207,15 @@ def _seal(refresh_token: str) -> Fernet:
 
 
 def _refusal(error: str) -> tuple[str, str]:
-    return REFUSALS.get(error, (f"Zoho refuses a token: {error[:100]}.", ""))
+    return REFUSALS.get(error, (f"Zoho refuses a token: {error[:100]}.", "Next: tds doctor"))
+
+
+def fingerprint(settings: ZohoSettings) -> str:
+    """Of all that decides what the accounts server answers; it tells nothing of what it is made of."""
+    sent = (
+        settings.hosts.accounts,
+        settings.client_id,
+        settings.client_secret.get_secret_value(),
+        settings.refresh_token.get_secret_value(),
+    )
+    return hashlib.sha256("\0".join(sent).encode()).hexdigest()
