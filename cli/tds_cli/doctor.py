@@ -22,27 +22,15 @@ from tds_db.errors import TdsError
 from tds_db.status import status
 from tds_poller.zoho.client import INVENTORY, Reply, ZohoClient
 from tds_poller.zoho.errors import LimitError, UnauthorizedError, ZohoError
+from tds_poller.zoho.scopes import SCOPES, scope_string
 from tds_poller.zoho.settings import DATA_CENTRES, ZohoSettings
 
 VERSIONS = range(15, 19)
 SKEW_SECONDS = 30.0
 WAIT_SECONDS = 10.0  # a doctor who is kept waiting says so
 
-# Each scope, and a list that needs it. Items, price lists, taxes and the organisation need settings too.
-SCOPES = {
-    "settings": "/items",
-    "contacts": "/contacts",
-    "invoices": "/invoices",
-    "bills": "/bills",
-    "creditnotes": "/creditnotes",
-    "customerpayments": "/customerpayments",
-    "vendorpayments": "/vendorpayments",
-    "debitnotes": "/vendorcredits",
-    "salesorders": "/salesorders",
-}
-ALL_SCOPES = ",".join(f"ZohoBooks.{scope}.READ" for scope in SCOPES)
 UPGRADE = "tds db upgrade"
-NEW_TOKEN = f"make a refresh token with {ALL_SCOPES} at https://api-console.zoho.com, set ZOHO_REFRESH_TOKEN"
+NEW_TOKEN = f"tds connect, with a grant code for {scope_string()}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -284,7 +272,8 @@ def _may(dsn: str, function: str) -> bool:
     return row == (True,)
 
 
-async def _all_checks() -> AsyncIterator[Check]:
+async def all_checks() -> AsyncIterator[Check]:
+    """Every line, in order."""
     try:
         dsn = conninfo()
     except (TdsError, psycopg.Error) as error:
@@ -324,10 +313,10 @@ def doctor(as_json: bool) -> None:
 
     async def run() -> list[Check]:
         checks = []
-        async for check in _all_checks():
+        async for check in all_checks():
             checks.append(check)
             if not as_json:
-                _print(check)
+                print_check(check)
         return checks
 
     checks = asyncio.run(run())
@@ -338,7 +327,8 @@ def doctor(as_json: bool) -> None:
         sys.exit(FAILED)
 
 
-def _print(check: Check) -> None:
+def print_check(check: Check) -> None:
+    """One line of it, on stdout."""
     word = click.style("ok     ", fg="green") if check.ok else click.style("problem", fg="red")
     echo(f"  {check.check:22} {check.said}", mark=word)
     if check.next:

@@ -16,6 +16,7 @@ from tds_db.processes import end_with_parent
 
 # Name of the command: where it is, and what it does.
 COMMANDS = {
+    "connect": ("tds_cli.connect:connect", "Connect with Zoho Books, and write the settings of that."),
     "up": ("tds_cli.up:up", "Run everything: database, receiver, workers, poller."),
     "db": ("tds_cli.db:db", "Look after the database: upgrade, status, the embedded server."),
     "psql": ("tds_cli.psql:psql", "Open psql on the database of TDS."),
@@ -113,12 +114,19 @@ def explanation(error: Exception) -> str:
 @click.group(cls=Commands, epilog=EXIT_CODES)
 @click.version_option(package_name="tds-mirror")
 @click.option("-v", "--verbose", is_flag=True, help="Log what is done.")
-def main(verbose: bool) -> None:
+@click.pass_context
+def main(ctx: click.Context, verbose: bool) -> None:
     """TDS mirrors a company's Zoho Books into its own PostgreSQL.
 
     Data goes to stdout, messages to stderr. The database is that of TDS_DATABASE_URL, else the embedded one.
+    Settings are environment variables; those that are not set are taken from the file that TDS_ENV_FILE
+    names, else from ./tds.env.
     """
     end_with_parent()
+    if "--help" not in ctx.args:
+        from tds_db.envfile import load  # noqa: PLC0415 - see the module's docstring
+
+        load(may_miss=ctx.invoked_subcommand == "connect")
     level = logging.INFO if verbose else logging.WARNING
     handler = logging.StreamHandler()
     handler.setFormatter(EscapingFormatter("%(asctime)s %(name)s: %(message)s"))

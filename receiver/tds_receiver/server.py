@@ -11,6 +11,7 @@ from collections.abc import Callable
 import uvicorn
 from starlette.types import ASGIApp
 
+from tds_db.envfile import load
 from tds_db.errors import TdsError
 from tds_db.processes import Program, end_with_parent, python, supervise
 from tds_db.supervision import Hanging
@@ -147,4 +148,5 @@ def _bind(host: str, port: int) -> socket.socket:
 if __name__ == "__main__":
     end_with_parent()
     log_as_json()
+    load()
     _serve_here(ReceiverSettings(), os.environ["TDS_DATABASE_URL"], socket.socket(fileno=int(sys.argv[1])))

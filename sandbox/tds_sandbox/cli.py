@@ -157,6 +157,11 @@ def sandbox(
         for name, value in variables.items():
             click.echo(f"export {name}={value}")
     click.echo(f"Sandbox on {url}, control pages {url}/_sandbox/; stop it with Ctrl-C.", err=True)
+    click.echo(
+        f"A grant code for tds connect, good once: {stand_in.oauth.credentials.grant_code}; "
+        f"another: curl -X POST {url}/_sandbox/grant-code",
+        err=True,
+    )
     try:
         with suppress(KeyboardInterrupt):  # uvicorn mostly raises it anew once it has stopped
             server(stand_in).run(sockets=[listener])

@@ -296,6 +296,10 @@ class Control:
         stamp = self._organisation(request).calendar.stamp(int(now))
         return _json({"now": _seconds(now), "stamp": stamp, "scale": _seconds(clock.scale)})
 
+    async def grant_code(self, _: Request) -> Response:
+        """``POST /_sandbox/grant-code``: what Zoho's console makes for a self client."""
+        return _json({"code": self._sandbox.oauth.make_grant_code()})
+
     async def oauth(self, request: Request) -> Response:
         """``GET`` or ``POST /_sandbox/oauth {"revoked": true, "revoke_tokens": true, "lacking": []}``.
 
@@ -366,6 +370,7 @@ def routes(sandbox: Controlled) -> list[Route]:
         ("/ledger/calls", control.calls, ["GET"]),
         ("/clock", control.clock, ["GET", "POST"]),
         ("/oauth", control.oauth, ["GET", "POST"]),
+        ("/grant-code", control.grant_code, ["POST"]),
         ("/limits", control.limits, ["GET", "POST"]),
     ]
     return [Route("/_sandbox" + path, _guarded(page), methods=methods) for path, page, methods in pages]

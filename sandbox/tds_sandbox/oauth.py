@@ -1,4 +1,4 @@
-"""Zoho's accounts server: access tokens for a refresh token, with its errors in HTTP 200."""
+"""Zoho's accounts server: tokens for a grant code or a refresh token, with its errors in HTTP 200."""
 
 from __future__ import annotations
 
@@ -16,6 +16,8 @@ TOKEN_SECONDS = 3600
 REFRESHES = 10
 REFRESH_WINDOW = 600.0
 LIVE_TOKENS = 15
+REFRESH_TOKENS = 20
+CODE_SECONDS = 600.0
 TOO_MANY = "You have made too many requests continuously. Please try again after some time."
 
 
@@ -24,12 +26,14 @@ class Credentials:
     """What a client signs in with. None of these opens anything but a sandbox.
 
     Args:
+        grant_code: gives a refresh token, once.
         scopes: granted, ``ZohoBooks.contacts.READ`` each; ``ZohoBooks.fullaccess.all`` grants all.
     """
 
     client_id: str = "1000.SANDBOXCLIENT"
     client_secret: str = "sandbox-client-secret"  # noqa: S105 - opens a sandbox only
     refresh_token: str = "1000.sandboxrefresh.token"  # noqa: S105
+    grant_code: str = "1000.sandboxgrant.code"
     scopes: tuple[str, ...] = ("ZohoBooks.fullaccess.all",)
 
 
@@ -57,19 +61,28 @@ class OAuth:
         self._rng = random.Random(f"{seed}/tokens")
         self._tokens: dict[str, tuple[float, frozenset[str]]] = {}
         self._refreshes: deque[float] = deque()
+        self._codes: dict[str, float] = {credentials.grant_code: float("inf")}
+        self._refresh_tokens: deque[str] = deque([credentials.refresh_token], REFRESH_TOKENS)
         self.refreshed = 0
         """Access tokens given out so far."""
 
     def token(self, parameters: Mapping[str, str], api_domain: str) -> Document:
         """Answer ``POST /oauth/v2/token``; errors are bodies too, sent with HTTP 200."""
         known = self.credentials
-        if parameters.get("grant_type") != "refresh_token":
-            return {"error": "unsupported_grant_type" if parameters.get("grant_type") else "invalid_request"}
+        if (grant := parameters.get("grant_type")) not in {"refresh_token", "authorization_code"}:
+            return {"error": "unsupported_grant_type" if grant else "invalid_request"}
         if parameters.get("client_id") != known.client_id:
             return {"error": "invalid_client"}
         if parameters.get("client_secret") != known.client_secret:
             return {"error": "invalid_client_secret"}
-        if self.revoked or parameters.get("refresh_token") != known.refresh_token:
+        made: Document = {}
+        if grant == "authorization_code":
+            with self._lock:
+                if self._codes.pop(parameters.get("code", ""), 0.0) <= self._clock.now():
+                    return {"error": "invalid_code"}
+                made = {"refresh_token": f"1000.{self._rng.getrandbits(128):032x}"}
+                self._refresh_tokens.append(made["refresh_token"])
+        elif self.revoked or parameters.get("refresh_token") not in self._refresh_tokens:
             return {"error": "invalid_code"}
         with self._lock:
             now = self._clock.now()
@@ -83,13 +96,20 @@ class OAuth:
             while len(self._tokens) > LIVE_TOKENS:
                 del self._tokens[next(iter(self._tokens))]
             self.refreshed += 1
-        return {
+        return made | {
             "access_token": token,
             "scope": " ".join(known.scopes),
             "api_domain": self.api_domain or api_domain,
             "token_type": "Bearer",
             "expires_in": self.lives,
         }
+
+    def make_grant_code(self) -> str:
+        """As somebody does in the console: a code that is good once, for ten minutes of the clock."""
+        with self._lock:
+            code = f"1000.{self._rng.getrandbits(128):032x}"
+            self._codes[code] = self._clock.now() + CODE_SECONDS
+        return code
 
     def revoke_tokens(self) -> None:
         """Make all access tokens invalid; the refresh token stays."""

@@ -29,7 +29,7 @@ log = logging.getLogger(__name__)
 API_HOSTS = {hosts.api for hosts in DATA_CENTRES.values()}
 
 AGAIN = "The same is not sent again, unless an operator says: select tds.allow_refresh();"
-# What the token endpoint answers, with HTTP 200, when it refuses. Which of them are for good: tds.is_final_refusal.
+# What the token endpoint answers, with HTTP 200, when it refuses. For good: tds.is_final_refusal().
 REFUSALS = {
     "invalid_code": (
         "Zoho no longer accepts the refresh token: it was revoked, or 20 newer ones were made.",

@@ -14,6 +14,11 @@ class Hosts(NamedTuple):
     accounts: str
     api: str
 
+    @property
+    def console(self) -> str:
+        """Where clients are registered and grant codes made."""
+        return self.accounts.replace("//accounts.", "//api-console.")
+
 
 # zoho.com/books/api/v3/introduction and, for Canada, zoho.com/accounts/protocol/oauth/multi-dc.html.
 DATA_CENTRES = {
@@ -29,25 +34,13 @@ DATA_CENTRES = {
 NICKNAMES = {"us": "com", "au": "com.au", "cn": "com.cn"}
 
 
-class ZohoSettings(BaseSettings):
-    """`ZOHO_CLIENT_ID`, `ZOHO_DC` and so on: each field's name in capitals after `ZOHO_`."""
+class ZohoPlace(BaseSettings):
+    """Where Zoho is: `ZOHO_DC`, or the bases that replace it."""
 
     # Aliases rather than a prefix, so that errors name the variable.
     model_config = SettingsConfigDict(
         alias_generator=lambda name: f"ZOHO_{name.upper()}", populate_by_name=True, hide_input_in_errors=True
     )
-
-    client_id: str = Field(default=...)
-    """Of the client registered in Zoho's API console."""
-
-    client_secret: SecretStr = Field(default=...)
-    """Its secret."""
-
-    refresh_token: SecretStr = Field(default=...)
-    """What access tokens are got with."""
-
-    organization_id: str = Field(default=...)
-    """The organisation that is mirrored; to the receiver, that of the events whose URL names none."""
 
     dc: str = "com"
     """The data centre: com, eu, in, com.au, jp, ca, com.cn or sa."""
@@ -57,19 +50,6 @@ class ZohoSettings(BaseSettings):
 
     api_base: str | None = None
     """Base URL (without /books/v3) that replaces the data centre's API, for the sandbox."""
-
-    calls_per_minute: int | None = Field(default=None, gt=0)
-    """Calls of all processes in any minute, Zoho allows 100; unset: what the database has, at first 90."""
-
-    concurrency: int | None = Field(default=None, gt=0)
-    """Calls of all processes at once, Zoho allows 5 in the free plan, 10 in the paid ones; unset: what the
-    database has, at first 5."""
-
-    minute_seconds: float | None = Field(default=None, gt=0)
-    """Length of a minute: less than 60 only against a sandbox whose clock runs faster."""
-
-    longest_wait: float = Field(default=300.0, ge=0)
-    """Seconds that one call may wait for a limit before it is an error."""
 
     @field_validator("dc")
     @classmethod
@@ -99,6 +79,35 @@ class ZohoSettings(BaseSettings):
         return Hosts(
             (self.accounts_base or hosts.accounts).rstrip("/"), (self.api_base or hosts.api).rstrip("/")
         )
+
+
+class ZohoSettings(ZohoPlace):
+    """`ZOHO_CLIENT_ID`, `ZOHO_DC` and so on: each field's name in capitals after `ZOHO_`."""
+
+    client_id: str = Field(default=...)
+    """Of the client registered in Zoho's API console."""
+
+    client_secret: SecretStr = Field(default=...)
+    """Its secret."""
+
+    refresh_token: SecretStr = Field(default=...)
+    """What access tokens are got with."""
+
+    organization_id: str = Field(default=...)
+    """The organisation that is mirrored; to the receiver, that of the events whose URL names none."""
+
+    calls_per_minute: int | None = Field(default=None, gt=0)
+    """Calls of all processes in any minute, Zoho allows 100; unset: what the database has, at first 90."""
+
+    concurrency: int | None = Field(default=None, gt=0)
+    """Calls of all processes at once, Zoho allows 5 in the free plan, 10 in the paid ones; unset: what the
+    database has, at first 5."""
+
+    minute_seconds: float | None = Field(default=None, gt=0)
+    """Length of a minute: less than 60 only against a sandbox whose clock runs faster."""
+
+    longest_wait: float = Field(default=300.0, ge=0)
+    """Seconds that one call may wait for a limit before it is an error."""
 
 
 def _is_loopback(host: str) -> bool:
