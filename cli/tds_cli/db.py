@@ -108,7 +108,8 @@ def stop_command(mode: embedded.StopMode) -> None:
 def _require_embedded() -> None:
     if DatabaseSettings().database_url is not None:
         raise TdsError(
-            "TDS_DATABASE_URL names a server that TDS does not run.", "Unset it to use the embedded one."
+            "TDS_DATABASE_URL names a server that TDS does not run.",
+            "Next: unset TDS_DATABASE_URL, to use the embedded one",
         )
 
 

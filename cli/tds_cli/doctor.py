@@ -14,6 +14,7 @@ from psycopg.rows import DictRow, tuple_row
 from pydantic import ValidationError
 
 from tds_cli.exits import FAILED
+from tds_cli.explanations import explanation, problems
 from tds_cli.options import as_json
 from tds_cli.output import print_json
 from tds_cli.terminal import echo
@@ -48,7 +49,8 @@ def check_database(dsn: str) -> Iterator[Check]:
     try:
         connection = connect_for_rows("doctor", dsn, connect_timeout=10)
     except psycopg.OperationalError as error:
-        yield Check("database", False, str(error).strip(), "set TDS_DATABASE_URL, or start the server")
+        said = str(error).strip().splitlines()[0]
+        yield Check("database", False, said, "start that server, or mend TDS_DATABASE_URL")
         return
     with connection:
         major = connection.info.server_version // 10000
@@ -277,7 +279,8 @@ async def all_checks() -> AsyncIterator[Check]:
     try:
         dsn = conninfo()
     except (TdsError, psycopg.Error) as error:
-        yield Check("database", False, str(error), "tds db start, or set TDS_DATABASE_URL")
+        said, _, _ = (explanation(error) or "").partition("\n")
+        yield Check("database", False, said, "tds db start, or set TDS_DATABASE_URL")
         return
     for check in check_database(dsn):
         yield check
@@ -286,9 +289,8 @@ async def all_checks() -> AsyncIterator[Check]:
     try:
         settings = ZohoSettings()
     except ValidationError as error:
-        # The values stay out of it: they may be secrets.
-        told = "; ".join(f"{p['loc'][0]}: {p['msg']}" for p in error.errors(include_input=False))
-        yield Check("environment", False, told, "set them; README.md tells how")
+        told = "; ".join(f"{name} {said}" for name, said in problems(error))
+        yield Check("environment", False, told, "tds connect")
         return
     yield Check("environment", True, f"organisation {settings.organization_id}, ZOHO_DC={settings.dc}")
     if not _keeps_budget(dsn):

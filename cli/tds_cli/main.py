@@ -3,6 +3,7 @@
 Each subcommand is imported when it is run, so that `tds --help` and a misspelt command answer at once.
 """
 
+import difflib
 import importlib
 import logging
 import sys
@@ -14,6 +15,7 @@ from tds_cli.exits import EXIT_CODES, FAILED
 from tds_cli.terminal import EscapingFormatter, echo
 from tds_db.processes import end_with_parent
 
+HELP, HELPS = f"{__name__}.help", ("--help", "-?", "--version")
 # Name of the command: where it is, and what it does.
 COMMANDS = {
     "connect": ("tds_cli.connect:connect", "Connect with Zoho Books, and write the settings of that."),
@@ -68,47 +70,34 @@ class Commands(click.Group):
 
     def invoke(self, ctx: click.Context) -> Any:
         """See click."""
+        ctx.meta[HELP] = any(
+            given.startswith(HELPS) for given in ctx.args
+        )  # click takes them away before the callback is called
         try:
             return super().invoke(ctx)
-        except (click.ClickException, click.exceptions.Exit, click.Abort, OSError):
+        except (click.ClickException, click.exceptions.Exit, click.Abort, BrokenPipeError):
             raise
         except Exception as error:
-            echo(f"Error: {explanation(error)}", err=True)
+            from tds_cli.explanations import explanation  # noqa: PLC0415 - see the module's docstring
+
+            told = explanation(error)
+            if told is None:
+                logging.getLogger(__name__).info("a fault of ours", exc_info=True)
+                kind = type(error).__name__
+                told = f"A fault of TDS itself: {kind}.\nNext: the same as tds -v …, and report what it shows"
+            echo(f"Error: {told}", err=True)
             sys.exit(FAILED)
 
-
-def explanation(error: Exception) -> str:
-    """What to tell somebody about an error that is expected to happen.
-
-    Raises:
-        Exception: the error itself, if it is of no known kind: a fault of ours, which needs its traceback.
-    """
-    import psycopg  # noqa: PLC0415 - see the module's docstring
-    from pydantic import ValidationError  # noqa: PLC0415
-
-    from tds_db.errors import TdsError  # noqa: PLC0415
-
-    match error:
-        case TdsError():
-            return str(error)
-        case ValidationError():
-            # The values stay out of it: they may be secrets.
-            problems = error.errors(include_input=False)
-            return "\n  ".join(["The environment:", *(f"{p['loc'][0]}: {p['msg']}" for p in problems)])
-        case psycopg.errors.InvalidSchemaName():
-            return f"{error.diag.message_primary}\nTDS is not wholly in this database. Next: tds db upgrade"
-        case psycopg.errors.UndefinedTable() | psycopg.errors.UndefinedFunction():
-            # older than this program, or the program is at fault: that can be told
-            return (
-                f"{error.diag.message_primary}\nSee whether this program and the database fit: tds db status"
-            )
-        case psycopg.errors.InsufficientPrivilege():
-            hint = error.diag.message_hint or "tds db roles tells which login is for what."
-            return f"{error.diag.message_primary}\nThis login may not do that. {hint}"
-        case psycopg.Error():
-            told = error.diag.message_primary, error.diag.message_detail, error.diag.message_hint
-            return "\n".join(filter(None, told)) or str(error).strip()
-    raise error
+    def resolve_command(
+        self, ctx: click.Context, args: list[str]
+    ) -> tuple[str | None, click.Command | None, list[str]]:
+        """See click; one that is misspelt is told what comes near."""
+        try:
+            return super().resolve_command(ctx, args)
+        except click.UsageError as error:
+            if near := difflib.get_close_matches(args[0], COMMANDS, 1):
+                ctx.fail(f"{error.message.rstrip('.')}. Did you mean: tds {near[0]}?")
+            raise
 
 
 @click.group(cls=Commands, epilog=EXIT_CODES)
@@ -123,7 +112,7 @@ def main(ctx: click.Context, verbose: bool) -> None:
     names, else from ./tds.env.
     """
     end_with_parent()
-    if "--help" not in ctx.args:
+    if not ctx.meta[HELP]:
         from tds_db.envfile import load  # noqa: PLC0415 - see the module's docstring
 
         load(may_miss=ctx.invoked_subcommand == "connect")

@@ -68,7 +68,9 @@ def tell_costs(
         ).fetchall()
         listed = [row["entity"] for row in known]
         if unknown := sorted({*names, *assumed} - set(listed)):
-            raise ZohoError(f"Unknown: {', '.join(unknown)}.", f"There are {', '.join(listed)}.")
+            raise ZohoError(
+                f"Unknown: {', '.join(unknown)}.", f"There are {', '.join(listed)}. Next: tds plan ENTITY"
+            )
         chosen = [row for row in known if not names or row["entity"] in names]
         for row in chosen:
             row["needs_details"] &= details

@@ -4,17 +4,21 @@ Database, receiver, workers and poller, each a process of its own. One that ends
 each time; SIGTERM or Ctrl-C stops them in the order in which they feed one another, the server last.
 """
 
+import fcntl
 import logging
 import os
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, suppress
 from io import TextIOWrapper
 from logging.handlers import RotatingFileHandler
 from pathlib import Path
+from typing import IO
 
 import click
 from pydantic import ValidationError
 
+from tds_cli.explanations import problems
 from tds_cli.options import as_json
 from tds_cli.output import print_json, print_table
 from tds_cli.terminal import echo
@@ -42,11 +46,58 @@ def wait_for_url(supervisor: Supervisor, program: Program) -> None:
     while program.url is None and not supervisor.stopping.is_set():
         assert program.process is not None
         if (code := program.process.poll()) is not None or time.monotonic() > deadline:
+            if code is not None:
+                program.wait()  # until all is read that it said
+            words = "\n  ".join(program.last_words) or "nothing"
             raise TdsError(
-                f"The {program.name} did not start (code {code}).",
-                f"Its last words are in {log_path(program.name)}.",
+                f"The {program.name} did not start (code {code}). Its last words:\n  {words}",
+                f"All of them: {log_path(program.name)}. Next: mend that, or tds up --port 0",
             )
         time.sleep(0.05)
+
+
+@contextmanager
+def alone(data_dir: Path) -> Iterator[IO[str]]:
+    """Holds the directory against another `tds up`; yields a file for what the next one has to know.
+
+    Raises:
+        TdsError: another one runs there, or the directory cannot be used.
+    """
+    path = data_dir / "up.lock"
+    try:
+        data_dir.mkdir(mode=0o711 if os.geteuid() == 0 else 0o700, parents=True, exist_ok=True)
+        descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    except OSError as error:
+        raise TdsError(
+            f"{data_dir} cannot be used: {error.strerror}.",
+            f"Next: ls -ld {data_dir}; or set TDS_DATA_DIR to a directory of yours",
+        ) from error
+    with os.fdopen(descriptor, "r+") as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise TdsError(
+                f"tds up runs already on {data_dir}.",
+                "Next: tds status shows how it stands; another one needs a TDS_DATA_DIR of its own",
+            ) from None
+        yield file
+
+
+def _is_ours(note: IO[str], settings: DatabaseSettings) -> bool:
+    """Whether the running server was started by a `tds up` that was killed: it is ours to stop, then."""
+    note.seek(0)
+    return note.read().strip() == str(embedded.postmaster(settings.data_dir))
+
+
+def _note(note: IO[str], pid: int | None) -> None:
+    note.seek(0)
+    note.truncate()
+    note.write("" if pid is None else str(pid))
+    note.flush()
+
+
+def _stop_early() -> None:
+    raise KeyboardInterrupt
 
 
 def log_path(name: str) -> Path:
@@ -80,7 +131,8 @@ def _logger(name: str) -> logging.Logger:
 
 def _say_end(program: Program, code: int) -> None:
     log = log_path(program.name)
-    echo(f"{program.name} ended with code {code}; it is started again. See {log}", err=True)
+    with suppress(OSError):
+        echo(f"{program.name} ended with code {code}; it is started again. See {log}", err=True)
 
 
 def _zoho_is_configured() -> str | None:
@@ -88,7 +140,7 @@ def _zoho_is_configured() -> str | None:
     try:
         ZohoSettings()
     except ValidationError as error:
-        return ", ".join(sorted(str(problem["loc"][0]) for problem in error.errors(include_input=False)))
+        return ", ".join(sorted(f"{name} {said}" for name, said in problems(error)))
     return None
 
 
@@ -106,45 +158,59 @@ def up(*, host: str, port: int, workers: int, insecure: bool, poll: bool, as_jso
     """
     settings = DatabaseSettings()
     is_given = settings.database_url is not None and bool(settings.database_url.get_secret_value())
-    was_running = is_given or embedded.is_running(settings.data_dir)
-    dsn = conninfo(settings)
-    try:
-        found = status(dsn)
-        if not found.applied:
-            echo("Upgrading the database …", err=True)
-            upgrade(dsn, lock_timeout=settings.lock_timeout)
-        elif found.changed_by_hand:
-            # Whoever mended something at night finds it there after a restart.
-            names = ", ".join(change.object for change in found.changed_by_hand[:3])
-            echo(f"Changed by hand, and left so: {names}. What else: tds db status", err=True)
-        missing = _zoho_is_configured() if poll else None
-        if missing:
-            echo(f"No poller: set {missing}. Webhooks are taken all the same.", err=True)
-        serve = ["serve", "--host", host, "--port", str(port), *(["--insecure"] if insecure else [])]
-        plans = {"receiver": serve, "workers": ["work", "--workers", str(workers)]}
-        if poll and not missing:
-            plans = {"receiver": serve, "poller": ["poll"], "workers": plans["workers"]}
-        programs = [
-            Program(name, python("tds_cli", "-v", *arguments), _logger(name))
-            for name, arguments in plans.items()
-        ]
-        everything = Supervisor(programs, one_by_one=True, on_end=_say_end, hanging=Hanging())
-        on_stop_signal(everything.stop)
+    with alone(settings.data_dir) as note:
+        leaves = is_given or (embedded.is_running(settings.data_dir) and not _is_ours(note, settings))
+        # what was started is stopped, however early the signal comes
+        on_stop_signal(_stop_early)
         try:
-            everything.start()
-            wait_for_url(everything, programs[0])
-            _tell(programs, settings, is_given, as_json=as_json)
-            everything.run()
+            dsn = conninfo(settings)
+            if not leaves:
+                _note(note, embedded.postmaster(settings.data_dir))
+            serve = ["serve", "--host", host, "--port", str(port), *(["--insecure"] if insecure else [])]
+            _run(settings, dsn, serve, workers, poll=poll, as_json=as_json)
         finally:
-            echo("Stopping …", err=True)
-            everything.close()
+            if not leaves:
+                embedded.stop(settings.data_dir)
+                _note(note, None)
+
+
+def _run(
+    settings: DatabaseSettings, dsn: str, serve: list[str], workers: int, *, poll: bool, as_json: bool
+) -> None:
+    found = status(dsn)
+    if not found.applied:
+        echo("Upgrading the database …", err=True)
+        upgrade(dsn, lock_timeout=settings.lock_timeout)
+    elif found.changed_by_hand:
+        # Whoever mended something at night finds it there after a restart.
+        names = ", ".join(change.object for change in found.changed_by_hand[:3])
+        echo(f"Changed by hand, and left so: {names}. What else: tds db status", err=True)
+    missing = _zoho_is_configured() if poll else None
+    if missing:
+        echo(f"No poller: {missing}. Webhooks are taken all the same. Next: tds connect", err=True)
+    plans = {"receiver": serve, "workers": ["work", "--workers", str(workers)]}
+    if poll and not missing:
+        plans = {"receiver": serve, "poller": ["poll"], "workers": plans["workers"]}
+    programs = [
+        Program(name, python("tds_cli", "-v", *arguments), _logger(name)) for name, arguments in plans.items()
+    ]
+    everything = Supervisor(programs, one_by_one=True, on_end=_say_end, hanging=Hanging())
+    on_stop_signal(everything.stop)
+    try:
+        everything.start()
+        wait_for_url(everything, programs[0])
+        _tell(programs, settings, as_json=as_json)
+        everything.run()
     finally:
-        if not was_running:
-            embedded.stop(settings.data_dir)
+        with suppress(OSError):  # the terminal may be gone
+            echo("Stopping …", err=True)
+        everything.close()
 
 
-def _tell(programs: Sequence[Program], settings: DatabaseSettings, is_given: bool, *, as_json: bool) -> None:
-    base = programs[0].url
+def _tell(programs: Sequence[Program], settings: DatabaseSettings, *, as_json: bool) -> None:
+    if (base := programs[0].url) is None:
+        return  # stopped before it was up
+    is_given = bool(settings.database_url and settings.database_url.get_secret_value())
     where = {
         "webhooks": f"{base}/api/zoho/webhooks/…",
         "dashboard": f"{base}/dashboard (any user name, an API key as password: tds keys create NAME)",

@@ -22,7 +22,7 @@ from psycopg.rows import AsyncRowFactory, DictRow, Row, dict_row, tuple_row
 from psycopg_pool import AsyncConnectionPool, ConnectionPool
 
 from tds_db import embedded
-from tds_db.errors import PoolerError
+from tds_db.errors import AddressError, PoolerError
 from tds_db.settings import DatabaseSettings
 
 DATABASE = "tds"
@@ -135,11 +135,17 @@ def conninfo(settings: DatabaseSettings | None = None) -> str:
     Raises:
         ServerError: the embedded server cannot be started.
         PoolerError: TDS_DATABASE_URL leads to a pooler in transaction mode.
-        psycopg.ProgrammingError: TDS_DATABASE_URL is neither a URL nor a key=value string.
+        AddressError: TDS_DATABASE_URL is neither a URL nor a key=value string.
     """
     settings = settings or DatabaseSettings()
     if settings.database_url is not None and (given := settings.database_url.get_secret_value()):
-        dsn = make_conninfo(escape_credentials(given))
+        try:
+            dsn = make_conninfo(escape_credentials(given))
+        except psycopg.ProgrammingError:
+            raise AddressError from None
+        # libpq sends them after what a session begins with, so that they would win
+        for name in ("PGDATESTYLE", "PGGEQO"):
+            os.environ.pop(name, None)
         refuse_pooler(dsn)
         return dsn
     server = embedded.ensure_running(settings.data_dir)

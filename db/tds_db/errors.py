@@ -2,6 +2,7 @@
 
 TdsError
  ├─ ServerError            the embedded PostgreSQL cannot be started, reached or stopped
+ ├─ AddressError           TDS_DATABASE_URL cannot be read
  ├─ PoolerError            what is reached gives one session to many: a pooler in transaction mode
  └─ UpgradeError           the upgrade was refused or rolled back; the database is as it was
      ├─ PrivilegeError       an administrator has to run some SQL first (`sql` holds it)
@@ -41,6 +42,16 @@ class PoolerError(TdsError):
             "LISTEN need sessions of their own.",
             "Connect to PostgreSQL itself, or to the pooler in session mode (PgBouncer: pool_mode = session; "
             "Supabase: port 5432; Neon: the host without -pooler).",
+        )
+
+
+class AddressError(TdsError):
+    """TDS_DATABASE_URL cannot be read. What stands there is not shown: a password may."""
+
+    def __init__(self) -> None:
+        super().__init__(
+            "TDS_DATABASE_URL is neither a URL nor a list of name=value.",
+            "Next: TDS_DATABASE_URL=postgresql://USER@HOST/DATABASE tds doctor",
         )
 
 

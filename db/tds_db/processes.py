@@ -13,6 +13,7 @@ import subprocess
 import sys
 import threading
 import time
+from collections import deque
 from collections.abc import Callable, Collection, Mapping, Sequence
 from types import FrameType
 from typing import IO, Protocol
@@ -24,6 +25,7 @@ LOOK_SECONDS = 0.2  # between looks at the programs
 PARENT_SECONDS = 0.5  # between looks at the parent
 FIRST_PAUSE, LONGEST_PAUSE = 0.5, 30.0  # seconds before a program that ended is started again
 STEADY_SECONDS = 60.0  # after so long without an end the pause is short again
+LAST_WORDS = 8  # lines
 STOP_SECONDS = 20.0  # longer than the receiver takes for the requests in hand
 URL = re.compile(r"https?://\S+")
 
@@ -49,14 +51,19 @@ def _watch_parent(parent: int) -> None:
 
 
 def on_stop_signal(stop: Callable[[], None]) -> None:
-    """Has SIGTERM and SIGINT call `stop`; a second signal ends the process at once."""
+    """Has SIGTERM and SIGINT call `stop`, and SIGHUP unless it is ignored (nohup).
+
+    A second signal ends the process at once; a terminal that goes may well hang up twice.
+    """
 
     def handle(number: int, _: FrameType | None) -> None:
-        signal.signal(number, signal.SIG_DFL)
+        signal.signal(number, signal.SIG_IGN if number == signal.SIGHUP else signal.SIG_DFL)
         stop()
 
     signal.signal(signal.SIGTERM, handle)
     signal.signal(signal.SIGINT, handle)
+    if signal.getsignal(signal.SIGHUP) != signal.SIG_IGN:
+        signal.signal(signal.SIGHUP, handle)
 
 
 class Program:
@@ -83,6 +90,8 @@ class Program:
         self.process: subprocess.Popen[str] | None = None
         self.url: str | None = None
         """The first URL that it printed, where its output goes to a log."""
+        self.last_words: deque[str] = deque(maxlen=LAST_WORDS)
+        """The end of its output, where that goes to a log."""
         self._command = command
         self._output = output
         self._environment = environment
@@ -120,6 +129,7 @@ class Program:
         for line in stream:
             if seeks_url and self.url is None and (found := URL.match(line)):
                 self.url = found.group()
+            self.last_words.append(line.rstrip("\n"))
             self._output.info("%s", line.rstrip("\n"))
 
     def tend(self) -> int | None:

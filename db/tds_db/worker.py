@@ -20,6 +20,7 @@ from psycopg import sql
 from psycopg.rows import TupleRow
 
 from tds_db.connect import LASTING, Connection, connect, conninfo
+from tds_db.envfile import load
 from tds_db.errors import notice_text
 from tds_db.processes import Program, end_with_parent, on_stop_signal, python, supervise
 from tds_db.supervision import Hanging, notify_systemd
@@ -204,4 +205,5 @@ def worker_programs(count: int) -> list[Program]:
 if __name__ == "__main__":
     logging.basicConfig(level=logging.INFO, format="%(asctime)s worker[%(process)d] %(message)s")
     end_with_parent()
+    load()
     run_worker()

@@ -60,12 +60,13 @@ def serve(
         raise TdsError(
             f"Without a webhook secret, whoever reaches {host}:{port} could write into the mirror.",
             "Set ZOHO_WEBHOOK_SECRET to your webhooks' secret token (or ZOHO_WEBHOOK_TOKEN), "
-            "or bind 127.0.0.1, or say --insecure.",
+            "or bind 127.0.0.1, or say --insecure. Next: tds connect, which makes one",
         )
     if settings.weak and not insecure and not is_loopback(host):
         raise TdsError(
             f"Too short for whoever reaches {host}:{port}: {', '.join(settings.weak)}.",
-            f"Use {SHORTEST} to 50 characters, as Zoho does, or bind 127.0.0.1, or say --insecure.",
+            f"Use {SHORTEST} to 50 characters, as Zoho does, or bind 127.0.0.1, or say --insecure. "
+            "Next: tds webhooks, which shows what is set",
         )
     if settings.is_open:
         log.warning(
@@ -137,10 +138,15 @@ def _bind(host: str, port: int) -> socket.socket:
         # Named, because asyncio turns Nagle's delay off only for a protocol it recognises: 40 ms an answer.
         listener = socket.socket(family, socket.SOCK_STREAM, socket.IPPROTO_TCP)
         listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        listener.bind(address)
+        try:
+            listener.bind(address)
+        except OSError:
+            listener.close()
+            raise
     except OSError as error:
         raise TdsError(
-            f"Cannot listen on {host}:{port}: {error.strerror}.", "Choose another --host or --port."
+            f"Cannot listen on {host}:{port}: {error.strerror}.",
+            "Next: tds serve --port 0 takes a free one; ss -ltnp shows who has it",
         ) from error
     return listener
 

@@ -44,8 +44,8 @@ def test_what_is_missing_is_named_and_nothing_secret_shown(environment: dict[str
         {k: v for k, v in environment.items() if k != "ZOHO_ORGANIZATION_ID"} | {"ZOHO_DC": "mars"}, "migrate"
     )
     assert done.returncode == 1
-    assert "ZOHO_ORGANIZATION_ID: Field required" in done.stderr
-    assert "ZOHO_DC: " in done.stderr
+    assert "ZOHO_ORGANIZATION_ID is not set" in done.stderr
+    assert "ZOHO_DC must be one of com, eu" in done.stderr
     assert "Traceback" not in done.stderr
     assert secret not in done.stderr
     assert done.stdout == ""

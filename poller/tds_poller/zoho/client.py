@@ -37,6 +37,8 @@ TIMEOUT = httpx.Timeout(60.0, connect=10.0)
 BOOKS = "/books/v3"
 INVENTORY = "/inventory/v1/"
 WRONG_ORGANIZATION = {4029, 6041}
+INVALID_URL = 5
+WRONG_BASE = "Is ZOHO_API_BASE right (unset: the data centre's), without /books/v3? Next: tds doctor"
 NO_SUCH_RECORD = {1001, 1002}
 CLOCK_STEP = 2.0  # seconds: less is what whole seconds and the way there leave open
 IDS = re.compile(r"/\d{5,}")
@@ -285,7 +287,9 @@ def _error(
     match response.status_code:
         case 401:
             return UnauthorizedError(
-                message, "The refresh token may lack this scope, or its user this organisation."
+                message,
+                "The refresh token may lack this scope, or its user this organisation. "
+                "Next: tds doctor, which names the scope",
             )
         case 404 if code in NO_SUCH_RECORD:
             return NotFoundError(message, sent_at)
@@ -296,7 +300,8 @@ def _error(
             hint = "Check ZOHO_ORGANIZATION_ID. Next: tds connect, which lists the organisations"
             return OrganizationError(message, sent_at, hint)
         case _:
-            return RefusedError(message, sent_at, code=code)
+            hint = WRONG_BASE if code == INVALID_URL else "Next: tds doctor"
+            return RefusedError(message, sent_at, hint, code)
 
 
 def _date(response: httpx.Response) -> datetime | None:

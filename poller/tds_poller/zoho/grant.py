@@ -11,7 +11,7 @@ from pydantic import SecretStr
 from tds_poller.zoho.bounded import BoundedClient
 from tds_poller.zoho.client import BOOKS, TIMEOUT
 from tds_poller.zoho.errors import AuthorizationError, RefusedError, UnauthorizedError, UnreachableError
-from tds_poller.zoho.oauth import API_HOSTS, REFUSALS
+from tds_poller.zoho.oauth import API_HOSTS, REFUSALS, refusal_of
 from tds_poller.zoho.retry import TransientError, json_object
 from tds_poller.zoho.settings import Hosts
 
@@ -69,7 +69,7 @@ async def exchange(
     # Not sent twice: what came of a code whose answer was lost nobody knows.
     answer = await _json("POST", url, data=form)
     if "access_token" not in answer:
-        error = str(answer.get("error", "no access_token in the answer")).lower().replace(" ", "_")
+        error = refusal_of(answer)
         if error == "invalid_code" and code is not None:
             raise AuthorizationError(*SPENT)
         unknown = (f"Zoho refuses: {error[:100]}.", "Next: tds connect, with another grant code")

@@ -9,6 +9,7 @@ import base64
 import hashlib
 import logging
 import time
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -145,7 +146,7 @@ class TokenSource:
         error = "unreachable"
         try:
             answer = await retried("POST /oauth/v2/token", self._ask)
-            error = str(answer.get("error", "no access_token in the answer")).lower().replace(" ", "_")
+            error = refusal_of(answer)
             secret, lifetime = answer["access_token"], float(answer.get("expires_in", 3600))
         except BaseException as failure:
             # Whatever it was, the others must not wait for this one.
@@ -208,6 +209,12 @@ def _seal(refresh_token: str) -> Fernet:
 
 def _refusal(error: str) -> tuple[str, str]:
     return REFUSALS.get(error, (f"Zoho refuses a token: {error[:100]}.", "Next: tds doctor"))
+
+
+def refusal_of(answer: Mapping[str, Any]) -> str:
+    """Why the accounts server gave no token, in one spelling."""
+    said = answer.get("error")
+    return str(said).lower().replace(" ", "_") if said else "no access_token in the answer"
 
 
 def fingerprint(settings: ZohoSettings) -> str:

@@ -49,7 +49,8 @@ class Retries:
         if self.exhausted:
             raise UnreachableError(
                 f"{self.name}: {said}, {len(PAUSES) + 1} times in a row.",
-                "Run the same command again later: it goes on where it stopped.",
+                "Check the network, ZOHO_DC, and ZOHO_API_BASE and ZOHO_ACCOUNTS_BASE if they are set. "
+                "Next: the same command again, which goes on where it stopped; tds doctor",
             ) from error
         log.warning("%s: %s; trying again", self.name, said)
         pause = PAUSES[self._failed]

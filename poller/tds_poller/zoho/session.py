@@ -32,7 +32,12 @@ class Session:
         self._connecting = asyncio.Lock()
 
     async def __aenter__(self) -> Self:
-        await self._open()
+        try:
+            await self._open()
+        except BaseException:
+            if self._connection:
+                await self._connection.close()
+            raise
         return self
 
     async def __aexit__(

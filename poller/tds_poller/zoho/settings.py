@@ -84,16 +84,16 @@ class ZohoPlace(BaseSettings):
 class ZohoSettings(ZohoPlace):
     """`ZOHO_CLIENT_ID`, `ZOHO_DC` and so on: each field's name in capitals after `ZOHO_`."""
 
-    client_id: str = Field(default=...)
+    client_id: str = Field(default=..., min_length=1)
     """Of the client registered in Zoho's API console."""
 
-    client_secret: SecretStr = Field(default=...)
+    client_secret: SecretStr = Field(default=..., min_length=1)
     """Its secret."""
 
-    refresh_token: SecretStr = Field(default=...)
+    refresh_token: SecretStr = Field(default=..., min_length=1)
     """What access tokens are got with."""
 
-    organization_id: str = Field(default=...)
+    organization_id: str = Field(default=..., min_length=1)
     """The organisation that is mirrored; to the receiver, that of the events whose URL names none."""
 
     calls_per_minute: int | None = Field(default=None, gt=0)
