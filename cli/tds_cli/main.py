@@ -19,6 +19,7 @@ HELP, HELPS = f"{__name__}.help", ("--help", "-?", "--version")
 # Name of the command: where it is, and what it does.
 COMMANDS = {
     "connect": ("tds_cli.connect:connect", "Connect with Zoho Books, and write the settings of that."),
+    "webhooks": ("tds_cli.webhooks:webhooks", "Show, make and compare the webhooks that Zoho is to have."),
     "up": ("tds_cli.up:up", "Run everything: database, receiver, workers, poller."),
     "db": ("tds_cli.db:db", "Look after the database: upgrade, status, the embedded server."),
     "psql": ("tds_cli.psql:psql", "Open psql on the database of TDS."),

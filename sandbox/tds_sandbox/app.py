@@ -137,6 +137,8 @@ class Sandbox:
             await asyncio.sleep(self.latency + (hit.wait if hit else 0.0))
             if hit and hit.error:
                 raise hit.error
+            if request.method == "POST":
+                request.state.body = await request.body()
             answer = handler(organisation, request)
             if hit and hit.empty and isinstance(answer, str):
                 answer = _emptied(answer)
@@ -206,10 +208,30 @@ class Sandbox:
         Raises:
             ApiError: 404 for a path the sandbox does not have, 405 for another method; code 5 either way.
         """
+        if match := re.fullmatch(r"/settings/(webhooks|workflows)", path):
+            return self._automation(method, match[1])
         handler, module_scope = self._find_route(path)
         if method != "GET":
             raise ApiError(405, 5, "Invalid URL Passed")
         return handler, module_scope
+
+    def _automation(self, method: str, what: str) -> tuple[Handler, str]:
+        def handle(organisation: Organisation, request: Request) -> str:
+            automation = self.webhooks[organisation.organization_id].automation
+            if method == "GET":
+                return encode(automation.listed(what))
+            try:
+                given = json.loads(request.state.body)
+            except ValueError:
+                given = None
+            if not isinstance(given, dict):
+                raise ApiError(400, 9, "Invalid JSON.")
+            make = automation.create_webhook if what == "webhooks" else automation.create_workflow
+            return encode(make(given))
+
+        if method not in {"GET", "POST"}:
+            raise ApiError(405, 5, "Invalid URL Passed")
+        return handle, "settings.READ" if method == "GET" else "settings.CREATE"
 
     def _find_route(self, path: str) -> tuple[Handler, str]:
         pages: dict[str, Callable[[Organisation], Document]] = {
@@ -220,7 +242,9 @@ class Sandbox:
         if path in pages:
             return lambda organisation, _: encode(pages[path](organisation)), "settings.READ"
         if path == "/organizations":
-            listed = list(self.organisations.values())
+            listed = {
+                own: self.webhooks[own.organization_id].automation.plan for own in self.organisations.values()
+            }
             return lambda _, __: encode(settings_api.organizations(listed)), "settings.READ"
         if re.fullmatch(r"/organizations/[^/]+", path):
             return lambda organisation, _: encode(settings_api.organization(organisation)), "settings.READ"

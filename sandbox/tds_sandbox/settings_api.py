@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 from tds_sandbox.jsontext import Document
 from tds_sandbox.organisation import Organisation
 
@@ -41,21 +43,21 @@ def _organization(organisation: Organisation) -> Document:
     }
 
 
-def organizations(organisations: list[Organisation]) -> Document:
+def organizations(plans: Mapping[Organisation, str]) -> Document:
     """``GET /organizations``: no ``page_context``, and the fiscal year's month as a number."""
     rows = [
         _organization(organisation)
         | {
             "fiscal_year_start_month": 1,
             "plan_type": 3,
-            "plan_name": "Professional",
+            "plan_name": plan,
             "plan_period": "Month",
             "country_code": "IQ",
             "country_name": "Iraq",
             "portal_name": "sandbox",
             "org_settings": {"is_org_active": True},
         }
-        for organisation in organisations
+        for organisation, plan in plans.items()
     ]
     return _OK | {"organizations": rows}
 

@@ -13,10 +13,11 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field, fields, replace
 from decimal import Decimal
 from typing import Any
-from urllib.parse import parse_qsl, urlencode
+from urllib.parse import parse_qsl, urlencode, urlsplit
 
 import httpx
 
+from tds_sandbox.automation import Automation
 from tds_sandbox.books import Record
 from tds_sandbox.errors import SandboxError
 from tds_sandbox.jsontext import Document, RawNumber, encode
@@ -237,6 +238,8 @@ class Webhooks:
 
     def __init__(self, organisation: Organisation, settings: WebhookSettings | None = None) -> None:
         self.settings = settings or WebhookSettings()
+        self.automation = Automation()
+        """What is set in the organisation; as soon as it has workflow rules, these alone say what is sent."""
         self.deliveries: list[Delivery] = []
         self._organisation = organisation
         self._changed = threading.Condition()
@@ -266,6 +269,9 @@ class Webhooks:
         return self.settings
 
     def _on_change(self, change: Change, record: Record) -> None:
+        if self.automation.workflows:
+            self._by_rules(change, record)
+            return
         settings = self.settings
         if not settings.url:
             return
@@ -302,6 +308,28 @@ class Webhooks:
             signature=signature,
         )
         self._enqueue(delivery, self._rng.random() * settings.spread_seconds)
+
+    def _by_rules(self, change: Change, record: Record) -> None:
+        """What the organisation's workflow rules fire: nothing tells of stock."""
+        if change.silent:
+            return
+        document = self._organisation.webhook_document(change.entity, record)
+        body, content_type = build_body(self._organisation, change, document, self.settings.form)
+        for url, secret in self.automation.fired(change.entity.removesuffix("s"), change.event):
+            pairs = parse_qsl(urlsplit(url).query, keep_blank_values=True)
+            delivery = Delivery(
+                number=len(self.deliveries) + 1,
+                change=change.number,
+                entity=urlsplit(url).path.rpartition("/")[2],
+                id=change.id,
+                event=change.event,
+                url=url,
+                edited_at=change.wall,
+                body=body,
+                content_type=content_type,
+                signature=sign(secret, pairs, body, content_type, self.settings.encoding) if secret else "",
+            )
+            self._enqueue(delivery, self._rng.random() * self.settings.spread_seconds)
 
     def _stock_body(self, change: Change, record: Record) -> bytes | None:
         form = self.settings.stock

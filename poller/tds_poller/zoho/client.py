@@ -1,4 +1,4 @@
-"""The Zoho Books API, read only: one call, its class of error. Token and budget are the database's."""
+"""The Zoho Books API: one call, its class of error. Token and budget are the database's."""
 
 import asyncio
 import logging
@@ -22,6 +22,7 @@ from tds_poller.zoho.errors import (
     OrganizationError,
     RefusedError,
     UnauthorizedError,
+    UnreachableError,
     ZohoError,
 )
 from tds_poller.zoho.oauth import Token, TokenSource
@@ -155,6 +156,24 @@ class ZohoClient:
             error.calls = retries.calls
             raise
 
+    async def post(self, path: str, document: Mapping[str, Any], *, purpose: str | None = None) -> Reply:
+        """`POST /books/v3{path}` with a JSON document; only the webhooks' settings are ever written.
+
+        Sent again only where Zoho refused it before it did anything: an expired token, a limit.
+
+        Raises:
+            UnreachableError: no answer came; nobody knows whether it was done.
+            ZohoError: as in `get`.
+        """
+        retries = Retries(f"POST {path}")
+        try:
+            return await self._retried(
+                retries, path, {}, purpose or self.purpose, refresh=True, file=False, document=document
+            )
+        except ZohoError as error:
+            error.calls = retries.calls
+            raise
+
     async def _ahead(self, response: httpx.Response, sent_at: datetime) -> float:
         """How far Zoho's clock is ahead of ours by this answer; noted for all when it changes."""
         if (date := _date(response)) is None:
@@ -183,11 +202,18 @@ class ZohoClient:
         *,
         refresh: bool,
         file: bool,
+        document: Mapping[str, Any] | None = None,
     ) -> Reply:
         while True:
             try:
-                return await self._send(retries, path, parameters, purpose, refresh=refresh, file=file)
+                return await self._send(
+                    retries, path, parameters, purpose, refresh=refresh, file=file, sent=document
+                )
             except (httpx.TransportError, TransientError) as error:
+                if document is not None:
+                    said = str(error) or type(error).__name__
+                    told = f"{retries.name}: {said}. Whether it was done is not known."
+                    raise UnreachableError(told, "Next: tds webhooks check") from error
                 await retries.after(error)
             except UnauthorizedError:
                 # The token has been rejected: another one is got for the next try.
@@ -210,6 +236,7 @@ class ZohoClient:
         *,
         refresh: bool,
         file: bool,
+        sent: Mapping[str, Any] | None = None,
     ) -> Reply:
         async with self._at_once:
             call = await self._budget.reserve(purpose, IDS.sub("/{id}", path))
@@ -225,8 +252,10 @@ class ZohoClient:
                 sent_at = datetime.now(UTC)
                 self.calls += 1
                 retries.calls += 1
-                response = await self._http.get(
+                response = await self._http.request(
+                    "GET" if sent is None else "POST",
                     token.api_base + ("" if path.startswith(INVENTORY) else BOOKS) + path,
+                    json=sent,
                     params={**parameters, "organization_id": self._settings.organization_id},
                     headers={"Authorization": f"Zoho-oauthtoken {token.secret}"},
                 )
@@ -246,7 +275,7 @@ class ZohoClient:
         code = document.get("code", 0 if file else None)
         if response.status_code == 401 and refresh:
             self._tokens.reject(token)
-        if response.status_code == 200 and code == 0:
+        if response.status_code in ({200} if sent is None else {200, 201}) and code == 0:
             return Reply(response.content, document, sent_at, _date(response), retries.calls, ahead)
         said = str(document.get("message", ""))[:300]
         told = f"{retries.name}: HTTP {response.status_code}, code {code}: {said}"

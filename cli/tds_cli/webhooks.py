@@ -1,0 +1,212 @@
+"""`tds webhooks`: what Zoho Books is to be told about webhooks, done by hand or through its API."""
+
+import asyncio
+import os
+import re
+import sys
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+from urllib.parse import urlsplit
+
+import click
+import psycopg
+
+from tds_cli.exits import INCOMPLETE
+from tds_cli.options import as_json
+from tds_cli.output import print_json, print_table
+from tds_cli.terminal import echo
+from tds_db.connect import connect_for_rows, conninfo
+from tds_db.errors import TdsError
+from tds_poller.zoho.client import ZohoClient
+from tds_poller.zoho.errors import RefusedError, UnauthorizedError
+from tds_poller.zoho.settings import ZohoSettings
+from tds_poller.zoho.webhooks import BODY, WITHOUT_RULES, Found, Wanted, bounds, compared, listed, wanted
+from tds_receiver.settings import ReceiverSettings
+
+SECRET = re.compile(r"[A-Za-z0-9]{12,50}")
+CAME = """
+    select count(*) as came
+      from tds.inbox
+     where source = 'webhook' and received_at > tds.now() - interval '1 day'"""
+by_url = click.option(
+    "--url",
+    metavar="URL",
+    help="Where Zoho reaches the receiver: https://your.host. Default: TDS_PUBLIC_URL.",
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Standing:
+    """What Zoho has."""
+
+    found: Sequence[Found]
+    problems: Sequence[str]
+    plan: str
+
+
+@click.group(invoke_without_command=True)
+@by_url
+@as_json
+@click.pass_context
+def webhooks(ctx: click.Context, url: str | None, as_json: bool) -> None:
+    """Prints each webhook's URL, method, body and secret, as Zoho's form wants them.
+
+    The secrets are printed: Zoho's form wants them.
+    """
+    if ctx.invoked_subcommand is not None:
+        ctx.obj = url
+        return
+    rows = [
+        {
+            "name": each.name,
+            "module": each.module,
+            "rule": each.rule.replace("_", " or "),
+            "method": "POST",
+            "url": each.url,
+            "body": f"Raw: {BODY}",
+            "secret": each.secret or "none",
+        }
+        for each in _wanted(url)
+    ]
+    if as_json:
+        print_json(rows)
+        return
+    print_table("Settings, Automation: Workflow Actions, Webhooks; then a Workflow Rule for each", rows)
+    echo("Next: tds webhooks create, which does it; or by hand, and: tds webhooks check", err=True)
+
+
+@webhooks.command()
+@by_url
+@as_json
+@click.pass_obj
+def create(outer: str | None, url: str | None, as_json: bool) -> None:
+    """Makes the webhooks and workflow rules that are missing. What is there is left as it is.
+
+    The refresh token needs ZohoBooks.settings.CREATE: tds connect --webhooks. Exit code 4: some could not be
+    made, or differ.
+    """
+    all_wanted = _wanted(url or outer)
+    standing, refused = asyncio.run(_create(all_wanted))
+    _tell(standing, refused, as_json=as_json)
+
+
+@webhooks.command()
+@by_url
+@as_json
+@click.pass_obj
+def check(outer: str | None, url: str | None, as_json: bool) -> None:
+    """Compares what is set in Zoho with what is to be, and with what the plan allows.
+
+    Exit code 4: something is missing or differs. Secrets cannot be compared: Zoho does not show them.
+    """
+
+    async def run() -> Standing:
+        async with ZohoClient(ZohoSettings(), conninfo(), purpose="repair") as client:
+            return await _look(client, all_wanted)
+
+    all_wanted = _wanted(url or outer)
+    _tell(asyncio.run(run()), [], as_json=as_json)
+
+
+def _wanted(url: str | None) -> list[Wanted]:
+    base = url or os.environ.get("TDS_PUBLIC_URL", "")
+    parts = urlsplit(base)
+    if parts.scheme not in {"http", "https"} or not parts.hostname or parts.query:
+        raise TdsError(
+            "Zoho has to be told where it reaches the receiver: https://your.host.",
+            "Next: tds webhooks --url https://your.host, or set TDS_PUBLIC_URL",
+        )
+    settings = ReceiverSettings()
+
+    def secret_of(endpoint: str) -> str:
+        # the first is the newest, where one is replaced by another
+        secret = next(iter(settings.credentials(endpoint).secrets), b"").decode()
+        if secret and not SECRET.fullmatch(secret):
+            told = f"Zoho takes secrets of 12 to 50 letters and digits; that of {endpoint} is none."
+            raise TdsError(told, "Next: mend ZOHO_WEBHOOK_SECRET, then tds webhooks")
+        return secret
+
+    found = wanted(base, secret_of)
+    if not any(each.secret for each in found):
+        echo(
+            "No secret is set: whoever reaches the receiver can write. Next: tds connect, which makes one",
+            err=True,
+        )
+    return found
+
+
+async def _look(client: ZohoClient, all_wanted: Sequence[Wanted]) -> Standing:
+    organization = ZohoSettings().organization_id
+    reply = await client.get("/organizations")
+    own: Any = next(
+        (
+            row
+            for row in reply.document.get("organizations", [])
+            if str(row.get("organization_id")) == organization
+        ),
+        {},
+    )
+    plan = str(own.get("plan_name", ""))
+    hooks, workflows = await listed(client, "webhooks"), await listed(client, "workflows")
+    found = compared(all_wanted, hooks, workflows)
+    return Standing(found, bounds(found, workflows, plan, await asyncio.to_thread(_came)), plan)
+
+
+def _came() -> int | None:
+    """Webhooks of the last day; None where this login may not know."""
+    try:
+        with connect_for_rows("webhooks") as connection:
+            row = connection.execute(CAME).fetchone()
+    except psycopg.Error:
+        return None
+    return int(row["came"]) if row else None
+
+
+async def _create(all_wanted: Sequence[Wanted]) -> tuple[Standing, list[str]]:
+    refused: list[str] = []
+    async with ZohoClient(ZohoSettings(), conninfo(), purpose="repair") as client:
+        before = await _look(client, all_wanted)
+        if before.plan.lower() in WITHOUT_RULES:
+            return before, refused
+        for row in before.found:
+            if row.state not in {"missing", "without rule"}:
+                continue
+            try:
+                webhook_id = row.webhook_id or await _make(client, "webhook", row.wanted.webhook)
+                await _make(client, "workflow", row.wanted.workflow(webhook_id))
+            except UnauthorizedError as error:
+                raise TdsError(
+                    f"The refresh token may not make webhooks ({error.message}).",
+                    "Next: tds connect --webhooks, which asks for ZohoBooks.settings.CREATE, too; "
+                    "or by hand: tds webhooks",
+                ) from error
+            except RefusedError as error:
+                refused.append(f"{row.wanted.name}: {error.message}")
+        return await _look(client, all_wanted), refused
+
+
+async def _make(client: ZohoClient, what: str, document: dict[str, Any]) -> str:
+    reply = await client.post(f"/settings/{what}s", document)
+    made = reply.document.get(what, {})
+    made_id = str(made.get(f"{what}_id", "")) if isinstance(made, dict) else ""
+    if not made_id:
+        told = f"POST /settings/{what}s was answered without a {what}_id."
+        raise TdsError(told, "Next: tds webhooks check")
+    return made_id
+
+
+def _tell(standing: Standing, refused: Sequence[str], *, as_json: bool) -> None:
+    rows = [
+        {"webhook": row.wanted.name, "state": row.state, "said": row.said, "url": row.wanted.url}
+        for row in standing.found
+    ]
+    if as_json:
+        print_json({"webhooks": rows, "problems": [*standing.problems, *refused], "plan": standing.plan})
+    else:
+        print_table("Webhooks", rows)
+        for problem in (*standing.problems, *refused):
+            echo(problem, err=True)
+    if any(row.state != "set" for row in standing.found) or standing.problems or refused:
+        echo("Next: tds webhooks create makes what is missing; what differs, by hand: tds webhooks", err=True)
+        sys.exit(INCOMPLETE)
