@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import re
+import shlex
 import tomllib
 from pathlib import Path
 
 import pytest
 from click.testing import CliRunner
 
-from tds_cli.main import main
+from tds_cli.main import COMMANDS, main
 from tds_db.status import status
 from tds_db.version import VERSION
+from tds_poller.zoho.scopes import scope_string
 from tds_receiver.api.app import Api
 from tds_receiver.api.settings import ApiSettings
 from tds_receiver.metrics import Metrics
@@ -44,6 +46,24 @@ def test_the_screens_are_up_to_date(request: pytest.FixtureRequest, tmp_path: Pa
         Story(database, tmp_path).told() as story,
     ):
         assert page == commands(page, story), STALE.format("docs/commands.md")
+
+
+def test_getting_started_has_the_scopes_and_commands_that_there_are() -> None:
+    page = (ROOT / "docs/getting-started.md").read_text()
+    assert scope_string() in page.splitlines()
+    named = set(re.findall(r"tds ([a-z]+)(?: ([a-z]+))?(?= |`|$)", page, re.MULTILINE))
+    assert {name for name, _ in named if name in COMMANDS} >= {
+        "connect",
+        "up",
+        "plan",
+        "migrate",
+        "webhooks",
+        "doctor",
+    }
+    lines = re.findall(r"^\$ (?:[^#\n|]*\| )?tds ([^#&\n]*)", page, re.MULTILINE)
+    assert len(lines) >= 8
+    for line in lines:
+        assert shlex.split(line)[0] in COMMANDS
 
 
 def test_what_varies_is_shown_the_same() -> None:

@@ -53,8 +53,8 @@ revoke all on function tds.access_token(text, text, float8, text) from public;
 comment on function tds.access_token(text, text, float8, text) is
 'The token in force. state: ok (use it, for good_seconds without asking again); refresh (the caller alone asks Zoho now, then calls '
 'store_access_token() or refresh_failed() on the same connection); wait (ask again after wait_seconds); refused (Zoho has refused these '
-'very credentials for good, reason says what it answered). rejected: a token that the API did not take. Refreshed two minutes early, by one session at '
-'a time, at most ten times in ten minutes. credentials: a fingerprint of all that would be sent.';
+'very credentials for good, reason says what it answered). rejected: a token that the API did not take. Refreshed two minutes early, '
+'by one session at a time, at most ten times in ten minutes. credentials: a fingerprint of all that would be sent.';
 grant execute on function tds.access_token(text, text, float8, text) to tds_poller;
 
 create or replace function tds.refresh_allowed(known tds.api_account, at timestamptz, minute interval, out wait_seconds float8,

@@ -58,7 +58,8 @@ select left(a.account, 12) as account,
 comment on view public.tds_api_accounts is
 'Refresh tokens (by the head of their SHA-256), and whether Zoho still takes them. select tds.allow_refresh() after mending one.';
 comment on column public.tds_api_accounts.account is 'First 12 digits of the refresh token''s SHA-256.';
-comment on column public.tds_api_accounts.state is 'ok; waiting (for the cap on refreshes); refused (what was sent with it, see reason, is not tried again).';
+comment on column public.tds_api_accounts.state is
+'ok; waiting (for the cap on refreshes); refused (what was sent with it, see reason, is not tried again).';
 comment on column public.tds_api_accounts.reason is 'What Zoho refused it with.';
 comment on column public.tds_api_accounts.refused_at is 'When.';
 comment on column public.tds_api_accounts.closed_until is 'Nobody asks for an access token before then.';
