@@ -30,6 +30,11 @@ VERSIONS = range(15, 19)
 SKEW_SECONDS = 30.0
 WAIT_SECONDS = 10.0  # a doctor who is kept waiting says so
 
+# Feeds of hints that are read where they can be: where they are, and what the refresh token needs for it.
+FEEDS = {
+    "activity_log": ("/reports/activitylogs", "ZohoBooks.reports.READ"),
+    "webhook_failures": ("/settings/webhooks/histories", "ZohoBooks.settings.READ"),
+}
 UPGRADE = "tds db upgrade"
 NEW_TOKEN = f"tds connect, with a grant code for {scope_string()}"
 
@@ -177,6 +182,8 @@ async def check_zoho(settings: ZohoSettings, dsn: str) -> AsyncIterator[Check]:
         for scope, path in SCOPES.items():
             yield await _scope(scope, client.get(path, {"per_page": 1}, refresh=False))
         yield await _inventory(client)
+        for feed, about in FEEDS.items():
+            yield await _feed(client, dsn, feed, *about)
         yield await asyncio.to_thread(_quota, settings, dsn)
 
 
@@ -241,6 +248,26 @@ async def _inventory(client: ZohoClient) -> Check:
     except ZohoError as error:
         return Check("stock by place", True, f"from Books; Inventory was not looked at: {error.message}")
     return Check("stock by place", True, "from Books, and from the Inventory API where Books tells none")
+
+
+async def _feed(client: ZohoClient, dsn: str, feed: str, path: str, scope: str) -> Check:
+    """Whether a feed of hints can be read; `tds poll` reads it then."""
+    name, error = feed.replace("_", " "), None
+    try:
+        await client.get(path, {"per_page": 1}, refresh=False)
+    except LimitError as limit:
+        return Check(name, True, f"not looked at: {limit.message}")
+    except UnauthorizedError:
+        error = f"the refresh token lacks {scope}, or its user may not see it"
+    except ZohoError as failure:
+        error = failure.message
+    connection = await connect_async("doctor", dsn, tuple_row)
+    async with connection:
+        await connection.execute(
+            "select tds.note_feed_grant(%s, %s, %s, %s)",
+            [client.organization_id, feed, error is None, error],
+        )
+    return Check(name, True, "read for hints by tds poll" if error is None else f"not read: {error}")
 
 
 def _quota(settings: ZohoSettings, dsn: str) -> Check:

@@ -5,6 +5,9 @@ from collections.abc import Collection, Mapping, Sequence
 from dataclasses import asdict
 
 import click
+import psycopg
+from psycopg.rows import DictRow
+from psycopg.types.json import Jsonb
 
 from tds_cli.completion import entity_names
 from tds_cli.options import as_json
@@ -95,7 +98,23 @@ def tell_costs(
         singles = sum(row.single_calls for row in found)
         a_call = seconds * min(spent, quota.concurrency) / spent
         told = forecast(calls, quota, now["now"], a_call, singles=singles)
-    _show(found, told, quota, spent, then, as_json=as_json)
+        each_day = [] if names else _each_day(connection, settings.organization_id, found)
+    _show(found, told, quota, each_day, (spent, then), as_json=as_json)
+
+
+def _each_day(
+    connection: psycopg.Connection[DictRow], organization_id: str, found: Sequence[Cost]
+) -> list[DictRow]:
+    """What the clock asks for on a day, by what it is for, and what part of the plan's calls that is."""
+    return connection.execute(
+        """select d.what, sum(d.calls_a_day)::float8 as calls_a_day,
+                  round(100 * sum(d.calls_a_day) / b.day_limit, 2)::float8 as percent_of_day,
+                  string_agg(distinct d.every, ', ') as every
+             from tds.plan_day(%s, %s) d
+             left join tds_api_budget b on b.organization_id = %s
+            group by d.what, b.day_limit order by d.what""",
+        [organization_id, Jsonb({row.entity: row.records for row in found}), organization_id],
+    ).fetchall()
 
 
 def _calls(count: int) -> str:
@@ -103,11 +122,20 @@ def _calls(count: int) -> str:
 
 
 def _show(
-    found: Sequence[Cost], told: Forecast, quota: Quota, spent: int, then: str, *, as_json: bool
+    found: Sequence[Cost],
+    told: Forecast,
+    quota: Quota,
+    each_day: Sequence[DictRow],
+    around: tuple[int, str],
+    *,
+    as_json: bool,
 ) -> None:
+    spent, then = around
+    a_day = sum(row["calls_a_day"] for row in each_day)
     if as_json:
         listed = [asdict(row) for row in found]
-        print_json({"entities": listed, **asdict(told), "quota": asdict(quota), "spent": spent})
+        answer = {"entities": listed, **asdict(told), "quota": asdict(quota), "spent": spent}
+        print_json({**answer, "each_day": list(each_day), "calls_a_day": a_day})
         return
     print_table(
         "What fetching costs",
@@ -131,4 +159,9 @@ def _show(
         today = f"Of today's calls {max(0, quota.left_today):,} are left for it"
         echo(f"{today}, {quota.day_limit:,} on each day after.")
     echo(f"Begun now it would end about {told.ends_at.astimezone():%Y-%m-%d %H:%M}.")
+    if each_day:
+        echo("")
+        print_table("What the clock asks for on each day after", list(each_day))
+        if (share := sum(row["percent_of_day"] or 0 for row in each_day)) > 0:
+            echo(f"\n{_calls(round(a_day))} a day, {share:.1f} % of the plan's (tds.setting: sweep_days, …).")
     echo(f"This plan cost {_calls(spent)}. Next: {then}", err=True)

@@ -5,7 +5,7 @@ import logging
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from datetime import UTC, datetime
+from datetime import UTC, date, datetime
 from types import TracebackType
 from typing import Any, NamedTuple, Self, TypeVar
 
@@ -69,6 +69,17 @@ class Run:
     is_pass: bool
     passes: int
     counted: int | None
+    requested_by: str | None = None
+
+    @property
+    def is_sweep(self) -> bool:
+        """Whether it may wait for its next time, if nothing speaks for it."""
+        return bool(self.options.get("sweep"))
+
+    @property
+    def is_by_the_clock(self) -> bool:
+        """Whether the clock asked for a whole list: everything else goes first."""
+        return self.is_sweep or (self.requested_by == "the clock" and "incremental" not in self.options)
 
     @property
     def per_page(self) -> int:
@@ -180,7 +191,7 @@ class Mirror:
         return await self._row(
             class_row(Run),
             """select run_id, entity, state, next_page, pages, records, error, options, since, filtered,
-                      is_pass, passes, counted
+                      is_pass, passes, counted, requested_by
                  from tds.run where run_id = %b""",
             run_id,
         )
@@ -260,6 +271,44 @@ class Mirror:
         """Notes how many records the run's list has, None if Zoho does not say: it is read from page 1 on."""
         query = "select tds.note_count(%b, %b, %b, %b)"
         await self._row(scalar_row, query, run.run_id, records, at, calls)
+
+    async def put_off(self, run: Run) -> bool:
+        """Ends a sweep that was counted, unread, if nothing speaks for reading it; whether it did."""
+        return bool(await self._row(scalar_row, "select tds.put_off(%b)", run.run_id))
+
+    async def pause_sweep(self, run_id: int, error: str) -> None:
+        """Puts a run that may not go on now back among those that wait, with the pages it has."""
+        await self._row(scalar_row, "select tds.pause_sweep(%b, %b)", run_id, error)
+
+    async def is_live_wanted(self) -> bool:
+        """Whether details may be taken that no pull wants, but a webhook, a hint or an operator."""
+        query = "select tds.is_live_wanted(%b)"
+        return bool(await self._row(scalar_row, query, self.organization_id))
+
+    async def take_feed(self) -> tuple[str, str, date, date, int] | None:
+        """A feed of hints that is to be read now; see `tds.take_feed`."""
+        query = "select feed, api_path, from_day, to_day, pages from tds.take_feed(%b)"
+        rows = await self._rows(tuple_row, query, self.organization_id)
+        return rows[0] if rows else None
+
+    async def note_feed_page(self, feed: str, body: bytes, from_day: date, to_day: date) -> str | None:
+        """Notes what a page of a feed names; what is wrong with it, None if nothing is."""
+        query = "select tds.note_feed_page(%b, %b, %b, %b, %b)"
+        problem: str | None = await self._row(
+            scalar_row, query, self.organization_id, feed, body, from_day, to_day
+        )
+        return problem
+
+    async def end_feed(self, feed: str, began_at: datetime, error: str | None, *, refused: bool) -> int:
+        """Ends the reading of a feed, and asks for what it named; how many records that are."""
+        query = "select tds.end_feed(%b, %b, %b, %b, %b)"
+        asked = await self._row(scalar_row, query, self.organization_id, feed, began_at, error, refused)
+        return int(asked)
+
+    async def zoho_now(self) -> datetime:
+        """Now by Zoho's clock."""
+        now: datetime = await self._row(scalar_row, "select tds.zoho_now(%b)", self.organization_id)
+        return now
 
     async def renewed(self, endpoint: Endpoint) -> Endpoint:
         """The list without what has been refused of its parameters by now."""

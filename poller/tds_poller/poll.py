@@ -22,6 +22,7 @@ from tds_db.images import ImageSettings
 from tds_db.runs import RunState
 from tds_db.supervision import notify_systemd
 from tds_poller.details import fetch_taken
+from tds_poller.feeds import Feed, read_feed
 from tds_poller.images import fetch_images, prune_known
 from tds_poller.mirror import Endpoint, Mirror, OutOfTurnError, Want
 from tds_poller.pull import pull_organization, pull_pages
@@ -80,6 +81,7 @@ class Poll:
         self._tell_at = 0.0
         self._prune_at = 0.0
         self._refusal: str | None = None
+        self._patient = True
         # Details fetched and not yet known to be processed, by entity, and the newest event by then.
         self._fetched: dict[str, dict[str, datetime]] = {}
         self._up_to = 0
@@ -129,6 +131,7 @@ class Poll:
         Args:
             patient: whether to wait for Zoho rather than raise that it cannot be asked now.
         """
+        self._patient = patient
         await self._tell()
         if self._closed_until > asyncio.get_running_loop().time():
             return False
@@ -138,6 +141,8 @@ class Poll:
                 await self._pull(message)
                 return True
             ended = await self._mirror.settle_pulls()
+            if await self._some_hints():
+                return True
             if await self._some_details() or await self._some_images():
                 return True
         except (LimitError, UnreachableError) as error:
@@ -215,6 +220,11 @@ class Poll:
                     return
             except (LimitError, UnreachableError, AuthorizationError, asyncio.CancelledError) as error:
                 await self._show(message, error.seconds if isinstance(error, LimitError) else 0)
+                if isinstance(error, LimitError) and self._patient and self._client.purpose == "sweep":
+                    # What a sweep may not spend is there for all else, the other pulls of its list among it.
+                    await self._mirror.pause_sweep(run_id, error.message)
+                    log.info("run %d waits: %s", run_id, error.message)
+                    return
                 raise
             except PagingError as error:
                 log.error("Run %d failed: %s", run_id, error.message)
@@ -226,14 +236,23 @@ class Poll:
         await self._process()
 
     async def _list(self, run_id: int) -> None:
-        self._client.purpose = "pull"
         run = await self._mirror.run(run_id)
+        self._client.purpose = "sweep" if run.is_by_the_clock else "pull"
         endpoint = self._endpoints[PULLED.get(run.entity, run.entity)]
         log.info("run %d: %s, from page %d on", run_id, run.entity, run.next_page)
         if endpoint.entity == "organizations":
             await pull_organization(self._client, self._mirror, endpoint, run)
         else:
-            await pull_pages(self._client, self._mirror, endpoint, run)
+            between = self._live_first if run.is_by_the_clock else None
+            await pull_pages(self._client, self._mirror, endpoint, run, between=between)
+
+    async def _live_first(self) -> None:
+        """Between two pages of a sweep: what webhooks, hints and operators want is not kept waiting by it."""
+        try:
+            while await self._mirror.is_live_wanted() and await self._some_details():
+                pass
+        finally:
+            self._client.purpose = "sweep"
 
     async def _some_details(self) -> bool:
         """Fetches some of the wanted details of the entity that comes first; whether there were any."""
@@ -248,6 +267,16 @@ class Poll:
                 await self._fetch(endpoint, taken)
                 return True
         return False
+
+    async def _some_hints(self) -> bool:
+        """Reads a feed of hints, if one is due; whether one was."""
+        if (due := await self._mirror.take_feed()) is None:
+            return False
+        feed = Feed(*due)
+        asked = await read_feed(self._client, self._mirror, feed)
+        if asked:
+            log.info("%s names %d records, which are asked for", feed.name, asked)
+        return True
 
     async def _some_images(self) -> bool:
         """Fetches some of the wanted pictures; whether there were any."""

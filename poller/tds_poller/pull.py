@@ -2,7 +2,7 @@
 
 import asyncio
 import logging
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import replace
 from datetime import UTC, datetime
@@ -55,8 +55,17 @@ async def pull_pages(
     run: Run,
     *,
     on_page: Callable[[int], None] = lambda _: None,
+    between: Callable[[], Awaitable[None]] | None = None,
 ) -> Run:
     """Pulls the pages that a run lacks; see `pull_list`.
+
+    Args:
+        client: to ask with.
+        mirror: to store in.
+        endpoint: which list.
+        run: whose pages.
+        on_page: is told how many records came with each page.
+        between: what goes first, before each page but the first.
 
     Raises:
         OutOfTurnError: the run was cancelled, or another process goes on with it.
@@ -83,7 +92,9 @@ async def pull_pages(
                 and (run.passes > 1 or (endpoint.counted and run.is_pass and known > 1 and not run.filtered))
             ):
                 run = await _count(client, mirror, endpoint, run)
-            run = await _pass(client, mirror, endpoint, run, known, on_page=show)
+                if run.is_sweep and await mirror.put_off(run):
+                    return await mirror.run(run.run_id)
+            run = await _pass(client, mirror, endpoint, run, known, on_page=show, between=between)
         except RefusedError as error:
             endpoint = await _adapt(mirror, endpoint, run, error)
             run = await mirror.run(run.run_id)
@@ -137,6 +148,7 @@ async def _pass(
     known: int,
     *,
     on_page: Callable[[int], None],
+    between: Callable[[], Awaitable[None]] | None,
 ) -> Run:
     """Reads the pages that a pass lacks; says how the run stands then."""
     async with _Pages(client, endpoint, known) as pages:
@@ -173,6 +185,8 @@ async def _pass(
                 run = await _count(client, mirror, endpoint, run)
                 continue
             page += 1
+            if has_more and between:
+                await between()
             if has_more and (state := (await mirror.run(run.run_id)).state) != RunState.RUNNING:
                 raise OutOfTurnError(f"Run {run.run_id} is {state}.")
     return await mirror.run(run.run_id)

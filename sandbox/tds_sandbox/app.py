@@ -18,6 +18,7 @@ from starlette.routing import Route
 from starlette.types import Receive, Scope, Send
 
 from tds_sandbox import settings_api
+from tds_sandbox.activity import activity_logs, webhook_histories
 from tds_sandbox.control import routes as control_routes
 from tds_sandbox.errors import ApiError, UnknownRecordError
 from tds_sandbox.faults import BadGatewayError, Faults, Hit
@@ -241,6 +242,13 @@ class Sandbox:
         }
         if path in pages:
             return lambda organisation, _: encode(pages[path](organisation)), "settings.READ"
+        if path == "/reports/activitylogs":
+            return (
+                lambda organisation, request: activity_logs(organisation, request.query_params),
+                "reports.READ",
+            )
+        if path == "/settings/webhooks/histories":
+            return self._histories, "settings.READ"
         if path == "/organizations":
             listed = {
                 own: self.webhooks[own.organization_id].automation.plan for own in self.organisations.values()
@@ -273,6 +281,10 @@ class Sandbox:
             name, record_id = match.groups()
             return lambda organisation, _: _detail(organisation, name, record_id), books[name].entity.scope
         raise ApiError(404, 5, "Invalid URL Passed")
+
+    def _histories(self, organisation: Organisation, request: Request) -> str:
+        deliveries = list(self.webhooks[organisation.organization_id].deliveries)
+        return webhook_histories(organisation, deliveries, request.query_params)
 
 
 def _detail(organisation: Organisation, name: str, record_id: str) -> str:

@@ -123,6 +123,8 @@ class Organisation(Books):
         self.lenient = lenient
         self.counts_every_list = True
         """Whether ``response_option=2`` counts any list; only that of invoices is documented to."""
+        self.activity_key: str | None = "activity_logs"
+        """Key of the activity log's rows, which no document tells; None: it answers in another form."""
         self.lock = threading.RLock()
         self.changes: list[Change] = []
         self.listeners: list[Callable[[Change, Record], None]] = []

@@ -51,13 +51,15 @@ def test_all_is_well(poller: Poller) -> None:
         "clock",
         *scopes,
         "stock by place",
+        "activity log",
+        "webhook failures",
         "quota",
     ]
     assert wrong(checks) == []
-    # the token, the organisation, one call a scope, and one to the Inventory API
-    assert len(poller.sandbox.ledger.calls) == 12
+    # the token, the organisation, one call a scope, one to the Inventory API, and one for each feed of hints
+    assert len(poller.sandbox.ledger.calls) == 14
     assert all("per_page=1&" in call.query for call in list(poller.sandbox.ledger.calls)[2:])
-    assert checks["quota"].said == "9,990 of 10,000 calls left today"
+    assert checks["quota"].said == "9,988 of 10,000 calls left today"
 
 
 def test_missing_scopes_are_named_one_by_one(poller: Poller) -> None:

@@ -13,7 +13,7 @@ from typing import Any, cast
 import psycopg
 import pytest
 
-from tds_poller.mirror import Mirror
+from tds_poller.mirror import Endpoint, Mirror
 from tds_poller.pull import pull_pages
 from tds_poller.zoho.client import Reply, ZohoClient
 from tests.db.servers import Database
@@ -77,6 +77,34 @@ class Attacker:
                 self.always.discard(gone)
             case _:
                 pass
+
+    @property
+    def living(self) -> set[str]:
+        """The records that it has."""
+        return set(self._records)
+
+    def change(self) -> None:
+        """One change, of which nobody tells."""
+        self._change()
+
+    def answer(self, conn: psycopg.Connection, endpoint: Endpoint, zoho_id: str) -> None:
+        """Stores the detail of a record, or that there is none, as whoever asks for it does."""
+        self._seconds += 1
+        while self._chance.random() < self.unrest / 2:
+            self._change()
+        record = self._records.get(zoho_id)
+        known = {endpoint.id_key: zoho_id}
+        conn.execute(
+            "select tds.store_detail(%s, %s, array[%s], %b, %s, %s)",
+            [
+                self._entity,
+                ORGANIZATION,
+                zoho_id,
+                json.dumps({endpoint.record_key: record or known}).encode(),
+                BEGIN + timedelta(seconds=self._seconds),
+                "upsert" if record else "delete",
+            ],
+        )
 
     async def get(self, path: str, query: Mapping[str, str]) -> Reply:
         """An answer, before which others may have been at work."""

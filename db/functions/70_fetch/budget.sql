@@ -86,8 +86,8 @@ revoke all on function tds.reserve_calls(text, int, text, text) from public;
 comment on function tds.reserve_calls(text, int, text, text) is
 'Grants up to so many calls, to be begun now, and their ids; each is ended with settle_call(). None: wait_seconds, wait_until and the '
 'reason. All processes share the minute (no more than the ceiling in any minute as Zoho sees it), the day and the calls at once of an '
-'organisation. A part of the minute and the day is kept for the purposes live and repair; others ask for single records (an {id} in the '
-'endpoint) at a slower pace.';
+'organisation. A part of the minute and the day is kept for the purposes live and repair, a larger one by sweeps; others ask for single '
+'records (an {id} in the endpoint) at a slower pace.';
 grant execute on function tds.reserve_calls(text, int, text, text) to tds_poller, tds_operator;
 
 create or replace function tds.question_budget(budget tds.api_budget, at timestamptz) returns tds.api_budget
@@ -148,7 +148,8 @@ as $$
 declare
     v_minute  constant interval := make_interval(secs => (api_room.budget).minute_seconds);
     v_kept    constant numeric := case when api_room.purpose in ('live', 'repair') then 0
-        else tds.setting_int('api_reserve_percent') / 100.0 end;
+        else greatest(tds.setting_int('api_reserve_percent'),
+                      case when api_room.purpose = 'sweep' then tds.setting_int('sweep_reserve_percent') end) / 100.0 end;
     v_ceiling constant int := coalesce((api_room.budget).calls_per_minute, tds.setting_int('api_calls_per_minute'));
     v_paced   constant boolean := tds.is_detail(api_room.endpoint) and api_room.purpose not in ('live', 'repair');
     v_minute_room int;

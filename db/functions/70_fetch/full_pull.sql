@@ -28,7 +28,7 @@ begin
     -- the organisation itself is a detail
     return (select max(greatest(r.records, r.details * (r.entity = 'organizations')::int)) from tds.run r
              where r.entity = pulled_since.entity and r.organization_id = pulled_since.organization_id
-               and r.state in ('complete', 'settling') and r.started_at >= pulled_since.since
+               and r.state in ('complete', 'settling') and r.started_at >= pulled_since.since and not tds.was_put_off(r)
                and not r.options ?| array['incremental', 'modified_since', 'update_only', 'pricelist_ids']);
 end
 $$;

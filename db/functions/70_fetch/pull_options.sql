@@ -10,6 +10,7 @@ begin
           from (values
                 ('batch_size', v_entity.paged),
                 ('update_only', v_entity.paged),
+                ('sweep', v_entity.paged and pull_option_names.entity <> 'stock'),
                 ('incremental', v_entity.paged and v_entity.queue <> 'settings'
                  and pull_option_names.entity not in ('stock', 'pricelists')),
                 ('modified_since', v_entity.paged and v_entity.queue <> 'settings'
@@ -35,7 +36,8 @@ as $$
             'stock moves without a new last_modified_time: what has not moved cannot be told apart'
         when $2 in ('incremental', 'modified_since') and $1 = 'pricelists' then
             'a price list may change without a new last_modified_time: it is always read whole, name pricelist_ids for fewer'
-        when $2 in ('incremental', 'modified_since', 'batch_size', 'update_only') then 'it is a handful of rows, always read whole'
+        when $2 = 'sweep' and $1 = 'stock' then 'its list is that of products'
+        when $2 in ('incremental', 'modified_since', 'batch_size', 'update_only', 'sweep') then 'it is a handful of rows, always read whole'
         when $2 = 'include_addresses' then 'only customers and vendors have addresses of their own'
         when $2 = 'include_line_items' then 'it has no line items'
         when $2 = 'warehouses' then 'only stock is kept by warehouse'

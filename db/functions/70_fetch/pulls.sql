@@ -82,7 +82,8 @@ revoke all on function tds.request_pull(text, jsonb, text) from public;
 comment on function tds.request_pull(text, jsonb, text) is
 'Asks for a pull of an entity (or of stock) and returns its run; tds poll does it. The same wish while one is queued or running is that '
 'run; another wish waits for it. Options, see tds.pull_option_names(): incremental, modified_since, batch_size, update_only, '
-'include_addresses, include_line_items, warehouses, pricelist_ids, include_item_prices. Raises ZB002 (entity), ZB010 (option), ZB011 (bulk '
+'include_addresses, include_line_items, warehouses, pricelist_ids, include_item_prices, sweep (not read if Zoho counts what is here and '
+'nothing has moved). Raises ZB002 (entity), ZB010 (option), ZB011 (bulk '
 'sync is off), ZB013 (organisation).';
 
 create or replace function tds.request_pull_for(entity text, options jsonb, organization_id text, requested_by text) returns bigint

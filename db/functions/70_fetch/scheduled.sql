@@ -56,32 +56,8 @@ comment on function tds.confirm_hints(text) is
 
 insert into tds.setting (name, value, description) values
     ('hints_confirmed_per_night', '200',
-        'Records of one entity at most, showing what only a webhook told, whose details are asked for in a night.'),
-    ('sweep_days', '28',
-        'After how many days a list that is read through a filter is read whole: that finds what no filter shows, and what is gone.')
+        'Records of one entity at most, showing what only a webhook told, whose details are asked for in a night.')
 on conflict on constraint setting_pkey do nothing;
-
-create or replace function tds.lists_to_sweep(at timestamptz) returns table (organization_id text, entity text)
-language plpgsql stable
-set search_path = pg_catalog, pg_temp
-as $$
-begin
-    return query
-    -- one a night, so that their calls are spread
-    select distinct on (f.organization_id) f.organization_id, n.entity
-      from tds.full_pull f
-     cross join tds.entity n
-     cross join lateral (select max(r.listed_at) as listed_at from tds.run r
-                          where r.organization_id = f.organization_id and r.entity = n.entity and r.listed_at is not null
-                            and r.is_pass and tds.is_whole(r)) l
-     where f.finished_at is not null and n.api_path <> '' and n.paged and tds.has_filter(n, f.organization_id)
-       and coalesce(l.listed_at, f.finished_at) < lists_to_sweep.at - make_interval(days => tds.setting_int('sweep_days'))
-     order by f.organization_id, l.listed_at nulls first, n.entity;
-end
-$$;
-revoke all on function tds.lists_to_sweep(timestamptz) from public;
-comment on function tds.lists_to_sweep(timestamptz) is
-'Of each organisation the filtered list that has gone longest without a whole pass, if that is longer than sweep_days.';
 
 create or replace function tds.request_scheduled(filtered boolean) returns int
 language plpgsql volatile security definer
@@ -105,17 +81,17 @@ begin
     end if;
     for v_wanted in
         select w.organization_id, w.entity, w.options
-          from (select f.organization_id, n.entity, case when request_scheduled.filtered then '{"incremental": true}'::jsonb
-                else '{}' end as options
+          from (select f.organization_id, n.entity, '{"incremental": true}'::jsonb as options
                   from tds.full_pull f
                  cross join tds.entity n
-                 where f.finished_at is not null and n.api_path <> '' and tds.has_filter(n, f.organization_id) = request_scheduled.filtered
+                 where f.finished_at is not null and n.api_path <> '' and request_scheduled.filtered
+                   and tds.has_filter(n, f.organization_id)
                  union all
                 select f.organization_id, 'stock', '{"update_only": true}'
                   from tds.full_pull f
                  where f.finished_at is not null and not request_scheduled.filtered
                  union all
-                select l.organization_id, l.entity, '{}' from tds.lists_to_sweep(v_now) l where not request_scheduled.filtered
+                select l.organization_id, l.entity, l.options from tds.lists_to_sweep(v_now) l where not request_scheduled.filtered
                  order by 1, 2) w
     loop
         begin
@@ -136,7 +112,8 @@ $$;
 revoke all on function tds.request_scheduled(boolean) from public;
 comment on function tds.request_scheduled(boolean) is
 'Asks for pulls, for every organisation whose migration has ended: of what has changed in the lists that the API can filter (a call each '
-'if little has); or, not filtered, of all else: whole lists, every price list, the stock of all products. Returns how many pulls that are; '
+'if little has); or, not filtered, of all else: the lists that are to be read whole (tds.lists_to_sweep()), every price list, the stock of '
+'all products. Returns how many pulls that are; '
 'none while bulk_sync_enabled is false.';
 
 grant execute on function tds.request_scheduled(boolean) to tds_worker, tds_operator;

@@ -28,6 +28,8 @@ select tds.register_retention('drift', 'tds.drift', 400, 'Paths that Zoho''s rec
 select tds.register_retention('wants', 'tds.wanted_detail', 30,
     'Wanted details of records that are deleted and that Zoho does not give; all others stay until they are had.',
         function_name => 'forget_wants');
+select tds.register_retention('feed_hints', 'tds.feed_hint', 14, 'Rows of the feeds that were read; no feed is read so far back.',
+    'told_at');
 select tds.register_retention('images', 'tds.image', 30,
     'Pictures of products that are deleted or show none.', function_name => 'forget_images');
 select tds.register_retention('image_files', 'tds.image_file', 30,
@@ -55,6 +57,7 @@ select tds.register_retention(r.what, r.relation, null, r.reason, reason => r.re
     ('claims', 'tds.claim', 'a row goes when its batch is finished'),
     ('api_accounts', 'tds.api_account', 'a row a refresh token'),
     ('api_refusals', 'tds.api_refusal', 'a row for each mistyped or revoked set of credentials'),
+    ('feeds', 'tds.feed', 'a row an organisation and feed'),
     ('leases', 'tds.lease', 'a row a lock; of an organisation, an entity, a job or an account'),
     ('partition_lock', 'tds.partition_lock', 'it is empty'),
     ('api_tokens', 'tds.api_token', 'a row a refresh token'),

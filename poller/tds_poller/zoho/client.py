@@ -75,6 +75,7 @@ class ZohoClient:
 
     def __init__(self, settings: ZohoSettings, dsn: str | None = None, purpose: str = "migration") -> None:
         self._settings = settings
+        self.organization_id = settings.organization_id
         self.purpose = purpose
         """What calls are for that do not say themselves."""
         self._session = Session(dsn, self._open)
