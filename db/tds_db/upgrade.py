@@ -251,12 +251,15 @@ def dump_sql(
     yield f"begin isolation level read committed;\n{lock}{_own_file('roles.sql').text}commit;\n\n"
     yield f"begin isolation level read committed;\n{lock}{_own_file('bootstrap.sql').text}\n"
     yield PSQL_PGMQ.format(script=get_embedded_install_sql(), record=_record_pgmq())
-    yield f"{WARN_OF_CHANGES}{REMEMBER_BOOKS}\n"
+    yield f"{WARN_OF_CHANGES}{_own_file('keep_grants.sql').text}{REMEMBER_BOOKS}\n"
+    if any(migration.id not in applied for migration in migrations):
+        yield _text_as_installer("set_views_aside.sql")
     for migration in migrations:
         if migration.id not in applied:
             yield f"-- {migration.path}\n{migration.text}\n{_record_migration(migration)}\n"
     for file in functions:
         yield f"-- {file.path}\n{_sql(REMEMBER_OBJECTS, path=file.path)}{file.text}\n{_record_file(file)}\n"
+    yield f"{_own_file('give_grants.sql').text}{_text_as_installer('bring_views_back.sql')}\n"
     yield f"{_forget_other_files(functions)}{DROP_UNMADE}{RECORD_HASHES}"
     yield PSQL_JOBS.format(become_worker=BECOME_WORKER)
     yield "commit;\n"
@@ -329,6 +332,7 @@ def _apply(
         _run_as_installer(conn, _own_file("bootstrap.sql"))
         pgmq = _install_pgmq(conn)
         changes = read_changes(conn)
+        _own_file("keep_grants.sql").run(conn)
         _execute(conn, REMEMBER_BOOKS)
         booked = _names(
             conn,
@@ -336,13 +340,15 @@ def _apply(
         )
         pending = _pending(migrations, _applied_migrations(conn))
         for migration in pending:
-            migration.run(conn)
+            _run(conn, migration)
             _execute(conn, _record_migration(migration))
         before = dict(conn.execute("select path, sha256 from tds.sql_file").fetchall())
         for file in functions:
             _execute(conn, _sql(REMEMBER_OBJECTS, path=file.path))
-            file.run(conn)
+            _run(conn, file)
             _execute(conn, _record_file(file))
+        _own_file("give_grants.sql").run(conn)
+        _as_installer(conn, "bring_views_back.sql")
         _execute(conn, _forget_other_files(functions))
         SqlFile("what no file makes any more", DROP_UNMADE).run(conn)
         _execute(conn, RECORD_HASHES)
@@ -360,6 +366,27 @@ def _apply(
         jobs=jobs,
         seconds=time.monotonic() - started,
     )
+
+
+def _run(conn: Connection, file: SqlFile) -> None:
+    """Runs a file; if views of others are in its way, they are set aside until all files have run."""
+    try:
+        with conn.transaction():
+            file.run(conn)
+        return
+    except SqlFileError as error:
+        if not isinstance(error.__cause__, errors.DependentObjectsStillExist | errors.FeatureNotSupported):
+            raise
+        _as_installer(conn, "set_views_aside.sql")
+        if not _scalar(conn, "select jsonb_array_length(current_setting('tds.kept_views')::jsonb)"):
+            raise
+    file.run(conn)
+
+
+def _as_installer(conn: Connection, name: str) -> None:
+    _execute(conn, "reset role")
+    _own_file(name).run(conn)
+    _execute(conn, "set local role tds_owner")
 
 
 def _create_roles(conninfo: str, lock_timeout: str) -> None:
@@ -470,6 +497,10 @@ def _applied_migrations(conn: Connection) -> dict[str, str]:
 
 def _own_file(name: str) -> SqlFile:
     return SqlFile(name, (PACKAGE / name).read_text(encoding="utf-8"))
+
+
+def _text_as_installer(name: str) -> str:
+    return f"reset role;\n{_own_file(name).text}set local role tds_owner;\n"
 
 
 def _record_migration(migration: Migration) -> str:
