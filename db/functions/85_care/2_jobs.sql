@@ -49,12 +49,13 @@ begin
     update tds.job_run r set state = 'lost', finished_at = v_now, error = 'its session was gone before the end'
      where r.job = begin_job.job and r.state = 'running';
     select s.* into strict v_state from tds.job_states() s where s.job = begin_job.job;
-    if begin_job.only_if_due and not (v_job.enabled and v_state.due_at <= v_now) then
+    if begin_job.only_if_due and not (v_job.wanted_at is not null or (v_job.enabled and v_state.due_at <= v_now)) then
         perform tds.end_lease('job', v_job.job);
         begin_job.outcome := 'not due';
         return;
     end if;
     perform tds.beat();
+    update tds.job j set wanted_at = null, wanted_by = null where j.job = begin_job.job and j.wanted_at is not null;
     insert into tds.job_run as r (job, runner, state, started_at)
     values (begin_job.job, begin_job.runner, 'running', v_now)
     returning r.job_run_id into begin_job.job_run_id;
@@ -145,16 +146,40 @@ begin
     return array(
         select s.job
           from tds.job_states() s
-          join tds.job j on j.job = s.job and j.enabled
+          join tds.job j on j.job = s.job
          where s.state is distinct from 'running'
-           -- pg_cron's are left to it unless it lets them lie
-           and s.due_at <= v_now - case when j.in_pg_cron then v_grace else interval '0' end
-         order by s.due_at, s.job);
+           -- pg_cron's are left to it unless it lets them lie; one that is wanted out of its turn is run whoever has it
+           and (j.wanted_at is not null or j.enabled and s.due_at <= v_now - case when j.in_pg_cron then v_grace else interval '0' end)
+         order by j.wanted_at is null, s.due_at, s.job);
 end
 $$;
 revoke all on function tds.due_jobs() from public;
 comment on function tds.due_jobs() is
-'Jobs a worker has to run now, the longest due first: what pg_cron does not run, and what it should have run job_grace_seconds ago.';
+'Jobs a worker has to run now, those first that somebody wants, then the longest due: what pg_cron does not run, and what it should have '
+'run job_grace_seconds ago.';
+
+create or replace function tds.want_job(job text, wanted_by text default session_user) returns timestamptz
+language plpgsql volatile security definer
+set search_path = pg_catalog, pg_temp
+as $$
+declare
+    v_at timestamptz;
+begin
+    update tds.job j
+       set wanted_at = coalesce(j.wanted_at, tds.now()), wanted_by = coalesce(j.wanted_by, want_job.wanted_by)
+     where j.job = want_job.job
+    returning j.wanted_at into v_at;
+    if v_at is null then
+        raise exception using errcode = 'ZB021', message = 'unknown job', detail = want_job.job, hint = 'select * from tds_jobs';
+    end if;
+    return v_at;
+end
+$$;
+revoke all on function tds.want_job(text, text) from public;
+comment on function tds.want_job(text, text) is
+'Asks for a run of a job out of its turn, also of one that is switched off: the next worker that looks runs it, within ten seconds. '
+'Returns since when it is wanted. call tds.run_job(job) runs it in this session instead. Raises ZB021.';
+grant execute on function tds.want_job(text, text) to tds_operator;
 
 create or replace procedure tds.run_due_jobs(inout outcome jsonb default null)
 language plpgsql

@@ -100,6 +100,46 @@ comment on function tds.health() is
 'threshold: the one crossed, or the first to be; since when; what there is to say; what to do. Thresholds: tds.setting, health_<name>. '
 'Changes nothing; the job health keeps what was said (tds.health_result).';
 
+create or replace function tds.health_now()
+returns table (name text, state text, value numeric, unit text, threshold numeric, since timestamptz, told text, next_step text, area text,
+               looked_at timestamptz)
+language plpgsql volatile security definer
+set search_path = pg_catalog, pg_temp
+set lock_timeout = '1s'
+set jit = off
+as $$
+declare
+    v_now constant timestamptz := tds.now();
+begin
+    return query
+    select c.check_name, s.state, s.value, c.unit, s.threshold, s.since, s.told,
+           case when s.state = 'unknown' then 'start a worker, which looks every 15 minutes: tds work; or tds health, which looks now'
+                when s.state <> 'ok' then c.next_step else '' end,
+           c.area, s.looked_at
+      from (select k.*, k.area in ('services', 'queue', 'errors') as at_once from tds.health_check k order by k.area, k.check_name offset 0) c
+     cross join lateral (
+            select l.state, l.value, l.threshold, l.since, l.told, v_now as looked_at
+              from (select c.check_name, c.area, c.function_name, c.unit, c.lower_is_worse, c.meaning, c.next_step) k
+             cross join lateral tds.look_at(row(k.*)::tds.health_check, v_now) l
+             where c.at_once
+             union all
+            select case when h.looked_at between v_now - interval '2 hours 5 minutes' and v_now + interval '5 minutes' then h.state
+                        else 'unknown' end,
+                   h.value, h.threshold, coalesce(h.since, v_now),
+                   case when h.looked_at is null then 'nobody has looked yet'
+                        when h.looked_at between v_now - interval '2 hours 5 minutes' and v_now + interval '5 minutes' then h.told
+                        else concat_ws(': ', format('last looked at %s', h.looked_at), nullif(h.told, '')) end,
+                   h.looked_at
+              from (select) o left join tds.health_state h on h.check_name = c.check_name
+             where not c.at_once) s
+     order by array_position(array['critical', 'warning', 'unknown', 'ok'], s.state), c.area, c.check_name;
+end
+$$;
+revoke all on function tds.health_now() from public;
+comment on function tds.health_now() is
+'tds.health() for whoever looks every few seconds: services, queue and errors are looked at now, all else as the job health last saw it '
+'(looked_at); unknown where that is longer ago than two hours.';
+
 create or replace function tds.observe_health() returns text
 language plpgsql volatile security definer
 set search_path = pg_catalog, pg_temp
@@ -253,7 +293,7 @@ comment on function tds.count_arrivals(int) is
 'pays nothing for it.';
 
 grant execute on function tds.observe_health(), tds.count_arrivals(int) to tds_worker, tds_operator;
-grant execute on function tds.health() to tds_worker, tds_operator, tds_reader;
+grant execute on function tds.health(), tds.health_now() to tds_worker, tds_operator, tds_reader;
 grant execute on function tds.health_summary() to tds_worker, tds_operator, tds_reader, tds_receiver, tds_poller;
 grant select on tds.health_check, tds.health_state, tds.health_result, tds.measure, tds.heal_step, tds.heal_log, tds.program, tds.disk,
     tds.arrival, tds.stray

@@ -15,18 +15,20 @@ from fastapi.openapi.utils import get_openapi
 from fastapi.security import APIKeyHeader, HTTPBearer
 from prometheus_client import CONTENT_TYPE_LATEST
 from starlette.exceptions import HTTPException
-from starlette.responses import HTMLResponse, JSONResponse, Response
+from starlette.responses import JSONResponse, Response
 from starlette.routing import BaseRoute, Route
 
 from tds_db.runs import RunState
 from tds_db.status import file_hashes
 from tds_db.version import VERSION
-from tds_receiver.api import dashboard, docs, models
+from tds_receiver.api import docs, models
 from tds_receiver.api.guard import Guard
 from tds_receiver.api.settings import ApiSettings
 from tds_receiver.api.shared import Shared
 from tds_receiver.api.store import RefusedError, Store, UnavailableError
 from tds_receiver.api.webhook_paths import WEBHOOK_PATHS
+from tds_receiver.dashboard import render
+from tds_receiver.dashboard.pages import Dashboard, assets, not_found
 from tds_receiver.metrics import Metrics
 
 log = logging.getLogger(__name__)
@@ -49,7 +51,16 @@ PULLS: dict[str, type[models.Options]] = {
     "stock": models.StockOptions,
     "pricelists": models.PricelistOptions,
 }
-STATUS_OF = {"ZB002": 422, "ZB010": 422, "ZB011": 503, "ZB012": 404, "ZB013": 422}
+STATUS_OF = {
+    "ZB001": 422,
+    "ZB002": 422,
+    "ZB004": 404,
+    "ZB021": 404,
+    "ZB010": 422,
+    "ZB011": 503,
+    "ZB012": 404,
+    "ZB013": 422,
+}
 
 RunId = Annotated[int, Path(ge=1, le=models.LARGEST_ID)]
 OrganizationId = Annotated[
@@ -95,6 +106,7 @@ class Api:
         self._look: asyncio.Task[None] | None = None
         self._readiness = Shared(self._failed_now)
         self._scrape = Shared(self._scraped)
+        self._dashboard = Dashboard(self._store, lambda: settings.organization_id)
 
     async def __aenter__(self) -> Self:
         await self._store.__aenter__()
@@ -107,16 +119,18 @@ class Api:
             self._look.cancel()
         self._readiness.cancel()
         self._scrape.cancel()
+        self._dashboard.cancel()
         await self._store.__aexit__(kind, error, trace)
 
     @property
     def routes(self) -> list[BaseRoute]:
         """Routes for the application that serves webhooks as well; it has no say in what they answer."""
         paths = ["/healthz", "/readyz", "/metrics", "/openapi.json"]
-        paths += [dashboard.PATH, dashboard.LOGIN, dashboard.LOGOUT]
+        paths += [render.PATH, f"{render.PATH}/{{rest:path}}"]
         # The application as it is, not a mount: the path that it sees is the whole one.
         return [
             *(Route(path, self.app) for path in paths),
+            *assets(),
             Route(docs.PATH, docs.page),
             Route(docs.ASSETS, docs.asset),
             *(Route(f"{prefix}/{{rest:path}}", self.app) for prefix in PREFIXES),
@@ -137,12 +151,13 @@ class Api:
         app.add_middleware(
             Guard,
             store=self._store,
-            prefixes=(*PREFIXES, dashboard.PATH),
+            prefixes=(*PREFIXES, render.PATH),
             api_key=key.get_secret_value() if key else None,
         )
         app.include_router(self._operations())
         app.include_router(self._bulk_sync(), prefix=PREFIXES[0])
         app.include_router(self._bulk_sync(), prefix=PREFIXES[1], include_in_schema=False)
+        app.router.routes.extend(self._dashboard.routes)
         app.add_exception_handler(HTTPException, _http_error)
         app.add_exception_handler(RequestValidationError, self._invalid)
         app.add_exception_handler(RefusedError, _refused)
@@ -283,13 +298,7 @@ class Api:
             response_class=Response,
             responses={200: {"content": {CONTENT_TYPE_LATEST: {}}}},
         )
-        router.add_api_route(dashboard.PATH, self._dashboard, include_in_schema=False)
         return router
-
-    async def _dashboard(self, request: Request) -> Response:
-        """A page for people. It needs a key, which a browser shows once."""
-        told = dashboard.page(await self._store.dashboard(), request.state.csrf)
-        return HTMLResponse(told, headers=dashboard.HEADERS)
 
     async def _invalid(self, request: Request, error: Exception) -> Response:
         assert isinstance(error, RequestValidationError)
@@ -394,8 +403,10 @@ def _answer(status: int, reason: str, path: str | None = None, hint: str | None 
     return JSONResponse({name: value for name, value in told.items() if value is not None}, status)
 
 
-async def _http_error(_: Request, error: Exception) -> Response:
+async def _http_error(request: Request, error: Exception) -> Response:
     assert isinstance(error, HTTPException)
+    if error.status_code == 404 and request.url.path.startswith(f"{render.PATH}/"):
+        return not_found(request)
     answer = _answer(error.status_code, str(error.detail))
     answer.headers.update(error.headers or {})
     return answer

@@ -8,7 +8,7 @@ import re
 import secrets
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
-from urllib.parse import parse_qsl, urlsplit
+from urllib.parse import parse_qsl, quote, urlsplit
 
 from starlette.datastructures import Headers
 from starlette.exceptions import HTTPException
@@ -16,8 +16,15 @@ from starlette.requests import Request
 from starlette.responses import HTMLResponse, JSONResponse, RedirectResponse, Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from tds_receiver.api.dashboard import HEADERS, LOGIN, LOGOUT, PATH, login_page
 from tds_receiver.api.store import Store, UnavailableError
+from tds_receiver.dashboard.render import (
+    HEADERS,
+    LOGIN,
+    LOGOUT,
+    PATH,
+    login_page,
+    unavailable_page,
+)
 from tds_receiver.quota import Strangers, is_loopback, peer_of
 
 KEY = re.compile(r"tds_[0-9a-f]{64}")
@@ -25,8 +32,10 @@ COOKIE = "tds_session"
 SESSION = re.compile(r"tds_session_[0-9a-f]{64}")
 SESSION_SECONDS = 8 * 60 * 60
 LARGEST_BODY = 64 * 1024
+LARGEST_FORM = 1024 * 1024  # of the dashboard, where records are mended; read of whoever has shown a key
 BODY_SECONDS = 10.0
 READING = {"GET", "HEAD", "OPTIONS"}
+THEN = re.compile(rf"{PATH}(?:[/?][!-\[\]-~]{{0,500}})?")  # a page of the dashboard, and no other address
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,15 +80,16 @@ class Guard:
         if scope["type"] != "http" or not scope["path"].startswith(self._prefixes):
             await self._app(scope, receive, send)
             return
+        most = LARGEST_FORM if _is_deed(scope["path"]) else LARGEST_BODY
+        request = Request(scope, _bounded(receive, most))
         try:
-            answer = await self._answer(Request(scope, _bounded(receive)))
+            answer = await self._answer(request)
         except UnavailableError:
-            told = {"status": "unavailable", "reason": "the database cannot be asked now"}
-            answer = JSONResponse(told, 503, headers={"retry-after": "5"})
+            answer = _unavailable(request)
         except HTTPException as error:
             answer = _refused(error.status_code, error.detail)
         if answer is None:
-            await self._app(scope, _bounded(receive), send)
+            await self._app(scope, _bounded(receive, most), send)
         else:
             await answer(scope, receive, send)
 
@@ -103,9 +113,12 @@ class Guard:
             return await self._log_out(request, caller)
         if changes and caller.scope == "read":
             return _refused(403, f"the key {caller.name} may only read")
-        if changes and caller.csrf and not _is_same(request.headers.get("x-csrf-token", ""), caller.csrf):
+        form = await _form(request) if changes and _is_deed(request.url.path) else {}
+        token = request.headers.get("x-csrf-token", form.get("csrf", ""))
+        if changes and caller.csrf and not _is_same(token, caller.csrf):
             return _refused(403, "a browser that has logged in sends X-CSRF-Token along, or a key")
-        request.state.caller, request.state.csrf = caller.name, caller.csrf
+        state = request.state
+        state.caller, state.csrf, state.scope, state.form = caller.name, caller.csrf, caller.scope, form
         return None
 
     async def _caller(self, request: Request, *, changes: bool) -> Caller | None:
@@ -146,18 +159,20 @@ class Guard:
 
     async def _log_in(self, request: Request, peer: str) -> Response:
         if request.method in {"GET", "HEAD"}:
-            return HTMLResponse(login_page(), headers=HEADERS)
+            return HTMLResponse(login_page(then=_then(request.query_params.get("then", ""))), headers=HEADERS)
         if request.method != "POST":
             return _refused(405, "Method Not Allowed", {"allow": "GET, HEAD, POST"})
-        shown = self._shown((await _form(request)).get("key", "").strip())
+        form = await _form(request)
+        then = _then(form.get("then", ""))
+        shown = self._shown(form.get("key", "").strip())
         caller = await self._of_key(shown) if shown else None
         if shown is None or caller is None:
             self._strangers.was_wrong(peer)
-            return HTMLResponse(login_page("No such key is in force."), 401, headers=HEADERS)
+            return HTMLResponse(login_page("No such key is in force.", then), 401, headers=HEADERS)
         self._strangers.was_right(peer)
         cookie = f"tds_session_{secrets.token_hex(32)}"
         await self._store.begin_session(hashlib.sha256(cookie.encode()).digest(), shown, SESSION_SECONDS)
-        answer = RedirectResponse(PATH, 303, headers=HEADERS)
+        answer = RedirectResponse(then or PATH, 303, headers=HEADERS)
         answer.set_cookie(
             COOKIE,
             cookie,
@@ -184,15 +199,40 @@ def _refused(status: int, reason: str, headers: Mapping[str, str] | None = None)
 
 
 def _ask_for_a_key(request: Request) -> Response:
-    of_the_page = request.url.path == PATH
+    of_the_page = _is_page(request.url.path)
     shown = "authorization" in request.headers or "x-api-key" in request.headers
     if of_the_page and not shown and "text/html" in request.headers.get("accept", ""):
-        answer = RedirectResponse(LOGIN, 303, headers=HEADERS)
+        asked = request.url.path + (f"?{request.url.query}" if request.url.query else "")
+        then = asked if request.method in READING and asked != PATH and _then(asked) else ""
+        answer = RedirectResponse(
+            f"{LOGIN}?then={quote(then, safe='/')}" if then else LOGIN, 303, headers=HEADERS
+        )
         answer.delete_cookie(COOKIE, httponly=True, samesite="strict")
         return answer
     # for what cannot show a form
     challenge = 'Basic realm="TDS", charset="UTF-8"' if of_the_page else "Bearer"
     return _refused(401, "Unauthorized", {"www-authenticate": challenge})
+
+
+def _unavailable(request: Request) -> Response:
+    if _is_page(request.url.path) and "text/html" in request.headers.get("accept", ""):
+        return HTMLResponse(unavailable_page(), 503, headers=HEADERS | {"retry-after": "5"})
+    told = {"status": "unavailable", "reason": "the database cannot be asked now"}
+    return JSONResponse(told, 503, headers={"retry-after": "5"})
+
+
+def _is_page(path: str) -> bool:
+    return path == PATH or path.startswith(f"{PATH}/")
+
+
+def _is_deed(path: str) -> bool:
+    """Whether a form of the dashboard is sent there, by whoever has shown a key."""
+    return _is_page(path) and path not in {LOGIN, LOGOUT}
+
+
+def _then(given: str) -> str:
+    """The page that was asked for before the key was, if it is one of the dashboard's."""
+    return given if THEN.fullmatch(given) and not given.startswith((LOGIN, LOGOUT)) else ""
 
 
 def _csrf(cookie: str) -> str:
@@ -235,9 +275,9 @@ def _password(credentials: str) -> str:
         return ""
 
 
-def _bounded(receive: Receive) -> Receive:
+def _bounded(receive: Receive, most: int) -> Receive:
     """The same, but a body has so many bytes and takes so long at most."""
-    left = LARGEST_BODY
+    left = most
     deadline = asyncio.get_running_loop().time() + BODY_SECONDS
     complete = False
 
@@ -253,7 +293,7 @@ def _bounded(receive: Receive) -> Receive:
         left -= len(message.get("body", b""))
         complete = not message.get("more_body", False)
         if left < 0:
-            raise HTTPException(413, f"the body is larger than {LARGEST_BODY} bytes")
+            raise HTTPException(413, f"the body is larger than {most} bytes")
         return message
 
     return bounded

@@ -5,7 +5,7 @@ import logging
 import time
 from collections.abc import Mapping
 from types import TracebackType
-from typing import Any, Self
+from typing import Any, LiteralString, Self
 
 from psycopg import Error
 from psycopg.types.json import Jsonb
@@ -18,7 +18,7 @@ log = logging.getLogger(__name__)
 WAIT_SECONDS = 2.0  # for a connection; nobody is kept waiting while the database is away
 PROBE_SECONDS = 1.0  # the same for probes and scrapes
 CACHE_SECONDS = 3.0  # a snapshot of the metrics is good for so long
-OURS = {"ZB002", "ZB010", "ZB011", "ZB012", "ZB013"}
+OURS = {"ZB001", "ZB002", "ZB004", "ZB010", "ZB011", "ZB012", "ZB013", "ZB021"}
 
 
 class UnavailableError(Exception):
@@ -169,10 +169,19 @@ class Store:
                 self._taken_at = time.monotonic()
             return self._snapshot
 
-    async def dashboard(self) -> list[dict[str, Any]]:
-        """How all stands, as tables for people."""
-        tables: list[dict[str, Any]] = await self._value("select tds.dashboard()")
-        return tables
+    async def verdict(self) -> Mapping[str, Any]:
+        """Whether all is well, and if not, what is to be done."""
+        verdict: Mapping[str, Any] = await self._value("select tds.dashboard_verdict()")
+        return verdict
+
+    async def page(self, query: LiteralString, *parameters: object) -> Any:
+        """What a page of the dashboard shows, or what became of a deed.
+
+        Args:
+            query: one call of a function of the dashboard.
+            parameters: its arguments, in the query as %b.
+        """
+        return await self._value(query, *parameters)
 
     async def _run(self, query: str, *parameters: object) -> dict[str, Any]:
         run: dict[str, Any] = await self._value(query, *parameters)

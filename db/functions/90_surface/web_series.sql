@@ -1,0 +1,109 @@
+-- The charts of the dashboard.
+
+create or replace function tds.series(span text default 'hour')
+returns table (chart text, label text, at timestamptz, value numeric)
+language plpgsql stable security definer
+set search_path = pg_catalog, pg_temp
+as $$
+declare
+    v_now  constant timestamptz := tds.now();
+    v_step constant int := case series.span when 'hour' then 60 when 'day' then 900 when 'month' then 21600 end;
+    v_from constant timestamptz := to_timestamp(floor(extract(epoch from v_now) / v_step) * v_step)
+        - case series.span when 'hour' then interval '1 hour' when 'day' then interval '1 day' when 'month' then interval '30 days' end;
+begin
+    if v_step is null then
+        raise exception using errcode = 'ZB010', message = 'no such span', detail = 'span: ' || coalesce(series.span, 'null'),
+            hint = 'hour, day or month';
+    end if;
+    return query
+    with taken as materialized (
+        select s.* from tds.sample s where s.span_seconds = v_step and s.at >= v_from and s.at <= v_now
+    ), told as (
+        select k.chart, e.key as entity, t.at, e.value::numeric as events
+          from taken t
+         cross join lateral (values ('received', t.received), ('completed', t.completed)) k(chart, counts)
+         cross join lateral jsonb_each_text(k.counts) e
+    ), ranked as (
+        select c.chart, c.entity, row_number() over (partition by c.chart order by sum(c.events) desc, c.entity) as place
+          from told c group by c.chart, c.entity
+    ), labelled as (
+        select r.chart, r.entity, case when r.place <= 5 then r.entity else 'others' end as label, r.place from ranked r
+    )
+    select l.chart, l.label, t.at, coalesce(sum(c.events), 0)
+      from labelled l
+     cross join taken t
+      left join told c on c.chart = l.chart and c.entity = l.entity and c.at = t.at
+     group by l.chart, l.label, t.at
+     union all
+    select p.chart, p.label, t.at, p.value
+      from taken t
+     cross join lateral (values
+            ('delay', 'average', round(t.delay_seconds / nullif(t.delay_events, 0), 3)),
+            ('delay', 'oldest waiting', round(t.oldest_seconds, 3)),
+            ('failures', 'dead letters', t.dead), ('failures', 'waiting for another try', t.parked),
+            ('backlog', 'events', t.waiting),
+            ('calls', 'calls', t.calls)) p(chart, label, value)
+     union all
+    select 'size', 'database', m.at, m.value
+      from (select to_timestamp(floor(extract(epoch from e.measured_at) / greatest(v_step, 900)) * greatest(v_step, 900)) as at,
+                   max(e.value) as value
+              from tds.measure e
+             where e.name = 'database_bytes' and e.measured_at >= v_from and e.measured_at <= v_now
+             group by 1) m;
+end
+$$;
+revoke all on function tds.series(text) from public;
+comment on function tds.series(text) is
+'What the dashboard draws, over an hour by the minute, a day by quarters of an hour, or a month by six hours: events that came (received) '
+'and were completed by entity, the busiest five by name; seconds from coming to the outcome (delay); dead letters and parked events '
+'(failures); events waiting (backlog); calls of Zoho''s API; bytes of the database (size). at: the beginning of the step. Raises ZB010.';
+grant execute on function tds.series(text) to tds_reader, tds_operator;
+
+create or replace function tds.dashboard_charts(span text) returns jsonb
+language plpgsql stable security definer
+set search_path = pg_catalog, pg_temp
+as $$
+declare
+    v_now  constant timestamptz := tds.now();
+    v_step constant int := case dashboard_charts.span when 'hour' then 60 when 'day' then 900 else 21600 end;
+begin
+    return (
+        with points as materialized (select s.* from tds.series(dashboard_charts.span) s),
+        lines as (
+            select p.chart, p.label, sum(p.value) as total,
+                   jsonb_agg(jsonb_build_array(extract(epoch from p.at)::bigint, p.value) order by p.at) as points
+              from points p group by p.chart, p.label)
+        select jsonb_build_object(
+                   'at', v_now, 'span', dashboard_charts.span, 'step', v_step,
+                   'to', extract(epoch from v_now)::bigint,
+                   'from', (floor(extract(epoch from v_now) / v_step) * v_step)::bigint
+                       - case dashboard_charts.span when 'hour' then 3600 when 'day' then 86400 else 2592000 end,
+                   'charts', jsonb_agg(jsonb_build_object(
+                       'name', c.name, 'title', c.title, 'unit', c.unit, 'what', c.what,
+                       'query', format('select * from tds.series(%L) where chart = %L;', dashboard_charts.span, c.name),
+                       'series', (select coalesce(jsonb_agg(jsonb_build_object('label', l.label, 'points', l.points)
+                                                            order by l.label = 'others', l.total desc nulls last, l.label), '[]')
+                                    from lines l where l.chart = c.name)) order by c.place))
+          from (values
+                (1, 'received', 'Events in', 'events', 'Events that came, by entity.'),
+                (2, 'completed', 'Events applied', 'events', 'Events that were completed, by entity.'),
+                (3, 'delay', 'Delay', 'seconds', 'How long events took from coming to their outcome, and how long the oldest waited.'),
+                (4, 'failures', 'Failures', 'events', 'Dead letters that were made, and events that waited for another try.'),
+                (5, 'backlog', 'Backlog', 'events', 'Events that waited to be processed, at most.'),
+                (6, 'calls', 'API calls', 'calls', 'Calls of Zoho''s API.'),
+                (7, 'size', 'Database size', 'bytes', 'Size of the database.'))
+               c(place, name, title, unit, what));
+end
+$$;
+revoke all on function tds.dashboard_charts(text) from public;
+comment on function tds.dashboard_charts(text) is
+'The charts of the dashboard over an hour, a day or a month: tds.series() by chart and line, with titles and units; points are pairs of '
+'seconds since 1970 and a value. Raises ZB010.';
+
+grant execute on function
+    tds.dashboard_verdict(), tds.dashboard_overview(), tds.dashboard_charts(text), tds.dashboard_entities(),
+    tds.dashboard_dead(text, text, text, bigint, int), tds.dashboard_letter(bigint), tds.dashboard_record(text, text, int),
+    tds.dashboard_runs(text, text, bigint, int), tds.dashboard_run(bigint), tds.dashboard_jobs(), tds.dashboard_health(),
+    tds.dashboard_stock(int)
+    to tds_receiver, tds_operator;
+grant execute on function tds.api_replay(bigint, text, text), tds.api_want_job(text, text) to tds_receiver;
