@@ -81,7 +81,9 @@ begin
                    'charts', jsonb_agg(jsonb_build_object(
                        'name', c.name, 'title', c.title, 'unit', c.unit, 'what', c.what,
                        'query', format('select * from tds.series(%L) where chart = %L;', dashboard_charts.span, c.name),
-                       'series', (select coalesce(jsonb_agg(jsonb_build_object('label', l.label, 'points', l.points)
+                       'series', (select coalesce(jsonb_agg(jsonb_build_object(
+                                                'label', l.label, 'points', l.points,
+                                                'summed', l.chart in ('received', 'completed', 'calls') or l.label = 'dead letters')
                                                             order by l.label = 'others', l.total desc nulls last, l.label), '[]')
                                     from lines l where l.chart = c.name)) order by c.place))
           from (values
@@ -98,7 +100,7 @@ $$;
 revoke all on function tds.dashboard_charts(text) from public;
 comment on function tds.dashboard_charts(text) is
 'The charts of the dashboard over an hour, a day or a month: tds.series() by chart and line, with titles and units; points are pairs of '
-'seconds since 1970 and a value. Raises ZB010.';
+'seconds since 1970 and a value; summed: whether the values of the steps add up. Raises ZB010.';
 
 grant execute on function
     tds.dashboard_verdict(), tds.dashboard_overview(), tds.dashboard_charts(text), tds.dashboard_entities(),

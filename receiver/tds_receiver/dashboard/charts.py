@@ -116,8 +116,8 @@ def drawn(told: Mapping[str, Any], given: Mapping[str, Any]) -> Chart:
     start, end, step = float(told["from"]), float(told["to"]), float(told["step"])
     if given["name"] == "size":
         step = max(step, 900.0)
-    series: list[tuple[str, list[Point]]] = [
-        (one["label"], [(float(at), None if value is None else float(value)) for at, value in one["points"]])
+    series: list[tuple[Mapping[str, Any], list[Point]]] = [
+        (one, [(float(at), None if value is None else float(value)) for at, value in one["points"]])
         for one in given["series"]
     ]
     values = [value for _, points in series for _, value in points if value is not None]
@@ -126,8 +126,8 @@ def drawn(told: Mapping[str, Any], given: Mapping[str, Any]) -> Chart:
     top = marks[-1]
 
     on = Paper(start, end, low, top)
-    is_summed = unit in {"events", "calls"} and given["name"] != "backlog"
-    lines = [_line(label, points, unit, step, on) for label, points in series]
+    is_summed = any(one["summed"] for one in given["series"])
+    lines = [_line(one, points, unit, step, on) for one, points in series]
     return Chart(
         name=given["name"],
         title=given["title"],
@@ -137,12 +137,12 @@ def drawn(told: Mapping[str, Any], given: Mapping[str, Any]) -> Chart:
         lines=lines,
         ticks_x=[Tick(on.x(at), label) for at, label in _times(start, end, told["span"])],
         ticks_y=[Tick(on.y(mark), amount(mark, unit)) for mark in marks],
-        told=_in_words(given["what"], lines, is_summed=is_summed),
+        told=_in_words(given["what"], lines),
         is_summed=is_summed,
     )
 
 
-def _line(label: str, points: Sequence[Point], unit: str, step: float, on: Paper) -> Line:
+def _line(one: Mapping[str, Any], points: Sequence[Point], unit: str, step: float, on: Paper) -> Line:
     path: list[str] = []
     dots: list[tuple[float, float]] = []
     before: float | None = None
@@ -160,13 +160,13 @@ def _line(label: str, points: Sequence[Point], unit: str, step: float, on: Paper
         dots.append(_end(path[-1]))
     known = [value for _, value in points if value is not None]
     return Line(
-        label,
+        one["label"],
         "".join(path),
         dots,
         amount(known[-1] if known else None, unit),
         amount(min(known, default=None), unit),
         amount(max(known, default=None), unit),
-        amount(sum(known), unit),
+        amount(sum(known), unit) if one["summed"] else "",
     )
 
 
@@ -216,11 +216,11 @@ def _length(step: float) -> str:
     return f"{step / 3600:.0f} hours"
 
 
-def _in_words(what: str, lines: Sequence[Line], *, is_summed: bool) -> str:
+def _in_words(what: str, lines: Sequence[Line]) -> str:
     if not any(line.path for line in lines):
         return f"{what} Nothing has been noted in this time."
     parts = [
-        f"{line.label}: {f'{line.total} in all, ' if is_summed else ''}last {line.last}, at most {line.most}"
+        f"{line.label}: {f'{line.total} in all, ' if line.total else ''}last {line.last}, at most {line.most}"
         for line in lines
     ]
     return f"{what} {'; '.join(parts)}."

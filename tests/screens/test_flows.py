@@ -1,0 +1,140 @@
+"""What an operator does on the dashboard, in a browser."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from tests.db.servers import Database
+from tests.screens import stage
+from tests.screens.conftest import Look, sync_api
+
+expect = sync_api.expect
+expect.set_options(timeout=60_000)
+
+
+def read_anew(page: Any) -> None:
+    """What the page does every ten seconds, now."""
+    page.evaluate("document.dispatchEvent(new Event('visibilitychange'))")
+
+
+def test_the_verdict_changes_when_the_worker_stops(look: Look, database: Database) -> None:
+    with database.connect(autocommit=True) as owner:
+        stage.well(owner)
+        page = look()
+        verdict = page.get_by_role("region", name="Verdict")
+        expect(verdict).to_contain_text("All is well")
+        page.evaluate("window.same = document.getElementById('main')")
+        page.locator("#tiles summary").first.click()
+        # it says that it stops, and ten minutes go by
+        owner.execute(
+            "update tds.program set stopped_at = now(), beat_at = now() - interval '10 minutes' where kind = 'worker'"
+        )
+        read_anew(page)
+        expect(verdict).to_contain_text("Not well: workers")
+        expect(verdict).to_contain_text("tds work")
+        assert page.evaluate("window.same === document.getElementById('main')"), (
+            "the page was not loaded anew"
+        )
+        assert page.locator("#tiles details").first.evaluate("one => one.open"), "what stands open stays open"
+        verdict.get_by_role("link", name="workers").click()
+        expect(page.locator("tr#workers")).to_contain_text("none at work")
+        owner.execute("update tds.program set stopped_at = null, beat_at = now() where kind = 'worker'")
+        read_anew(page)
+        expect(verdict).to_contain_text("All is well")
+        assert page.errors == []
+
+
+def test_a_dead_letter_is_found_mended_and_replayed(look: Look, database: Database) -> None:
+    with database.connect(autocommit=True) as owner:
+        for number in range(3):
+            stage.receive(owner, "invoices", {"invoice": {"invoice_id": f"7{number}", "total": "x"}})
+        bad = {"item_id": stage.BAD, "name": "<script>alert(1)</script> مصباح", "sku": "BAD", "rate": "1,2,3"}
+        stage.receive(owner, "products", {"item": bad})
+        owner.execute("call tds.process_batch()")
+        page = look()
+        page.get_by_role("link", name="4 dead letters").click()
+        page.get_by_label("Id, path, value or reason").fill("1,2,3")
+        page.get_by_role("button", name="Filter").click()
+        expect(page.locator("#letters tbody tr")).to_have_count(1)
+        page.locator("#letters tbody a").first.click()
+        expect(page.locator("mark")).to_have_text('  "rate": "1,2,3",')
+        expect(page.locator(".document")).to_contain_text("<script>alert(1)</script> مصباح")
+        # what cannot be read is not sent, and not lost
+        page.get_by_label("Or mended").fill('{"item_id": ')
+        page.get_by_role("button", name="Mend and replay").click()
+        expect(page.get_by_role("alert")).to_contain_text("no JSON")
+        assert page.get_by_label("Or mended").input_value() == '{"item_id": '
+        mended = '{"item_id": "46999", "name": "مصباح", "sku": "BAD", "rate": "12.50"}'
+        page.get_by_label("Or mended").fill(mended)
+        page.get_by_role("button", name="Mend and replay").click()
+        expect(page.locator("#letter")).to_contain_text("by API key TDS_API_KEY")
+        expect(page.get_by_role("button", name="Replay")).to_have_count(0)
+        owner.execute("call tds.process_batch()")
+        page.get_by_role("link", name=stage.BAD).click()
+        expect(page.locator("#row")).to_contain_text("مصباح")
+        expect(page.locator("#row")).to_contain_text("12.5")
+        expect(page.locator("#story tbody tr")).to_have_count(2)
+        expect(page.locator("#story")).to_contain_text("replay of event")
+        assert page.errors == []
+
+
+def test_a_migration_is_watched(look: Look, database: Database) -> None:
+    with database.connect(autocommit=True) as owner:
+        stage.well(owner)
+        stage.migrate(owner)
+        page = look()
+        migration = page.get_by_role("region", name="Migration of 748139205")
+        expect(migration).to_contain_text("under way")
+        expect(migration).to_contain_text("lists, page by page")
+        before = float(migration.get_by_role("progressbar").get_attribute("value"))
+        owner.execute("delete from tds.wanted_detail where zoho_id > '95'")
+        owner.execute(
+            "update tds.api_budget set paused_until = now() + interval '3 minutes', pause_reason = 'too many at once'"
+        )
+        read_anew(page)
+        expect(migration).to_contain_text("too many at once")
+        assert float(migration.get_by_role("progressbar").get_attribute("value")) > before
+        owner.execute("select tds.finish_full_pull('748139205')")
+        read_anew(page)
+        expect(migration).to_contain_text("complete")
+        assert page.errors == []
+
+
+def test_a_job_is_run_now(look: Look, database: Database) -> None:
+    with database.connect(autocommit=True) as owner:
+        page = look()
+        page.get_by_role("link", name="Jobs").click()
+        row = page.get_by_role("row").filter(has_text="ensure_partitions")
+        row.get_by_role("button", name="Run now").click()
+        expect(row).to_contain_text("wanted")
+        owner.execute("call tds.run_due_jobs(null)")
+        read_anew(page)
+        expect(row).to_contain_text("done")
+        expect(row.get_by_role("button", name="Run now")).to_have_count(1)
+        assert owner.execute(
+            "select count(*) from tds.job_run where job = 'ensure_partitions'"
+        ).fetchone() == (1,)
+
+
+@pytest.mark.parametrize("path", ["/dashboard/jobs", "/dashboard/dead/1", "/dashboard/entities"])
+def test_a_key_that_reads_sees_no_buttons(look: Look, database: Database, path: str) -> None:
+    with database.connect(autocommit=True) as owner:
+        stage.receive(owner, "products", {"item": {"item_id": "5", "rate": "x"}})
+        owner.execute("call tds.process_batch()")
+        [key] = owner.execute("select tds.create_api_key('a reader', 'read')").fetchone() or [""]
+    page = look(key)
+    page.goto(path)
+    expect(page.get_by_role("button")).to_have_count(1)
+    expect(page.get_by_role("button")).to_have_text("Log out")
+
+
+def test_by_keyboard_alone(look: Look) -> None:
+    page = look()
+    page.keyboard.press("Tab")
+    expect(page.get_by_role("link", name="Skip to the content")).to_be_focused()
+    page.keyboard.press("Enter")
+    expect(page.locator("main")).to_be_focused()
+    page.keyboard.press("Tab")
+    assert page.evaluate("getComputedStyle(document.activeElement).outlineStyle") != "none"
