@@ -83,12 +83,22 @@ begin
        set state = 'held', changed_at = hold_deletions.at
      where h.organization_id = hold_deletions.organization_id and h.entity = (hold_deletions.entity).entity and h.proved_at is not null
        and h.state in ('waiting', 'done') and h.changed_at > hold_deletions.at - interval '1 hour';
-    execute format('with marked as materialized (
-                        select t.%1$I as zoho_id from zoho.%2$I t
-                         where t.organization_id = $1 and t.%1$I = any ($2) and t.deleted_at is not null order by t.%1$I for update)
-                    update zoho.%2$I t set deleted_at = null, sync_version = t.sync_version + 1, synced_at = $3
-                      from marked m where t.organization_id = $1 and t.%1$I = m.zoho_id',
-                   (hold_deletions.entity).target_key, (hold_deletions.entity).target)
+    execute format($sql$
+        with marked as materialized (
+            select t.* from zoho.%1$I t
+             where t.organization_id = $1 and t.%2$I = any ($2) and t.deleted_at is not null order by t.%2$I for update
+        ), noted as (
+            insert into tds.record_history (
+                organization_id, target, zoho_id, kind, changed_at, written_at, back, was_version, was_hash, was_modified_at,
+                was_observed_at, was_rank, was_read_at, was_layers, was_deleted_at, was_synced_at, was_event)
+            select m.organization_id, %1$L, m.%2$I, 'revived', m.deleted_at, $3, '{}', m.sync_version, m.sync_hash, m.sync_modified_at,
+                   m.sync_observed_at, m.sync_rank, m.sync_read_at, m.sync_layers, m.deleted_at, m.synced_at, m.sync_event
+              from marked m
+             where tds.keeps_history(%1$L)
+             order by m.%2$I)
+        update zoho.%1$I t set deleted_at = null, sync_version = t.sync_version + 1, synced_at = $3, sync_event = null
+          from marked m where t.organization_id = $1 and t.%2$I = m.%2$I$sql$,
+                   (hold_deletions.entity).target, (hold_deletions.entity).target_key)
       using hold_deletions.organization_id, v_marked, hold_deletions.at;
     -- nobody asks for each of them: one is asked for now and then
     with held as materialized (
@@ -268,6 +278,8 @@ begin
         execute format('delete from zoho.%1$I t where t.organization_id = $1 and t.%2$I = any ($2)', v_target.name, v_target.id_column)
           using remove_phantoms.organization_id, v_ids;
     end loop;
+    delete from tds.record_history h
+     where h.organization_id = remove_phantoms.organization_id and h.target = (remove_phantoms.entity).target and h.zoho_id = any (v_ids);
     delete from tds.held_deletion h
      where h.organization_id = remove_phantoms.organization_id and h.entity = (remove_phantoms.entity).entity and h.zoho_id = any (v_ids);
     return v_ids;

@@ -196,7 +196,10 @@ as $$
                (select a.hash from unnest($1) a
                  where a.zoho_id = v.zoho_id and not a.is_delete and a.modified_at is not distinct from v.m and v.doc || a.doc = v.doc
                  order by a.observed_at desc, a.ord limit 1),
-               v.m, v.o, v.r, v.read_at, v.deleted_at, v.layers)::tds.record_state,
+               v.m, v.o, v.r, v.read_at, v.deleted_at, v.layers,
+               -- the event that came last of those that say the news, or of all where it is a deletion or a sign of life
+               (select max(a.inbox_id) from unnest($1) a
+                 where a.zoho_id = v.zoho_id and (v.authors is null or a.ord = any (v.authors) or a.is_delete and v.deleted_at is not null)))::tds.record_state,
            v.changed and v.doc is not null, v.authors, v.unsettled,
            case when v.ask_at is not null then 'said to be deleted'
                 when v.alive_at is not null then 'edited after its deletion'
@@ -336,7 +339,7 @@ begin
                    -- nothing is left under a read that has every key of the document before it
                    case when m.kind = 'over' and ((m.i).rank = 2 or (m.t).layers is not null or d.merged <> (m.i).doc) then
                        tds.layers_under((m.i).doc, (m.t).doc, (m.t).layers, (m.t).modified_at, (m.t).observed_at, (m.t).rank,
-                           (m.i).rank = 2) end
+                           (m.i).rank = 2) end, (m.i).inbox_id
                    )::tds.record_state as state,
                row((m.i).ord, (m.i).inbox_id, (m.i).zoho_id, 'applied', (m.i).modified_at, (m.i).observed_at, (m.i).rank,
                    case when (m.i).rank = 2 and (m.i).modified_at is null then 'webhook without last_modified_time'

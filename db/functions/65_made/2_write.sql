@@ -91,6 +91,44 @@ $$;
 comment on function tds.after_writing(tds.entity, text) is
 'What a writer calls once the records'' own rows are written: the writers of their arrays, and what completes the entity.';
 
+create or replace function tds.noted_change(entity tds.entity, me text) returns text
+language plpgsql stable
+set search_path = pg_catalog, pg_temp
+as $$
+begin
+    -- the row as the statement found it, which is the one that was written over: its version is the one resolved from
+    return tds.fill($sql$
+        insert into tds.record_history (
+            organization_id, target, zoho_id, kind, changed_at, written_at, inbox_id, back, was_version, was_hash, was_modified_at,
+            was_observed_at, was_rank, was_read_at, was_layers, was_deleted_at, was_synced_at, was_event)
+        select {{me:I}}.organization_id, {{target:L}}, s.zoho_id, k.kind,
+               case k.kind
+                   when 'deleted' then s.deleted_at
+                   when 'revived' then greatest(s.modified_at, s.read_at, s.observed_at)
+                   when 'completed' then case when s.modified_at > b.sync_modified_at then s.modified_at end
+                   else case when s.modified_at > coalesce(b.sync_modified_at, '-infinity') then s.modified_at else s.observed_at end end,
+               {{me:I}}.at, s.inbox_id, d.back, b.sync_version, b.sync_hash, b.sync_modified_at,
+               b.sync_observed_at, b.sync_rank, b.sync_read_at, b.sync_layers, b.deleted_at, b.synced_at, b.sync_event
+          from unnest({{me:I}}.states) s
+          join written w on w.zoho_id = s.zoho_id
+         cross join lateral (select t.* from zoho.{{target:I}} t
+                              where t.organization_id = {{me:I}}.organization_id
+                                and t.{{target_key:I}} between s.zoho_id and s.zoho_id
+                              order by t.{{target_key:I}} limit 1) b
+         cross join lateral (select tds.put_back(b.zoho_metadata, s.doc) as back offset 0) d
+         cross join lateral (select case when s.deleted_at is not null and b.deleted_at is null then 'deleted'
+                                         when s.deleted_at is null and b.deleted_at is not null then 'revived'
+                                         when tds.only_completes(d.back, b.sync_layers, s.modified_at) then 'completed'
+                                         else 'changed' end as kind offset 0) k
+         where v_is_kept and b.sync_version = s.version - 1
+         order by s.zoho_id$sql$,
+        jsonb_build_object('me', noted_change.me, 'target', (noted_change.entity).target,
+                           'target_key', (noted_change.entity).target_key));
+end
+$$;
+comment on function tds.noted_change(tds.entity, text) is
+'SQL: what the rows that are written over were, into tds.record_history, where it is kept.';
+
 create or replace function tds.make_writer(entity text) returns void
 language plpgsql volatile
 set search_path = pg_catalog, pg_temp
@@ -110,16 +148,17 @@ begin
         tds.fill($body$
 declare
     v_written text[];
+    v_is_kept constant boolean := tds.keeps_history({{target:L}});
 begin{{prepare}}
     with written as (
         insert into zoho.{{target:I}} as t (
             organization_id, {{target_key:I}},
             {{columns}},
             zoho_metadata, synced_at, deleted_at,
-            sync_version, sync_hash, sync_modified_at, sync_observed_at, sync_rank, sync_read_at, sync_layers)
+            sync_version, sync_hash, sync_modified_at, sync_observed_at, sync_rank, sync_read_at, sync_layers, sync_event)
         select own.organization_id, s.zoho_id,
                {{expressions}},
-               s.doc, own.at, s.deleted_at, s.version, s.hash, s.modified_at, s.observed_at, s.rank, s.read_at, s.layers
+               s.doc, own.at, s.deleted_at, s.version, s.hash, s.modified_at, s.observed_at, s.rank, s.read_at, s.layers, s.inbox_id
           from unnest({{me:I}}.states) s
          cross join (select {{me:I}}.organization_id as organization_id, {{me:I}}.at as at) own
          cross join lateral {{fields}} d{{joins}}
@@ -130,9 +169,9 @@ begin{{prepare}}
                zoho_metadata = excluded.zoho_metadata, synced_at = excluded.synced_at, deleted_at = excluded.deleted_at,
                sync_version = excluded.sync_version, sync_hash = excluded.sync_hash, sync_modified_at = excluded.sync_modified_at,
                sync_observed_at = excluded.sync_observed_at, sync_rank = excluded.sync_rank, sync_read_at = excluded.sync_read_at,
-               sync_layers = excluded.sync_layers
+               sync_layers = excluded.sync_layers, sync_event = excluded.sync_event
          where t.sync_version = excluded.sync_version - 1
-        returning t.{{target_key:I}} as zoho_id)
+        returning t.{{target_key:I}} as zoho_id), noted as ({{noted}})
     select coalesce(array_agg(w.zoho_id), '{}') into v_written from written w;{{after_writing}}
     return v_written;
 end
@@ -142,6 +181,7 @@ $body$,
                 'columns', tds.wrapped(v_made.columns, 12), 'expressions', v_made.expressions,
                 'fields', tds.fields_of(make_writer.entity, '', 's.doc'), 'joins', v_made.joins, 'only_if', v_entity.only_if,
                 'updates', tds.wrapped(v_made.updates, 15), 'after_writing', tds.after_writing(v_entity, v_name),
+                'noted', tds.noted_change(v_entity, v_name),
                 'prepare', case when v_entity.prepare is null then '' else tds.fill($sql$
     perform tds.{{prepare:I}}({{me:I}}.organization_id, {{me:I}}.states);$sql$,
                                 jsonb_build_object('me', v_name, 'prepare', v_entity.prepare)) end)));

@@ -95,10 +95,10 @@ begin
         insert into zoho.{{target:I}} as t (
             organization_id, {{target_key:I}},
             {{columns}},
-            zoho_metadata, synced_at, sync_version, sync_hash, sync_modified_at, sync_observed_at, sync_rank, sync_read_at)
+            zoho_metadata, synced_at, sync_version, sync_hash, sync_modified_at, sync_observed_at, sync_rank, sync_read_at, sync_event)
         select own.organization_id, s.zoho_id,
                {{expressions}},
-               s.doc, own.at, 1, s.hash, s.modified_at, s.observed_at, s.rank, case when s.rank <> 2 then s.observed_at end
+               s.doc, own.at, 1, s.hash, s.modified_at, s.observed_at, s.rank, case when s.rank <> 2 then s.observed_at end, s.inbox_id
           -- a row that another worker is just inserting fails the statement, and all are resolved then: a rare thing, and an
           -- ON CONFLICT would cost every row a look. All or none: with a rest to be written after them, two workers could wait
           -- for one another

@@ -17,7 +17,7 @@ begin
                case when t.{{target_key:I}} is not null then
                    row(t.{{target_key:I}}, case when k.kind in ('fold', 'over') then t.zoho_metadata end, t.sync_version,
                        t.sync_hash, t.sync_modified_at, t.sync_observed_at, t.sync_rank, t.sync_read_at, t.deleted_at,
-                       t.sync_layers)::tds.record_state end
+                       t.sync_layers, t.sync_event)::tds.record_state end
           from (select r as incoming, count(*) over (partition by r.zoho_id) as observations
                   from unnest({{me:I}}.records) r) i
           left join lateral (select t.* from zoho.{{target:I}} t

@@ -43,7 +43,7 @@ begin
 begin
     return array(
         select row(t.{{target_key:I}}, t.zoho_metadata, t.sync_version, t.sync_hash, t.sync_modified_at, t.sync_observed_at, t.sync_rank,
-                   t.sync_read_at, t.deleted_at, t.sync_layers)::tds.record_state
+                   t.sync_read_at, t.deleted_at, t.sync_layers, t.sync_event)::tds.record_state
           from zoho.{{target:I}} t
          where t.organization_id = {{me:I}}.organization_id and t.{{target_key:I}} > {{me:I}}.after
          order by t.{{target_key:I}}

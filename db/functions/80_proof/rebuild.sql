@@ -11,12 +11,12 @@ begin
          where s.zoho_id not in (
                select n.zoho_id
                  from unnest(readable_states.states) with ordinality n(zoho_id, doc, version, hash, modified_at, observed_at, rank,
-                                                                     read_at, deleted_at, layers, ord)
+                                                                     read_at, deleted_at, layers, inbox_id, ord)
                  join tds.culprits(readable_states.entity, array(
                           select row(o.ord, 0, null, 1, true, o.zoho_id, o.modified_at, o.observed_at, o.rank, false, o.hash,
                                      o.doc)::tds.record
                             from unnest(readable_states.states) with ordinality o(zoho_id, doc, version, hash, modified_at, observed_at,
-                                                                                rank, read_at, deleted_at, layers, ord))) c
+                                                                                rank, read_at, deleted_at, layers, inbox_id, ord))) c
                    on c.ord = n.ord));
 end
 $$;
@@ -48,7 +48,7 @@ begin
     differing.derivations := array(select v from unnest(differing.derivations) v where v.before is distinct from v.after);
     differing.states := array(
         select row(s.zoho_id, s.doc, s.version + 1, s.hash, s.modified_at, s.observed_at, s.rank, s.read_at, s.deleted_at,
-                   s.layers)::tds.record_state
+                   s.layers, s.inbox_id)::tds.record_state
           from unnest(v_readable) s
          where differing.everything or s.zoho_id in (select v.zoho_id from unnest(differing.derivations) v)
          order by s.zoho_id);

@@ -35,6 +35,8 @@ select tds.register_retention('images', 'tds.image', 30,
 select tds.register_retention('image_files', 'tds.image_file', 30,
     'Files of pictures that nothing shows any more: marked here, removed by tds poll or tds images --prune.',
         function_name => 'forget_image_files');
+select tds.register_retention('history', 'tds.record_history', 3650,
+                              'Changes of documents, where their history is kept (tds_history).', 'written_at');
 select tds.register_retention('stock_days', 'tds.stock_day', 90,
     'Snapshots of the stock, in their small form after a day; then the first of each month stays.', function_name => 'fold_stock');
 select tds.register_retention('held_deletions', 'tds.held_deletion', 90, 'Deletions that were proved, confirmed or refused.',
@@ -70,6 +72,7 @@ select tds.register_retention(r.what, r.relation, null, r.reason, reason => r.re
     ('derived', 'tds.derived', 'a row a computed column'),
     ('children', 'tds.child', 'a row a list that has a table'),
     ('links', 'tds.link', 'a row a link'),
+    ('history_rules', 'tds.history_rule', 'a row a table of the mirror'),
     ('endpoints', 'tds.endpoint', 'a row a kind of body'),
     ('health_checks', 'tds.health_check', 'a row a check'),
     ('health_states', 'tds.health_state', 'a row a check'),

@@ -77,6 +77,7 @@ begin
         when 'sync_rank' then 'Version of the document: 1 list, 2 webhook, 3 detail.'
         when 'sync_read_at' then 'Last API read that changed or confirmed the row in writing.'
         when 'sync_layers' then 'Keys of zoho_metadata that have another version; see type tds.record_state.'
+        when 'sync_event' then 'The event that wrote the row (tds.inbox.inbox_id); null: none did, or it was written before this was kept.'
         end;
     v_told := coalesce(v_told,
         (select min(v.description) from tds.derived v where v.column_name = mirror_column_comment.column_name

@@ -44,7 +44,7 @@ begin
             payment_terms_label, phone, pricelist_id, pricelist_name, shipping_address, tax_number,
             unused_credits_payable, unused_credits_receivable, zoho_created_at, zoho_modified_at,
             zoho_pricebook_id,
-            zoho_metadata, synced_at, sync_version, sync_hash, sync_modified_at, sync_observed_at, sync_rank, sync_read_at)
+            zoho_metadata, synced_at, sync_version, sync_hash, sync_modified_at, sync_observed_at, sync_rank, sync_read_at, sync_event)
         select own.organization_id, s.zoho_id,
                tds.json_object(d.billing_address),
                tds.json_text(d.company_name),
@@ -70,7 +70,7 @@ begin
                tds.json_time(d.created_time),
                case when s.told <> '' then s.told_at end,
                tds.json_id(d.pricebook_id),
-               s.doc, own.at, 1, s.hash, s.modified_at, s.observed_at, s.rank, case when s.rank <> 2 then s.observed_at end
+               s.doc, own.at, 1, s.hash, s.modified_at, s.observed_at, s.rank, case when s.rank <> 2 then s.observed_at end, s.inbox_id
           -- a row that another worker is just inserting fails the statement, and all are resolved then: a rare thing, and an
           -- ON CONFLICT would cost every row a look. All or none: with a rest to be written after them, two workers could wait
           -- for one another

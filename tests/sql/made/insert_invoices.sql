@@ -41,7 +41,7 @@ begin
             reference_number, shipping_charge, status, subtotal, subtotal_differs, tax_total,
             tax_withheld, tcs_amount, tds_amount, total_amount, total_differs, write_off_amount,
             zoho_created_at, zoho_customer_id, zoho_modified_at,
-            zoho_metadata, synced_at, sync_version, sync_hash, sync_modified_at, sync_observed_at, sync_rank, sync_read_at)
+            zoho_metadata, synced_at, sync_version, sync_hash, sync_modified_at, sync_observed_at, sync_rank, sync_read_at, sync_event)
         select own.organization_id, s.zoho_id,
                tds.json_number(d.adjustment),
                tds.json_number(d.payment_made),
@@ -89,7 +89,7 @@ begin
                tds.json_time(d.created_time),
                tds.json_id(d.customer_id),
                case when s.told <> '' then s.told_at end,
-               s.doc, own.at, 1, s.hash, s.modified_at, s.observed_at, s.rank, case when s.rank <> 2 then s.observed_at end
+               s.doc, own.at, 1, s.hash, s.modified_at, s.observed_at, s.rank, case when s.rank <> 2 then s.observed_at end, s.inbox_id
           -- a row that another worker is just inserting fails the statement, and all are resolved then: a rare thing, and an
           -- ON CONFLICT would cost every row a look. All or none: with a rest to be written after them, two workers could wait
           -- for one another

@@ -42,7 +42,7 @@ begin
             brand, category_name, committed_stock, currency, description, image_document_id, is_active,
             name, purchase_rate, reorder_level, sku, stock_quantity, tax_rate, unit, unit_price,
             zoho_created_at, zoho_modified_at,
-            zoho_metadata, synced_at, sync_version, sync_hash, sync_modified_at, sync_observed_at, sync_rank, sync_read_at)
+            zoho_metadata, synced_at, sync_version, sync_hash, sync_modified_at, sync_observed_at, sync_rank, sync_read_at, sync_event)
         select own.organization_id, s.zoho_id,
                tds.json_number(d.actual_available_stock),
                tds.json_number(d.actual_committed_stock),
@@ -65,7 +65,7 @@ begin
                tds.json_number(d.rate),
                tds.json_time(d.created_time),
                case when s.told <> '' then s.told_at end,
-               s.doc, own.at, 1, s.hash, s.modified_at, s.observed_at, s.rank, case when s.rank <> 2 then s.observed_at end
+               s.doc, own.at, 1, s.hash, s.modified_at, s.observed_at, s.rank, case when s.rank <> 2 then s.observed_at end, s.inbox_id
           -- a row that another worker is just inserting fails the statement, and all are resolved then: a rare thing, and an
           -- ON CONFLICT would cost every row a look. All or none: with a rest to be written after them, two workers could wait
           -- for one another

@@ -7,7 +7,7 @@ AS $function$
 begin
     return array(
         select row(t.zoho_invoice_id, t.zoho_metadata, t.sync_version, t.sync_hash, t.sync_modified_at, t.sync_observed_at, t.sync_rank,
-                   t.sync_read_at, t.deleted_at, t.sync_layers)::tds.record_state
+                   t.sync_read_at, t.deleted_at, t.sync_layers, t.sync_event)::tds.record_state
           from zoho.invoices t
          where t.organization_id = stored_invoices.organization_id and t.zoho_invoice_id > stored_invoices.after
          order by t.zoho_invoice_id

@@ -5,6 +5,7 @@ CREATE OR REPLACE FUNCTION tds.write_pricelists(organization_id text, states tds
 AS $function$
 declare
     v_written text[];
+    v_is_kept constant boolean := tds.keeps_history('pricelists');
 begin
     with written as (
         insert into zoho.pricelists as t (
@@ -13,7 +14,7 @@ begin
             kind, name, percentage, pricing_scheme, rounding_type, sales_or_purchase, zoho_created_at,
             zoho_modified_at,
             zoho_metadata, synced_at, deleted_at,
-            sync_version, sync_hash, sync_modified_at, sync_observed_at, sync_rank, sync_read_at, sync_layers)
+            sync_version, sync_hash, sync_modified_at, sync_observed_at, sync_rank, sync_read_at, sync_layers, sync_event)
         select own.organization_id, s.zoho_id,
                tds.json_word(d.currency_code),
                tds.json_number(d.decimal_place),
@@ -30,7 +31,7 @@ begin
                tds.json_word(d.sales_or_purchase_type),
                tds.json_time(d.created_time),
                tds.json_time(d.last_modified_time),
-               s.doc, own.at, s.deleted_at, s.version, s.hash, s.modified_at, s.observed_at, s.rank, s.read_at, s.layers
+               s.doc, own.at, s.deleted_at, s.version, s.hash, s.modified_at, s.observed_at, s.rank, s.read_at, s.layers, s.inbox_id
           from unnest(write_pricelists.states) s
          cross join (select write_pricelists.organization_id as organization_id, write_pricelists.at as at) own
          cross join lateral (
@@ -65,9 +66,33 @@ begin
                zoho_metadata = excluded.zoho_metadata, synced_at = excluded.synced_at, deleted_at = excluded.deleted_at,
                sync_version = excluded.sync_version, sync_hash = excluded.sync_hash, sync_modified_at = excluded.sync_modified_at,
                sync_observed_at = excluded.sync_observed_at, sync_rank = excluded.sync_rank, sync_read_at = excluded.sync_read_at,
-               sync_layers = excluded.sync_layers
+               sync_layers = excluded.sync_layers, sync_event = excluded.sync_event
          where t.sync_version = excluded.sync_version - 1
-        returning t.zoho_pricebook_id as zoho_id)
+        returning t.zoho_pricebook_id as zoho_id), noted as (
+        insert into tds.record_history (
+            organization_id, target, zoho_id, kind, changed_at, written_at, inbox_id, back, was_version, was_hash, was_modified_at,
+            was_observed_at, was_rank, was_read_at, was_layers, was_deleted_at, was_synced_at, was_event)
+        select write_pricelists.organization_id, 'pricelists', s.zoho_id, k.kind,
+               case k.kind
+                   when 'deleted' then s.deleted_at
+                   when 'revived' then greatest(s.modified_at, s.read_at, s.observed_at)
+                   when 'completed' then case when s.modified_at > b.sync_modified_at then s.modified_at end
+                   else case when s.modified_at > coalesce(b.sync_modified_at, '-infinity') then s.modified_at else s.observed_at end end,
+               write_pricelists.at, s.inbox_id, d.back, b.sync_version, b.sync_hash, b.sync_modified_at,
+               b.sync_observed_at, b.sync_rank, b.sync_read_at, b.sync_layers, b.deleted_at, b.synced_at, b.sync_event
+          from unnest(write_pricelists.states) s
+          join written w on w.zoho_id = s.zoho_id
+         cross join lateral (select t.* from zoho.pricelists t
+                              where t.organization_id = write_pricelists.organization_id
+                                and t.zoho_pricebook_id between s.zoho_id and s.zoho_id
+                              order by t.zoho_pricebook_id limit 1) b
+         cross join lateral (select tds.put_back(b.zoho_metadata, s.doc) as back offset 0) d
+         cross join lateral (select case when s.deleted_at is not null and b.deleted_at is null then 'deleted'
+                                         when s.deleted_at is null and b.deleted_at is not null then 'revived'
+                                         when tds.only_completes(d.back, b.sync_layers, s.modified_at) then 'completed'
+                                         else 'changed' end as kind offset 0) k
+         where v_is_kept and b.sync_version = s.version - 1
+         order by s.zoho_id)
     select coalesce(array_agg(w.zoho_id), '{}') into v_written from written w;
     perform tds.write_product_prices(write_pricelists.organization_id, c.zoho_ids, write_pricelists.at)
        from (select array_agg(s.zoho_id) as zoho_ids from unnest(write_pricelists.states) s
