@@ -34,19 +34,32 @@ create or replace function tds.put_back(older jsonb, newer jsonb) returns jsonb
 language plpgsql immutable parallel safe
 set search_path = pg_catalog, pg_temp
 as $$
+declare
+    -- read from the disk and uncompressed once, not once a key
+    v_older constant jsonb := put_back.older || '{}'::jsonb;
+    v_newer constant jsonb := put_back.newer || '{}'::jsonb;
+    v_back  jsonb := '{}'::jsonb;
+    v_other record;
+    v_gone  jsonb;
 begin
     -- as text: 1.0 and 1.00 are equal, and what was is put back as it was
-    return (
-        select jsonb_strip_nulls(jsonb_build_object(
-                   'gone', (select jsonb_agg(n.key) from jsonb_object_keys(put_back.newer) n(key) where not put_back.older ? n.key)))
-               || case when d.set is not null then jsonb_build_object('set', d.set) else '{}' end
-               || case when d.rows is not null then jsonb_build_object('rows', d.rows) else '{}' end
-          from (select jsonb_object_agg(o.key, o.value) filter (where not o.is_rows) as set,
-                       jsonb_object_agg(o.key, tds.rows_back(o.value, put_back.newer -> o.key)) filter (where o.is_rows) as rows
-                  from (select e.key, e.value,
-                               jsonb_typeof(e.value) = 'array' and coalesce(jsonb_typeof(put_back.newer -> e.key) = 'array', false) as is_rows
-                          from jsonb_each(put_back.older) e
-                         where e.value::text is distinct from (put_back.newer -> e.key)::text) o) d);
+    select jsonb_object_agg(o.key, o.value) filter (where not o.is_rows) as set,
+           jsonb_object_agg(o.key, tds.rows_back(o.value, o.other)) filter (where o.is_rows) as rows
+      into v_other
+      from (select e.key, e.value, e.other, jsonb_typeof(e.value) = 'array' and coalesce(jsonb_typeof(e.other) = 'array', false) as is_rows
+              from (select d.key, d.value, v_newer -> d.key as other from jsonb_each(v_older) d offset 0) e
+             where e.value::text is distinct from e.other::text) o;
+    v_gone := (select jsonb_agg(n.key) from jsonb_object_keys(v_newer) n(key) where not v_older ? n.key);
+    if v_other.set is not null then
+        v_back := jsonb_build_object('set', v_other.set);
+    end if;
+    if v_other.rows is not null then
+        v_back := v_back || jsonb_build_object('rows', v_other.rows);
+    end if;
+    if v_gone is not null then
+        v_back := v_back || jsonb_build_object('gone', v_gone);
+    end if;
+    return v_back;
 end
 $$;
 revoke all on function tds.put_back(jsonb, jsonb) from public;
