@@ -1,5 +1,6 @@
 """The receiver's ASGI application: webhooks on a short way of their own, all else through Starlette."""
 
+import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
@@ -41,8 +42,12 @@ def create_app(settings: ReceiverSettings, conninfo: str) -> ASGIApp:
 
     @asynccontextmanager
     async def lifespan(_: Starlette) -> AsyncIterator[None]:
-        async with inbox, api:
-            yield
+        beats = asyncio.create_task(metrics.watch_loop(), name="beats")
+        try:
+            async with inbox, api:
+                yield
+        finally:
+            beats.cancel()
 
     rest = Starlette(
         routes=[*api.routes, *image_routes(ImageSettings(url=settings.image_url).place)],

@@ -56,7 +56,7 @@ PROOF_WRITES = {
 CARE_LEDGERS = {
     "tds.job", "tds.job_run", "tds.health_check", "tds.health_result", "tds.health_state", "tds.measure", "tds.arrival",
     "tds.arrival_counted", "tds.heal_step", "tds.heal_log", "tds.retention_rule", "tds.retention_state", "tds.vacuum_wish",
-    "tds.stock_day", "tds.alert", "tds.setting",
+    "tds.stock_day", "tds.alert", "tds.setting", "tds.delay", "tds.delay_counted",
 }  # fmt: skip
 # And what it does to others' tables, because doing it is all there is to the step.
 CARE_WRITES = {
@@ -66,6 +66,7 @@ CARE_WRITES = {
     "forget_outcomes": {
         "tds.inbox_outcome",
         "tds.outcome_counter",
+        "tds.outcome_past",
     },  # the same, of outcomes; their counts stay
     "fold_stock": {"zoho.stock_history"},  # retention: days in place of moments
     "forget_wants": {"tds.wanted_detail"},  # retention: what nobody answers

@@ -150,6 +150,7 @@ declare
     v_now constant timestamptz := tds.now();
 begin
     perform tds.count_arrivals();
+    perform tds.count_delays();
     perform tds.take_measures(v_now);
     with due as materialized (
         select c

@@ -270,15 +270,28 @@ begin
     -- what became of a body is known for as long as the body is there
     v_rows := tds.forget_days('inbox_outcome', least(forget_outcomes.before, tds.oldest_day('inbox')));
     -- the counters say what the outcomes say: those of the days that are gone count what is kept
-    delete from tds.outcome_counter c
-     where c.day < (tds.oldest_day('inbox_outcome') at time zone 'UTC')::date;
-    insert into tds.outcome_counter (entity, day, status, slot, events)
-    select k.entity, (k.received_at at time zone 'UTC')::date, k.status, -1, count(*)
-      from tds.inbox_outcome k
-     where k.received_at < tds.kept_until('inbox_outcome')
-     group by 1, 2, 3
-     order by 1, 2, 3
-    on conflict on constraint outcome_counter_pkey do update set events = excluded.events;
+    -- what they lose, tds.outcome_past gains, so that the sum of both only grows
+    with gone as (
+        delete from tds.outcome_counter c
+         where c.day < (tds.oldest_day('inbox_outcome') at time zone 'UTC')::date
+        returning c.entity, c.status, c.events
+    )
+    insert into tds.outcome_past as p (entity, status, events)
+    select g.entity, g.status, sum(g.events) from gone g group by g.entity, g.status order by g.entity, g.status
+    on conflict on constraint outcome_past_pkey do update set events = p.events + excluded.events;
+    with kept as (
+        insert into tds.outcome_counter (entity, day, status, slot, events)
+        select k.entity, (k.received_at at time zone 'UTC')::date, k.status, -1, count(*)
+          from tds.inbox_outcome k
+         where k.received_at < tds.kept_until('inbox_outcome')
+         group by 1, 2, 3
+         order by 1, 2, 3
+        on conflict on constraint outcome_counter_pkey do update set events = excluded.events
+        returning entity, status, events
+    )
+    insert into tds.outcome_past as p (entity, status, events)
+    select k.entity, k.status, -sum(k.events) from kept k group by k.entity, k.status order by k.entity, k.status
+    on conflict on constraint outcome_past_pkey do update set events = p.events + excluded.events;
     return v_rows + v_kept;
 end
 $$;

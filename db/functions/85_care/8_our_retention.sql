@@ -21,6 +21,7 @@ select tds.register_retention('heal_log', 'tds.heal_log', 30, 'Acts of healing.'
 select tds.register_retention('health', 'tds.health_result', 30, 'The series of the checks.', 'looked_at');
 select tds.register_retention('measures', 'tds.measure', 30, 'Totals measured with each look at the health.', 'measured_at');
 select tds.register_retention('arrivals', 'tds.arrival', 36, 'Webhooks by entity and hour; five weeks are needed for the rhythm.', 'hour');
+select tds.register_retention('delays', 'tds.delay', 36, 'How long webhooks took, by entity and hour.', 'hour');
 select tds.register_retention('strays', 'tds.stray', 30, 'Addresses that were posted to and are none.', 'last_at');
 select tds.register_retention('programs', 'tds.program', 7, 'Programs that stopped or vanished.', 'beat_at');
 select tds.register_retention('disks', 'tds.disk', 7, 'Disks that nobody tells of any more.', 'noted_at');
@@ -90,6 +91,8 @@ select tds.register_retention(r.what, r.relation, null, r.reason, reason => r.re
     ('zoho_clocks', 'tds.zoho_clock', 'a row an organisation'),
     ('vacuum_wishes', 'tds.vacuum_wish', 'a row goes when its table is vacuumed'),
     ('arrivals_counted', 'tds.arrival_counted', 'one row'),
+    ('delays_counted', 'tds.delay_counted', 'one row'),
+    ('outcomes_past', 'tds.outcome_past', 'a row an entity and status'),
     ('drift_observed', 'tds.drift_observed', 'one row'),
     ('mirror', 'zoho', 'the mirror itself: as many rows as Zoho has records, the deleted ones included'),
     ('cron_runs', 'cron.job_run_details', 'the job forget_cron_runs deletes our rows that are older')) r(what, relation, reason)

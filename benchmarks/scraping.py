@@ -1,0 +1,83 @@
+"""`python -m benchmarks.scraping`: what one look of Prometheus' costs with a million events in the history.
+
+The database is that of `tests/sql/test_at_scale.py`: thirty days, 1,000,000 finished events, 10,000 dead
+letters, 17,000 pulls, 5,000 wanted details, the series of all checks. Told are the median and the best of
+many looks: of each part of `tds.metrics()`, of all of it, of `tds_slo`, and of `/metrics` over HTTP from a
+receiver, past its cache.
+"""
+
+from __future__ import annotations
+
+import statistics
+import time
+from collections.abc import Callable
+from contextlib import ExitStack
+from functools import partial
+from pathlib import Path
+
+import click
+import httpx
+import psycopg
+
+from benchmarks.attackers import receiver
+from benchmarks.server import bench_server
+from tds_receiver.api.store import CACHE_SECONDS
+from tests.sql.conftest import Mirror
+from tests.sql.test_at_scale import EVENTS, a_month_of_events
+
+ASKED = (
+    "select tds.queue_metrics()",
+    "select tds.care_metrics()",
+    "select tds.api_metrics()",
+    "select tds.metrics()",
+    "select * from tds_slo",
+)
+OPEN = """
+    insert into tds.inbox_open (inbox_id, received_at, queue, entity)
+    select 10000000 + n, now(), 'products', 'products' from generate_series(1, %s) n"""
+
+
+def milliseconds(times: int, look: Callable[[], object], pause: float = 0.0) -> str:
+    """Median and best of so many looks, with a pause before each."""
+    took = []
+    for _ in range(times):
+        time.sleep(pause)
+        began = time.perf_counter()
+        look()
+        took.append(1000 * (time.perf_counter() - began))
+    return f"{statistics.median(took):7.1f} {min(took):7.1f}"
+
+
+@click.command()
+@click.option("--times", default=50, show_default=True, help="Looks of each kind.")
+@click.option(
+    "--waiting", default="0,20000,1000000", show_default=True, help="Events that wait meanwhile, in turn."
+)
+@click.option("--place", type=click.Path(path_type=Path), help="Where the server's data goes.")
+def main(times: int, waiting: str, place: Path | None) -> None:
+    """What a scrape costs with a million events behind it."""
+    with ExitStack() as stack:
+        server = stack.enter_context(bench_server(place))
+        dsn = stack.enter_context(server.database())
+        conn = stack.enter_context(psycopg.connect(dsn, autocommit=True))
+        a_month_of_events(Mirror(conn))
+        conn.execute("select tds.observe_health()")
+        name = str(psycopg.conninfo.conninfo_to_dict(dsn)["dbname"])
+        url, _ = stack.enter_context(receiver(server.address(name)))
+        client = stack.enter_context(httpx.Client(base_url=url, trust_env=False))
+        click.echo(f"{EVENTS:,} events finished; milliseconds: median, best")
+        for count in map(int, waiting.split(",")):
+            conn.execute("truncate tds.inbox_open")
+            conn.execute(OPEN, [count])
+            conn.execute("vacuum analyze tds.inbox_open")
+            for query in ASKED:
+                told = milliseconds(times, partial(conn.execute, query))
+                click.echo(f"{count:9,} waiting {told}  {query}")
+            told = milliseconds(
+                max(3, times // 10), partial(client.get, "/metrics"), pause=CACHE_SECONDS + 0.1
+            )
+            click.echo(f"{count:9,} waiting {told}  GET /metrics")
+
+
+if __name__ == "__main__":
+    main()
