@@ -39,24 +39,24 @@ def health(*, last: bool, show_all: bool, as_json: bool) -> None:
         rows = connection.execute(LAST if last else NOW).fetchall()
         summary = connection.execute("select tds.health_summary() as summary").fetchone()
     kept = summary["summary"] if summary else None
-    state = kept["state"] if last and kept else _worst(rows)
+    state = kept["state"] if last and kept else worst(rows)
     if as_json:
         print_json({"state": state, "last_look": kept, "checks": rows})
     else:
-        echo(_headline(state, rows))
+        echo(headline(state, rows))
         shown = rows if show_all else [row for row in rows if row["state"] != "ok"]
         if shown:
             print_table("Checks", shown)
     sys.exit(STATES[state])
 
 
-def _worst(rows: list[dict[str, Any]]) -> str:
+def worst(rows: list[dict[str, Any]]) -> str:
     """The state of all: unknown where nothing was looked at."""
     found = {row["state"] for row in rows}
     return next((state for state in WORST_FIRST if state in found), "unknown")
 
 
-def _headline(state: str, rows: list[dict[str, Any]]) -> str:
+def headline(state: str, rows: list[dict[str, Any]]) -> str:
     """The line that monitoring shows: the state first, then the names of what is not well."""
     counts = {word: [row["name"] for row in rows if row["state"] == word] for word in WORST_FIRST}
     told = [f"{len(names)} {word}: {', '.join(names)}" for word, names in counts.items() if names]

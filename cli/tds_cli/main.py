@@ -24,6 +24,7 @@ COMMANDS = {
     "db": ("tds_cli.db:db", "Look after the database: upgrade, status, the embedded server."),
     "psql": ("tds_cli.psql:psql", "Open psql on the database of TDS."),
     "health": ("tds_cli.health:health", "Tell how all stands, as monitoring wants it."),
+    "top": ("tds_cli.top:top", "Show how all stands, live."),
     "heal": ("tds_cli.health:heal", "Mend what can be mended."),
     "doctor": ("tds_cli.doctor:doctor", "Look at everything that TDS needs, and say what to do next."),
     "plan": ("tds_cli.plan:plan", "Tell the calls, minutes and days of a migration, before it."),

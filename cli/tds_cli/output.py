@@ -22,15 +22,21 @@ WIDE = 10_000  # columns where nobody looks: a line of a file is never broken
 def print_table(title: str, rows: Sequence[Mapping[str, object]]) -> None:
     """One line a row, a column a key of the first row; nothing but the title for no rows."""
     console = Console(width=None if sys.stdout.isatty() else WIDE)
+    shown = table_of(title, rows) if rows else f"{title}: none"
+    console.print(shown, markup=False, highlight=False)
+
+
+def table_of(title: str, rows: Sequence[Mapping[str, object]]) -> Table:
+    """The same, to be shown with other things."""
     table = Table(title=title, title_justify="left", box=None, header_style="bold", pad_edge=False)
     for name, value in (rows[0] if rows else {}).items():
         table.add_column(
             name.replace("_", " "), justify="right" if isinstance(value, int | float | Decimal) else "left"
         )
     for row in rows:
-        cells = (_cell(value, is_name=name in IDENTIFIERS) for name, value in row.items())
+        cells = (cell(value, is_name=name in IDENTIFIERS) for name, value in row.items())
         table.add_row(*(Text(escaped_line(cell)) for cell in cells))
-    console.print(table if rows else f"{title}: none", markup=False, highlight=False)
+    return table
 
 
 def print_json(document: object) -> None:
@@ -38,7 +44,8 @@ def print_json(document: object) -> None:
     click.echo(escaped_json(json.dumps(document, default=str, ensure_ascii=False)))
 
 
-def _cell(value: object, *, is_name: bool) -> str:
+def cell(value: object, *, is_name: bool = False) -> str:
+    """A value as people read it."""
     match value:
         case None:
             return ""
@@ -57,6 +64,6 @@ def _cell(value: object, *, is_name: bool) -> str:
         case float():
             return f"{value:,.1f}"
         case str() if TIME.fullmatch(value):
-            return _cell(datetime.fromisoformat(value), is_name=False)
+            return cell(datetime.fromisoformat(value), is_name=False)
         case _:
             return str(value)

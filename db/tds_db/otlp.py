@@ -1,7 +1,8 @@
-"""Spans by OpenTelemetry's protocol, over HTTP. Loaded only where a collector is named: see `tds_db.traces`."""
+"""Spans by OpenTelemetry's protocol, over HTTP. Loaded only where a collector is named: `tds_db.traces`."""
 
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from threading import Thread
 
 from opentelemetry import trace
 from opentelemetry.exporter.otlp.proto.http.trace_exporter import OTLPSpanExporter
@@ -14,7 +15,7 @@ from tds_db.traces import Value
 from tds_db.version import VERSION
 
 PATH = "/v1/traces"
-STOP_MILLISECONDS = 3000  # who stops waits no longer for a collector that does not answer
+STOP_SECONDS = 3.0  # who stops waits no longer for a collector that does not answer
 
 
 class Told:
@@ -40,9 +41,9 @@ class Otlp:
         # What the environment says wins.
         resource = Resource({SERVICE_NAME: service, "service.version": VERSION})
         given = Resource.create()
-        if given.attributes.get(SERVICE_NAME) == "unknown_service":
+        if str(given.attributes.get(SERVICE_NAME)).startswith("unknown_service"):
             given = Resource({k: v for k, v in given.attributes.items() if k != SERVICE_NAME})
-        self._provider = TracerProvider(resource=resource.merge(given))
+        self._provider = TracerProvider(resource=resource.merge(given), shutdown_on_exit=False)
         where = None if endpoint is None else endpoint.rstrip("/").removesuffix(PATH) + PATH
         self._provider.add_span_processor(BatchSpanProcessor(OTLPSpanExporter(endpoint=where)))
         self._tracer = self._provider.get_tracer("tds", VERSION)
@@ -62,6 +63,13 @@ class Otlp:
                 made.set_status(Status(StatusCode.ERROR))
                 raise
 
+    def tell(self, attributes: Mapping[str, Value]) -> None:
+        """See `tds_db.traces.tell`."""
+        trace.get_current_span().set_attributes(attributes)
+
     def stop(self) -> None:
         """See `tds_db.traces.Sender`."""
-        self._provider.force_flush(STOP_MILLISECONDS)
+        # Its own bound on this is none for a collector that is away.
+        last = Thread(target=self._provider.shutdown, name="traces", daemon=True)
+        last.start()
+        last.join(STOP_SECONDS)

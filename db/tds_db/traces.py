@@ -1,7 +1,7 @@
 """Spans of what programs do, for whoever has a tracing system. Off, they cost a look at a variable.
 
-On where TDS_TRACES_ENDPOINT or one of OpenTelemetry's own variables names a collector (OTLP over HTTP). What goes
-into a span is named where the span is made: no body, no secret, no text of an error.
+On where TDS_TRACES_ENDPOINT or one of OpenTelemetry's own variables names a collector (OTLP over HTTP). What
+goes into a span is named where the span is made: no body, no secret, no text of an error.
 """
 
 import os
@@ -28,8 +28,13 @@ class Span(Protocol):
 class Sender(Protocol):
     """Makes spans and sends them."""
 
-    def span(self, name: str, attributes: Mapping[str, Value], *, serves: bool) -> AbstractContextManager[Span]:
+    def span(
+        self, name: str, attributes: Mapping[str, Value], *, serves: bool
+    ) -> AbstractContextManager[Span]:
         """See `span`."""
+
+    def tell(self, attributes: Mapping[str, Value]) -> None:
+        """See `tell`."""
 
     def stop(self) -> None:
         """Sends what waits to be sent, within seconds."""
@@ -91,6 +96,12 @@ def span(name: str, attributes: Mapping[str, Value] | None = None, *, serves: bo
         return
     with _sender.span(name, attributes or {}, serves=serves) as made:
         yield made
+
+
+def tell(attributes: Mapping[str, Value]) -> None:
+    """Adds to the span that is under way here, if there is one."""
+    if _sender is not None:
+        _sender.tell(attributes)
 
 
 def stop() -> None:

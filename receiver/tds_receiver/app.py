@@ -10,6 +10,7 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 from starlette.types import ASGIApp, Receive, Scope, Send
 
+from tds_db import traces
 from tds_db.images import ImageSettings
 from tds_receiver.api.app import Api
 from tds_receiver.api.settings import ApiSettings
@@ -17,7 +18,8 @@ from tds_receiver.images import image_routes
 from tds_receiver.inbox import Inbox
 from tds_receiver.metrics import Metrics
 from tds_receiver.settings import ReceiverSettings
-from tds_receiver.webhook import PREFIXES, Webhooks
+from tds_receiver.traced import TracedInbox, tell_answer, traced
+from tds_receiver.webhook import PREFIXES, Answered, Webhooks
 
 
 def create_app(settings: ReceiverSettings, conninfo: str) -> ASGIApp:
@@ -27,13 +29,25 @@ def create_app(settings: ReceiverSettings, conninfo: str) -> ASGIApp:
         settings: see `ReceiverSettings`.
         conninfo: libpq connection string of the database; it need not be up yet.
     """
-    inbox = Inbox(conninfo, connections=settings.connections, organization_id=settings.organization_id)
+    inbox = (TracedInbox if traces.is_on() else Inbox)(
+        conninfo, connections=settings.connections, organization_id=settings.organization_id
+    )
     metrics = Metrics()
     api_settings = ApiSettings()
     if api_settings.organization_id is None:
         api_settings.organization_id = settings.organization_id
     api = Api(api_settings, conninfo, metrics)
-    webhooks = Webhooks(settings, inbox, lambda answered: metrics.answered(*answered))
+
+    def watch(answered: Answered) -> None:
+        metrics.answered(*answered)
+
+    def watch_and_tell(answered: Answered) -> None:
+        metrics.answered(*answered)
+        tell_answer(answered)
+
+    webhooks: ASGIApp = Webhooks(settings, inbox, watch_and_tell if traces.is_on() else watch)
+    if traces.is_on():
+        webhooks = traced(webhooks)
 
     async def refused(request: Request, error: Exception) -> Response:
         if request.method == "POST":
@@ -48,6 +62,8 @@ def create_app(settings: ReceiverSettings, conninfo: str) -> ASGIApp:
                 yield
         finally:
             beats.cancel()
+            if traces.is_on():
+                await asyncio.to_thread(traces.stop)
 
     rest = Starlette(
         routes=[*api.routes, *image_routes(ImageSettings(url=settings.image_url).place)],

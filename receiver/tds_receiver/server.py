@@ -11,6 +11,7 @@ from collections.abc import Callable
 import uvicorn
 from starlette.types import ASGIApp
 
+from tds_db import traces
 from tds_db.envfile import load
 from tds_db.errors import TdsError
 from tds_db.processes import Program, end_with_parent, python, supervise
@@ -97,6 +98,7 @@ def serve(
 
 
 def _serve_here(settings: ReceiverSettings, conninfo: str, listener: socket.socket) -> None:
+    traces.start("receiver")
     server = uvicorn.Server(configured(create_app(settings, conninfo), settings))
     server.run(sockets=[listener])
 

@@ -50,6 +50,7 @@ revoke all on function tds.unfinished_events(int) from public;
 comment on function tds.unfinished_events(int) is
 'Events that are not finished, by queue, entity and status, and when the oldest of those came. A table of more pages than '
 'these, which hold some 15,000 events, is sampled and the counts are estimates: however many wait, looking costs the same.';
+grant execute on function tds.unfinished_events(int) to tds_reader, tds_operator;
 
 create or replace function tds.metrics() returns jsonb
 language plpgsql volatile security definer

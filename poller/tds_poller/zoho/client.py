@@ -14,6 +14,8 @@ from typing import Any, Self
 
 import httpx
 
+from tds_db import traces
+from tds_db.traces import span
 from tds_poller.zoho.bounded import BoundedClient
 from tds_poller.zoho.budget import Budget
 from tds_poller.zoho.errors import (
@@ -103,6 +105,7 @@ class ZohoClient:
         return self._budget.calls_per_minute
 
     async def __aenter__(self) -> Self:
+        traces.start("poller")
         await self._session.__aenter__()
         limits = httpx.Limits(max_connections=self._budget.concurrency)
         self._http = BoundedClient(timeout=TIMEOUT, limits=limits)
@@ -115,6 +118,8 @@ class ZohoClient:
     ) -> None:
         await self._http.aclose()
         await self._session.__aexit__(kind, error, trace)
+        if traces.is_on():
+            await asyncio.to_thread(traces.stop)
 
     async def _open(self) -> None:
         await self._budget.open()
@@ -205,6 +210,26 @@ class ZohoClient:
         file: bool,
         document: Mapping[str, Any] | None = None,
     ) -> Reply:
+        asked = {"tds.endpoint": IDS.sub("/{id}", path), "tds.purpose": purpose}
+        with span("zoho.request", asked) as made:
+            try:
+                return await self._had(
+                    retries, path, parameters, purpose, refresh=refresh, file=file, document=document
+                )
+            finally:
+                made.tell({"tds.calls": retries.calls})
+
+    async def _had(
+        self,
+        retries: Retries,
+        path: str,
+        parameters: Mapping[str, str | int],
+        purpose: str,
+        *,
+        refresh: bool,
+        file: bool,
+        document: Mapping[str, Any] | None,
+    ) -> Reply:
         while True:
             try:
                 return await self._send(
@@ -253,13 +278,16 @@ class ZohoClient:
                 sent_at = datetime.now(UTC)
                 self.calls += 1
                 retries.calls += 1
-                response = await self._http.request(
-                    "GET" if sent is None else "POST",
-                    token.api_base + ("" if path.startswith(INVENTORY) else BOOKS) + path,
-                    json=sent,
-                    params={**parameters, "organization_id": self._settings.organization_id},
-                    headers={"Authorization": f"Zoho-oauthtoken {token.secret}"},
-                )
+                method = "GET" if sent is None else "POST"
+                with span("zoho.call", {"http.request.method": method}) as made:
+                    response = await self._http.request(
+                        method,
+                        token.api_base + ("" if path.startswith(INVENTORY) else BOOKS) + path,
+                        json=sent,
+                        params={**parameters, "organization_id": self._settings.organization_id},
+                        headers={"Authorization": f"Zoho-oauthtoken {token.secret}"},
+                    )
+                    made.tell({"http.response.status_code": response.status_code})
                 # what went wrong is told as JSON, whatever was asked for, and sometimes with a 200
                 if (
                     not file
