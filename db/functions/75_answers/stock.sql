@@ -1,35 +1,86 @@
+create or replace function tds.snapshot_items(organization_id text, day date, items text[], at timestamptz) returns bigint
+language plpgsql volatile
+set search_path = pg_catalog, pg_temp
+as $$
+declare
+    v_half    constant int := cardinality(snapshot_items.items) / 2;
+    v_rows    bigint;
+    v_code    text;
+    v_error   text;
+    v_context text;
+begin
+    begin
+        insert into zoho.stock_history (organization_id, zoho_item_id, zoho_warehouse_id, kind, quantity, recorded_at, day)
+        select snapshot_items.organization_id, s.zoho_item_id, s.zoho_warehouse_id, 'snapshot', s.quantity, snapshot_items.at,
+               snapshot_items.day
+          from (select p.zoho_item_id, null::text as zoho_warehouse_id, p.stock_quantity as quantity
+                  from zoho.products p
+                 where p.organization_id = snapshot_items.organization_id and p.zoho_item_id = any (snapshot_items.items)
+                   and p.deleted_at is null and p.stock_quantity is not null
+                union all
+                select l.zoho_item_id, l.zoho_warehouse_id, l.on_hand
+                  from zoho.stock_levels l
+                 where l.organization_id = snapshot_items.organization_id and l.zoho_item_id = any (snapshot_items.items)
+                   and l.on_hand is not null) s
+         where not exists (select from zoho.stock_history h
+                            where h.kind = 'snapshot' and h.organization_id = snapshot_items.organization_id and h.day = snapshot_items.day
+                              and h.zoho_item_id = s.zoho_item_id
+                              and coalesce(h.zoho_warehouse_id, '') = coalesce(s.zoho_warehouse_id, ''))
+         order by s.zoho_item_id, s.zoho_warehouse_id
+        on conflict do nothing;
+        get diagnostics v_rows = row_count;
+        return v_rows;
+    exception when others then
+        get stacked diagnostics v_code = returned_sqlstate, v_error = message_text, v_context = pg_exception_context;
+        if tds.stops_all(v_code) then
+            raise;
+        end if;
+    end;
+    if v_half = 0 then
+        perform tds.set_aside('snapshot_stock', format('product %s of %s', snapshot_items.items[1], snapshot_items.organization_id),
+                              v_code, v_error, v_context, snapshot_items.at);
+        return 0;
+    end if;
+    return tds.snapshot_items(snapshot_items.organization_id, snapshot_items.day, snapshot_items.items[:v_half], snapshot_items.at)
+         + tds.snapshot_items(snapshot_items.organization_id, snapshot_items.day, snapshot_items.items[v_half + 1:], snapshot_items.at);
+end
+$$;
+revoke all on function tds.snapshot_items(text, date, text[], timestamptz) from public;
+comment on function tds.snapshot_items(text, date, text[], timestamptz) is
+'Writes the stock of these products into the history, where the day has none of it; one that cannot be written is set aside '
+'(tds.set_aside), and the others are written. Returns the rows.';
+
 create or replace function tds.snapshot_stock() returns bigint
 language plpgsql volatile security definer
 set search_path = pg_catalog, pg_temp
 as $$
 declare
-    v_now  constant timestamptz := tds.now();
-    v_rows bigint;
+    v_now   constant timestamptz := tds.now();
+    v_rows  bigint := 0::bigint;
+    v_items record;
 begin
-    insert into zoho.stock_history (organization_id, zoho_item_id, zoho_warehouse_id, kind, quantity, recorded_at, day)
-    select s.organization_id, s.zoho_item_id, s.zoho_warehouse_id, 'snapshot', s.quantity, v_now, o.day
-      from (select p.organization_id, p.zoho_item_id, null::text as zoho_warehouse_id, p.stock_quantity as quantity
-              from zoho.products p where p.deleted_at is null and p.stock_quantity is not null
-            union all
-            select l.organization_id, l.zoho_item_id, l.zoho_warehouse_id, l.on_hand from zoho.stock_levels l where l.on_hand is not null) s
-      join (select g.organization_id, tds.day_of(g.organization_id, v_now) as day
-              from (select distinct p.organization_id from zoho.products p) g) o on o.organization_id = s.organization_id
-     -- once a day: what has become a large history's small form is not written again
-     where not exists (select from tds.stock_day d where d.organization_id = s.organization_id and d.day = o.day)
-       and not exists (select from zoho.stock_history h
-                        where h.kind = 'snapshot' and h.organization_id = s.organization_id and h.day = o.day
-                          and h.zoho_item_id = s.zoho_item_id
-                          and coalesce(h.zoho_warehouse_id, '') = coalesce(s.zoho_warehouse_id, ''))
-     order by s.organization_id, s.zoho_item_id, s.zoho_warehouse_id
-    on conflict do nothing;
-    get diagnostics v_rows = row_count;
+    for v_items in
+        select o.organization_id, o.day, array_agg(i.zoho_item_id order by i.zoho_item_id) as items
+          from (select g.organization_id, tds.day_of(g.organization_id, v_now) as day
+                  from (select distinct p.organization_id from zoho.products p) g) o
+         cross join lateral (
+               select p.zoho_item_id from zoho.products p where p.organization_id = o.organization_id
+                union
+               select l.zoho_item_id from zoho.stock_levels l where l.organization_id = o.organization_id) i
+         -- once a day: what has become a large history's small form is not written again
+         where not exists (select from tds.stock_day d where d.organization_id = o.organization_id and d.day = o.day)
+         group by o.organization_id, o.day
+         order by o.organization_id
+    loop
+        v_rows := v_rows + tds.snapshot_items(v_items.organization_id, v_items.day, v_items.items, v_now);
+    end loop;
     return v_rows;
 end
 $$;
 revoke all on function tds.snapshot_stock() from public;
 comment on function tds.snapshot_stock() is
 'Writes today''s stock of every product and place into the history, once a day of the organisation''s however often it is called; returns '
-'the rows written.';
+'the rows written. A product whose stock cannot be written is set aside.';
 create or replace view public.tds_stock_days as
 select h.organization_id, h.zoho_item_id, h.zoho_warehouse_id, h.day, h.quantity, h.recorded_at from zoho.stock_history h
     where h.kind = 'snapshot'

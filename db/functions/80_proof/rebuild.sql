@@ -196,26 +196,78 @@ comment on procedure tds.rebuild(text, boolean, int, boolean, jsonb) is
 'its document, in batches that are committed one by one. Rows that are right already are not touched, unless everything is asked for '
 '(where only a hook has changed). Call it outside a transaction.';
 
+create or replace function tds.next_id(entity text, organization_id text, after text) returns text
+language plpgsql stable
+set search_path = pg_catalog, pg_temp
+as $$
+declare
+    v_entity tds.entity;
+    v_id     text;
+begin
+    select n.* into strict v_entity from tds.entity n where n.entity = next_id.entity;
+    execute format('select min(t.%1$I) from zoho.%2$I t where t.organization_id = $1 and t.%1$I > $2', v_entity.target_key, v_entity.target)
+       into v_id using next_id.organization_id, next_id.after;
+    return v_id;
+end
+$$;
+revoke all on function tds.next_id(text, text, text) from public;
+comment on function tds.next_id(text, text, text) is 'The id of the next row of an entity after that one; null: there is none.';
+
+create or replace function tds.fill_apart(due tds.column_to_fill, batch int, at timestamptz) returns text
+language plpgsql volatile
+set search_path = pg_catalog, pg_temp
+as $$
+declare
+    v_last    text;
+    v_code    text;
+    v_error   text;
+    v_context text;
+begin
+    begin
+        select b.last_id into v_last
+          from tds.rebuild_batch((fill_apart.due).entity, (fill_apart.due).organization_id, (fill_apart.due).after, fill_apart.batch) b;
+        if v_last is not null then
+            perform tds.rebuild_links((fill_apart.due).entity, (fill_apart.due).organization_id, (fill_apart.due).after, v_last);
+        end if;
+        return v_last;
+    exception when others then
+        get stacked diagnostics v_code = returned_sqlstate, v_error = message_text, v_context = pg_exception_context;
+        if tds.stops_all(v_code) then
+            raise;
+        end if;
+    end;
+    if fill_apart.batch > 1 then
+        return tds.fill_apart(fill_apart.due, fill_apart.batch / 2, fill_apart.at);
+    end if;
+    v_last := tds.next_id((fill_apart.due).entity, (fill_apart.due).organization_id, (fill_apart.due).after);
+    perform tds.set_aside('fill_new_columns', format('%s %s of %s', (fill_apart.due).entity, v_last, (fill_apart.due).organization_id),
+                          v_code, v_error, v_context, fill_apart.at);
+    return v_last;
+end
+$$;
+revoke all on function tds.fill_apart(tds.column_to_fill, int, timestamptz) from public;
+comment on function tds.fill_apart(tds.column_to_fill, int, timestamptz) is
+'Makes the next rows anew, as many as can be; a row that cannot be made alone is set aside (tds.set_aside) and gone past. Returns the last '
+'id that is done; null: there is no more.';
+
 create or replace function tds.fill_new_columns(batch int default 1000) returns int
 language plpgsql volatile security definer
 set search_path = pg_catalog, pg_temp
 as $$
 declare
+    v_now  constant timestamptz := tds.now();
     v_due  tds.column_to_fill;
-    v_step record;
+    v_last text;
 begin
     select d.* into v_due from tds.column_to_fill d order by d.entity, d.organization_id limit 1 for update skip locked;
     if not found then
         return 0;
     end if;
-    select b.* into v_step
-      from tds.rebuild_batch(v_due.entity, v_due.organization_id, v_due.after, fill_new_columns.batch) b;
-    if v_step.last_id is null then
+    v_last := tds.fill_apart(v_due, fill_new_columns.batch, v_now);
+    if v_last is null then
         delete from tds.column_to_fill d where d.entity = v_due.entity and d.organization_id = v_due.organization_id;
     else
-        update tds.column_to_fill d set after = v_step.last_id
-         where d.entity = v_due.entity and d.organization_id = v_due.organization_id;
-        perform tds.rebuild_links(v_due.entity, v_due.organization_id, v_due.after, v_step.last_id);
+        update tds.column_to_fill d set after = v_last where d.entity = v_due.entity and d.organization_id = v_due.organization_id;
     end if;
     return (select count(*)::int from tds.column_to_fill);
 end
@@ -224,4 +276,5 @@ revoke all on function tds.fill_new_columns(int) from public;
 grant execute on function tds.fill_new_columns(int) to tds_worker, tds_operator;
 comment on function tds.fill_new_columns(int) is
 'One step of what an upgrade with new columns leaves to do: makes the next rows anew from their documents, as tds.rebuild() does, without '
-'asking Zoho. Returns how many entities (of each organisation) are not done; the upgrade and a job call it until that is none.';
+'asking Zoho. Returns how many entities (of each organisation) are not done; the upgrade and a job call it until that is none. A row that '
+'cannot be made is set aside, and the others are made.';
