@@ -2,8 +2,8 @@
 
 Two receivers share a database. Honest senders sign and come at a steady rate; attackers are processes that
 send generated hostile requests (`tests.receiver.hostile`) without a secret and, one in four, with it, as fast
-as they are answered. Told are the honest senders' p99 and refusals, the receivers' memory, and what
-`select *` of all that is left weighs afterwards.
+as they are answered. Told are the honest senders' p99 and refusals, how long the receivers' loops were held up,
+their memory, and what `select *` of all that is left weighs afterwards.
 """
 
 from __future__ import annotations
@@ -24,9 +24,11 @@ from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from urllib.parse import urlsplit
+from urllib.request import urlopen
 
 import click
 import psycopg
+from prometheus_client.parser import text_string_to_metric_families
 
 from benchmarks.mirror import drain_all
 from benchmarks.server import Address, bench_server
@@ -183,6 +185,29 @@ def resident(pid: int) -> float:
     return next(int(line.split()[1]) / 1024 for line in lines if line.startswith("VmRSS:"))
 
 
+def beats(urls: Sequence[str]) -> dict[float, float]:
+    """How many beats of the receivers' loops came late by so many seconds at most, by bound."""
+    told: Counter[float] = Counter()
+    for url in urls:
+        with urlopen(f"{url}/metrics", timeout=60) as answer:  # noqa: S310
+            text = answer.read().decode()
+        for family in text_string_to_metric_families(text):
+            for sample in family.samples:
+                if sample.name == "tds_receiver_loop_late_seconds_bucket":
+                    told[float(sample.labels["le"])] += sample.value
+    return dict(told)
+
+
+def blocked(before: dict[float, float], after: dict[float, float]) -> str:
+    """For how long the receivers' loops were held up meanwhile: 99 of 100 beats, and the longest, at most."""
+    counts = {bound: after[bound] - before[bound] for bound in sorted(after)}
+    total = counts[float("inf")]
+    p99, longest = (
+        1000 * next(bound for bound, count in counts.items() if count >= share * total) for share in (0.99, 1)
+    )
+    return f"loop blocked p99 < {p99:.0f} ms, longest < {longest:.0f} ms"
+
+
 def weighed(conn: psycopg.Connection) -> dict[str, float]:
     """MiB of all rows of mirror and dead letters as `select *` writes them, and how long it took."""
     began = time.perf_counter()
@@ -226,11 +251,14 @@ def main(requests: int, seconds: float, seed: int, place: Path | None) -> None:
                 attackers,
                 int(40 * attackers * seconds) if attackers < 50 else int(500 * seconds),
             ) as told:
+                seen = beats(urls)
                 latencies, refused = asyncio.run(honest(urls[0], seconds))
+            held_up = blocked(seen, beats(urls))
             latencies.sort()
             p99 = 1000 * latencies[int(0.99 * len(latencies))]
             click.echo(
                 f"{attackers:4} attackers: p99 {p99:6.1f} ms, {refused} of {len(latencies)} refused;"
+                f" {held_up};"
                 f" attackers: {dict(told)}"
             )
         before = [resident(pid) for _, pid in serving]

@@ -176,7 +176,7 @@ def test_who_fetches_stores_through_receive_alone(house: House) -> None:
         for name in house.of("75_answers")
         if (t := {t for t in house.writes(name) if t.startswith(("zoho.", "tds.inbox"))})
     }
-    assert answers == {"image_fetched": {"zoho.products"}, "snapshot_stock": {"zoho.stock_history"}}
+    assert answers == {"image_fetched": {"zoho.products"}, "snapshot_items": {"zoho.stock_history"}}
 
 
 def test_the_apply_knows_nothing_of_zohos_api(house: House) -> None:
