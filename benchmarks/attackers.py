@@ -2,8 +2,8 @@
 
 Two receivers share a database. Honest senders sign and come at a steady rate; attackers are processes that
 send generated hostile requests (`tests.receiver.hostile`) without a secret and, one in four, with it, as fast
-as they are answered. Told are the honest senders' p99 and refusals, how long the receivers' loops were held up,
-their memory, and what `select *` of all that is left weighs afterwards.
+as they are answered. Told are the honest senders' p99 and refusals, how long the receivers' loops were held
+up, their memory, and what `select *` of all that is left weighs afterwards.
 """
 
 from __future__ import annotations
