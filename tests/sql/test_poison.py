@@ -89,7 +89,8 @@ def test_the_other_jobs_go_on_too(mirror: Mirror) -> None:
     """An entity whose pull cannot be asked for, a check, a rule and a step that fail."""
     mirror.conn.execute(REFUSE)
     mirror.conn.execute(
-        "insert into tds.full_pull (organization_id, began_at, finished_at) values (%s, now() - interval '2 days', now() - interval '1 day')"
+        "insert into tds.full_pull (organization_id, began_at, finished_at)"
+        " values (%s, now() - interval '2 days', now() - interval '1 day')"
         " on conflict (organization_id) do update set finished_at = excluded.finished_at",
         [ORGANIZATION],
     )
