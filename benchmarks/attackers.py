@@ -194,7 +194,7 @@ def beats(urls: Sequence[str]) -> dict[float, float]:
         for family in text_string_to_metric_families(text):
             for sample in family.samples:
                 if sample.name == "tds_receiver_loop_late_seconds_bucket":
-                    told[float(sample.labels["le"])] += sample.value
+                    told[float(sample.labels["le"])] += int(sample.value)
     return dict(told)
 
 
