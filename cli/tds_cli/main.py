@@ -22,6 +22,8 @@ COMMANDS = {
     "webhooks": ("tds_cli.webhooks:webhooks", "Show, make and compare the webhooks that Zoho is to have."),
     "up": ("tds_cli.up:up", "Run everything: database, receiver, workers, poller."),
     "db": ("tds_cli.db:db", "Look after the database: upgrade, status, the embedded server."),
+    "backup": ("tds_cli.backup:backup", "Write all rows into one file, and see that it can be restored."),
+    "restore": ("tds_cli.backup:restore", "Fill an empty database from a backup."),
     "psql": ("tds_cli.psql:psql", "Open psql on the database of TDS."),
     "health": ("tds_cli.health:health", "Tell how all stands, as monitoring wants it."),
     "top": ("tds_cli.top:top", "Show how all stands, live."),

@@ -34,7 +34,7 @@ AGAIN = "The same is not sent again, unless an operator says: select tds.allow_r
 REFUSALS = {
     "invalid_code": (
         "Zoho no longer accepts the refresh token: it was revoked, or 20 newer ones were made.",
-        f"Next: tds connect, which makes another one. Is ZOHO_DC the right data centre? {AGAIN}",
+        f"Next: tds connect, which makes another ZOHO_REFRESH_TOKEN. Is ZOHO_DC right? {AGAIN}",
     ),
     "invalid_client": (
         "Zoho does not know this client.",

@@ -1,0 +1,361 @@
+"""Backups: all rows of the mirror and its books in one file, and back into an empty database.
+
+The schema is not in the file: `upgrade` makes it, with the roles, pgmq and settings of the other server. So a
+backup goes from one major version to another, from a server with lz4 to one without, and from pgmq as an
+extension to pgmq as SQL. Queues hold numbers only; they are filled anew from the inbox.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import time
+import zipfile
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from graphlib import TopologicalSorter
+from pathlib import Path
+from typing import Any
+
+import psycopg
+from psycopg import IsolationLevel, sql
+
+from tds_db.connect import connect
+from tds_db.errors import TdsError
+from tds_db.sqlfiles import DIRECTORY, read_migrations
+from tds_db.status import status
+from tds_db.upgrade import upgrade
+from tds_db.version import VERSION
+
+FORMAT = 1
+MANIFEST = "manifest.json"
+PARTITION = re.compile(
+    r"tds\.inbox\w* tds\.inbox\w* FOR VALUES FROM \((MINVALUE|'[-0-9:+ .]+')\) TO \('[-0-9:+ .]+'\)"
+)
+SUFFIX = ".tdsbackup"
+# What the other server's own upgrade writes, and what is secret or ends with its session.
+LEFT_OUT = (
+    "tds.migration",
+    "tds.sql_file",
+    "tds.sql_hash",
+    "tds.pgmq_install",
+    "tds.api_token",
+    "tds.lease",
+    "tds.partition_lock",
+)
+SETTINGS = {"TimeZone": "UTC"}
+TABLES = """
+    select format('%%I.%%I', n.nspname, c.relname),
+           array_agg(quote_ident(a.attname) order by a.attnum)
+      from pg_class c
+      join pg_namespace n on n.oid = c.relnamespace
+      join pg_attribute a on a.attrelid = c.oid and a.attnum > 0
+     where not a.attisdropped and a.attgenerated = '' and n.nspname in ('tds', 'zoho')
+       and c.relkind in ('r', 'p') and not c.relispartition and c.relpersistence = 'p'
+       and format('%%I.%%I', n.nspname, c.relname) <> all (%s)
+     group by 1
+     order by 1"""
+PARTITIONS = """
+    select format('%I.%I', n.nspname, c.relname), i.inhparent::regclass::text,
+           pg_get_expr(c.relpartbound, c.oid)
+      from pg_inherits i
+      join pg_class c on c.oid = i.inhrelid
+      join pg_namespace n on n.oid = c.relnamespace
+      join pg_partitioned_table p on p.partrelid = i.inhparent and p.partstrat = 'r'
+     where n.nspname = 'tds'
+     order by 1"""
+SEQUENCES = """
+    select format('%I.%I', schemaname, sequencename), last_value
+      from pg_sequences where schemaname in ('tds', 'zoho') and last_value is not null order by 1"""
+REFERENCES = """
+    select conrelid::regclass::text, confrelid::regclass::text
+      from pg_constraint where contype = 'f' and conrelid <> confrelid and conparentid = 0"""
+TRIGGERED = """
+    select distinct tgrelid::regclass::text
+      from pg_trigger t join pg_class c on c.oid = t.tgrelid
+     where not t.tgisinternal and c.relnamespace::regnamespace::text in ('tds', 'zoho') order by 1"""
+
+
+class BackupError(TdsError):
+    """A backup cannot be made, read or restored."""
+
+
+@dataclass(frozen=True, slots=True)
+class Backup:
+    """What was written, or is in a file."""
+
+    path: Path
+    taken_at: datetime
+    bytes: int
+    rows: int
+    tables: Mapping[str, int]
+
+
+@dataclass(frozen=True, slots=True)
+class Restored:
+    """What came of a restore."""
+
+    rows: int
+    requeued: int
+    seconds: float
+
+
+def back_up(conninfo: str, directory: Path) -> Backup:
+    """Writes one file with the state of one moment; whole or not at all, mode 0600.
+
+    Args:
+        conninfo: the database, as a member of tds_owner.
+        directory: where; it is made if need be.
+
+    Raises:
+        BackupError: the schema is not this program's, or the file cannot be written.
+        psycopg.Error: the database refuses.
+    """
+    if not status(conninfo).applied:
+        raise BackupError("The database is not what the files say.", "Next: tds db upgrade, then tds backup")
+    taken_at = datetime.now(UTC)
+    path = directory / f"tds-{taken_at:%Y%m%dT%H%M%S%fZ}{SUFFIX}"
+    unfinished = path.with_suffix(".unfinished")
+    try:
+        directory.mkdir(mode=0o700, parents=True, exist_ok=True)
+        descriptor = os.open(unfinished, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
+        try:
+            with os.fdopen(descriptor, "wb") as file, connect("backup", conninfo, settings=SETTINGS) as conn:
+                conn.isolation_level, conn.read_only = IsolationLevel.REPEATABLE_READ, True
+                with zipfile.ZipFile(file, "w", zipfile.ZIP_DEFLATED, compresslevel=1) as archive:
+                    manifest = _write(conn, archive, taken_at)
+                file.flush()
+                os.fsync(file.fileno())
+            unfinished.replace(path)
+        finally:
+            unfinished.unlink(missing_ok=True)
+    except OSError as error:
+        told = f"{error.filename or directory}: {error.strerror}."
+        raise BackupError(
+            f"No backup was written. {told}", f"Next: df -h {directory}; tds backup DIR"
+        ) from error
+    return _described(path, manifest)
+
+
+def note(conninfo: str, backup: Backup, *, verified: bool) -> None:
+    """Has health know how old the newest backup is.
+
+    Raises:
+        psycopg.Error: the database refuses.
+    """
+    with connect("backup", conninfo, autocommit=True) as conn, _as_owner(conn):
+        conn.execute(
+            """insert into tds.backup (taken_at, file, bytes, row_count, verified_at)
+               values (%s, %s, %s, %s, case when %s then tds.now() end)""",
+            [backup.taken_at, str(backup.path.absolute()), backup.bytes, backup.rows, verified],
+        )
+
+
+def forget(directory: Path, keep: int) -> list[Path]:
+    """Removes all but the newest backups of a directory; returns those removed."""
+    found = sorted(directory.glob(f"tds-*{SUFFIX}"), reverse=True)
+    for path in found[keep:]:
+        path.unlink()
+    return found[keep:]
+
+
+def read(path: Path) -> dict[str, Any]:
+    """What a backup says of itself; every byte of it is checked.
+
+    Raises:
+        BackupError: it is none, or damaged.
+    """
+    try:
+        with zipfile.ZipFile(path) as archive:
+            if (bad := archive.testzip()) is not None:
+                raise BackupError(f"{path} is damaged: {bad}.", "Next: tds restore with another backup")
+            manifest: dict[str, Any] = json.loads(archive.read(MANIFEST))
+    except OSError as error:
+        raise BackupError(f"{path}: {error.strerror}.", f"Next: ls -l {path.parent}") from error
+    except (zipfile.BadZipFile, KeyError, ValueError, EOFError, zipfile.zlib.error) as error:  # type: ignore[attr-defined]
+        raise BackupError(f"{path} is no whole backup.", "Next: tds restore with another backup") from error
+    if manifest.get("format") != FORMAT:
+        raise BackupError(
+            f"{path} is of another format.", f"Next: pip install tds-mirror=={manifest.get('version')}"
+        )
+    return manifest
+
+
+def restore(conninfo: str, path: Path, *, lock_timeout: str = "5s") -> Restored:
+    """Fills an empty database from a backup, compares counts and sums, and fills the queues.
+
+    All in one transaction after the schema is made: whatever stops it, the same call begins anew.
+
+    Args:
+        conninfo: an empty database, as one who may upgrade it.
+        path: the backup.
+        lock_timeout: see `upgrade`.
+
+    Raises:
+        BackupError: the backup is damaged or of another version, or the database is not empty.
+        UpgradeError: the schema cannot be made.
+        psycopg.Error: the database refuses.
+    """
+    began = time.monotonic()
+    manifest = read(path)
+    ours = {migration.id: migration.sha256 for migration in read_migrations(DIRECTORY / "migrations")}
+    if manifest["migrations"] != ours:
+        version = manifest["version"]
+        raise BackupError(
+            f"{path} was made by version {version}, with other migrations than this program, {VERSION}.",
+            f"Next: pip install tds-mirror=={version}; tds restore {path}; then this one, and tds db upgrade",
+        )
+    if not status(conninfo).applied:
+        upgrade(conninfo, lock_timeout=lock_timeout)
+    with connect("restore", conninfo, settings=SETTINGS) as conn, _as_owner(conn):
+        tables = manifest["tables"]
+        _check_names(conn, path, manifest)
+        _refuse_rows(conn, tables)
+        triggered = [row[0] for row in conn.execute(TRIGGERED)]
+        for name in triggered:
+            conn.execute(f"alter table {name} disable trigger user".encode())
+        conn.execute(("truncate " + ", ".join(tables)).encode())
+        _make_partitions(conn, manifest["partitions"])
+        with zipfile.ZipFile(path) as archive:
+            for name in _in_order(conn, tables):
+                _fill(conn, archive, name, tables[name])
+        for name, last in manifest["sequences"].items():
+            conn.execute("select setval(%s, %s)", [name, last])
+        for name in triggered:
+            conn.execute(f"alter table {name} enable trigger user".encode())
+        conn.execute("select tds.ensure_partitions()")
+        requeued = conn.execute("select tds.requeue_unprocessed()").fetchone()
+        conn.commit()
+    # functions of this version write their rows of the registries over those of an earlier one
+    upgrade(conninfo, lock_timeout=lock_timeout)
+    with connect("restore", conninfo, autocommit=True) as conn:
+        conn.execute("analyze")
+    rows = sum(table["rows"] for table in tables.values())
+    return Restored(rows, int(requeued[0]) if requeued else 0, time.monotonic() - began)
+
+
+@contextmanager
+def scratch(conninfo: str) -> Iterator[str]:
+    """A database on the same server, dropped afterwards.
+
+    Raises:
+        psycopg.errors.InsufficientPrivilege: this login may make none.
+    """
+    name = f"tds_verify_{os.getpid()}"
+    with connect("backup", conninfo, autocommit=True) as conn:
+        conn.execute(sql.SQL("create database {} template template0").format(sql.Identifier(name)))
+    try:
+        yield psycopg.conninfo.make_conninfo(conninfo, dbname=name)
+    finally:
+        with connect("backup", conninfo, autocommit=True) as conn:
+            conn.execute(sql.SQL("drop database {} with (force)").format(sql.Identifier(name)))
+
+
+def _write(conn: psycopg.Connection, archive: zipfile.ZipFile, taken_at: datetime) -> dict[str, Any]:
+    tables: dict[str, Any] = {}
+    for name, columns in conn.execute(TABLES, [list(LEFT_OUT)]).fetchall():
+        listed = ", ".join(columns)
+        with (
+            archive.open(name, "w", force_zip64=True) as member,
+            conn.cursor().copy(f"copy (select {listed} from {name}) to stdout".encode()) as copy,  # noqa: S608
+        ):
+            for part in copy:
+                member.write(part)
+        rows, total = _sum(conn, name, listed)
+        tables[name] = {"columns": columns, "rows": rows, "sum": total}
+    manifest = {
+        "format": FORMAT,
+        "version": VERSION,
+        "taken_at": taken_at.isoformat(),
+        "server_version": conn.info.server_version,
+        "migrations": dict(conn.execute("select id, content_hash from tds.migration").fetchall()),
+        "tables": tables,
+        "partitions": [list(row) for row in conn.execute(PARTITIONS)],
+        "sequences": dict(conn.execute(SEQUENCES).fetchall()),
+    }
+    archive.writestr(MANIFEST, json.dumps(manifest))
+    return manifest
+
+
+def _sum(conn: psycopg.Connection, name: str, listed: str) -> tuple[int, str]:
+    """How many rows, and a sum over all that is in them, in whatever order."""
+    query = f"""select count(*),
+                       coalesce(sum(('x' || left(md5(row({listed})::text), 15))::bit(60)::bigint), 0)::text
+                  from {name}"""  # noqa: S608 - names of the catalogue, quoted by it
+    row = conn.execute(query.encode()).fetchone()
+    assert row
+    return int(row[0]), str(row[1])
+
+
+def _described(path: Path, manifest: Mapping[str, Any]) -> Backup:
+    rows = {name: int(table["rows"]) for name, table in manifest["tables"].items()}
+    taken_at = datetime.fromisoformat(manifest["taken_at"])
+    return Backup(path, taken_at, path.stat().st_size, sum(rows.values()), rows)
+
+
+@contextmanager
+def _as_owner(conn: psycopg.Connection) -> Iterator[None]:
+    conn.execute("set role tds_owner")
+    yield
+    with suppress(psycopg.Error):
+        conn.execute("reset role")
+
+
+def _check_names(conn: psycopg.Connection, path: Path, manifest: Mapping[str, Any]) -> None:
+    """What becomes part of a statement is what this database calls its own, whoever made the file."""
+    ours: dict[str, list[str]] = dict(conn.execute(TABLES, [list(LEFT_OUT)]).fetchall())
+    named = {name: table["columns"] for name, table in manifest["tables"].items()}
+    ranges = (PARTITION.fullmatch(" ".join(part)) for part in manifest["partitions"])
+    if named != ours or not all(ranges):
+        raise BackupError(
+            f"{path} names other tables, columns or partitions than this database has.",
+            "Next: tds db status, and tds restore with another backup",
+        )
+
+
+def _refuse_rows(conn: psycopg.Connection, tables: Iterable[str]) -> None:
+    for name in tables:
+        if not (name.startswith("zoho.") or name in {"tds.inbox", "tds.run"}):
+            continue
+        row = conn.execute(f"select exists (select from {name})".encode()).fetchone()  # noqa: S608
+        if row == (True,):
+            raise BackupError(
+                f"The database is not empty: {name} has rows. Nothing was changed.",
+                "Next: createdb another one, and TDS_DATABASE_URL=… tds restore FILE",
+            )
+
+
+def _make_partitions(conn: psycopg.Connection, partitions: Iterable[tuple[str, str, str]]) -> None:
+    """Those of the backup in place of those that the upgrade made, which are empty."""
+    for name, _, _ in conn.execute(PARTITIONS).fetchall():
+        conn.execute(f"drop table {name}".encode())
+    for name, parent, bound in partitions:
+        conn.execute(f"create table {name} (like {parent} including all)".encode())
+        conn.execute(f"alter table {parent} attach partition {name} {bound}".encode())
+
+
+def _in_order(conn: psycopg.Connection, tables: Mapping[str, Any]) -> list[str]:
+    """Whatever is referred to comes first."""
+    order: TopologicalSorter[str] = TopologicalSorter({name: set() for name in tables})
+    for child, parent in conn.execute(REFERENCES).fetchall():
+        if child in tables and parent in tables:
+            order.add(child, parent)
+    return list(order.static_order())
+
+
+def _fill(conn: psycopg.Connection, archive: zipfile.ZipFile, name: str, table: Mapping[str, Any]) -> None:
+    listed = ", ".join(table["columns"])
+    with (
+        archive.open(name) as member,
+        conn.cursor().copy(f"copy {name} ({listed}) from stdin".encode()) as copy,
+    ):
+        while part := member.read(1 << 20):
+            copy.write(part)
+    if (found := _sum(conn, name, listed)) != (table["rows"], table["sum"]):
+        raise BackupError(
+            f"{name} came out otherwise: {found[0]:,} rows of {table['rows']:,}, or other values; undone.",
+            "Next: tds restore with another backup",
+        )

@@ -1,0 +1,153 @@
+"""Backups taken in mid-backlog come back on every server, and go on to the same end."""
+
+from __future__ import annotations
+
+import json
+import os
+import random
+import stat
+import zipfile
+from pathlib import Path
+
+import psycopg
+import pytest
+from click.testing import CliRunner
+
+from tds_cli.main import main
+from tds_db.backup import BackupError, back_up, forget, read, restore
+from tests.conftest import RUNNING, all_servers
+from tests.db.servers import Database, TestServer
+from tests.sql.conftest import Mirror, product
+
+MOMENTS = int(os.environ.get("TDS_RESTORES", "1"))
+
+
+def invoice(number: str) -> dict[str, object]:
+    """One with a line."""
+    line = {"line_item_id": f"{number}1", "item_id": number, "quantity": 1, "rate": 5}
+    return {
+        "invoice_id": number,
+        "invoice_number": f"INV-{number}",
+        "customer_id": "1",
+        "total": 5,
+        "last_modified_time": "2026-01-01T00:00:00+0000",
+        "line_items": [line],
+    }
+
+
+END = """
+    select 'p', zoho_item_id, name, unit_price::text, sync_version::text from zoho.products
+    union all select 'i', zoho_invoice_id, invoice_number, zoho_metadata::text, sync_version::text from zoho.invoices
+    order by 1, 2"""
+LEDGER = "select status, count(*) from tds_sync_queue group by 1 order by 1"
+
+
+@pytest.fixture(params=RUNNING)
+def target(request: pytest.FixtureRequest) -> TestServer:
+    """The server that is restored on."""
+    return all_servers(request.config).get(request.param)
+
+
+@pytest.mark.parametrize("moment", range(MOMENTS))
+def test_what_is_restored_goes_on_to_the_same_end(
+    database: Database, target: TestServer, tmp_path: Path, moment: int
+) -> None:
+    chance = random.Random(f"{moment}/restore")
+    with database.connect(autocommit=True) as conn:
+        source = Mirror(conn)
+        for number in range(40):
+            kind = chance.choice(["products", "invoices", "bad"])
+            body = {"item": product(str(chance.randrange(12)), rate=number)}
+            if kind == "invoices":
+                body = {"invoice": invoice(str(chance.randrange(6)))}
+            if kind == "bad":
+                body = {"item": product("9", rate="x")}
+            source.receive("invoices" if kind == "invoices" else "products", body)
+            if chance.random() < 0.3:
+                source.process()
+        conn.execute("update tds.setting set value = '77' where name = 'api_details_per_minute'")
+        backup = back_up(database.conninfo, tmp_path)
+        # what comes later is not in it
+        source.receive("products", {"item": product("later")})
+        assert stat.S_IMODE(backup.path.stat().st_mode) == 0o600
+        assert "tds.api_token" not in backup.tables
+        conn.execute("delete from tds.inbox where body like '%later%'")
+        conn.execute("delete from tds.inbox_open where (inbox_id) not in (select inbox_id from tds.inbox)")
+        source.process()
+        want, ledger = source.rows(END), source.rows(LEDGER)
+    with target.empty_database() as new:
+        done = restore(new.conninfo, backup.path)
+        assert done.rows == backup.rows
+        with new.connect(autocommit=True) as conn:
+            copy = Mirror(conn)
+            assert copy.value("select value from tds.setting where name = 'api_details_per_minute'") == 77
+            copy.process()
+            assert copy.rows(END) == want
+            assert copy.rows(LEDGER) == ledger
+            assert copy.rows("select object from tds_changed_by_hand") == []
+            # what comes now gets a number of its own
+            copy.receive("products", {"item": product("new")})
+            copy.process()
+            assert copy.value("select count(*) from zoho.products where zoho_item_id = 'new'") == 1
+        with pytest.raises(BackupError, match="The database is not empty"):
+            restore(new.conninfo, backup.path)
+
+
+def test_the_command_verifies_and_health_knows(
+    database: Database, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("TDS_DATABASE_URL", database.conninfo)
+    monkeypatch.setenv("TDS_DATA_DIR", str(tmp_path))
+    with database.connect(autocommit=True) as conn:
+        mirror = Mirror(conn)
+        mirror.receive("products", {"item": product("1")})
+        old = tmp_path / "backups" / "tds-20200101T000000000000Z.tdsbackup"
+        old.parent.mkdir()
+        old.touch()
+        done = CliRunner().invoke(main, ["backup", "--keep", "1", "--json"])
+        assert done.exit_code == 0, done.output
+        told = json.loads(done.stdout)
+        assert (told["verified"], told["removed"]) == (True, [str(old)])
+        row = mirror.rows("select file, row_count, verified_at is not null as verified from tds.backup")
+        assert row == [{"file": told["path"], "row_count": told["rows"], "verified": True}]
+        looked = "select (tds.check_backup(tds.now() + interval '50 hours')).value"
+        assert 49 < float(mirror.value(looked)) < 51
+        assert not mirror.value("select count(*) from pg_database where datname like 'tds_verify_%%'")
+
+
+def test_what_is_damaged_or_another_versions_changes_nothing(database: Database, tmp_path: Path) -> None:
+    backup = back_up(database.conninfo, tmp_path).path
+    whole = backup.read_bytes()
+    for damaged in (b"", b"no zip", whole[: len(whole) // 2], whole[:200] + b"XXXX" + whole[204:]):
+        backup.write_bytes(damaged)
+        with pytest.raises(BackupError, match=r"no whole backup|damaged"):
+            read(backup)
+    backup.write_bytes(whole)
+    manifest = read(backup)
+    other = tmp_path / "other.tdsbackup"
+    with zipfile.ZipFile(backup) as source, zipfile.ZipFile(other, "w") as target:
+        for name in source.namelist():
+            body = source.read(name)
+            if name == "manifest.json":
+                body = json.dumps(manifest | {"migrations": {}, "version": "0.0.9"}).encode()
+            target.writestr(name, body)
+    with pytest.raises(BackupError, match="pip install tds-mirror"):
+        restore(database.conninfo, other)
+    assert forget(tmp_path, 1) == []
+
+
+def test_one_who_is_no_superuser(database: Database, tmp_path: Path) -> None:
+    backup = back_up(database.conninfo, tmp_path)
+    login = f"restorer_{os.getpid()}"
+    with database.connect(autocommit=True) as conn:
+        conn.execute(f"create role {login} login createrole password 'pw'")
+        conn.execute(f"create database {login} owner {login}")
+        roles = "tds_owner, tds_receiver, tds_worker, tds_poller, tds_operator, tds_reader"
+        conn.execute(f"grant {roles} to {login} with admin option")
+    try:
+        own = database.dsn(user=login, password="pw", dbname=login)
+        assert restore(own, backup.path).rows == backup.rows
+    finally:
+        with psycopg.connect(database.conninfo, autocommit=True) as conn:
+            conn.execute(f"drop database {login} with (force)")
+            conn.execute(f"drop owned by {login}; drop role {login}")
