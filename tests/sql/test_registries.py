@@ -99,6 +99,8 @@ def test_every_advisory_lock_is_in_the_list(database: Database) -> None:
         (f"begin; select tds.request_pull('bills', '{{}}', '{ORGANIZATION}')", "tds.request_pull", f"{ORGANIZATION} bills"),
         ("begin; select tds.ensure_partition('2031-01-01')", "tds.ensure_partition", None),
         (f"begin; select tds.unknown_room('{ORGANIZATION}', 1, now())", "tds.unknown_asked", ORGANIZATION),
+        ("select tds.try_lease('alert sender')", "alert sender", None),
+        ("begin; select tds.raise_alerts()", "tds.raise_alerts", None),
         (f"begin; select tds.take_images('{ORGANIZATION}')", "tds.take_images", None),
         ("begin; select pg_advisory_xact_lock(hashtextextended('tds.upgrade', 0))", "tds.upgrade", None),
         (f"select tds.access_token('{'a' * 64}')", "tds token", "a" * 64),

@@ -16,7 +16,7 @@ comment on function tds.api_lock_class() is
 
 create or replace function tds.lease_class(name text) returns int
 language sql immutable parallel safe
-as $$ select case $1 when 'job' then 7312 when 'due jobs' then 7313 else 7314 end $$;
+as $$ select case $1 when 'job' then 7312 when 'due jobs' then 7313 when 'alert sender' then 7315 else 7314 end $$;
 comment on function tds.lease_class(text) is
 'First number of the advisory locks of leases of that name: (lease_class, number of tds.lease); 7314 of tokens.';
 
@@ -172,12 +172,14 @@ select k.name, k.class, k.of, k.meaning
         ('api session', tds.api_lock_class(), 'backend', 'a process asks Zoho; its calls and leases are given up when it is gone'),
         ('job', tds.lease_class('job'), 'job', 'this job runs'),
         ('due jobs', tds.lease_class('due jobs'), null, 'a worker looks for jobs that are due'),
+        ('alert sender', tds.lease_class('alert sender'), null, 'a process sends the messages of alerts'),
         ('tds token', tds.lease_class('tds token'), 'account', 'a process refreshes the account''s access token'),
         ('tds.request_pull', null, 'organisation and entity', 'somebody asks for a pull, and a second one finds the first one''s run'),
         ('zoho.contacts', null, 'organisation', 'a batch writes the organisation''s contacts'),
         ('tds.ensure_partition', null, null, 'partitions of the inbox are made, or were just made'),
         ('tds.set_own_defaults', null, null, 'a role gets its own defaults in this database'),
         ('tds.unknown_asked', null, 'organisation', 'details of records that nobody knows are asked for, and counted'),
+        ('tds.raise_alerts', null, null, 'alerts are opened and resolved'),
         ('tds.take_images', null, null, 'pictures are handed to a fetcher'),
         ('tds.upgrade', null, null, 'tds db upgrade; in the database postgres: it makes the roles')) k(name, class, of, meaning);
 comment on view tds.lock_kind is 'The locks of TDS that have a name.';

@@ -97,6 +97,41 @@ comment on column public.tds_stock_days.day is 'The organisation''s day.';
 comment on column public.tds_stock_days.quantity is 'Its stock when the snapshot was taken.';
 comment on column public.tds_stock_days.recorded_at is 'When that was.';
 
+create or replace view public.tds_low_stock as
+select p.organization_id, p.zoho_item_id, p.sku, p.name, p.stock_quantity, l.level, p.reorder_level is null
+    or p.reorder_level = 0 as by_default,
+       p.unit
+  from zoho.products p
+ cross join lateral (select coalesce(nullif(p.reorder_level, 0),
+                                     (select (s.value #>> '{}')::numeric from tds.setting s where s.name = 'low_stock_default')) as level) l
+ where p.deleted_at is null and p.is_active and p.stock_quantity <= l.level;
+comment on view public.tds_low_stock is
+'Active products with no more stock than their reorder_level, or than the setting low_stock_default where they have none.';
+comment on column public.tds_low_stock.organization_id is 'Zoho organisation.';
+comment on column public.tds_low_stock.zoho_item_id is 'The product.';
+comment on column public.tds_low_stock.sku is 'Its SKU.';
+comment on column public.tds_low_stock.name is 'Its name.';
+comment on column public.tds_low_stock.stock_quantity is 'Stock on hand.';
+comment on column public.tds_low_stock.level is 'What it is compared with.';
+comment on column public.tds_low_stock.by_default is 'Whether that is the default.';
+comment on column public.tds_low_stock.unit is 'Unit of the quantities.';
+
+create or replace view public.tds_negative_stock as
+select p.organization_id, p.zoho_item_id, null::text as zoho_warehouse_id, p.name, p.stock_quantity as quantity
+  from zoho.products p where p.deleted_at is null and p.stock_quantity < 0
+ union all
+select l.organization_id, l.zoho_item_id, l.zoho_warehouse_id, coalesce(p.name, l.zoho_item_id) || ' @ '
+    || coalesce(l.warehouse_name, l.zoho_warehouse_id), l.on_hand
+  from zoho.stock_levels l
+  left join zoho.products p on p.organization_id = l.organization_id and p.zoho_item_id = l.zoho_item_id
+ where l.on_hand < 0;
+comment on view public.tds_negative_stock is 'Products, and places of products, with less than nothing in stock.';
+comment on column public.tds_negative_stock.organization_id is 'Zoho organisation.';
+comment on column public.tds_negative_stock.zoho_item_id is 'The product.';
+comment on column public.tds_negative_stock.zoho_warehouse_id is 'The place; null: all together.';
+comment on column public.tds_negative_stock.name is 'The product, and the place.';
+comment on column public.tds_negative_stock.quantity is 'How much less.';
+
 grant execute on function tds.snapshot_stock() to tds_worker, tds_operator;
 grant execute on function tds.price_of(text, text, numeric, timestamptz, text), tds.round_price(numeric, text, numeric),
     tds.percentage_price(zoho.pricelists, numeric), tds.is_effective(zoho.pricelists, timestamptz), tds.time_zone_of(text),

@@ -140,6 +140,31 @@ comment on function tds.health_now() is
 'tds.health() for whoever looks every few seconds: services, queue and errors are looked at now, all else as the job health last saw it '
 '(looked_at); unknown where that is longer ago than two hours.';
 
+create or replace function tds.look_at_checks(names text[], at timestamptz) returns void
+language plpgsql volatile
+set search_path = pg_catalog, pg_temp
+as $$
+begin
+    with looked as materialized (
+        select c.check_name, l.*
+          from (select k.* from tds.health_check k where k.check_name = any (look_at_checks.names) order by k.check_name offset 0) c
+         cross join lateral tds.look_at(c, look_at_checks.at) l
+    ), kept as (
+        insert into tds.health_result (looked_at, check_name, state, value, told)
+        select look_at_checks.at, l.check_name, l.state, l.value, case when l.state <> 'ok' then left(l.told, 1000) end
+          from looked l order by l.check_name
+        on conflict on constraint health_result_pkey do nothing
+    )
+    insert into tds.health_state as s (check_name, state, value, threshold, told, since, looked_at)
+    select l.check_name, l.state, l.value, l.threshold, left(l.told, 1000), l.since, look_at_checks.at from looked l order by l.check_name
+    on conflict on constraint health_state_pkey do update
+       set state = excluded.state, value = excluded.value, threshold = excluded.threshold, told = excluded.told, since = excluded.since,
+           looked_at = excluded.looked_at;
+end
+$$;
+revoke all on function tds.look_at_checks(text[], timestamptz) from public;
+comment on function tds.look_at_checks(text[], timestamptz) is 'Looks at these checks and keeps what they say.';
+
 create or replace function tds.observe_health() returns text
 language plpgsql volatile security definer
 set search_path = pg_catalog, pg_temp
@@ -147,39 +172,36 @@ set lock_timeout = '1s'
 set jit = off
 as $$
 declare
-    v_now constant timestamptz := tds.now();
+    v_now     constant timestamptz := tds.now();
+    v_code    text;
+    v_error   text;
+    v_context text;
 begin
     perform tds.count_arrivals();
     perform tds.count_delays();
     perform tds.take_measures(v_now);
-    with due as materialized (
-        select c
+    perform tds.look_at_checks(array(
+        select c.check_name
           from tds.health_check c
           left join tds.health_state s on s.check_name = c.check_name
           left join tds.setting t on t.name = 'health_' || c.check_name
          -- half a minute less, for jobs are not punctual; what was looked at in the future was not
          where s.looked_at is null or s.looked_at > v_now
-            or s.looked_at <= v_now - make_interval(mins => coalesce((t.value ->> 'minutes')::int, 15)) + interval '30 seconds'
-    ), looked as materialized (
-        select (d.c).check_name as check_name, l.* from due d cross join lateral tds.look_at(d.c, v_now) l
-    ), kept as (
-        insert into tds.health_result (looked_at, check_name, state, value, told)
-        select v_now, l.check_name, l.state, l.value, case when l.state <> 'ok' then left(l.told, 1000) end
-          from looked l order by l.check_name
-        on conflict on constraint health_result_pkey do nothing
-    )
-    insert into tds.health_state as s (check_name, state, value, threshold, told, since, looked_at)
-    select l.check_name, l.state, l.value, l.threshold, left(l.told, 1000), l.since, v_now from looked l order by l.check_name
-    on conflict on constraint health_state_pkey do update
-       set state = excluded.state, value = excluded.value, threshold = excluded.threshold, told = excluded.told, since = excluded.since,
-           looked_at = excluded.looked_at;
+            or s.looked_at <= v_now - make_interval(mins => coalesce((t.value ->> 'minutes')::int, 15)) + interval '30 seconds'), v_now);
+    begin
+        perform tds.raise_alerts();
+    exception when query_canceled or assert_failure or others then
+        -- what was seen is kept all the same
+        get stacked diagnostics v_code = returned_sqlstate, v_error = message_text, v_context = pg_exception_context;
+        perform tds.set_aside('health', 'alerts', v_code, v_error, v_context, v_now);
+    end;
     return tds.health_summary() ->> 'state';
 end
 $$;
 revoke all on function tds.observe_health() from public;
 comment on function tds.observe_health() is
-'Looks at all that is due to be looked at and keeps what it finds, in tds.health_state and as a series in tds.health_result; returns the '
-'worst state.';
+'Looks at all that is due to be looked at and keeps what it finds, in tds.health_state and as a series in tds.health_result; opens and '
+'resolves alerts by it (tds.raise_alerts()); returns the worst state.';
 
 create or replace function tds.health_summary() returns jsonb
 language plpgsql volatile security definer

@@ -45,6 +45,10 @@ select tds.register_retention('held_deletions', 'tds.held_deletion', 90, 'Deleti
 select tds.register_retention('set_aside', 'tds.set_aside', 90, 'What a job went on without; it is tried again then.', 'set_aside_at');
 select tds.register_retention('api_keys', 'tds.api_key', 400, 'Keys that were revoked.', 'revoked_at');
 select tds.register_retention('api_sessions', 'tds.api_session', 1, 'Sessions of browsers that have ended.', 'ends_at');
+select tds.register_retention('alerts', 'tds.alert', 400, 'Alerts that are resolved.', 'resolved_at');
+select tds.register_retention('alert_messages', 'tds.alert_delivery', 90, 'Messages of alerts.', 'created_at');
+select tds.register_retention('alert_mutes', 'tds.alert_mute', 30, 'Mutes that have ended.', 'muted_until');
+select tds.register_retention('alert_addresses', 'tds.alert_address', 30, 'Addresses that no sender has any more.', 'seen_at');
 insert into tds.setting (name, value, description) values
     ('keep_cron_runs_days', '7', 'Days. What pg_cron has noted of our jobs'' runs, in cron.job_run_details.'),
     ('keep_stock_changes_days', '1825', 'Days. Changes of the stock, in zoho.stock_history.')

@@ -1,0 +1,104 @@
+"""Messages of alerts: who looks whether there are any, and starts the process that sends them.
+
+That process (`tds_db.alert_sender`) outlives whoever started it, so that a worker that is killed neither
+loses nor doubles what is being sent just then; it ends by itself, and is killed by its own alarm if it hangs.
+"""
+
+import logging
+import os
+import subprocess
+import time
+
+import psycopg
+from pydantic import SecretStr
+from pydantic_settings import BaseSettings, SettingsConfigDict
+
+from tds_db.processes import python
+
+log = logging.getLogger(__name__)
+
+OPERATIONS, BUSINESS = "operations", "business"
+LEAST_SECONDS = 1.0  # between two starts
+
+
+class AlertSettings(BaseSettings):
+    """`TDS_ALERT_URLS` and `TDS_BUSINESS_ALERT_URLS`: URLs of Apprise, several by spaces or commas."""
+
+    model_config = SettingsConfigDict(env_prefix="TDS_")
+
+    alert_urls: SecretStr = SecretStr("")
+    """Where alerts about TDS itself go. They hold secrets: they are neither logged nor stored."""
+
+    business_alert_urls: SecretStr = SecretStr("")
+    """Where alerts about the stock go."""
+
+    alert_send_seconds: int = 60
+    """How long sending one message to one address may take."""
+
+    def audiences(self) -> list[str]:
+        """Those that somebody has given an address."""
+        urls = {OPERATIONS: self.alert_urls, BUSINESS: self.business_alert_urls}
+        return [name for name, given in urls.items() if given.get_secret_value().strip()]
+
+
+class Sending:
+    """Starts the process that sends, when there is something to be sent.
+
+    Args:
+        dsn: libpq connection string of the database, for that process.
+        settings: default those of the environment.
+    """
+
+    def __init__(self, dsn: str, settings: AlertSettings | None = None) -> None:
+        self._dsn = dsn
+        self.audiences = (settings or AlertSettings()).audiences()
+        self._process: subprocess.Popen[bytes] | None = None
+        self._told = False
+        self._started_at = 0.0
+
+    def turn(self, connection: psycopg.Connection) -> bool:
+        """Starts the process if a message is due and none is at work.
+
+        Args:
+            connection: in autocommit mode.
+
+        Returns:
+            Whether there is, or may be, something to be sent.
+        """
+        if not self.audiences or self._is_at_work():
+            return bool(self.audiences)
+        row = connection.execute("select tds.messages_due(%s)", [self.audiences]).fetchone()
+        assert row is not None
+        # The first one also tells the database which addresses there are.
+        if row[0] or not self._told:
+            self._start()
+        return bool(row[0])
+
+    def wait(self, seconds: float) -> None:
+        """Waits until what is being sent is sent, at most so long: the database may be stopped after this."""
+        if self._process is not None:
+            try:
+                self._process.wait(seconds)
+            except subprocess.TimeoutExpired:
+                log.warning("a message of an alert is still being sent")
+
+    def _is_at_work(self) -> bool:
+        if self._process is None:
+            return False
+        if (code := self._process.poll()) is None:
+            return True
+        if code:
+            log.error("the sender of alerts ended with code %d; what it had in hand is tried again", code)
+        self._process = None
+        return time.monotonic() - self._started_at < LEAST_SECONDS
+
+    def _start(self) -> None:
+        self._told = True
+        self._started_at = time.monotonic()
+        # A session of its own: what is sent to the starter's group (Ctrl-C, a kill) does not end it half-way.
+        self._process = subprocess.Popen(
+            python("tds_db.alert_sender"),
+            stdin=subprocess.DEVNULL,
+            start_new_session=True,
+            env={**os.environ, "TDS_DATABASE_URL": self._dsn},
+        )
