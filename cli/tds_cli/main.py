@@ -27,6 +27,7 @@ COMMANDS = {
     "psql": ("tds_cli.psql:psql", "Open psql on the database of TDS."),
     "health": ("tds_cli.health:health", "Tell how all stands, as monitoring wants it."),
     "top": ("tds_cli.top:top", "Show how all stands, live."),
+    "alerts": ("tds_cli.alerts:alerts", "List, acknowledge and mute alerts; try their addresses."),
     "heal": ("tds_cli.health:heal", "Mend what can be mended."),
     "doctor": ("tds_cli.doctor:doctor", "Look at everything that TDS needs, and say what to do next."),
     "plan": ("tds_cli.plan:plan", "Tell the calls, minutes and days of a migration, before it."),

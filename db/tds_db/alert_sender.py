@@ -109,7 +109,7 @@ class Address:
 
 
 def addresses(settings: AlertSettings) -> list[Address]:
-    """Every receiver of every URL of the environment, each by itself: what one has is not sent to it again."""
+    """Every receiver of every URL, each by itself: what one of them has is not sent to it again."""
     found: list[Address] = []
     for audience, given in ((OPERATIONS, settings.alert_urls), (BUSINESS, settings.business_alert_urls)):
         numbers: dict[str, int] = {}
@@ -211,11 +211,12 @@ def send_due(connection: psycopg.Connection[DictRow], settings: AlertSettings) -
     told = [address.audience for address in known], [address.name for address in known]
     if not known or not _value(connection, "select tds.begin_messages(%s, %s) as value", *told):
         return 0
-    sent = 0
-    while row := connection.execute("select * from tds.claim_message(%s)", [audiences]).fetchone():
-        sent += _send(
-            connection, row, [address for address in known if address.audience == row["audience"]], settings
-        )
+    sent, last = 0, 0
+    # Each once: what fails comes again after its pause, in another process.
+    while row := connection.execute("select * from tds.claim_message(%s, %s)", [audiences, last]).fetchone():
+        last = row["delivery_id"]
+        ours = [address for address in known if address.audience == row["audience"]]
+        sent += _send(connection, row, ours, settings)
     _value(connection, "select tds.end_messages() as value")
     return sent
 

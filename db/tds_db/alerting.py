@@ -6,19 +6,27 @@ loses nor doubles what is being sent just then; it ends by itself, and is killed
 
 import logging
 import os
+import random
 import subprocess
+import threading
 import time
 
 import psycopg
 from pydantic import SecretStr
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
+from tds_db.connect import connect
 from tds_db.processes import python
 
 log = logging.getLogger(__name__)
 
 OPERATIONS, BUSINESS = "operations", "business"
 LEAST_SECONDS = 1.0  # between two starts
+STOP_SECONDS = 10.0  # that whoever stops leaves to what is being sent
+TURN_SECONDS = 2.0  # between two looks of `Watch` at the messages
+HEALTH_SECONDS = 60.0  # between two looks of it at whether anybody looks at the health
+ANSWER_SECONDS = 300.0
+LONGEST_PAUSE = 10.0  # between attempts while the database is away
 
 
 class AlertSettings(BaseSettings):
@@ -102,3 +110,48 @@ class Sending:
             start_new_session=True,
             env={**os.environ, "TDS_DATABASE_URL": self._dsn},
         )
+
+
+class Watch:
+    """Sends messages as they come, and looks at the health if nobody else does; `run` returns after `stop`.
+
+    Args:
+        dsn: libpq connection string of the database.
+        settings: where messages go.
+    """
+
+    def __init__(self, dsn: str, settings: AlertSettings) -> None:
+        self._dsn = dsn
+        self._sending = Sending(dsn, settings)
+        self._stopping = threading.Event()
+        self._next_health = 0.0
+
+    def stop(self) -> None:
+        """Ends `run`."""
+        self._stopping.set()
+
+    def run(self) -> None:
+        """Goes on until stopped; while the database is away it is tried again."""
+        pause = TURN_SECONDS
+        while not self._stopping.is_set():
+            try:
+                with connect(
+                    "alerts", self._dsn, answer_seconds=ANSWER_SECONDS, autocommit=True
+                ) as connection:
+                    while not self._stopping.is_set():
+                        self._turn(connection)
+                        pause = TURN_SECONDS
+                        self._stopping.wait(TURN_SECONDS)
+            except psycopg.Error as error:
+                log.error("%s %s: %s", type(error).__name__, error.sqlstate or "", str(error).strip())
+                self._stopping.wait(pause * random.uniform(0.5, 1.0))
+                pause = min(2 * pause, LONGEST_PAUSE)
+        self._sending.wait(STOP_SECONDS)
+
+    def _turn(self, connection: psycopg.Connection) -> None:
+        if time.monotonic() >= self._next_health:
+            self._next_health = time.monotonic() + HEALTH_SECONDS
+            row = connection.execute("select tds.look_if_overdue()").fetchone()
+            if row and row[0]:
+                log.warning("nobody runs the jobs health and heal: this program looks at the health itself")
+        self._sending.turn(connection)

@@ -19,6 +19,7 @@ import psycopg
 from psycopg import sql
 from psycopg.rows import TupleRow
 
+from tds_db.alerting import STOP_SECONDS, Sending
 from tds_db.connect import LASTING, Connection, connect, conninfo
 from tds_db.envfile import load
 from tds_db.errors import notice_text
@@ -117,6 +118,7 @@ class Worker:
         self._dsn = dsn
         self._stopping = threading.Event()
         self._next_jobs = 0.0
+        self._sending = Sending(dsn)
 
     def stop(self) -> None:
         """Ends `run` after the batch in hand."""
@@ -140,6 +142,7 @@ class Worker:
                 log.error("%s %s: %s", type(error).__name__, error.sqlstate or "", str(error).strip())
                 self._stopping.wait(pause * random.uniform(0.5, 1.0))
                 pause = min(2 * pause, LONGEST_PAUSE)
+        self._sending.wait(STOP_SECONDS)
 
     def _turn(self, connection: Connection[TupleRow]) -> None:
         outcome = drain(connection)
@@ -159,6 +162,7 @@ class Worker:
                 for (statement,) in connection.execute("select tds.take_vacuums()").fetchall():
                     log.info("%s", statement)
                     connection.execute(statement)
+            self._sending.turn(connection)
         if outcome["claimed"]:
             return
         for _ in connection.notifies(timeout=POLL_SECONDS, stop_after=1):

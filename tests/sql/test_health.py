@@ -34,6 +34,7 @@ class Ward:
         self.mirror = mirror
         self.database = database
         self.now = BEGINNING
+        self.step = STEP
         self.working = set(PROGRAMS)
         self.stack = ExitStack()
         self.neighbours = 0
@@ -59,7 +60,7 @@ class Ward:
 
     def turn(self) -> None:
         """Five minutes go by: who works does a turn, an event of a neighbour comes and is applied, due jobs are run."""
-        self.now += STEP
+        self.now += self.step
         self.tell_time()
         for kind in sorted(self.working):
             self.run("select set_config('application_name', %s, false)", f"tds/{kind}/ward/1")

@@ -60,7 +60,7 @@ select c.code, c.meaning, c.next
          'select tds.replay(entity, details => false), or true'),
         ('ZB043', 'the body of an event is gone that was not processed yet', 'the next pull of its list brings what it said'),
         ('ZB060', 'there is no such alert, or it is resolved', 'select * from tds_alerts where state <> ''resolved'''),
-        ('ZB061', 'an alert is to be muted or acknowledged until a time that has passed', 'now() + interval ''2 hours'''),
+        ('ZB061', 'an alert is to be muted or acknowledged until a time that has passed, or never comes', 'now() + interval ''2 hours'''),
         ('ZB062', 'there is no such kind of alert', 'select name from tds_health, or low_stock, negative_stock, or *'))
        c(code, meaning, next);
 comment on view public.tds_error_codes is 'The SQLSTATEs of TDS: what each means and what to do.';

@@ -226,15 +226,16 @@ language plpgsql volatile
 set search_path = pg_catalog, pg_temp
 as $$
 begin
-    if time_ahead.until is null or time_ahead.until <= tds.now() then
-        raise exception using errcode = 'ZB061', message = 'that is no time to come', detail = coalesce(time_ahead.until::text, 'null'),
-            hint = 'now() + interval ''2 hours''';
+    -- for good is for the settings to say; and programs know no time that never comes
+    if time_ahead.until is null or time_ahead.until <= tds.now() or time_ahead.until > tds.now() + interval '10 years' then
+        raise exception using errcode = 'ZB061', message = 'that is no time within the next ten years', detail = coalesce(time_ahead.until::text, 'null'),
+            hint = 'now() + interval ''2 hours''; for good: {"alert": false} in tds.setting, health_<check>';
     end if;
     return time_ahead.until;
 end
 $$;
 revoke all on function tds.time_ahead(timestamptz) from public;
-comment on function tds.time_ahead(timestamptz) is 'That time. Raises ZB061 where it has passed.';
+comment on function tds.time_ahead(timestamptz) is 'That time. Raises ZB061 where it has passed, or never comes.';
 
 create or replace function tds.acknowledge_alert(alert_id bigint, acknowledged_by text default null, until timestamptz default null)
 returns text

@@ -76,7 +76,7 @@ $$;
 revoke all on function tds.end_messages() from public;
 comment on function tds.end_messages() is 'This session sends no more.';
 
-create or replace function tds.claim_message(audiences text[])
+create or replace function tds.claim_message(audiences text[], after bigint default 0)
 returns table (delivery_id bigint, message_id uuid, audience text, change text, severity text, title text, body text, had_by text[],
                alert_ids bigint[], kinds text[], troubled text[])
 language plpgsql volatile security definer
@@ -102,16 +102,17 @@ begin
            had_by = case when v_again or d.trying is null then d.had_by else d.had_by || d.trying end
      where d.delivery_id = (select c.delivery_id from tds.alert_delivery c
                              where c.sent_at is null and c.gave_up_at is null and c.audience = any (claim_message.audiences)
-                               and tds.is_sendable(c, v_now)
+                               and c.delivery_id > claim_message.after and tds.is_sendable(c, v_now)
                              order by c.delivery_id limit 1 for update skip locked)
     returning d.delivery_id, d.message_id, d.audience, d.change, d.severity, d.title, d.body, d.had_by, d.alert_ids,
               array(select distinct a.kind from tds.alert a where a.alert_id = any (d.alert_ids) order by a.kind),
               array(select a.address from tds.alert_address a where a.audience = d.audience and a.error is not null order by a.address);
 end
 $$;
-revoke all on function tds.claim_message(text[]) from public;
-comment on function tds.claim_message(text[]) is
-'Takes the oldest message that is to be sent, for whoever has the lease alert sender; no row: there is none. What is older than the setting '
+revoke all on function tds.claim_message(text[], bigint) from public;
+comment on function tds.claim_message(text[], bigint) is
+'Takes the oldest message after that one that is to be sent, for whoever has the lease alert sender; no row: there is none. What is older '
+'than the setting '
 'alert_gives_up_hours is given up. troubled: the addresses where the last try failed. The address that a sender which died was sending to may have it: the setting alert_when_in_doubt.';
 
 create or replace function tds.begin_sending(delivery_id bigint, address text) returns boolean
@@ -192,6 +193,7 @@ begin
         return false;
     end if;
     perform tds.observe_health();
+    perform from tds.heal_alerts(tds.now(), false);
     return true;
 end
 $$;
@@ -255,6 +257,6 @@ comment on column public.tds_alert_messages.next_try_at is 'When it is tried nex
 comment on column public.tds_alert_messages.error is 'Why it has not arrived.';
 comment on column public.tds_alert_messages.message_id is 'Id of the message, the same with every try.';
 
-grant execute on function tds.messages_due(text[]), tds.begin_messages(text[], text[]), tds.end_messages(), tds.claim_message(text[]),
+grant execute on function tds.messages_due(text[]), tds.begin_messages(text[], text[]), tds.end_messages(), tds.claim_message(text[], bigint),
     tds.begin_sending(bigint, text), tds.end_sending(bigint, text, text), tds.finish_message(bigint, text[]), tds.look_if_overdue()
     to tds_worker, tds_operator;

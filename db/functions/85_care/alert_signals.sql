@@ -41,12 +41,14 @@ begin
     select n.organization_id, 'negative_stock', n.zoho_item_id, 'business', 'warning', min(n.quantity), coalesce(min(p.unit), ''), 0::numeric,
            null,
            tds.product_line(min(p.name), min(p.sku)) || ': ' || left(string_agg(trim_scale(n.quantity)
-               || case when n.zoho_warehouse_id is null then ' in all' else ' in ' || coalesce(w.name, n.zoho_warehouse_id) end,
+               || case when n.zoho_warehouse_id is null then ' in all' else ' in ' || coalesce(w.name, l.warehouse_name, n.zoho_warehouse_id) end,
                ', ' order by n.zoho_warehouse_id nulls first), 200),
            '', 'look for a bill or an adjustment that is missing: tds explain products ' || n.zoho_item_id
       from public.tds_negative_stock n
       left join zoho.products p on p.organization_id = n.organization_id and p.zoho_item_id = n.zoho_item_id
       left join zoho.warehouses w on w.organization_id = n.organization_id and w.zoho_warehouse_id = n.zoho_warehouse_id
+      left join zoho.stock_levels l
+        on (l.organization_id, l.zoho_item_id, l.zoho_warehouse_id) = (n.organization_id, n.zoho_item_id, n.zoho_warehouse_id)
      where p.deleted_at is null
      group by n.organization_id, n.zoho_item_id;
 end
