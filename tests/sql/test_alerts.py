@@ -475,7 +475,6 @@ ENDINGS = {
     "mass deletion held": "delete from tds.held_deletion",
     "healed again and again": "delete from tds.heal_log",
     "webhook to a wrong address": "delete from tds.stray",
-    "slot left": "select pg_drop_replication_slot(slot_name) from pg_replication_slots where slot_name like 'left%' and not active",
     "disk fills fast": "delete from tds.disk",
 }
 STEPS = 12
