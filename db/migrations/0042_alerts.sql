@@ -90,7 +90,8 @@ create table tds.alert_mute (
     muted_until     timestamptz not null,
     constraint alert_mute_pkey primary key (organization_id, kind, entity)
 );
-comment on table  tds.alert_mute is 'Of what nobody is told for a while. It goes by the alert''s name, and so holds for one that opens meanwhile.';
+comment on table  tds.alert_mute is
+'Of what nobody is told for a while. It goes by the alert''s name, and so holds for one that opens meanwhile.';
 comment on column tds.alert_mute.organization_id is 'Zoho organisation; *: every one, and TDS itself.';
 comment on column tds.alert_mute.kind is 'Kind of alert; *: every one.';
 comment on column tds.alert_mute.entity is 'What of that kind; *: everything.';
@@ -122,9 +123,11 @@ create table tds.alert_delivery (
 ) with (fillfactor = 70);
 create index alert_delivery_waiting_idx on tds.alert_delivery (delivery_id) where sent_at is null and gave_up_at is null;
 create index alert_delivery_created_at_idx on tds.alert_delivery (created_at);
-comment on table  tds.alert_delivery is 'Messages: one a change of an alert, of business one for all changes of a kind that were seen at once.';
+comment on table  tds.alert_delivery is
+'Messages: one a change of an alert, of business one for all changes of a kind that were seen at once.';
 comment on column tds.alert_delivery.delivery_id is 'Number.';
-comment on column tds.alert_delivery.message_id is 'Id of the message, the same with every try: in mails the Message-ID, in webhooks the Idempotency-Key.';
+comment on column tds.alert_delivery.message_id is
+'Id of the message, the same with every try: in mails the Message-ID, in webhooks the Idempotency-Key.';
 comment on column tds.alert_delivery.audience is 'Who is told.';
 comment on column tds.alert_delivery.change is 'opened, escalated, reminded (an acknowledgement has ended), resolved.';
 comment on column tds.alert_delivery.severity is 'warning or critical: the worst of its alerts.';
@@ -134,7 +137,8 @@ comment on column tds.alert_delivery.body is 'Text.';
 comment on column tds.alert_delivery.created_at is 'When it was written.';
 comment on column tds.alert_delivery.next_try_at is 'When it is tried next; while somebody sends it, when another one may.';
 comment on column tds.alert_delivery.tries is 'How often it was tried.';
-comment on column tds.alert_delivery.trying is 'The address that it is being sent to: should the sender die, whether that address has it is not known.';
+comment on column tds.alert_delivery.trying is
+'The address that it is being sent to: should the sender die, whether that address has it is not known.';
 comment on column tds.alert_delivery.doubts is 'How often a sender died while it was sending.';
 comment on column tds.alert_delivery.had_by is 'The addresses that have it.';
 comment on column tds.alert_delivery.error is 'Why the last try failed.';
@@ -149,7 +153,8 @@ create table tds.alert_address (
     error    text,
     constraint alert_address_pkey primary key (audience, address)
 );
-comment on table  tds.alert_address is 'Addresses that a sender has, by their kind and number: what they are, and their secrets, only its environment knows.';
+comment on table  tds.alert_address is
+'Addresses that a sender has, by their kind and number: what they are, and their secrets, only its environment knows.';
 comment on column tds.alert_address.audience is 'Whom it reaches.';
 comment on column tds.alert_address.address is 'Kind of address and which of them: mailto 1.';
 comment on column tds.alert_address.seen_at is 'When a sender last had it.';

@@ -27,6 +27,7 @@ from psycopg.rows import DictRow
 
 from tds_db.alerting import BUSINESS, OPERATIONS, AlertSettings
 from tds_db.connect import connect_for_rows
+from tds_db.envfile import load
 
 log = logging.getLogger(__name__)
 
@@ -266,6 +267,7 @@ def _value(connection: psycopg.Connection[DictRow], query: str, *parameters: obj
 def main() -> int:
     """Sends what is due. Exit code 1: the database could not be reached, or said no."""
     logging.basicConfig(level=logging.INFO, format="%(asctime)s alerts[%(process)d] %(message)s")
+    load()
     try:
         with connect_for_rows("alerts") as connection:
             send_due(connection, AlertSettings())

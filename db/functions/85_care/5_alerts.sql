@@ -3,8 +3,8 @@
 insert into tds.setting (name, value, description) values
     ('alert_settle_seconds', '120', 'How long a check has to be ill, in seconds, before an alert is opened or escalated: a peak that is '
                                     'over by then is told to nobody.'),
-    ('alert_well_seconds', '600', 'How long it has to be well, in seconds, before its alert is resolved, or eased from critical to warning; '
-                                  'twice as long each time that it comes back within alert_flap_hours.'),
+    ('alert_well_seconds', '600', 'How long it has to be well, in seconds, before its alert is resolved, or eased from critical to '
+                                  'warning; twice as long each time that it comes back within alert_flap_hours.'),
     ('alert_well_max_seconds', '86400', 'The longest that this becomes, in seconds.'),
     ('alert_flap_hours', '24', 'An alert that opens within so many hours of the end of the last one of its kind has come back.')
 on conflict on constraint setting_pkey do nothing;
@@ -159,8 +159,8 @@ end
 $$;
 revoke all on function tds.raise_alerts(text[]) from public;
 comment on function tds.raise_alerts(text[]) is
-'Opens, escalates, eases and resolves alerts by what the checks said last and what the stock is, and writes the messages; returns how many. '
-'The jobs health and heal call it.';
+'Opens, escalates, eases and resolves alerts by what the checks said last and what the stock is, and writes the messages; returns '
+'how many. The jobs health and heal call it.';
 
 create or replace function tds.write_messages(at timestamptz) returns int
 language plpgsql volatile
@@ -228,7 +228,8 @@ as $$
 begin
     -- for good is for the settings to say; and programs know no time that never comes
     if time_ahead.until is null or time_ahead.until <= tds.now() or time_ahead.until > tds.now() + interval '10 years' then
-        raise exception using errcode = 'ZB061', message = 'that is no time within the next ten years', detail = coalesce(time_ahead.until::text, 'null'),
+        raise exception using errcode = 'ZB061', message = 'that is no time within the next ten years',
+            detail = coalesce(time_ahead.until::text, 'null'),
             hint = 'now() + interval ''2 hours''; for good: {"alert": false} in tds.setting, health_<check>';
     end if;
     return time_ahead.until;

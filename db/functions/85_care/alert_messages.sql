@@ -110,7 +110,8 @@ begin
              else tds.alert_list(alert_body.alerts, alert_body.change) end,
         '',
         format('Alert %s, %s, of the database %s%s.', v_alert.alert_id
-                   || case when cardinality(alert_body.alerts) > 1 then format(' and %s more', cardinality(alert_body.alerts) - 1) else '' end,
+                   || case when cardinality(alert_body.alerts) > 1
+                           then format(' and %s more', cardinality(alert_body.alerts) - 1) else '' end,
                alert_body.change, current_database(), coalesce(', organisation ' || nullif(v_alert.organization_id, ''), '')),
         case when alert_body.change <> 'resolved'
              then format('I see to it: tds alerts ack %1$s. Not for two hours: tds alerts mute %1$s --for 2h', v_alert.alert_id) end);

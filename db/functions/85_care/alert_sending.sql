@@ -113,7 +113,8 @@ revoke all on function tds.claim_message(text[], bigint) from public;
 comment on function tds.claim_message(text[], bigint) is
 'Takes the oldest message after that one that is to be sent, for whoever has the lease alert sender; no row: there is none. What is older '
 'than the setting '
-'alert_gives_up_hours is given up. troubled: the addresses where the last try failed. The address that a sender which died was sending to may have it: the setting alert_when_in_doubt.';
+'alert_gives_up_hours is given up. troubled: the addresses where the last try failed. The address that a '
+'sender which died was sending to may have it: the setting alert_when_in_doubt.';
 
 create or replace function tds.begin_sending(delivery_id bigint, address text) returns boolean
 language plpgsql volatile security definer
@@ -179,7 +180,8 @@ begin
 end
 $$;
 revoke all on function tds.finish_message(bigint, text[]) from public;
-comment on function tds.finish_message(bigint, text[]) is 'A sender is through with a message; true: every address has it, else it is tried again.';
+comment on function tds.finish_message(bigint, text[]) is
+'A sender is through with a message; true: every address has it, else it is tried again.';
 
 create or replace function tds.look_if_overdue() returns boolean
 language plpgsql volatile security definer
@@ -257,6 +259,6 @@ comment on column public.tds_alert_messages.next_try_at is 'When it is tried nex
 comment on column public.tds_alert_messages.error is 'Why it has not arrived.';
 comment on column public.tds_alert_messages.message_id is 'Id of the message, the same with every try.';
 
-grant execute on function tds.messages_due(text[]), tds.begin_messages(text[], text[]), tds.end_messages(), tds.claim_message(text[], bigint),
-    tds.begin_sending(bigint, text), tds.end_sending(bigint, text, text), tds.finish_message(bigint, text[]), tds.look_if_overdue()
+grant execute on function tds.messages_due(text[]), tds.begin_messages(text[], text[]), tds.end_messages(),
+    tds.claim_message(text[], bigint), tds.begin_sending(bigint, text), tds.end_sending(bigint, text, text), tds.finish_message(bigint, text[]), tds.look_if_overdue()
     to tds_worker, tds_operator;

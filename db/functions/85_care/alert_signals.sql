@@ -38,10 +38,11 @@ begin
            '', 'order it; or give it a level of its own in Zoho Books (reorder level)'
       from public.tds_low_stock l
      union all
-    select n.organization_id, 'negative_stock', n.zoho_item_id, 'business', 'warning', min(n.quantity), coalesce(min(p.unit), ''), 0::numeric,
-           null,
+    select n.organization_id, 'negative_stock', n.zoho_item_id, 'business', 'warning', min(n.quantity), coalesce(min(p.unit), ''),
+           0::numeric, null,
            tds.product_line(min(p.name), min(p.sku)) || ': ' || left(string_agg(trim_scale(n.quantity)
-               || case when n.zoho_warehouse_id is null then ' in all' else ' in ' || coalesce(w.name, l.warehouse_name, n.zoho_warehouse_id) end,
+               || case when n.zoho_warehouse_id is null then ' in all'
+                       else ' in ' || coalesce(w.name, l.warehouse_name, n.zoho_warehouse_id) end,
                ', ' order by n.zoho_warehouse_id nulls first), 200),
            '', 'look for a bill or an adjustment that is missing: tds explain products ' || n.zoho_item_id
       from public.tds_negative_stock n
