@@ -260,5 +260,6 @@ comment on column public.tds_alert_messages.error is 'Why it has not arrived.';
 comment on column public.tds_alert_messages.message_id is 'Id of the message, the same with every try.';
 
 grant execute on function tds.messages_due(text[]), tds.begin_messages(text[], text[]), tds.end_messages(),
-    tds.claim_message(text[], bigint), tds.begin_sending(bigint, text), tds.end_sending(bigint, text, text), tds.finish_message(bigint, text[]), tds.look_if_overdue()
+    tds.claim_message(text[], bigint), tds.begin_sending(bigint, text), tds.end_sending(bigint, text, text),
+    tds.finish_message(bigint, text[]), tds.look_if_overdue()
     to tds_worker, tds_operator;
