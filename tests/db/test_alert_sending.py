@@ -20,7 +20,7 @@ import pytest
 from tests.db.receivers import Hook, Mailbox, mailbox, webhook
 from tests.db.servers import Database
 
-KILLS = int(os.environ.get("TDS_ALERT_KILLS", "3"))
+KILLS = int(os.environ.get("TDS_ALERT_KILLS", "2"))
 PATIENCE = 60.0
 ONCE = (sys.executable, "-P", "-m", "tds_db.alert_sender")
 WATCH = (sys.executable, "-P", "-m", "tds_cli", "alerts", "send")
