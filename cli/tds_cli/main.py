@@ -43,6 +43,7 @@ COMMANDS = {
     "process": ("tds_cli.process:process", "Process what has come, once."),
     "status": ("tds_cli.status:status", "Show queues, runs, missing details and dead letters."),
     "runs": ("tds_cli.runs:runs", "Show the pulls so far."),
+    "reconcile": ("tds_cli.reconcile:reconcile", "Compare sums with Zoho's own reports."),
     "verify": ("tds_cli.verify:verify", "Compare the mirror with Zoho's lists, record by record."),
     "explain": ("tds_cli.explain:explain", "Tell what happened to a record."),
     "jobs": ("tds_cli.jobs:jobs", "Show what runs by the clock, and run it by hand."),

@@ -99,6 +99,18 @@ class Progress:
     is_finished: bool
 
 
+@dataclass(frozen=True, slots=True)
+class ReconcileTask:
+    """One thing that Zoho is asked for a reconciliation; `report` is None where documents are read anew."""
+
+    reconcile_id: int
+    task: int
+    report: str | None
+    path: str
+    parameters: Mapping[str, str]
+    paged: bool
+
+
 # Until a connection that does not answer is given up; a drain has a worker's.
 ANSWER_SECONDS = 60.0
 TELL_SECONDS = 60.0  # between two warnings of the same
@@ -478,6 +490,20 @@ class Mirror:
             "select tds.image_failed(%b, %b, %b, %b, %b)",
             *(self.organization_id, zoho_item_id, document_id, error, gone),
         )
+
+    async def next_reconcile(self, session: int, run_id: int | None) -> ReconcileTask | None:
+        """The next task of a reconciliation, None if there is none; see `tds.next_reconcile`."""
+        query = "select * from tds.next_reconcile(%b, %b, %b)"
+        found = await self._rows(class_row(ReconcileTask), query, self.organization_id, session, run_id)
+        return found[0] if found else None
+
+    async def reconcile_told(
+        self, task: ReconcileTask, bodies: Sequence[bytes], error: str | None, since: datetime, calls: int
+    ) -> None:
+        """Tells what Zoho answered to a task, or why it did not; see `tds.reconcile_told`."""
+        query = "select tds.reconcile_told(%b, %b, %b::bytea[], %b, %b, %b)"
+        values = (task.reconcile_id, task.task, list(bodies), error, since, calls)
+        await self._row(scalar_row, query, *values)
 
     async def wanted_images(self) -> int:
         """How many pictures are wanted."""

@@ -26,6 +26,7 @@ from tds_poller.feeds import Feed, read_feed
 from tds_poller.images import fetch_images, prune_known
 from tds_poller.mirror import Endpoint, Mirror, OutOfTurnError, Want
 from tds_poller.pull import pull_organization, pull_pages
+from tds_poller.reconcile import reconcile_some
 from tds_poller.zoho.client import ZohoClient
 from tds_poller.zoho.errors import AuthorizationError, LimitError, PagingError, UnreachableError, ZohoError
 
@@ -144,6 +145,9 @@ class Poll:
             if await self._some_hints():
                 return True
             if await self._some_details() or await self._some_images():
+                return True
+            # last: the mirror is compared when nothing is on its way into it
+            if not self._fetched and await reconcile_some(self._client, self._mirror):
                 return True
         except (LimitError, UnreachableError) as error:
             if not patient:

@@ -30,6 +30,9 @@ from tds_sandbox.listing import list_records
 from tds_sandbox.modules.items import Items
 from tds_sandbox.oauth import Credentials, OAuth
 from tds_sandbox.organisation import Organisation
+from tds_sandbox.reports import PREFIX as REPORTS
+from tds_sandbox.reports import SCOPE as REPORTS_SCOPE
+from tds_sandbox.reports import Traps, report
 from tds_sandbox.webhooks import Webhooks, WebhookSettings
 
 PREFIX = "/books/v3"
@@ -72,6 +75,8 @@ class Sandbox:
         """Seconds by which the Date header of the API's answers is ahead of the real time."""
         self.ledger = Ledger()
         self.faults = Faults()
+        self.report_traps = Traps()
+        """Reports that answer as they should not."""
         self.oauth = OAuth(credentials or Credentials(), self.clock, self.organisation.seed)
         self.limits = {
             organisation.organization_id: Limits(
@@ -273,6 +278,13 @@ class Sandbox:
         if path.startswith(f"{INVENTORY}items/") and "items" in books:
             item_id = path.removeprefix(f"{INVENTORY}items/")
             return lambda organisation, _: _inventory_item(organisation, item_id), "ZohoInventory.items.READ"
+        if path.startswith(REPORTS):
+            return (
+                lambda organisation, request: report(
+                    organisation, path, request.query_params, self.report_traps
+                ),
+                REPORTS_SCOPE,
+            )
         picture = _IMAGE.fullmatch(path)
         if picture and "items" in books:
             return lambda organisation, _: _image(organisation, picture[1]), books["items"].entity.scope

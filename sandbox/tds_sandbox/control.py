@@ -23,6 +23,7 @@ from tds_sandbox.ledger import Ledger
 from tds_sandbox.limits import Limits, LimitSettings
 from tds_sandbox.oauth import OAuth
 from tds_sandbox.organisation import Change, Organisation
+from tds_sandbox.reports import Traps
 from tds_sandbox.webhooks import Webhooks
 
 Page = Callable[[Request], Awaitable[Response]]
@@ -37,6 +38,7 @@ class Controlled(Protocol):
     date_ahead: float
     ledger: Ledger
     faults: Faults
+    report_traps: Traps
     oauth: OAuth
     limits: dict[str, Limits]
     webhooks: dict[str, Webhooks]
@@ -260,6 +262,13 @@ class Control:
             faults.set(**_floats(await self._body(request)))
         return _json({"settings": _wire(asdict(faults.settings)), "struck": faults.struck})
 
+    async def reports(self, request: Request) -> Response:
+        """``GET`` or ``POST /_sandbox/reports {"salesbyitem": "echo"}``: traps; POST replaces all."""
+        traps = self._sandbox.report_traps
+        if request.method == "POST":
+            traps.set({name: str(kind) for name, kind in (await self._body(request)).items()})
+        return _json({"traps": traps.by_report})
+
     async def ledger(self, request: Request) -> Response:
         """``GET /_sandbox/ledger``: counts and violations; ``DELETE`` begins anew."""
         ledger = self._sandbox.ledger
@@ -366,6 +375,7 @@ def routes(sandbox: Controlled) -> list[Route]:
         ("/webhooks/drain", control.drain, ["POST"]),
         ("/webhooks/resend", control.resend, ["POST"]),
         ("/faults", control.faults, ["GET", "POST"]),
+        ("/reports", control.reports, ["GET", "POST"]),
         ("/ledger", control.ledger, ["GET", "DELETE"]),
         ("/ledger/calls", control.calls, ["GET"]),
         ("/clock", control.clock, ["GET", "POST"]),

@@ -1,0 +1,568 @@
+-- Reconciliation: what Zoho's reports say beside the sums of the mirror. Whoever asks Zoho takes one task after the other
+-- (tds.next_reconcile) and tells what came (tds.reconcile_told); what fails is told too, and counts as not checked.
+
+insert into tds.setting (name, value, description) values
+    ('reconcile_nightly', 'true', 'Whether the mirror is reconciled with Zoho''s reports each night.'),
+    ('reconcile_tolerance', '0.01',
+        'By how much a figure of a report may differ from ours where documents were converted into the base currency, or a discount was '
+        'shared out over lines; all others have to be equal.'),
+    ('reconcile_parties', '40', 'Of how many parties that differ the documents are read anew, in one reconciliation.'),
+    ('reconcile_documents', '20', 'How many documents of one product that differs are read anew, in one reconciliation.'),
+    ('reconcile_reads', '150', 'How many lists and documents are read anew because of all that differs, in one reconciliation.')
+on conflict on constraint setting_pkey do nothing;
+
+create or replace function tds.request_reconcile(
+    organization_id text default null, month date default null, as_of date default null, requested_by text default 'an operator')
+returns bigint
+language plpgsql volatile security definer
+set search_path = pg_catalog, pg_temp
+as $$
+declare
+    v_now             constant timestamptz := tds.now();
+    v_organization_id constant text := tds.own_organization(request_reconcile.organization_id, true);
+    v_today           constant date := tds.day_of(v_organization_id, v_now);
+    v_as_of           constant date := coalesce(request_reconcile.as_of, v_today);
+    v_month           constant date := date_trunc('month', coalesce(request_reconcile.month::timestamp,
+                                                                    v_today - interval '1 month'))::date;
+    v_id              bigint;
+begin
+    if v_month > v_today or v_as_of > v_today then
+        raise exception using errcode = 'ZB008', message = 'a period that has not come yet', detail = format('%s, %s', v_month, v_as_of),
+            hint = format('today is %s in the organisation''s calendar', v_today);
+    end if;
+    perform tds.take_turn('tds.request_reconcile', v_organization_id);
+    select r.reconcile_id into v_id from tds.reconcile_run r
+     where r.organization_id = v_organization_id and r.started_at is null and r.finished_at is null
+       and r.month = v_month and r.as_of = v_as_of;
+    if v_id is null then
+        insert into tds.reconcile_run (organization_id, as_of, month, requested_at, requested_by)
+        values (v_organization_id, v_as_of, v_month, v_now, request_reconcile.requested_by)
+        returning reconcile_id into v_id;
+    end if;
+    return v_id;
+end
+$$;
+revoke all on function tds.request_reconcile(text, date, date, text) from public;
+comment on function tds.request_reconcile(text, date, date, text) is
+'Asks for a reconciliation with Zoho''s reports: of what was sold, bought and paid in a month (null: the last that has ended), and of what is '
+'owed and in stock at the end of a day (null: today). Returns its number; the same where that is asked for already. Raises ZB008, ZB013.';
+
+create or replace function tds.request_reconciles() returns int
+language plpgsql volatile security definer
+set search_path = pg_catalog, pg_temp
+as $$
+declare
+    v_organization text;
+    v_asked        int := 0;
+begin
+    if tds.setting_text('reconcile_nightly')::boolean and tds.bulk_sync_refusal() is null then
+        for v_organization in select f.organization_id from tds.full_pull f where f.finished_at is not null order by f.organization_id loop
+            -- what nobody has begun since last night is not done twice
+            update tds.reconcile_run r set finished_at = tds.now(), error = 'nobody began with it; is there a poller? tds poll'
+             where r.organization_id = v_organization and r.started_at is null and r.finished_at is null and r.requested_by = 'the clock';
+            perform tds.request_reconcile(v_organization, requested_by => 'the clock');
+            v_asked := v_asked + 1;
+        end loop;
+    end if;
+    return v_asked;
+end
+$$;
+revoke all on function tds.request_reconciles() from public;
+comment on function tds.request_reconciles() is
+'Asks for a reconciliation of every organisation whose migration has ended, unless reconcile_nightly is false; returns how many.';
+
+create or replace function tds.plan_reconcile(run tds.reconcile_run) returns int
+language plpgsql volatile
+set search_path = pg_catalog, pg_temp
+as $$
+declare
+    v_rows int;
+begin
+    insert into tds.reconcile_task (reconcile_id, task, report, path, parameters, paged)
+    select (plan_reconcile.run).reconcile_id, row_number() over (order by r.position, r.report), r.report, r.path,
+           r.parameters
+           || case r.period when 'none' then '{}'::jsonb else jsonb_build_object('usestate', 'false', 'cash_based', 'false') end
+           || case r.period when 'day' then jsonb_build_object('to_date', (plan_reconcile.run).as_of)
+                            when 'month' then jsonb_build_object(
+                                'from_date', (plan_reconcile.run).month,
+                                'to_date', ((plan_reconcile.run).month + interval '1 month - 1 day')::date)
+                            else '{}' end
+           || case when r.ours = 'ours_count' then '{"response_option": "2", "page": "1", "per_page": "1"}'::jsonb else '{}' end,
+           r.ours <> 'ours_count'
+      from tds.report r
+     order by r.position, r.report;
+    get diagnostics v_rows = row_count;
+    return v_rows;
+end
+$$;
+revoke all on function tds.plan_reconcile(tds.reconcile_run) from public;
+comment on function tds.plan_reconcile(tds.reconcile_run) is 'Writes the tasks of a reconciliation: every report and list; returns how many.';
+
+create or replace function tds.next_reconcile(organization_id text, session int, only_run bigint default null)
+returns table (reconcile_id bigint, task int, report text, path text, parameters jsonb, paged boolean)
+language plpgsql volatile security definer
+set search_path = pg_catalog, pg_temp
+as $$
+declare
+    v_now constant timestamptz := tds.now();
+    v_run tds.reconcile_run;
+begin
+    select r.* into v_run
+      from tds.reconcile_run r
+     where r.organization_id = next_reconcile.organization_id and r.finished_at is null
+       and (next_reconcile.only_run is null and r.requested_by <> 'a command' or r.reconcile_id = next_reconcile.only_run)
+       and (r.session is null or r.session = next_reconcile.session or not r.session = any (tds.living_sessions()))
+     order by r.reconcile_id
+     limit 1
+       for update skip locked;
+    if not found then
+        return;
+    end if;
+    if v_run.started_at is null then
+        perform tds.plan_reconcile(v_run);
+    end if;
+    update tds.reconcile_run r set session = next_reconcile.session, started_at = coalesce(r.started_at, v_now)
+     where r.reconcile_id = v_run.reconcile_id;
+    return query
+    select t.reconcile_id, t.task, t.report, t.path, t.parameters, t.paged from tds.reconcile_task t
+     where t.reconcile_id = v_run.reconcile_id and t.done_at is null
+     order by t.task
+     limit 1;
+    if not found then
+        perform tds.end_reconcile(v_run.reconcile_id, null);
+    end if;
+end
+$$;
+revoke all on function tds.next_reconcile(text, int, bigint) from public;
+comment on function tds.next_reconcile(text, int, bigint) is
+'The next that Zoho has to be asked for a reconciliation (null: any that the clock or an operator asked for); none: there is nothing to do. '
+'A session keeps what it has begun until it is gone.';
+
+create or replace function tds.end_reconcile(reconcile_id bigint, error text) returns void
+language plpgsql volatile
+set search_path = pg_catalog, pg_temp
+as $$
+begin
+    update tds.reconcile_run r
+       set finished_at = tds.now(), session = null, error = end_reconcile.error, compared = c.compared, differing = c.differing,
+           not_checked = c.not_checked
+      from (select (count(*) filter (where n.state <> 'not checked'))::int, (count(*) filter (where n.state = 'differs'))::int,
+                   (count(*) filter (where n.state = 'not checked'))::int
+              from tds.reconciliation n where n.reconcile_id = end_reconcile.reconcile_id) c(compared, differing, not_checked)
+     where r.reconcile_id = end_reconcile.reconcile_id;
+end
+$$;
+revoke all on function tds.end_reconcile(bigint, text) from public;
+comment on function tds.end_reconcile(bigint, text) is 'Ends a reconciliation, and counts what came of it.';
+
+create or replace function tds.first_of(doc jsonb, keys text[]) returns jsonb
+language sql immutable parallel safe
+as $$ select $1 -> k.key from unnest($2) with ordinality k(key, n) where $1 ? k.key order by k.n limit 1 $$;
+comment on function tds.first_of(jsonb, text[]) is 'The value of the first of these keys that an object has; null: it has none.';
+
+create or replace function tds.other_form(message text) returns void
+language plpgsql immutable
+set search_path = pg_catalog, pg_temp
+as $$
+begin
+    raise exception using errcode = 'ZB008', message = other_form.message;
+end
+$$;
+revoke all on function tds.other_form(text) from public;
+comment on function tds.other_form(text) is 'Raises ZB008: an answer has another form than what is known of it.';
+
+create or replace function tds.check_echo(report tds.report, task tds.reconcile_task, pages jsonb[]) returns void
+language plpgsql stable
+set search_path = pg_catalog, pg_temp
+as $$
+declare
+    v_page record;
+    v_told jsonb;
+begin
+    for v_page in select p.doc, p.n from unnest(check_echo.pages) with ordinality p(doc, n) loop
+        v_told := v_page.doc -> 'page_context';
+        if jsonb_typeof(v_told) is distinct from 'object' then
+            perform tds.other_form('it does not say what it is of (page_context)');
+        end if;
+        if coalesce((v_told ->> 'page')::int <> v_page.n, false) then
+            perform tds.other_form(format('asked for page %s it gave page %s', v_page.n, v_told ->> 'page'));
+        end if;
+        continue when (check_echo.report).period = 'none';
+        if coalesce(v_told ->> 'as_of_date', v_told ->> 'to_date') is distinct from (check_echo.task).parameters ->> 'to_date'
+           or (check_echo.report).period = 'month'
+              and v_told ->> 'from_date' is distinct from (check_echo.task).parameters ->> 'from_date' then
+            perform tds.other_form(format('asked for %s it answered for %s',
+                concat_ws(' to ', (check_echo.task).parameters ->> 'from_date', (check_echo.task).parameters ->> 'to_date'),
+                concat_ws(' to ', case when (check_echo.report).period = 'month' then v_told ->> 'from_date' end,
+                          coalesce(v_told ->> 'as_of_date', v_told ->> 'to_date', 'no period'))));
+        end if;
+        if v_told ->> 'cash_based' = 'true' then
+            perform tds.other_form('it is on cash basis');
+        end if;
+        if coalesce(v_told ->> 'applied_filter', '') not in ('', (check_echo.task).parameters ->> 'filter_by') then
+            perform tds.other_form(format('asked with the filter %s it answered with %s', (check_echo.task).parameters ->> 'filter_by',
+                                          v_told ->> 'applied_filter'));
+        end if;
+    end loop;
+end
+$$;
+revoke all on function tds.check_echo(tds.report, tds.reconcile_task, jsonb[]) from public;
+comment on function tds.check_echo(tds.report, tds.reconcile_task, jsonb[]) is
+'Raises ZB008 where a report is of another period, page, filter or basis than was asked for: Zoho then says nothing else.';
+
+create or replace function tds.report_rows(report tds.report, pages jsonb[]) returns setof jsonb
+language plpgsql stable
+set search_path = pg_catalog, pg_temp
+as $$
+declare
+    v_page jsonb;
+    v_path text;
+    v_last jsonb;
+    v_rows jsonb;
+begin
+    foreach v_page in array report_rows.pages loop
+        -- the deepest form that is there; an empty list has no rows to tell its depth by
+        select p.path into v_path
+          from unnest((report_rows.report).rows_paths) with ordinality p(path, n)
+         where jsonb_path_exists(v_page, split_part(replace(p.path, '[*]', ''), '.', 1)::jsonpath)
+           and v_page ? split_part(replace(p.path, '[*]', ''), '.', 2)
+         order by not jsonb_path_exists(v_page, p.path::jsonpath), p.n
+         limit 1;
+        if v_path is null then
+            perform tds.other_form(format('it has no %s', (report_rows.report).rows_paths[1]));
+        end if;
+        v_rows := jsonb_path_query_array(v_page, v_path::jsonpath);
+        if v_rows = v_last and v_rows <> '[]' then
+            perform tds.other_form('it gives the same page again and again');
+        end if;
+        v_last := v_rows;
+        return query select r.doc from jsonb_array_elements(v_rows) r(doc);
+    end loop;
+end
+$$;
+revoke all on function tds.report_rows(tds.report, jsonb[]) from public;
+comment on function tds.report_rows(tds.report, jsonb[]) is 'The rows of a report''s pages. Raises ZB008 where it has another form.';
+
+create or replace function tds.report_figures(report tds.report, pages jsonb[])
+returns table (party_id text, party_name text, measure text, amount numeric)
+language plpgsql stable
+set search_path = pg_catalog, pg_temp
+as $$
+declare
+    v_bad record;
+begin
+    if (report_figures.report).ours = 'ours_count' then
+        return query select c.entity, c.entity, 'count'::text, c.total from tds.report_count(report_figures.report, pages[1]) c;
+        return;
+    end if;
+    select r.doc, m.measure into v_bad
+      from tds.report_rows(report_figures.report, report_figures.pages) r(doc)
+     cross join (select v.measure, v.keys from tds.report_measure v where v.report = (report_figures.report).report) m
+     where coalesce(tds.first_of(r.doc, (report_figures.report).id_keys) #>> '{}', '') = ''
+        or tds.first_of(r.doc, m.keys) is not null and not coalesce(tds.is_number(tds.first_of(r.doc, m.keys) #>> '{}'), false)
+     limit 1;
+    if found then
+        perform tds.other_form(format('a row without an id, or with a %s that cannot be read: %s', v_bad.measure, left(v_bad.doc::text, 200)));
+    end if;
+    return query
+    select tds.first_of(r.doc, (report_figures.report).id_keys) #>> '{}', max(r.doc ->> (report_figures.report).name_key), m.measure,
+           sum((tds.first_of(r.doc, m.keys) #>> '{}')::numeric)
+      from tds.report_rows(report_figures.report, report_figures.pages) r(doc)
+     cross join (select v.measure, v.keys from tds.report_measure v where v.report = (report_figures.report).report) m
+     where tds.first_of(r.doc, m.keys) is not null
+     group by 1, 3;
+end
+$$;
+revoke all on function tds.report_figures(tds.report, jsonb[]) from public;
+comment on function tds.report_figures(tds.report, jsonb[]) is 'The figures of a report, by party and measure. Raises ZB008 where it has another form.';
+
+create or replace function tds.report_count(report tds.report, page jsonb, out entity text, out total numeric)
+language plpgsql stable
+set search_path = pg_catalog, pg_temp
+as $$
+begin
+    report_count.entity := (report_count.report).entities[1];
+    if tds.is_number(report_count.page #>> '{page_context,total}') then
+        report_count.total := (report_count.page #>> '{page_context,total}')::numeric;
+    elsif report_count.page #>> '{page_context,has_more_page}' = 'false' then
+        report_count.total := jsonb_array_length(jsonb_path_query_array(report_count.page, (report_count.report).rows_paths[1]::jsonpath));
+    else
+        perform tds.other_form('Zoho does not count this list');
+    end if;
+end
+$$;
+revoke all on function tds.report_count(tds.report, jsonb) from public;
+comment on function tds.report_count(tds.report, jsonb) is 'How many records a list has, by what Zoho says. Raises ZB008 where it does not say.';
+
+create or replace function tds.touched_parties(organization_id text, since timestamptz) returns table (party_kind text, party_id text)
+language plpgsql stable
+set search_path = pg_catalog, pg_temp
+as $$
+begin
+    return query
+    with documents as (
+        select 'customer' as kind, d.zoho_customer_id as party, 'invoices' as entity, d.zoho_invoice_id as zoho_id from zoho.invoices d
+         where d.organization_id = touched_parties.organization_id and d.synced_at >= touched_parties.since
+         union all
+        select 'customer', d.zoho_customer_id, 'credit_notes', d.zoho_creditnote_id from zoho.credit_notes d
+         where d.organization_id = touched_parties.organization_id and d.synced_at >= touched_parties.since
+         union all
+        select 'customer', d.zoho_customer_id, 'payments', d.zoho_payment_id from zoho.customer_payments d
+         where d.organization_id = touched_parties.organization_id and d.synced_at >= touched_parties.since
+         union all
+        select 'vendor', d.zoho_vendor_id, 'bills', d.zoho_bill_id from zoho.bills d
+         where d.organization_id = touched_parties.organization_id and d.synced_at >= touched_parties.since
+         union all
+        select 'vendor', d.zoho_vendor_id, 'vendor_credits', d.zoho_vendor_credit_id from zoho.vendor_credits d
+         where d.organization_id = touched_parties.organization_id and d.synced_at >= touched_parties.since
+         union all
+        select 'vendor', d.zoho_vendor_id, 'vendor_payments', d.zoho_payment_id from zoho.vendor_payments d
+         where d.organization_id = touched_parties.organization_id and d.synced_at >= touched_parties.since)
+    select d.kind, d.party from documents d
+     union
+    select case d.entity when 'payments' then 'payment' else 'vendor_payment' end, d.zoho_id from documents d
+     where d.entity in ('payments', 'vendor_payments')
+     union
+    select 'product', p.zoho_item_id from zoho.products p
+     where p.organization_id = touched_parties.organization_id and p.synced_at >= touched_parties.since
+     union
+    select 'product', tds.traded_items(touched_parties.organization_id, d.entity, d.zoho_id) from documents d
+     union
+    select 'entity', d.entity from documents d;
+end
+$$;
+revoke all on function tds.touched_parties(text, timestamptz) from public;
+comment on function tds.touched_parties(text, timestamptz) is
+'Customers, vendors, products, payments and entities of which something was written since then: what Zoho said before says nothing of them.';
+
+create or replace function tds.traded_items(organization_id text, entity text, zoho_id text) returns setof text
+language plpgsql stable
+set search_path = pg_catalog, pg_temp
+as $$
+begin
+    return query
+    select l.zoho_item_id from zoho.invoice_line_items l
+     where traded_items.entity = 'invoices' and l.organization_id = traded_items.organization_id and l.zoho_invoice_id = traded_items.zoho_id
+     union
+    select l.zoho_item_id from zoho.credit_note_line_items l
+     where traded_items.entity = 'credit_notes' and l.organization_id = traded_items.organization_id
+       and l.zoho_creditnote_id = traded_items.zoho_id
+     union
+    select l.zoho_item_id from zoho.bill_line_items l
+     where traded_items.entity = 'bills' and l.organization_id = traded_items.organization_id and l.zoho_bill_id = traded_items.zoho_id
+     union
+    select l.zoho_item_id from zoho.vendor_credit_line_items l
+     where traded_items.entity = 'vendor_credits' and l.organization_id = traded_items.organization_id
+       and l.zoho_vendor_credit_id = traded_items.zoho_id;
+end
+$$;
+revoke all on function tds.traded_items(text, text, text) from public;
+comment on function tds.traded_items(text, text, text) is 'The products on a document.';
+
+create or replace function tds.party_name(organization_id text, party_kind text, party_id text) returns text
+language plpgsql stable
+set search_path = pg_catalog, pg_temp
+as $$
+begin
+    return case
+        when party_name.party_kind in ('customer', 'vendor') then
+            (select min(c.name) from zoho.contacts c
+              where c.organization_id = party_name.organization_id and c.zoho_contact_id = party_name.party_id)
+        when party_name.party_kind = 'product' then
+            (select p.name from zoho.products p where p.organization_id = party_name.organization_id and p.zoho_item_id = party_name.party_id)
+        when party_name.party_kind = 'payment' then
+            (select p.payment_number from zoho.customer_payments p
+              where p.organization_id = party_name.organization_id and p.zoho_payment_id = party_name.party_id)
+        when party_name.party_kind = 'vendor_payment' then
+            (select p.payment_number from zoho.vendor_payments p
+              where p.organization_id = party_name.organization_id and p.zoho_payment_id = party_name.party_id)
+        else party_name.party_id end;
+end
+$$;
+revoke all on function tds.party_name(text, text, text) from public;
+comment on function tds.party_name(text, text, text) is 'The name of a customer, vendor or product, the number of a payment.';
+
+create or replace function tds.both_figures(report tds.report, figures tds.figure[], pages jsonb[])
+returns table (measure text, unit text, party_id text, party_name text, currency text, ours numeric, zoho numeric, is_exact boolean,
+               lacking int)
+language plpgsql stable
+set search_path = pg_catalog, pg_temp
+as $$
+declare
+    v_told text[];
+begin
+    select coalesce(array_agg(distinct z.measure), '{}') into v_told from tds.report_figures(both_figures.report, both_figures.pages) z;
+    if v_told = '{}' and (select count(distinct o.party_id) > 5 from unnest(both_figures.figures) o) then
+        perform tds.other_form(format('it is empty, where the mirror has %s',
+                                      (select count(distinct o.party_id) from unnest(both_figures.figures) o)));
+    end if;
+    return query
+    select m.measure, m.unit, coalesce(o.party_id, z.party_id), z.party_name, o.currency, o.amount, z.amount, coalesce(o.is_exact, true),
+           coalesce(o.lacking, 0)
+      from (select f.* from unnest(both_figures.figures) f where f.measure = any (v_told) or v_told = '{}') o
+      full join tds.report_figures(both_figures.report, both_figures.pages) z on z.measure = o.measure and z.party_id = o.party_id
+      join tds.report_measure m on m.report = (both_figures.report).report and m.measure = coalesce(o.measure, z.measure)
+     where (both_figures.report).ours = 'ours_count' or coalesce(o.amount, 0) <> 0 or coalesce(z.amount, 0) <> 0;
+end
+$$;
+revoke all on function tds.both_figures(tds.report, tds.figure[], jsonb[]) from public;
+comment on function tds.both_figures(tds.report, tds.figure[], jsonb[]) is
+'Our figures beside those of a report, by measure and party; what is nothing on both sides is left out, and so is what the report does not '
+'tell at all. Raises ZB008 where it has another form, or is empty.';
+
+create or replace function tds.compare_report(
+    run tds.reconcile_run, report tds.report, task tds.reconcile_task, pages jsonb[], since timestamptz) returns void
+language plpgsql volatile
+set search_path = pg_catalog, pg_temp
+as $$
+declare
+    v_now       constant timestamptz := tds.now();
+    v_tolerance constant numeric := tds.setting_text('reconcile_tolerance')::numeric;
+    v_from      constant date := ((compare_report.task).parameters ->> 'from_date')::date;
+    v_to        constant date := ((compare_report.task).parameters ->> 'to_date')::date;
+    v_base      constant text := tds.base_currency((compare_report.run).organization_id);
+    v_ours      tds.figure[];
+begin
+    perform tds.check_echo(compare_report.report, compare_report.task, compare_report.pages);
+    execute format('select coalesce(array_agg(f), ''{}'') from tds.%I($1, $2, $3, $4) f', (compare_report.report).ours)
+       into v_ours using compare_report.report, (compare_report.run).organization_id, v_from, v_to;
+    insert into tds.reconciliation (reconcile_id, organization_id, report, measure, status, period_from, period_to, currency, party_kind,
+                                    party_id, party_name, ours, zoho, state, reason, compared_at)
+    select (compare_report.run).reconcile_id, (compare_report.run).organization_id, (compare_report.report).report, c.measure,
+           tds.counted_status(compare_report.report), v_from, v_to, case c.unit when 'base' then v_base when 'own' then c.currency end,
+           (compare_report.report).party_kind, c.party_id,
+           coalesce(c.party_name, tds.party_name((compare_report.run).organization_id, (compare_report.report).party_kind, c.party_id)),
+           c.ours, c.zoho,
+           case when not c.differs then 'equal' when r.reason is not null then 'not checked' else 'differs' end,
+           case when c.differs then r.reason end, v_now
+      from (select b.*, abs(coalesce(b.ours, 0) - coalesce(b.zoho, 0))
+                        > case when b.unit = 'base' and not b.is_exact then v_tolerance else 0 end as differs
+              from tds.both_figures(compare_report.report, v_ours, compare_report.pages) b) c
+      left join tds.touched_parties((compare_report.run).organization_id, compare_report.since) t
+        on t.party_kind = (compare_report.report).party_kind and t.party_id = c.party_id
+     cross join lateral (select case when c.lacking > 0 then format('%s documents have no detail or rate yet: tds pull', c.lacking)
+                                     when t.party_id is not null then 'it was changed meanwhile' end) r(reason)
+     order by c.measure, c.party_id;
+end
+$$;
+revoke all on function tds.compare_report(tds.reconcile_run, tds.report, tds.reconcile_task, jsonb[], timestamptz) from public;
+comment on function tds.compare_report(tds.reconcile_run, tds.report, tds.reconcile_task, jsonb[], timestamptz) is
+'Compares a report that was read from that moment on with the mirror, and writes a row of tds.reconciliation a figure. Raises ZB008 where it '
+'cannot be compared.';
+
+create or replace function tds.note_not_checked(run tds.reconcile_run, report tds.report, task tds.reconcile_task, reason text) returns void
+language plpgsql volatile
+set search_path = pg_catalog, pg_temp
+as $$
+begin
+    insert into tds.reconciliation (reconcile_id, organization_id, report, status, period_from, period_to, state, reason, compared_at)
+    values ((note_not_checked.run).reconcile_id, (note_not_checked.run).organization_id, (note_not_checked.report).report,
+            tds.counted_status(note_not_checked.report), ((note_not_checked.task).parameters ->> 'from_date')::date,
+            ((note_not_checked.task).parameters ->> 'to_date')::date, 'not checked', left(note_not_checked.reason, 500), tds.now());
+end
+$$;
+revoke all on function tds.note_not_checked(tds.reconcile_run, tds.report, tds.reconcile_task, text) from public;
+comment on function tds.note_not_checked(tds.reconcile_run, tds.report, tds.reconcile_task, text) is
+'Writes that a report could not be compared, and why.';
+
+create or replace function tds.why_not_now(report tds.report) returns text
+language plpgsql stable
+set search_path = pg_catalog, pg_temp
+as $$
+declare
+    v_events bigint := tds.waiting_events((why_not_now.report).entities);
+begin
+    return case when v_events > 0 then format('%s events wait, so that a difference may be on its way: tds work', v_events) end;
+end
+$$;
+revoke all on function tds.why_not_now(tds.report) from public;
+comment on function tds.why_not_now(tds.report) is 'Why the mirror is not to be compared just now; null: it is.';
+
+create or replace function tds.reconcile_told(reconcile_id bigint, task int, pages bytea[], error text, since timestamptz, calls int) returns void
+language plpgsql volatile security definer
+set search_path = pg_catalog, pg_temp
+as $$
+declare
+    v_run    tds.reconcile_run;
+    v_task   tds.reconcile_task;
+    v_report tds.report;
+    v_error  text := reconcile_told.error;
+    v_code   text;
+begin
+    select r.* into v_run from tds.reconcile_run r where r.reconcile_id = reconcile_told.reconcile_id for update;
+    update tds.reconcile_task t set done_at = tds.now()
+     where t.reconcile_id = reconcile_told.reconcile_id and t.task = reconcile_told.task and t.done_at is null
+    returning * into v_task;
+    if not found then
+        raise exception using errcode = 'ZB003', message = 'that task is done', detail = format('%s/%s', reconcile_told.reconcile_id,
+            reconcile_told.task), hint = 'somebody else goes on with it';
+    end if;
+    update tds.reconcile_run r set calls = r.calls + reconcile_told.calls where r.reconcile_id = v_run.reconcile_id;
+    select r.* into v_report from tds.report r where r.report = v_task.report;
+    begin
+        if v_task.report is null then
+            perform tds.explain_discrepancies(v_run, v_task, reconcile_told.pages, v_error, reconcile_told.since);
+        else
+            v_error := coalesce(v_error, tds.why_not_now(v_report));
+            if v_error is null then
+                perform tds.compare_report(v_run, v_report, v_task,
+                    (select array_agg(convert_from(p.body, 'UTF8')::jsonb order by p.n)
+                       from unnest(reconcile_told.pages) with ordinality p(body, n)), reconcile_told.since);
+                perform tds.keep_discrepancies(v_run, v_report, v_task);
+            end if;
+        end if;
+    exception when others then
+        get stacked diagnostics v_code = returned_sqlstate, v_error = message_text;
+        if tds.stops_all(v_code) then
+            raise;
+        end if;
+    end;
+    if v_error is not null then
+        update tds.reconcile_task t set error = left(v_error, 500) where t.reconcile_id = v_task.reconcile_id and t.task = v_task.task;
+        if v_task.report is not null then
+            perform tds.note_not_checked(v_run, v_report, v_task, v_error);
+        end if;
+    end if;
+    if not exists (select from tds.reconcile_task t where t.reconcile_id = v_run.reconcile_id and t.done_at is null)
+       and v_task.report is not null then
+        perform tds.plan_explanations(v_run);
+    end if;
+end
+$$;
+revoke all on function tds.reconcile_told(bigint, int, bytea[], text, timestamptz, int) from public;
+comment on function tds.reconcile_told(bigint, int, bytea[], text, timestamptz, int) is
+'What Zoho answered to a task of tds.next_reconcile(), read from that moment on, with so many calls; or why it did not (error). It is compared, '
+'or noted as not checked. Raises ZB003 where the task is done already.';
+
+create or replace function tds.reconcile_calls(organization_id text, records jsonb default '{}') returns table (report text, calls bigint)
+language plpgsql stable security definer
+set search_path = pg_catalog, pg_temp
+as $$
+begin
+    return query
+    select r.report,
+           case when r.ours = 'ours_count' then 1::bigint
+                -- of payments a month is read, of parties all that there are
+                else greatest(1, ceil(coalesce((reconcile_calls.records ->> p.entity)::numeric, p.rows, 0)
+                                      / case when r.party_kind like '%payment' then 12 else 1 end / 200))::bigint end
+      from tds.report r
+      left join (select case v.entity when 'customers' then 'customer' when 'vendors' then 'vendor' when 'products' then 'product'
+                                      when 'payments' then 'payment' when 'vendor_payments' then 'vendor_payment' end, v.entity, v.rows
+                   from tds.verify_plan(reconcile_calls.organization_id) v) p(kind, entity, rows) on p.kind = r.party_kind
+     order by r.position, r.report;
+end
+$$;
+revoke all on function tds.reconcile_calls(text, jsonb) from public;
+comment on function tds.reconcile_calls(text, jsonb) is
+'What a reconciliation costs at most in calls, by report, for so many records of each entity ({"products": 2218, …}; else as many as the '
+'mirror has); what differs costs some more: setting reconcile_parties.';
+
+grant execute on function
+    tds.reconcile_calls(text, jsonb),
+    tds.request_reconcile(text, date, date, text), tds.next_reconcile(text, int, bigint),
+    tds.reconcile_told(bigint, int, bytea[], text, timestamptz, int)
+    to tds_poller, tds_operator;
+grant execute on function tds.request_reconciles() to tds_worker, tds_operator;
+grant select on tds.report, tds.report_measure, tds.reconcile_run, tds.reconcile_task, tds.reconciliation, tds.discrepancy
+    to tds_reader, tds_operator;
+grant select on tds.reconcile_run, tds.reconciliation to tds_poller;
