@@ -61,6 +61,8 @@ create table tds.reconcile_run (
     constraint reconcile_run_pkey primary key (reconcile_id)
 );
 create index reconcile_run_open_idx on tds.reconcile_run (organization_id) where finished_at is null;
+create unique index reconcile_run_waiting_idx on tds.reconcile_run (organization_id, month, as_of, requested_by)
+    where started_at is null and finished_at is null;
 comment on table  tds.reconcile_run is 'Reconciliations with Zoho''s reports; see tds.reconciliation.';
 comment on column tds.reconcile_run.reconcile_id is 'Its number.';
 comment on column tds.reconcile_run.organization_id is 'Zoho organisation.';
@@ -204,6 +206,8 @@ comment on column tds.discrepancy.note is 'What an accountant says of it.';
 comment on column tds.discrepancy.noted_by is 'Who.';
 comment on column tds.discrepancy.noted_at is 'When.';
 
+create type tds.asked as (report text, party_kind text, entity text, status text, organization_id text, day_from date, day_to date);
+comment on type tds.asked is 'The sums that are asked for: of which report, kind of party, list and status, of whom, of which days.';
 create type tds.figure as (party_id text, measure text, currency text, amount numeric, is_exact boolean, lacking int);
 comment on type tds.figure is
 'A sum of the mirror: of a party (of an entity: its name), in a currency; is_exact: nothing was converted or shared out; lacking: documents '

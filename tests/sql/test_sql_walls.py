@@ -51,6 +51,18 @@ PROOF_WRITES = {
     "observe_drift": {"tds.drift_observed"},
     "accept_drift": {"tds.drift_observed"},
     "fill_new_columns": {"tds.column_to_fill"},
+    "request_reconcile": {"tds.reconcile_run"},
+    "request_reconciles": {"tds.reconcile_run"},
+    "plan_reconcile": {"tds.reconcile_task"},
+    "next_reconcile": {"tds.reconcile_run"},
+    "reconcile_told": {"tds.reconcile_run", "tds.reconcile_task"},
+    "end_reconcile": {"tds.reconcile_run"},
+    "compare_report": {"tds.reconciliation"},
+    "note_not_checked": {"tds.reconciliation"},
+    "keep_discrepancies": {"tds.discrepancy"},
+    "plan_explanations": {"tds.reconcile_task"},
+    "explain_discrepancies": {"tds.discrepancy"},
+    "note_discrepancy": {"tds.discrepancy"},
 }
 # The ledgers of care itself: what ran, what was found, what was done, how long things are kept.
 CARE_LEDGERS = {

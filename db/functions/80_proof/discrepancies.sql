@@ -13,16 +13,18 @@ begin
 end
 $$;
 revoke all on function tds.period_told(tds.reconcile_run, tds.report) from public;
-comment on function tds.period_told(tds.reconcile_run, tds.report) is 'The period of a discrepancy: the month as YYYY-MM, a day past, or now.';
+comment on function tds.period_told(tds.reconcile_run, tds.report) is
+'The period of a discrepancy: the month as YYYY-MM, a day past, or now.';
 
-create or replace function tds.keep_discrepancies(run tds.reconcile_run, report tds.report, task tds.reconcile_task) returns void
+create or replace function tds.keep_discrepancies(run tds.reconcile_run, report tds.report) returns void
 language plpgsql volatile
 set search_path = pg_catalog, pg_temp
 as $$
 declare
     v_period constant text := tds.period_told(keep_discrepancies.run, keep_discrepancies.report);
 begin
-    insert into tds.discrepancy as d (organization_id, report, measure, status, period, currency, party_kind, party_id, party_name, ours, zoho,
+    insert into tds.discrepancy as d (organization_id, report, measure, status, period, currency, party_kind, party_id, party_name, ours,
+                                      zoho,
                                       difference, first_seen, last_seen, reconciliation_id)
     select n.organization_id, n.report, n.measure, coalesce(n.status, ''), v_period, coalesce(n.currency, ''), n.party_kind, n.party_id,
            n.party_name, n.ours, n.zoho, n.difference, n.compared_at, n.compared_at, n.reconciliation_id
@@ -44,8 +46,8 @@ begin
                           and n.party_id = d.party_id and n.state <> 'equal');
 end
 $$;
-revoke all on function tds.keep_discrepancies(tds.reconcile_run, tds.report, tds.reconcile_task) from public;
-comment on function tds.keep_discrepancies(tds.reconcile_run, tds.report, tds.reconcile_task) is
+revoke all on function tds.keep_discrepancies(tds.reconcile_run, tds.report) from public;
+comment on function tds.keep_discrepancies(tds.reconcile_run, tds.report) is
 'Opens, renews and resolves discrepancies by what a report has shown.';
 
 create or replace function tds.parties_to_explain(run tds.reconcile_run)
@@ -138,8 +140,8 @@ end
 $$;
 revoke all on function tds.documents_to_read(text, text, text, text, text) from public;
 comment on function tds.documents_to_read(text, text, text, text, text) is
-'Which documents may explain that a party differs: lists of a customer''s or vendor''s (no id), or the documents that sold or bought a product '
-'in a month, the newest first; these are shared by several products.';
+'Which documents may explain that a party differs: lists of a customer''s or vendor''s (no id), or the documents that sold or bought a '
+'product in a month, the newest first; these are shared by several products.';
 
 create or replace function tds.party_documents(organization_id text, entity text, party_kind text, party_id text) returns setof text
 language plpgsql stable
@@ -161,22 +163,24 @@ language plpgsql stable
 set search_path = pg_catalog, pg_temp
 as $$
 declare
-    v_found jsonb;
+    v_entity constant tds.entity := tds.entity_named(line_differences.entity);
+    v_found  jsonb;
+    v_target text;
 begin
-    execute (select format($sql$
+    select c.target into v_target from tds.child c where c.entity = line_differences.entity and c.list_key = 'line_items';
+    execute format($sql$
         select jsonb_agg(jsonb_build_object('line', coalesce(t.line_id, k.zoho_line_item_id), 'zoho', t.told, 'mirror', k.kept)
                          order by coalesce(t.line_id, k.zoho_line_item_id))
           from (select l.doc ->> 'line_item_id' as line_id,
-                       jsonb_build_object('item_id', l.doc ->> 'item_id', 'quantity', tds.amount_of(l.doc -> 'quantity'),
+                       jsonb_build_object('item_id', nullif(l.doc ->> 'item_id', ''), 'quantity', tds.amount_of(l.doc -> 'quantity'),
                                           'item_total', tds.amount_of(l.doc -> 'item_total')) as told
-                  from jsonb_array_elements($3 -> %L -> 'line_items') l(doc)) t
+                  from jsonb_array_elements($3 -> 'line_items') l(doc)) t
           full join (select c.zoho_line_item_id, jsonb_build_object('item_id', c.zoho_item_id, 'quantity', c.quantity,
                                                                     'item_total', c.total_amount) as kept
                        from zoho.%I c where c.organization_id = $1 and c.%I = $2) k on k.zoho_line_item_id = t.line_id
-         where t.told is distinct from k.kept$sql$, n.record_key, c.target, n.target_key)
-               from tds.child c join tds.entity n on n.entity = c.entity
-              where c.entity = line_differences.entity and c.list_key = 'line_items')
-       into v_found using line_differences.organization_id, line_differences.zoho_id, line_differences.body;
+         where t.told is distinct from k.kept$sql$, v_target, v_entity.target_key)
+       into v_found
+      using line_differences.organization_id, line_differences.zoho_id, line_differences.body -> v_entity.record_key;
     return v_found;
 end
 $$;
@@ -240,7 +244,8 @@ begin
 end
 $$;
 revoke all on function tds.document_number(text, text, text) from public;
-comment on function tds.document_number(text, text, text) is 'The number that people know a document by; null: it has none, or is not here.';
+comment on function tds.document_number(text, text, text) is
+'The number that people know a document by; null: it has none, or is not here.';
 
 create or replace function tds.explain_discrepancies(
     run tds.reconcile_run, task tds.reconcile_task, pages bytea[], error text, since timestamptz) returns void
@@ -251,7 +256,8 @@ declare
     v_now   constant timestamptz := tds.now();
     v_found jsonb;
 begin
-    v_found := tds.document_differences((explain_discrepancies.run).organization_id, explain_discrepancies.task, explain_discrepancies.pages,
+    v_found := tds.document_differences((explain_discrepancies.run).organization_id, explain_discrepancies.task,
+                                        explain_discrepancies.pages,
                                         explain_discrepancies.error, explain_discrepancies.since);
     update tds.discrepancy d
        -- the first answer of this reconciliation begins anew
@@ -302,7 +308,8 @@ comment on function tds.note_discrepancy(bigint, text) is
 grant execute on function tds.note_discrepancy(bigint, text) to tds_operator;
 
 create or replace view public.tds_discrepancies as
-select d.discrepancy_id, d.organization_id, d.report, d.measure, nullif(d.status, '') as status, d.period, nullif(d.currency, '') as currency,
+select d.discrepancy_id, d.organization_id, d.report, d.measure, nullif(d.status, '') as status, d.period,
+    nullif(d.currency, '') as currency,
        d.party_kind, d.party_id, d.party_name, d.ours, d.zoho, d.difference, d.first_seen, d.last_seen, d.times_seen, d.documents,
        d.explained_at, d.note, d.noted_by, d.noted_at
   from tds.discrepancy d
@@ -333,7 +340,8 @@ comment on column public.tds_discrepancies.noted_by is 'Who.';
 comment on column public.tds_discrepancies.noted_at is 'When.';
 
 create or replace view public.tds_consistency as
-select r.reconcile_id, r.organization_id, r.finished_at, r.as_of, to_char(r.month, 'YYYY-MM') as month, r.compared, r.compared - r.differing as equal,
+select r.reconcile_id, r.organization_id, r.finished_at, r.as_of, to_char(r.month, 'YYYY-MM') as month, r.compared,
+    r.compared - r.differing as equal,
        r.differing, r.not_checked, round(100.0 * (r.compared - r.differing) / nullif(r.compared, 0), 4) as percent, r.calls, r.error
   from tds.reconcile_run r
  where r.finished_at is not null;

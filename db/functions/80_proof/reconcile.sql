@@ -30,22 +30,23 @@ begin
         raise exception using errcode = 'ZB008', message = 'a period that has not come yet', detail = format('%s, %s', v_month, v_as_of),
             hint = format('today is %s in the organisation''s calendar', v_today);
     end if;
-    perform tds.take_turn('tds.request_reconcile', v_organization_id);
-    select r.reconcile_id into v_id from tds.reconcile_run r
-     where r.organization_id = v_organization_id and r.started_at is null and r.finished_at is null
-       and r.month = v_month and r.as_of = v_as_of;
+    insert into tds.reconcile_run (organization_id, as_of, month, requested_at, requested_by)
+    values (v_organization_id, v_as_of, v_month, v_now, request_reconcile.requested_by)
+    on conflict do nothing
+    returning reconcile_id into v_id;
     if v_id is null then
-        insert into tds.reconcile_run (organization_id, as_of, month, requested_at, requested_by)
-        values (v_organization_id, v_as_of, v_month, v_now, request_reconcile.requested_by)
-        returning reconcile_id into v_id;
+        select r.reconcile_id into v_id from tds.reconcile_run r
+         where r.organization_id = v_organization_id and r.started_at is null and r.finished_at is null
+           and r.month = v_month and r.as_of = v_as_of and r.requested_by = request_reconcile.requested_by;
     end if;
     return v_id;
 end
 $$;
 revoke all on function tds.request_reconcile(text, date, date, text) from public;
 comment on function tds.request_reconcile(text, date, date, text) is
-'Asks for a reconciliation with Zoho''s reports: of what was sold, bought and paid in a month (null: the last that has ended), and of what is '
-'owed and in stock at the end of a day (null: today). Returns its number; the same where that is asked for already. Raises ZB008, ZB013.';
+'Asks for a reconciliation with Zoho''s reports: of what was sold, bought and paid in a month (null: the last that has ended), and of what '
+'is owed and in stock at the end of a day (null: today). Returns its number; the same where that is asked for already. Raises ZB008, '
+'ZB013.';
 
 create or replace function tds.request_reconciles() returns int
 language plpgsql volatile security definer
@@ -96,7 +97,8 @@ begin
 end
 $$;
 revoke all on function tds.plan_reconcile(tds.reconcile_run) from public;
-comment on function tds.plan_reconcile(tds.reconcile_run) is 'Writes the tasks of a reconciliation: every report and list; returns how many.';
+comment on function tds.plan_reconcile(tds.reconcile_run) is
+'Writes the tasks of a reconciliation: every report and list; returns how many.';
 
 create or replace function tds.next_reconcile(organization_id text, session int, only_run bigint default null)
 returns table (reconcile_id bigint, task int, report text, path text, parameters jsonb, paged boolean)
@@ -135,8 +137,8 @@ end
 $$;
 revoke all on function tds.next_reconcile(text, int, bigint) from public;
 comment on function tds.next_reconcile(text, int, bigint) is
-'The next that Zoho has to be asked for a reconciliation (null: any that the clock or an operator asked for); none: there is nothing to do. '
-'A session keeps what it has begun until it is gone.';
+'The next that Zoho has to be asked for a reconciliation (null: any that the clock or an operator asked for); none: there is nothing to '
+'do. A session keeps what it has begun until it is gone.';
 
 create or replace function tds.end_reconcile(reconcile_id bigint, error text) returns void
 language plpgsql volatile
@@ -160,17 +162,6 @@ language sql immutable parallel safe
 as $$ select $1 -> k.key from unnest($2) with ordinality k(key, n) where $1 ? k.key order by k.n limit 1 $$;
 comment on function tds.first_of(jsonb, text[]) is 'The value of the first of these keys that an object has; null: it has none.';
 
-create or replace function tds.other_form(message text) returns void
-language plpgsql immutable
-set search_path = pg_catalog, pg_temp
-as $$
-begin
-    raise exception using errcode = 'ZB008', message = other_form.message;
-end
-$$;
-revoke all on function tds.other_form(text) from public;
-comment on function tds.other_form(text) is 'Raises ZB008: an answer has another form than what is known of it.';
-
 create or replace function tds.check_echo(report tds.report, task tds.reconcile_task, pages jsonb[]) returns void
 language plpgsql stable
 set search_path = pg_catalog, pg_temp
@@ -182,26 +173,26 @@ begin
     for v_page in select p.doc, p.n from unnest(check_echo.pages) with ordinality p(doc, n) loop
         v_told := v_page.doc -> 'page_context';
         if jsonb_typeof(v_told) is distinct from 'object' then
-            perform tds.other_form('it does not say what it is of (page_context)');
+            raise exception using errcode = 'ZB008', message = 'it does not say what it is of (page_context)';
         end if;
         if coalesce((v_told ->> 'page')::int <> v_page.n, false) then
-            perform tds.other_form(format('asked for page %s it gave page %s', v_page.n, v_told ->> 'page'));
+            raise exception using errcode = 'ZB008', message = format('asked for page %s it gave page %s', v_page.n, v_told ->> 'page');
         end if;
         continue when (check_echo.report).period = 'none';
         if coalesce(v_told ->> 'as_of_date', v_told ->> 'to_date') is distinct from (check_echo.task).parameters ->> 'to_date'
            or (check_echo.report).period = 'month'
               and v_told ->> 'from_date' is distinct from (check_echo.task).parameters ->> 'from_date' then
-            perform tds.other_form(format('asked for %s it answered for %s',
+            raise exception using errcode = 'ZB008', message = format('asked for %s it answered for %s',
                 concat_ws(' to ', (check_echo.task).parameters ->> 'from_date', (check_echo.task).parameters ->> 'to_date'),
                 concat_ws(' to ', case when (check_echo.report).period = 'month' then v_told ->> 'from_date' end,
-                          coalesce(v_told ->> 'as_of_date', v_told ->> 'to_date', 'no period'))));
+                          coalesce(v_told ->> 'as_of_date', v_told ->> 'to_date', 'no period')));
         end if;
         if v_told ->> 'cash_based' = 'true' then
-            perform tds.other_form('it is on cash basis');
+            raise exception using errcode = 'ZB008', message = 'it is on cash basis';
         end if;
         if coalesce(v_told ->> 'applied_filter', '') not in ('', (check_echo.task).parameters ->> 'filter_by') then
-            perform tds.other_form(format('asked with the filter %s it answered with %s', (check_echo.task).parameters ->> 'filter_by',
-                                          v_told ->> 'applied_filter'));
+            raise exception using errcode = 'ZB008', message = format('asked with the filter %s it answered with %s', (check_echo.task).parameters ->> 'filter_by',
+                                          v_told ->> 'applied_filter');
         end if;
     end loop;
 end
@@ -229,11 +220,11 @@ begin
          order by not jsonb_path_exists(v_page, p.path::jsonpath), p.n
          limit 1;
         if v_path is null then
-            perform tds.other_form(format('it has no %s', (report_rows.report).rows_paths[1]));
+            raise exception using errcode = 'ZB008', message = format('it has no %s', (report_rows.report).rows_paths[1]);
         end if;
         v_rows := jsonb_path_query_array(v_page, v_path::jsonpath);
         if v_rows = v_last and v_rows <> '[]' then
-            perform tds.other_form('it gives the same page again and again');
+            raise exception using errcode = 'ZB008', message = 'it gives the same page again and again';
         end if;
         v_last := v_rows;
         return query select r.doc from jsonb_array_elements(v_rows) r(doc);
@@ -262,7 +253,8 @@ begin
         or tds.first_of(r.doc, m.keys) is not null and not coalesce(tds.is_number(tds.first_of(r.doc, m.keys) #>> '{}'), false)
      limit 1;
     if found then
-        perform tds.other_form(format('a row without an id, or with a %s that cannot be read: %s', v_bad.measure, left(v_bad.doc::text, 200)));
+        raise exception using errcode = 'ZB008', message = format('a row without an id, or with a %s that cannot be read: %s', v_bad.measure,
+                                      left(v_bad.doc::text, 200));
     end if;
     return query
     select tds.first_of(r.doc, (report_figures.report).id_keys) #>> '{}', max(r.doc ->> (report_figures.report).name_key), m.measure,
@@ -274,10 +266,11 @@ begin
 end
 $$;
 revoke all on function tds.report_figures(tds.report, jsonb[]) from public;
-comment on function tds.report_figures(tds.report, jsonb[]) is 'The figures of a report, by party and measure. Raises ZB008 where it has another form.';
+comment on function tds.report_figures(tds.report, jsonb[]) is
+'The figures of a report, by party and measure. Raises ZB008 where it has another form.';
 
 create or replace function tds.report_count(report tds.report, page jsonb, out entity text, out total numeric)
-language plpgsql stable
+language plpgsql immutable
 set search_path = pg_catalog, pg_temp
 as $$
 begin
@@ -285,14 +278,15 @@ begin
     if tds.is_number(report_count.page #>> '{page_context,total}') then
         report_count.total := (report_count.page #>> '{page_context,total}')::numeric;
     elsif report_count.page #>> '{page_context,has_more_page}' = 'false' then
-        report_count.total := jsonb_array_length(jsonb_path_query_array(report_count.page, (report_count.report).rows_paths[1]::jsonpath));
+        report_count.total := jsonb_array_length(jsonb_path_query_array(report_count.page, (report_count.report).rows_paths[1]::jsonpath))::numeric;
     else
-        perform tds.other_form('Zoho does not count this list');
+        raise exception using errcode = 'ZB008', message = 'Zoho does not count this list';
     end if;
 end
 $$;
 revoke all on function tds.report_count(tds.report, jsonb) from public;
-comment on function tds.report_count(tds.report, jsonb) is 'How many records a list has, by what Zoho says. Raises ZB008 where it does not say.';
+comment on function tds.report_count(tds.report, jsonb) is
+'How many records a list has, by what Zoho says. Raises ZB008 where it does not say.';
 
 create or replace function tds.touched_parties(organization_id text, since timestamptz) returns table (party_kind text, party_id text)
 language plpgsql stable
@@ -333,7 +327,8 @@ end
 $$;
 revoke all on function tds.touched_parties(text, timestamptz) from public;
 comment on function tds.touched_parties(text, timestamptz) is
-'Customers, vendors, products, payments and entities of which something was written since then: what Zoho said before says nothing of them.';
+'Customers, vendors, products, payments and entities of which something was written since then: what Zoho said before says nothing of '
+'them.';
 
 create or replace function tds.traded_items(organization_id text, entity text, zoho_id text) returns setof text
 language plpgsql stable
@@ -342,7 +337,8 @@ as $$
 begin
     return query
     select l.zoho_item_id from zoho.invoice_line_items l
-     where traded_items.entity = 'invoices' and l.organization_id = traded_items.organization_id and l.zoho_invoice_id = traded_items.zoho_id
+     where traded_items.entity = 'invoices' and l.organization_id = traded_items.organization_id
+       and l.zoho_invoice_id = traded_items.zoho_id
      union
     select l.zoho_item_id from zoho.credit_note_line_items l
      where traded_items.entity = 'credit_notes' and l.organization_id = traded_items.organization_id
@@ -369,7 +365,8 @@ begin
             (select min(c.name) from zoho.contacts c
               where c.organization_id = party_name.organization_id and c.zoho_contact_id = party_name.party_id)
         when party_name.party_kind = 'product' then
-            (select p.name from zoho.products p where p.organization_id = party_name.organization_id and p.zoho_item_id = party_name.party_id)
+            (select p.name from zoho.products p where p.organization_id = party_name.organization_id
+             and p.zoho_item_id = party_name.party_id)
         when party_name.party_kind = 'payment' then
             (select p.payment_number from zoho.customer_payments p
               where p.organization_id = party_name.organization_id and p.zoho_payment_id = party_name.party_id)
@@ -393,8 +390,8 @@ declare
 begin
     select coalesce(array_agg(distinct z.measure), '{}') into v_told from tds.report_figures(both_figures.report, both_figures.pages) z;
     if v_told = '{}' and (select count(distinct o.party_id) > 5 from unnest(both_figures.figures) o) then
-        perform tds.other_form(format('it is empty, where the mirror has %s',
-                                      (select count(distinct o.party_id) from unnest(both_figures.figures) o)));
+        raise exception using errcode = 'ZB008', message = format('it is empty, where the mirror has %s',
+                                      (select count(distinct o.party_id) from unnest(both_figures.figures) o));
     end if;
     return query
     select m.measure, m.unit, coalesce(o.party_id, z.party_id), z.party_name, o.currency, o.amount, z.amount, coalesce(o.is_exact, true),
@@ -424,8 +421,10 @@ declare
     v_ours      tds.figure[];
 begin
     perform tds.check_echo(compare_report.report, compare_report.task, compare_report.pages);
-    execute format('select coalesce(array_agg(f), ''{}'') from tds.%I($1, $2, $3, $4) f', (compare_report.report).ours)
-       into v_ours using compare_report.report, (compare_report.run).organization_id, v_from, v_to;
+    execute format('select coalesce(array_agg(f), ''{}'') from tds.%I($1) f', (compare_report.report).ours)
+       into v_ours
+      using row((compare_report.report).report, (compare_report.report).party_kind, (compare_report.report).entities[1],
+                tds.counted_status(compare_report.report), (compare_report.run).organization_id, v_from, v_to)::tds.asked;
     insert into tds.reconciliation (reconcile_id, organization_id, report, measure, status, period_from, period_to, currency, party_kind,
                                     party_id, party_name, ours, zoho, state, reason, compared_at)
     select (compare_report.run).reconcile_id, (compare_report.run).organization_id, (compare_report.report).report, c.measure,
@@ -447,8 +446,8 @@ end
 $$;
 revoke all on function tds.compare_report(tds.reconcile_run, tds.report, tds.reconcile_task, jsonb[], timestamptz) from public;
 comment on function tds.compare_report(tds.reconcile_run, tds.report, tds.reconcile_task, jsonb[], timestamptz) is
-'Compares a report that was read from that moment on with the mirror, and writes a row of tds.reconciliation a figure. Raises ZB008 where it '
-'cannot be compared.';
+'Compares a report that was read from that moment on with the mirror, and writes a row of tds.reconciliation a figure. Raises ZB008 where '
+'it cannot be compared.';
 
 create or replace function tds.note_not_checked(run tds.reconcile_run, report tds.report, task tds.reconcile_task, reason text) returns void
 language plpgsql volatile
@@ -478,7 +477,8 @@ $$;
 revoke all on function tds.why_not_now(tds.report) from public;
 comment on function tds.why_not_now(tds.report) is 'Why the mirror is not to be compared just now; null: it is.';
 
-create or replace function tds.reconcile_told(reconcile_id bigint, task int, pages bytea[], error text, since timestamptz, calls int) returns void
+create or replace function tds.reconcile_told(reconcile_id bigint, task int, pages bytea[], error text, since timestamptz, calls int)
+    returns void
 language plpgsql volatile security definer
 set search_path = pg_catalog, pg_temp
 as $$
@@ -508,7 +508,7 @@ begin
                 perform tds.compare_report(v_run, v_report, v_task,
                     (select array_agg(convert_from(p.body, 'UTF8')::jsonb order by p.n)
                        from unnest(reconcile_told.pages) with ordinality p(body, n)), reconcile_told.since);
-                perform tds.keep_discrepancies(v_run, v_report, v_task);
+                perform tds.keep_discrepancies(v_run, v_report);
             end if;
         end if;
     exception when others then
@@ -531,8 +531,8 @@ end
 $$;
 revoke all on function tds.reconcile_told(bigint, int, bytea[], text, timestamptz, int) from public;
 comment on function tds.reconcile_told(bigint, int, bytea[], text, timestamptz, int) is
-'What Zoho answered to a task of tds.next_reconcile(), read from that moment on, with so many calls; or why it did not (error). It is compared, '
-'or noted as not checked. Raises ZB003 where the task is done already.';
+'What Zoho answered to a task of tds.next_reconcile(), read from that moment on, with so many calls; or why it did not (error). It is '
+'compared, or noted as not checked. Raises ZB003 where the task is done already.';
 
 create or replace function tds.reconcile_calls(organization_id text, records jsonb default '{}') returns table (report text, calls bigint)
 language plpgsql stable security definer

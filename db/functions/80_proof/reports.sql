@@ -1,31 +1,32 @@
 -- What Zoho is asked for a reconciliation, and the same figures from the mirror.
 
-create or replace function tds.ours_count(report tds.report, organization_id text, day_from date, day_to date) returns setof tds.figure
+create or replace function tds.ours_count(asked tds.asked) returns setof tds.figure
 language plpgsql stable
 set search_path = pg_catalog, pg_temp
 as $$
 declare
-    v_entity constant tds.entity := tds.entity_named((ours_count.report).entities[1]);
-    v_status constant text := tds.counted_status(ours_count.report);
+    v_entity constant tds.entity := tds.entity_named((ours_count.asked).entity);
+    v_status constant text := (ours_count.asked).status;
 begin
     return query execute format($sql$
         select %L::text, 'count'::text, null::text, count(*)::numeric, true, 0
           from zoho.%I t
          where t.organization_id = $1 and t.deleted_at is null and ($2 is null or t.%I = $2)$sql$,
         v_entity.entity, tds.verified_table(v_entity.entity),
-        coalesce((select f.column_name from tds.verified_field f where f.entity = v_entity.entity and f.role = 'status' and v_status is not null),
+        coalesce((select f.column_name from tds.verified_field f where f.entity = v_entity.entity and f.role = 'status' and v_status
+                  is not null),
                  v_entity.target_key))
-      using ours_count.organization_id, v_status;
+      using (ours_count.asked).organization_id, v_status;
 end
 $$;
-comment on function tds.ours_count(tds.report, text, date, date) is 'How many records of a list the mirror has.';
+comment on function tds.ours_count(tds.asked) is 'How many records of a list the mirror has.';
 
 create or replace function tds.counted_status(report tds.report) returns text
 language sql immutable parallel safe
 as $$ select nullif(lower(split_part(($1).parameters ->> 'filter_by', '.', 2)), 'all') where ($1).ours = 'ours_count' $$;
 comment on function tds.counted_status(tds.report) is 'The status that a list is counted by; null: every one.';
 
-create or replace function tds.ours_ageing(report tds.report, organization_id text, day_from date, day_to date) returns setof tds.figure
+create or replace function tds.ours_ageing(asked tds.asked) returns setof tds.figure
 language plpgsql stable
 set search_path = pg_catalog, pg_temp
 as $$
@@ -33,15 +34,15 @@ begin
     return query
     with documents as (
         select d.customer_id as party_id, d.currency, d.rate, d.due_date, d.owed
-          from tds.receivable_documents(ours_ageing.organization_id, ours_ageing.day_to) d
-         where (ours_ageing.report).party_kind = 'customer'
+          from tds.receivable_documents((ours_ageing.asked).organization_id, (ours_ageing.asked).day_to) d
+         where (ours_ageing.asked).party_kind = 'customer'
          union all
         select d.vendor_id, d.currency, d.rate, d.due_date, d.owed
-          from tds.payable_documents(ours_ageing.organization_id, ours_ageing.day_to) d
-         where (ours_ageing.report).party_kind = 'vendor')
+          from tds.payable_documents((ours_ageing.asked).organization_id, (ours_ageing.asked).day_to) d
+         where (ours_ageing.asked).party_kind = 'vendor')
     select d.party_id, m.measure, m.currency, m.amount, d.is_exact, d.lacking
       from (select c.party_id, sum(round(c.owed * c.rate, 2)) as total, sum(c.owed) as fcy, min(c.currency) as currency,
-                   coalesce(sum(round(c.owed * c.rate, 2)) filter (where c.due_date < ours_ageing.day_to), 0) as overdue,
+                   coalesce(sum(round(c.owed * c.rate, 2)) filter (where c.due_date < (ours_ageing.asked).day_to), 0) as overdue,
                    count(distinct c.currency) as currencies, coalesce(bool_and(c.rate = 1), false) as is_exact,
                    (count(*) filter (where c.rate is null))::int as lacking
               from documents c group by c.party_id) d
@@ -50,10 +51,10 @@ begin
      where m.amount is not null;
 end
 $$;
-comment on function tds.ours_ageing(tds.report, text, date, date) is
+comment on function tds.ours_ageing(tds.asked) is
 'What each customer owed, or each vendor was owed, at the end of a day: in all, overdue, and in the currency of its documents.';
 
-create or replace function tds.ours_balances(report tds.report, organization_id text, day_from date, day_to date) returns setof tds.figure
+create or replace function tds.ours_balances(asked tds.asked) returns setof tds.figure
 language plpgsql stable
 set search_path = pg_catalog, pg_temp
 as $$
@@ -61,27 +62,27 @@ begin
     return query
     with parts as (
         select d.customer_id as party_id, d.rate, d.owed, 0::numeric as unused
-          from tds.receivable_documents(ours_balances.organization_id, ours_balances.day_to) d
-         where (ours_balances.report).party_kind = 'customer'
+          from tds.receivable_documents((ours_balances.asked).organization_id, (ours_balances.asked).day_to) d
+         where (ours_balances.asked).party_kind = 'customer'
          union all
-        select c.customer_id, c.rate, 0, c.unused from tds.customer_credits(ours_balances.organization_id, ours_balances.day_to) c
-         where (ours_balances.report).party_kind = 'customer'
+        select c.customer_id, c.rate, 0, c.unused from tds.customer_credits((ours_balances.asked).organization_id, (ours_balances.asked).day_to) c
+         where (ours_balances.asked).party_kind = 'customer'
          union all
-        select d.vendor_id, d.rate, d.owed, 0 from tds.payable_documents(ours_balances.organization_id, ours_balances.day_to) d
-         where (ours_balances.report).party_kind = 'vendor'
+        select d.vendor_id, d.rate, d.owed, 0 from tds.payable_documents((ours_balances.asked).organization_id, (ours_balances.asked).day_to) d
+         where (ours_balances.asked).party_kind = 'vendor'
          union all
-        select c.vendor_id, c.rate, 0, c.unused from tds.vendor_credits(ours_balances.organization_id, ours_balances.day_to) c
-         where (ours_balances.report).party_kind = 'vendor')
+        select c.vendor_id, c.rate, 0, c.unused from tds.vendor_credits((ours_balances.asked).organization_id, (ours_balances.asked).day_to) c
+         where (ours_balances.asked).party_kind = 'vendor')
     select p.party_id, 'closing_balance'::text, null::text, sum(round(p.owed * p.rate, 2) - round(p.unused * p.rate, 2)),
            coalesce(bool_and(p.rate = 1), false), (count(*) filter (where p.rate is null))::int
       from parts p
      group by p.party_id;
 end
 $$;
-comment on function tds.ours_balances(tds.report, text, date, date) is
+comment on function tds.ours_balances(tds.asked) is
 'What each customer owed, or each vendor was owed, at the end of a day, less what they could still be credited.';
 
-create or replace function tds.ours_contacts(report tds.report, organization_id text, day_from date, day_to date) returns setof tds.figure
+create or replace function tds.ours_contacts(asked tds.asked) returns setof tds.figure
 language plpgsql stable
 set search_path = pg_catalog, pg_temp
 as $$
@@ -89,50 +90,50 @@ begin
     return query
     select p.party_id, p.measure, min(p.currency), sum(p.amount), true, (count(*) filter (where p.amount is null))::int
       from (select d.customer_id as party_id, 'outstanding_receivable' as measure, d.currency, d.owed as amount
-              from tds.receivable_documents(ours_contacts.organization_id, 'infinity') d
-             where (ours_contacts.report).party_kind = 'customer'
+              from tds.receivable_documents((ours_contacts.asked).organization_id, 'infinity') d
+             where (ours_contacts.asked).party_kind = 'customer'
              union all
             select c.customer_id, 'unused_credits_receivable', c.currency, c.unused
-              from tds.customer_credits(ours_contacts.organization_id, 'infinity') c
-             where (ours_contacts.report).party_kind = 'customer'
+              from tds.customer_credits((ours_contacts.asked).organization_id, 'infinity') c
+             where (ours_contacts.asked).party_kind = 'customer'
              union all
             select d.vendor_id, 'outstanding_payable', d.currency, d.owed
-              from tds.payable_documents(ours_contacts.organization_id, 'infinity') d
-             where (ours_contacts.report).party_kind = 'vendor'
+              from tds.payable_documents((ours_contacts.asked).organization_id, 'infinity') d
+             where (ours_contacts.asked).party_kind = 'vendor'
              union all
             select c.vendor_id, 'unused_credits_payable', c.currency, c.unused
-              from tds.vendor_credits(ours_contacts.organization_id, 'infinity') c
-             where (ours_contacts.report).party_kind = 'vendor') p
+              from tds.vendor_credits((ours_contacts.asked).organization_id, 'infinity') c
+             where (ours_contacts.asked).party_kind = 'vendor') p
      group by p.party_id, p.measure;
 end
 $$;
-comment on function tds.ours_contacts(tds.report, text, date, date) is
+comment on function tds.ours_contacts(tds.asked) is
 'What each contact owes or is owed now, and what it may still be credited, in its own currency.';
 
-create or replace function tds.ours_trade(report tds.report, organization_id text, day_from date, day_to date) returns setof tds.figure
+create or replace function tds.ours_trade(asked tds.asked) returns setof tds.figure
 language plpgsql stable
 set search_path = pg_catalog, pg_temp
 as $$
 declare
-    v_is_sale constant boolean := (ours_trade.report).report = 'salesbyitem';
+    v_is_sale constant boolean := (ours_trade.asked).report = 'salesbyitem';
     v_lacking int;
 begin
-    select count(*) into v_lacking
+    select count(*)::int into v_lacking
       from (select i.subtotal from zoho.invoices i
-             where v_is_sale and i.organization_id = ours_trade.organization_id and i.deleted_at is null
-               and i.invoice_date between ours_trade.day_from and ours_trade.day_to and tds.counts_for_sums(i.status)
+             where v_is_sale and i.organization_id = (ours_trade.asked).organization_id and i.deleted_at is null
+               and i.invoice_date between (ours_trade.asked).day_from and (ours_trade.asked).day_to and tds.counts_for_sums(i.status)
              union all
             select i.subtotal from zoho.bills i
-             where not v_is_sale and i.organization_id = ours_trade.organization_id and i.deleted_at is null
-               and i.bill_date between ours_trade.day_from and ours_trade.day_to and tds.counts_for_sums(i.payment_status)) d
+             where not v_is_sale and i.organization_id = (ours_trade.asked).organization_id and i.deleted_at is null
+               and i.bill_date between (ours_trade.asked).day_from and (ours_trade.asked).day_to and tds.counts_for_sums(i.payment_status)) d
      where d.subtotal is null;
     return query
     with lines as (
         select l.item_id, l.quantity, l.base_amount, l.is_exact
-          from tds.sales_lines(ours_trade.organization_id, ours_trade.day_from, ours_trade.day_to) l where v_is_sale
+          from tds.sales_lines((ours_trade.asked).organization_id, (ours_trade.asked).day_from, (ours_trade.asked).day_to) l where v_is_sale
          union all
         select l.item_id, l.quantity, l.base_amount, l.is_exact
-          from tds.purchase_lines(ours_trade.organization_id, ours_trade.day_from, ours_trade.day_to) l where not v_is_sale)
+          from tds.purchase_lines((ours_trade.asked).organization_id, (ours_trade.asked).day_from, (ours_trade.asked).day_to) l where not v_is_sale)
     select d.item_id, m.measure, null::text, m.amount, d.is_exact, d.lacking + v_lacking
       from (select l.item_id, sum(l.quantity) as quantity, sum(l.base_amount) as amount, coalesce(bool_and(l.is_exact), false) as is_exact,
                    (count(*) filter (where l.base_amount is null))::int as lacking
@@ -140,10 +141,10 @@ begin
      cross join lateral (values ('quantity', d.quantity), ('amount', d.amount)) m(measure, amount);
 end
 $$;
-comment on function tds.ours_trade(tds.report, text, date, date) is
+comment on function tds.ours_trade(tds.asked) is
 'What was sold of each product, or bought, less what came back: quantity, and amount in the base currency without tax.';
 
-create or replace function tds.ours_sales_by_customer(report tds.report, organization_id text, day_from date, day_to date)
+create or replace function tds.ours_sales_by_customer(asked tds.asked)
 returns setof tds.figure
 language plpgsql stable
 set search_path = pg_catalog, pg_temp
@@ -151,19 +152,20 @@ as $$
 begin
     return query
     select c.customer_id, m.measure, null::text, m.amount, c.is_exact, c.lacking
-      from (select d.customer_id, (count(*) filter (where d.sign = 1))::numeric as documents, sum(d.sign * round(d.net * d.rate, 2)) as sales,
+      from (select d.customer_id, (count(*) filter (where d.sign = 1))::numeric as documents,
+            sum(d.sign * round(d.net * d.rate, 2)) as sales,
                    sum(d.sign * round((d.net + d.tax) * d.rate, 2)) as with_tax, coalesce(bool_and(d.rate = 1), false) as is_exact,
                    (count(*) filter (where d.net * d.rate is null))::int as lacking
-              from tds.sales_documents(ours_sales_by_customer.organization_id, ours_sales_by_customer.day_from,
-                                       ours_sales_by_customer.day_to) d
+              from tds.sales_documents((ours_sales_by_customer.asked).organization_id, (ours_sales_by_customer.asked).day_from,
+                                       (ours_sales_by_customer.asked).day_to) d
              group by d.customer_id) c
      cross join lateral (values ('count', c.documents), ('sales', c.sales), ('sales_with_tax', c.with_tax)) m(measure, amount);
 end
 $$;
-comment on function tds.ours_sales_by_customer(tds.report, text, date, date) is
+comment on function tds.ours_sales_by_customer(tds.asked) is
 'What was sold to each customer less what was credited, in the base currency, without tax and with it; count is of invoices.';
 
-create or replace function tds.ours_payments(report tds.report, organization_id text, day_from date, day_to date) returns setof tds.figure
+create or replace function tds.ours_payments(asked tds.asked) returns setof tds.figure
 language plpgsql stable
 set search_path = pg_catalog, pg_temp
 as $$
@@ -172,23 +174,23 @@ begin
     select p.zoho_id, m.measure, case when m.measure in ('amount', 'unused_amount') then p.currency end, m.amount, p.rate = 1,
            (m.amount is null)::int
       from (select t.zoho_payment_id as zoho_id, t.amount, t.unused_amount, t.currency,
-                   coalesce(t.exchange_rate, case when t.currency = tds.base_currency(ours_payments.organization_id) then 1 end) as rate
+                   coalesce(t.exchange_rate, case when t.currency = tds.base_currency((ours_payments.asked).organization_id) then 1 end) as rate
               from zoho.customer_payments t
-             where (ours_payments.report).party_kind = 'payment' and t.organization_id = ours_payments.organization_id
-               and t.deleted_at is null and t.payment_date between ours_payments.day_from and ours_payments.day_to
+             where (ours_payments.asked).party_kind = 'payment' and t.organization_id = (ours_payments.asked).organization_id
+               and t.deleted_at is null and t.payment_date between (ours_payments.asked).day_from and (ours_payments.asked).day_to
              union all
             select t.zoho_payment_id, t.amount, t.unused_amount, t.currency,
-                   coalesce(t.exchange_rate, case when t.currency = tds.base_currency(ours_payments.organization_id) then 1 end)
+                   coalesce(t.exchange_rate, case when t.currency = tds.base_currency((ours_payments.asked).organization_id) then 1 end)
               from zoho.vendor_payments t
-             where (ours_payments.report).party_kind = 'vendor_payment' and t.organization_id = ours_payments.organization_id
-               and t.deleted_at is null and t.payment_date between ours_payments.day_from and ours_payments.day_to) p
+             where (ours_payments.asked).party_kind = 'vendor_payment' and t.organization_id = (ours_payments.asked).organization_id
+               and t.deleted_at is null and t.payment_date between (ours_payments.asked).day_from and (ours_payments.asked).day_to) p
      cross join lateral (values ('amount', p.amount), ('unused_amount', p.unused_amount),
                                 ('bcy_amount', round(p.amount * p.rate, 2))) m(measure, amount);
 end
 $$;
-comment on function tds.ours_payments(tds.report, text, date, date) is 'The payments of these days, one by one.';
+comment on function tds.ours_payments(tds.asked) is 'The payments of these days, one by one.';
 
-create or replace function tds.ours_stock(report tds.report, organization_id text, day_from date, day_to date) returns setof tds.figure
+create or replace function tds.ours_stock(asked tds.asked) returns setof tds.figure
 language plpgsql stable
 set search_path = pg_catalog, pg_temp
 as $$
@@ -196,19 +198,20 @@ begin
     return query
     select p.zoho_item_id, 'quantity_available'::text, null::text, p.stock_quantity, true, 0
       from zoho.products p
-     where p.organization_id = ours_stock.organization_id and p.deleted_at is null and p.stock_quantity is not null;
+     where p.organization_id = (ours_stock.asked).organization_id and p.deleted_at is null and p.stock_quantity is not null;
 end
 $$;
-comment on function tds.ours_stock(tds.report, text, date, date) is 'What is in stock of each product now.';
+comment on function tds.ours_stock(tds.asked) is 'What is in stock of each product now.';
 
 revoke all on function
-    tds.ours_count(tds.report, text, date, date), tds.ours_ageing(tds.report, text, date, date),
-    tds.ours_balances(tds.report, text, date, date), tds.ours_contacts(tds.report, text, date, date),
-    tds.ours_trade(tds.report, text, date, date), tds.ours_sales_by_customer(tds.report, text, date, date),
-    tds.ours_payments(tds.report, text, date, date), tds.ours_stock(tds.report, text, date, date)
+    tds.ours_count(tds.asked), tds.ours_ageing(tds.asked),
+    tds.ours_balances(tds.asked), tds.ours_contacts(tds.asked),
+    tds.ours_trade(tds.asked), tds.ours_sales_by_customer(tds.asked),
+    tds.ours_payments(tds.asked), tds.ours_stock(tds.asked)
     from public;
 
-insert into tds.report as r (report, position, path, parameters, period, rows_paths, party_kind, id_keys, name_key, entities, ours, description)
+insert into tds.report as r (report, position, path, parameters, period, rows_paths, party_kind, id_keys, name_key, entities, ours,
+                             description)
 select d.report, d.position, d.path, d.parameters::jsonb, d.period, d.rows_paths, d.party_kind, d.id_keys, d.name_key, d.entities, d.ours,
        d.description
   from (

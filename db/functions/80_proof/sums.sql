@@ -16,7 +16,8 @@ $$;
 comment on function tds.base_currency(text) is 'The currency that an organisation keeps its books in; null: not known.';
 
 create or replace function tds.receivable_documents(organization_id text, day date)
-returns table (customer_id text, invoice_id text, invoice_number text, status text, currency text, rate numeric, due_date date, owed numeric)
+returns table (customer_id text, invoice_id text, invoice_number text, status text, currency text, rate numeric, due_date date,
+               owed numeric)
 language sql stable
 as $$
     select i.zoho_customer_id, i.zoho_invoice_id, i.invoice_number, i.status, i.currency,

@@ -32,7 +32,8 @@ begin
     return row(v_open,
                case when v_last.reconcile_id is null then 'never reconciled'
                     else format('last reconcile %s hours ago: %s compared, %s differ, %s not checked%s; %s open without a note',
-                                round(extract(epoch from check_reconcile.at - v_last.finished_at) / 3600), v_last.compared, v_last.differing,
+                                round(extract(epoch from check_reconcile.at - v_last.finished_at) / 3600), v_last.compared,
+                                    v_last.differing,
                                 v_last.not_checked, coalesce(': ' || v_last.error, ''), v_open) end, v_since)::tds.finding;
 end
 $$;

@@ -4,7 +4,8 @@
 create or replace function tds.base_rate(organization_id text, currency text, rate numeric) returns numeric
 language sql stable parallel safe
 as $$ select coalesce($3, case when $2 = tds.base_currency($1) then 1 end) $$;
-comment on function tds.base_rate(text, text, numeric) is 'Units of the base currency for one of another: what the document says; null: it does not.';
+comment on function tds.base_rate(text, text, numeric) is
+'Units of the base currency for one of another: what the document says; null: it does not.';
 
 create or replace view public.tds_open_balances as
 select d.organization_id, d.customer_id, c.name as customer_name, d.currency, sum(d.invoices) as invoices, sum(d.owed) as owed,
@@ -56,7 +57,8 @@ select d.organization_id, d.vendor_id, c.name as vendor_name, d.currency, sum(d.
           from zoho.vendor_payments p where p.deleted_at is null and p.unused_amount <> 0) d
   left join zoho.contacts c on c.organization_id = d.organization_id and c.zoho_contact_id = d.vendor_id
  group by d.organization_id, d.vendor_id, c.name, d.currency;
-comment on view public.tds_open_payables is 'What each vendor is owed, and what may still be settled with, by currency and in the base currency.';
+comment on view public.tds_open_payables is
+'What each vendor is owed, and what may still be settled with, by currency and in the base currency.';
 comment on column public.tds_open_payables.organization_id is 'Zoho organisation.';
 comment on column public.tds_open_payables.vendor_id is 'Zoho''s id of the vendor.';
 comment on column public.tds_open_payables.vendor_name is 'Its name.';
@@ -91,7 +93,8 @@ comment on column public.tds_overdue_invoices.balance_base is 'The same in the b
 
 create or replace view public.tds_receivables_ageing as
 select v.organization_id, v.customer_id, c.name as customer_name, sum(v.owed) as total_base,
-       coalesce(sum(v.owed) filter (where v.days <= 0), 0) as not_due, coalesce(sum(v.owed) filter (where v.days between 1 and 30), 0) as days_1_30,
+       coalesce(sum(v.owed) filter (where v.days <= 0), 0) as not_due,
+           coalesce(sum(v.owed) filter (where v.days between 1 and 30), 0) as days_1_30,
        coalesce(sum(v.owed) filter (where v.days between 31 and 60), 0) as days_31_60,
        coalesce(sum(v.owed) filter (where v.days between 61 and 90), 0) as days_61_90,
        coalesce(sum(v.owed) filter (where v.days > 90), 0) as days_over_90
@@ -138,7 +141,8 @@ comment on column public.tds_unallocated_payments.unused_amount is 'What is left
 comment on column public.tds_unallocated_payments.unused_base is 'The same in the base currency.';
 
 create or replace view public.tds_stock_value as
-select p.organization_id, p.zoho_item_id, p.sku, p.name, p.stock_quantity, p.purchase_rate, round(p.stock_quantity * p.purchase_rate, 2) as value_base
+select p.organization_id, p.zoho_item_id, p.sku, p.name, p.stock_quantity, p.purchase_rate,
+    round(p.stock_quantity * p.purchase_rate, 2) as value_base
   from zoho.products p where p.deleted_at is null and p.stock_quantity <> 0;
 comment on view public.tds_stock_value is
 'What is in stock, at each product''s purchase rate of now (Zoho''s own valuation goes by what was paid: first in, first out).';
@@ -211,5 +215,6 @@ grant execute on function
     tds.base_rate(text, text, numeric), tds.base_currency(text), tds.counts_for_sums(text), tds.sales_by_item(text, date, date),
     tds.sales_by_customer(text, date, date), tds.purchases_by_item(text, date, date), tds.sales_lines(text, date, date),
     tds.sales_documents(text, date, date), tds.purchase_lines(text, date, date), tds.receivable_documents(text, date),
-    tds.payable_documents(text, date), tds.customer_credits(text, date), tds.vendor_credits(text, date), tds.refunded_later(jsonb, text, date)
+    tds.payable_documents(text, date), tds.customer_credits(text, date), tds.vendor_credits(text, date),
+        tds.refunded_later(jsonb, text, date)
     to tds_reader, tds_operator;

@@ -8,7 +8,7 @@ as $$
 declare
     v_status text;
 begin
-    select a.attname into v_status from pg_attribute a
+    select a.attname::text into v_status from pg_attribute a
      where a.attrelid = format('zoho.%I', living_condition.target)::regclass and a.attname in ('status', 'payment_status')
        and living_condition.target in ('invoices', 'bills', 'credit_notes', 'vendor_credits', 'sales_orders');
     if living_condition.posted and v_status is null then
@@ -20,8 +20,8 @@ begin
 end
 $$;
 comment on function tds.living_condition(text, boolean) is
-'Which rows t of a table of the mirror an ERP may show (not deleted) or sum up (posted: nor draft, void or waiting for approval); null: it has '
-'no such status.';
+'Which rows t of a table of the mirror an ERP may show (not deleted) or sum up (posted: nor draft, void or waiting for approval); null: it '
+'has no such status.';
 
 create or replace function tds.parents_of(target text) returns table (parent text, key_columns text[])
 language plpgsql stable
@@ -38,7 +38,8 @@ begin
                    ('product_prices', 'products', array['organization_id', 'zoho_item_id']),
                    ('contact_addresses', 'contacts', array['organization_id', 'contact_type', 'zoho_contact_id']),
                    ('customer_addresses', 'contacts', array['organization_id', 'contact_type', 'zoho_contact_id']),
-                   ('vendor_addresses', 'contacts', array['organization_id', 'contact_type', 'zoho_contact_id'])) v(child, parent, key_columns)
+                   ('vendor_addresses', 'contacts', array['organization_id', 'contact_type', 'zoho_contact_id'])) v(child, parent,
+                       key_columns)
      where v.child = parents_of.target;
 end
 $$;
@@ -51,7 +52,8 @@ as $$
 declare
     v_query text;
 begin
-    if exists (select from pg_attribute a where a.attrelid = format('zoho.%I', living_query.target)::regclass and a.attname = 'deleted_at') then
+    if exists (select from pg_attribute a where a.attrelid = format('zoho.%I', living_query.target)::regclass
+               and a.attname = 'deleted_at') then
         return format('select t.* from zoho.%I t where ', living_query.target)
                || tds.living_condition(living_query.target, living_query.posted);
     end if;
@@ -66,7 +68,8 @@ begin
     return v_query;
 end
 $$;
-comment on function tds.living_query(text, boolean) is 'The query of a view without what is deleted, or only what is posted; null: there is none.';
+comment on function tds.living_query(text, boolean) is
+'The query of a view without what is deleted, or only what is posted; null: there is none.';
 
 create or replace function tds.describe_current() returns void
 language plpgsql volatile
@@ -74,6 +77,7 @@ set search_path = pg_catalog, pg_temp
 as $$
 declare
     v_view record;
+    v_made text;
 begin
     for v_view in
         select c.relname as target, c.oid, c.relname || s.suffix as name, tds.living_query(c.relname, s.suffix = '_posted') as query,
@@ -89,11 +93,12 @@ begin
             raise notice 'public.% is somebody else''s', v_view.name;
             continue;
         end if;
+        v_made := format('view public.%I as ', v_view.name) || v_view.query;
         begin
-            execute format('create or replace view public.%I as %s', v_view.name, v_view.query);
+            execute 'create or replace ' || v_made;
         exception when invalid_table_definition then  -- a column has another type, or is gone
             execute format('drop view public.%I', v_view.name);
-            execute format('create view public.%I as %s', v_view.name, v_view.query);
+            execute 'create ' || v_made;
         end;
         execute format('comment on view public.%I is %L', v_view.name,
                        format(case when v_view.posted then '%s without what is deleted, draft, void or waits for approval: for sums.'
@@ -102,7 +107,8 @@ begin
     end loop;
 end
 $$;
-comment on function tds.describe_current() is 'Makes the views <table>_current and <table>_posted of the mirror, where their names are free.';
+comment on function tds.describe_current() is
+'Makes the views <table>_current and <table>_posted of the mirror, where their names are free.';
 
 create or replace function tds.comment_columns(target oid, view_name text) returns void
 language plpgsql volatile
