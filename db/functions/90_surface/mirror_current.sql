@@ -71,13 +71,27 @@ $$;
 comment on function tds.living_query(text, boolean) is
 'The query of a view without what is deleted, or only what is posted; null: there is none.';
 
+create or replace function tds.make_view(name text, query text) returns void
+language plpgsql volatile
+set search_path = pg_catalog, pg_temp
+as $$
+begin
+    begin
+        execute format('create or replace view public.%I as %s', make_view.name, make_view.query);
+    exception when invalid_table_definition then  -- a column has another type, or is gone
+        execute format('drop view public.%I', make_view.name);
+        execute format('create view public.%I as %s', make_view.name, make_view.query);
+    end;
+end
+$$;
+comment on function tds.make_view(text, text) is 'Creates a view in schema public, or makes it anew; only the files of an upgrade say which.';
+
 create or replace function tds.describe_current() returns void
 language plpgsql volatile
 set search_path = pg_catalog, pg_temp
 as $$
 declare
     v_view record;
-    v_made text;
 begin
     for v_view in
         select c.relname as target, c.oid, c.relname || s.suffix as name, tds.living_query(c.relname, s.suffix = '_posted') as query,
@@ -93,13 +107,7 @@ begin
             raise notice 'public.% is somebody else''s', v_view.name;
             continue;
         end if;
-        v_made := format('view public.%I as ', v_view.name) || v_view.query;
-        begin
-            execute 'create or replace ' || v_made;
-        exception when invalid_table_definition then  -- a column has another type, or is gone
-            execute format('drop view public.%I', v_view.name);
-            execute 'create ' || v_made;
-        end;
+        perform tds.make_view(v_view.name, v_view.query);
         execute format('comment on view public.%I is %L', v_view.name,
                        format(case when v_view.posted then '%s without what is deleted, draft, void or waits for approval: for sums.'
                                    else '%s without what Zoho has deleted.' end, replace(v_view.target, '_', ' ')));
@@ -127,7 +135,8 @@ end
 $$;
 comment on function tds.comment_columns(oid, text) is 'Gives the columns of a view the comments of a table''s.';
 
-revoke all on function tds.living_condition(text, boolean), tds.parents_of(text), tds.living_query(text, boolean), tds.describe_current(),
+revoke all on function tds.living_condition(text, boolean), tds.parents_of(text), tds.living_query(text, boolean),
+    tds.make_view(text, text), tds.describe_current(),
     tds.comment_columns(oid, text) from public;
 
 select tds.describe_current();
