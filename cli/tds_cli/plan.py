@@ -110,10 +110,13 @@ def _each_day(
         """select d.what, sum(d.calls_a_day)::float8 as calls_a_day,
                   round(100 * sum(d.calls_a_day) / b.day_limit, 2)::float8 as percent_of_day,
                   string_agg(distinct d.every, ', ') as every
-             from tds.plan_day(%s, %s) d
-             left join tds_api_budget b on b.organization_id = %s
+             from (select p.what, p.calls_a_day, p.every from tds.plan_day(%(own)s, %(records)s) p
+                    union all
+                   select 'reconcile', c.calls, 'each night' from tds.reconcile_calls(%(own)s, %(records)s) c
+                    where tds.setting_text('reconcile_nightly')::boolean) d
+             left join tds_api_budget b on b.organization_id = %(own)s
             group by d.what, b.day_limit order by d.what""",
-        [organization_id, Jsonb({row.entity: row.records for row in found}), organization_id],
+        {"own": organization_id, "records": Jsonb({row.entity: row.records for row in found})},
     ).fetchall()
 
 

@@ -2,17 +2,26 @@
 
 from __future__ import annotations
 
+import asyncio
 import datetime as dt
+import json
+import os
 from collections import defaultdict
 from collections.abc import Iterator
 from decimal import Decimal
+from pathlib import Path
 from typing import Any
 
 import psycopg
 import pytest
+from click.testing import CliRunner
 from psycopg.rows import dict_row
 
+from tds_cli.main import main
+from tds_poller.mirror import Mirror
+from tds_poller.poll import Poll, read_queue
 from tds_poller.reconcile import reconcile_some
+from tds_poller.zoho.client import ZohoClient
 from tds_sandbox.limits import UNLIMITED
 from tds_sandbox.money import round_base
 from tds_sandbox.organisation import Organisation
@@ -372,3 +381,55 @@ def test_what_hangs_on_a_deleted_record_goes_and_comes_back_with_it(books: Polle
                   (select count(*) from invoices where status in ('draft', 'void')) as others""",
     )
     assert sums["every"] == sums["living"] == sums["posted"] + sums["others"] > sums["posted"]
+
+
+def test_the_night_asks_and_the_poller_does_it(books: Poller) -> None:
+    books.migrate()
+
+    async def night(client: ZohoClient, mirror: Mirror) -> None:
+        queue = await asyncio.to_thread(read_queue, books.database.conninfo)
+        await Poll(client, mirror, queue).once()
+        assert queue.pool is not None
+        await asyncio.to_thread(queue.pool.close)
+
+    books.run(night)
+    assert rows(books, "select from tds.reconcile_run") == []
+    do(books, "select tds.request_reconciles()")
+    do(books, "select tds.request_reconciles()")
+    books.run(night)
+    runs = rows(books, "select * from tds.reconcile_run order by 1")
+    assert [run["error"] is None for run in runs] == [False, True], (
+        "the one that nobody began is not done twice"
+    )
+    assert runs[1]["compared"] > 100
+    assert (runs[1]["differing"], runs[1]["not_checked"]) == (0, 0)
+    assert runs[1]["calls"] == len(rows(books, "select from tds.report"))
+    with psycopg.connect(books.database.conninfo, autocommit=True) as connection:
+        connection.execute("update tds.setting set value = 'false' where name = 'reconcile_nightly'")
+    do(books, "select tds.request_reconciles()")
+    assert len(rows(books, "select from tds.reconcile_run")) == 2
+
+
+def test_the_command(books: Poller, tmp_path: Path) -> None:
+    books.migrate()
+    kept = {name: value for name, value in os.environ.items() if not name.startswith(("TDS_", "ZOHO_"))}
+    own = {
+        "TDS_DATABASE_URL": books.database.conninfo,
+        "TDS_DATA_DIR": str(tmp_path),
+        "ZOHO_MINUTE_SECONDS": "0.1",
+    }
+    environment = {**kept, **own, **books.sandbox.environment}
+    done = CliRunner().invoke(main, ["reconcile", "--dry-run", "--json"], env=environment)
+    assert json.loads(done.stdout)["calls"] == len(rows(books, "select from tds.report"))
+    [planted] = rows(books, CENTS["a balance"][0])
+    done = CliRunner().invoke(main, ["reconcile", "--month", "2025-10"], env=environment)
+    assert done.exit_code == 1, done.output
+    [number] = rows(
+        books, "select invoice_number as n from zoho.invoices where zoho_invoice_id = %s", planted["id"]
+    )
+    assert number["n"] in done.stdout
+    assert "tds.note_discrepancy" in done.stderr
+    done = CliRunner().invoke(main, ["reconcile", "--month", "2025-10", "--json"], env=environment)
+    told = json.loads(done.stdout)
+    assert told["differing"] == len(told["discrepancies"]) > 0
+    assert CliRunner().invoke(main, ["reconcile", "--month", "October"], env=environment).exit_code == 2

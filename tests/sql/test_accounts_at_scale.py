@@ -1,0 +1,133 @@
+"""The ten reports on many lines: right to the cent in two currencies, by an index where one serves.
+
+TDS_ACCOUNT_LINES=500000 for the size of a large company; a small share of it here.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import time
+from decimal import Decimal
+from typing import Any
+
+import psycopg
+import pytest
+
+from tests.db.servers import Database
+
+LINES = int(os.environ.get("TDS_ACCOUNT_LINES", "20000"))
+PER_INVOICE = 5
+# A month's sales, one customer's balance, what is overdue, …: each with the index that has to serve it.
+REPORTS = {
+    "select * from tds.sales_by_item('1', '2025-10-01', '2025-10-31')": "invoices_day_idx",
+    "select * from tds.sales_by_customer('1', '2025-10-01', '2025-10-31')": "invoices_day_idx",
+    "select * from tds.purchases_by_item('1', '2025-10-01', '2025-10-31')": "bills_day_idx",
+    "select * from tds_overdue_invoices": "invoices_due_idx",
+    "select * from tds_receivables_ageing": "",
+    "select * from tds_open_balances": "",
+    "select * from tds_open_payables": "",
+    "select * from tds_unallocated_payments": "",
+    "select * from tds_stock_value": "",
+    "select * from tds_customer_prices where customer_id = '3'": "customers_",
+}
+FILL = """
+insert into zoho.organizations (organization_id, zoho_organization_id, name, currency, zoho_metadata, synced_at, sync_version,
+                                sync_observed_at, sync_rank)
+values ('1', '1', 'Large', 'USD', '{}', now(), 1, now(), 3);
+insert into zoho.contacts (organization_id, contact_type, zoho_contact_id, name, currency, zoho_pricebook_id, zoho_metadata, synced_at,
+                           sync_version, sync_observed_at, sync_rank)
+select '1', case when n %% 50 = 0 then 'vendor' else 'customer' end, n::text, 'Party ' || n, case when n %% 5 = 0 then 'IQD' else 'USD' end,
+       '7', '{}', now(), 1, now(), 3 from generate_series(1, 500) n;
+insert into zoho.products (organization_id, zoho_item_id, name, unit_price, purchase_rate, stock_quantity, is_active, currency,
+                           zoho_metadata, synced_at, sync_version, sync_observed_at, sync_rank)
+select '1', n::text, 'Product ' || n, n, n / 2.0, n %% 7, true, 'USD', '{}', now(), 1, now(), 3 from generate_series(1, 400) n;
+insert into zoho.pricelists (organization_id, zoho_pricebook_id, name, kind, sales_or_purchase, percentage, is_increase, currency,
+                             is_active, zoho_metadata, synced_at, sync_version, sync_observed_at, sync_rank)
+values ('1', '7', 'Ten less', 'fixed_percentage', 'sales', 10, false, 'USD', true, '{}', now(), 1, now(), 3);
+insert into zoho.invoices (organization_id, zoho_invoice_id, invoice_number, zoho_customer_id, invoice_date, due_date, status, subtotal,
+                           tax_total, total_amount, balance, currency, exchange_rate, zoho_metadata, synced_at, sync_version,
+                           sync_observed_at, sync_rank)
+select '1', n::text, 'INV-' || n, (1 + n %% 499)::text, date '2025-10-31' - (n %% 1000)::int, date '2025-11-30' - (n %% 1000)::int,
+       case n %% 10 when 0 then 'draft' when 1 then 'void' else 'sent' end, 50, 2.5, 52.5, case when n %% 20 in (0, 2) then 52.5 else 0 end,
+       case when n %% 5 = 0 then 'IQD' else 'USD' end, case when n %% 5 = 0 then 0.000763 else 1 end, '{}', now(), 1, now(), 3
+  from generate_series(1, %(invoices)s) n;
+insert into zoho.invoice_line_items (organization_id, zoho_invoice_id, line_number, zoho_item_id, quantity, rate, total_amount,
+                                     zoho_metadata, synced_at)
+select '1', n::text, l, (1 + (n * 7 + l) %% 400)::text, 2, 5, 10, '{}', now()
+  from generate_series(1, %(invoices)s) n, generate_series(1, %(lines)s) l;
+insert into zoho.bills (organization_id, zoho_bill_id, bill_number, zoho_vendor_id, bill_date, due_date, payment_status, subtotal,
+                        tax_total, total_amount, balance, currency, exchange_rate, zoho_metadata, synced_at, sync_version,
+                        sync_observed_at, sync_rank)
+select '1', n::text, 'B-' || n, (50 * (1 + n %% 9))::text, date '2025-10-31' - (n %% 1000)::int, date '2025-11-30', 'open', 8, 0, 8, 8, 'USD', 1,
+       '{}', now(), 1, now(), 3 from generate_series(1, %(invoices)s / 5) n;
+insert into zoho.bill_line_items (organization_id, zoho_bill_id, line_number, zoho_item_id, quantity, total_amount, zoho_metadata, synced_at)
+select '1', n::text, 1, (1 + n %% 400)::text, 1, 8, '{}', now() from generate_series(1, %(invoices)s / 5) n;
+insert into zoho.customer_payments (organization_id, zoho_payment_id, zoho_customer_id, payment_date, amount, unused_amount, currency,
+                                    exchange_rate, zoho_metadata, synced_at, sync_version, sync_observed_at, sync_rank)
+select '1', n::text, (1 + n %% 499)::text, date '2025-10-31' - (n %% 1000)::int, 10, case when n %% 50 = 0 then 3 else 0 end, 'USD', 1, '{}',
+       now(), 1, now(), 3 from generate_series(1, %(invoices)s) n;
+"""
+
+
+@pytest.mark.timeout(900)
+def test_reports_are_right_and_use_their_indexes(
+    database: Database, record_property: pytest.RecordProperty
+) -> None:
+    invoices = LINES // PER_INVOICE
+    with database.connect(autocommit=True) as conn:
+        with psycopg.ClientCursor(conn) as cursor:
+            cursor.execute(FILL, {"invoices": invoices, "lines": PER_INVOICE})
+        for table in (
+            "invoices",
+            "invoice_line_items",
+            "bills",
+            "bill_line_items",
+            "customer_payments",
+            "contacts",
+            "products",
+        ):
+            conn.execute(f"vacuum analyze zoho.{table}")
+
+        def one(query: str) -> Any:
+            row = conn.execute(query.encode()).fetchone()
+            assert row
+            return row[0]
+
+        counts = [n for n in range(1, invoices + 1) if n % 10 not in {0, 1}]
+        october = [n for n in counts if n % 1000 <= 30]
+        rate = Decimal("0.000763")
+        line = {True: round(10 * rate, 2), False: Decimal(10)}
+        sold = sum(PER_INVOICE * line[n % 5 == 0] for n in october)
+        assert one("select sum(amount_base) from tds.sales_by_item('1', '2025-10-01', '2025-10-31')") == sold
+        assert one(
+            "select sum(quantity) from tds.sales_by_item('1', '2025-10-01', '2025-10-31')"
+        ) == 10 * len(october)
+        owed = [n for n in counts if n % 20 == 2]
+        by_currency = {
+            currency: Decimal("52.5") * len([n for n in owed if (n % 5 == 0) == (currency == "IQD")])
+            for currency in ("USD", "IQD")
+        }
+        for currency, amount in by_currency.items():
+            found = one(f"select coalesce(sum(owed), 0) from tds_open_balances where currency = '{currency}'")
+            assert found == amount
+        assert one("select sum(total_base) from tds_receivables_ageing") == sum(
+            round(Decimal("52.5") * rate, 2) if n % 5 == 0 else Decimal("52.5") for n in owed
+        )
+        assert one("select sum(balance_base) from tds_open_payables") == 8 * (invoices // 5)
+        assert (
+            one("select price from tds_customer_prices where customer_id = '3' and zoho_item_id = '100'")
+            == 90
+        )
+        slowest = ("", 0.0)
+        for query, index in REPORTS.items():
+            plan = "\n".join(row[0] for row in conn.execute(f"explain {query}".encode()))
+            if index:
+                assert index in plan, plan
+                assert not re.search(
+                    r"Seq Scan on (invoices|invoice_line_items|bills|bill_line_items) ", plan
+                ), plan
+            began = time.perf_counter()
+            conn.execute(query.encode()).fetchall()
+            slowest = max(slowest, (query, time.perf_counter() - began), key=lambda found: found[1])
+    record_property("measured", f"{LINES} lines, the slowest took {slowest[1]:.3f} s: {slowest[0]}")
