@@ -8,6 +8,7 @@ from __future__ import annotations
 import os
 import re
 import time
+from collections.abc import Callable
 from decimal import Decimal
 from typing import Any
 
@@ -72,7 +73,7 @@ select '1', n::text, (1 + n %% 499)::text, date '2025-10-31' - (n %% 1000)::int,
 
 @pytest.mark.timeout(900)
 def test_reports_are_right_and_use_their_indexes(
-    database: Database, record_property: pytest.RecordProperty
+    database: Database, record_property: Callable[[str, object], None]
 ) -> None:
     invoices = LINES // PER_INVOICE
     with database.connect(autocommit=True) as conn:
