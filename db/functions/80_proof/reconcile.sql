@@ -212,12 +212,11 @@ declare
     v_rows jsonb;
 begin
     foreach v_page in array report_rows.pages loop
-        -- the deepest form that is there; an empty list has no rows to tell its depth by
+        -- the first form of which the list is there, be it empty
         select p.path into v_path
           from unnest((report_rows.report).rows_paths) with ordinality p(path, n)
-         where jsonb_path_exists(v_page, split_part(replace(p.path, '[*]', ''), '.', 1)::jsonpath)
-           and v_page ? split_part(replace(p.path, '[*]', ''), '.', 2)
-         order by not jsonb_path_exists(v_page, p.path::jsonpath), p.n
+         where v_page ? split_part(replace(p.path, '[*]', ''), '.', 2)
+         order by not jsonb_path_exists(v_page, left(p.path, -3)::jsonpath), p.n
          limit 1;
         if v_path is null then
             raise exception using errcode = 'ZB008', message = format('it has no %s', (report_rows.report).rows_paths[1]);
