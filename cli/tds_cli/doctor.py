@@ -23,7 +23,7 @@ from tds_db.errors import TdsError
 from tds_db.status import status
 from tds_poller.zoho.client import INVENTORY, Reply, ZohoClient
 from tds_poller.zoho.errors import LimitError, UnauthorizedError, ZohoError
-from tds_poller.zoho.scopes import SCOPES, scope_string
+from tds_poller.zoho.scopes import ACTIVITY_LOG, SCOPES, scope_string
 from tds_poller.zoho.settings import DATA_CENTRES, ZohoSettings
 
 VERSIONS = range(15, 19)
@@ -32,7 +32,7 @@ WAIT_SECONDS = 10.0  # a doctor who is kept waiting says so
 
 # Feeds of hints that are read where they can be: where they are, and what the refresh token needs for it.
 FEEDS = {
-    "activity_log": ("/reports/activitylogs", "ZohoBooks.reports.READ"),
+    "activity_log": ("/reports/activitylogs", ACTIVITY_LOG[0]),
     "webhook_failures": ("/settings/webhooks/histories", "ZohoBooks.settings.READ"),
 }
 UPGRADE = "tds db upgrade"

@@ -17,6 +17,8 @@ SCOPES = {
 READING = tuple(f"ZohoBooks.{module}.READ" for module in SCOPES)
 MAKING_WEBHOOKS = ("ZohoBooks.settings.CREATE",)
 STOCK_BY_PLACE = ("ZohoInventory.items.READ",)
+ACTIVITY_LOG = ("ZohoBooks.reports.READ",)
+"""Optional: the activity log is read for hints where it is granted."""
 
 
 def scope_string(*, webhooks: bool = False, inventory: bool = False) -> str:
