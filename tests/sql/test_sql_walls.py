@@ -29,8 +29,6 @@ UPWARD = {
     ("50_apply", "70_fetch"): "requeue_unprocessed",
     # before a replay spends calls it says how many are left today
     ("50_apply", "90_surface"): "replay_costs",
-    # a price list that says twice that it has no prices is believed when the second want is settled
-    ("40_wants", "60_entities"): "note_wants",
     # a webhook that is refused at the door, but names its record, asks for the detail at once
     ("30_inbox", "40_wants"): "enqueue",
 }  # fmt: skip
@@ -38,7 +36,6 @@ UPWARD_CALLS = {
     "currency_changed": {"check_anew"},
     "requeue_unprocessed": {"requeue_pulls"},
     "replay_costs": {"tds_api_budget"},
-    "note_wants": {"write_product_prices"},
     "enqueue": {"want"},
 }
 # what no file defines is made by 65_made from the mapping, but for a view of what is told besides the mapping

@@ -9,7 +9,7 @@ begin
     insert into tds.entity
     select (jsonb_populate_record(null::tds.entity,
                 '{"list_filter": {}, "paged": true, "has_modified_filter": false, "volatile_details": false, "counted": true, "joins": "", '
-                '"aliases": [], "only_if": "true", "new_if": "true", "complete_if": "true"}'
+                '"aliases": [], "parts": {}, "only_if": "true", "new_if": "true", "complete_if": "true"}'
                 || jsonb_build_object('file', coalesce(nullif(current_setting('tds.file', true), ''), 'a file run by hand'))
                 || register.spec)).*;
     perform pgmq.create(v_queue);

@@ -158,10 +158,11 @@ begin
 
     -- a detail settles a want if its request was sent later and if it tells of no older edit than what is known
     if exists (select from unnest(note_wants.verdicts) v where v.rank = 3) then
-        -- a price list that says a second time that it has no prices is believed
+        -- one that says a second time that it has none, a price list of its prices, is believed
         v_doubted := array(
             select w.zoho_id from tds.wanted_detail w
-             where (note_wants.entity).entity = 'pricelists' and w.entity = 'pricelists' and w.organization_id = note_wants.organization_id
+             where (note_wants.entity).empty_twice is not null and w.entity = (note_wants.entity).entity
+               and w.organization_id = note_wants.organization_id
                and w.reason = tds.empty_reason()
                and w.zoho_id in (select v.zoho_id from unnest(note_wants.verdicts) v
                                   where v.rank = 3 and v.outcome <> 'stale' and v.observed_at >= w.wanted_at)
@@ -182,7 +183,8 @@ begin
          using settled s
          where (w.organization_id, w.entity, w.zoho_id) = (s.organization_id, s.entity, s.zoho_id);
         if v_doubted <> '{}' then
-            perform tds.write_product_prices(note_wants.organization_id, v_doubted, v_now, true);
+            execute format('select tds.%I($1, $2, $3, true)', (note_wants.entity).empty_twice)
+              using note_wants.organization_id, v_doubted, v_now;
         end if;
     end if;
 end

@@ -270,10 +270,7 @@ begin
          union all
         select c.target, c.parent_column from tds.child c where c.entity = (remove_phantoms.entity).entity
          union all
-        select x.name, x.id_column
-          from (values ('products', 'stock_levels', 'zoho_item_id'), ('pricelists', 'product_prices', 'zoho_pricebook_id'),
-                       ('contacts', 'contact_addresses', 'zoho_contact_id')) x(target, name, id_column)
-         where x.target = (remove_phantoms.entity).target
+        select p.name, p.id_column from jsonb_each_text((remove_phantoms.entity).parts) p(name, id_column)
     loop
         execute format('delete from zoho.%1$I t where t.organization_id = $1 and t.%2$I = any ($2)', v_target.name, v_target.id_column)
           using remove_phantoms.organization_id, v_ids;

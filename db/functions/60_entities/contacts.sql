@@ -103,6 +103,7 @@ select tds.register(jsonb_build_object(
     'detail_key', 'billing_address',
     'target', 'contacts', 'target_key', 'zoho_contact_id',
     'prepare', 'prepare_contacts', 'prepare_new', 'lock_contacts', 'complete', 'write_contact_addresses',
+    'parts', '{"contact_addresses": "zoho_contact_id"}'::jsonb,
     'joins', 'left join lateral (select c.contact_type, c.sync_version from zoho.contacts c
                               where c.organization_id = own.organization_id and c.zoho_contact_id between s.zoho_id and s.zoho_id
                               order by c.zoho_contact_id limit 1) k on true',

@@ -78,7 +78,8 @@ select tds.register('{
     "list_filter": {"filter_by": "Status.All"},
     "detail_key": "pricebook_items", "volatile_details": true,
     "target": "pricelists", "target_key": "zoho_pricebook_id",
-    "complete": "write_product_prices", "complete_if": "s.doc ? ''pricebook_items''"}');
+    "complete": "write_product_prices", "complete_if": "s.doc ? ''pricebook_items''",
+    "parts": {"product_prices": "zoho_pricebook_id"}, "empty_twice": "write_product_prices"}');
 
 select tds.map_fields('pricelists', '', $$
     pricebook_id       id      zoho_pricebook_id  required

@@ -146,7 +146,8 @@ select tds.register('{
     "volatile_details": true, "counted": false,
     "detail_key": "brand",
     "target": "products", "target_key": "zoho_item_id",
-    "complete": "write_stock_levels", "complete_if": "s.doc ?| array[''locations'', ''warehouses'']"}');
+    "complete": "write_stock_levels", "complete_if": "s.doc ?| array[''locations'', ''warehouses'']",
+    "parts": {"stock_levels": "zoho_item_id"}}');
 
 select tds.map_fields('products', '', $$
     item_id            id      zoho_item_id       required
