@@ -45,6 +45,7 @@ COMMANDS = {
     "runs": ("tds_cli.runs:runs", "Show the pulls so far."),
     "reconcile": ("tds_cli.reconcile:reconcile", "Compare sums with Zoho's own reports."),
     "verify": ("tds_cli.verify:verify", "Compare the mirror with Zoho's lists, record by record."),
+    "repair": ("tds_cli.repair:repair", "Read records from Zoho and write them whatever is stored."),
     "explain": ("tds_cli.explain:explain", "Tell what happened to a record."),
     "jobs": ("tds_cli.jobs:jobs", "Show what runs by the clock, and run it by hand."),
     "images": ("tds_cli.images:images", "Fetch the pictures of products."),

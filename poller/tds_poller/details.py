@@ -4,11 +4,12 @@ import asyncio
 import json
 import logging
 from collections.abc import Callable, Mapping
-from datetime import datetime
+from datetime import UTC, datetime
 from urllib.parse import quote
 
 from tds_poller.mirror import Endpoint, Mirror, Want
-from tds_poller.zoho.client import INVENTORY, Reply, ZohoClient
+from tds_poller.pull import more_follows
+from tds_poller.zoho.client import INVENTORY, PER_PAGE, Reply, ZohoClient
 from tds_poller.zoho.errors import NotFoundError, OrganizationError, RefusedError, UnauthorizedError
 
 log = logging.getLogger(__name__)
@@ -74,6 +75,9 @@ async def fetch_taken(
         ZohoError: Zoho cannot be asked any further. What was fetched is stored, the rest is still wanted.
     """
     asked_at: dict[str, datetime] = {}
+    unlisted_at: datetime | None = None
+    if wanted and not endpoint.has_details and endpoint.entity != "organizations":
+        asked_at, unlisted_at = await _from_list(client, mirror, endpoint, wanted)
     if wanted and endpoint.bulk_detail_path:
         reply = await client.get(endpoint.bulk_detail_path, {f"{endpoint.id_key}s": ",".join(wanted)})
         asked_at |= {zoho_id: reply.sent_at for zoho_id in _answered(reply, endpoint) if zoho_id in wanted}
@@ -83,7 +87,7 @@ async def fetch_taken(
     # What an answer for many leaves out may be gone or not: only its own URL tells.
     one_by_one = [zoho_id for zoho_id in wanted if zoho_id not in asked_at]
     fetches = [
-        _fetch(client, mirror, endpoint, zoho_id, wanted[zoho_id].modified_at) for zoho_id in one_by_one
+        _fetch(client, mirror, endpoint, (zoho_id, wanted[zoho_id]), unlisted_at) for zoho_id in one_by_one
     ]
     for zoho_id, outcome in zip(
         one_by_one, await asyncio.gather(*fetches, return_exceptions=True), strict=True
@@ -92,6 +96,29 @@ async def fetch_taken(
             raise outcome
         asked_at[zoho_id] = outcome
     return asked_at
+
+
+async def _from_list(
+    client: ZohoClient, mirror: Mirror, endpoint: Endpoint, wanted: Mapping[str, Want]
+) -> tuple[dict[str, datetime], datetime]:
+    """Reads a list that says all there is of its records, and of which Zoho may have no single ones.
+
+    Returns:
+        When those it has were asked for, and when the list was.
+    """
+    asked_at: dict[str, datetime] = {}
+    page, has_more, began = 1, True, datetime.max.replace(tzinfo=UTC)
+    while has_more:
+        place = {"page": str(page), "per_page": str(PER_PAGE)} if endpoint.paged else {}
+        reply = await client.get(endpoint.api_path, {**endpoint.list_filter, **place})
+        began = min(began, reply.sent_at)
+        told = _answered(reply, endpoint)
+        if found := [zoho_id for zoho_id in told if zoho_id in wanted]:
+            await mirror.store_detail(endpoint.entity, found, reply.body, reply.sent_at)
+            asked_at |= dict.fromkeys(found, reply.sent_at)
+        has_more = endpoint.paged and more_follows(endpoint, reply.document, page, len(told))
+        page += 1
+    return asked_at, began
 
 
 def _answered(reply: Reply, endpoint: Endpoint) -> list[str]:
@@ -145,20 +172,36 @@ async def _stock_by_place(client: ZohoClient, mirror: Mirror, endpoint: Endpoint
 
 
 async def _fetch(
-    client: ZohoClient, mirror: Mirror, endpoint: Endpoint, zoho_id: str, modified_at: datetime | None
+    client: ZohoClient,
+    mirror: Mirror,
+    endpoint: Endpoint,
+    wanted: tuple[str, Want],
+    unlisted_at: datetime | None,
 ) -> datetime:
-    """Fetches and stores one detail; returns when it was asked for."""
+    """Fetches and stores one detail; returns when it was asked for.
+
+    Where Zoho has no single records, one that the whole list lacks (`unlisted_at`) is not there.
+    """
+    zoho_id, (modified_at, _) = wanted
     try:
         reply = await client.get(f"{endpoint.api_path}/{quote(zoho_id, safe='')}")
     except NotFoundError as absence:
-        proof = json.dumps({endpoint.record_key: {endpoint.id_key: zoho_id}}).encode()
-        await mirror.store_detail(endpoint.entity, [zoho_id], proof, absence.sent_at, event="delete")
+        await _absent(mirror, endpoint, zoho_id, absence.sent_at)
         return absence.sent_at
     except OrganizationError:
         # it is not the record's fault
         raise
     except RefusedError as error:
+        if unlisted_at is not None:
+            await _absent(mirror, endpoint, zoho_id, unlisted_at)
+            return unlisted_at
         await mirror.detail_failed(endpoint.entity, zoho_id, error.message)
         return error.sent_at
     await mirror.store_detail(endpoint.entity, [zoho_id], reply.body, reply.sent_at, modified_at=modified_at)
     return reply.sent_at
+
+
+async def _absent(mirror: Mirror, endpoint: Endpoint, zoho_id: str, at: datetime) -> None:
+    """Stores that Zoho has not a record."""
+    proof = json.dumps({endpoint.record_key: {endpoint.id_key: zoho_id}}).encode()
+    await mirror.store_detail(endpoint.entity, [zoho_id], proof, at, event="delete")

@@ -10,7 +10,7 @@ from types import TracebackType
 from typing import Any, NamedTuple, Self, TypeVar
 
 import psycopg
-from psycopg.rows import BaseRowFactory, class_row, scalar_row, tuple_row
+from psycopg.rows import BaseRowFactory, class_row, dict_row, scalar_row, tuple_row
 from psycopg.types.json import Jsonb
 
 from tds_db import worker
@@ -50,6 +50,7 @@ class Endpoint:
     bulk_detail_path: str | None
     volatile_details: bool
     counted: bool
+    has_details: bool
 
 
 @dataclass(frozen=True, slots=True)
@@ -162,7 +163,7 @@ class Mirror:
             class_row(Endpoint),
             """select entity, queue, api_path, list_key, record_key, id_key,
                       tds.list_parameters(entity, %b) as list_filter, paged, bulk_detail_path,
-                      volatile_details, counted
+                      volatile_details, counted, detail_key is not null as has_details
                  from tds.entity where api_path <> '' order by priority, entity""",
             self.organization_id,
         )
@@ -423,6 +424,18 @@ class Mirror:
             "select tds.store_detail(%b, %b, %b, %b, %b, %b, %b)",
             *(entity, self.organization_id, list(zoho_ids), body, sent_at, event, modified_at),
         )
+
+    async def repair(self, entity: str, zoho_ids: Sequence[str], asked_by: str | None) -> int:
+        """Asks for records whose answers are to be written whatever is stored; see `tds.repair_records`."""
+        query = "select tds.repair_records(%b, %b, %b, %b)"
+        parameters = [entity, list(zoho_ids), self.organization_id, asked_by]
+        return int(await self._row(scalar_row, query, *parameters))
+
+    async def still_wanted(self, entity: str, zoho_ids: Sequence[str]) -> list[dict[str, Any]]:
+        """Those of these records that are still wanted: `zoho_id`, `reason`, `error`, `not_before`."""
+        query = """select zoho_id, reason, error, not_before from tds.wanted_detail
+                    where organization_id = %b and entity = %b and zoho_id = any (%b) order by zoho_id"""
+        return await self._rows(dict_row, query, self.organization_id, entity, list(zoho_ids))
 
     async def detail_failed(self, entity: str, zoho_id: str, error: str) -> None:
         """Records that a detail could not be had."""

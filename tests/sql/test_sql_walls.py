@@ -31,16 +31,22 @@ UPWARD = {
     ("50_apply", "90_surface"): "replay_costs",
     # a webhook that is refused at the door, but names its record, asks for the detail at once
     ("30_inbox", "40_wants"): "enqueue",
+    # the answer to a repair is written as it is stored, whatever the row holds
+    ("40_wants", "50_apply"): "store_detail",
 }  # fmt: skip
 UPWARD_CALLS = {
     "currency_changed": {"check_anew"},
     "requeue_unprocessed": {"requeue_pulls"},
     "replay_costs": {"tds_api_budget"},
     "enqueue": {"want"},
+    "store_detail": {"write_forced", "forced_absence", "newest_told"},
 }
 # what no file defines is made by 65_made from the mapping, but for a view of what is told besides the mapping
 MADE_ELSEWHERE = {"tds_custom_fields": "80_proof"}
-MADE_SWITCHES = {"write_states", "insert_events", "culprits", "suspects", "meet", "link_rows"}
+MADE_SWITCHES = {
+    *("write_states", "insert_events", "culprits", "suspects", "meet", "link_rows"),
+    *("whole_rows", "delete_orphans"),
+}
 
 # What proof writes, besides nothing: its own ledgers of what was seen, and of what an upgrade left to fill.
 PROOF_WRITES = {
@@ -60,6 +66,13 @@ PROOF_WRITES = {
     "plan_explanations": {"tds.reconcile_task"},
     "explain_discrepancies": {"tds.discrepancy"},
     "note_discrepancy": {"tds.discrepancy"},
+    "begin_verification": {"tds.verification"},
+    "verify_step": {"tds.verification"},
+    "note_differences": {"tds.verification_difference"},
+    "confirm_differences": {"tds.verification_difference"},
+    "finish_verification": {"tds.verification", "tds.verification_difference"},
+    "look_again": {"tds.verification_difference"},
+    "take_verification": {"tds.verification"},
 }
 # The ledgers of care itself: what ran, what was found, what was done, how long things are kept.
 CARE_LEDGERS = {

@@ -94,6 +94,22 @@ insert into tds.setting (name, value, description) values
      'Organisations whose bodies are taken though neither organization_id nor a pull names them: an array of their ids.')
 on conflict on constraint setting_pkey do nothing;
 
+create or replace function tds.is_own(organization_id text) returns boolean
+language plpgsql stable
+set search_path = pg_catalog, pg_temp
+as $$
+begin
+    return is_own.organization_id in (tds.setting_text('organization_id'), tds.default_organization())
+        or exists (select from tds.setting s where s.name = 'organization_ids' and s.value ? is_own.organization_id)
+        or exists (select from tds.full_pull f where f.organization_id = is_own.organization_id)
+        or exists (select from tds.run r where r.organization_id = is_own.organization_id)
+        or exists (select from tds.inbox i where i.organization_id = is_own.organization_id);
+end
+$$;
+revoke all on function tds.is_own(text) from public;
+comment on function tds.is_own(text) is
+'Whether an organisation is one of ours: a setting names it, a pull was of it, or something that came told of it.';
+
 create or replace function tds.default_organization() returns text
 language sql stable
 as $$ select coalesce(nullif(current_setting('tds.organization_id', true), ''), tds.setting_text('organization_id')) $$;

@@ -19,12 +19,13 @@ begin
     delete from tds.field f where f.entity = register.spec ->> 'entity';
     delete from tds.derived f where f.entity = register.spec ->> 'entity';
     delete from tds.child c where c.entity = register.spec ->> 'entity';
+    delete from tds.beside b where b.entity = register.spec ->> 'entity';
 end
 $$;
 revoke all on function tds.register(jsonb) from public;
 comment on function tds.register(jsonb) is
 'Enters an entity into the registry, by the columns of tds.entity, and makes its queue; the upgrade tells the file by the setting '
-'tds.file. Its mapping follows: map_fields, derive, map_child, link.';
+'tds.file. Its mapping follows: map_fields, derive, map_child, write_beside, link.';
 
 create or replace function tds.map_fields(entity text, list_key text, fields text) returns void
 language plpgsql volatile
@@ -75,6 +76,22 @@ $$;
 revoke all on function tds.map_child(text, text, text, text, text, text) from public;
 comment on function tds.map_child(text, text, text, text, text, text) is
 'Gives an array of the record a table of its own, a row an element, and maps the element''s fields (see map_fields).';
+
+create or replace function tds.write_beside(
+    entity text, target text, id_column text, row_key text, told text, writer text, kept_if text default 'false') returns void
+language plpgsql volatile
+set search_path = pg_catalog, pg_temp
+as $$
+begin
+    insert into tds.beside (entity, target, id_column, row_key, told, writer, kept_if)
+    values (write_beside.entity, write_beside.target, write_beside.id_column, write_beside.row_key, write_beside.told, write_beside.writer,
+            write_beside.kept_if);
+end
+$$;
+revoke all on function tds.write_beside(text, text, text, text, text, text, text) from public;
+comment on function tds.write_beside(text, text, text, text, text, text, text) is
+'Says of a table that an entity''s hook writes it, and how its rows are known, what they should be and how they are written: what '
+'verification and rebuild go by. The arguments are the columns of tds.beside.';
 
 create or replace function tds.link(
     target text, column_name text, key_column text, parent text, parent_key text, parent_column text default 'id',

@@ -79,6 +79,28 @@ comment on function tds.want(text, text, text, text) is
 'organization_id: as tds.own_organization() has it. Raises ZB002 (entity), ZB013 (organisation), ZB015 (zoho_id).';
 grant execute on function tds.want(text, text, text, text) to tds_poller, tds_operator;
 
+create or replace function tds.want_forced(entity text, organization_id text, zoho_ids text[], asked_by text) returns bigint
+language plpgsql volatile
+set search_path = pg_catalog, pg_temp
+as $$
+declare
+    v_entity constant text := (tds.entity_named(want_forced.entity, of_the_api => true)).entity;
+    v_now    constant timestamptz := tds.zoho_now(want_forced.organization_id);
+    v_rows   bigint;
+begin
+    v_rows := tds.want(v_entity, want_forced.organization_id, array(
+        select row(i.id, format('repair, asked for by %s', want_forced.asked_by), v_now, null, null)::tds.wish
+          from unnest(want_forced.zoho_ids) i(id)));
+    update tds.wanted_detail w
+       set forced_by = want_forced.asked_by, not_before = null, leased_until = null, leased_for = null, leased_by = null
+     where w.organization_id = want_forced.organization_id and w.entity = v_entity and w.zoho_id = any (want_forced.zoho_ids);
+    return v_rows;
+end
+$$;
+revoke all on function tds.want_forced(text, text, text[], text) from public;
+comment on function tds.want_forced(text, text, text[], text) is
+'Asks for the details of these records; the answers are written whatever is stored of them.';
+
 create or replace function tds.second_look() returns interval
 language plpgsql stable
 set search_path = pg_catalog, pg_temp
@@ -366,12 +388,29 @@ as $$
 declare
     v_now    constant timestamptz := tds.now();
     v_status text;
+    v_forced text[];
+    v_asker  text;
+    v_told   timestamptz := store_detail.modified_at;
 begin
+    select array_agg(w.zoho_id order by w.zoho_id), string_agg(distinct w.forced_by, ', ') into v_forced, v_asker
+      from tds.wanted_detail w
+     where w.organization_id = store_detail.organization_id and w.entity = store_detail.entity
+       and w.zoho_id = any (store_detail.zoho_ids) and w.forced_by is not null;
+    if cardinality(v_forced) = 1 and v_told is null then
+        -- a detail without a version has that of the list's row
+        v_told := (select max(r.modified_at)
+                     from unnest(tds.newest_told(store_detail.entity, store_detail.organization_id, v_forced, 'list')) r);
+    end if;
     select e.status into v_status
       from tds.receive(store_detail.entity, store_detail.body, store_detail.organization_id, 'poller', 'detail', store_detail.event,
                        store_detail.observed_at,
-                       null, case when store_detail.modified_at is not null
-                           then jsonb_build_object('modified_at', store_detail.modified_at) end) e;
+                       null, nullif(jsonb_strip_nulls(jsonb_build_object('modified_at', v_told, 'asked_by', v_asker)), '{}')) e;
+    if v_forced is not null and store_detail.event = 'upsert' then
+        perform tds.write_forced(store_detail.entity, store_detail.organization_id, v_forced, store_detail.body, store_detail.observed_at,
+                                 v_told);
+    elsif v_forced is not null then
+        perform tds.forced_absence(store_detail.entity, store_detail.organization_id, v_forced, store_detail.observed_at);
+    end if;
     -- it outlives the fetcher now: nobody need ask again while it is processed
     with answered as materialized (
         select w.zoho_id from tds.wanted_detail w

@@ -39,34 +39,45 @@ revoke all on function tds.prepare_contacts(text, tds.record_state[]) from publi
 comment on function tds.prepare_contacts(text, tds.record_state[]) is
 'Before contacts are written: locks, and moves those whose type has changed into the other table.';
 
+create or replace function tds.told_contact_addresses(organization_id text, zoho_ids text[], at timestamptz)
+returns setof zoho.contact_addresses
+language sql stable
+as $$
+    select c.organization_id, c.contact_type, c.zoho_contact_id, a.position::int, a.address_type, tds.json_id(d.address_id),
+           w.attention, w.address, w.street2, w.city, w.state, w.zip, w.country, tds.json_word(d.country_code), w.phone, w.fax, $3
+      from zoho.contacts c
+     cross join lateral jsonb_to_record(c.zoho_metadata) m(billing_address jsonb, shipping_address jsonb, addresses jsonb)
+     cross join lateral (
+           select 1, 'billing', m.billing_address
+            union all
+           select 2, 'shipping', m.shipping_address
+            union all
+           select 2 + e.n, 'additional', tds.json_row(e.doc)
+             from jsonb_array_elements(coalesce(tds.json_array(m.addresses), '[]')) with ordinality e(doc, n)
+           ) a(position, address_type, doc)
+     cross join lateral jsonb_to_record(tds.json_object(a.doc)) d(
+           address_id jsonb, attention jsonb, address jsonb, street2 jsonb, city jsonb, state jsonb, zip jsonb, zipcode jsonb,
+           country jsonb, country_code jsonb, phone jsonb, fax jsonb)
+     cross join lateral (select tds.json_word(d.attention) as attention, tds.json_word(d.address) as address,
+                                tds.json_word(d.street2) as street2, tds.json_word(d.city) as city, tds.json_word(d.state) as state,
+                                coalesce(tds.json_word(d.zip), tds.json_word(d.zipcode)) as zip, tds.json_word(d.country) as country,
+                                tds.json_word(d.phone) as phone, tds.json_word(d.fax) as fax) w
+     where c.organization_id = $1
+       and c.zoho_contact_id = any ($2)
+       and coalesce(w.attention, w.address, w.street2, w.city, w.state, w.zip, w.country, w.phone, w.fax) is not null
+$$;
+comment on function tds.told_contact_addresses(text, text[], timestamptz) is
+'The address rows that the documents of these contacts tell of: 1 billing, 2 shipping, then the others. The planner puts its text in the '
+'place of the call.';
+
 create or replace function tds.write_contact_addresses(organization_id text, zoho_ids text[], at timestamptz) returns void
 language plpgsql volatile
 set search_path = pg_catalog, pg_temp
 as $$
 begin
-    with told as materialized (
-        select c.contact_type, c.zoho_contact_id, a.position::int as position, a.address_type,
-               tds.json_id(d.address_id) as zoho_address_id, tds.json_word(d.attention) as attention, tds.json_word(d.address) as address,
-               tds.json_word(d.street2) as street2, tds.json_word(d.city) as city, tds.json_word(d.state) as state,
-               coalesce(tds.json_word(d.zip), tds.json_word(d.zipcode)) as zip, tds.json_word(d.country) as country,
-               tds.json_word(d.country_code) as country_code, tds.json_word(d.phone) as phone, tds.json_word(d.fax) as fax
-          from zoho.contacts c
-         cross join lateral (
-               select 1, 'billing', c.billing_address
-                union all
-               select 2, 'shipping', c.shipping_address
-                union all
-               select 2 + e.n, 'additional', tds.json_row(e.doc)
-                 from jsonb_array_elements(coalesce(tds.json_array(c.zoho_metadata -> 'addresses'), '[]')) with ordinality e(doc, n)
-               ) a(position, address_type, doc)
-         cross join lateral jsonb_to_record(tds.json_object(a.doc)) d(
-               address_id jsonb, attention jsonb, address jsonb, street2 jsonb, city jsonb, state jsonb, zip jsonb, zipcode jsonb,
-               country jsonb, country_code jsonb, phone jsonb, fax jsonb)
-         where c.organization_id = write_contact_addresses.organization_id
-           and c.zoho_contact_id = any (write_contact_addresses.zoho_ids)
-    ), wanted as materialized (
-        select t.* from told t
-         where coalesce(t.attention, t.address, t.street2, t.city, t.state, t.zip, t.country, t.phone, t.fax) is not null
+    with wanted as materialized (
+        select w.* from tds.told_contact_addresses(write_contact_addresses.organization_id, write_contact_addresses.zoho_ids,
+                                                   write_contact_addresses.at) w
     ), gone as (
         delete from zoho.contact_addresses a
          where a.organization_id = write_contact_addresses.organization_id
@@ -76,7 +87,7 @@ begin
     insert into zoho.contact_addresses as a (
         organization_id, contact_type, zoho_contact_id, position, address_type, zoho_address_id, attention, address, street2,
         city, state, zip, country, country_code, phone, fax, synced_at)
-    select write_contact_addresses.organization_id, w.*, write_contact_addresses.at
+    select w.*
       from wanted w
      order by w.contact_type, w.zoho_contact_id, w.position
     on conflict on constraint contact_addresses_pkey do update
@@ -179,5 +190,9 @@ select tds.map_child(e.entity, 'contact_persons', 'contact_persons', 'zoho_conta
     department         text    department
     is_primary_contact boolean is_primary
 $$) from (values ('customers'), ('vendors')) e(entity);
+
+select tds.write_beside(e.entity, 'contact_addresses', 'zoho_contact_id', 'x.position::text', 'told_contact_addresses',
+                        'tds.write_contact_addresses($1, $2, $3)')
+  from (values ('customers'), ('vendors')) e(entity);
 
 select tds.link('contacts', 'pricelist_id', 'zoho_pricebook_id', 'pricelists', 'zoho_pricebook_id');

@@ -1,5 +1,39 @@
 -- The API calls them price books. A list has prices by item, prices by item and quantity (brackets), or one percentage.
 
+create or replace function tds.told_product_prices(organization_id text, zoho_ids text[], at timestamptz)
+returns setof zoho.product_prices
+language sql stable
+as $$
+    select distinct on (l.zoho_pricebook_id, i.zoho_item_id, b.start_quantity)
+           l.organization_id, l.zoho_pricebook_id, i.zoho_item_id, b.start_quantity, b.end_quantity, l.id, p.id, b.zoho_pricebook_item_id,
+           b.rate, b.discount, f.currency, $3
+      from zoho.pricelists l
+     cross join lateral (select tds.json_word(l.zoho_metadata -> 'currency_code') as currency offset 0) f
+     cross join lateral jsonb_array_elements(coalesce(tds.json_array(l.zoho_metadata -> 'pricebook_items'),
+                                                      '[]')) with ordinality r(doc, n)
+     cross join lateral (select tds.json_row(r.doc) as doc, r.n offset 0) e
+     cross join lateral (select coalesce(tds.json_id(e.doc -> 'item_id'), tds.refuse(e.doc, 'missing item_id')) as zoho_item_id) i
+     -- an item without brackets (or with none in the array) is its own, from any quantity on; of two that begin alike the last counts
+     cross join lateral jsonb_array_elements(coalesce(nullif(tds.json_array(e.doc -> 'price_brackets'), '[]'),
+                                                      jsonb_build_array(e.doc))) with ordinality k(doc, n)
+     cross join lateral (select tds.json_row(k.doc) as doc, k.n offset 0) c
+     cross join lateral (select coalesce(tds.json_number(c.doc -> 'start_quantity'), 0) as start_quantity,
+                                tds.json_number(c.doc -> 'end_quantity') as end_quantity,
+                                tds.json_id(c.doc -> 'pricebook_item_id') as zoho_pricebook_item_id,
+                                tds.json_number(c.doc -> 'pricebook_rate') as rate,
+                                -- Zoho writes 10%: without the sign it may as well be an amount
+                                case when c.doc ->> 'pricebook_discount' like '%\%'
+                                    or tds.json_number(c.doc -> 'pricebook_discount') = 0
+                                     then tds.json_number(c.doc -> 'pricebook_discount') end as discount) b
+      left join zoho.products p on p.organization_id = l.organization_id and p.zoho_item_id = i.zoho_item_id
+     where l.organization_id = $1
+       and l.zoho_pricebook_id = any ($2)
+     order by l.zoho_pricebook_id, i.zoho_item_id, b.start_quantity, e.n desc, c.n desc
+$$;
+comment on function tds.told_product_prices(text, text[], timestamptz) is
+'The prices that the documents of these price lists tell of: a row an item, or a row a bracket. The planner puts its text in the place of '
+'the call.';
+
 create or replace function tds.write_product_prices(organization_id text, zoho_ids text[], at timestamptz, believed boolean default false)
 returns void
 language plpgsql volatile
@@ -12,30 +46,8 @@ begin
       order by t.zoho_pricebook_id, t.zoho_item_id, t.start_quantity
         for update;
     with told as materialized (
-        select distinct on (l.zoho_pricebook_id, i.zoho_item_id, b.start_quantity)
-               l.zoho_pricebook_id, i.zoho_item_id, b.start_quantity, b.end_quantity, l.id as pricelist_id,
-               p.id as product_id, b.zoho_pricebook_item_id, b.rate, b.discount, l.currency
-          from zoho.pricelists l
-         cross join lateral jsonb_array_elements(coalesce(tds.json_array(l.zoho_metadata -> 'pricebook_items'),
-                                                          '[]')) with ordinality r(doc, n)
-         cross join lateral (select tds.json_row(r.doc) as doc, r.n offset 0) e
-         cross join lateral (select coalesce(tds.json_id(e.doc -> 'item_id'), tds.refuse(e.doc, 'missing item_id')) as zoho_item_id) i
-         -- an item without brackets (or with none in the array) is its own, from any quantity on; of two that begin alike the last counts
-         cross join lateral jsonb_array_elements(coalesce(nullif(tds.json_array(e.doc -> 'price_brackets'), '[]'),
-                                                          jsonb_build_array(e.doc))) with ordinality k(doc, n)
-         cross join lateral (select tds.json_row(k.doc) as doc, k.n offset 0) c
-         cross join lateral (select coalesce(tds.json_number(c.doc -> 'start_quantity'), 0) as start_quantity,
-                                    tds.json_number(c.doc -> 'end_quantity') as end_quantity,
-                                    tds.json_id(c.doc -> 'pricebook_item_id') as zoho_pricebook_item_id,
-                                    tds.json_number(c.doc -> 'pricebook_rate') as rate,
-                                    -- Zoho writes 10%: without the sign it may as well be an amount
-                                    case when c.doc ->> 'pricebook_discount' like '%\%'
-                                        or tds.json_number(c.doc -> 'pricebook_discount') = 0
-                                         then tds.json_number(c.doc -> 'pricebook_discount') end as discount) b
-          left join zoho.products p on p.organization_id = l.organization_id and p.zoho_item_id = i.zoho_item_id
-         where l.organization_id = write_product_prices.organization_id
-           and l.zoho_pricebook_id = any (write_product_prices.zoho_ids)
-         order by l.zoho_pricebook_id, i.zoho_item_id, b.start_quantity, e.n desc, c.n desc
+        select w.* from tds.told_product_prices(write_product_prices.organization_id, write_product_prices.zoho_ids,
+                                                write_product_prices.at) w
     ), gone as (
         delete from zoho.product_prices t
          where t.organization_id = write_product_prices.organization_id
@@ -50,7 +62,7 @@ begin
     insert into zoho.product_prices as t (
         organization_id, zoho_pricebook_id, zoho_item_id, start_quantity, end_quantity, pricelist_id, product_id, zoho_pricebook_item_id,
         rate, discount, currency, synced_at)
-    select write_product_prices.organization_id, w.*, write_product_prices.at
+    select w.*
       from told w
      order by w.zoho_pricebook_id, w.zoho_item_id, w.start_quantity
     on conflict on constraint product_prices_pkey do update
@@ -116,5 +128,13 @@ select tds.map_fields('pricelists', 'pricebook_items.price_brackets', $$
     pricebook_rate     number  -
     pricebook_discount number  -
 $$);
+
+select tds.write_beside('pricelists', 'product_prices', 'zoho_pricebook_id',
+                        'concat_ws(''/'', x.zoho_item_id, trim_scale(x.start_quantity))', 'told_product_prices',
+                        'tds.write_product_prices($1, $2, $3, true)',
+                        -- one that told of many and now of none is asked a second time
+                        'tds.is_blank_list(s.doc -> ''pricebook_items'') and exists (select from tds.wanted_detail w where '
+                        'w.organization_id = own.organization_id and w.entity = ''pricelists'' and w.zoho_id = s.zoho_id '
+                        'and w.forced_by is null)');
 
 select tds.link('product_prices', 'product_id', 'zoho_item_id', 'products', 'zoho_item_id');

@@ -1,3 +1,36 @@
+create or replace function tds.told_stock_levels(organization_id text, zoho_ids text[], at timestamptz) returns setof zoho.stock_levels
+language sql stable
+as $$
+    select distinct on (p.zoho_item_id, l.zoho_warehouse_id)
+           p.organization_id, p.zoho_item_id, l.zoho_warehouse_id, p.id, w.id, l.warehouse_name, l.on_hand, l.available, l.committed,
+           l.actual_available, $3
+      from zoho.products p
+     -- newer organisations say locations, older ones warehouses
+     cross join lateral jsonb_array_elements(coalesce(nullif(tds.json_array(p.zoho_metadata -> 'locations'), '[]'),
+                                                      tds.json_array(p.zoho_metadata -> 'warehouses'), '[]')) with ordinality r(doc, n)
+     cross join lateral (select tds.json_row(r.doc) as doc, r.n offset 0) e
+     cross join lateral (select coalesce(tds.json_id(e.doc -> 'location_id'),
+                                         tds.json_id(e.doc -> 'warehouse_id'), tds.refuse(e.doc, 'missing location_id'))
+                                    as zoho_warehouse_id,
+                                coalesce(tds.json_text(e.doc -> 'location_name'),
+                                         tds.json_text(e.doc -> 'warehouse_name')) as warehouse_name,
+                                tds.json_number(coalesce(e.doc -> 'location_stock_on_hand',
+                                                         e.doc -> 'warehouse_stock_on_hand')) as on_hand,
+                                tds.json_number(coalesce(e.doc -> 'location_available_stock',
+                                                         e.doc -> 'warehouse_available_stock')) as available,
+                                tds.json_number(coalesce(e.doc -> 'location_committed_stock',
+                                                         e.doc -> 'warehouse_committed_stock')) as committed,
+                                tds.json_number(coalesce(e.doc -> 'location_actual_available_stock',
+                                                         e.doc -> 'warehouse_actual_available_stock'))
+                                    as actual_available) l
+      left join zoho.warehouses w on w.organization_id = p.organization_id and w.zoho_warehouse_id = l.zoho_warehouse_id
+     where p.organization_id = $1
+       and p.zoho_item_id = any ($2)
+     order by p.zoho_item_id, l.zoho_warehouse_id, e.n desc
+$$;
+comment on function tds.told_stock_levels(text, text[], timestamptz) is
+'The stock levels that the documents of these products tell of. The planner puts its text in the place of the call.';
+
 create or replace function tds.write_stock_levels(organization_id text, zoho_ids text[], at timestamptz) returns void
 language plpgsql volatile
 set search_path = pg_catalog, pg_temp
@@ -9,32 +42,7 @@ begin
       order by t.zoho_item_id, t.zoho_warehouse_id
         for update;
     with told as materialized (
-        select distinct on (p.zoho_item_id, l.zoho_warehouse_id)
-               p.zoho_item_id, l.zoho_warehouse_id, p.id as product_id, w.id as warehouse_id, l.warehouse_name,
-               l.on_hand, l.available, l.committed, l.actual_available
-          from zoho.products p
-         -- newer organisations say locations, older ones warehouses
-         cross join lateral jsonb_array_elements(coalesce(nullif(tds.json_array(p.zoho_metadata -> 'locations'), '[]'),
-                                                          tds.json_array(p.zoho_metadata -> 'warehouses'), '[]')) with ordinality r(doc, n)
-         cross join lateral (select tds.json_row(r.doc) as doc, r.n offset 0) e
-         cross join lateral (select coalesce(tds.json_id(e.doc -> 'location_id'),
-                                             tds.json_id(e.doc -> 'warehouse_id'), tds.refuse(e.doc, 'missing location_id'))
-                                        as zoho_warehouse_id,
-                                    coalesce(tds.json_text(e.doc -> 'location_name'),
-                                             tds.json_text(e.doc -> 'warehouse_name')) as warehouse_name,
-                                    tds.json_number(coalesce(e.doc -> 'location_stock_on_hand',
-                                                             e.doc -> 'warehouse_stock_on_hand')) as on_hand,
-                                    tds.json_number(coalesce(e.doc -> 'location_available_stock',
-                                                             e.doc -> 'warehouse_available_stock')) as available,
-                                    tds.json_number(coalesce(e.doc -> 'location_committed_stock',
-                                                             e.doc -> 'warehouse_committed_stock')) as committed,
-                                    tds.json_number(coalesce(e.doc -> 'location_actual_available_stock',
-                                                             e.doc -> 'warehouse_actual_available_stock'))
-                                        as actual_available) l
-          left join zoho.warehouses w on w.organization_id = p.organization_id and w.zoho_warehouse_id = l.zoho_warehouse_id
-         where p.organization_id = write_stock_levels.organization_id
-           and p.zoho_item_id = any (write_stock_levels.zoho_ids)
-         order by p.zoho_item_id, l.zoho_warehouse_id, e.n desc
+        select w.* from tds.told_stock_levels(write_stock_levels.organization_id, write_stock_levels.zoho_ids, write_stock_levels.at) w
     ), gone as (
         delete from zoho.stock_levels t
          where t.organization_id = write_stock_levels.organization_id
@@ -60,7 +68,7 @@ begin
     insert into zoho.stock_levels as t (
         organization_id, zoho_item_id, zoho_warehouse_id, product_id, warehouse_id, warehouse_name, on_hand, available, committed,
         actual_available, synced_at)
-    select write_stock_levels.organization_id, w.*, write_stock_levels.at
+    select w.*
       from told w
      order by w.zoho_item_id, w.zoho_warehouse_id
     on conflict on constraint stock_levels_pkey do update
@@ -75,6 +83,38 @@ $$;
 revoke all on function tds.write_stock_levels(text, text[], timestamptz) from public;
 comment on function tds.write_stock_levels(text, text[], timestamptz) is
 'Makes the stock levels of these products what their documents say of each place; a place no longer named has none.';
+
+create or replace function tds.shown_images(organization_id text, zoho_ids text[])
+returns table (zoho_item_id text, image_url text, shown text)
+language plpgsql stable
+set search_path = pg_catalog, pg_temp
+as $$
+begin
+    return query
+    select p.zoho_item_id, p.image_url, i.url
+      from zoho.products p
+      left join tds.image i on i.organization_id = p.organization_id and i.zoho_item_id = p.zoho_item_id and i.state = 'ready'
+                           and i.image_document_id = p.image_document_id
+     where p.organization_id = shown_images.organization_id and p.zoho_item_id = any (shown_images.zoho_ids)
+       and p.image_url is distinct from i.url;
+end
+$$;
+revoke all on function tds.shown_images(text, text[]) from public;
+comment on function tds.shown_images(text, text[]) is
+'Those of these products that show another picture than the one that was fetched of their document, and that.';
+
+create or replace function tds.show_images(organization_id text, zoho_ids text[]) returns void
+language plpgsql volatile
+set search_path = pg_catalog, pg_temp
+as $$
+begin
+    update zoho.products p set image_url = s.shown
+      from tds.shown_images(show_images.organization_id, show_images.zoho_ids) s
+     where p.organization_id = show_images.organization_id and p.zoho_item_id = s.zoho_item_id;
+end
+$$;
+revoke all on function tds.show_images(text, text[]) from public;
+comment on function tds.show_images(text, text[]) is 'Lets these products show the picture that was fetched of their document, or none.';
 
 create or replace function tds.note_stock() returns trigger
 language plpgsql volatile
@@ -193,6 +233,9 @@ select tds.map_fields('products', 'warehouses', $$
     warehouse_committed_stock number -
     warehouse_actual_available_stock number -
 $$);
+
+select tds.write_beside('products', 'stock_levels', 'zoho_item_id', 'x.zoho_warehouse_id', 'told_stock_levels',
+                        'tds.write_stock_levels($1, $2, $3), tds.show_images($1, $2)', 'tds.lacks_elements(s.doc)');
 
 select tds.link('products', 'currency', 'organization_id', 'organizations', 'zoho_organization_id', 'currency', follows => true);
 select tds.link('stock_levels', 'warehouse_id', 'zoho_warehouse_id', 'warehouses', 'zoho_warehouse_id');

@@ -154,3 +154,15 @@ end
 $$;
 revoke all on function tds.make(text, text, text, text, text, text) from public;
 comment on function tds.make(text, text, text, text, text, text) is 'Creates a function of schema tds, closed to PUBLIC and commented.';
+
+create or replace function tds.verified_table(entity text) returns text
+language plpgsql stable
+set search_path = pg_catalog, pg_temp
+as $$
+begin
+    -- where several entities share a table, each has the part that bears its name
+    return (select case when cardinality(tds.namesakes(n.entity)) > 1 then n.entity else n.target end
+              from tds.entity n where n.entity = verified_table.entity);
+end
+$$;
+comment on function tds.verified_table(text) is 'The table of schema zoho that holds the records of this entity and no others.';

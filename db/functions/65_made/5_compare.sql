@@ -60,18 +60,6 @@ comment on column tds.verified_field.max_length is 'The longest text.';
 comment on column tds.verified_field.column_name is 'The column of the mirror that holds it.';
 comment on column tds.verified_field.expression is 'How the column is read from it: SQL over d, the fields as jsonb by their keys.';
 
-create or replace function tds.verified_table(entity text) returns text
-language plpgsql stable
-set search_path = pg_catalog, pg_temp
-as $$
-begin
-    -- where several entities share a table, each has the part that bears its name
-    return (select case when cardinality(tds.namesakes(n.entity)) > 1 then n.entity else n.target end
-              from tds.entity n where n.entity = verified_table.entity);
-end
-$$;
-comment on function tds.verified_table(text) is 'The table of schema zoho that holds the records of this entity and no others.';
-
 create or replace function tds.make_comparison(entity text) returns void
 language plpgsql volatile
 set search_path = pg_catalog, pg_temp

@@ -87,6 +87,14 @@ begin
         'tds.derive_<entity>(): rows as they are and as the mapping makes them.');
     perform tds.make_switch('compare_records', 'organization_id text, pages jsonb[]', 'setof tds.compared', 'stable', 'compare_',
         'tds.compare_<entity>(): the records of pages of Zoho''s list beside the rows of the mirror.');
+    perform tds.make_switch('whole_rows',
+        'organization_id text, states tds.record_state[], written text[], at timestamptz', 'void', 'volatile', 'whole_',
+        'tds.whole_<entity>(): what is made beside records whose rows were written.');
+    perform tds.make_switch('orphans', 'of_organization text',
+        'table (organization_id text, zoho_id text, table_name text, row_key text, ours jsonb)', 'stable', 'orphans_',
+        'tds.orphans_<entity>(): rows that hang on records which the mirror has not.');
+    perform tds.make_switch('delete_orphans', 'of_organization text, zoho_ids text[]', 'table (organization_id text, zoho_id text)',
+        'volatile', 'delete_orphans_', 'tds.delete_orphans_<entity>(): deletes rows that hang on records which the mirror has not.');
 end
 $$;
 revoke all on function tds.make_switches() from public;
@@ -111,6 +119,8 @@ begin
         perform tds.make_deriver(v_entity);
         perform tds.make_checker(v_entity);
         perform tds.make_comparison(v_entity);
+        perform tds.make_whole(v_entity);
+        perform tds.make_orphans(v_entity);
     end loop;
     perform tds.make_switches();
 end
@@ -118,7 +128,8 @@ $$;
 revoke all on function tds.build() from public;
 comment on function tds.build() is
 'Makes the functions that write and verify the mirror, from the mapping: for each entity write_…, insert_…, meet_…, suspects_…, '
-'culprits_…, link_…, stored_…, derive_…, check_…, compare_…, and the switches that call them by the entity''s name; read them '
-'with \sf.';
+'culprits_…, link_…, stored_…, derive_…, check_…, compare_…, '
+'whole_…, orphans_…, delete_orphans_…, and the switches that call them by the entity''s '
+'name; read them with \sf.';
 
 select tds.build();

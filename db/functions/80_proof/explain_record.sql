@@ -86,7 +86,8 @@ begin
                        and case when w.m <> t.m then w.m > t.m else (w.e).observed_at >= (t.e).observed_at end
                      order by (w.m is null) = (t.m is null) desc, w.m desc nulls last, (w.e).observed_at desc, w.inbox_id desc
                      limit 1), 'older than what is known')
-               when 'unchanged' then 'says nothing new'
+               when 'unchanged' then coalesce('written by a repair that was asked for by ' || ((t.e).headers ->> 'asked_by'),
+                                              'says nothing new')
                when 'dead' then (select concat_ws('; ', concat_ws(': ', l.path, l.reason), 'value ' || l.value,
                                                   split_part(l.error_context, E'\n', 1), l.resolution)
                                    from tds.dead_letter l
@@ -99,7 +100,9 @@ begin
                else case when t.error is not null then concat_ws('; ', format('put back after %s: %s', t.error_code, t.error), t.failed_in)
                          when t.became is null then 'records of this page fared differently, and it finished before that was kept a record'
                          when (t.e).source = 'retry' then format('retry of event %s', (t.e).headers ->> 'of_event')
-                         when (t.e).source = 'replay' then format('replay of event %s', (t.e).headers ->> 'of_event') end
+                         when (t.e).source = 'replay' then format('replay of event %s', (t.e).headers ->> 'of_event')
+                         when (t.e).headers ->> 'asked_by' is not null
+                         then format('repair, asked for by %s', (t.e).headers ->> 'asked_by') end
            end,
            t.finished_at
       from told t

@@ -22,6 +22,31 @@ end
 $$;
 comment on function tds.readable_states(text, tds.record_state[]) is 'Those states whose documents the mapping can read.';
 
+create or replace function tds.derive_readable(
+    entity text, organization_id text, states tds.record_state[], out readable tds.record_state[], out derivations tds.derivation[])
+language plpgsql stable
+set search_path = pg_catalog, pg_temp
+as $$
+begin
+    derive_readable.readable := derive_readable.states;
+    begin
+        derive_readable.derivations := array(
+            select v from tds.derive_states(derive_readable.entity, derive_readable.organization_id, derive_readable.readable) v);
+    exception when others then
+        if not tds.is_data_error(sqlstate) then
+            raise;
+        end if;
+        derive_readable.readable := tds.readable_states(derive_readable.entity, derive_readable.states);
+        derive_readable.derivations := array(
+            select v from tds.derive_states(derive_readable.entity, derive_readable.organization_id, derive_readable.readable) v);
+    end;
+    derive_readable.derivations := array(select v from unnest(derive_readable.derivations) v where v.before is distinct from v.after);
+end
+$$;
+revoke all on function tds.derive_readable(text, text, tds.record_state[]) from public;
+comment on function tds.derive_readable(text, text, tds.record_state[]) is
+'Of these states those whose documents the mapping can read, and those of their rows that it makes differently.';
+
 create or replace function tds.differing(
     entity text, organization_id text, after text, batch int, everything boolean,
     out states tds.record_state[], out derivations tds.derivation[], out last_id text, out looked int, out refused int)
@@ -31,21 +56,13 @@ as $$
 declare
     v_all      constant tds.record_state[] := tds.stored_states(differing.entity, differing.organization_id, differing.after,
                                                                 differing.batch);
-    v_readable tds.record_state[] := v_all;
+    v_readable tds.record_state[];
 begin
     differing.looked := cardinality(v_all);
     differing.last_id := v_all[cardinality(v_all)].zoho_id;
-    begin
-        differing.derivations := array(select v from tds.derive_states(differing.entity, differing.organization_id, v_all) v);
-    exception when others then
-        if not tds.is_data_error(sqlstate) then
-            raise;
-        end if;
-        v_readable := tds.readable_states(differing.entity, v_all);
-        differing.derivations := array(select v from tds.derive_states(differing.entity, differing.organization_id, v_readable) v);
-    end;
+    select d.readable, d.derivations into v_readable, differing.derivations
+      from tds.derive_readable(differing.entity, differing.organization_id, v_all) d;
     differing.refused := cardinality(v_all) - cardinality(v_readable);
-    differing.derivations := array(select v from unnest(differing.derivations) v where v.before is distinct from v.after);
     differing.states := array(
         select row(s.zoho_id, s.doc, s.version + 1, s.hash, s.modified_at, s.observed_at, s.rank, s.read_at, s.deleted_at,
                    s.layers, s.inbox_id)::tds.record_state
@@ -57,6 +74,79 @@ $$;
 comment on function tds.differing(text, text, text, int, boolean) is
 'Of the next rows after that id, those that the mapping makes differently of their documents, ready to be written (everything: all of '
 'them); refused: documents it cannot read.';
+
+create or replace function tds.derivation_differences(entity text, derivations tds.derivation[]) returns setof tds.difference
+language plpgsql stable
+set search_path = pg_catalog, pg_temp
+as $$
+declare
+    v_tables constant text[] := array(select c.target from tds.child c where c.entity = derivation_differences.entity
+                                      union select b.target from tds.beside b where b.entity = derivation_differences.entity);
+begin
+    return query
+    with part as materialized (
+        select v.zoho_id, k.key, v.before -> k.key as ours, k.value as should_be
+          from unnest(derivation_differences.derivations) v
+         cross join lateral jsonb_each(v.after) k
+         where v.before -> k.key is distinct from k.value
+    ), pair as materialized (
+        -- the rows of a table, side by side by what tells them apart
+        select p.zoho_id, p.key, r.n, r.ours, r.should_be
+          from part p
+         cross join lateral (
+               select coalesce(o.row ->> 'n', t.row ->> 'n') as n, o.row as ours, t.row as should_be
+                 from jsonb_array_elements(case when jsonb_typeof(p.ours) = 'array' then p.ours else '[]' end) o(row)
+                 full join jsonb_array_elements(case when jsonb_typeof(p.should_be) = 'array' then p.should_be else '[]' end) t(row)
+                   on t.row ->> 'n' = o.row ->> 'n') r
+         where p.key = any (v_tables) and r.ours is distinct from r.should_be
+    )
+    select p.zoho_id, tds.verified_table(derivation_differences.entity), '', p.key, 'differs', p.ours, p.should_be, 'rebuild'
+      from part p where p.key <> all (v_tables)
+     union all
+    select r.zoho_id, r.key, r.n, '', case when r.ours is null then 'missing' else 'extra' end, r.ours - 'n', r.should_be - 'n', 'rebuild'
+      from pair r where r.ours is null or r.should_be is null
+     union all
+    select r.zoho_id, r.key, r.n, k.key, 'differs', r.ours -> k.key, k.value, 'rebuild'
+      from pair r
+     cross join lateral jsonb_each(r.should_be) k
+     where r.ours is not null and r.ours -> k.key is distinct from k.value
+     order by 1, 2, 3, 4;
+end
+$$;
+revoke all on function tds.derivation_differences(text, tds.derivation[]) from public;
+comment on function tds.derivation_differences(text, tds.derivation[]) is
+'Rows as they are against rows as they should be, a difference a column, or a row that is missing or too many.';
+
+create or replace function tds.rebuild_differences(entity text, batch int default 1000)
+returns table (organization_id text, zoho_id text, table_name text, row_key text, column_name text, what text, before jsonb, after jsonb)
+language plpgsql stable security definer
+set search_path = pg_catalog, pg_temp
+as $$
+declare
+    v_after text;
+    v_found record;
+begin
+    foreach rebuild_differences.organization_id in array tds.organizations_of(rebuild_differences.entity) loop
+        v_after := '';
+        loop
+            select d.* into v_found
+              from tds.differing(rebuild_differences.entity, rebuild_differences.organization_id, v_after, rebuild_differences.batch,
+                                 false) d;
+            exit when v_found.looked = 0;
+            v_after := v_found.last_id;
+            return query
+            select rebuild_differences.organization_id, d.zoho_id, d.table_name, d.row_key, d.column_name, d.what, d.ours, d.should_be
+              from tds.derivation_differences(rebuild_differences.entity, v_found.derivations) d;
+        end loop;
+    end loop;
+    return query
+    select o.organization_id, o.zoho_id, o.table_name, o.row_key, '', 'orphan', o.ours, null::jsonb
+      from tds.orphans(rebuild_differences.entity, null) o;
+end
+$$;
+revoke all on function tds.rebuild_differences(text, int) from public;
+comment on function tds.rebuild_differences(text, int) is
+'Everything that tds.rebuild() would change: a row a column, or a row that is missing or too many, with the ids. Writes nothing.';
 
 create or replace function tds.rebuild_difference(entity text, batch int default 1000)
 returns table (column_name text, rows_differ bigint, zoho_id text, before jsonb, after jsonb)
@@ -120,8 +210,16 @@ begin
     rebuild_batch.refused := v_found.refused;
     rebuild_batch.written := 0;
     if v_found.states <> '{}' then
-        rebuild_batch.written := cardinality(tds.write_states(rebuild_batch.entity, rebuild_batch.organization_id, v_found.states,
-                                                              tds.now()));
+        perform tds.remove_twins(rebuild_batch.entity, rebuild_batch.organization_id,
+                                 array(select s.zoho_id from unnest(v_found.states) s));
+        rebuild_batch.written := cardinality(tds.write_whole(rebuild_batch.entity, rebuild_batch.organization_id, v_found.states,
+                                                             tds.now()));
+    end if;
+    if rebuild_batch.entity = 'products' and rebuild_batch.looked > 0 then
+        perform tds.show_images(rebuild_batch.organization_id, array(
+            select p.zoho_item_id from zoho.products p
+             where p.organization_id = rebuild_batch.organization_id and p.zoho_item_id > rebuild_batch.after
+               and p.zoho_item_id <= rebuild_batch.last_id));
     end if;
 end
 $$;
@@ -187,14 +285,19 @@ begin
             v_refused := v_refused + v_step.refused;
         end loop;
     end loop;
+    loop
+        exit when tds.remove_orphans(rebuild.entity) = 0;
+        commit;
+    end loop;
     rebuild.outcome := pg_catalog.jsonb_build_object('looked', v_looked, 'written', v_written, 'refused', v_refused);
 end
 $$;
 revoke all on procedure tds.rebuild(text, boolean, int, boolean, jsonb) from public;
 comment on procedure tds.rebuild(text, boolean, int, boolean, jsonb) is
 'After a mapping change (and tds.build()): shows what differs (dry_run), or derives columns, child rows and links of every row anew from '
-'its document, in batches that are committed one by one. Rows that are right already are not touched, unless everything is asked for '
-'(where only a hook has changed). Call it outside a transaction.';
+'its document, in batches that are committed one by one. What hooks write is covered; rows of records that are '
+'not there go, and the records are asked for. Rows that are right already are not touched, unless everything is asked for. '
+'tds.rebuild_differences() names all that differ. Call it outside a transaction.';
 
 create or replace function tds.next_id(entity text, organization_id text, after text) returns text
 language plpgsql stable

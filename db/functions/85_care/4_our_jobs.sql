@@ -70,6 +70,9 @@ insert into tds.job (job, schedule, command, description) values
     ('forget_cron_runs', '25 3 * * *', 'select tds.forget_cron_runs()', 'Keeps pg_cron''s own record of our runs small.'),
     ('fill_new_columns', '* * * * *', 'select tds.fill_new_columns(5000)',
      'After an upgrade that gave the mirror columns: fills them from the stored documents, 5000 rows a run, until that is done.'),
+    ('verify_inside', '10 4 * * *', 'select tds.verify_on(true)', 'Begins to compare the mirror with its documents, without a call.'),
+    ('verify_on', '* * * * *', 'select tds.verify_on()', 'Goes on with the comparison that the job verify_inside began.'),
+    ('verify_lists', '20 5 * * 0', 'select tds.ask_for_lists()', 'Asks for a comparison with Zoho''s lists: a call for 200 records.'),
     ('fold_counters', '35 3 * * *', 'select tds.fold_counters()', 'Keeps the counters of finished events small: one row of a past day '
                                                                   'instead of sixteen.')
 on conflict on constraint job_pkey do update

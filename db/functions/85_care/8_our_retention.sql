@@ -43,6 +43,11 @@ select tds.register_retention('stock_days', 'tds.stock_day', 90,
 select tds.register_retention('held_deletions', 'tds.held_deletion', 90, 'Deletions that were proved, confirmed or refused.',
     'changed_at', 't.state in (''done'', ''confirmed'', ''refused'')');
 select tds.register_retention('set_aside', 'tds.set_aside', 90, 'What a job went on without; it is tried again then.', 'set_aside_at');
+select tds.register_retention('verifications', 'tds.verification', 90,
+    'Comparisons that ended; what they found goes before them.', 'finished_at',
+    'not exists (select from tds.verification_difference d where d.verification_id = t.verification_id)');
+select tds.register_retention('differences', 'tds.verification_difference', 30,
+    'What comparisons found and was mended, or found right later; what stands stays.', 'closed_at');
 select tds.register_retention('api_keys', 'tds.api_key', 400, 'Keys that were revoked.', 'revoked_at');
 select tds.register_retention('api_sessions', 'tds.api_session', 1, 'Sessions of browsers that have ended.', 'ends_at');
 select tds.register_retention('alerts', 'tds.alert', 400, 'Alerts that are resolved.', 'resolved_at');
@@ -78,6 +83,7 @@ select tds.register_retention(r.what, r.relation, null, r.reason, reason => r.re
     ('children', 'tds.child', 'a row a list that has a table'),
     ('links', 'tds.link', 'a row a link'),
     ('history_rules', 'tds.history_rule', 'a row a table of the mirror'),
+    ('besides', 'tds.beside', 'a row a table that a hook writes'),
     ('endpoints', 'tds.endpoint', 'a row a kind of body'),
     ('health_checks', 'tds.health_check', 'a row a check'),
     ('health_states', 'tds.health_state', 'a row a check'),

@@ -8,19 +8,19 @@ begin
     return query
         select s.zoho_id, to_jsonb(b) || jsonb_build_object('invoice_line_items', 
                (select jsonb_agg(to_jsonb(x) order by x.n)
-                  from (select b.line_number as n,
+                  from (select b.line_number as n, b.zoho_metadata,
                                b.description, b.discount, b.discount_amount, b.name, b.product_id, b.quantity, b.rate,
                                b.tax_name, b.tax_rate, b.total_amount, b.unit, b.zoho_item_id, b.zoho_line_item_id
                           from zoho.invoice_line_items b
                          where b.organization_id = own.organization_id and b.zoho_invoice_id = s.zoho_id) x)), to_jsonb(a) || jsonb_build_object('invoice_line_items', case when tds.is_blank_list(s.doc -> 'line_items') and tds.lacks_elements(s.doc) then 
                (select jsonb_agg(to_jsonb(x) order by x.n)
-                  from (select b.line_number as n,
+                  from (select b.line_number as n, b.zoho_metadata,
                                b.description, b.discount, b.discount_amount, b.name, b.product_id, b.quantity, b.rate,
                                b.tax_name, b.tax_rate, b.total_amount, b.unit, b.zoho_item_id, b.zoho_line_item_id
                           from zoho.invoice_line_items b
                          where b.organization_id = own.organization_id and b.zoho_invoice_id = s.zoho_id) x) else 
                (select jsonb_agg(to_jsonb(x) order by x.n)
-                  from (select e.n, tds.json_text(d.description) as description,
+                  from (select e.n, e.doc as zoho_metadata, tds.json_text(d.description) as description,
                tds.json_word(d.discount) as discount,
                tds.json_number(d.discount_amount) as discount_amount,
                tds.json_text(d.name) as name,

@@ -6,7 +6,16 @@ CREATE OR REPLACE FUNCTION tds.derive_products(organization_id text, states tds.
 AS $function$
 begin
     return query
-        select s.zoho_id, to_jsonb(b), to_jsonb(a)
+        select s.zoho_id, to_jsonb(b) || jsonb_build_object('stock_levels', 
+               (select jsonb_agg(jsonb_build_object('n', x.zoho_warehouse_id)
+                                 || (to_jsonb(x) - array['organization_id', 'synced_at', 'zoho_item_id']) order by x.zoho_warehouse_id)
+                  from (select * from zoho.stock_levels k where k.organization_id = own.organization_id and k.zoho_item_id = s.zoho_id) x)), to_jsonb(a) || jsonb_build_object('stock_levels', case when tds.lacks_elements(s.doc) then 
+               (select jsonb_agg(jsonb_build_object('n', x.zoho_warehouse_id)
+                                 || (to_jsonb(x) - array['organization_id', 'synced_at', 'zoho_item_id']) order by x.zoho_warehouse_id)
+                  from (select * from zoho.stock_levels k where k.organization_id = own.organization_id and k.zoho_item_id = s.zoho_id) x) else 
+               (select jsonb_agg(jsonb_build_object('n', x.zoho_warehouse_id)
+                                 || (to_jsonb(x) - array['organization_id', 'synced_at', 'zoho_item_id']) order by x.zoho_warehouse_id)
+                  from tds.told_stock_levels(own.organization_id, array[s.zoho_id], null) x) end)
           from unnest(derive_products.states) s
          cross join (select derive_products.organization_id as organization_id) own
           join zoho.products t on t.organization_id = own.organization_id
