@@ -3,7 +3,9 @@
 import asyncio
 import sys
 from collections.abc import Sequence
+from dataclasses import dataclass
 from decimal import Decimal
+from typing import Any
 
 import click
 
@@ -12,11 +14,13 @@ from tds_cli.exits import FAILED
 from tds_cli.options import as_json
 from tds_cli.output import print_json, print_table
 from tds_cli.progress import Steps
+from tds_cli.repair import mend
 from tds_cli.terminal import echo
 from tds_db.connect import conninfo
 from tds_db.errors import TdsError
 from tds_poller.mirror import Mirror
-from tds_poller.verify import Books, Result, agrees, verify_entity
+from tds_poller.poll import Poll, read_queue
+from tds_poller.verify import Books, Result, agrees, verify_details, verify_entity
 from tds_poller.zoho.client import PER_PAGE, ZohoClient
 from tds_poller.zoho.settings import ZohoSettings
 
@@ -25,6 +29,14 @@ SHOWN = 20  # differences of an entity in the table; JSON has them all
 
 @click.command()
 @click.argument("entities", nargs=-1, metavar="[ENTITY]…", shell_complete=entity_names)
+@click.option("--depth", type=click.Choice(["inside", "lists", "details"]), default="lists",
+              show_default=True, help="Against the stored documents, Zoho's lists, its details.")  # fmt: skip
+@click.option("--sample", type=click.IntRange(1), default=10, show_default=True,
+              help="details: how many records of each entity.")  # fmt: skip
+@click.option("--seed", default="0", show_default=True, help="details: the same seed draws the same.")
+@click.option("--id", "zoho_ids", multiple=True, metavar="ID", help="details: this record, and no sample.")
+@click.option("--fix", is_flag=True, help="Mend what differs, and compare once more.")
+@click.option("--pull/--no-pull", default=True, help="Whether to fetch first what is due already.")
 @click.option("--wait", type=click.FloatRange(0), default=10.0, show_default=True,
               help="Seconds to wait for events that are on their way into the mirror.")  # fmt: skip
 @click.option("--groups", is_flag=True, help="Show all counts and sums, not only those that differ.")
@@ -32,15 +44,32 @@ SHOWN = 20  # differences of an entity in the table; JSON has them all
 @click.option("-y", "--yes", is_flag=True, help="Do not ask before spending the calls (asked on a terminal).")
 @as_json
 def verify(
-    entities: tuple[str, ...], *, wait: float, groups: bool, dry_run: bool, yes: bool, as_json: bool
+    entities: tuple[str, ...],
+    *,
+    depth: str,
+    sample: int,
+    seed: str,
+    zoho_ids: tuple[str, ...],
+    fix: bool,
+    pull: bool,
+    wait: float,
+    groups: bool,
+    dry_run: bool,
+    yes: bool,
+    as_json: bool,
 ) -> None:
     """Compares the mirror with Zoho's lists, read anew: of every ENTITY, or of those named.
 
-    Each record by its status, dates, currency, amounts and last_modified_time; counts and sums by status,
-    currency and month. It costs a call for every 200 records, and writes nothing. Exit code 1: something
-    differs.
+    Each record by every mapped key that its list carries; counts and sums by status, currency and month. It
+    costs a call for every 200 records. --depth inside asks Zoho nothing and compares every row with what the
+    stored documents make of it; --depth details costs a call a record. What is found is stored
+    (tds_differences); of the mirror nothing is changed without --fix. Exit code 1: something differs.
     """
     settings = ZohoSettings()
+    if depth != "lists":
+        deep = Deep(depth, entities, sample, seed, zoho_ids)
+        with Books(conninfo(), settings.organization_id, wait) as books:
+            sys.exit(_deep(settings, books, deep, pull=pull, fix=fix, as_json=as_json))
     with Books(conninfo(), settings.organization_id, wait) as books:
         known = {row["entity"]: row for row in books.plan()}
         if unknown := set(entities) - known.keys():
@@ -53,11 +82,18 @@ def verify(
             return
         if not yes and sys.stdin.isatty():
             click.confirm("Spend them?", abort=True, err=True)
-        results, spent = asyncio.run(_verify(settings, books, [row["entity"] for row in chosen]))
+        names = [row["entity"] for row in chosen]
+        if pull:
+            _pull_due(settings, books)
+        number, results, spent = asyncio.run(_verify(settings, books, names))
+        if fix and not all(map(agrees, results)):
+            mend(settings, verifications=[number])
+            number, results, more = asyncio.run(_verify(settings, books, names))
+            spent += more
     echo(f"{_calls(spent)} spent.", err=True)
     agree = all(map(agrees, results))
     if as_json:
-        print_json({"agree": agree, "calls": spent, "entities": results})
+        print_json({"agree": agree, "calls": spent, "verification": number, "entities": results})
     else:
         _show(results, groups=groups)
     for result in results:
@@ -65,8 +101,93 @@ def verify(
     sys.exit(0 if agree else FAILED)
 
 
-async def _verify(settings: ZohoSettings, books: Books, entities: Sequence[str]) -> tuple[list[Result], int]:
+@dataclass(frozen=True)
+class Deep:
+    """What a comparison inside, or by details, is about."""
+
+    depth: str
+    entities: Sequence[str]
+    sample: int
+    seed: str
+    zoho_ids: Sequence[str]
+
+
+def _deep(settings: ZohoSettings, books: Books, deep: Deep, *, pull: bool, fix: bool, as_json: bool) -> int:
+    """Compares inside or by details, shows what differs; returns the exit code."""
+    if deep.zoho_ids and len(deep.entities) != 1:
+        raise click.UsageError("--id needs one ENTITY.")
+    if pull and deep.depth == "details":
+        _pull_due(settings, books)
+    number = _compare(settings, books, deep)
+    if fix and books.differences(number):
+        mend(settings, verifications=[number])
+        number = _compare(settings, books, deep)
+    told, found = books.told(number), books.differences(number)
+    agree = not told["differing"]
+    if as_json:
+        print_json({"agree": agree, **told, "differences": found})
+    else:
+        print_table("Comparison", [told])
+        echo()
+        print_table("Differences", found[:SHOWN])
+        if len(found) > SHOWN:
+            echo(f"and {len(found) - SHOWN:,} more: --json, or the view tds_differences", err=True)
+    if not agree:
+        echo("Next: tds repair --all-differing, or tds verify --fix", err=True)
+    return 0 if agree else FAILED
+
+
+def _compare(settings: ZohoSettings, books: Books, deep: Deep) -> int:
+    if deep.depth == "inside":
+        return int(books.inside(deep.entities)["verification"])
+    return asyncio.run(_details(settings, books, deep))
+
+
+async def _details(settings: ZohoSettings, books: Books, deep: Deep) -> int:
+    async with Mirror(conninfo(), settings.organization_id) as mirror, ZohoClient(settings) as client:
+        endpoints = await mirror.endpoints()
+        names = [
+            name
+            for name, of in endpoints.items()
+            if of.has_details and (not deep.entities or name in deep.entities)
+        ]
+        if unknown := set(deep.entities) - set(names):
+            raise TdsError(
+                f"Without details: {', '.join(sorted(unknown))}.", f"There are {', '.join(endpoints)}."
+            )
+        number = books.begin(
+            "details", names, sample=deep.sample, seed=deep.seed, zoho_ids=deep.zoho_ids or None
+        )
+        for name in names:
+            ids = list(deep.zoho_ids) or books.sampled(name, deep.sample, deep.seed)
+            await verify_details(client, books, endpoints[name], number, ids)
+        books.finish(number, client.calls)
+        return number
+
+
+def _pull_due(settings: ZohoSettings, books: Books) -> None:
+    """Does the pulls and fetches the details that are due, so that what differs afterwards is wrong."""
+    if not books.is_due():
+        return
+
+    async def poll() -> None:
+        queue = await asyncio.to_thread(read_queue, conninfo())
+        try:
+            async with Mirror(conninfo(), settings.organization_id) as mirror, ZohoClient(settings) as client:
+                await Poll(client, mirror, queue).once()
+        finally:
+            pool: Any = queue.pool
+            await asyncio.to_thread(pool.close)
+
+    echo("What is due is fetched first.", err=True)
+    asyncio.run(poll())
+
+
+async def _verify(
+    settings: ZohoSettings, books: Books, entities: Sequence[str]
+) -> tuple[int, list[Result], int]:
     results = []
+    number = books.begin("lists", entities)
     with Steps() as steps:
         async with Mirror(conninfo(), settings.organization_id) as mirror, ZohoClient(settings) as client:
             endpoints = await mirror.endpoints()
@@ -76,7 +197,9 @@ async def _verify(settings: ZohoSettings, books: Books, entities: Sequence[str])
                     results.append(
                         await verify_entity(client, books, endpoint, settings.organization_id, step)
                     )
-            return results, client.calls
+                    books.keep(number, results[-1])
+            books.finish(number, client.calls)
+            return number, results, client.calls
 
 
 def _show(results: Sequence[Result], *, groups: bool) -> None:

@@ -192,6 +192,9 @@ async def _fetch(
         # it is not the record's fault
         raise
     except RefusedError as error:
+        if endpoint.entity == "organizations" and zoho_id != mirror.organization_id:
+            # Another's is refused, whether there is one or not: it has no place here.
+            unlisted_at = error.sent_at
         if unlisted_at is not None:
             await _absent(mirror, endpoint, zoho_id, unlisted_at)
             return unlisted_at

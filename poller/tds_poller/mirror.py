@@ -128,6 +128,7 @@ class Mirror:
 
     def __init__(self, conninfo: str, organization_id: str, *, connections: int = 4) -> None:
         self.organization_id = organization_id
+        self.conninfo = conninfo
         self._pool = pool_async(
             "poller",
             conninfo,

@@ -27,6 +27,7 @@ from tds_poller.images import fetch_images, prune_known
 from tds_poller.mirror import Endpoint, Mirror, OutOfTurnError, Want
 from tds_poller.pull import pull_organization, pull_pages
 from tds_poller.reconcile import reconcile_some
+from tds_poller.verify import do_asked
 from tds_poller.zoho.client import ZohoClient
 from tds_poller.zoho.errors import AuthorizationError, LimitError, PagingError, UnreachableError, ZohoError
 
@@ -38,6 +39,7 @@ SOON_SECONDS = 0.1  # the same while something of ours is still being processed
 TURN_SECONDS = 5  # until a pull that waits for another one of the same list is looked at again
 TELL_SECONDS = 10.0  # between two signs of life
 PRUNE_SECONDS = 3600.0  # between looks for files of pictures that nothing shows any more
+COMPARE_SECONDS = 60.0  # between looks for comparisons that somebody asked for
 QUEUE_SECONDS = 20.0  # until a connection that does not answer is given up
 OUTAGE_SECONDS = 30.0  # pause after Zoho could not be reached
 # Details of one call each between two looks into the queue: a quarter of a minute at their pace.
@@ -81,6 +83,7 @@ class Poll:
         self._closed_until = 0.0
         self._tell_at = 0.0
         self._prune_at = 0.0
+        self._compare_at = 0.0
         self._refusal: str | None = None
         self._patient = True
         # Details fetched and not yet known to be processed, by entity, and the newest event by then.
@@ -144,7 +147,7 @@ class Poll:
             ended = await self._mirror.settle_pulls()
             if await self._some_hints():
                 return True
-            if await self._some_details() or await self._some_images():
+            if await self._some_details() or await self._some_images() or await self._compare():
                 return True
             # last: the mirror is compared when nothing is on its way into it
             if not self._fetched and await reconcile_some(self._client, self._mirror):
@@ -301,6 +304,14 @@ class Poll:
         for error in fetched.errors:
             log.warning("%s", error)
         return fetched.done > 0
+
+    async def _compare(self) -> bool:
+        """Does a comparison with Zoho that was asked for; whether there was one."""
+        if (now := asyncio.get_running_loop().time()) < self._compare_at:
+            return False
+        self._compare_at = now + COMPARE_SECONDS
+        self._client.purpose = "verify"
+        return await do_asked(self._client, self._mirror, self._mirror.conninfo)
 
     async def _fetch(self, endpoint: Endpoint, taken: Mapping[str, Want]) -> None:
         # What no pull wants, a webhook does: such calls may use what is kept for them.

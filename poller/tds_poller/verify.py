@@ -10,19 +10,31 @@ from decimal import Decimal
 from functools import partial
 from types import TracebackType
 from typing import Any, Self
+from urllib.parse import quote
 
 from psycopg.types.json import set_json_loads
 
 from tds_db.connect import connect_for_rows
-from tds_poller.mirror import Endpoint
+from tds_poller.mirror import Endpoint, Mirror
 from tds_poller.progress import Step
 from tds_poller.pull import more_follows
 from tds_poller.zoho.client import PER_PAGE, ZohoClient
-from tds_poller.zoho.errors import RefusedError
+from tds_poller.zoho.errors import NotFoundError, RefusedError, ZohoError
 
 LOOK_EVERY_SECONDS = 0.2
+ASKED_WAIT_SECONDS = 30.0  # for events that are on their way, where nobody waits for the comparison
 
 Result = Mapping[str, Any]
+
+
+class Unseen:
+    """A step that nobody watches."""
+
+    def at(self, done: int, total: int | None = None) -> None:
+        """See `Step`."""
+
+    def advance(self, count: int) -> None:
+        """See `Step`."""
 
 
 class Books:
@@ -67,6 +79,86 @@ class Books:
             query, [endpoint.entity, self._organization_id, parameter, message]
         ).fetchall()
         return replace(endpoint, list_filter=row["left"])
+
+    def begin(
+        self,
+        depth: str,
+        entities: Sequence[str],
+        *,
+        sample: int | None = None,
+        seed: str | None = None,
+        zoho_ids: Sequence[str] | None = None,
+    ) -> int:
+        """Begins a comparison whose result is stored; returns its number."""
+        query = (
+            """select tds.begin_verification(%s, %s, %s, sample => %s, seed => %s, zoho_ids => %s) as id"""
+        )
+        of = [depth, list(entities), self._organization_id, sample, seed, zoho_ids and list(zoho_ids)]
+        [row] = self._connection.execute(query, of).fetchall()
+        return int(row["id"])
+
+    def keep(self, verification: int, result: Result) -> None:
+        """Stores what a comparison with a list has found."""
+        query = "select tds.note_lists(%s, %s, %s, %s)"
+        found = json.dumps(result, default=_number)
+        of = [verification, result["entity"], self._organization_id, found]
+        self._connection.execute(query, of)
+
+    def finish(self, verification: int, calls: int, error: str | None = None) -> None:
+        """Ends a comparison."""
+        self._connection.execute("select tds.finish_verification(%s, %s, %s)", [verification, calls, error])
+
+    def inside(self, entities: Sequence[str]) -> dict[str, Any]:
+        """Compares rows with the stored documents; see `tds.verify_inside()`."""
+        row = self._connection.execute(
+            "call tds.verify_inside(%s, %s)", [list(entities) or None, self._organization_id]
+        ).fetchone()
+        assert row is not None
+        outcome: dict[str, Any] = row["outcome"]
+        return outcome
+
+    def told(self, verification: int) -> dict[str, Any]:
+        """How a comparison ended: `state`, `checked`, `differing`, …"""
+        query = "select tds.verification_told(%s) as told"
+        [row] = self._connection.execute(query, [verification]).fetchall()
+        told: dict[str, Any] = row["told"]
+        return told
+
+    def differences(self, verification: int) -> list[dict[str, Any]]:
+        """What a comparison found and stands, as `tds_differences` shows it."""
+        query = """select entity, zoho_id, table_name, row_key, column_name, what, ours, should_be, since,
+                          next_command
+                     from tds_differences where verification_id = %s
+                    order by entity, zoho_id, table_name, row_key, column_name"""
+        return self._connection.execute(query, [verification]).fetchall()
+
+    def sampled(self, entity: str, sample: int, seed: str) -> list[str]:
+        """Records drawn at random."""
+        query = "select tds.sampled(%s, %s, %s, %s) as ids"
+        [row] = self._connection.execute(query, [entity, self._organization_id, sample, seed]).fetchall()
+        ids: list[str] = row["ids"]
+        return ids
+
+    def keep_detail(
+        self, verification: int, entity: str, zoho_ids: Sequence[str], body: bytes | None, since: datetime
+    ) -> None:
+        """Compares records with Zoho's answer for them (None: it has them not), and stores what differs."""
+        query = "select tds.note_detail(%s, %s, %s, %s, %b, %s)"
+        of = [verification, entity, self._organization_id, list(zoho_ids), body, since]
+        self._connection.execute(query, of)
+
+    def is_due(self) -> bool:
+        """Whether pulls or details are due that a comparison would only find on their way."""
+        [row] = self._connection.execute(
+            "select tds.due_first(%s) as due", [self._organization_id]
+        ).fetchall()
+        return bool(row["due"])
+
+    def take(self) -> dict[str, Any] | None:
+        """The next comparison that somebody asked for, now ours to do."""
+        query = """select verification_id, depth, entities, sample, seed, zoho_ids
+                     from tds.take_verification(%s)"""
+        return self._connection.execute(query, [self._organization_id]).fetchone()
 
     async def settle(self, entity: str) -> None:
         """Waits for the events of an entity, as long as there is time left to wait."""
@@ -125,6 +217,68 @@ async def verify_entity(
         step.advance(records)
     await books.settle(endpoint.entity)
     return books.compare(endpoint.entity, pages, since)
+
+
+async def verify_details(
+    client: ZohoClient, books: Books, endpoint: Endpoint, verification: int, ids: Sequence[str]
+) -> None:
+    """Reads records from Zoho and compares each field by field.
+
+    Args:
+        client: to ask with.
+        books: to compare in.
+        endpoint: whose records.
+        verification: the comparison that this is part of.
+        ids: which.
+
+    Raises:
+        ZohoError: Zoho cannot be asked.
+    """
+    await books.settle(endpoint.entity)
+    for zoho_id in ids:
+        body: bytes | None
+        try:
+            reply = await client.get(f"{endpoint.api_path}/{quote(zoho_id, safe='')}")
+            body, sent_at = reply.body, reply.sent_at
+        except NotFoundError as absence:
+            body, sent_at = None, absence.sent_at
+        books.keep_detail(verification, endpoint.entity, [zoho_id], body, sent_at)
+
+
+async def do_asked(client: ZohoClient, mirror: Mirror, dsn: str) -> bool:
+    """Does the next comparison that was asked for (`tds.ask_for_lists()`); whether there was one.
+
+    Args:
+        client: to ask with.
+        mirror: whose endpoints.
+        dsn: libpq connection string.
+
+    Raises:
+        ZohoError: Zoho cannot be asked; the comparison has failed of it.
+    """
+    with Books(dsn, mirror.organization_id, ASKED_WAIT_SECONDS) as books:
+        if (asked := books.take()) is None:
+            return False
+        number, calls = int(asked["verification_id"]), client.calls
+        try:
+            endpoints = await mirror.endpoints()
+            for name in asked["entities"]:
+                endpoint = endpoints[name]
+                if asked["depth"] == "lists":
+                    found = await verify_entity(client, books, endpoint, mirror.organization_id, Unseen())
+                    books.keep(number, found)
+                elif endpoint.has_details:
+                    drawn = books.sampled(name, asked["sample"] or 10, asked["seed"] or "0")
+                    await verify_details(client, books, endpoint, number, asked["zoho_ids"] or drawn)
+        except ZohoError as error:
+            books.finish(number, client.calls - calls, error.message)
+            raise
+        books.finish(number, client.calls - calls)
+        return True
+
+
+def _number(value: object) -> float | str:
+    return float(value) if isinstance(value, Decimal) else str(value)
 
 
 def agrees(result: Result) -> bool:

@@ -1,4 +1,5 @@
--- A payment over several documents is a row for each of them. Details of customers' payments have no last_modified_time.
+-- A payment over several documents is a row for each of them. Details of customers' payments have no last_modified_time but an
+-- updated_time, lists the other way round: the later of the two is the record's, whichever was read last.
 select tds.register('{
     "entity": "payments", "queue": "payments", "priority": 46,
     "aliases": ["customer_payment", "customer_payments", "customerpayment", "payments"],
@@ -24,7 +25,7 @@ select tds.map_fields('payments', '', $$
     description        text    description
     invoices           array   -
     created_time       time    zoho_created_at
-    last_modified_time time    zoho_modified_at   := coalesce(tds.json_time(d.last_modified_time), tds.json_time(d.updated_time))
+    last_modified_time time    zoho_modified_at   := greatest(tds.json_time(d.last_modified_time), tds.json_time(d.updated_time))
     updated_time       time    -
 $$);
 
@@ -65,7 +66,7 @@ select tds.map_fields('vendor_payments', '', $$
     description        text    description
     bills              array   -
     created_time       time    zoho_created_at
-    last_modified_time time    zoho_modified_at   := coalesce(tds.json_time(d.last_modified_time), tds.json_time(d.updated_time))
+    last_modified_time time    zoho_modified_at   := greatest(tds.json_time(d.last_modified_time), tds.json_time(d.updated_time))
     updated_time       time    -
 $$);
 

@@ -1,56 +1,44 @@
 -- What tds.verify() compares: keys of Zoho's lists with the columns that hold them, both found in the mapping.
 
+create or replace function tds.stamp_lags(
+    doc jsonb, layers jsonb, observed_at timestamptz, detail_key text, shown timestamptz, told jsonb) returns boolean
+language sql stable parallel safe
+as $$
+    -- read with its details since that edit, by an answer that had no last_modified_time: only the list's stamp is older
+    select coalesce($1 ? $4 and v.detail_o > v.stamp_o and v.detail_o > ($6 ->> 0)::timestamptz
+                    and $5 >= ($1 ->> 'last_modified_time')::timestamptz, false)
+      from (select coalesce((select l.o from jsonb_to_recordset($2) l(o timestamptz, keys jsonb) where l.keys ? $4), $3) as detail_o,
+                   coalesce((select l.o from jsonb_to_recordset($2) l(o timestamptz, keys jsonb) where l.keys ? 'last_modified_time'), $3)
+                       as stamp_o) v
+     where tds.is_time($6 ->> 0) and tds.is_time($1 ->> 'last_modified_time')
+$$;
+comment on function tds.stamp_lags(jsonb, jsonb, timestamptz, text, timestamptz, jsonb) is
+'Whether a list''s last_modified_time is later than a row''s only because details of its kind have none: what the row shows was read after '
+'that edit.';
+
 create or replace view tds.verified_field as
-select distinct on (f.entity, f.key) f.entity, f.key, k.role, f.reader, f.max_length, f.column_name,
+select f.entity, f.key, k.role, f.reader, f.max_length, f.column_name,
        coalesce(f.expression, format('tds.json_%s(d.%I)', f.reader, f.key)) as expression
-  from (select k.*, f.entity as of, row_number() over (partition by f.entity, k.role order by k.rank) as place
-          -- of several keys of a role the first that the entity maps has it; without a role: compared, neither counted nor summed
-          from (values (1, null, 'status', 'status'),
-                       (2, null, 'currency_code', 'currency'),
-                       (3, null, 'date', 'day'),
-                       (4, null, 'created_time', 'day'),
-                       (5, 'vendors', 'outstanding_payable_amount', 'amount'),
-                       (6, null, 'total', 'amount'),
-                       (7, null, 'amount', 'amount'),
-                       (8, null, 'rate', 'amount'),
-                       (9, null, 'outstanding_receivable_amount', 'amount'),
-                       (10, null, 'balance', null),
-                       (11, null, 'unused_amount', null),
-                       (12, null, 'stock_on_hand', null),
-                       (13, null, 'outstanding_receivable_amount', null),
-                       (14, null, 'outstanding_payable_amount', null),
-                       (15, null, 'last_modified_time', null),
-                       (16, null, 'write_off_amount', null),
-                       (17, null, 'shipping_charge', null),
-                       (18, null, 'adjustment', null),
-                       (19, null, 'tax_amount_withheld', null),
-                       (20, null, 'unused_credits_receivable_amount', null),
-                       (21, null, 'unused_credits_payable_amount', null),
-                       (22, null, 'available_stock', null),
-                       (23, null, 'actual_available_stock', null),
-                       (24, null, 'order_status', null),
-                       (25, null, 'invoiced_status', null),
-                       (26, null, 'paid_status', null),
-                       (27, null, 'shipped_status', null),
-                       (28, null, 'pricebook_id', null),
-                       (29, null, 'credits_applied', null),
-                       (30, null, 'vendor_credits_applied', null),
-                       (31, null, 'payment_made', null),
-                       (32, null, 'total_credits_used', null),
-                       (33, null, 'total_refunded_amount', null),
-                       (34, null, 'tds_amount', null),
-                       (35, null, 'tcs_amount', null),
-                       (36, null, 'discount_amount', null),
-                       (37, null, 'committed_stock', null),
-                       (38, null, 'actual_committed_stock', null),
-                       (39, null, 'available_for_sale_stock', null),
-                       (40, null, 'gst_no', null)) k(rank, entity, key, role)
-          join tds.field f on f.list_key = '' and f.key = k.key and f.column_name is not null
-                          and f.entity = coalesce(k.entity, f.entity)) k
-  join tds.field f on f.entity = k.of and f.list_key = '' and f.key = k.key
- where k.role is null or k.place = 1
- order by f.entity, f.key, k.role nulls last;
-comment on view tds.verified_field is 'What tds.verify() compares, by entity: keys of Zoho''s lists and the columns that hold them.';
+  from tds.field f
+  join tds.entity n on n.entity = f.entity
+  left join (
+       -- of several keys of a role the first that the entity maps has it; without a role: compared, neither counted nor summed
+       select distinct on (f.entity, k.role) f.entity, f.key, k.role
+         from (values (1, null, 'status', 'status'),
+                      (2, null, 'currency_code', 'currency'),
+                      (3, null, 'date', 'day'),
+                      (4, null, 'created_time', 'day'),
+                      (5, 'vendors', 'outstanding_payable_amount', 'amount'),
+                      (6, null, 'total', 'amount'),
+                      (7, null, 'amount', 'amount'),
+                      (8, null, 'rate', 'amount'),
+                      (9, null, 'outstanding_receivable_amount', 'amount')) k(rank, entity, key, role)
+         join tds.field f on f.list_key = '' and f.key = k.key and f.column_name is not null and f.entity = coalesce(k.entity, f.entity)
+        order by f.entity, k.role, k.rank) k on k.entity = f.entity and k.key = f.key
+ where f.list_key = '' and f.column_name is not null and f.key <> n.id_key
+ order by f.entity, f.key;
+comment on view tds.verified_field is
+'What tds.verify() compares, by entity: every mapped key, where Zoho''s list carries it, and the column that holds it.';
 comment on column tds.verified_field.entity is 'The entity.';
 comment on column tds.verified_field.key is 'Key of Zoho''s list.';
 comment on column tds.verified_field.role is
@@ -70,8 +58,13 @@ declare
     v_parts  record;
 begin
     select n.* into strict v_entity from tds.entity n where n.entity = make_comparison.entity;
-    select coalesce(string_agg(tds.fill('{{key:L}}, case when p.{{key:I}} is null then to_jsonb({{expression}}) end',
-                                        jsonb_build_object('key', f.key, 'expression', f.expression)),
+    select coalesce(string_agg(tds.fill('{{key:L}}, case when p.{{key:I}} is null and e.doc ? {{key:L}}{{unless}} then '
+                                        'to_jsonb({{expression}}) end',
+                                        jsonb_build_object('key', f.key, 'expression', f.expression, 'unless', case
+                                            when f.key = 'last_modified_time' and v_entity.detail_key is not null then tds.fill(
+                                                ' and not tds.stamp_lags(m.zoho_metadata, m.sync_layers, m.sync_observed_at, '
+                                                '{{detail_key:L}}, m.zoho_modified_at, e.doc -> ''last_modified_time'')',
+                                                jsonb_build_object('detail_key', v_entity.detail_key)) else '' end)),
                                E',\n                   ' order by f.key), '') as told,
            coalesce(string_agg(format('%L, to_jsonb(m.%I)', f.key, f.column_name), E',\n                   ' order by f.key), '') as kept,
            coalesce(string_agg(format('%L, p.%I', f.key, f.key), E',\n                   ' order by f.key), '') as problem,
@@ -100,7 +93,10 @@ begin
         select e.zoho_id, jsonb_strip_nulls(jsonb_build_object({{told}})) as told,
                nullif(jsonb_strip_nulls(jsonb_build_object({{problem}})), '{}') as problem
           from listed e
+          left join zoho.{{table:I}} m on m.organization_id = {{me:I}}.organization_id and m.{{target_key:I}} = e.zoho_id
          cross join lateral (select {{problems}} offset 0) p
+         -- a column made of several keys is what the list's would make of what is known of the others
+         cross join lateral (select coalesce(m.zoho_metadata, '{}') || e.doc as doc offset 0) x
          cross join lateral {{fields}} d
     ), kept as (
         select m.{{target_key:I}} as zoho_id, jsonb_build_object({{kept}}) as kept, m.deleted_at, m.sync_observed_at
@@ -113,7 +109,7 @@ begin
 end
 $body$,
             jsonb_build_object('me', v_name, 'id_key', v_entity.id_key, 'told', v_parts.told, 'problem', v_parts.problem,
-                               'problems', v_parts.problems, 'fields', tds.fields_of(v_entity.entity, '', 'e.doc'),
+                               'problems', v_parts.problems, 'fields', tds.fields_of(v_entity.entity, '', 'x.doc'),
                                'target_key', v_entity.target_key, 'kept', v_parts.kept, 'table', tds.verified_table(v_entity.entity))));
 end
 $$;

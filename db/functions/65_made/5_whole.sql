@@ -113,7 +113,8 @@ begin
       into v_shown, v_gone
       from tds.tables_under(make_orphans.entity) t
      cross join lateral (select jsonb_build_object('name', t.name, 'id_column', t.id_column, 'row_key', t.row_key,
-                                                   'entity', v_entity.entity, 'target', v_entity.target, 'target_key', v_entity.target_key) as named) k;
+                                                   'entity', v_entity.entity, 'target', v_entity.target,
+                                                   'target_key', v_entity.target_key) as named) k;
     if v_shown is null then
         return;
     end if;

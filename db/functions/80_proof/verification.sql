@@ -303,6 +303,8 @@ begin
                                          where begin_verification.organization_id is null or o.id = begin_verification.organization_id
                                         union all select null) p(id));
     end if;
+    update tds.verification v set state = 'lost', finished_at = v_now
+     where v.state = 'running' and v.started_at < v_now - interval '1 day';
     insert into tds.verification (depth, organization_id, entities, sample, seed, zoho_ids, state, asked_by, asked_at, started_at, todo)
     values (begin_verification.depth, begin_verification.organization_id, v_entities, begin_verification.sample, begin_verification.seed,
             begin_verification.zoho_ids, case when begin_verification.at_once then 'running' else 'asked' end,
@@ -611,7 +613,7 @@ begin
         select f.organization_id from tds.full_pull f
          where f.finished_at is not null
            and not exists (select from tds.verification v where v.depth = 'lists' and v.organization_id = f.organization_id
-                              and v.state in ('asked', 'running'))
+                              and v.state = 'asked')
          order by 1
     loop
         perform tds.begin_verification('lists', organization_id => v_own, asked_by => 'the clock', at_once => false);
@@ -645,3 +647,49 @@ revoke all on function tds.take_verification(text) from public;
 comment on function tds.take_verification(text) is
 'The next comparison with Zoho that somebody asked for, now running: whoever polls does it, and ends it with tds.finish_verification().';
 grant execute on function tds.take_verification(text) to tds_poller;
+
+do $do$
+begin
+    execute 'create or replace view public.tds_danglers as
+select d.entity, d.organization_id, d.table_name, d.zoho_id, d.row_key, d.column_name, d.parent, d.parent_zoho_id, d.what, d.since
+  from (' || (
+        select string_agg(format(
+                   $sql$
+select %1$L::text as entity, t.organization_id, %2$L::text as table_name, t.%3$I::text as zoho_id, %4$s as row_key,
+       %5$L::text as column_name, %6$L::text as parent, t.%7$I::text as parent_zoho_id,
+       case when p.id is null and t.%5$I is null then 'parent missing'
+            when p.id is null then 'parent gone'
+            when t.%5$I is distinct from p.id then case when t.%5$I is null then 'not linked' else 'another row''s id' end
+            else 'parent deleted' end as what,
+       case when p.deleted_at is not null and t.%5$I = p.id then p.deleted_at else t.synced_at end as since
+  from zoho.%2$I t
+  left join zoho.%6$I p on p.organization_id = t.organization_id and p.%8$I = t.%7$I
+ where t.%7$I is not null and (t.%5$I is distinct from p.id or p.id is null or p.deleted_at is not null)%9$s$sql$,
+                   o.entity, l.target, o.id_column, o.row_key, l.column_name, l.parent, l.key_column, l.parent_key,
+                   case when o.row_key = '''''' then ' and t.deleted_at is null' else '' end), E'\n union all'
+                          order by l.target, l.column_name)
+          from tds.link l
+         cross join lateral (
+               select n.entity, n.target_key, '''''' from tds.entity n where n.target = l.target
+                union all
+               select c.entity, c.parent_column, format('t.%I::text', c.position_column) from tds.child c where c.target = l.target
+                union all
+               select b.entity, b.id_column, regexp_replace(b.row_key, '\mx\.', 't.', 'g') from tds.beside b where b.target = l.target
+                order by 1 limit 1) o(entity, id_column, row_key)
+         where l.parent_column = 'id') || ') d';
+end
+$do$;
+comment on view public.tds_danglers is
+'Rows that name a record the mirror has not, or that is deleted, or whose link is another row''s id; order by since for the oldest. A '
+'record that is missing comes with its next pull; tds repair ENTITY ID asks for it at once.';
+comment on column public.tds_danglers.entity is 'The entity of the row; a contact''s are under customers.';
+comment on column public.tds_danglers.organization_id is 'Zoho organisation.';
+comment on column public.tds_danglers.table_name is 'Table of schema zoho.';
+comment on column public.tds_danglers.zoho_id is 'Zoho''s id of the record that the row is of.';
+comment on column public.tds_danglers.row_key is 'Which of its rows there; empty: the record''s own.';
+comment on column public.tds_danglers.column_name is 'The link.';
+comment on column public.tds_danglers.parent is 'The table that it leads to.';
+comment on column public.tds_danglers.parent_zoho_id is 'Zoho''s id of the record that is named.';
+comment on column public.tds_danglers.what is
+'parent missing (nobody has told of it yet); parent gone (its row was there); not linked; another row''s id; parent deleted.';
+comment on column public.tds_danglers.since is 'When the row was last written, or the parent deleted.';

@@ -8,11 +8,11 @@ declare
     v_keys    text[];
     v_records jsonb;
 begin
-    select array_agg(f.key) || n.id_key,
+    select array_agg(distinct f.key) || n.id_key,
            (select b.records from tds.body_records(convert_from(listed.body, 'UTF8'), n.list_key, n.record_key, n.id_key) b)
       into v_keys, v_records
       from tds.entity n
-      left join tds.verified_field f on f.entity = n.entity
+      left join tds.field f on f.entity = n.entity and f.list_key = ''
      where n.entity = listed.entity
      group by n.entity;
     if v_records is null then
@@ -173,6 +173,119 @@ revoke all on function tds.waiting_events(text[]) from public;
 comment on function tds.waiting_events(text[]) is
 'How many events of these entities are not finished; parked retries are not counted, for they wait by the clock.';
 
+create or replace function tds.note_lists(verification_id bigint, entity text, organization_id text, comparison jsonb) returns void
+language plpgsql volatile security definer
+set search_path = pg_catalog, pg_temp
+as $$
+begin
+    perform tds.note_differences(note_lists.verification_id, note_lists.organization_id, note_lists.entity, array(
+        select row(d.zoho_id, tds.verified_table(note_lists.entity), '', coalesce(d.column_name, ''), d.what, d.ours, d.should_be,
+                   'repair')::tds.difference
+          from (select r.doc ->> 'id' as zoho_id,
+                       case r.doc ->> 'what' when 'deleted' then 'tombstone' else r.doc ->> 'what' end as what,
+                       case when r.doc ->> 'what' = 'deleted' then 'deleted_at' else f.column_name end as column_name,
+                       k.value -> 'mirror' as ours, coalesce(k.value -> 'zoho', k.value -> 'problem') as should_be
+                  from jsonb_array_elements(note_lists.comparison -> 'differences') r(doc)
+                  left join lateral jsonb_each(r.doc -> 'fields') k on true
+                  left join tds.verified_field f on f.entity = note_lists.entity and f.key = k.key
+                 where not (r.doc -> 'meanwhile')::boolean) d));
+    update tds.verification v
+       set checked = v.checked + (note_lists.comparison ->> 'zoho')::bigint,
+           told = v.told || jsonb_build_object(note_lists.entity, note_lists.comparison - 'differences')
+     where v.verification_id = note_lists.verification_id;
+end
+$$;
+revoke all on function tds.note_lists(bigint, text, text, jsonb) from public;
+comment on function tds.note_lists(bigint, text, text, jsonb) is
+'Stores what tds.verify() found of an entity as part of a comparison with Zoho''s lists; what was changed meanwhile is left out.';
+
+create or replace function tds.sampled(entity text, organization_id text, sample int, seed text) returns text[]
+language plpgsql stable security definer
+set search_path = pg_catalog, pg_temp
+as $$
+declare
+    v_entity constant tds.entity := tds.entity_named(sampled.entity);
+    v_ids    text[];
+begin
+    execute format('select array(select t.%1$I from zoho.%2$I t where t.organization_id = $1 and t.deleted_at is null
+                                  order by md5($2 || t.%1$I), t.%1$I limit $3)', v_entity.target_key, tds.verified_table(v_entity.entity))
+       into v_ids using sampled.organization_id, sampled.seed, sampled.sample;
+    return v_ids;
+end
+$$;
+revoke all on function tds.sampled(text, text, int, text) from public;
+comment on function tds.sampled(text, text, int, text) is
+'So many living records of an entity, drawn at random; the same seed draws the same. Raises ZB002.';
+
+create or replace function tds.note_detail(
+    verification_id bigint, entity text, organization_id text, zoho_ids text[], body bytea, since timestamptz) returns void
+language plpgsql volatile security definer
+set search_path = pg_catalog, pg_temp
+as $$
+declare
+    v_entity constant tds.entity := tds.entity_named(note_detail.entity);
+    v_table  constant text := tds.verified_table(note_detail.entity);
+    v_states constant tds.record_state[] := tds.states_of(note_detail.entity, note_detail.organization_id, note_detail.zoho_ids);
+    v_docs   jsonb := '[]'::jsonb;
+begin
+    if note_detail.body is not null then
+        v_docs := (select coalesce(b.records, '[]')
+                     from tds.body_records(convert_from(note_detail.body, 'UTF8'), v_entity.list_key, v_entity.record_key,
+                                           v_entity.id_key) b);
+    end if;
+    perform tds.note_differences(note_detail.verification_id, note_detail.organization_id, note_detail.entity, array(
+        with told as materialized (
+            select i.zoho_id, d.doc, s.doc as ours, s.zoho_id is not null and s.deleted_at is null as is_alive,
+                   -- of what was changed since, neither side can be held against the other
+                   tds.record_time(d.doc ->> 'last_modified_time', null, 3::smallint) >= note_detail.since
+                       or s.observed_at >= note_detail.since as meanwhile
+              from unnest(note_detail.zoho_ids) i(zoho_id)
+              left join jsonb_array_elements(v_docs) d(doc) on tds.exact_id(d.doc -> v_entity.id_key) = i.zoho_id
+              left join unnest(v_states) s on s.zoho_id = i.zoho_id
+        )
+        select row(f.zoho_id, f.table_name, f.row_key, f.column_name, f.what, f.ours, f.should_be, f.mend)::tds.difference
+          from (select t.zoho_id, v_table as table_name, '' as row_key, 'zoho_metadata.' || k.key as column_name, 'document' as what,
+                       t.ours -> k.key as ours, k.value as should_be, 'repair' as mend
+                  from told t cross join lateral jsonb_each(t.doc) k
+                 where t.is_alive and t.meanwhile is not true and t.ours -> k.key is distinct from k.value
+                 union all
+                select t.zoho_id, v_table, '', '', case when t.doc is null then 'extra' else 'missing' end, null, null, 'repair'
+                  from told t where (t.doc is null) = t.is_alive
+                 union all
+                select e.zoho_id, e.table_name, e.row_key, e.column_name, e.what, e.ours, e.should_be, 'repair'
+                  from unnest(tds.state_differences(note_detail.entity, note_detail.organization_id, v_states)) e
+                 where e.what <> 'document') f));
+    update tds.verification v
+       set checked = v.checked + cardinality(note_detail.zoho_ids),
+           told = jsonb_set(case when v.told ? 'looked' then v.told else v.told || '{"looked": {}}' end, 
+                            array['looked', note_detail.entity],
+                            coalesce(v.told -> 'looked' -> note_detail.entity, '[]') || to_jsonb(note_detail.zoho_ids))
+     where v.verification_id = note_detail.verification_id;
+end
+$$;
+revoke all on function tds.note_detail(bigint, text, text, text[], bytea, timestamptz) from public;
+comment on function tds.note_detail(bigint, text, text, text[], bytea, timestamptz) is
+'Compares records field by field with Zoho''s answer for them (null: it has none of them): the document with every key that it tells, and '
+'everything that is made of the document. Stores what differs as part of a comparison.';
+
+create or replace function tds.due_first(organization_id text) returns boolean
+language plpgsql stable security definer
+set search_path = pg_catalog, pg_temp
+as $$
+declare
+    v_now    constant timestamptz := tds.now();
+    v_living constant int[] := tds.living_sessions();
+begin
+    return exists (select from tds.wanted_detail w where w.organization_id = due_first.organization_id and tds.is_free(w, v_living, v_now))
+        or exists (select from tds.run r where r.organization_id = due_first.organization_id and r.state in ('queued', 'running'));
+end
+$$;
+revoke all on function tds.due_first(text) from public;
+comment on function tds.due_first(text) is
+'Whether pulls or details are due, without which a comparison with Zoho would tell of what is merely on its way.';
+
+grant execute on function tds.note_lists(bigint, text, text, jsonb), tds.sampled(text, text, int, text),
+    tds.note_detail(bigint, text, text, text[], bytea, timestamptz), tds.due_first(text) to tds_poller, tds_operator;
 grant execute on function
     tds.listed(text, bytea), tds.verify(text, text, jsonb[], timestamptz), tds.verify_plan(text, int), tds.waiting_events(text[])
     to tds_poller, tds_operator;

@@ -1,0 +1,134 @@
+"""`tds verify --depth`, `--fix`, `tds repair`: each comparison is stored; the clock's are done by whoever polls."""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Iterator
+from typing import Any
+
+import psycopg
+import pytest
+
+from tds_sandbox.clock import Clock
+from tds_sandbox.organisation import Organisation
+from tests.db.servers import Database
+from tests.poller.conftest import Poller, fast_sandbox
+from tests.poller.test_planted_faults import tds
+
+
+@pytest.fixture
+def poller(database: Database) -> Iterator[Poller]:
+    organisation = Organisation(
+        items=12, contacts=6, invoices=4, bills=2, vendorcredits=2, vendorpayments=2, creditnotes=2,
+        customerpayments=3, salesorders=2, pricebooks=2, clock=Clock(600, start=time.time() - 3 * 86_400),
+    )  # fmt: skip
+    with fast_sandbox(organisation) as sandbox:
+        poller = Poller(sandbox, database)
+        poller.migrate()
+        yield poller
+
+
+def verified(environment: dict[str, str], *arguments: str) -> tuple[int, dict[str, Any]]:
+    done = tds(environment, "verify", "--json", "--wait", "0", *arguments)
+    assert done.stdout, done.output
+    return done.exit_code, json.loads(done.stdout)
+
+
+def test_every_depth_finds_what_it_can_see_and_fix_mends(poller: Poller, environment: dict[str, str]) -> None:
+    with psycopg.connect(poller.database.conninfo, autocommit=True) as conn:
+        for depth in ("inside", "lists", "details"):
+            code, told = verified(environment, "--depth", depth)
+            assert (code, told["agree"]) == (0, True), told
+        [name] = conn.execute("select min(zoho_invoice_id) from zoho.invoices").fetchone() or [""]
+        [item] = conn.execute("select min(zoho_item_id) from zoho.products").fetchone() or [""]
+        spoil = "update zoho.invoices set customer_name = 'somebody else' where zoho_invoice_id = %s"
+        conn.execute(spoil, [name])
+        code, told = verified(environment, "--depth", "inside", "invoices")
+        assert (code, [(d["zoho_id"], d["column_name"]) for d in told["differences"]]) == (
+            1,
+            [(name, "customer_name")],
+        )
+        # lists carry it too, and what they found is stored
+        code, told = verified(environment, "invoices")
+        assert code == 1
+        stored = "select zoho_id, column_name, ours from tds_differences where depth = 'lists'"
+        assert conn.execute(stored).fetchall() == [(name, "customer_name", "somebody else")]
+        # a key that neither a column nor a list has
+        conn.execute(
+            """update zoho.products set zoho_metadata = zoho_metadata || '{"product_type": "planted"}', sync_hash = null
+                where zoho_item_id = %s""",
+            [item],
+        )
+        assert verified(environment, "--depth", "inside", "products")[0] == 0
+        code, told = verified(environment, "--depth", "details", "products", "--id", item)
+        assert [(d["zoho_id"], d["column_name"]) for d in told["differences"]] == [
+            (item, "zoho_metadata.product_type")
+        ]
+        code, told = verified(environment, "--depth", "details", "products", "--id", item, "--fix")
+        assert (code, told["agree"]) == (0, True), told
+        code, told = verified(environment, "invoices", "--fix")
+        assert (code, told["agree"]) == (0, True), told
+        assert conn.execute("select count(*) from tds_differences").fetchone() == (0,)
+        # a repair that is asked for in psql is done by whoever polls, and the event says who asked
+        conn.execute(spoil, [name])
+        conn.execute(
+            "update zoho.invoices set sync_layers = null, balance = 7 where zoho_invoice_id = %s", [name]
+        )
+        conn.execute("select tds.repair('invoices', %s)", [name])
+        assert tds(environment, "poll", "--once").exit_code == 0
+        assert verified(environment, "--depth", "inside", "invoices")[0] == 0
+        explained = tds(environment, "explain", "invoices", name).stdout
+        assert "repair" in explained
+
+
+def test_the_clock_compares_inside_in_steps_and_asks_for_lists(
+    poller: Poller, environment: dict[str, str]
+) -> None:
+    with psycopg.connect(poller.database.conninfo, autocommit=True) as conn:
+        conn.execute("update tds.setting set value = '0' where name = 'verify_step_seconds'")
+        [begun] = conn.execute("select tds.verify_on(true)").fetchone() or [None]
+        state = "select state, checked > 0 from tds.verification where verification_id = %s"
+        assert conn.execute(state, [begun]).fetchone() == ("running", False)
+        conn.execute("update tds.setting set value = '10' where name = 'verify_step_seconds'")
+        assert conn.execute("select tds.verify_on()").fetchone() == (begun,)
+        assert conn.execute(state, [begun]).fetchone() == ("done", True)
+        assert conn.execute("select tds.verify_on()").fetchone() == (None,)
+        assert conn.execute("select tds.ask_for_lists()").fetchone() == (1,)
+        assert tds(environment, "poll", "--once").exit_code == 0
+        lists = "select state, asked_by, calls > 10, differing from tds_verifications where depth = 'lists'"
+        assert conn.execute(lists).fetchall() == [("done", "the clock", True, 0)]
+
+
+def test_a_payment_that_was_read_after_its_edit_is_not_called_different(
+    poller: Poller, environment: dict[str, str]
+) -> None:
+    """Its detail has no last_modified_time, so that the stamp of the last list lags until the next."""
+    organisation = poller.sandbox.organisation
+    with psycopg.connect(poller.database.conninfo, autocommit=True) as conn:
+        for module, entity in (("customerpayments", "payments"), ("pricebooks", "pricelists")):
+            change = organisation.edit(module, fire=False)
+            conn.execute(
+                "select tds.want(%s, %s, %s)", [entity, change.id, organisation.organization_id]
+            )
+    assert tds(environment, "poll", "--once").exit_code == 0
+    code, told = verified(environment, "payments", "pricelists")
+    assert (code, told["agree"]) == (0, True), told
+
+
+def test_danglers_are_listed(poller: Poller) -> None:
+    with psycopg.connect(poller.database.conninfo, autocommit=True) as conn:
+        assert conn.execute("select * from tds_danglers").fetchall() == []
+        conn.execute("update zoho.invoices set customer_id = customer_id + 1000")
+        conn.execute("update zoho.bills set vendor_id = null")
+        conn.execute(
+            "delete from zoho.products where zoho_item_id = (select min(zoho_item_id) from zoho.product_prices)"
+        )
+        conn.execute("update zoho.vendors set deleted_at = now()")
+        told = conn.execute(
+            "select table_name, what, count(*) > 0 from tds_danglers group by 1, 2 order by 1, 2"
+        ).fetchall()
+        assert ("invoices", "another row's id", True) in told
+        assert ("bills", "not linked", True) in told
+        assert ("product_prices", "parent gone", True) in told
+        assert ("vendor_payments", "parent deleted", True) in told
