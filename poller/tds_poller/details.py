@@ -188,13 +188,13 @@ async def _fetch(
     except NotFoundError as absence:
         await _absent(mirror, endpoint, zoho_id, absence.sent_at)
         return absence.sent_at
-    except OrganizationError:
-        # it is not the record's fault
-        raise
     except RefusedError as error:
         if endpoint.entity == "organizations" and zoho_id != mirror.organization_id:
             # Another's is refused, whether there is one or not: it has no place here.
             unlisted_at = error.sent_at
+        elif isinstance(error, OrganizationError):
+            # it is not the record's fault
+            raise
         if unlisted_at is not None:
             await _absent(mirror, endpoint, zoho_id, unlisted_at)
             return unlisted_at

@@ -132,7 +132,7 @@ as $$
                     else ($1).doc - array(select k.key from unnest($2) t cross join lateral jsonb_object_keys(t.doc) k(key)
                                            where t.zoho_id = ($1).zoho_id) end,
                ($1).version, null, ($1).modified_at, ($1).observed_at - interval '1 second', 1::smallint, null, null,
-               null)::tds.record_state
+               null, null)::tds.record_state
 $$;
 comment on function tds.forget_row(tds.record_state, tds.record[]) is
 'A row as if nothing were known of it but what these tellings leave out.';
@@ -161,7 +161,7 @@ begin
     perform tds.remove_twins(write_told.entity, write_told.organization_id, v_ids);
     execute format(
         'select array(select row(t.%1$I, t.zoho_metadata, t.sync_version, t.sync_hash, t.sync_modified_at, t.sync_observed_at, '
-        't.sync_rank, t.sync_read_at, t.deleted_at, t.sync_layers)::tds.record_state from zoho.%2$I t '
+        't.sync_rank, t.sync_read_at, t.deleted_at, t.sync_layers, t.sync_event)::tds.record_state from zoho.%2$I t '
         'where t.organization_id = $1 and t.%1$I = any ($2) '
         'order by t.%1$I for update)', v_entity.target_key, v_entity.target)
        into v_known using write_told.organization_id, v_ids;

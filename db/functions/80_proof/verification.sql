@@ -17,7 +17,7 @@ declare
 begin
     execute format(
         'select array(select row(t.%1$I, t.zoho_metadata, t.sync_version, t.sync_hash, t.sync_modified_at, t.sync_observed_at, '
-        't.sync_rank, t.sync_read_at, t.deleted_at, t.sync_layers)::tds.record_state from zoho.%2$I t '
+        't.sync_rank, t.sync_read_at, t.deleted_at, t.sync_layers, t.sync_event)::tds.record_state from zoho.%2$I t '
         'where t.organization_id = $1 and t.%1$I = any ($2) '
         'order by t.%1$I)', v_entity.target_key, tds.verified_table(v_entity.entity))
        into v_states using states_of.organization_id, states_of.zoho_ids;
