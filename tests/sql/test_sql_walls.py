@@ -73,6 +73,8 @@ PROOF_WRITES = {
     "finish_verification": {"tds.verification", "tds.verification_difference"},
     "look_again": {"tds.verification_difference"},
     "take_verification": {"tds.verification"},
+    "note_lists": {"tds.verification"},
+    "note_detail": {"tds.verification"},
 }
 # The ledgers of care itself: what ran, what was found, what was done, how long things are kept.
 CARE_LEDGERS = {
