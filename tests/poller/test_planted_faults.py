@@ -29,8 +29,8 @@ SEED = int(os.environ.get("TDS_PLANTED_SEED", "17"))
 @pytest.fixture
 def poller(database: Database) -> Iterator[Poller]:
     organisation = Organisation(
-        items=120, contacts=40, invoices=24, bills=14, vendorcredits=8, vendorpayments=10, creditnotes=10,
-        customerpayments=14, salesorders=8, pricebooks=6, clock=Clock(600, start=time.time() - 3 * 86_400),
+        items=60, contacts=26, invoices=18, bills=11, vendorcredits=7, vendorpayments=8, creditnotes=8,
+        customerpayments=11, salesorders=7, pricebooks=6, clock=Clock(600, start=time.time() - 3 * 86_400),
     )  # fmt: skip
     with fast_sandbox(organisation) as sandbox:
         poller = Poller(sandbox, database)
