@@ -108,9 +108,7 @@ def test_a_payment_that_was_read_after_its_edit_is_not_called_different(
     with psycopg.connect(poller.database.conninfo, autocommit=True) as conn:
         for module, entity in (("customerpayments", "payments"), ("pricebooks", "pricelists")):
             change = organisation.edit(module, fire=False)
-            conn.execute(
-                "select tds.want(%s, %s, %s)", [entity, change.id, organisation.organization_id]
-            )
+            conn.execute("select tds.want(%s, %s, %s)", [entity, change.id, organisation.organization_id])
     assert tds(environment, "poll", "--once").exit_code == 0
     code, told = verified(environment, "payments", "pricelists")
     assert (code, told["agree"]) == (0, True), told
