@@ -16,7 +16,9 @@ create table tds.sample (
     constraint sample_pkey primary key (span_seconds, at),
     constraint span_is_known check (span_seconds in (60, 900, 21600))
 ) with (fillfactor = 50);
-comment on table  tds.sample is 'What came and what became of it, as a series in three steps: minutes for two days, quarters of an hour for eight, six hours for keep_samples_days.';
+comment on table  tds.sample is
+'What came and what became of it, as a series in three steps: minutes for two days, quarters of an hour for '
+'eight, six hours for keep_samples_days.';
 comment on column tds.sample.span_seconds is 'Length of the step in seconds: 60, 900 or 21600.';
 comment on column tds.sample.at is 'Its beginning.';
 comment on column tds.sample.received is 'Events that came, by entity; an entity without any is left out.';
@@ -56,11 +58,14 @@ create table tds.mirror_count (
     changed_at timestamptz,
     constraint mirror_count_pkey primary key (entity)
 ) with (fillfactor = 50);
-comment on table  tds.mirror_count is 'How many rows the mirror has of each entity, counted by the job sample every quarter of an hour, and when one last changed.';
+comment on table  tds.mirror_count is
+'How many rows the mirror has of each entity, counted by the job sample every quarter of an hour, and when one '
+'last changed.';
 comment on column tds.mirror_count.entity is 'The entity.';
 comment on column tds.mirror_count.rows is 'Rows, those that are deleted in Zoho included.';
 comment on column tds.mirror_count.deleted is 'Rows that are deleted in Zoho; null where rows is an estimate.';
-comment on column tds.mirror_count.estimated is 'Whether the table is so large that the server''s estimate is taken: setting count_rows_at_most.';
+comment on column tds.mirror_count.estimated is
+'Whether the table is so large that the server''s estimate is taken: setting count_rows_at_most.';
 comment on column tds.mirror_count.counted_at is 'When it was counted.';
 comment on column tds.mirror_count.changed_at is 'When an event last changed a row of it; null: not since it is noted.';
 

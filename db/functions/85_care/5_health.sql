@@ -116,7 +116,8 @@ begin
            case when s.state = 'unknown' then 'start a worker, which looks every 15 minutes: tds work; or tds health, which looks now'
                 when s.state <> 'ok' then c.next_step else '' end,
            c.area, s.looked_at
-      from (select k.*, k.area in ('services', 'queue', 'errors') as at_once from tds.health_check k order by k.area, k.check_name offset 0) c
+      from (select k.*, k.area in ('services', 'queue', 'errors') as at_once
+              from tds.health_check k order by k.area, k.check_name offset 0) c
      cross join lateral (
             select l.state, l.value, l.threshold, l.since, l.told, v_now as looked_at
               from (select c.check_name, c.area, c.function_name, c.unit, c.lower_is_worse, c.meaning, c.next_step) k

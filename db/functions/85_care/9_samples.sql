@@ -78,7 +78,7 @@ language plpgsql volatile
 set search_path = pg_catalog, pg_temp
 as $$
 declare
-    v_most    constant bigint := tds.setting_int('count_rows_at_most');
+    v_most    constant int := tds.setting_int('count_rows_at_most');
     v_entity  record;
     v_rows    bigint;
     v_deleted bigint;
@@ -133,8 +133,8 @@ begin
         v_mark.calls_day := v_today;
     end if;
     select t.* into strict v_totals from tds.totals(v_mark.from_day, v_mark.calls_day) t;
-    select coalesce(sum(c.events), 0)::bigint as events, coalesce(sum(c.parked), 0)::bigint as parked, min(c.oldest_waiting) as oldest
-      into v_open from public.tds_open_counts c;
+    select count(*) as events, count(o.retry_at) as parked, min(o.received_at) filter (where o.retry_at is null) as oldest
+      into v_open from tds.inbox_open o;
     v_dead := (select count(*) from tds.dead_letter d where d.dead_at > v_mark.sampled_at and d.dead_at <= v_now);
     select d.* into strict v_delays from tds.note_changes(v_now, v_mark.sampled_at) d;
 

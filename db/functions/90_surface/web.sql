@@ -56,7 +56,8 @@ begin
 end
 $$;
 revoke all on function tds.dashboard_verdict() from public;
-comment on function tds.dashboard_verdict() is 'Whether all is well: the worst state, and what is not well with what to do, the worst first.';
+comment on function tds.dashboard_verdict() is
+'Whether all is well: the worst state, and what is not well with what to do, the worst first.';
 
 create or replace view public.tds_migrations as
 select f.organization_id, f.began_at, f.finished_at, r.lists_read, r.lists_under_way, n.lists, r.records, r.details_fetched,
@@ -101,13 +102,15 @@ comment on column public.tds_migrations.lists is 'Lists there are.';
 comment on column public.tds_migrations.records is 'Records in the pages read.';
 comment on column public.tds_migrations.details_fetched is 'Details fetched.';
 comment on column public.tds_migrations.calls_left is 'Calls that the wanted details still cost.';
-comment on column public.tds_migrations.progress is 'Share that is done, 0 to 1, of the calls that are known to be needed; more become known as lists are read.';
+comment on column public.tds_migrations.progress is
+'Share that is done, 0 to 1, of the calls that are known to be needed; more become known as lists are read.';
 comment on column public.tds_migrations.eta is 'When the details will be here, if today''s calls are enough; null: that is not known.';
 comment on column public.tds_migrations.waits_for is 'What it is waiting for now.';
 comment on column public.tds_migrations.heartbeat_at is 'When it last made progress.';
 
 create or replace view public.tds_entities as
-select n.entity, c.rows, c.deleted, c.estimated, c.counted_at, c.changed_at, o.waiting, o.parked, w.wanted, w.failed as wants_failed, d.dead,
+select n.entity, c.rows, c.deleted, c.estimated, c.counted_at, c.changed_at, o.waiting, o.parked, w.wanted,
+       w.failed as wants_failed, d.dead,
        p.run_id as last_pull, p.state as last_pull_state, p.finished_at as last_pull_at
   from tds.entity n
   left join tds.mirror_count c on c.entity = n.entity
@@ -156,7 +159,8 @@ begin
         'runs', (select coalesce(jsonb_agg(to_jsonb(r) order by r.run_id desc), '[]')
                    from (select s.* from public.tds_sync_runs s where s.finished_at is null order by s.run_id desc limit 20) r),
         'programs', (select coalesce(jsonb_agg(p order by p.kind), '[]')
-                       from (select g.kind, count(*) filter (where g.stopped_at is null and g.beat_at > v_now - interval '1 minute') as living,
+                       from (select g.kind, count(*) filter (where g.stopped_at is null
+                                                     and g.beat_at > v_now - interval '1 minute') as living,
                                     max(g.beat_at) as beat_at
                                from tds.program g where g.kind <> 'pg_cron' group by g.kind) p));
 end

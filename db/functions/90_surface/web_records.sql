@@ -102,6 +102,21 @@ $$;
 revoke all on function tds.api_want_job(text, text) from public;
 comment on function tds.api_want_job(text, text) is 'tds.want_job() for the holder of an API key. Raises ZB021.';
 
+create or replace function tds.number_column(target text) returns text
+language sql immutable parallel safe
+set search_path = pg_catalog, pg_temp
+as $$
+    select n.column_name
+      from (values ('products', 'sku'), ('contacts', 'email'), ('invoices', 'invoice_number'), ('bills', 'bill_number'),
+                   ('credit_notes', 'credit_note_number'), ('vendor_credits', 'vendor_credit_number'),
+                   ('sales_orders', 'order_number'), ('customer_payments', 'payment_number'), ('vendor_payments', 'payment_number'))
+           n(target, column_name)
+     where n.target = $1
+$$;
+revoke all on function tds.number_column(text) from public;
+comment on function tds.number_column(text) is
+'The column of a table of the mirror that people know its records by, and that has an index; null: none.';
+
 create or replace function tds.find_record(entity text, looked_for text)
 returns table (organization_id text, zoho_id text, number text, name text)
 language plpgsql stable security definer
@@ -109,28 +124,23 @@ set search_path = pg_catalog, pg_temp
 as $$
 declare
     v_entity constant tds.entity := tds.entity_named(find_record.entity);
-    v_number constant text := (
-        select n.column_name
-          from (values ('products', 'sku'), ('contacts', 'email'), ('invoices', 'invoice_number'), ('bills', 'bill_number'),
-                       ('credit_notes', 'credit_note_number'), ('vendor_credits', 'vendor_credit_number'),
-                       ('sales_orders', 'order_number'), ('customer_payments', 'payment_number'), ('vendor_payments', 'payment_number'))
-               n(target, column_name)
-         where n.target = v_entity.target);
-    v_label  constant text := case when v_entity.target in ('products', 'contacts', 'pricelists', 'warehouses', 'taxes', 'currencies')
-                                   then 'm.name' else 'null::text' end;
+    v_number constant text := tds.number_column(v_entity.target);
+    v_found  record;
 begin
-    -- the e-mail and the SKU are found by indexes that the organisation leads
-    return query execute format(
-        $sql$
-        select m.organization_id, m.%2$I, %3$s, left(%4$s, 200) from zoho.%1$I m where m.%2$I = $1
-         union
-        select m.organization_id, m.%2$I, %3$s, left(%4$s, 200) from zoho.%1$I m
-         where %5$s and m.organization_id = any (tds.organizations_of($2))
-         order by 2, 1 limit 20
-        $sql$, v_entity.target, v_entity.target_key, coalesce('m.' || quote_ident(v_number), 'null::text'), v_label,
-        case v_number when 'email' then 'm.email = $1 and char_length(m.email) <= 320'
-             else coalesce('m.' || quote_ident(v_number) || ' = $1', 'false') end)
-    using find_record.looked_for, find_record.entity;
+    -- the SKU and the e-mail are found by indexes that the organisation leads, the latter only where it is not endless
+    for v_found in execute format(
+        'select to_jsonb(m) as told from zoho.%1$I m where m.%2$I = $1 union all '
+        'select to_jsonb(m) from zoho.%1$I m where m.%3$I = $1 and m.%2$I <> $1 and m.organization_id = any ($2) '
+        'and char_length($1) <= 320 and char_length(m.%3$I) <= 320 limit 20',
+        v_entity.target, v_entity.target_key, coalesce(v_number, v_entity.target_key))
+        using find_record.looked_for, tds.organizations_of(find_record.entity)
+    loop
+        organization_id := v_found.told ->> 'organization_id';
+        zoho_id := v_found.told ->> v_entity.target_key;
+        number := v_found.told ->> v_number;
+        name := left(v_found.told ->> 'name', 200);
+        return next;
+    end loop;
 end
 $$;
 revoke all on function tds.find_record(text, text) from public;

@@ -1,4 +1,5 @@
-// Reads the page anew every ten seconds and puts what has changed in its place: nothing flickers, nothing that is being read or typed moves.
+// Reads the page anew every ten seconds and puts what has changed in its place: nothing flickers, and nothing moves
+// that is being read or typed.
 "use strict";
 const SECONDS = 10;
 const lost = document.getElementById("lost");
