@@ -126,7 +126,8 @@ def test_only_names_of_ours(wheel: Path) -> None:
     for needed in (
         "tds_db/bootstrap.sql",
         "tds_db/migrations/0001_inbox.sql",
-        "tds_receiver/api/dashboard.html",
+        "tds_receiver/dashboard/templates/base.html",
+        "tds_receiver/dashboard/assets/tds.css",
     ):
         assert needed in names
     assert sum(name.startswith("tds_db/functions/") for name in names) == len(

@@ -433,6 +433,36 @@ def test_the_document_tells_of_all(api: httpx.Client) -> None:
     assert "swagger" in api.get("/docs").text
 
 
+def test_the_document_leaves_no_answer_and_no_key_out(api: httpx.Client) -> None:
+    """Every operation: a summary, a name of its own, how it is guarded, and each answer with its type."""
+    document = api.get("/openapi.json").json()
+    schemes, tags = document["components"]["securitySchemes"], {tag["name"] for tag in document["tags"]}
+    names = []
+    for path, item in document["paths"].items():
+        for method, operation in item.items():
+            if method == "parameters":
+                continue
+            names.append(operation["operationId"])
+            assert operation["summary"], path
+            assert set(operation["tags"]) <= tags, path
+            guarded = not path.startswith(("/healthz", "/readyz", "/metrics"))
+            assert bool(operation.get("security")) == guarded, path
+            assert {name for one in operation.get("security", []) for name in one} <= set(schemes), path
+            if guarded:
+                assert {"401", "413", "429", "503"} <= set(operation["responses"]), (method, path)
+            for code, answer in operation["responses"].items():
+                assert answer["description"], (path, code)
+                [content] = answer["content"].values()
+                assert content["schema"], (path, code)
+    assert len(names) == len(set(names)) > 14
+    used = set(re.findall(r"#/components/schemas/(\w+)", json.dumps(document["paths"])))
+    assert used <= set(document["components"]["schemas"])
+    # what is refused is refused as told
+    wrong = {"Authorization": f"Bearer tds_{'0' * 64}"}
+    answers = {api.get(f"{BULK}/runs", headers=wrong).status_code for _ in range(200)}
+    assert answers == {401, 429}
+
+
 @pytest.fixture
 def calls(api: httpx.Client) -> Iterator[requests.Session]:
     """A session for schemathesis, with a key."""

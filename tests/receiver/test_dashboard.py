@@ -1,14 +1,20 @@
-"""The dashboard: for whoever has a key, what the database says, and nothing that could be run."""
+"""The dashboard: for whoever has a key, what the database says; for whoever may operate, an operator's deeds."""
 
 from __future__ import annotations
 
 import json
+import re
+from pathlib import Path
+from typing import Any
 
 import httpx
 import pytest
 
+from tds_receiver.dashboard import documents
+from tds_receiver.dashboard.charts import amount, drawn
 from tests.db.servers import Database
 from tests.receiver.conftest import Receive
+from tests.screens import stage
 
 KEY = "a-secret-of-the-environment"
 
@@ -27,21 +33,15 @@ def test_the_dashboard_shows_how_all_stands(client: httpx.Client, database: Data
         conn.execute("select tds.receive('customers', '{}', '77')")
         run = conn.execute("select tds.request_pull('invoices', '{}', '77')").fetchone()
         conn.execute("update tds.run set error = '<b>no</b>'")
+        conn.execute("select tds.observe_health()")
     assert run is not None
     page = client.get("/dashboard", auth=httpx.BasicAuth("anybody", KEY))
     assert page.status_code == 200
     assert page.headers["content-type"].startswith("text/html")
     assert "default-src 'none'" in page.headers["content-security-policy"]
-    for shown in (
-        "dead_letter",
-        "Dead letters",
-        "not a number",
-        "invoices",
-        "queued",
-        "request_changes",
-        "Processes",
-    ):
+    for shown in ("dead_letters", "Dead letters", "not a number", "invoices", "queued", "receiver"):
         assert shown in page.text
+    assert "request_changes" in client.get("/dashboard/jobs", headers={"x-api-key": KEY}).text
     assert "&lt;b&gt;no&lt;/b&gt;" in page.text
     assert "<b>" not in page.text
     assert "alert(1)" not in page.text, "no value of a record's"
@@ -58,3 +58,201 @@ def test_the_dashboard_needs_a_key(client: httpx.Client) -> None:
         assert refused.headers["www-authenticate"].startswith("Basic ")
     pulls = client.get("/api/zoho/bulk-sync/runs")
     assert (pulls.status_code, pulls.headers["www-authenticate"]) == (401, "Bearer")
+
+
+PAGES = (
+    "",
+    "?span=day",
+    "?span=month",
+    "/entities",
+    "/dead",
+    "/dead?entity=products&code=ZB001&q=1,2,3",
+    "/dead/1",
+    "/records",
+    "/records?entity=invoices&id=INV-00001",
+    "/records?entity=products&id=46999",
+    "/runs",
+    "/runs?state=queued&entity=invoices",
+    "/runs/1",
+    "/jobs",
+    "/stock",
+    "/health",
+)
+HTML = {"Accept": "text/html"}
+DEEDS = ("/dead/1/replay", "/jobs/heal/run", "/runs/1/cancel", "/entities/invoices/pull")
+
+
+def test_every_page_is_escaped_and_shows_sql_that_can_be_run(
+    client: httpx.Client, database: Database
+) -> None:
+    with database.connect(autocommit=True) as owner:
+        stage.furnish(owner)
+        queries: set[str] = set()
+        for path in PAGES:
+            page = client.get(f"/dashboard{path}", headers={"x-api-key": KEY})
+            assert page.status_code == 200, path
+            policy = page.headers["content-security-policy"]
+            assert "script-src 'self'" in policy
+            assert "unsafe" not in policy
+            assert not re.search(
+                r"<script(?! src=\"/assets/)|<style| style=|\son\w+=|https?://", page.text
+            ), path
+            found = re.findall(r"<summary>SQL</summary><pre[^>]*><code>(.*?)</code>", page.text)
+            assert found or path == "/records", path
+            queries |= {
+                query.replace("&#39;", "'").replace("&lt;", "<").replace("&gt;", ">") for query in found
+            }
+        assert "&lt;script&gt;alert(1)" in client.get("/dashboard/dead/1", headers={"x-api-key": KEY}).text
+        for role in ("tds_operator", "tds_reader"):
+            owner.execute(f"set role {role}")
+            for query in sorted(queries):
+                owner.execute(query)
+            owner.execute("reset role")
+    assert len(queries) > 25
+
+
+def test_what_is_not_there_is_told_on_a_page(client: httpx.Client) -> None:
+    known = {"x-api-key": KEY} | HTML
+    for path, status in (
+        ("/nothing", 404), ("/dead/4711", 404), ("/runs/4711", 404), ("/dead/99999999999999999999999", 404),
+        ("?span=year", 404), ("/records?entity=sheep&id=1", 422), ("/dead?before=x&q=%00", 200),
+    ):  # fmt: skip
+        answer = client.get(f"/dashboard{path}", headers=known)
+        assert (answer.status_code, answer.headers["content-type"].split(";")[0]) == (status, "text/html"), (
+            path
+        )
+    assert client.get("/").headers["location"] == "/dashboard"
+    for name in ("tds.css", "tds.js", "tds.svg"):
+        assert client.get(f"/assets/{name}").status_code == 200
+    for path in ("/assets/..%2fpages.py", "/assets/nothing"):
+        assert client.get(path).status_code == 404
+
+
+def test_the_page_asked_for_is_shown_after_the_key(client: httpx.Client) -> None:
+    asked = client.get("/dashboard/dead?q=a%20b", headers=HTML)
+    assert (asked.status_code, asked.headers["location"]) == (
+        303,
+        "/dashboard/login?then=/dashboard/dead%3Fq%3Da%2520b",
+    )
+    assert 'value="/dashboard/dead?q=a%20b"' in client.get(asked.headers["location"]).text
+    done = client.post("/dashboard/login", data={"key": KEY, "then": "/dashboard/dead?q=a%20b"})
+    assert done.headers["location"] == "/dashboard/dead?q=a%20b"
+    for evil in (
+        "//evil.example",
+        "https://evil.example",
+        "/dashboard.evil",
+        "/dashboard/\\evil",
+        "/docs",
+        "/dashboard/a b",
+    ):
+        assert (
+            client.post("/dashboard/login", data={"key": KEY, "then": evil}).headers["location"]
+            == "/dashboard"
+        )
+
+
+def test_deeds_take_the_token_of_our_page_and_a_key_that_may(
+    client: httpx.Client, database: Database
+) -> None:
+    with database.connect(autocommit=True) as owner:
+        stage.furnish(owner)
+        [reader] = owner.execute("select tds.create_api_key('a reader', 'read')").fetchone() or [""]
+        for path in DEEDS:
+            refused = client.post(f"/dashboard{path}", headers={"x-api-key": reader})
+            assert (refused.status_code, refused.json()["reason"]) == (403, "the key a reader may only read")
+            assert client.post(f"/dashboard{path}").status_code == 401
+        client.post("/dashboard/login", data={"key": KEY})
+        token = re.findall(r'name="csrf" value="(\w+)"', client.get("/dashboard").text)[0]
+        for path in DEEDS:
+            for forged in ({}, {"csrf": ""}, {"csrf": "0" * 64}):
+                assert client.post(f"/dashboard{path}", data=forged).status_code == 403, path
+            elsewhere = client.post(
+                f"/dashboard{path}", data={"csrf": token}, headers={"Origin": "https://evil.example"}
+            )
+            assert elsewhere.status_code == 403
+        untouched = owner.execute(
+            "select (select count(*) from tds.dead_letter where resolved_at is not null), "
+            "(select count(*) from tds.job where wanted_at is not null)"
+        )
+        assert untouched.fetchone() == (0, 0)
+        for path in DEEDS:
+            assert client.post(f"/dashboard{path}", data={"csrf": token}).status_code == 303, path
+        assert owner.execute(
+            "select resolution from tds.dead_letter where dead_letter_id = 1"
+        ).fetchone() == (
+            f"replayed as event {owner.execute('select max(inbox_id) from tds.inbox').fetchone()[0]} by API key TDS_API_KEY",
+        )
+        assert owner.execute("select wanted_by from tds.job where job = 'heal'").fetchone() == (
+            "API key TDS_API_KEY",
+        )
+        again = client.post("/dashboard/dead/1/replay", data={"csrf": token})
+        assert again.status_code == 404
+        assert client.post("/dashboard/jobs/nonsense/run", data={"csrf": token}).status_code == 404
+
+
+def test_while_the_database_is_away_a_page_says_so(client: httpx.Client, database: Database) -> None:
+    with database.connect(autocommit=True) as owner:
+        owner.execute("alter function tds.api_key_scope(bytea) rename to gone")
+        client.cookies.set("tds_session", "tds_session_" + "0" * 64)
+        owner.execute("alter function tds.api_session_key(bytea) rename to gone_too")
+    answer = client.get("/dashboard/jobs", headers=HTML)
+    assert (answer.status_code, answer.headers["retry-after"]) == (503, "5")
+    assert "cannot be asked now" in answer.text
+
+
+@pytest.mark.parametrize(
+    ("document", "path", "marked"),
+    [
+        ('{"a": 1, "rate": "x"}', "rate", ['  "rate": "x"']),
+        ('{"a": 1, "rate": "x"}', "$.rate", ['  "rate": "x"']),
+        ('{"item": {"rate": 12345678901234567890.10}}', "rate", ['    "rate": 12345678901234567890.10']),
+        ('{"lines": [{"q": 1}, {"q": "x"}]}', "lines[1].q", ['      "q": "x"']),
+        ('{"lines": [{"q": 1}]}', "lines[0].missing", ["    {", "    }"]),
+        ('{"a": 1}', None, []),
+        ('{"a": ', "a", []),
+        ("[" * 3000, "a", []),
+    ],
+)
+def test_the_line_of_the_path_is_marked(document: str, path: str | None, marked: list[str]) -> None:
+    assert [row.text for row in documents.rows(document, path) if row.is_marked] == marked
+
+
+def test_a_document_that_is_mended_says_what_it_said() -> None:
+    text = '{"a": [1, 2.50, {"b": null, "c": "\\u0628"}], "d": {}, "e": [], "f": true, "g": 1e400}'
+    assert documents.read(documents.pretty(text)) == documents.read(text)
+    assert "2.50" in documents.pretty(text)
+
+
+def test_charts_keep_gaps_and_bounds() -> None:
+    series: list[dict[str, Any]] = [
+        {"label": "a", "summed": True, "points": [[0, 1], [60, 3], [300, 2], [600, None], [3600, 1e9]]}
+    ]
+    told = {"from": 0, "to": 3600, "step": 60, "span": "hour"}
+    given = {"name": "received", "title": "T", "what": "W.", "unit": "events", "query": "", "series": series}
+    chart = drawn(told, given)
+    [line] = chart.lines
+    assert line.path.count("M") == 3
+    assert line.path.count("L") == 1
+    assert len(line.dots) == 2
+    assert all(0 <= tick.at <= 190 for tick in chart.ticks_y)
+    assert chart.ticks_y[-1].label == "1 G"
+    assert "1 G in all" in chart.told
+    assert "Nothing has been noted" in drawn(told, given | {"series": []}).told
+    for unit in ("events", "calls", "seconds", "bytes"):
+        for value in (0, 1e-6, 0.5, 1, 7, 1e3, 1e12):
+            points = [[0, value], [60, value]]
+            flat = drawn(
+                told, given | {"unit": unit, "name": "size", "series": [series[0] | {"points": points}]}
+            )
+            assert len({tick.at for tick in flat.ticks_y}) == len(flat.ticks_y) > 1
+            assert amount(value, unit)
+
+
+def test_the_script_is_small_and_there_is_no_other() -> None:
+    assets = Path(__file__).parents[2] / "receiver" / "tds_receiver" / "dashboard" / "assets"
+    assert sorted(file.name for file in assets.iterdir()) == ["tds.css", "tds.js", "tds.svg"]
+    assert len((assets / "tds.js").read_bytes()) < 4096
+    assert not re.search(
+        r"https?://|@import|innerHTML|eval",
+        (assets / "tds.js").read_text() + (assets / "tds.css").read_text(),
+    )

@@ -31,6 +31,7 @@ OURS = [
     "request_changes",
     "request_lists",
     "retention",
+    "sample",
     "snapshot_stock",
 ]
 STATES = "select state, runner, error from tds.job_run where job = 'probe' order by job_run_id"

@@ -202,13 +202,24 @@ def test_status_dashboard_and_metrics_count_alike(mirror: Mirror, database: Data
     assert metrics["dead_letters"] == {"products": 2}
     assert metrics["details"] == {entity: row["wanted"] for entity, row in wanted.items()}
     assert {queue for queue, row in metrics["queues"].items() if row["depth"]} == {"contacts"}
-    shown = mirror.value("select tds.dashboard()")
-    titles = mirror.rows("select title, name from tds.summary()")
-    assert [table["title"] for table in shown] == [row["title"] for row in titles]
-    by_title = {table["title"]: table["rows"] for table in shown}
-    for row in titles:
-        if row["name"] in ("queue", "open", "dead", "details", "runs", "calls"):
-            assert by_title[row["title"]] == summary[row["name"]]
+    shown = mirror.value("select tds.dashboard_overview()")
+    assert {status: events for status, events in shown["events"].items() if events} == metrics["events"]
+    assert (shown["dead"], shown["wanted"]) == (2, sum(row["wanted"] for row in summary["details"]))
+    assert [(run["entity"], run["state"]) for run in shown["runs"]] == [("bills", "queued")]
+    assert [(one["organization_id"], one["left_today"]) for one in shown["calls"]] == [
+        (one["organization_id"], one["left_today"]) for one in summary["calls"]
+    ]
+    entities = {one["entity"]: one for one in mirror.value("select tds.dashboard_entities()")["entities"]}
+    assert {entity: one["dead"] for entity, one in entities.items() if one["dead"]} == metrics["dead_letters"]
+    assert {entity: one["wanted"] for entity, one in entities.items() if one["wanted"]} == metrics["details"]
+    assert {entity: one["waiting"] for entity, one in entities.items() if one["waiting"]} == {"customers": 1}
+    [kind] = mirror.value("select tds.dashboard_dead(null, null, null, null)")["kinds"]
+    assert (kind["entity"], kind["path"], kind["reason"], kind["letters"]) == (
+        "products",
+        "rate",
+        "not a number",
+        2,
+    )
 
 
 def test_nobody_else_counts_them_or_looks_for_workers() -> None:

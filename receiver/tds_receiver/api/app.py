@@ -26,7 +26,7 @@ from tds_receiver.api.guard import Guard
 from tds_receiver.api.settings import ApiSettings
 from tds_receiver.api.shared import Shared
 from tds_receiver.api.store import RefusedError, Store, UnavailableError
-from tds_receiver.api.webhook_paths import WEBHOOK_PATHS
+from tds_receiver.api.webhook_paths import WEBHOOK_PATHS, WEBHOOK_SECURITY
 from tds_receiver.dashboard import render
 from tds_receiver.dashboard.pages import Dashboard, assets, not_found
 from tds_receiver.metrics import Metrics
@@ -43,6 +43,14 @@ Bulk sync needs a key (`tds keys create NAME`), as `Authorization: Bearer KEY` o
 One of scope `read` looks at runs, one of scope `operate` asks for pulls and cancels them, too.
 Every path below `/api/zoho` is there below `/api/tds` too.
 """
+TAGS = [
+    {"name": "webhooks", "description": "What Zoho sends."},
+    {
+        "name": "bulk sync",
+        "description": "Pulls that are asked for. Other entities are taken by their names, too.",
+    },
+    {"name": "operations", "description": "For probes and for Prometheus; without a key."},
+]
 PULLS: dict[str, type[models.Options]] = {
     "products": models.ProductOptions,
     "customers": models.CustomerOptions,
@@ -79,6 +87,7 @@ REFUSALS: dict[int | str, dict[str, Any]] = {
         408: "The body took too long.",
         413: "The body is too large.",
         422: "A value is refused; `path` and `reason` say which and why.",
+        429: "Too many wrong keys from that address; `Retry-After` says when the next may be tried.",
         503: "Bulk sync is off, or the database is away; `reason` says which.",
     }.items()
 }
@@ -284,19 +293,28 @@ class Api:
 
     def _operations(self) -> APIRouter:
         router = APIRouter(tags=["operations"])
-        router.add_api_route("/healthz", self._healthz, summary="Whether this process runs")
+        router.add_api_route(
+            "/healthz",
+            self._healthz,
+            response_model=models.Living,
+            response_model_exclude_none=True,
+            summary="Whether this process runs",
+        )
         router.add_api_route(
             "/readyz",
             self._readyz,
             summary="Whether the database, its schema and its queues are there",
-            responses={503: {"description": "`failed` says which part is not, and why."}},
+            responses={
+                200: {"model": models.Ready, "description": "They are."},
+                503: {"model": models.NotReady, "description": "`failed` says which part is not, and why."},
+            },
         )
         router.add_api_route(
             "/metrics",
             self._metrics_text,
             summary="Metrics for Prometheus",
             response_class=Response,
-            responses={200: {"content": {CONTENT_TYPE_LATEST: {}}}},
+            responses={200: {"content": {CONTENT_TYPE_LATEST: {"schema": {"type": "string"}}}}},
         )
         return router
 
@@ -392,6 +410,8 @@ def _openapi(app: FastAPI) -> Callable[[], dict[str, Any]]:
                 title=app.title, version=app.version, description=app.description, routes=app.routes
             )
             made["paths"] |= WEBHOOK_PATHS
+            made["components"]["securitySchemes"] |= WEBHOOK_SECURITY
+            made["tags"] = TAGS
             app.openapi_schema = made
         return app.openapi_schema
 

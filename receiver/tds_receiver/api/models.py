@@ -151,6 +151,39 @@ class Runs(BaseModel):
     next: int | None = Field(description="`before` of the next page; null: this is the last.")
 
 
+class Health(BaseModel):
+    """What the last look at the whole said."""
+
+    state: str = Field(description="ok, warning, critical or unknown.")
+    looked_at: datetime
+    age_seconds: float
+    checks: int
+    critical: list[str] = Field(description="Names of checks.")
+    warning: list[str]
+    unknown: list[str]
+
+
+class Living(BaseModel):
+    """This process runs."""
+
+    status: str = Field(examples=["ok"])
+    health: Health | None = Field(default=None, description="As far as this process knows.")
+
+
+class Ready(BaseModel):
+    """Whether it can do its work."""
+
+    status: str = Field(examples=["ready"])
+    health: Health | None = None
+
+
+class NotReady(BaseModel):
+    """What it lacks."""
+
+    status: str = Field(examples=["unavailable"])
+    failed: dict[str, str] = Field(description="database, schema, queue: why.")
+
+
 class Refusal(BaseModel):
     """Why not."""
 

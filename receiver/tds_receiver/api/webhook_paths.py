@@ -41,6 +41,8 @@ def _operation(method: str, told: str) -> dict[str, Any]:
         "operationId": f"webhook_{method}",
         "description": "Any body is stored as it came, and acknowledged after its commit. What it says is "
         "read later; what cannot be read becomes a dead letter with its reason.",
+        # any of these, where it is configured
+        "security": [{"signature": []}, {"token": []}, {"query token": []}, {"bearer": []}, {}],
         "requestBody": {
             "description": "JSON, a form with JSONString or plain pairs, multipart; gzip or not.",
             "content": {"*/*": {"schema": {"type": "string", "format": "binary"}}},
@@ -53,13 +55,31 @@ def _operation(method: str, told: str) -> dict[str, Any]:
             "400": refusal("The organisation is no id, or the body is broken gzip."),
             "401": refusal("Not signed, or not as the secret wants it."),
             "404": refusal("No name of an entity."),
+            "405": refusal("DELETE with a signature, which does not cover the method: use ?event=delete."),
             "408": refusal("The body took too long."),
             "413": refusal("The body is too large."),
             "415": refusal("An unknown Content-Encoding."),
+            "429": refusal("Too many wrong signatures or tokens from that address; see Retry-After."),
             "503": refusal("Not stored: send it again."),
         },
     }
 
+
+WEBHOOK_SECURITY: dict[str, Any] = {
+    "signature": {
+        "type": "apiKey",
+        "in": "header",
+        "name": "X-Zoho-Webhook-Signature",
+        "description": "HMAC-SHA256 in hex or Base64: ZOHO_WEBHOOK_SECRET.",
+    },
+    "token": {
+        "type": "apiKey",
+        "in": "header",
+        "name": "X-TDS-Token",
+        "description": "A fixed token, where webhooks are not signed: ZOHO_WEBHOOK_TOKEN.",
+    },
+    "query token": {"type": "apiKey", "in": "query", "name": "token", "description": "The same, in the URL."},
+}
 
 PARAMETERS = [
     {

@@ -36,7 +36,7 @@ begin
               from (select c.entity, c.events, case when c.status = 'completed' then c.events else 0 end as completed
                       from tds.outcome_counter c where c.day >= totals.from_day
                      union all
-                    select o.entity, count(*), 0 from tds.inbox_open o group by o.entity) t
+                    select o.entity, o.events, 0 from public.tds_open_counts o) t
              group by t.entity) s;
     totals.calls := (select coalesce(sum(s.calls), 0)::bigint from tds.api_spending s where s.day >= totals.calls_day);
 end
@@ -133,8 +133,8 @@ begin
         v_mark.calls_day := v_today;
     end if;
     select t.* into strict v_totals from tds.totals(v_mark.from_day, v_mark.calls_day) t;
-    select count(*) as events, count(o.retry_at) as parked, min(o.received_at) filter (where o.retry_at is null) as oldest
-      into v_open from tds.inbox_open o;
+    select coalesce(sum(o.events), 0)::bigint as events, coalesce(sum(o.parked), 0)::bigint as parked, min(o.oldest_waiting) as oldest
+      into v_open from public.tds_open_counts o;
     v_dead := (select count(*) from tds.dead_letter d where d.dead_at > v_mark.sampled_at and d.dead_at <= v_now);
     select d.* into strict v_delays from tds.note_changes(v_now, v_mark.sampled_at) d;
 
