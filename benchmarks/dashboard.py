@@ -1,7 +1,7 @@
 """What the pages of the dashboard cost: a million events, 10,000 dead letters, 90 days of samples.
 
-`python -m benchmarks.dashboard` fills a database of its own on the embedded server and prints a table: the SQL of each
-page, and the page as the receiver answers it, the median of so many requests.
+`python -m benchmarks.dashboard` fills a database of its own on the embedded server and prints a table: the SQL of
+each page, and the page as the receiver answers it, the median of so many requests.
 """
 
 import argparse
@@ -14,10 +14,10 @@ from pathlib import Path
 from typing import Any, LiteralString
 
 import httpx
-from psycopg import Connection, sql
+from psycopg import Connection
 
+from tds_db import embedded
 from tds_db.connect import connect
-from tds_db.embedded import EmbeddedServer
 from tds_db.upgrade import upgrade
 
 ORGANIZATION = "748139205"
@@ -52,68 +52,6 @@ PAGES: dict[str, tuple[LiteralString, str]] = {
     "a sample is taken": ("select tds.take_sample()", ""),
 }
 
-FILL: tuple[LiteralString, ...] = (
-    "select tds.ensure_partition((now() at time zone 'UTC')::date - n) from generate_series(0, 30) n",
-    """
-    insert into tds.inbox_outcome (inbox_id, received_at, entity, status, applied, finished_at)
-    select e.n, e.at, (array['products', 'invoices', 'bills'])[1 + e.n %% 3],
-           case when e.n %% 100 = 0 then 'dead_letter' else 'completed' end, 1, e.at + interval '2 seconds'
-      from (select n, now() - interval '30 days' + n * (interval '30 days' / (%(events)s + 1)) as at
-              from generate_series(1, %(events)s) n) e""",
-    "alter table tds.inbox disable trigger inbox_enqueue",
-    """
-    insert into tds.inbox (inbox_id, received_at, organization_id, entity, source, shape, event, record_id, observed_at, body)
-    select o.inbox_id, o.received_at, %(organization)s, o.entity, 'webhook', 'webhook', 'upsert', (o.inbox_id %% 50000)::text,
-           o.received_at, '{"item": {"item_id": "' || o.inbox_id %% 50000 || '", "rate": "x"}}'
-      from tds.inbox_outcome o""",
-    "alter table tds.inbox enable always trigger inbox_enqueue",
-    "select setval('tds.inbox_id_seq', (select max(inbox_id) from tds.inbox))",
-    """
-    insert into tds.outcome_counter (entity, day, status, slot, events)
-    select entity, (received_at at time zone 'UTC')::date, status, inbox_id %% 16, count(*)
-      from tds.inbox_outcome group by 1, 2, 3, 4""",
-    """
-    insert into tds.dead_letter (inbox_id, received_at, entity, organization_id, zoho_id, observed_at, path, value, reason,
-                                 error_code, attempts, dead_at, of_page, record)
-    select o.inbox_id, o.received_at, o.entity, %(organization)s, o.inbox_id::text, o.received_at,
-           (array['rate', 'total', 'date'])[1 + o.inbox_id %% 3], 'x', 'not a number', 'ZB001', 1, o.finished_at, false,
-           '{"item_id": "' || o.inbox_id || '", "rate": "x"}'
-      from tds.inbox_outcome o where o.status = 'dead_letter' order by o.inbox_id""",
-    """
-    insert into tds.run (organization_id, entity, state, started_at, heartbeat_at, listed_at, finished_at, pages, records)
-    select %(organization)s, (array['products', 'invoices', 'bills', 'payments'])[1 + n %% 4], 'complete', r.at, r.at, r.at, r.at,
-           3, 500
-      from generate_series(17000, 1, -1) n, lateral (select now() - n * interval '15 minutes' as at) r""",
-    """
-    insert into tds.wanted_detail (organization_id, entity, zoho_id, reason, wanted_at)
-    select %(organization)s, 'products', n::text, 'new', now() - n * interval '1 second' from generate_series(1, 5000) n""",
-    """
-    insert into tds.heal_log (healed_at, step, subject, act, ok)
-    select now() - n * interval '5 minutes', 'claims', n::text, 'given back', true from generate_series(1, 8640) n""",
-    """
-    insert into tds.health_result (looked_at, check_name, state, value, told)
-    select now() - n * interval '15 minutes', c.check_name, 'ok', 1, '' from tds.health_check c, generate_series(1, 2880) n""",
-    """
-    insert into tds.measure (name, measured_at, value)
-    select m, now() - n * interval '15 minutes', 1e9 - n from unnest(array['database_bytes', 'completed']) m,
-           generate_series(1, 8640) n""",
-    "select tds.take_sample()",
-    """
-    insert into tds.sample (span_seconds, at, received, completed, dead, parked, waiting, oldest_seconds, delay_seconds,
-                            delay_events, calls)
-    select s.span, to_timestamp(floor(extract(epoch from now()) / s.span) * s.span) - n * s.span * interval '1 second',
-           k.counts, k.counts, 1, 2, 3, 0.5, 12, 40, 30
-      from (values (60, 2880), (900, 768), (21600, 360)) s(span, many), generate_series(1, s.many) n,
-           lateral (select jsonb_object_agg(e.entity, 5 + length(e.entity) + n * 0) as counts from tds.entity e) k""",
-    """
-    insert into zoho.products (organization_id, zoho_item_id, name, sku, stock_quantity, is_active, synced_at, zoho_metadata,
-                               sync_version, sync_observed_at, sync_rank)
-    select %(organization)s, n::text, 'Product ' || n, 'SKU-' || n, n %% 40, true, now(), '{"item_id": "1"}', 1, now(), 3
-      from generate_series(1, 50000) n""",
-    "select tds.observe_health()",
-    "vacuum analyze",
-)
-
 
 def _median(what: Callable[[], Any], times: int) -> float:
     taken = []
@@ -139,12 +77,10 @@ def main() -> None:
     given.add_argument("--times", type=int, default=21)
     options = given.parse_args()
     with tempfile.TemporaryDirectory(prefix="tds-dashboard-") as place:
-        server = EmbeddedServer(Path(place))
-        server.start()
         try:
-            _measure(server.conninfo(), options.events, options.times)
+            _measure(embedded.ensure_running(Path(place)).conninfo(), options.events, options.times)
         finally:
-            server.stop()
+            embedded.stop(Path(place))
 
 
 def _measure(conninfo: str, events: int, times: int) -> None:
@@ -155,18 +91,13 @@ def _measure(conninfo: str, events: int, times: int) -> None:
     upgrade(conninfo)
     os.environ["TDS_API_KEY"] = KEY
     with connect("benchmark", conninfo, autocommit=True) as owner:
-        for statement in FILL:
-            named = sql.SQL(statement).format() if "%" not in statement else statement
-            if "%(" in statement:
-                owner.execute(statement, {"events": events, "organization": ORGANIZATION})
-            else:
-                owner.execute(named)
+        for statement in (Path(__file__).with_suffix(".sql")).read_text().split(";\n"):
+            if statement.strip():
+                owner.execute(statement.encode(), {"events": events, "organization": ORGANIZATION})
         settings = ReceiverSettings.model_validate({"organization_id": ORGANIZATION, "connections": 2})
         with serving(conninfo, settings) as client:
             client.headers["x-api-key"] = KEY
-            print(
-                f"{events:,} events, 10,000 dead letters, 90 days of samples; median of {times}, milliseconds\n"
-            )
+            print(f"{events:,} events, 10,000 dead letters, 90 days of samples: median of {times}, in ms\n")
             print(f"{'page':26} {'SQL':>8} {'page':>8}")
             for name, (query, path) in PAGES.items():
                 in_sql = _median(_ask(owner, query), times)
