@@ -1,7 +1,7 @@
 """What the pages of the dashboard cost: a million events, 10,000 dead letters, 90 days of samples.
 
-`python -m benchmarks.dashboard` fills a database of its own on the embedded server and prints a table: the SQL of
-each page, and the page as the receiver answers it, the median of so many requests.
+`python -m benchmarks.dashboard` fills a database of its own on the embedded server and prints a table: the
+SQL of each page, and the page as the receiver answers it, the median of so many requests.
 """
 
 import argparse
@@ -77,6 +77,7 @@ def main() -> None:
     given.add_argument("--times", type=int, default=21)
     options = given.parse_args()
     with tempfile.TemporaryDirectory(prefix="tds-dashboard-") as place:
+        Path(place).chmod(0o755)  # the server is not root's
         try:
             _measure(embedded.ensure_running(Path(place)).conninfo(), options.events, options.times)
         finally:

@@ -177,10 +177,12 @@ def test_deeds_take_the_token_of_our_page_and_a_key_that_may(
         assert untouched.fetchone() == (0, 0)
         for path in DEEDS:
             assert client.post(f"/dashboard{path}", data={"csrf": token}).status_code == 303, path
+        newest = owner.execute("select max(inbox_id) from tds.inbox where source = 'replay'").fetchone()
+        assert newest
         assert owner.execute(
             "select resolution from tds.dead_letter where dead_letter_id = 1"
         ).fetchone() == (
-            f"replayed as event {owner.execute('select max(inbox_id) from tds.inbox').fetchone()[0]} by API key TDS_API_KEY",
+            f"replayed as event {newest[0]} by API key TDS_API_KEY",
         )
         assert owner.execute("select wanted_by from tds.job where job = 'heal'").fetchone() == (
             "API key TDS_API_KEY",

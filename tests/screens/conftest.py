@@ -67,8 +67,12 @@ def look(chromium: Any, database: Database, monkeypatch: pytest.MonkeyPatch) -> 
             context.close()
 
 
+# Those that docs/dashboard.md shows.
+SHOWN = {"overview-light", "month-dark", "letter-light", "entities-dark", "record-light", "entities-phone"}
+
+
 def photograph(page: Any, name: str) -> None:
-    """Keeps a screenshot in docs/screens, when TDS_SCREENS says so."""
-    if os.environ.get("TDS_SCREENS"):
+    """Keeps a screenshot in docs/screens, when TDS_SCREENS says so: any, or all of it."""
+    if (wish := os.environ.get("TDS_SCREENS")) and (name in SHOWN or wish == "all"):
         SCREENS.mkdir(exist_ok=True)
         page.screenshot(path=SCREENS / f"{name}.png", full_page=True)

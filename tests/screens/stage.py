@@ -74,7 +74,11 @@ def furnish(owner: Connection) -> None:
     for n in range(12):
         contact = {"contact_id": f"90{n:03}", "contact_name": NAMES[n % 6], "contact_type": "customer"}
         receive(owner, "customers", {"contact": contact})
-        invoice = {"invoice_id": f"70{n:03}", "invoice_number": f"INV-{n:05}", "customer_id": f"90{n:03}"}
+        invoice: dict[str, object] = {
+            "invoice_id": f"70{n:03}",
+            "invoice_number": f"INV-{n:05}",
+            "customer_id": f"90{n:03}",
+        }
         invoice |= {"date": "2026-11-01", "total": "twelve" if n % 4 == 0 else 12.5}
         receive(owner, "invoices", {"invoice": invoice})
     bad = {"item_id": BAD, "name": "<script>alert(1)</script> مصباح", "sku": "BAD", "rate": "1,2,3"}

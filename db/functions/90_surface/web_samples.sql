@@ -135,7 +135,9 @@ begin
     select t.* into strict v_totals from tds.totals(v_mark.from_day, v_mark.calls_day) t;
     select coalesce(sum(o.events), 0)::bigint as events, coalesce(sum(o.parked), 0)::bigint as parked, min(o.oldest_waiting) as oldest
       into v_open from public.tds_open_counts o;
-    v_dead := (select count(*) from tds.dead_letter d where d.dead_at > v_mark.sampled_at and d.dead_at <= v_now);
+    -- what is being made now is committed a little later
+    v_dead := (select count(*) from tds.dead_letter d
+                where d.dead_at >= v_mark.sampled_at - interval '10 seconds' and d.dead_at < v_now - interval '10 seconds');
     select d.* into strict v_delays from tds.note_changes(v_now, v_mark.sampled_at) d;
 
     insert into tds.sample as s (span_seconds, at, received, completed, dead, parked, waiting, oldest_seconds, delay_seconds,
