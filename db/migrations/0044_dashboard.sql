@@ -73,6 +73,9 @@ alter table tds.job add column wanted_at timestamptz, add column wanted_by text;
 comment on column tds.job.wanted_at is 'Since when it is wanted out of its turn: tds.want_job(); null: it is not.';
 comment on column tds.job.wanted_by is 'Who wants it.';
 
+-- the newest pull of each entity
+create index run_entity_idx on tds.run (entity, run_id) where finished_at is not null;
+
 -- a record is looked for by the number that people know, whatever its organisation
 create index invoices_number_idx on zoho.invoices (invoice_number) where invoice_number is not null;
 create index bills_number_idx on zoho.bills (bill_number) where bill_number is not null;

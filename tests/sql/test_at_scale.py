@@ -183,6 +183,21 @@ HABITS = (
 # What Prometheus asks for with each scrape.
 SCRAPE = "select tds.metrics()"
 SCRAPE_PAGES = 1_500
+DASHBOARD = (
+    "select tds.dashboard_verdict()",
+    "select tds.dashboard_overview()",
+    "select tds.dashboard_charts('month')",
+    "select tds.dashboard_entities()",
+    "select tds.dashboard_dead('bills', null, 'number', 5000)",
+    "select tds.dashboard_letter(5000)",
+    "select tds.dashboard_record('bills', '77')",
+    "select tds.dashboard_runs('complete', 'bills', 9000)",
+    "select tds.dashboard_run(9000)",
+    "select tds.dashboard_jobs()",
+    "select tds.dashboard_health()",
+    "select tds.dashboard_stock()",
+    "select tds.take_sample()",
+)
 # A page read from memory and a row looked at each take a microsecond, more or less.
 PAGES, ROWS = 6_000, 100_000
 
@@ -218,7 +233,8 @@ def test_no_view_reads_the_history(mirror: Mirror, record_property: Record) -> N
     assert len(whole) > 30
     whole = [query for query in whole if query not in EVERYTHING]
     assert len(whole) == len(views) - len(EVERYTHING)
-    for query in (*COUNTS, *whole, *HABITS, SCRAPE):
+    mirror.rows("select tds.take_sample()")
+    for query in (*COUNTS, *whole, *HABITS, *DASHBOARD, SCRAPE):
         milliseconds, pages, rows = measure(mirror, query)
         record_property("measured", f"{milliseconds:8.1f} ms {pages:6,} pages {rows:9,} rows  {query}")
         assert pages <= (SCRAPE_PAGES if query == SCRAPE else PAGES), query

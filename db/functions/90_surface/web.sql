@@ -10,7 +10,7 @@ as $$
         ('overview', 'verdict', 'select * from tds.health_now() where state <> ''ok'';'),
         ('overview', 'events', 'select * from tds_queue_counts;'),
         ('overview', 'open', 'select * from tds_open_counts;'),
-        ('overview', 'dead', 'select entity, sum(letters) from tds_dead_letter_counts group by entity;'),
+        ('overview', 'dead', 'select count(*) from tds_dead_letter_queue;'),
         ('overview', 'calls', 'select * from tds_api_budget;'),
         ('overview', 'migration', 'select * from tds_migrations;'),
         ('overview', 'runs', 'select * from tds_sync_runs where finished_at is null;'),
@@ -109,20 +109,19 @@ comment on column public.tds_migrations.waits_for is 'What it is waiting for now
 comment on column public.tds_migrations.heartbeat_at is 'When it last made progress.';
 
 create or replace view public.tds_entities as
-select n.entity, c.rows, c.deleted, c.estimated, c.counted_at, c.changed_at, o.waiting, o.parked, w.wanted,
-       w.failed as wants_failed, d.dead,
+select n.entity, c.rows, c.deleted, c.estimated, c.counted_at, c.changed_at,
+       coalesce(o.waiting, 0) as waiting, coalesce(o.parked, 0) as parked, coalesce(w.wanted, 0) as wanted,
+       coalesce(w.failed, 0) as wants_failed, coalesce(d.dead, 0) as dead,
        p.run_id as last_pull, p.state as last_pull_state, p.finished_at as last_pull_at
   from tds.entity n
   left join tds.mirror_count c on c.entity = n.entity
- cross join lateral (select coalesce(sum(t.events - t.parked), 0)::bigint as waiting, coalesce(sum(t.parked), 0)::bigint as parked
-                       from public.tds_open_counts t where t.entity = n.entity) o
- cross join lateral (select coalesce(sum(t.wanted), 0)::bigint as wanted, coalesce(sum(t.failed), 0)::bigint as failed
-                       from public.tds_detail_counts t where t.entity = n.entity) w
- cross join lateral (select count(*) as dead from tds.dead_letter l where l.entity = n.entity and l.resolved_at is null) d
-  left join lateral (
-       select distinct on (t.entity) t.run_id, t.state, t.finished_at
-         from tds.run t where t.entity = n.entity and t.finished_at is not null
-        order by t.entity, t.run_id desc) p on true;
+  left join (select t.entity, sum(t.events - t.parked)::bigint as waiting, sum(t.parked)::bigint as parked
+               from public.tds_open_counts t group by t.entity) o on o.entity = n.entity
+  left join public.tds_detail_counts w on w.entity = n.entity
+  left join (select l.entity, count(*) as dead from tds.dead_letter l where l.resolved_at is null group by l.entity) d
+         on d.entity = n.entity
+  left join lateral (select t.run_id, t.state, t.finished_at from tds.run t
+                      where t.entity = n.entity and t.finished_at is not null order by t.run_id desc limit 1) p on true;
 comment on view public.tds_entities is 'The mirror by entity: its rows, its last change and pull, and what is still to be done.';
 comment on column public.tds_entities.entity is 'The entity.';
 comment on column public.tds_entities.rows is 'Rows, those deleted in Zoho included, as counted at counted_at; null: not counted yet.';
@@ -151,7 +150,7 @@ begin
         'events', '{"pending": 0, "processing": 0, "failed": 0, "completed": 0, "dead_letter": 0}'
                   || (select coalesce(jsonb_object_agg(c.status, c.events), '{}') from public.tds_queue_counts c),
         'oldest_seconds', (select round(extract(epoch from v_now - min(o.oldest_waiting))) from public.tds_open_counts o),
-        'dead', (select coalesce(sum(d.letters), 0) from public.tds_dead_letter_counts d),
+        'dead', (select count(*) from tds.dead_letter d where d.resolved_at is null),
         'wanted', (select coalesce(sum(d.wanted), 0) from public.tds_detail_counts d),
         'calls', (select coalesce(jsonb_agg(to_jsonb(b) order by b.organization_id), '[]') from public.tds_api_budget b),
         'migrations', (select coalesce(jsonb_agg(to_jsonb(m) order by m.organization_id), '[]') from public.tds_migrations m

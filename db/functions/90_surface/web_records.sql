@@ -6,16 +6,25 @@ language plpgsql volatile security definer
 set search_path = pg_catalog, pg_temp
 as $$
 declare
+    v_all  record;
     v_like constant text := '%' || replace(replace(replace(dashboard_dead.looked_for, '\', '\\'), '%', '\%'), '_', '\_') || '%';
 begin
+    -- the letters that wait are read once, and not in their records
+    with kinds as materialized (
+        select d.entity, d.path, d.reason, d.error_code, count(*) as letters, max(d.dead_at) as newest
+          from tds.dead_letter d where d.resolved_at is null
+         group by d.entity, d.path, d.reason, d.error_code)
+    select coalesce(sum(k.letters), 0) as letters, coalesce(jsonb_agg(distinct k.entity), '[]') as entities,
+           coalesce(jsonb_agg(distinct k.error_code), '[]') as codes,
+           (select coalesce(jsonb_agg(to_jsonb(c) order by c.letters desc, c.entity, c.path, c.reason), '[]')
+              from (select o.entity, o.path, o.reason, sum(o.letters) as letters, max(o.newest) as newest
+                      from kinds o group by o.entity, o.path, o.reason
+                     order by 4 desc, o.entity, o.path, o.reason limit 10) c) as kinds
+      into v_all
+      from kinds k;
     return jsonb_build_object(
-        'at', tds.now(), 'sql', tds.sql_of('dead'),
-        'kinds', (select coalesce(jsonb_agg(to_jsonb(k) order by k.letters desc, k.entity, k.path, k.reason), '[]')
-                    from (select c.* from public.tds_dead_letter_counts c
-                           order by c.letters desc, c.entity, c.path, c.reason limit 10) k),
-        'all', (select count(*) from tds.dead_letter d where d.resolved_at is null),
-        'entities', (select coalesce(jsonb_agg(distinct d.entity), '[]') from tds.dead_letter d where d.resolved_at is null),
-        'codes', (select coalesce(jsonb_agg(distinct d.error_code), '[]') from tds.dead_letter d where d.resolved_at is null),
+        'at', tds.now(), 'sql', tds.sql_of('dead'), 'kinds', v_all.kinds, 'all', v_all.letters, 'entities', v_all.entities,
+        'codes', v_all.codes,
         'letters', (select coalesce(jsonb_agg(to_jsonb(l) order by l.dead_letter_id desc), '[]')
                       from (select d.dead_letter_id, d.dead_at, d.entity, d.organization_id, d.zoho_id, d.path, d.value, d.reason,
                                    d.error_code, d.attempts
@@ -125,20 +134,20 @@ as $$
 declare
     v_entity constant tds.entity := tds.entity_named(find_record.entity);
     v_number constant text := tds.number_column(v_entity.target);
-    v_found  record;
+    v_told   jsonb;
 begin
     -- the SKU and the e-mail are found by indexes that the organisation leads, the latter only where it is not endless
-    for v_found in execute format(
-        'select to_jsonb(m) as told from zoho.%1$I m where m.%2$I = $1 union all '
+    for v_told in execute format(
+        'select to_jsonb(m) from zoho.%1$I m where m.%2$I = $1 union all '
         'select to_jsonb(m) from zoho.%1$I m where m.%3$I = $1 and m.%2$I <> $1 and m.organization_id = any ($2) '
         'and char_length($1) <= 320 and char_length(m.%3$I) <= 320 limit 20',
         v_entity.target, v_entity.target_key, coalesce(v_number, v_entity.target_key))
         using find_record.looked_for, tds.organizations_of(find_record.entity)
     loop
-        organization_id := v_found.told ->> 'organization_id';
-        zoho_id := v_found.told ->> v_entity.target_key;
-        number := v_found.told ->> v_number;
-        name := left(v_found.told ->> 'name', 200);
+        organization_id := v_told ->> 'organization_id';
+        zoho_id := v_told ->> v_entity.target_key;
+        number := v_told ->> v_number;
+        name := left(v_told ->> 'name', 200);
         return next;
     end loop;
 end
