@@ -73,6 +73,9 @@ alter table tds.job add column wanted_at timestamptz, add column wanted_by text;
 comment on column tds.job.wanted_at is 'Since when it is wanted out of its turn: tds.want_job(); null: it is not.';
 comment on column tds.job.wanted_by is 'Who wants it.';
 
+-- what may hold a record without naming it: pages, and bodies that could not be read
+create index inbox_nameless_idx on tds.inbox (entity, received_at) where record_id is null;
+
 -- the newest pull of each entity
 create index run_entity_idx on tds.run (entity, run_id) where finished_at is not null;
 

@@ -1,20 +1,40 @@
 create or replace function tds.record_events(entity text, zoho_id text, organization_id text)
 returns table (inbox_id bigint, received_at timestamptz, event tds.inbox, pos int, doc jsonb)
-language plpgsql stable
+-- few, so that what became of them is looked up and not read through
+language plpgsql stable rows 20
 set search_path = pg_catalog, pg_temp
 as $$
 declare
     v_names  constant text[] := tds.namesakes(record_events.entity);
     v_id_key constant text := (select n.id_key from tds.entity n where n.entity = record_events.entity);
+    -- named, so that the index of the records is used: the organisation leads it
+    v_organizations text[] := array[record_events.organization_id];
 begin
+    if record_events.organization_id is null then
+        v_organizations := array(
+            with recursive known as (
+                (select i.organization_id from tds.inbox i
+                  where i.organization_id is not null and i.record_id is not null order by i.organization_id limit 1)
+                 union all
+                select (select i.organization_id from tds.inbox i
+                         where i.organization_id > k.organization_id and i.record_id is not null order by i.organization_id limit 1)
+                  from known k where k.organization_id is not null)
+            select k.organization_id from known k where k.organization_id is not null);
+    end if;
     return query
-        with told as materialized (
-            select i as e, i.refusal is null and tds.document_problem(i.body) is null as readable
-              from tds.inbox i
+        with found as (
+            select i from tds.inbox i
+             where i.organization_id = any (v_organizations) and i.entity = any (v_names) and i.record_id = record_events.zoho_id
+             union all
+            select i from tds.inbox i
+             where record_events.organization_id is null and i.organization_id is null and i.entity = any (v_names)
+               and i.record_id = record_events.zoho_id
+             union all
+            select i from tds.inbox i
              where (record_events.organization_id is null or i.organization_id = record_events.organization_id)
-               and i.entity = any (v_names)
-               and (i.record_id = record_events.zoho_id
-                    or i.record_id is null and strpos(i.body, record_events.zoho_id) > 0)
+               and i.entity = any (v_names) and i.record_id is null and strpos(i.body, record_events.zoho_id) > 0
+        ), told as materialized (
+            select f.i as e, (f.i).refusal is null and tds.document_problem((f.i).body) is null as readable from found f
         )
         select (t.e).inbox_id, (t.e).received_at, t.e, p.n::int, p.doc
           from told t

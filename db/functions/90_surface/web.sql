@@ -120,8 +120,8 @@ select n.entity, c.rows, c.deleted, c.estimated, c.counted_at, c.changed_at,
   left join public.tds_detail_counts w on w.entity = n.entity
   left join (select l.entity, count(*) as dead from tds.dead_letter l where l.resolved_at is null group by l.entity) d
          on d.entity = n.entity
-  left join lateral (select t.run_id, t.state, t.finished_at from tds.run t
-                      where t.entity = n.entity and t.finished_at is not null order by t.run_id desc limit 1) p on true;
+  left join (select distinct on (t.entity) t.entity, t.run_id, t.state, t.finished_at from tds.run t
+              where t.finished_at is not null order by t.entity, t.run_id desc) p on p.entity = n.entity;
 comment on view public.tds_entities is 'The mirror by entity: its rows, its last change and pull, and what is still to be done.';
 comment on column public.tds_entities.entity is 'The entity.';
 comment on column public.tds_entities.rows is 'Rows, those deleted in Zoho included, as counted at counted_at; null: not counted yet.';
