@@ -181,9 +181,7 @@ def test_deeds_take_the_token_of_our_page_and_a_key_that_may(
         assert newest
         assert owner.execute(
             "select resolution from tds.dead_letter where dead_letter_id = 1"
-        ).fetchone() == (
-            f"replayed as event {newest[0]} by API key TDS_API_KEY",
-        )
+        ).fetchone() == (f"replayed as event {newest[0]} by API key TDS_API_KEY",)
         assert owner.execute("select wanted_by from tds.job where job = 'heal'").fetchone() == (
             "API key TDS_API_KEY",
         )
