@@ -158,6 +158,17 @@ comment on function tds.find_record(text, text) is
 'document or payment. Twenty at most, of any organisation. Raises ZB002.';
 grant execute on function tds.find_record(text, text) to tds_reader, tds_operator;
 
+create or replace function tds.dashboard_names() returns jsonb
+language plpgsql volatile security definer
+set search_path = pg_catalog, pg_temp
+as $$
+begin
+    return jsonb_build_object('at', tds.now(), 'names', (select jsonb_agg(n.entity order by n.priority, n.entity) from tds.entity n));
+end
+$$;
+revoke all on function tds.dashboard_names() from public;
+comment on function tds.dashboard_names() is 'The entities that the dashboard looks for records of.';
+
 create or replace function tds.dashboard_record(entity text, looked_for text, at_most int default 100) returns jsonb
 language plpgsql volatile security definer
 set search_path = pg_catalog, pg_temp

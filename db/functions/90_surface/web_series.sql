@@ -106,6 +106,6 @@ grant execute on function
     tds.dashboard_verdict(), tds.dashboard_overview(), tds.dashboard_charts(text), tds.dashboard_entities(),
     tds.dashboard_dead(text, text, text, bigint, int), tds.dashboard_letter(bigint), tds.dashboard_record(text, text, int),
     tds.dashboard_runs(text, text, bigint, int), tds.dashboard_run(bigint), tds.dashboard_jobs(), tds.dashboard_health(),
-    tds.dashboard_stock(int)
+    tds.dashboard_stock(int), tds.dashboard_names()
     to tds_receiver, tds_operator;
 grant execute on function tds.api_replay(bigint, text, text), tds.api_want_job(text, text) to tds_receiver;

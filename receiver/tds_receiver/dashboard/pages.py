@@ -153,18 +153,17 @@ class Dashboard:
 
     async def _record(self, request: Request) -> Response:
         entity, looked_for = _text(request, "entity"), _text(request, "id")
-        entities = await self._store.page("select tds.dashboard_entities()")
+        known = await self._store.page("select tds.dashboard_names()")
         told: Mapping[str, Any] = {}
         if entity and looked_for:
             told = await self._store.page("select tds.dashboard_record(%b, %b)", entity, looked_for)
-        names = [one["entity"] for one in entities["entities"]]
         return await self._written(
             request,
             "record",
             told,
-            names=names,
+            names=known["names"],
             given={"entity": entity, "id": looked_for},
-            at=entities["at"],
+            at=known["at"],
         )
 
     async def _runs(self, request: Request) -> Response:
