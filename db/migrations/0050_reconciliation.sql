@@ -41,7 +41,8 @@ comment on table  tds.report_measure is 'The sums of a report that are compared.
 comment on column tds.report_measure.report is 'The report.';
 comment on column tds.report_measure.measure is 'Its name here.';
 comment on column tds.report_measure.keys is 'Keys of a row that tell it; the first that is there counts.';
-comment on column tds.report_measure.unit is 'base: money in the base currency, what was converted may differ by a cent; own: in the party''s; number: no money.';
+comment on column tds.report_measure.unit is
+'base: money in the base currency, what was converted may differ by a cent; own: in the party''s; number: no money.';
 
 create table tds.reconcile_run (
     reconcile_id    bigint generated always as identity,
@@ -95,7 +96,8 @@ create table tds.reconcile_task (
     constraint reconcile_task_pkey primary key (reconcile_id, task),
     constraint reconcile_task_run_fkey foreign key (reconcile_id) references tds.reconcile_run (reconcile_id) on delete cascade
 );
-comment on table  tds.reconcile_task is 'What Zoho is asked for a reconciliation: reports first, then the documents of the parties that differ.';
+comment on table  tds.reconcile_task is
+'What Zoho is asked for a reconciliation: reports first, then the documents of the parties that differ.';
 comment on column tds.reconcile_task.reconcile_id is 'The reconciliation.';
 comment on column tds.reconcile_task.task is 'Its turn.';
 comment on column tds.reconcile_task.report is 'The report; null: documents are read anew.';
@@ -181,7 +183,8 @@ create table tds.discrepancy (
     constraint discrepancy_key unique (organization_id, report, measure, status, period, currency, party_kind, party_id)
 );
 create index discrepancy_open_idx on tds.discrepancy (organization_id, report, period) where resolved_at is null;
-comment on table  tds.discrepancy is 'What differs from Zoho''s reports, or did: a row a figure, however often it is seen; see public.tds_discrepancies.';
+comment on table  tds.discrepancy is
+'What differs from Zoho''s reports, or did: a row a figure, however often it is seen; see public.tds_discrepancies.';
 comment on column tds.discrepancy.discrepancy_id is 'Its number.';
 comment on column tds.discrepancy.organization_id is 'Zoho organisation.';
 comment on column tds.discrepancy.report is 'The report or list.';
@@ -210,5 +213,5 @@ create type tds.asked as (report text, party_kind text, entity text, status text
 comment on type tds.asked is 'The sums that are asked for: of which report, kind of party, list and status, of whom, of which days.';
 create type tds.figure as (party_id text, measure text, currency text, amount numeric, is_exact boolean, lacking int);
 comment on type tds.figure is
-'A sum of the mirror: of a party (of an entity: its name), in a currency; is_exact: nothing was converted or shared out; lacking: documents '
-'that cannot be summed yet, because their detail or rate has not come.';
+'A sum of the mirror: of a party (of an entity: its name), in a currency; is_exact: nothing was converted or shared out; lacking: '
+'documents that cannot be summed yet, because their detail or rate has not come.';

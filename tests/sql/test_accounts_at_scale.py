@@ -60,13 +60,16 @@ select '1', n::text, l, (1 + (n * 7 + l) %% 400)::text, 2, 5, 10, '{}', now()
 insert into zoho.bills (organization_id, zoho_bill_id, bill_number, zoho_vendor_id, bill_date, due_date, payment_status, subtotal,
                         tax_total, total_amount, balance, currency, exchange_rate, zoho_metadata, synced_at, sync_version,
                         sync_observed_at, sync_rank)
-select '1', n::text, 'B-' || n, (50 * (1 + n %% 9))::text, date '2025-10-31' - (n %% 1000)::int, date '2025-11-30', 'open', 8, 0, 8, 8, 'USD', 1,
+select '1', n::text, 'B-' || n, (50 * (1 + n %% 9))::text, date '2025-10-31' - (n %% 1000)::int, date '2025-11-30', 'open',
+       8, 0, 8, 8, 'USD', 1,
        '{}', now(), 1, now(), 3 from generate_series(1, %(invoices)s / 5) n;
-insert into zoho.bill_line_items (organization_id, zoho_bill_id, line_number, zoho_item_id, quantity, total_amount, zoho_metadata, synced_at)
+insert into zoho.bill_line_items (organization_id, zoho_bill_id, line_number, zoho_item_id, quantity, total_amount, zoho_metadata,
+                                  synced_at)
 select '1', n::text, 1, (1 + n %% 400)::text, 1, 8, '{}', now() from generate_series(1, %(invoices)s / 5) n;
 insert into zoho.customer_payments (organization_id, zoho_payment_id, zoho_customer_id, payment_date, amount, unused_amount, currency,
                                     exchange_rate, zoho_metadata, synced_at, sync_version, sync_observed_at, sync_rank)
-select '1', n::text, (1 + n %% 499)::text, date '2025-10-31' - (n %% 1000)::int, 10, case when n %% 50 = 0 then 3 else 0 end, 'USD', 1, '{}',
+select '1', n::text, (1 + n %% 499)::text, date '2025-10-31' - (n %% 1000)::int, 10,
+       case when n %% 50 = 0 then 3 else 0 end, 'USD', 1, '{}',
        now(), 1, now(), 3 from generate_series(1, %(invoices)s) n;
 """
 

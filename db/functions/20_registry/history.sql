@@ -75,7 +75,8 @@ as $$
                           from jsonb_array_elements($1) with ordinality e(doc, n)
                          where e.doc::text is distinct from ($2 -> (e.n - 1)::int)::text), '{}'))
 $$;
-comment on function tds.rows_back(jsonb, jsonb) is 'What makes the older of two arrays of the newer: its length, and by place what was another.';
+comment on function tds.rows_back(jsonb, jsonb) is
+'What makes the older of two arrays of the newer: its length, and by place what was another.';
 
 create or replace function tds.as_it_was(newer jsonb, back jsonb) returns jsonb
 language sql immutable parallel safe

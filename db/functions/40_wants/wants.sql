@@ -117,6 +117,15 @@ as $$ select 'an array is empty against the document''s own sums' $$;
 comment on function tds.empty_reason() is
 'Why a detail is wanted whose document lacks elements that its sums tell of; see tds.lacks_elements().';
 
+create or replace function tds.tells_less(doc jsonb, detail_key text) returns boolean
+language sql immutable parallel safe
+as $$
+    -- where a product's places are told by an API of their own, that answer tells of nothing else
+    select not $1 ? $2 and not $1 ?| '{locations,warehouses}'
+$$;
+comment on function tds.tells_less(jsonb, text) is
+'Whether the document of a detail lacks the key that details have; null for an entity without one.';
+
 create or replace function tds.less_reason() returns text
 language sql immutable parallel safe
 as $$ select 'a detail tells less than what is known' $$;

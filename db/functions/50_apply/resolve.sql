@@ -199,7 +199,8 @@ as $$
                v.m, v.o, v.r, v.read_at, v.deleted_at, v.layers,
                -- the event that came last of those that say the news, or of all where it is a deletion or a sign of life
                (select max(a.inbox_id) from unnest($1) a
-                 where a.zoho_id = v.zoho_id and (v.authors is null or a.ord = any (v.authors) or a.is_delete and v.deleted_at is not null)))::tds.record_state,
+                 where a.zoho_id = v.zoho_id
+                   and (v.authors is null or a.ord = any (v.authors) or a.is_delete and v.deleted_at is not null)))::tds.record_state,
            v.changed and v.doc is not null, v.authors, v.unsettled,
            case when v.ask_at is not null then 'said to be deleted'
                 when v.alive_at is not null then 'edited after its deletion'
@@ -378,7 +379,7 @@ begin
                         then coalesce(f.wanted, 'detail older than the record')
                         when (m.i).rank = 3 and not (m.i).is_delete
                              and coalesce(f.wanted, 'detail older than the record') in ('detail older than the record', tds.tie_reason())
-                             and not (m.i).doc ? resolve.entity.detail_key and (f.state).doc ? resolve.entity.detail_key
+                             and tds.tells_less((m.i).doc, resolve.entity.detail_key) and (f.state).doc ? resolve.entity.detail_key
                         then tds.less_reason()
                         else f.wanted end,
                    f.wanted_at, f.unsettled)::tds.verdict as verdict

@@ -29,7 +29,8 @@ begin
                    when t.{{target_key:I}} is null then 'new'
                    when t.deleted_at is not null then 'fold'
                    -- a detail that tells less than details do and than is known has to be looked at
-                   when (i.incoming).rank = 3 and not (i.incoming).doc ? {{detail_key:L}} and t.zoho_metadata ? {{detail_key:L}} then 'fold'
+                   when (i.incoming).rank = 3 and tds.tells_less((i.incoming).doc, {{detail_key:L}}) and t.zoho_metadata ? {{detail_key:L}}
+                        then 'fold'
                    when t.sync_modified_at is not distinct from (i.incoming).modified_at
                         -- a read that says what a hint said is the first to say so
                         and (t.sync_rank <> 2 or (i.incoming).rank = 2)

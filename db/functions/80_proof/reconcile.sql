@@ -191,7 +191,8 @@ begin
             raise exception using errcode = 'ZB008', message = 'it is on cash basis';
         end if;
         if coalesce(v_told ->> 'applied_filter', '') not in ('', (check_echo.task).parameters ->> 'filter_by') then
-            raise exception using errcode = 'ZB008', message = format('asked with the filter %s it answered with %s', (check_echo.task).parameters ->> 'filter_by',
+            raise exception using errcode = 'ZB008',
+                message = format('asked with the filter %s it answered with %s', (check_echo.task).parameters ->> 'filter_by',
                                           v_told ->> 'applied_filter');
         end if;
     end loop;
@@ -252,7 +253,8 @@ begin
         or tds.first_of(r.doc, m.keys) is not null and not coalesce(tds.is_number(tds.first_of(r.doc, m.keys) #>> '{}'), false)
      limit 1;
     if found then
-        raise exception using errcode = 'ZB008', message = format('a row without an id, or with a %s that cannot be read: %s', v_bad.measure,
+        raise exception using errcode = 'ZB008',
+            message = format('a row without an id, or with a %s that cannot be read: %s', v_bad.measure,
                                       left(v_bad.doc::text, 200));
     end if;
     return query
@@ -277,7 +279,8 @@ begin
     if tds.is_number(report_count.page #>> '{page_context,total}') then
         report_count.total := (report_count.page #>> '{page_context,total}')::numeric;
     elsif report_count.page #>> '{page_context,has_more_page}' = 'false' then
-        report_count.total := jsonb_array_length(jsonb_path_query_array(report_count.page, (report_count.report).rows_paths[1]::jsonpath))::numeric;
+        report_count.total := jsonb_array_length(
+            jsonb_path_query_array(report_count.page, (report_count.report).rows_paths[1]::jsonpath))::numeric;
     else
         raise exception using errcode = 'ZB008', message = 'Zoho does not count this list';
     end if;

@@ -65,13 +65,16 @@ begin
           from tds.receivable_documents((ours_balances.asked).organization_id, (ours_balances.asked).day_to) d
          where (ours_balances.asked).party_kind = 'customer'
          union all
-        select c.customer_id, c.rate, 0, c.unused from tds.customer_credits((ours_balances.asked).organization_id, (ours_balances.asked).day_to) c
+        select c.customer_id, c.rate, 0, c.unused
+          from tds.customer_credits((ours_balances.asked).organization_id, (ours_balances.asked).day_to) c
          where (ours_balances.asked).party_kind = 'customer'
          union all
-        select d.vendor_id, d.rate, d.owed, 0 from tds.payable_documents((ours_balances.asked).organization_id, (ours_balances.asked).day_to) d
+        select d.vendor_id, d.rate, d.owed, 0
+          from tds.payable_documents((ours_balances.asked).organization_id, (ours_balances.asked).day_to) d
          where (ours_balances.asked).party_kind = 'vendor'
          union all
-        select c.vendor_id, c.rate, 0, c.unused from tds.vendor_credits((ours_balances.asked).organization_id, (ours_balances.asked).day_to) c
+        select c.vendor_id, c.rate, 0, c.unused
+          from tds.vendor_credits((ours_balances.asked).organization_id, (ours_balances.asked).day_to) c
          where (ours_balances.asked).party_kind = 'vendor')
     select p.party_id, 'closing_balance'::text, null::text, sum(round(p.owed * p.rate, 2) - round(p.unused * p.rate, 2)),
            coalesce(bool_and(p.rate = 1), false), (count(*) filter (where p.rate is null))::int
@@ -125,7 +128,8 @@ begin
              union all
             select i.subtotal from zoho.bills i
              where not v_is_sale and i.organization_id = (ours_trade.asked).organization_id and i.deleted_at is null
-               and i.bill_date between (ours_trade.asked).day_from and (ours_trade.asked).day_to and tds.counts_for_sums(i.payment_status)) d
+               and i.bill_date between (ours_trade.asked).day_from and (ours_trade.asked).day_to
+               and tds.counts_for_sums(i.payment_status)) d
      where d.subtotal is null;
     return query
     with lines as (
@@ -133,7 +137,8 @@ begin
           from tds.sales_lines((ours_trade.asked).organization_id, (ours_trade.asked).day_from, (ours_trade.asked).day_to) l where v_is_sale
          union all
         select l.item_id, l.quantity, l.base_amount, l.is_exact
-          from tds.purchase_lines((ours_trade.asked).organization_id, (ours_trade.asked).day_from, (ours_trade.asked).day_to) l where not v_is_sale)
+          from tds.purchase_lines((ours_trade.asked).organization_id, (ours_trade.asked).day_from, (ours_trade.asked).day_to) l
+         where not v_is_sale)
     select d.item_id, m.measure, null::text, m.amount, d.is_exact, d.lacking + v_lacking
       from (select l.item_id, sum(l.quantity) as quantity, sum(l.base_amount) as amount, coalesce(bool_and(l.is_exact), false) as is_exact,
                    (count(*) filter (where l.base_amount is null))::int as lacking
@@ -174,7 +179,8 @@ begin
     select p.zoho_id, m.measure, case when m.measure in ('amount', 'unused_amount') then p.currency end, m.amount, p.rate = 1,
            (m.amount is null)::int
       from (select t.zoho_payment_id as zoho_id, t.amount, t.unused_amount, t.currency,
-                   coalesce(t.exchange_rate, case when t.currency = tds.base_currency((ours_payments.asked).organization_id) then 1 end) as rate
+                   coalesce(t.exchange_rate,
+                            case when t.currency = tds.base_currency((ours_payments.asked).organization_id) then 1 end) as rate
               from zoho.customer_payments t
              where (ours_payments.asked).party_kind = 'payment' and t.organization_id = (ours_payments.asked).organization_id
                and t.deleted_at is null and t.payment_date between (ours_payments.asked).day_from and (ours_payments.asked).day_to

@@ -84,7 +84,8 @@ begin
     end;
 end
 $$;
-comment on function tds.make_view(text, text) is 'Creates a view in schema public, or makes it anew; only the files of an upgrade say which.';
+comment on function tds.make_view(text, text) is
+'Creates a view in schema public, or makes it anew; only the files of an upgrade say which.';
 
 create or replace function tds.describe_current() returns void
 language plpgsql volatile

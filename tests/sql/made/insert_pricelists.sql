@@ -17,7 +17,7 @@ begin
                                    then 'new' else 'rest' end
                     when k.sync_hash = v.hash and k.sync_modified_at is not distinct from v.modified_at and k.deleted_at is null
                          and (k.sync_rank <> 2 or e.rank = 2)
-                         and (e.rank <> 3 or (s.doc ? 'pricebook_items') is not false) then 'unchanged'
+                         and (e.rank <> 3 or tds.tells_less(s.doc, 'pricebook_items') is not true) then 'unchanged'
                     else 'rest' end as kind
           from (select x.* from unnest(insert_pricelists.events) x
                 union all

@@ -22,7 +22,8 @@ begin
                    when t.zoho_invoice_id is null then 'new'
                    when t.deleted_at is not null then 'fold'
                    -- a detail that tells less than details do and than is known has to be looked at
-                   when (i.incoming).rank = 3 and not (i.incoming).doc ? 'line_items' and t.zoho_metadata ? 'line_items' then 'fold'
+                   when (i.incoming).rank = 3 and tds.tells_less((i.incoming).doc, 'line_items') and t.zoho_metadata ? 'line_items'
+                        then 'fold'
                    when t.sync_modified_at is not distinct from (i.incoming).modified_at
                         -- a read that says what a hint said is the first to say so
                         and (t.sync_rank <> 2 or (i.incoming).rank = 2)
