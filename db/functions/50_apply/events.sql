@@ -36,16 +36,18 @@ create or replace function tds.stored_events(entity text, inbox_ids bigint[], re
 language sql stable
 as $$
     select (e.n - 1) << 32, i.inbox_id, i.received_at, i.record_id is not null, i.observed_at,
-           (i.headers ->> 'modified_at')::timestamptz, tds.shape_rank(i.shape), i.event = 'delete', r.records
+           (i.headers ->> 'modified_at')::timestamptz, tds.shape_rank(i.shape), i.event = 'delete',
+           case when f.are_any then tds.unless_forgotten(k, i.organization_id, r.records) else r.records end
       from tds.entity k
      cross join unnest($2, $3) with ordinality e(inbox_id, received_at, n)
       join tds.inbox i on i.received_at = e.received_at and i.inbox_id = e.inbox_id
      cross join lateral tds.body_records(i.body, k.list_key, k.record_key, k.id_key) r
+     cross join (select exists (select from tds.forgotten) as are_any) f
      where k.entity = $1
 $$;
 comment on function tds.stored_events(text, bigint[], timestamptz[]) is
 'These events of one entity with their bodies parsed, numbered by their places; records is null where a body holds none. The planner '
-'puts its text in the place of the call. Raises class 22 for a body that is not JSON.';
+'puts its text in the place of the call. What describes forgotten persons is taken out. Raises class 22 for a body that is not JSON.';
 
 create or replace function tds.versions(doc jsonb, id_key text, inherited timestamptz, rank smallint, observed_at timestamptz)
 returns table (zoho_id text, told text, told_at timestamptz, modified_at timestamptz, hash bigint)

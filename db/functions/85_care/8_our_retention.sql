@@ -82,6 +82,7 @@ select tds.register_retention(r.what, r.relation, null, r.reason, reason => r.re
     ('derived', 'tds.derived', 'a row a computed column'),
     ('children', 'tds.child', 'a row a list that has a table'),
     ('links', 'tds.link', 'a row a link'),
+    ('forgotten', 'tds.forgotten', 'a row a person who was forgotten: an id'),
     ('history_rules', 'tds.history_rule', 'a row a table of the mirror'),
     ('besides', 'tds.beside', 'a row a table that a hook writes'),
     ('endpoints', 'tds.endpoint', 'a row a kind of body'),

@@ -1,0 +1,242 @@
+"""A person who is forgotten: not one of the words is in a dump of the database, and the books stand."""
+
+from __future__ import annotations
+
+import json
+import re
+import subprocess
+from typing import Any
+
+import psycopg
+import pytest
+
+from tests.db.servers import Database
+from tests.sql.conftest import Mirror
+
+WORDS = [
+    "Zyxqualine", "Vorblenkov", "Zyxqualine Vorblenkov", "Vorblenkov Kräuter \"Süd\" GmbH", "zyxqualine@vorblenkov.example",
+    "+49 6021 7770813", "4960217770814", "Unterm Zwirbelbaum 17", "Hinterhaus bei Quabbel", "Zwirbelhausen", "Prisca Vorblenkov",
+    "prisca.v@vorblenkov.example", "0171 55501234", "Bring it to the zwirbel door", "likes purple zwirbels", "DE 811 999 X77",
+    "zwirbelcode-4411", "Mrs Quabbelkind waits",
+]  # fmt: skip
+CONTACT = "77001"
+OTHER = "77002"
+
+
+def contact(**changed: Any) -> dict[str, Any]:
+    address = {
+        "attention": WORDS[8],
+        "address": WORDS[7],
+        "city": WORDS[9],
+        "zip": "63739",
+        "country": "Germany",
+        "phone": WORDS[5],
+    }
+    return {
+        "contact_id": CONTACT, "contact_name": WORDS[3], "contact_type": "customer", "first_name": WORDS[0], "last_name": WORDS[1],
+        "company_name": WORDS[3], "email": WORDS[4], "phone": WORDS[5], "mobile": int(WORDS[6]), "status": "active",
+        "currency_code": "EUR", "outstanding_receivable_amount": 119.0, "notes": WORDS[14], "gst_no": WORDS[15],
+        "billing_address": address, "shipping_address": json.dumps(address),
+        "contact_persons": [{"contact_person_id": "9", "first_name": "Prisca", "last_name": WORDS[1], "email": WORDS[11],
+                             "phone": WORDS[12]}],
+        "custom_fields": [{"label": "Code", "value": WORDS[16]}], "cf_said": json.dumps({"a": [json.dumps({"b": WORDS[17]})]}),
+        "last_modified_time": "2026-03-01T09:00:00+0000",
+    } | changed  # fmt: skip
+
+
+def other(**changed: Any) -> dict[str, Any]:
+    return {
+        "contact_id": OTHER, "contact_name": "Brimble & Sons", "contact_type": "customer", "first_name": "Ada", "last_name": "Brimble",
+        "email": "ada@brimble.example", "status": "active", "currency_code": "EUR",
+        "billing_address": {"city": "Aschaffenburg", "country": "Germany", "zip": "63739"},
+        "last_modified_time": "2026-03-01T09:00:00+0000",
+    } | changed  # fmt: skip
+
+
+def bill_of(number: int, customer: str, name: str, **changed: Any) -> dict[str, Any]:
+    return {
+        "invoice_id": f"88{number}", "invoice_number": f"INV-{number}", "customer_id": customer, "customer_name": name,
+        "date": "2026-03-01", "status": "sent", "sub_total": 100.0, "tax_total": 19.0, "total": 119.0, "balance": 119.0,
+        "currency_code": "EUR", "reference_number": "PO-33",
+        "line_items": [{"line_item_id": "1", "item_id": "5", "name": "Cable", "quantity": 1, "rate": 100.0, "item_total": 100.0}],
+        "last_modified_time": "2026-03-01T10:00:00+0000",
+    } | changed  # fmt: skip
+
+
+def dump(database: Database) -> str:
+    """The whole database as text."""
+    return subprocess.run(
+        [str(database.bin_dir / "pg_dump"), "--dbname", database.conninfo],
+        capture_output=True,
+        check=True,
+        text=True,
+    ).stdout
+
+
+def found_in(text: str) -> list[str]:
+    forms = {word: {word, json.dumps(word)[1:-1], json.dumps(json.dumps(word)[1:-1])[1:-1],
+                    json.dumps(word, ensure_ascii=False)[1:-1]} for word in [*WORDS, "Prisca"]}  # fmt: skip
+    lower = text.lower()
+    return [word for word, all_forms in forms.items() if any(form.lower() in lower for form in all_forms)]
+
+
+def fill(mirror: Mirror) -> None:
+    """The person in every corner: rows, documents, pages, history, dead letters, notes of others, JSON in JSON."""
+    mirror.receive("customers", {"contact": contact(email="old." + WORDS[4])})
+    mirror.receive("customers", {"contact": other()})
+    mirror.process()
+    mirror.receive(
+        "customers",
+        {"JSONString": json.dumps({"contact": contact(last_modified_time="2026-03-02T09:00:00+0000")})},
+    )
+    mirror.receive(
+        "customers",
+        {"contacts": [other(), contact(last_modified_time="2026-03-02T09:00:00+0000")]},
+        shape="list",
+        source="poller",
+    )
+    first = bill_of(1, CONTACT, WORDS[3], notes=WORDS[13], billing_address={"address": WORDS[7], "attention": WORDS[2]},
+                    contact_persons_details=[{"email": WORDS[11]}], cf_extra=WORDS[16])  # fmt: skip
+    mirror.receive("invoices", {"invoice": first})
+    mirror.receive(
+        "invoices",
+        {
+            "invoice": bill_of(
+                2,
+                OTHER,
+                "Brimble & Sons",
+                notes=f"as agreed with {WORDS[2]},\n{WORDS[0]} knows",
+                terms=f"by {WORDS[10]}",
+            )
+        },
+    )
+    mirror.process()
+    later = first | {
+        "balance": 0,
+        "status": "paid",
+        "notes": f"{WORDS[13]} again",
+        "last_modified_time": "2026-03-03T10:00:00+0000",
+    }
+    mirror.receive("invoices", {"invoice": later})
+    mirror.receive(
+        "invoices",
+        {
+            "invoice": first
+            | {"total": f"many, says {WORDS[0]}", "last_modified_time": "2026-03-04T10:00:00+0000"}
+        },
+    )
+    mirror.receive(
+        "customers",
+        {
+            "contact": contact(
+                outstanding_receivable_amount=WORDS[12], last_modified_time="2026-03-05T00:00:00+0000"
+            )
+        },
+    )
+    mirror.receive("customers", json.dumps({"contact": contact()}).encode() + b" and " + WORDS[2].encode())
+    mirror.receive("customers", json.dumps({"contact": contact()}).encode("utf-16"))
+    mirror.process()
+    mirror.conn.execute("select tds.observe_drift(1000)")
+    mirror.conn.execute(
+        "insert into tds.set_aside (job, item, error_code, error, set_aside_at) values ('a job', 'x', 'P0001', %s, tds.now())",
+        [f"could not greet {WORDS[2]}"],
+    )
+
+
+def test_nothing_of_a_forgotten_person_is_in_a_dump(mirror: Mirror, database: Database) -> None:
+    fill(mirror)
+    before = dump(database)
+    assert set(WORDS) - set(found_in(before)) == set()
+    sums = mirror.rows(
+        "select invoice_number, total_amount, balance, invoice_date, status, zoho_customer_id from zoho.invoices order by 1"
+    )
+    report = mirror.rows("select * from tds.forget(%s)", CONTACT)
+    text = dump(database)
+    assert found_in(text) == [], [line[:300] for line in text.splitlines() if found_in(line)][:5]
+    assert found_in(json.dumps(report, default=str, ensure_ascii=False)) == []
+    assert {row["what"] for row in report} >= {"bodies", "dead letters", "contacts kept", "invoices kept"}
+    # the books stand, and so do the others
+    assert sums == mirror.rows(
+        "select invoice_number, total_amount, balance, invoice_date, status, zoho_customer_id from zoho.invoices order by 1"
+    )
+    assert (
+        mirror.value("select name || email from zoho.customers where zoho_contact_id = %s", OTHER)
+        == "Brimble & Sonsada@brimble.example"
+    )
+    assert mirror.value(
+        "select zoho_metadata ->> 'notes' from zoho.invoices where invoice_number = 'INV-2'"
+    ).startswith("as agreed with ")
+    assert mirror.value("select name from zoho.invoice_line_items where zoho_invoice_id = '881'") == "Cable"
+    assert mirror.value("select count(*) from tds.record_history where zoho_id = '881'") == 1
+    assert mirror.rows(
+        "select document ->> 'status' as was from tds.record_at('invoices', '881', '2026-03-02')"
+    ) == [{"was": "sent"}]
+    # what comes of the person is stored without the person's data, by whatever way
+    wants = mirror.value("select count(*) from tds.wanted_detail")
+    page = {"contacts": [contact(last_modified_time="2026-03-02T09:00:00+0000"), other()]}
+    mirror.receive("customers", page, shape="list", source="poller")
+    later = contact(outstanding_receivable_amount=5, last_modified_time="2026-04-01T00:00:00+0000")
+    mirror.receive("customers", {"contact": later})
+    stamp = "2026-04-01T10:00:00+0000"
+    again = bill_of(1, CONTACT, WORDS[3], notes=WORDS[13], total=129.0, last_modified_time=stamp)
+    mirror.receive("invoices", {"invoice": again})
+    thin = {"invoice_id": "881", "notes": WORDS[13], "last_modified_time": "2026-04-02T10:00:00+0000"}
+    mirror.receive("invoices", {"invoice": thin})
+    with pytest.raises(psycopg.Error) as refused:
+        mirror.rows("select * from tds.forget(%s)", CONTACT)
+    assert refused.value.sqlstate == "ZB045"
+    mirror.process()
+    assert (
+        mirror.value("select outstanding_receivable from zoho.customers where zoho_contact_id = %s", CONTACT)
+        == 5
+    )
+    assert mirror.value("select total_amount from zoho.invoices where zoho_invoice_id = '881'") == 129
+    mirror.conn.execute("select tds.forget_again()")
+    text = dump(database)
+    assert found_in(text) == [], [line[:300] for line in text.splitlines() if found_in(line)][:5]
+    # again and again it says nothing new
+    assert mirror.value("select count(*) from tds.wanted_detail") <= wants + 1
+    mirror.receive("customers", {"contact": later}, shape="detail", source="poller")
+    mirror.process()
+    mirror.receive("customers", {"contact": later}, shape="detail", source="poller")
+    assert mirror.process()["unchanged"] == 1
+    # until it is remembered
+    assert mirror.value("select tds.remember(%s)", CONTACT)
+    assert (
+        mirror.value(
+            "select count(*) from tds.wanted_detail where zoho_id = %s and reason = 'remembered'", CONTACT
+        )
+        == 1
+    )
+    mirror.receive("customers", {"contact": contact(last_modified_time="2026-05-01T00:00:00+0000")})
+    mirror.process()
+    assert mirror.value("select email from zoho.customers where zoho_contact_id = %s", CONTACT) == WORDS[4]
+
+
+def test_whom_nobody_knows_nobody_forgets(mirror: Mirror) -> None:
+    with pytest.raises(psycopg.Error) as refused:
+        mirror.rows("select * from tds.forget('no such')")
+    assert refused.value.sqlstate == "ZB044"
+    for role in ("tds_reader", "tds_worker", "tds_receiver", "tds_poller"):
+        assert not mirror.value(
+            "select has_function_privilege(%s, 'tds.forget(text, text)', 'execute')", role
+        )
+        assert not mirror.value(
+            "select has_function_privilege(%s, 'tds.remember(text, text)', 'execute')", role
+        )
+
+
+def test_words_are_found_however_they_are_written(mirror: Mirror) -> None:
+    word = 'Jörg "O\'Nö" (Zwei)'
+    pattern = mirror.value("select tds.words_pattern(array[%s])", word)
+    for text in (word, word.upper(), json.dumps(word), json.dumps(word, ensure_ascii=False), json.dumps(json.dumps(word)),
+                 "a=J%C3%B6rg+%22O%27N%C3%B6%22+%28Zwei%29", "J%c3%b6rg%20%22O%27N%c3%b6%22%20%28Zwei%29"):  # fmt: skip
+        assert mirror.value("select regexp_replace(%s, %s, '', 'gi')", text, pattern) in (
+            "",
+            '""',
+            '"\\"\\""',
+            "a=",
+        ), text
+    assert re.search(
+        "[a-z]", mirror.value("select regexp_replace('Hannah', tds.words_pattern('{Anna}'), '', 'gi')")
+    )
