@@ -413,7 +413,12 @@ begin
     select e.status into v_status
       from tds.receive(store_detail.entity, store_detail.body, store_detail.organization_id, 'poller', 'detail', store_detail.event,
                        store_detail.observed_at,
-                       null, nullif(jsonb_strip_nulls(jsonb_build_object('modified_at', v_told, 'asked_by', v_asker)), '{}')) e;
+                       null, nullif(jsonb_strip_nulls(jsonb_build_object(
+                           'modified_at', v_told, 'asked_by', v_asker,
+                           -- the pull that wanted them, so that it can be taken back
+                           'for_run', (select max(w.run_id) from tds.wanted_detail w
+                                        where w.organization_id = store_detail.organization_id and w.entity = store_detail.entity
+                                          and w.zoho_id = any (store_detail.zoho_ids)))), '{}')) e;
     if v_forced is not null and store_detail.event = 'upsert' then
         perform tds.write_forced(store_detail.entity, store_detail.organization_id, v_forced, store_detail.body, store_detail.observed_at,
                                  v_told);

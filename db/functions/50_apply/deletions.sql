@@ -249,13 +249,41 @@ comment on function tds.weigh_deletions(tds.entity, text, tds.record[], timestam
 'Weighs the deletions among these records: passed are the records without those that are not proved or are held back, whose verdicts '
 'are told.';
 
+create or replace function tds.remove_records(entity tds.entity, organization_id text, zoho_ids text[]) returns void
+language plpgsql volatile
+set search_path = pg_catalog, pg_temp
+as $$
+declare
+    v_target record;
+begin
+    for v_target in
+        select (remove_records.entity).target as name, (remove_records.entity).target_key as id_column
+         union all
+        select c.target, c.parent_column from tds.child c where c.entity = (remove_records.entity).entity
+         union all
+        select p.name, p.id_column from jsonb_each_text((remove_records.entity).parts) p(name, id_column)
+    loop
+        execute format('delete from zoho.%1$I t where t.organization_id = $1 and t.%2$I = any ($2)', v_target.name, v_target.id_column)
+          using remove_records.organization_id, remove_records.zoho_ids;
+    end loop;
+    delete from tds.record_history h
+     where h.organization_id = remove_records.organization_id and h.target = (remove_records.entity).target
+       and h.zoho_id = any (remove_records.zoho_ids);
+    delete from tds.held_deletion h
+     where h.organization_id = remove_records.organization_id and h.entity = (remove_records.entity).entity
+       and h.zoho_id = any (remove_records.zoho_ids);
+end
+$$;
+revoke all on function tds.remove_records(tds.entity, text, text[]) from public;
+comment on function tds.remove_records(tds.entity, text, text[]) is
+'Removes the rows of records, with what hangs on them, their history, and what is known of their absence.';
+
 create or replace function tds.remove_phantoms(entity tds.entity, organization_id text, proved tds.held_deletion[]) returns text[]
 language plpgsql volatile
 set search_path = pg_catalog, pg_temp
 as $$
 declare
-    v_ids    text[];
-    v_target record;
+    v_ids text[];
 begin
     execute format('select coalesce(array_agg(t.%1$I order by t.%1$I), ''{}'') from zoho.%2$I t
                      where t.organization_id = $1 and t.%1$I = any ($2) and t.sync_read_at is null',
@@ -265,20 +293,7 @@ begin
     if v_ids = '{}' then
         return v_ids;
     end if;
-    for v_target in
-        select (remove_phantoms.entity).target as name, (remove_phantoms.entity).target_key as id_column
-         union all
-        select c.target, c.parent_column from tds.child c where c.entity = (remove_phantoms.entity).entity
-         union all
-        select p.name, p.id_column from jsonb_each_text((remove_phantoms.entity).parts) p(name, id_column)
-    loop
-        execute format('delete from zoho.%1$I t where t.organization_id = $1 and t.%2$I = any ($2)', v_target.name, v_target.id_column)
-          using remove_phantoms.organization_id, v_ids;
-    end loop;
-    delete from tds.record_history h
-     where h.organization_id = remove_phantoms.organization_id and h.target = (remove_phantoms.entity).target and h.zoho_id = any (v_ids);
-    delete from tds.held_deletion h
-     where h.organization_id = remove_phantoms.organization_id and h.entity = (remove_phantoms.entity).entity and h.zoho_id = any (v_ids);
+    perform tds.remove_records(remove_phantoms.entity, remove_phantoms.organization_id, v_ids);
     return v_ids;
 end
 $$;
