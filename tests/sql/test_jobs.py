@@ -24,6 +24,7 @@ OURS = [
     "ensure_partitions",
     "fill_new_columns",
     "fold_counters",
+    "forget_again",
     "forget_cron_runs",
     "heal",
     "health",

@@ -175,6 +175,14 @@ as $$
                        a.is_delete and a.rank = 3
                   from unnest($1) a) l
          group by l.zoho_id
+    ), author as (
+        -- the event that came last of those that say the news, or of all where it is a deletion or a sign of life
+        select a.zoho_id, max(a.inbox_id) as inbox_id
+          from unnest($1) a
+          join life l on l.zoho_id = a.zoho_id
+          left join merged m on m.zoho_id = a.zoho_id
+         where m.authors is null or a.ord = any (m.authors) or a.is_delete and l.deleted_at is not null
+         group by a.zoho_id
     ), verdict as (
         select l.zoho_id, m.doc, t.m, t.o, t.r, y.layers, s.version, l.read_at, l.deleted_at,
                m.authors, m.authors is not null or l.deleted_at is distinct from s.deleted_at
@@ -201,6 +209,7 @@ as $$
                (select max(a.inbox_id) from unnest($1) a
                  where a.zoho_id = v.zoho_id
                    and (v.authors is null or a.ord = any (v.authors) or a.is_delete and v.deleted_at is not null)))::tds.record_state,
+               h.inbox_id)::tds.record_state,
            v.changed and v.doc is not null, v.authors, v.unsettled,
            case when v.ask_at is not null then 'said to be deleted'
                 when v.alive_at is not null then 'edited after its deletion'
@@ -215,6 +224,7 @@ as $$
            coalesce(greatest(v.ask_at, v.alive_at, v.both_at + $5, v.hinted_at), v.doubted_at, v.tied_at, greatest(v.o, v.news_at)),
            v.read_m
       from verdict v
+      left join author h on h.zoho_id = v.zoho_id
      order by v.zoho_id
 $$;
 comment on function tds.fold(tds.record[], tds.record_state[], text, text[], interval) is
