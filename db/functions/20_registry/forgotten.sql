@@ -11,11 +11,12 @@ begin
          where f.reader in ('id', 'word', 'date', 'time', 'boolean')
            and f.list_key not in ('addresses', 'billing_address', 'shipping_address', 'contact_persons')
          order by f.key)
-        || '{payment_mode,payment_terms_label,payment_options_type,tax_type,discount_type,contact_type,pricebook_name,template_type}'::text[];
+        || '{payment_mode,payment_terms_label,tax_type,discount_type,contact_type,pricebook_name}'::text[];
 end
 $$;
 revoke all on function tds.bookkeeping_keys() from public;
-comment on function tds.bookkeeping_keys() is 'The keys whose texts are bookkeeping''s: ids, codes, statuses, days and moments of the mapping.';
+comment on function tds.bookkeeping_keys() is
+'The keys whose texts are bookkeeping''s: ids, codes, statuses, days and moments of the mapping.';
 
 create or replace function tds.is_personal(key text, value jsonb, depth int, kept text[]) returns boolean
 language sql immutable parallel safe
@@ -24,6 +25,8 @@ as $$
         when 'number' then $1 ~ '(phone|mobile|fax|zip|birth|tax_reg|vat_reg|gst_no|ssn|iban|^cf_)'
         when 'string' then
             not ($1 ~ '(^|_)ids?$' or $1 = any ($4)
+                 or $1 ~ '(invoice|bill|order|note|credit|payment|estimate|reference|pricebook)_?numbers?$'
+                 or $1 ~ '(^|_)(status|type)$' or $1 ~ '^(currency|tax)_(code|symbol|name|type)$'
                  or $3 > 0 and $1 in ('name', 'item_name', 'sku', 'unit', 'tax_name', 'account_name', 'item_type', 'product_type')
                  or $1 !~ '(phone|mobile|fax|zip|birth|tax_reg|vat_reg|gst_no|ssn|iban|account_number|^cf_)'
                     and ($2 ->> 0 ~ '^(|true|false|-?[0-9]+([.,][0-9]+)*%?|[0-9]{4}-[0-9]{2}-[0-9]{2}([T ][0-9:.+Zz-]+)?)$'
@@ -37,8 +40,8 @@ comment on function tds.is_personal(text, jsonb, int, text[]) is
 create or replace function tds.is_all_personal(key text) returns boolean
 language sql immutable parallel safe
 as $$
-    select $1 ~ ('^(contact_persons.*|custom_fields?|custom_field_hash|item_custom_fields|addresses|.*address|documents|notes|comments|tags|'
-                 'social.*|bank_accounts|cards)$')
+    select $1 ~ ('^(contact_persons.*|custom_fields?|custom_field_hash|item_custom_fields|addresses|.*address|documents|notes|comments|'
+                 'tags|social.*|bank_accounts|cards)$')
 $$;
 comment on function tds.is_all_personal(text) is 'Whether all that stands under a key of a person''s record describes the person.';
 
@@ -52,13 +55,15 @@ begin
         if tds.is_all_personal(without_person.key) then
             return '{}'::jsonb;
         end if;
-        return (select coalesce(jsonb_object_agg(e.key, tds.without_person(e.value, e.key, without_person.depth + 1, without_person.kept)), '{}')
+        return (select coalesce(jsonb_object_agg(e.key, tds.without_person(e.value, e.key, without_person.depth + 1,
+            without_person.kept)), '{}')
                   from jsonb_each(without_person.value) e);
     when 'array' then
         if tds.is_all_personal(without_person.key) then
             return '[]'::jsonb;
         end if;
-        return (select coalesce(jsonb_agg(tds.without_person(e.doc, without_person.key, without_person.depth, without_person.kept) order by e.n),
+        return (select coalesce(jsonb_agg(tds.without_person(e.doc, without_person.key, without_person.depth, without_person.kept)
+            order by e.n),
                                 '[]')
                   from jsonb_array_elements(without_person.value) with ordinality e(doc, n));
     else
@@ -172,7 +177,8 @@ begin
                                   or coalesce(e.doc ->> (unless_forgotten.entity).id_key = any (v_own), false)) then e.doc
                         when v_column is not null then tds.without_person(e.doc, '', 0, v_kept)
                         -- goods that name a vendor are no person's
-                        else e.doc || (select coalesce(jsonb_object_agg(k.key, '[forgotten]'::text), '{}') from jsonb_object_keys(e.doc) k(key)
+                        else e.doc || (select coalesce(jsonb_object_agg(k.key, '[forgotten]'::text), '{}')
+                            from jsonb_object_keys(e.doc) k(key)
                                         where k.key ~ '^(customer|vendor|contact|preferred_vendor)_name$') end order by e.n)
           from jsonb_array_elements(unless_forgotten.records) with ordinality e(doc, n));
 end

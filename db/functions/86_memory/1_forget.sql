@@ -31,6 +31,11 @@ revoke all on function tds.person_records(text, text) from public;
 comment on function tds.person_records(text, text) is
 'The rows of a contact: its own and its documents, with what their documents and layers say.';
 
+create or replace function tds.names_id(told text, id text) returns boolean
+language sql immutable parallel safe
+as $$ select coalesce(strpos($1, $2) > 0 and $1 ~ ('(^|[^0-9A-Za-z_-])' || $2 || '($|[^0-9A-Za-z_-])'), false) $$;
+comment on function tds.names_id(text, text) is 'Whether a text holds an id of Zoho''s, and not only as a part of another.';
+
 create or replace function tds.person_bodies(organization_id text, contact_id text, own_ids text[], after bigint)
 returns table (inbox_id bigint, received_at timestamptz, entity text, shape text, text_of text, records jsonb)
 language plpgsql stable
@@ -46,7 +51,7 @@ begin
          where i.inbox_id > person_bodies.after
            and (i.organization_id = person_bodies.organization_id or i.organization_id is null or i.refusal is not null)
            and (i.record_id = any (person_bodies.own_ids || person_bodies.contact_id)
-                or strpos(b.body, person_bodies.contact_id) > 0)
+                or tds.names_id(b.body, person_bodies.contact_id))
     )
     select t.inbox_id, t.received_at, t.entity, t.shape, t.text_of,
            case when n.entity is not null and t.body is not null and tds.document_problem(t.body) is null
@@ -130,7 +135,8 @@ end
 $$;
 revoke all on function tds.shared_words(text, text, text[]) from public;
 comment on function tds.shared_words(text, text, text[]) is
-'Those of a person''s words that are as well a value of another contact''s, a product''s name, or a word of our own: they are not taken away '
+'Those of a person''s words that are as well a value of another contact''s, a product''s name, or a word of our own: they are not taken '
+'away '
 'from others.';
 
 create or replace function tds.in_quotes(word text) returns text
@@ -142,7 +148,8 @@ create or replace function tds.with_escapes(word text) returns text
 language sql immutable parallel safe
 as $$
     select string_agg(case when ascii(c.c) > 65535
-                           then '\u' || to_hex(55296 + ((ascii(c.c) - 65536) >> 10)) || '\u' || to_hex(56320 + ((ascii(c.c) - 65536) & 1023))
+                           then '\u' || to_hex(55296 + ((ascii(c.c) - 65536) >> 10))
+                                || '\u' || to_hex(56320 + ((ascii(c.c) - 65536) & 1023))
                            when ascii(c.c) > 126 then '\u' || lpad(to_hex(ascii(c.c)), 4, '0') else c.c end, '' order by c.n)
       from string_to_table(tds.in_quotes($1), null) with ordinality c(c, n)
 $$;
@@ -212,10 +219,12 @@ begin
         v_rows := v_rows + cardinality(v_states);
     end loop;
     -- that it was erased is no change of the record; what it was, is kept without what describes the person
-    delete from tds.record_history h where h.history_id > v_last and h.organization_id = erase_rows.organization_id and h.written_at = erase_rows.at;
+    delete from tds.record_history h where h.history_id > v_last and h.organization_id = erase_rows.organization_id
+        and h.written_at = erase_rows.at;
     update tds.record_history h
        set back = tds.back_without_person(h.back, v_kept),
-           was_layers = (select jsonb_agg(l.layer || jsonb_build_object('hidden', tds.without_person(coalesce(l.layer -> 'hidden', '{}'), '', 0,
+           was_layers = (select jsonb_agg(l.layer || jsonb_build_object('hidden', tds.without_person(coalesce(l.layer -> 'hidden', '{}'),
+               '', 0,
                v_kept)) order by l.n)
                            from jsonb_array_elements(h.was_layers) with ordinality l(layer, n)), was_hash = null
       from tds.person_records(erase_rows.organization_id, erase_rows.contact_id) r
@@ -252,7 +261,8 @@ declare
 begin
     with told as materialized (
         select b.*, case when b.records is not null
-                         then tds.unless_forgotten(n, erase_bodies.organization_id, b.records, erase_bodies.own_ids) end as without, n.list_key,
+                         then tds.unless_forgotten(n, erase_bodies.organization_id, b.records, erase_bodies.own_ids) end as without,
+                             n.list_key,
                n.record_key
           from tds.person_bodies(erase_bodies.organization_id, erase_bodies.contact_id, erase_bodies.own_ids, erase_bodies.after) b
           left join tds.entity n on n.entity = b.entity
@@ -273,7 +283,8 @@ end
 $$;
 revoke all on function tds.erase_bodies(text, text, text[], bigint) from public;
 comment on function tds.erase_bodies(text, text, text[], bigint) is
-'Writes the finished bodies that name a contact anew, its records without what describes the person and the others as they are; what cannot '
+'Writes the finished bodies that name a contact anew, its records without what describes the person and the others as they are; what '
+'cannot '
 'be read is replaced.';
 
 create or replace function tds.texts_of_tables(only_ours boolean) returns table (relation regclass, sets text, is_found text)
@@ -285,9 +296,12 @@ begin
     select c.oid::regclass,
            -- a number stays one
            string_agg(case when a.atttypid = 'text[]'::regtype
-                           then format($sql$%1$I = (select array_agg(regexp_replace(regexp_replace(e, $1, '[forgotten]', 'gi'), $2, '0', 'g')
-                                                                     order by n) from unnest(t.%1$I) with ordinality u(e, n))$sql$, a.attname)
-                           else format($sql$%1$I = regexp_replace(regexp_replace(t.%1$I::text, $1, '[forgotten]', 'gi'), $2, '0', 'g')::%2$s$sql$,
+                           then format($sql$%1$I = (select array_agg(regexp_replace(regexp_replace(e, $1, '[forgotten]', 'gi'), $2, '0',
+                               'g')
+                                                                     order by n) from unnest(t.%1$I) with ordinality u(e, n))$sql$,
+                                                                         a.attname)
+                           else format($sql$%1$I = regexp_replace(regexp_replace(t.%1$I::text, $1, '[forgotten]', 'gi'), $2, '0',
+                               'g')::%2$s$sql$,
                                        a.attname, format_type(a.atttypid, a.atttypmod)) end, ', ' order by a.attnum),
            string_agg(format('t.%1$I::text ~* $1 or t.%1$I::text ~ $2', a.attname), ' or ' order by a.attnum)
       from pg_class c
@@ -337,7 +351,8 @@ end
 $$;
 revoke all on function tds.erase_words(text[], boolean) from public;
 comment on function tds.erase_words(text[], boolean) is
-'Replaces these words by [forgotten], and a number by 0, in every text, array and document of our tables; only_ours: not in those of goods.';
+'Replaces these words by [forgotten], and a number by 0, in every text, array and document of our tables; only_ours: not in those of '
+'goods.';
 
 create or replace function tds.erase_dead_letters(organization_id text, contact_id text, own_ids text[], words text[]) returns bigint
 language plpgsql volatile
@@ -357,7 +372,7 @@ begin
            error_context = regexp_replace(l.error_context, v_pattern, '[forgotten]', 'gi')
      where (l.organization_id = erase_dead_letters.organization_id or l.organization_id is null)
        and (l.zoho_id = any (erase_dead_letters.own_ids || erase_dead_letters.contact_id)
-            or strpos(concat_ws(' ', l.record, l.value), erase_dead_letters.contact_id) > 0);
+            or tds.names_id(concat_ws(' ', l.record, l.value), erase_dead_letters.contact_id));
     get diagnostics v_rows = row_count;
     return v_rows;
 end
@@ -379,7 +394,7 @@ begin
           join tds.inbox i on i.received_at = o.received_at and i.inbox_id = o.inbox_id
          where (i.organization_id = refuse_while_open.organization_id or i.organization_id is null)
            and (i.record_id = any (refuse_while_open.own_ids || refuse_while_open.contact_id)
-                or strpos(i.body, refuse_while_open.contact_id) > 0)
+                or tds.names_id(i.body, refuse_while_open.contact_id))
          order by o.inbox_id);
     if v_open <> '{}' then
         raise exception using errcode = 'ZB045', message = 'bodies that name the person are not finished yet',
@@ -403,7 +418,8 @@ begin
           from tds.persons_words(own_words.organization_id, own_words.contact_id, own_words.own_ids, own_words.after) w
          group by 1
     ), shared as materialized (
-        select s.word from unnest(tds.shared_words(own_words.organization_id, own_words.contact_id, array(select t.word from told t))) s(word)
+        select s.word from unnest(tds.shared_words(own_words.organization_id, own_words.contact_id, array(select t.word
+            from told t))) s(word)
     )
     select t.word, not t.is_common and (t.word ~ '@' or char_length(t.word) >= 8 or t.word ~ '\s' and char_length(t.word) >= 6)
       from told t
@@ -445,6 +461,9 @@ begin
             union all
             select x.relation, x.changed from tds.erase_words(v_words, true) x) e
      group by e.relation;
+    -- bytes that are no text: what cannot be taken apart is replaced
+    update tds.inbox i set body_raw = convert_to('{"forgotten": true}', 'UTF8')
+     where i.body_raw is not null and replace(encode(i.body_raw, 'escape'), '\000', '') ~* tds.words_pattern(v_strong);
     update tds.drift d set sample = '[forgotten]' where btrim(d.sample, '"') = any (v_all);
 end
 $$;
@@ -471,7 +490,8 @@ begin
         v_known := array(select k from unnest(v_known) k where k = organization_of_contact.organization_id);
     end if;
     if cardinality(v_known) <> 1 then
-        raise exception using errcode = 'ZB044', message = case when v_known = '{}' then 'no such contact' else 'several organisations have it' end,
+        raise exception using errcode = 'ZB044', message = case when v_known = '{}' then 'no such contact'
+            else 'several organisations have it' end,
             detail = concat_ws(', ', organization_of_contact.contact_id, array_to_string(v_known, ', ')),
             hint = case when v_known = '{}' then 'select zoho_contact_id, name from zoho.contacts'
                         else 'name it: tds.forget(contact_id, organization_id)' end;
@@ -515,7 +535,8 @@ revoke all on function tds.note_for_vacuum(timestamptz) from public;
 comment on function tds.note_for_vacuum(timestamptz) is
 'Samples the tables that hold texts anew, and has the workers vacuum them, which no function can; returns how many.';
 
-create or replace function tds.forget(contact_id text, organization_id text default null) returns table (what text, changed bigint, note text)
+create or replace function tds.forget(contact_id text, organization_id text default null) returns table (what text, changed bigint,
+    note text)
 language plpgsql volatile security definer
 set search_path = pg_catalog, pg_temp
 as $$
@@ -542,15 +563,18 @@ begin
      group by r.target
      union all
     select 'tables to vacuum', v_tables::bigint,
-           'dead rows stay on the disk until then: the workers vacuum, or vacuum (analyze). Backups, WAL and the server''s log keep them longer';
+           'dead rows stay on the disk until then: the workers vacuum, or vacuum (analyze). Backups, WAL and the server''s log keep '
+           'them longer';
 end
 $$;
 revoke all on function tds.forget(text, text) from public;
 grant execute on function tds.forget(text, text) to tds_operator;
 comment on function tds.forget(text, text) is
 'Erases a person''s data (docs/history.md): what describes the contact goes from its rows and documents, bodies, dead letters, samples, '
-'history and messages; documents keep ids, numbers and sums. What comes of it later is stored without it too, until tds.remember(). Returns '
-'what was done. organization_id null: the one that has the contact. Raises ZB044 where nobody knows it, ZB045 while events that name it are '
+'history and messages; documents keep ids, numbers and sums. What comes of it later is stored without it too, until tds.remember(). '
+'Returns '
+'what was done. organization_id null: the one that has the contact. Raises ZB044 where nobody knows it, ZB045 while events that name it '
+'are '
 'not finished.';
 
 create or replace function tds.remember(contact_id text, organization_id text default null) returns boolean
@@ -565,7 +589,8 @@ begin
     if not found then
         return false;
     end if;
-    v_type := (select c.contact_type from zoho.contacts c where c.organization_id = v_id and c.zoho_contact_id = remember.contact_id limit 1);
+    v_type := (select c.contact_type from zoho.contacts c where c.organization_id = v_id
+        and c.zoho_contact_id = remember.contact_id limit 1);
     -- what was known is erased; Zoho is asked what it says
     perform tds.want(case v_type when 'vendor' then 'vendors' else 'customers' end, remember.contact_id, v_id, 'remembered');
     return true;

@@ -123,8 +123,9 @@ begin
                     when a.action = 'kept' and m.sync_event > w.last_event then format('event %%s has written it since', m.sync_event)
                     when a.action = 'kept' and l.inbox_id is not null then format('event %%s has told of it since', l.inbox_id)
                     when a.action = 'kept' then 'it is not as the run left it: taken back already, or written by hand'
-                    when a.action = 'refused' then 'its history was not kept: what it was is not known. select tds.keep_history(entity) for the '
-                        'next time; a pull of Zoho''s list brings what Zoho says now; partly => true takes back the others'
+                    when a.action = 'refused' then 'its history was not kept: what it was is not known. '
+                        'select tds.keep_history(entity) for the next time; a pull of Zoho''s list brings what Zoho says now; '
+                        'partly => true takes back the others'
                     when a.action = 'removed' then 'the run brought it'
                     else format('as event %%s left it', b.was_event) end,
                b.history_id
@@ -200,7 +201,8 @@ begin
               join tds.record_history h on h.organization_id = $1 and h.target = %1$L and h.zoho_id = s.zoho_id and h.history_id = s.next_id
              where s.next_id >= s.last_id
         )
-        select array_agg(row(s.zoho_id, s.doc, s.sync_version + 1, h.was_hash, h.was_modified_at, h.was_observed_at, h.was_rank, h.was_read_at,
+        select array_agg(row(s.zoho_id, s.doc, s.sync_version + 1, h.was_hash, h.was_modified_at, h.was_observed_at, h.was_rank,
+            h.was_read_at,
                              h.was_deleted_at, h.was_layers, h.was_event)::tds.record_state order by s.zoho_id)
           from step s
           join tds.record_history h on h.organization_id = $1 and h.target = %1$L and h.zoho_id = s.zoho_id and h.history_id = s.last_id
@@ -213,7 +215,8 @@ revoke all on function tds.states_before(tds.entity, text, text[], bigint[]) fro
 comment on function tds.states_before(tds.entity, text, text[], bigint[]) is
 'Records as they were before these changes (record_history.history_id), as states to be written over what they are.';
 
-create or replace function tds.restore_run_rows(entity tds.entity, organization_id text, zoho_ids text[], history_ids bigint[], at timestamptz)
+create or replace function tds.restore_run_rows(entity tds.entity, organization_id text, zoho_ids text[], history_ids bigint[],
+    at timestamptz)
 returns void
 language plpgsql volatile
 set search_path = pg_catalog, pg_temp
@@ -285,7 +288,8 @@ begin
         v_all := v_all || coalesce((select jsonb_agg(to_jsonb(u) || jsonb_build_object('entity', v_entity.entity) order by u.zoho_id)
                                       from tds.undo_entity(v_entity, v_run.organization_id, v_events, v_run.started_at) u), '[]');
     end loop;
-    if not undo_run.dry and not undo_run.partly and exists (select from jsonb_array_elements(v_all) e(u) where e.u ->> 'action' = 'refused') then
+    if not undo_run.dry and not undo_run.partly and exists (select from jsonb_array_elements(v_all) e(u)
+        where e.u ->> 'action' = 'refused') then
         raise exception using errcode = 'ZB047',
             message = format('run %s changed records of which no history is kept', undo_run.run_id),
             detail = (select string_agg(format('%s: %s', g.entity, g.ids), '; ')
@@ -321,6 +325,7 @@ $$;
 revoke all on function tds.undo_run(bigint, boolean, boolean) from public;
 grant execute on function tds.undo_run(bigint, boolean, boolean) to tds_operator;
 comment on function tds.undo_run(bigint, boolean, boolean) is
-'Takes back what a pull wrote (dry: only shows it): rows that it brought are removed with what hangs on them, rows that it changed or marked '
+'Takes back what a pull wrote (dry: only shows it): rows that it brought are removed with what hangs on them, rows that it changed or '
+'marked '
 'deleted are as before, byte for byte; a record of which something newer came is kept. Where it changed records of which no history is '
 'kept, it raises ZB047 and does nothing, unless partly. Raises ZB012 for no such run, ZB046 for one that is not over or no longer kept.';
