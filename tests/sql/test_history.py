@@ -131,6 +131,7 @@ class Past:
         return (bool(known), known[-1] if known else None)
 
 
+@pytest.mark.timeout(300 + 2 * EDITS)
 @pytest.mark.parametrize("seed", [7])
 def test_random_edits_are_asked_back_at_random_moments(mirror: Mirror, seed: int) -> None:
     past = Past(mirror, seed)

@@ -79,14 +79,29 @@ comment on function tds.rows_back(jsonb, jsonb) is
 'What makes the older of two arrays of the newer: its length, and by place what was another.';
 
 create or replace function tds.as_it_was(newer jsonb, back jsonb) returns jsonb
-language sql immutable parallel safe
+language plpgsql immutable parallel safe
+set search_path = pg_catalog, pg_temp
 as $$
-    select ($1 - array(select jsonb_array_elements_text($2 -> 'gone'))) || coalesce($2 -> 'set', '{}')
-           || coalesce((select jsonb_object_agg(r.key, coalesce(
-                               (select jsonb_agg(coalesce(r.value -> 'at' -> g.n::text, $1 -> r.key -> (g.n - 1)) order by g.n)
-                                  from generate_series(1, (r.value ->> 'n')::int) g(n)), '[]'))
-                          from jsonb_each($2 -> 'rows') r), '{}')
+declare
+    v_older jsonb := as_it_was.newer;
+begin
+    if as_it_was.back ? 'gone' then
+        v_older := v_older - array(select jsonb_array_elements_text(as_it_was.back -> 'gone'));
+    end if;
+    if as_it_was.back ? 'set' then
+        v_older := v_older || (as_it_was.back -> 'set');
+    end if;
+    if as_it_was.back ? 'rows' then
+        v_older := v_older || coalesce((
+            select jsonb_object_agg(r.key, coalesce(
+                       (select jsonb_agg(coalesce(r.value -> 'at' -> g.n::text, as_it_was.newer -> r.key -> (g.n - 1)) order by g.n)
+                          from generate_series(1, (r.value ->> 'n')::int) g(n)), '[]'))
+              from jsonb_each(as_it_was.back -> 'rows') r), '{}');
+    end if;
+    return v_older;
+end
 $$;
+revoke all on function tds.as_it_was(jsonb, jsonb) from public;
 comment on function tds.as_it_was(jsonb, jsonb) is 'The older document, of the newer and what tds.put_back() says of the two.';
 
 create or replace function tds.only_completes(back jsonb, layers jsonb, modified_at timestamptz) returns boolean
