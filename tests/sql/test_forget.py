@@ -191,6 +191,16 @@ def test_nothing_of_a_forgotten_person_is_in_a_dump(mirror: Mirror, database: Da
         == 5
     )
     assert mirror.value("select total_amount from zoho.invoices where zoho_invoice_id = '881'") == 129
+    # at once, before anybody has swept
+    kept = mirror.rows(
+        "select name, email, full_name from zoho.customers where zoho_contact_id = %s", CONTACT
+    )
+    assert kept == [{"name": "[forgotten]", "email": None, "full_name": "[forgotten] [forgotten]"}]
+    rows = mirror.rows(
+        "select to_jsonb(t) as row from zoho.contacts t union all select to_jsonb(t) from zoho.invoices t"
+    )
+    assert found_in(json.dumps(rows, ensure_ascii=False)) == []
+    assert mirror.value("select count(*) from zoho.contact_persons") == 0
     mirror.conn.execute("select tds.forget_again()")
     text = dump(database)
     assert found_in(text) == [], [line[:300] for line in text.splitlines() if found_in(line)][:5]

@@ -149,6 +149,12 @@ def test_random_edits_are_asked_back_at_random_moments(mirror: Mirror, seed: int
         else:
             assert found[0]["deleted_at"] is None, (key, moment)
             assert found[0]["document"] == doc, (key, moment)
+    # from the very moment of the edit on, though a list row told half of it and the detail the rest
+    for key, versions in past.past.items():
+        for (since, doc), before in zip(versions, [None, *versions], strict=False):
+            if doc is not None and (before is None or before[1] is not None):
+                found = mirror.rows("select document from tds.record_at('invoices', %s, %s)", key, since)
+                assert found == [{"document": doc}], (key, since)
     # and what the fields became, one after the other, is what the record is
     for key, versions in past.past.items():
         assert (
