@@ -205,10 +205,6 @@ as $$
                  where a.zoho_id = v.zoho_id and not a.is_delete and a.modified_at is not distinct from v.m and v.doc || a.doc = v.doc
                  order by a.observed_at desc, a.ord limit 1),
                v.m, v.o, v.r, v.read_at, v.deleted_at, v.layers,
-               -- the event that came last of those that say the news, or of all where it is a deletion or a sign of life
-               (select max(a.inbox_id) from unnest($1) a
-                 where a.zoho_id = v.zoho_id
-                   and (v.authors is null or a.ord = any (v.authors) or a.is_delete and v.deleted_at is not null)))::tds.record_state,
                h.inbox_id)::tds.record_state,
            v.changed and v.doc is not null, v.authors, v.unsettled,
            case when v.ask_at is not null then 'said to be deleted'
