@@ -31,9 +31,13 @@ OURS = [
     "observe_drift",
     "request_changes",
     "request_lists",
+    "request_reconciles",
     "retention",
     "sample",
     "snapshot_stock",
+    "verify_inside",
+    "verify_lists",
+    "verify_on",
 ]
 STATES = "select state, runner, error from tds.job_run where job = 'probe' order by job_run_id"
 

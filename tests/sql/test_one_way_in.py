@@ -95,8 +95,12 @@ def test_no_function_takes_records_out_of_a_body_by_itself(database: Database) -
     assert readers(database, r"tds\.payload\(") == {"body_records", "look"}
     assert readers(database, r"tds\.document\(") == {"body_records", "look", "why_no_document"}
     assert readers(database, r"tds\.form_document\(|\mbody::jsonb|\(i\.body\)::jsonb") == {"document"}
+    # besides: who looks whether a document is the one that was told, erases a person from it, or compares what Zoho answers
     assert readers(database, r"tds\.record_time\(|tds\.record_id\(|jsonb_hash_extended\(\w+\.doc, 0\)") == {
-        "versions"
+        "versions",
+        "document_differences",
+        "erase_rows",
+        "note_detail",
     }
 
 

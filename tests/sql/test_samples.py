@@ -147,7 +147,7 @@ def test_what_was_looked_at_long_ago_is_not_known(mirror: Mirror) -> None:
     } == states
     mirror.conn.execute("update tds.health_state set looked_at = now() - interval '3 hours'")
     unknown = mirror.rows("select distinct area from tds.health_now() where state = 'unknown' order by 1")
-    assert [row["area"] for row in unknown] == ["api", "database", "entities", "jobs"]
+    assert [row["area"] for row in unknown] == ["api", "database", "entities", "jobs", "mirror"]
     verdict = mirror.value("select tds.dashboard_verdict()")
     assert verdict["state"] == "unknown"
     assert "last looked at" in verdict["findings"][0]["told"]

@@ -86,11 +86,12 @@ def bodies(mirror: Mirror) -> None:
 
 STATE = """
     select 'row', jsonb_agg(to_jsonb(p)
-                            - array['id', 'product_id', 'synced_at', 'sync_observed_at', 'sync_read_at', 'sync_layers']
+                            - array['id', 'product_id', 'synced_at', 'sync_observed_at', 'sync_read_at', 'sync_layers', 'sync_event']
                      order by p.zoho_item_id)
       from zoho.products p
     union all
-    select 'invoice', jsonb_agg(to_jsonb(i) - array['id', 'invoice_id', 'synced_at', 'sync_observed_at', 'sync_read_at', 'customer_id'])
+    select 'invoice', jsonb_agg(to_jsonb(i)
+                            - array['id', 'invoice_id', 'synced_at', 'sync_observed_at', 'sync_read_at', 'sync_event', 'customer_id'])
       from zoho.invoices i
     union all
     select 'line', jsonb_agg(to_jsonb(l)

@@ -40,8 +40,8 @@ def tables(conn: psycopg.Connection) -> dict[str, list[str]]:
 
 def contents(conn: psycopg.Connection, table: str, columns: list[str]) -> list[str]:
     """The rows of a table as text."""
-    # when and how often a row was written is no part of what it says
-    said = [each for each in columns if each not in {"synced_at", "sync_version"}]
+    # when, how often and by which event a row was written is no part of what it says
+    said = [each for each in columns if each not in {"synced_at", "sync_version", "sync_event"}]
     kept = sql.SQL(", ").join(map(sql.Identifier, said))
     return [
         row

@@ -43,8 +43,8 @@ create or replace function tds.told_contact_addresses(organization_id text, zoho
 returns setof zoho.contact_addresses
 language sql stable
 as $$
-    select c.organization_id, c.contact_type, c.zoho_contact_id, a.position::int, a.address_type, tds.json_id(d.address_id),
-           w.attention, w.address, w.street2, w.city, w.state, w.zip, w.country, tds.json_word(d.country_code), w.phone, w.fax, $3
+    select c.organization_id, c.contact_type, c.zoho_contact_id, a.position::int, a.address_type, w.address_id,
+           w.attention, w.address, w.street2, w.city, w.state, w.zip, w.country, w.country_code, w.phone, w.fax, $3
       from zoho.contacts c
      cross join lateral jsonb_to_record(c.zoho_metadata) m(billing_address jsonb, shipping_address jsonb, addresses jsonb)
      cross join lateral (
@@ -58,10 +58,12 @@ as $$
      cross join lateral jsonb_to_record(tds.json_object(a.doc)) d(
            address_id jsonb, attention jsonb, address jsonb, street2 jsonb, city jsonb, state jsonb, zip jsonb, zipcode jsonb,
            country jsonb, country_code jsonb, phone jsonb, fax jsonb)
-     cross join lateral (select tds.json_word(d.attention) as attention, tds.json_word(d.address) as address,
+     -- all of it is read, also where nothing of it makes a row: what cannot be read is never passed over
+     cross join lateral (select tds.json_id(d.address_id) as address_id, tds.json_word(d.country_code) as country_code,
+                                tds.json_word(d.attention) as attention, tds.json_word(d.address) as address,
                                 tds.json_word(d.street2) as street2, tds.json_word(d.city) as city, tds.json_word(d.state) as state,
                                 coalesce(tds.json_word(d.zip), tds.json_word(d.zipcode)) as zip, tds.json_word(d.country) as country,
-                                tds.json_word(d.phone) as phone, tds.json_word(d.fax) as fax) w
+                                tds.json_word(d.phone) as phone, tds.json_word(d.fax) as fax offset 0) w
      where c.organization_id = $1
        and c.zoho_contact_id = any ($2)
        and coalesce(w.attention, w.address, w.street2, w.city, w.state, w.zip, w.country, w.phone, w.fax) is not null
