@@ -58,11 +58,8 @@ def test_little_is_left_open(units: Path, service: str) -> None:
 def test_the_target_wants_each_program() -> None:
     wanted = re.search(r"^Wants=(.*)$", (UNITS / "tds.target").read_text(), re.MULTILINE)
     assert wanted
-    assert (
-        sorted(wanted[1].split())
-        == SERVICES
-        == ["tds-poller.service", "tds-receiver.service", "tds-worker.service"]
-    )
+    assert sorted(wanted[1].split()) == SERVICES
+    assert [f"tds-{name}.service" for name in ("alerts", "poller", "receiver", "worker")] == SERVICES
 
 
 def words_of(service: str) -> list[str]:
@@ -72,7 +69,9 @@ def words_of(service: str) -> list[str]:
     return started[1].replace("--port 8000", "--port 0").split()
 
 
-@pytest.mark.parametrize("service", SERVICES)
+@pytest.mark.parametrize(
+    "service", [name for name in SERVICES if "Type=notify" in (UNITS / name).read_text()]
+)
 def test_the_program_says_that_it_works(database: Database, tmp_path: Path, service: str) -> None:
     """Type=notify: systemd counts a program as started once it works, and as hanging when it goes silent."""
     zoho = {
