@@ -29,6 +29,12 @@ def given(database: Database) -> dict[str, str]:
     return {"TDS_DATABASE_URL": database.conninfo, "PATH": "", "TERM": "xterm"}
 
 
+def _take_terminal(theirs: int) -> None:
+    """What a shell in a terminal does for its children; a suite in the background has SIGINT ignored."""
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
+    fcntl.ioctl(theirs, termios.TIOCSCTTY, 0)
+
+
 class Terminal:
     """The command in a terminal of its own."""
 
@@ -40,7 +46,7 @@ class Terminal:
         self.process = subprocess.Popen(
             [sys.executable, "-P", "-m", "tds_cli", "top", *options],
             env=environment, stdin=theirs, stdout=theirs, stderr=theirs, start_new_session=True,
-            preexec_fn=lambda: fcntl.ioctl(theirs, termios.TIOCSCTTY, 0),  # noqa: PLW1509 - its own terminal
+            preexec_fn=lambda: _take_terminal(theirs),  # noqa: PLW1509 - its own terminal
         )  # fmt: skip
         self.said = ""
 
