@@ -19,6 +19,8 @@ begin
 end
 $$;
 comment on function tds.zoho_now(text) is 'Now by Zoho''s clock, as far as its answers have told.';
+grant execute on function tds.zoho_ahead(text), tds.zoho_now(text) to tds_poller;
+grant select on tds.zoho_clock to tds_poller;
 
 create or replace function tds.note_clock(organization_id text, skew_seconds double precision, here timestamptz default null)
 returns boolean

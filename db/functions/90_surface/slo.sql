@@ -104,6 +104,7 @@ end
 $$;
 revoke all on function tds.slo(int) from public;
 comment on function tds.slo(int) is 'What tds_slo shows, over so many days.';
+grant execute on function tds.slo(int), tds.uptime(timestamptz, timestamptz) to tds_reader, tds_operator;
 
 create or replace view public.tds_slo as
 select s.objective, s.value, s.unit, s.target, s.met, s.worst, s.worst_at, s.measured, s.since, s.meaning from tds.slo() s;
