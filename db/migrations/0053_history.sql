@@ -91,3 +91,10 @@ comment on column tds.record_history.was_layers is 'Its sync_layers.';
 comment on column tds.record_history.was_deleted_at is 'Its deleted_at.';
 comment on column tds.record_history.was_synced_at is 'Its synced_at.';
 comment on column tds.record_history.was_event is 'Its sync_event.';
+
+create type tds.record_version as (
+    organization text, number int, document jsonb, deleted_at timestamptz, since timestamptz, written_at timestamptz,
+    inbox_id bigint, kind text);
+comment on type tds.record_version is 'A version of a record; see tds.record_versions().';
+create type tds.undo_step as (zoho_id text, action text, event bigint, note text, history_id bigint);
+comment on type tds.undo_step is 'What becomes of a record that a run wrote; see tds.undo_entity().';

@@ -18,3 +18,6 @@ comment on column tds.forgotten.forgotten_at is 'When.';
 comment on column tds.forgotten.forgotten_by is 'The database role that did it.';
 comment on column tds.forgotten.swept_to is 'Bodies up to this number hold nothing of the person any more.';
 comment on column tds.forgotten.report is 'What was done, in numbers: no data.';
+
+create type tds.person_record as (target text, entity text, zoho_id text, doc jsonb);
+comment on type tds.person_record is 'A row of a contact; see tds.person_records().';

@@ -57,6 +57,7 @@ NEAR = {
         "sql/test_jobs.py", "sql/test_fold_counters.py", "sql/test_partitions.py", "sql/test_stock_and_prices.py",
         "receiver/test_bulk_sync.py",
     ),
+    "db/functions/86_memory": ("sql/test_forget.py", "sql/test_undo.py", "sql/test_rollback.py", "sql/test_history.py"),
     "db/functions/90_surface": (
         "sql/test_one_door.py",
         "sql/test_raw_first.py", "sql/test_isolation.py", "sql/test_records.py", "sql/test_roles.py", "sql/test_budget.py",

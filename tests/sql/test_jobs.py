@@ -368,7 +368,8 @@ def test_pg_cron_gets_the_jobs_as_they_stand(cron: Mirror) -> None:
     assert [(row["jobname"], row["username"]) for row in scheduled] == [
         (f"tds:{job}", "tds_worker") for job in OURS
     ]
-    assert scheduled[-1]["command"] == "call tds.run_job('snapshot_stock', true, 'pg_cron')"
+    commands = {row["jobname"]: row["command"] for row in scheduled}
+    assert commands["tds:snapshot_stock"] == "call tds.run_job('snapshot_stock', true, 'pg_cron')"
     cron.conn.execute("update tds.job set schedule = '6 0 * * *' where job = 'snapshot_stock'")
     cron.conn.execute("update tds.job set enabled = false where job = 'observe_drift'")
     changed = {"observe_drift": "removed", "snapshot_stock": "scheduled"}

@@ -137,7 +137,7 @@ revoke all on function tds.entity_of_record(text, text) from public;
 comment on function tds.entity_of_record(text, text) is 'The entity of which the mirror has a record of that id; null: none.';
 
 create or replace function tds.feed_rows(feed text, document jsonb) returns jsonb
-language plpgsql stable
+language plpgsql immutable parallel safe
 set search_path = pg_catalog, pg_temp
 as $$
 begin

@@ -39,7 +39,7 @@ begin
     if v_half = 0 then
         perform tds.set_aside('snapshot_stock', format('product %s of %s', snapshot_items.items[1], snapshot_items.organization_id),
                               v_code, v_error, v_context, snapshot_items.at);
-        return 0;
+        return 0::bigint;
     end if;
     return tds.snapshot_items(snapshot_items.organization_id, snapshot_items.day, snapshot_items.items[:v_half], snapshot_items.at)
          + tds.snapshot_items(snapshot_items.organization_id, snapshot_items.day, snapshot_items.items[v_half + 1:], snapshot_items.at);

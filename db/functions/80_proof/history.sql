@@ -32,9 +32,7 @@ comment on function tds.field_changes(jsonb, jsonb, text) is
 '(line_items[2].rate). before is null for what was added, after for what is gone.';
 
 create or replace function tds.record_versions(entity text, zoho_id text, organization_id text default null)
-returns table (
-    organization text, number int, document jsonb, deleted_at timestamptz, since timestamptz, written_at timestamptz,
-    inbox_id bigint, kind text)
+returns setof tds.record_version
 language plpgsql stable
 set search_path = pg_catalog, pg_temp
 as $$

@@ -1,7 +1,7 @@
 -- A person's data erased, wherever it stands: by structure in what is the person's, and then by the person's own words everywhere else.
 
 create or replace function tds.person_records(organization_id text, contact_id text)
-returns table (target text, entity text, zoho_id text, doc jsonb)
+returns setof tds.person_record
 language plpgsql stable
 set search_path = pg_catalog, pg_temp
 as $$
@@ -15,14 +15,13 @@ begin
     loop
         return query execute format(
             $sql$
-            select %1$L, %5$s, t.%2$I, jsonb_build_array(t.zoho_metadata, coalesce((select jsonb_agg(l.hidden)
+            select %1$L, case to_jsonb(t) ->> 'contact_type' when 'vendor' then 'vendors' when 'customer' then 'customers' else %3$L end,
+                   t.%2$I, jsonb_build_array(t.zoho_metadata, coalesce((select jsonb_agg(l.hidden)
                        from jsonb_to_recordset(t.sync_layers) l(hidden jsonb)), '[]'))
               from zoho.%1$I t
              where t.organization_id = $1 and t.%4$I = $2
              order by t.%2$I$sql$,
-            v_entity.target, v_entity.target_key, null, v_entity.partner,
-            case when v_entity.target = 'contacts' then 'case t.contact_type when ''vendor'' then ''vendors'' else ''customers'' end'
-                 else quote_literal(v_entity.entity) end)
+            v_entity.target, v_entity.target_key, v_entity.entity, v_entity.partner)
             using person_records.organization_id, person_records.contact_id;
     end loop;
 end
@@ -335,6 +334,8 @@ begin
     if cardinality(erase_words.words) = 0 then
         return;
     end if;
+    -- what is erased is not to come back by a crash
+    perform tds.durably();
     for v_table in select t.relation, t.sets, t.is_found from tds.texts_of_tables(erase_words.only_ours) t loop
         execute format('update %s t set %s where (%s)%s', v_table.relation, v_table.sets, v_table.is_found,
                        case when erase_words.only_ours and v_table.relation = 'tds.inbox'::regclass
@@ -512,18 +513,19 @@ declare
     v_tables int := 0;
 begin
     for v_table in
-        select c.oid::regclass::text as name, c.relkind
+        select n.nspname as schema, c.relname as name, c.relkind
           from pg_class c
+          join pg_namespace n on n.oid = c.relnamespace
          where c.relkind in ('r', 'p')
            and (c.oid in (select t.relation from tds.texts_of_tables(true) t)
                 or exists (select from pg_inherits h where h.inhrelid = c.oid and h.inhparent in (
                                select t.relation from tds.texts_of_tables(true) t)))
-         order by 1
+         order by 1, 2
     loop
         -- the planner's samples hold values, too
-        execute format('analyze %s', v_table.name);
+        execute format('analyze %I.%I', v_table.schema, v_table.name);
         if v_table.relkind = 'r' then
-            insert into tds.vacuum_wish (relation, wished_at) values (v_table.name, note_for_vacuum.at)
+            insert into tds.vacuum_wish (relation, wished_at) values (format('%I.%I', v_table.schema, v_table.name), note_for_vacuum.at)
             on conflict on constraint vacuum_wish_pkey do nothing;
             v_tables := v_tables + 1;
         end if;

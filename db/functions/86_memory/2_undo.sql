@@ -83,7 +83,7 @@ comment on function tds.told_by(text, bigint[], timestamptz) is
 'The records of which these events wrote a row, and when they were last observed by one of them.';
 
 create or replace function tds.undo_entity(entity tds.entity, organization_id text, events bigint[], since timestamptz)
-returns table (zoho_id text, action text, event bigint, note text, history_id bigint)
+returns setof tds.undo_step
 language plpgsql stable
 set search_path = pg_catalog, pg_temp
 as $$

@@ -143,7 +143,7 @@ as $$
 declare
     v_now    constant timestamptz := tds.now();
     -- as the exit codes of monitoring plugins
-    v_codes  constant jsonb := '{"ok": 0, "warning": 1, "critical": 2, "unknown": 3}';
+    v_codes  constant jsonb := '{"ok": 0, "warning": 1, "critical": 2, "unknown": 3}'::jsonb;
     v_health constant jsonb := tds.health_summary();
 begin
     return jsonb_build_object(
