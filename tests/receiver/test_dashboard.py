@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -77,9 +78,27 @@ PAGES = (
     "/jobs",
     "/stock",
     "/health",
+    "/alerts",
+    "/discrepancies",
+    "/discrepancies?report=salesbyitem&before=3",
+    "/discrepancies/1",
+    "/discrepancies/2",
+    "/discrepancies/3",
+    "/verification",
+    "/verification?entity=products",
 )
 HTML = {"Accept": "text/html"}
-DEEDS = ("/dead/1/replay", "/jobs/heal/run", "/runs/1/cancel", "/entities/invoices/pull")
+DEEDS: dict[str, dict[str, str]] = {
+    "/dead/1/replay": {},
+    "/jobs/heal/run": {},
+    "/runs/1/cancel": {},
+    "/entities/invoices/pull": {},
+    "/alerts/1/acknowledge": {},
+    "/alerts/1/mute": {"span": "1 hour"},
+    "/alerts/1/unmute": {},
+    "/alerts/mutes/end": {"kind": "backup", "entity": "*"},
+    "/discrepancies/1/note": {"note": "known"},
+}
 
 
 def test_every_page_is_escaped_and_shows_sql_that_can_be_run(
@@ -172,11 +191,14 @@ def test_deeds_take_the_token_of_our_page_and_a_key_that_may(
             assert elsewhere.status_code == 403
         untouched = owner.execute(
             "select (select count(*) from tds.dead_letter where resolved_at is not null), "
-            "(select count(*) from tds.job where wanted_at is not null)"
+            "(select count(*) from tds.job where wanted_at is not null), "
+            "(select count(*) from tds_alerts where id = 1 and state <> 'open'), "
+            "(select count(note) from tds.discrepancy where discrepancy_id = 1)"
         )
-        assert untouched.fetchone() == (0, 0)
-        for path in DEEDS:
-            assert client.post(f"/dashboard{path}", data={"csrf": token}).status_code == 303, path
+        assert untouched.fetchone() == (0, 0, 0, 0)
+        for path, fields in DEEDS.items():
+            answer = client.post(f"/dashboard{path}", data={"csrf": token} | fields)
+            assert answer.status_code == 303, path
         newest = owner.execute("select max(inbox_id) from tds.inbox where source = 'replay'").fetchone()
         assert newest
         assert owner.execute(
@@ -188,6 +210,123 @@ def test_deeds_take_the_token_of_our_page_and_a_key_that_may(
         again = client.post("/dashboard/dead/1/replay", data={"csrf": token})
         assert again.status_code == 404
         assert client.post("/dashboard/jobs/nonsense/run", data={"csrf": token}).status_code == 404
+
+
+@pytest.fixture
+def operator(client: httpx.Client, database: Database) -> Callable[..., int]:
+    """A furnished database, and a browser that has logged in: `operator(path, **fields)` sends a form."""
+    with database.connect(autocommit=True) as owner:
+        stage.furnish(owner)
+    client.post("/dashboard/login", data={"key": KEY})
+    token = re.findall(r'name="csrf" value="(\w+)"', client.get("/dashboard").text)[0]
+
+    def send(path: str, **fields: str) -> int:
+        return client.post(f"/dashboard{path}", data={"csrf": token} | fields).status_code
+
+    return send
+
+
+def test_alerts_are_seen_to_and_muted_in_the_name_of_the_key(
+    client: httpx.Client, operator: Callable[..., int], database: Database
+) -> None:
+    query = """
+        select state, acknowledged_by, round(extract(epoch from acknowledged_until - tds.now()) / 3600),
+               round(extract(epoch from muted_until - tds.now()) / 3600)
+          from tds_alerts where id = 1"""
+    with database.connect(autocommit=True) as owner:
+
+        def alert() -> tuple[Any, ...]:
+            return owner.execute(query).fetchone() or ()
+
+        [count] = owner.execute("select count(*) from tds_alerts where state = 'open'").fetchone() or ()
+        assert count > 2
+        assert f">{count} open\nalerts</a> that nobody sees to yet" in client.get("/dashboard").text
+        for span in ("yesterday", "-1 hour", "0", "100 years", "1e99 days", "infinity"):
+            assert operator("/alerts/1/acknowledge", span=span) == 422, span
+        for span in ("", " ", "yesterday", "-1 hour", "100 years"):
+            assert operator("/alerts/1/mute", span=span) == 422, span
+        assert alert() == ("open", None, None, None)
+        assert operator("/alerts/1/acknowledge", span="4 hours") == 303
+        assert alert() == ("acknowledged", "API key TDS_API_KEY", 4, None)
+        assert f">{count - 1} open\n" in client.get("/dashboard/alerts").text
+        assert operator("/alerts/1/acknowledge", span="") == 303
+        assert alert() == ("acknowledged", "API key TDS_API_KEY", None, None)
+        assert operator("/alerts/1/mute", span="1 day") == 303
+        assert alert()[::3] == ("muted", 24)
+        assert owner.execute(
+            "select muted_by from tds.alert_mute where muted_until > now() + '3 hours'"
+        ).fetchone() == ("API key TDS_API_KEY",)
+        assert operator("/alerts/1/unmute") == 303
+        assert alert()[::3] == ("acknowledged", None)
+        [kind, entity] = owner.execute("select kind, entity from tds.alert_mute").fetchone() or ()
+        assert operator("/alerts/mutes/end", kind=kind, entity=entity) == 303
+        assert owner.execute("select count(*) from tds.alert_mute").fetchone() == (0,)
+        over = owner.execute("select max(id) from tds_alerts where state = 'resolved'").fetchone() or ()
+        for number in (*over, 4711, 2**63):
+            assert operator(f"/alerts/{number}/acknowledge", span="") == 404, number
+            assert operator(f"/alerts/{number}/unmute") == 404, number
+
+
+def test_a_discrepancy_is_noted_in_the_name_of_the_key(
+    client: httpx.Client, operator: Callable[..., int], database: Database
+) -> None:
+    query = "select note, noted_by from tds_discrepancies where discrepancy_id = 1"
+    with database.connect(autocommit=True) as owner:
+        assert operator("/discrepancies/1/note", note=" رصيد <b>2019</b>\x00 ") == 303
+        assert owner.execute(query).fetchone() == ("رصيد <b>2019</b>", "API key TDS_API_KEY")
+        for path in ("/discrepancies", "/discrepancies/1"):
+            assert "رصيد &lt;b&gt;2019" in client.get(f"/dashboard{path}").text
+        assert operator("/discrepancies/1/note", note="x" * 3000) == 303
+        assert owner.execute(
+            "select length(note) from tds_discrepancies where discrepancy_id = 1"
+        ).fetchone() == (2000,)
+        assert operator("/discrepancies/1/note") == 303
+        assert owner.execute(query).fetchone() == (None, "API key TDS_API_KEY")
+        assert operator("/discrepancies/4711/note", note="x") == 404
+        assert client.get("/dashboard/discrepancies/4711").status_code == 404
+        [first] = owner.execute("select min(number) from (select jsonb_array_elements(documents) ->> 'number' as number "
+                                "from tds_discrepancies) d").fetchone() or ()  # fmt: skip
+    shown = client.get("/dashboard/discrepancies/1").text
+    assert first in shown
+    assert "&lt;script&gt;alert(2)" in shown
+    told = client.get("/dashboard/verification?entity=invoices").text
+    assert "tds repair invoices 70001" in told
+    assert "46003" not in told
+    assert "&lt;script&gt;alert(3)" in told
+
+
+def test_who_may_only_read_is_shown_no_deeds(
+    client: httpx.Client, operator: Callable[..., int], database: Database
+) -> None:
+    paths = ("/alerts", "/discrepancies/1", "/verification")
+    assert [client.get(f"/dashboard{path}").text.count('method="post"') > 1 for path in paths] == [
+        True,
+        True,
+        False,
+    ]
+    with database.connect(autocommit=True) as owner:
+        [reader] = owner.execute("select tds.create_api_key('a reader', 'read')").fetchone() or [""]
+    client.cookies.clear()
+    client.post("/dashboard/login", data={"key": reader})
+    for path in paths:
+        shown = client.get(f"/dashboard{path}")
+        assert shown.status_code == 200
+        assert shown.text.count('method="post"') == shown.text.count('action="/dashboard/logout"') == 1
+
+
+def test_what_was_promised_stands_on_the_first_page(client: httpx.Client, database: Database) -> None:
+    with database.connect(autocommit=True) as owner:
+        stage.furnish(owner)
+        promised = owner.execute("select objective, met from tds_slo").fetchall()
+    shown = client.get("/dashboard", headers={"x-api-key": KEY}).text
+    panel = shown[shown.index('id="slo"') : shown.index('id="charts"')]
+    for objective, _ in promised:
+        assert str(objective).replace("_", " ") in panel
+    assert len(promised) == panel.count('scope="row"')
+    assert panel.count(">met<") == sum(met is True for _, met in promised)
+    assert panel.count(">not met<") == sum(met is False for _, met in promised)
+    assert "below 30 s" in panel
+    assert "at least 99.9 %" in panel
 
 
 def test_while_the_database_is_away_a_page_says_so(client: httpx.Client, database: Database) -> None:

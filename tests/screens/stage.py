@@ -36,6 +36,43 @@ SAMPLES: tuple[LiteralString, ...] = (
     values (now() - interval '3 hours', 'claims', 'batch 41', 'given back', true, 'its worker was gone')""",
 )
 
+DIFFERENCES: tuple[LiteralString, ...] = (
+    """
+    insert into tds.reconcile_run (organization_id, as_of, month, requested_at, requested_by, started_at, finished_at, calls, compared,
+                                   differing, not_checked)
+    select %(organization)s, d.at, date_trunc('month', d.at), d.at, 'the clock', d.at, d.at, 40, 1200, (3 + n %% 4) * (n %% 3), 0
+      from generate_series(40, 0, -1) n, lateral (select now() - n * interval '1 day' - interval '3 hours' as at) d""",
+    """
+    insert into tds.discrepancy (organization_id, report, measure, status, period, currency, party_kind, party_id, party_name, ours, zoho,
+                                 difference, first_seen, last_seen, times_seen, reconciliation_id, documents, explained_at, note,
+                                 noted_by, noted_at)
+    select %(organization)s, d.report, d.measure, '', d.period, d.currency, d.kind, d.party, d.name, d.ours, d.zoho, d.ours - d.zoho,
+           now() - interval '3 days', now() - interval '3 hours', 3, 1, d.documents::jsonb, now() - interval '2 hours', d.note,
+           case when d.note is not null then 'accountant' end, case when d.note is not null then now() end
+      from (values
+            ('customerbalancesummary', 'balance', 'now', 'AED', 'customer', '90001', 'Steckdose weiß', 1250.5, 1300,
+             '[{"entity": "invoices", "id": "70001", "number": "INV-00001", "what": "differs",
+                "fields": [{"field": "total", "ours": 12.5, "zoho": "<script>alert(2)</script>"}]}]', null),
+            ('salesbyitem', 'quantity', '2026-11', '', 'product', '46003', 'كابل نحاس ٢ مم', 17, 18, '[]', null),
+            ('arageing', 'overdue', 'now', 'AED', 'customer', '90002', 'Cable 3x2.5', 10, 0, null, null),
+            ('inventorysummary', 'stock', 'now', '', 'product', '46004', 'Lamp <b>bold</b>', 5, 4, '[]', 'opening stock of 2019, by journal'))
+           d(report, measure, period, currency, kind, party, name, ours, zoho, documents, note)""",
+    """
+    insert into tds.verification (depth, organization_id, entities, state, asked_by, asked_at, started_at, finished_at, checked, differing)
+    select d.depth, null, array['products', 'invoices'], 'done', 'the clock', d.at, d.at, d.at, 52, n %% 2
+      from generate_series(30, 0, -1) n, unnest(array['inside', 'lists']) t(depth),
+           lateral (select t.depth, now() - n * interval '1 day' - interval '5 hours' as at) d""",
+    """
+    insert into tds.verification_difference (verification_id, organization_id, entity, zoho_id, table_name, column_name, what, ours,
+                                             should_be, since, mend)
+    select (select max(verification_id) from tds.verification), %(organization)s, d.entity, d.id, d.entity, d.name, 'differs', d.ours::jsonb,
+           d.told::jsonb, now() - interval '1 day', d.mend
+      from (values ('products', '46003', 'unit_price', '4.5', '5', 'rebuild'),
+                   ('products', '46004', 'name', '"كابل"', '"كابل نحاس"', 'repair'),
+                   ('invoices', '70001', 'total_amount', '12.5', '"<script>alert(3)</script>"', 'repair'))
+           d(entity, id, name, ours, told, mend)""",
+)
+
 
 def receive(owner: Connection, entity: str, document: dict[str, Any]) -> None:
     """Stores a webhook's body."""
@@ -89,9 +126,34 @@ def furnish(owner: Connection) -> None:
     owner.execute("select tds.request_pull('invoices', '{}', %s)", [ORGANIZATION])
     migrate(owner)
     owner.execute("select tds.take_sample()")
+    differ(owner)
     for statement in SAMPLES:
         owner.execute(statement)
     well(owner)
+    alarm(owner)
+
+
+def alarm(owner: Connection) -> None:
+    """What is ill has been so for an hour, and alerts are open: one seen to, one muted, one over."""
+    owner.execute("update tds.health_state set since = now() - interval '1 hour' where state <> 'ok'")
+    owner.execute("select tds.raise_alerts()")
+    owner.execute(
+        "select tds.acknowledge_alert(max(id), 'Amal أمل') from tds_alerts where kind = 'negative_stock'"
+    )
+    owner.execute(
+        "select tds.mute_alert(min(id), now() + interval '2 hours', 'Amal') from tds_alerts where kind = 'negative_stock'"
+    )
+    owner.execute(
+        """
+        update tds.alert set resolved_at = now()
+         where alert_id = (select min(id) from tds_alerts where kind = 'negative_stock' and state = 'open')"""
+    )
+
+
+def differ(owner: Connection) -> None:
+    """Reports and documents that the mirror differs from: one explained, one noted, one that nobody has looked at."""
+    for statement in DIFFERENCES:
+        owner.execute(statement, {"organization": ORGANIZATION})
 
 
 def migrate(owner: Connection) -> None:

@@ -26,6 +26,10 @@ PAGES = {
     "jobs": "/dashboard/jobs",
     "stock": "/dashboard/stock",
     "health": "/dashboard/health",
+    "alerts": "/dashboard/alerts",
+    "discrepancies": "/dashboard/discrepancies",
+    "discrepancy": "/dashboard/discrepancies/1",
+    "verification": "/dashboard/verification",
 }
 LOOKS: dict[str, dict[str, Any]] = {
     "light": {"color_scheme": "light", "viewport": {"width": 1280, "height": 800}},

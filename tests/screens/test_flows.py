@@ -102,6 +102,47 @@ def test_a_migration_is_watched(look: Look, database: Database) -> None:
         assert page.errors == []
 
 
+def test_an_alert_is_acknowledged_and_another_muted(look: Look, database: Database) -> None:
+    with database.connect(autocommit=True) as owner:
+        stage.well(owner)
+        for number in range(2):
+            item = {
+                "item_id": f"7{number}",
+                "name": stage.NAMES[number],
+                "stock_on_hand": -3,
+                "track_inventory": True,
+            }
+            stage.receive(owner, "products", {"item": item})
+        owner.execute("call tds.process_batch()")
+        owner.execute("select tds.raise_alerts('{business}')")
+        page = look()
+        page.get_by_role("link", name="open alerts").click()
+        first = page.locator("#alerts tbody tr").filter(has_text="70").first
+        expect(first).to_contain_text("open")
+        first.get_by_label("How long: acknowledge").select_option("4 hours")
+        first.get_by_role("button", name="Acknowledge").click()
+        seen = page.locator("#alerts tbody tr").filter(has_text="acknowledged")
+        expect(seen).to_have_count(1)
+        expect(seen).to_contain_text("by API key TDS_API_KEY")
+        expect(seen).to_contain_text("until in 4 h")
+        other = page.locator("#alerts tbody tr").filter(has_text="71").first
+        other.get_by_label("How long: mute").select_option("1 day")
+        other.get_by_role("button", name="Mute").click()
+        expect(page.locator("#alerts .state").filter(has_text="muted")).to_have_count(1)
+        expect(page.locator("#mutes")).to_contain_text("API key TDS_API_KEY")
+        # what is over goes by itself, without the page being loaded anew
+        page.evaluate("window.same = document.getElementById('main')")
+        owner.execute("update tds.alert set resolved_at = now() where acknowledged_by is not null")
+        read_anew(page)
+        expect(seen).to_have_count(0)
+        expect(page.locator("#resolved tbody tr")).to_have_count(1)
+        assert page.evaluate("window.same === document.getElementById('main')")
+        page.get_by_role("button", name="Unmute").click()
+        expect(page.locator("#alerts .state").filter(has_text="muted")).to_have_count(0)
+        expect(page.locator("#mutes")).to_contain_text("Nothing.")
+        assert page.errors == []
+
+
 def test_a_job_is_run_now(look: Look, database: Database) -> None:
     with database.connect(autocommit=True) as owner:
         page = look()
@@ -118,7 +159,9 @@ def test_a_job_is_run_now(look: Look, database: Database) -> None:
         ).fetchone() == (1,)
 
 
-@pytest.mark.parametrize("path", ["/dashboard/jobs", "/dashboard/dead/1", "/dashboard/entities"])
+@pytest.mark.parametrize(
+    "path", ["/dashboard/jobs", "/dashboard/dead/1", "/dashboard/entities", "/dashboard/alerts"]
+)
 def test_a_key_that_reads_sees_no_buttons(look: Look, database: Database, path: str) -> None:
     with database.connect(autocommit=True) as owner:
         stage.receive(owner, "products", {"item": {"item_id": "5", "rate": "x"}})

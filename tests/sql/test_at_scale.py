@@ -150,6 +150,29 @@ A_MONTH: tuple[LiteralString, ...] = (
     """
     insert into tds.held_deletion (organization_id, entity, zoho_id, state, changed_at)
     select '60069194202', 'products', n::text, 'held', now() from generate_series(1, 1000) n""",
+    """
+    insert into tds.alert (organization_id, kind, entity, audience, severity, worst, since, summary, says, next_command, opened_at,
+                           updated_at, resolved_at)
+    select '60069194202', 'low_stock', n::text, 'business', 'warning', 'warning', now(), 'x', '', '', now(), now(),
+           case when n > 2000 then now() end
+      from generate_series(1, 20000) n""",
+    """
+    insert into tds.discrepancy (organization_id, report, measure, status, period, currency, party_kind, party_id, difference, first_seen,
+                                 last_seen, resolved_at, reconciliation_id)
+    select '60069194202', 'salesbyitem', 'quantity', '', n::text, '', 'product', n::text, 1, now(), now(), case when n % 4 <> 0 then now() end, 1
+      from generate_series(1, 20000) n""",
+    """
+    insert into tds.reconcile_run (organization_id, as_of, month, requested_at, requested_by, finished_at, compared, differing)
+    select '60069194202', current_date, current_date, r.at, 'x', r.at, 1000, n % 3
+      from generate_series(1, 1100) n, lateral (select now() - n * interval '1 day' as at) r""",
+    """
+    insert into tds.verification (depth, entities, state, asked_by, asked_at, finished_at, checked, differing)
+    select 'inside', '{bills}', 'done', 'x', r.at, r.at, 1000, n % 3
+      from generate_series(1, 400) n, lateral (select now() - n * interval '6 hours' as at) r""",
+    """
+    insert into tds.verification_difference (verification_id, organization_id, entity, zoho_id, table_name, what, since, mend, closed_at)
+    select 1, '60069194202', 'bills', n::text, 'bills', 'differs', now(), 'repair', case when n > 10000 then now() end
+      from generate_series(1, 100000) n""",
 )
 
 # What a DBA types. The first ones count every event there is; no other looks at more than a few.
@@ -196,6 +219,10 @@ DASHBOARD = (
     "select tds.dashboard_jobs()",
     "select tds.dashboard_health()",
     "select tds.dashboard_stock()",
+    "select tds.dashboard_alerts()",
+    "select tds.dashboard_discrepancies('salesbyitem', 15000)",
+    "select tds.dashboard_discrepancy(15000)",
+    "select tds.dashboard_verification('bills')",
     "select tds.take_sample()",
 )
 # A page read from memory and a row looked at each take a microsecond, more or less.

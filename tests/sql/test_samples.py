@@ -86,6 +86,43 @@ def test_samples_are_few_however_long_it_goes_on(mirror: Mirror) -> None:
     assert refused.value.sqlstate == "ZB010"
 
 
+def test_consistency_is_drawn_from_what_comparisons_said(mirror: Mirror) -> None:
+    """A point where one ended, and the last one before holds until then; what compared nothing says nothing."""
+    mirror.conn.execute("select set_config('tds.fake_now', '2026-11-20T10:00:30Z', false)")
+    mirror.conn.execute(
+        """
+        insert into tds.reconcile_run (organization_id, as_of, month, requested_at, requested_by, finished_at, compared, differing)
+        select '1', current_date, current_date, t.at::timestamptz, 'x', t.at::timestamptz, t.compared, t.differing
+          from (values ('2026-11-10T00:00:00Z', 100, 50), ('2026-11-19T04:00:00Z', 200, 20), ('2026-11-20T09:30:10Z', 1000, 1),
+                       ('2026-11-20T09:30:20Z', 1000, 0), ('2026-11-20T09:40:00Z', 0, 0)) t(at, compared, differing)"""
+    )
+    mirror.conn.execute(
+        """
+        insert into tds.verification (depth, entities, zoho_ids, state, asked_by, asked_at, finished_at, checked, differing)
+        select t.depth, '{products}', t.ids, t.state, 'x', now(), '2026-11-20T09:45:00Z', t.checked, t.differing
+          from (values ('inside', null::text[], 'done', 50, 5), ('details', '{1}', 'done', 1, 1), ('lists', null, 'failed', 50, 50),
+                       ('lists', null, 'done', 2, 3)) t(depth, ids, state, checked, differing)"""
+    )
+
+    def drawn(span: str) -> dict[str, list[tuple[str, float]]]:
+        lines: dict[str, list[tuple[str, float]]] = {}
+        query = "select label, to_char(at at time zone 'UTC', 'DD HH24:MI') as at, value from tds.series(%s) where chart = 'consistency' order by label, at"
+        for row in mirror.rows(query, span):
+            lines.setdefault(row["label"], []).append((row["at"], float(row["value"])))
+        return lines
+
+    assert drawn("hour") == {
+        "Zoho's reports": [("20 09:00", 90.0), ("20 09:30", 99.95), ("20 10:00", 99.95)],
+        "stored documents": [("20 09:45", 90.0), ("20 10:00", 90.0)],
+        "Zoho's lists": [("20 09:45", 0.0), ("20 10:00", 0.0)],
+    }
+    assert drawn("day")["Zoho's reports"] == [("19 10:00", 90.0), ("20 09:30", 99.95), ("20 10:00", 99.95)]
+    assert drawn("month")["Zoho's reports"] == [("10 00:00", 50.0), ("19 00:00", 90.0), ("20 06:00", 99.95)]
+    chart = mirror.value("select tds.dashboard_charts('month')")["charts"][-1]
+    assert (chart["name"], chart["unit"], len(chart["series"])) == ("consistency", "%", 3)
+    assert not any(line["summed"] for line in chart["series"])
+
+
 def test_the_mirror_is_counted_and_large_tables_estimated(mirror: Mirror) -> None:
     for number in range(3):
         mirror.receive("products", {"item": product(str(number))})

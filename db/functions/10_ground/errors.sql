@@ -66,7 +66,8 @@ select c.code, c.meaning, c.next
         ('ZB047', 'a run changed records of which no history is kept', 'select * from tds.undo_run(run_id); tds.keep_history(entity)'),
         ('ZB060', 'there is no such alert, or it is resolved', 'select * from tds_alerts where state <> ''resolved'''),
         ('ZB061', 'an alert is to be muted or acknowledged until a time that has passed, or never comes', 'now() + interval ''2 hours'''),
-        ('ZB062', 'there is no such kind of alert', 'select name from tds_health, or low_stock, negative_stock, or *'))
+        ('ZB062', 'there is no such kind of alert', 'select name from tds_health, or low_stock, negative_stock, or *'),
+        ('ZB063', 'there is no such discrepancy', 'select discrepancy_id, report, party_name from tds_discrepancies'))
        c(code, meaning, next);
 comment on view public.tds_error_codes is 'The SQLSTATEs of TDS: what each means and what to do.';
 comment on column public.tds_error_codes.code is 'SQLSTATE; in tds.dead_letter, tds.inbox_open and tds.job_run it is error_code.';

@@ -288,6 +288,18 @@ revoke all on function tds.explain_discrepancies(tds.reconcile_run, tds.reconcil
 comment on function tds.explain_discrepancies(tds.reconcile_run, tds.reconcile_task, bytea[], text, timestamptz) is
 'Notes with the discrepancies of a party which of its documents Zoho tells otherwise, and asks for their details.';
 
+create or replace function tds.no_discrepancy(discrepancy_id bigint) returns void
+language plpgsql immutable
+set search_path = pg_catalog, pg_temp
+as $$
+begin
+    raise exception using errcode = 'ZB063', message = 'no such discrepancy', detail = no_discrepancy.discrepancy_id::text,
+        hint = 'select discrepancy_id, report, party_name from tds_discrepancies';
+end
+$$;
+revoke all on function tds.no_discrepancy(bigint) from public;
+comment on function tds.no_discrepancy(bigint) is 'Raises ZB063: there is none of that number.';
+
 create or replace function tds.note_discrepancy(discrepancy_id bigint, note text) returns void
 language plpgsql volatile security definer
 set search_path = pg_catalog, pg_temp
@@ -297,14 +309,13 @@ begin
        set note = nullif(btrim(note_discrepancy.note), ''), noted_by = session_user, noted_at = tds.now()
      where d.discrepancy_id = note_discrepancy.discrepancy_id;
     if not found then
-        raise exception using errcode = 'ZB008', message = 'no such discrepancy', detail = note_discrepancy.discrepancy_id::text,
-            hint = 'select discrepancy_id, report, party_name from tds_discrepancies';
+        perform tds.no_discrepancy(note_discrepancy.discrepancy_id);
     end if;
 end
 $$;
 revoke all on function tds.note_discrepancy(bigint, text) from public;
 comment on function tds.note_discrepancy(bigint, text) is
-'What an accountant says of a discrepancy; empty: nothing any more. It stays open until the figures are equal. Raises ZB008.';
+'What an accountant says of a discrepancy; empty: nothing any more. It stays open until the figures are equal. Raises ZB063.';
 grant execute on function tds.note_discrepancy(bigint, text) to tds_operator;
 
 create or replace view public.tds_discrepancies as

@@ -339,6 +339,21 @@ revoke all on function tds.unmute_alert(bigint) from public;
 comment on function tds.unmute_alert(bigint) is
 'Ends whatever mutes this alert, also what mutes others with it; returns how many mutes. Raises ZB060.';
 
+create or replace view tds.alert_now as
+select a.alert_id as id, a.kind, a.entity, a.severity,
+       case when a.resolved_at is not null then 'resolved' when m.muted_until is not null then 'muted'
+            when k.holds then 'acknowledged' else 'open' end as state,
+       a.summary, a.next_command, a.opened_at, a.updated_at, a.resolved_at, case when k.holds then a.acknowledged_by end as acknowledged_by,
+       m.muted_until, nullif(a.organization_id, '') as organization_id, a.audience, a.since, a.value, a.unit, a.threshold, a.says,
+       case when k.holds then a.acknowledged_at end as acknowledged_at,
+       case when k.holds then a.acknowledged_until end as acknowledged_until, a.announced
+  from (select tds.now() as now offset 0) t
+ cross join tds.alert a
+ cross join lateral (select a.acknowledged_at is not null and coalesce(a.acknowledged_until > t.now, true) as holds) k
+ cross join lateral (select case when a.resolved_at is null and exists (select from tds.alert_mute)
+                                 then tds.muted_until(a.organization_id, a.kind, a.entity, t.now) end as muted_until) m;
+comment on view tds.alert_now is 'The alerts as they stand; who may only read sees them as tds_alerts.';
+
 create or replace function tds.alerts()
 returns table (id bigint, kind text, entity text, severity text, state text, summary text, next_command text, opened_at timestamptz,
                updated_at timestamptz, resolved_at timestamptz, acknowledged_by text, muted_until timestamptz, organization_id text,
@@ -347,20 +362,8 @@ returns table (id bigint, kind text, entity text, severity text, state text, sum
 language plpgsql stable security definer
 set search_path = pg_catalog, pg_temp
 as $$
-declare
-    v_now constant timestamptz := tds.now();
 begin
-    return query
-    select a.alert_id, a.kind, a.entity, a.severity,
-           case when a.resolved_at is not null then 'resolved' when m.muted_until is not null then 'muted'
-                when k.holds then 'acknowledged' else 'open' end,
-           a.summary, a.next_command, a.opened_at, a.updated_at, a.resolved_at, case when k.holds then a.acknowledged_by end,
-           m.muted_until, nullif(a.organization_id, ''), a.audience, a.since, a.value, a.unit, a.threshold, a.says,
-           case when k.holds then a.acknowledged_at end, case when k.holds then a.acknowledged_until end, a.announced
-      from tds.alert a
-     cross join lateral (select a.acknowledged_at is not null and coalesce(a.acknowledged_until > v_now, true) as holds) k
-     cross join lateral (select case when a.resolved_at is null
-                                     then tds.muted_until(a.organization_id, a.kind, a.entity, v_now) end as muted_until) m;
+    return query select n.* from tds.alert_now n;
 end
 $$;
 revoke all on function tds.alerts() from public;

@@ -123,6 +123,9 @@ comment on column public.tds_slo.measured is 'From how many webhooks, looks or e
 comment on column public.tds_slo.since is 'Since when it has been measured, within the thirty days.';
 comment on column public.tds_slo.meaning is 'What it is.';
 
+-- tds.slo() runs with the rights of whoever looks at the view
+grant execute on function tds.uptime(timestamptz, timestamptz), tds.setting_int(text) to tds_reader, tds_operator;
+
 insert into tds.setting (name, value, description) values
     ('slo_targets', '{"delay_average": 30, "backlog": 20, "failed_share": 1, "uptime": 99.9}',
      'What tds_slo is held against: seconds on average, events, % of events, % of the time.')

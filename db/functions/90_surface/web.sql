@@ -15,7 +15,18 @@ as $$
         ('overview', 'migration', 'select * from tds_migrations;'),
         ('overview', 'runs', 'select * from tds_sync_runs where finished_at is null;'),
         ('overview', 'programs', 'select * from tds.program where stopped_at is null and beat_at > now() - interval ''7 days'';'),
+        ('overview', 'slo', 'select * from tds_slo;'),
         ('overview', 'charts', 'select * from tds.series(''hour'');'),
+        ('alerts', 'alerts', 'select * from tds_alerts where state <> ''resolved'' order by severity, since limit 100;'),
+        ('alerts', 'resolved', 'select * from tds_alerts where state = ''resolved'' order by id desc limit 20;'),
+        ('alerts', 'mutes', 'select * from tds.alert_mute where muted_until > now();'),
+        ('alerts', 'messages', 'select * from tds.alert_delivery order by delivery_id desc limit 10;'),
+        ('discrepancies', 'reports', 'select report, count(*), count(note) from tds_discrepancies group by report;'),
+        ('discrepancies', 'discrepancies', 'select * from tds_discrepancies order by discrepancy_id desc limit 50;'),
+        ('discrepancies', 'comparisons', 'select * from tds_consistency order by reconcile_id desc limit 10;'),
+        ('verification', 'counts', 'select entity, count(*), min(since) from tds_differences group by entity;'),
+        ('verification', 'differences', 'select * from tds_differences order by entity, organization_id, zoho_id limit 100;'),
+        ('verification', 'verifications', 'select * from tds_verifications order by verification_id desc limit 10;'),
         ('entities', 'entities', 'select * from tds_entities;'),
         ('dead', 'counts', 'select * from tds_dead_letter_counts;'),
         ('dead', 'letters', 'select * from tds_dead_letter_queue order by dead_letter_id desc limit 50;'),
@@ -48,6 +59,8 @@ begin
     return (select jsonb_build_object(
                        'at', v_now,
                        'state', coalesce((array_agg(h.state order by h.place))[1], 'unknown'),
+                       'alerts', (select count(*) from (select from tds.alert_now a where a.resolved_at is null and a.state = 'open'
+                                                         limit 1000) o),
                        'checks', count(*), 'well', count(*) filter (where h.state = 'ok'),
                        'findings', coalesce(jsonb_agg(to_jsonb(h) - 'place' order by h.place, h.since, h.name)
                                             filter (where h.state <> 'ok'), '[]'))
@@ -57,7 +70,8 @@ end
 $$;
 revoke all on function tds.dashboard_verdict() from public;
 comment on function tds.dashboard_verdict() is
-'Whether all is well: the worst state, and what is not well with what to do, the worst first.';
+'Whether all is well: the worst state, and what is not well with what to do, the worst first; how many alerts (of a thousand, at most) '
+'nobody has seen to.';
 
 create or replace view public.tds_migrations as
 select f.organization_id, f.began_at, f.finished_at, r.lists_read, r.lists_under_way, n.lists, r.records, r.details_fetched,
@@ -157,6 +171,7 @@ begin
                         where m.finished_at is null or m.finished_at > v_now - interval '1 hour'),
         'runs', (select coalesce(jsonb_agg(to_jsonb(r) order by r.run_id desc), '[]')
                    from (select s.* from public.tds_sync_runs s where s.finished_at is null order by s.run_id desc limit 20) r),
+        'slo', (select jsonb_agg(to_jsonb(s)) from public.tds_slo s),
         'programs', (select coalesce(jsonb_agg(p order by p.kind), '[]')
                        from (select g.kind, count(*) filter (where g.stopped_at is null
                                                      and g.beat_at > v_now - interval '1 minute') as living,
@@ -166,7 +181,7 @@ end
 $$;
 revoke all on function tds.dashboard_overview() from public;
 comment on function tds.dashboard_overview() is
-'The first page of the dashboard, without verdict and charts: counts, calls, migrations, open runs, programs.';
+'The first page of the dashboard, without verdict and charts: counts, calls, migrations, open runs, objectives, programs.';
 
 create or replace function tds.dashboard_entities() returns jsonb
 language plpgsql volatile security definer

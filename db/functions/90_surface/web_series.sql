@@ -1,5 +1,46 @@
 -- The charts of the dashboard.
 
+create or replace function tds.consistency_series(since timestamptz, until timestamptz, step int)
+returns table (label text, at timestamptz, value numeric)
+language plpgsql stable
+set search_path = pg_catalog, pg_temp
+as $$
+begin
+    return query
+    with comparison as materialized (
+        select 'Zoho''s reports' as label, r.finished_at, r.compared::bigint as compared, r.differing::bigint as differing
+          from tds.reconcile_run r where r.finished_at <= consistency_series.until and r.compared > 0
+         union all
+        select case v.depth when 'inside' then 'stored documents' when 'lists' then 'Zoho''s lists' else 'Zoho''s details' end,
+               v.finished_at, v.checked, least(v.differing, v.checked)
+          from tds.verification v
+         where v.finished_at <= consistency_series.until and v.state = 'done' and v.checked > 0 and v.zoho_ids is null
+    ), stepped as (
+        select c.label, greatest(to_timestamp(floor(extract(epoch from c.finished_at) / consistency_series.step)
+                                              * consistency_series.step), consistency_series.since) as at,
+               c.finished_at, c.compared, c.differing
+          from comparison c
+         -- what was equal before is so until somebody compares again
+         where c.finished_at >= coalesce((select max(b.finished_at) from comparison b
+                                           where b.label = c.label and b.finished_at <= consistency_series.since), '-infinity')
+    ), told as (
+        select s.label, s.at, round(100.0 * (sum(s.compared) - sum(s.differing)) / sum(s.compared), 4) as value
+          from stepped s group by s.label, s.at
+    )
+    select t.label, t.at, t.value from told t
+     union all
+    select l.label, n.at, l.value
+      from (select distinct on (t.label) t.* from told t order by t.label, t.at desc) l
+     cross join (select to_timestamp(floor(extract(epoch from consistency_series.until) / consistency_series.step)
+                                     * consistency_series.step) as at) n
+     where l.at < n.at;
+end
+$$;
+revoke all on function tds.consistency_series(timestamptz, timestamptz, int) from public;
+comment on function tds.consistency_series(timestamptz, timestamptz, int) is
+'Per cent of what was compared that is equal, by what it was compared with: a value a step (seconds) in which a comparison ended, one '
+'where the span begins and one where it ends, as the last comparison before said.';
+
 create or replace function tds.series(span text default 'hour')
 returns table (chart text, label text, at timestamptz, value numeric)
 language plpgsql stable security definer
@@ -49,14 +90,16 @@ begin
                    max(e.value) as value
               from tds.measure e
              where e.name = 'database_bytes' and e.measured_at >= v_from and e.measured_at <= v_now
-             group by 1) m;
+             group by 1) m
+     union all
+    select 'consistency', c.label, c.at, c.value from tds.consistency_series(v_from, v_now, v_step) c;
 end
 $$;
 revoke all on function tds.series(text) from public;
 comment on function tds.series(text) is
 'What the dashboard draws, over an hour by the minute, a day by quarters of an hour, or a month by six hours: events that came (received) '
 'and were completed by entity, the busiest five by name; seconds from coming to the outcome (delay); dead letters and parked events '
-'(failures); events waiting (backlog); calls of Zoho''s API; bytes of the database (size). at: the beginning of the step. Raises ZB010.';
+'(failures); events waiting (backlog); calls of Zoho''s API; bytes of the database (size); per cent that was equal (consistency). at: the beginning of the step. Raises ZB010.';
 grant execute on function tds.series(text) to tds_reader, tds_operator;
 
 create or replace function tds.dashboard_charts(span text) returns jsonb
@@ -93,7 +136,9 @@ begin
                 (4, 'failures', 'Failures', 'events', 'Dead letters that were made, and events that waited for another try.'),
                 (5, 'backlog', 'Backlog', 'events', 'Events that waited to be processed, at most.'),
                 (6, 'calls', 'API calls', 'calls', 'Calls of Zoho''s API.'),
-                (7, 'size', 'Database size', 'bytes', 'Size of the database.'))
+                (7, 'size', 'Database size', 'bytes', 'Size of the database.'),
+                (8, 'consistency', 'Consistency', '%', 'What is equal, of the figures compared with Zoho''s reports and of the '
+                                                       'records compared with their documents, as the last comparison said.'))
                c(place, name, title, unit, what));
 end
 $$;

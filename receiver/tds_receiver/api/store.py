@@ -18,7 +18,10 @@ log = logging.getLogger(__name__)
 WAIT_SECONDS = 2.0  # for a connection; nobody is kept waiting while the database is away
 PROBE_SECONDS = 1.0  # the same for probes and scrapes
 CACHE_SECONDS = 3.0  # a snapshot of the metrics is good for so long
-OURS = {"ZB001", "ZB002", "ZB004", "ZB010", "ZB011", "ZB012", "ZB013", "ZB021"}
+OURS = {
+    *("ZB001", "ZB002", "ZB004", "ZB010", "ZB011", "ZB012", "ZB013", "ZB021"),
+    *("ZB060", "ZB061", "ZB062", "ZB063"),
+}
 
 
 class UnavailableError(Exception):

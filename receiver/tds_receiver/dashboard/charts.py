@@ -73,12 +73,14 @@ def amount(value: float | None, unit: str) -> str:
 
     Args:
         value: the figure; None: there is none.
-        unit: events, calls, seconds or bytes.
+        unit: events, calls, seconds, bytes or %.
     """
     if value is None:
         return "-"
     if unit == "bytes":
         return _scaled(value, 1024, ("B", "kB", "MB", "GB", "TB"))
+    if unit == "%":
+        return f"{math.floor(value * 100) / 100:.2f}".rstrip("0").removesuffix(".") + " %"
     if unit == "seconds":
         for below, factor, name in (
             (1, 1000, "ms"),
@@ -116,13 +118,26 @@ def drawn(told: Mapping[str, Any], given: Mapping[str, Any]) -> Chart:
     start, end, step = float(told["from"]), float(told["to"]), float(told["step"])
     if given["name"] == "size":
         step = max(step, 900.0)
+    if unit == "%":
+        step = math.inf  # what was said last holds until it is said anew
     series: list[tuple[Mapping[str, Any], list[Point]]] = [
         (one, [(float(at), None if value is None else float(value)) for at, value in one["points"]])
         for one in given["series"]
     ]
     values = [value for _, points in series for _, value in points if value is not None]
-    low = _floor(values) if given["name"] == "size" and values else 0.0
-    marks = _nice(low, max(values, default=0.0), base=1024 if unit == "bytes" else 10)
+    low, high = 0.0, max(values, default=0.0)
+    if values and given["name"] == "size":
+        low = _floor(values)
+    elif unit == "%":
+        low, high = (
+            next(
+                mark
+                for mark in (99.0, 98.0, 96.0, 90.0, 80.0, 60.0, 0.0)
+                if mark < min(values, default=100.0) or not mark
+            ),
+            100.0,
+        )
+    marks = _nice(low, high, base=1024 if unit == "bytes" else 10)
     top = marks[-1]
 
     on = Paper(start, end, low, top)
@@ -133,7 +148,7 @@ def drawn(told: Mapping[str, Any], given: Mapping[str, Any]) -> Chart:
         title=given["title"],
         what=given["what"],
         query=given["query"],
-        axis=f"{unit} in {_length(step)}" if is_summed else unit,
+        axis=f"{unit} in {_length(step)}" if is_summed else "% equal" if unit == "%" else unit,
         lines=lines,
         ticks_x=[Tick(on.x(at), label) for at, label in _times(start, end, told["span"])],
         ticks_y=[Tick(on.y(mark), amount(mark, unit)) for mark in marks],

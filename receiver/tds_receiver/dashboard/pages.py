@@ -18,7 +18,9 @@ log = logging.getLogger(__name__)
 
 LARGEST_ID = 2**63 - 1
 LONGEST_TEXT = 200  # of what is looked for
+LONGEST_NOTE = 2000  # characters of what an accountant says
 SPANS = ("hour", "day", "month")
+ALERT_SPANS = ("1 hour", "4 hours", "1 day", "1 week")
 STATES = ("queued", "running", "settling", "complete", "partial", "failed", "cancelled")
 STATUS_OF = {
     "ZB001": 422,
@@ -29,6 +31,10 @@ STATUS_OF = {
     "ZB012": 404,
     "ZB013": 422,
     "ZB021": 404,
+    "ZB060": 404,
+    "ZB061": 422,
+    "ZB062": 422,
+    "ZB063": 404,
 }
 Handler = Callable[[Request], Awaitable[Response]]
 
@@ -63,6 +69,10 @@ class Dashboard:
             "/runs/{number:int}": self._run,
             "/jobs": self._jobs,
             "/stock": self._stock,
+            "/alerts": self._alerts,
+            "/discrepancies": self._discrepancies,
+            "/discrepancies/{number:int}": self._discrepancy,
+            "/verification": self._verification,
             "/health": self._health,
         }
         posts: dict[str, Handler] = {
@@ -70,6 +80,11 @@ class Dashboard:
             "/dead/{number:int}/replay": self._replay,
             "/runs/{number:int}/cancel": self._cancel,
             "/jobs/{job}/run": self._want_job,
+            "/alerts/{number:int}/acknowledge": self._acknowledge,
+            "/alerts/{number:int}/mute": self._mute,
+            "/alerts/{number:int}/unmute": self._unmute,
+            "/alerts/mutes/end": self._end_mute,
+            "/discrepancies/{number:int}/note": self._note,
         }
         return [
             *(Route(PATH + path, _page(handler), methods=["GET"]) for path, handler in gets.items()),
@@ -190,6 +205,39 @@ class Dashboard:
     async def _stock(self, request: Request) -> Response:
         return await self._shown(request, "stock", "select tds.dashboard_stock()")
 
+    async def _alerts(self, request: Request) -> Response:
+        return await self._shown(request, "alerts", "select tds.dashboard_alerts()", spans=ALERT_SPANS)
+
+    async def _discrepancies(self, request: Request) -> Response:
+        report = _text(request, "report")
+        return await self._shown(
+            request,
+            "discrepancies",
+            "select tds.dashboard_discrepancies(%b, %b)",
+            report,
+            _number(request, "before"),
+            given={"report": report},
+        )
+
+    async def _discrepancy(self, request: Request) -> Response:
+        return await self._shown(
+            request,
+            "discrepancy",
+            "select tds.dashboard_discrepancy(%b)",
+            _id(request.path_params["number"]),
+            longest=LONGEST_NOTE,
+        )
+
+    async def _verification(self, request: Request) -> Response:
+        entity = _text(request, "entity")
+        return await self._shown(
+            request,
+            "verification",
+            "select tds.dashboard_verification(%b)",
+            entity,
+            given={"entity": entity},
+        )
+
     async def _health(self, request: Request) -> Response:
         return await self._shown(request, "health", "select tds.dashboard_health()")
 
@@ -208,6 +256,35 @@ class Dashboard:
             "select tds.api_want_job(%b, %b)", request.path_params["job"], request.state.caller
         )
         return _then("/jobs")
+
+    async def _acknowledge(self, request: Request) -> Response:
+        return await self._alert_deed(request, "select tds.api_acknowledge_alert(%b, %b, %b)")
+
+    async def _mute(self, request: Request) -> Response:
+        return await self._alert_deed(request, "select tds.api_mute_alert(%b, %b, %b)")
+
+    async def _alert_deed(self, request: Request, query: LiteralString) -> Response:
+        number = _id(request.path_params["number"])
+        await self._store.page(query, number, _field(request, "span"), request.state.caller)
+        return _then("/alerts")
+
+    async def _unmute(self, request: Request) -> Response:
+        await self._store.page("select tds.unmute_alert(%b)", _id(request.path_params["number"]))
+        return _then("/alerts")
+
+    async def _end_mute(self, request: Request) -> Response:
+        await self._store.page(
+            "select tds.unmute_alerts(%b, %b)", _field(request, "kind"), _field(request, "entity")
+        )
+        return _then("/alerts")
+
+    async def _note(self, request: Request) -> Response:
+        number = _id(request.path_params["number"])
+        note = _field(request, "note")[:LONGEST_NOTE]
+        await self._store.page(
+            "select tds.api_note_discrepancy(%b, %b, %b)", number, note, request.state.caller
+        )
+        return _then(f"/discrepancies/{number}")
 
     async def _replay(self, request: Request) -> Response:
         number = request.path_params["number"]
@@ -278,6 +355,12 @@ def _then(path: str) -> Response:
 def _text(request: Request, name: str) -> str | None:
     text = request.query_params.get(name, "").strip().replace("\x00", "")
     return text[:LONGEST_TEXT] or None
+
+
+def _field(request: Request, name: str) -> str:
+    """A field of the form that was sent."""
+    text: str = request.state.form.get(name, "")
+    return text.replace("\x00", "")
 
 
 def _number(request: Request, name: str) -> int | None:

@@ -1,6 +1,7 @@
 """Templates, and what they need: the page around everything, figures and times for people."""
 
 import hashlib
+import json
 from collections.abc import Mapping
 from datetime import UTC, datetime
 from functools import cache
@@ -14,6 +15,7 @@ from tds_receiver.dashboard.charts import amount
 PATH = "/dashboard"
 LOGIN, LOGOUT = f"{PATH}/login", f"{PATH}/logout"
 ASSETS = {"tds.css": "text/css", "tds.js": "text/javascript", "tds.svg": "image/svg+xml"}
+LONGEST = 1000  # characters of a part of a document
 # Nothing of another origin, nothing within the page that runs, in nobody's frame: no record can do harm.
 HEADERS = {
     "cache-control": "no-store",
@@ -30,6 +32,9 @@ PAGES = (
     ("runs", f"{PATH}/runs", "Runs"),
     ("jobs", f"{PATH}/jobs", "Jobs"),
     ("stock", f"{PATH}/stock", "Stock"),
+    ("alerts", f"{PATH}/alerts", "Alerts"),
+    ("discrepancies", f"{PATH}/discrepancies", "Discrepancies"),
+    ("verification", f"{PATH}/verification", "Verification"),
     ("health", f"{PATH}/health", "Health"),
 )
 
@@ -63,6 +68,19 @@ def _ago(value: str | None, now: str) -> str:
 
 def _count(value: float | None) -> str:
     return "" if value is None else f"{value:,}"
+
+
+def _measure(value: float | None, unit: str) -> str:
+    """A measured figure with its unit: 1,234 events, 99.95 %, 4.1 GB, 35 min."""
+    if value is None:
+        return ""
+    return amount(float(value), unit) if unit in {"bytes", "seconds", "%"} else f"{value:,} {unit}".rstrip()
+
+
+def _told(value: object) -> str:
+    """A part of a document, as JSON in a line; a long one is cut."""
+    text = json.dumps(value, ensure_ascii=False)
+    return text if len(text) <= LONGEST else f"{text[:LONGEST]} …"
 
 
 def _cell(value: object) -> str:
@@ -102,7 +120,16 @@ _TEMPLATES = Environment(
     trim_blocks=True,
     lstrip_blocks=True,
 )
-_TEMPLATES.filters.update(moment=_moment, ago=_ago, count=_count, cell=_cell, span=_span, amount=amount)
+_TEMPLATES.filters.update(
+    moment=_moment,
+    ago=_ago,
+    count=_count,
+    cell=_cell,
+    span=_span,
+    amount=amount,
+    measure=_measure,
+    told=_told,
+)
 _TEMPLATES.globals.update(asset=_address, root=PATH, login=LOGIN, logout=LOGOUT, pages=PAGES)
 
 
