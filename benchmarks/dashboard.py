@@ -48,6 +48,10 @@ PAGES: dict[str, tuple[LiteralString, str]] = {
     "one run": ("select tds.dashboard_run(9000)", "/runs/9000"),
     "jobs": ("select tds.dashboard_jobs()", "/jobs"),
     "stock": ("select tds.dashboard_stock()", "/stock"),
+    "alerts": ("select tds.dashboard_alerts()", "/alerts"),
+    "discrepancies": ("select tds.dashboard_discrepancies(null, null)", "/discrepancies"),
+    "one discrepancy": ("select tds.dashboard_discrepancy(500)", "/discrepancies/500"),
+    "verification": ("select tds.dashboard_verification(null)", "/verification"),
     "health": ("select tds.dashboard_health()", "/health"),
     "a sample is taken": ("select tds.take_sample()", ""),
 }

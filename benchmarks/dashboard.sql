@@ -62,6 +62,27 @@ insert into zoho.products (organization_id, zoho_item_id, name, sku, stock_quant
 select %(organization)s, n::text, 'Product ' || n, 'SKU-' || n, n %% 40, true, now(), '{"item_id": "1"}', 1, now(), 3
   from generate_series(1, 50000) n;
 
+insert into tds.reconcile_run (organization_id, as_of, month, requested_at, requested_by, finished_at, compared, differing)
+select %(organization)s, r.at, date_trunc('month', r.at), r.at, 'the clock', r.at, 1200, n %% 3
+  from generate_series(1100, 1, -1) n, lateral (select now() - n * interval '1 day' as at) r;
+
+insert into tds.discrepancy (organization_id, report, measure, status, period, currency, party_kind, party_id, party_name, ours, zoho, difference,
+                             first_seen, last_seen, reconciliation_id, documents, resolved_at)
+select %(organization)s, (array['salesbyitem', 'inventorysummary'])[1 + n %% 2], 'quantity', '', n::text, '', 'product', n::text,
+       'Product ' || n, 5, 4, 1, now(), now(), 1, '[{"entity": "invoices", "id": "7", "number": "INV-7", "what": "differs"}]',
+       case when n > 1000 then now() end
+  from generate_series(1, 20000) n;
+
+insert into tds.verification (depth, entities, state, asked_by, asked_at, started_at, finished_at, checked, differing)
+select (array['inside', 'lists'])[1 + n %% 2], '{products}', 'done', 'the clock', r.at, r.at, r.at, 50000, n %% 3
+  from generate_series(180, 1, -1) n, lateral (select now() - n * interval '12 hours' as at) r;
+
+insert into tds.verification_difference (verification_id, organization_id, entity, zoho_id, table_name, column_name, what, ours, should_be,
+                                         since, mend, closed_at)
+select 1, %(organization)s, (array['products', 'invoices'])[1 + n %% 2], n::text, 'products', 'unit_price', 'differs', '1', '2', now(), 'repair',
+       case when n > 10000 then now() end
+  from generate_series(1, 100000) n;
+
 select tds.observe_health();
 
 vacuum analyze;

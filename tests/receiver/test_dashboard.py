@@ -387,6 +387,35 @@ def test_charts_keep_gaps_and_bounds() -> None:
             assert amount(value, unit)
 
 
+def test_shares_are_drawn_from_just_below_the_least_to_a_hundred() -> None:
+    told = {"from": 0, "to": 2_592_000, "step": 21600, "span": "month"}
+    for least, first in (
+        (100, "99 %"),
+        (99.25, "99 %"),
+        (98.999, "98 %"),
+        (96, "90 %"),
+        (33.3, "0 %"),
+        (0, "0 %"),
+    ):
+        points = [[0, 100], [1_000_000, least], [2_592_000, 100]]
+        line = {"label": "Zoho's reports", "summed": False, "points": points}
+        given = {
+            "name": "consistency",
+            "title": "T",
+            "what": "W.",
+            "unit": "%",
+            "query": "",
+            "series": [line],
+        }
+        chart = drawn(told, given)
+        assert (chart.ticks_y[0].label, chart.ticks_y[-1].label) == (first, "100 %")
+        assert chart.lines[0].path.count("M") == 1, "what was said last holds until it is said anew"
+        assert all(0 <= tick.at <= 190 for tick in chart.ticks_y)
+    # what is not all is not told as all
+    assert amount(99.9999, "%") == "99.99 %"
+    assert amount(100, "%") == "100 %"
+
+
 def test_the_script_is_small_and_there_is_no_other() -> None:
     assets = Path(__file__).parents[2] / "receiver" / "tds_receiver" / "dashboard" / "assets"
     assert sorted(file.name for file in assets.iterdir()) == ["tds.css", "tds.js", "tds.svg"]

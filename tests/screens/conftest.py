@@ -68,7 +68,10 @@ def look(chromium: Any, database: Database, monkeypatch: pytest.MonkeyPatch) -> 
 
 
 # Those that docs/dashboard.md shows.
-SHOWN = {"overview-light", "month-dark", "letter-light", "entities-dark", "record-light", "entities-phone"}
+SHOWN = {
+    *("overview-light", "month-dark", "letter-light", "entities-dark", "record-light", "entities-phone"),
+    *("alerts-light", "alerts-phone", "discrepancies-dark", "discrepancy-light", "verification-light"),
+}
 
 
 def photograph(page: Any, name: str) -> None:

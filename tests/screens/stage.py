@@ -43,9 +43,9 @@ DIFFERENCES: tuple[LiteralString, ...] = (
     select %(organization)s, d.at, date_trunc('month', d.at), d.at, 'the clock', d.at, d.at, 40, 1200, (3 + n %% 4) * (n %% 3), 0
       from generate_series(40, 0, -1) n, lateral (select now() - n * interval '1 day' - interval '3 hours' as at) d""",
     """
-    insert into tds.discrepancy (organization_id, report, measure, status, period, currency, party_kind, party_id, party_name, ours, zoho,
-                                 difference, first_seen, last_seen, times_seen, reconciliation_id, documents, explained_at, note,
-                                 noted_by, noted_at)
+    insert into tds.discrepancy (organization_id, report, measure, status, period, currency, party_kind, party_id, party_name,
+                                 ours, zoho, difference, first_seen, last_seen, times_seen, reconciliation_id, documents, explained_at,
+                                 note, noted_by, noted_at)
     select %(organization)s, d.report, d.measure, '', d.period, d.currency, d.kind, d.party, d.name, d.ours, d.zoho, d.ours - d.zoho,
            now() - interval '3 days', now() - interval '3 hours', 3, 1, d.documents::jsonb, now() - interval '2 hours', d.note,
            case when d.note is not null then 'accountant' end, case when d.note is not null then now() end
@@ -55,7 +55,7 @@ DIFFERENCES: tuple[LiteralString, ...] = (
                 "fields": [{"field": "total", "ours": 12.5, "zoho": "<script>alert(2)</script>"}]}]', null),
             ('salesbyitem', 'quantity', '2026-11', '', 'product', '46003', 'كابل نحاس ٢ مم', 17, 18, '[]', null),
             ('arageing', 'overdue', 'now', 'AED', 'customer', '90002', 'Cable 3x2.5', 10, 0, null, null),
-            ('inventorysummary', 'stock', 'now', '', 'product', '46004', 'Lamp <b>bold</b>', 5, 4, '[]', 'opening stock of 2019, by journal'))
+            ('inventorysummary', 'stock', 'now', '', 'product', '46004', 'Lamp <b>bold</b>', 5, 4, '[]', 'stock of 2019, by journal'))
            d(report, measure, period, currency, kind, party, name, ours, zoho, documents, note)""",
     """
     insert into tds.verification (depth, organization_id, entities, state, asked_by, asked_at, started_at, finished_at, checked, differing)
@@ -65,8 +65,8 @@ DIFFERENCES: tuple[LiteralString, ...] = (
     """
     insert into tds.verification_difference (verification_id, organization_id, entity, zoho_id, table_name, column_name, what, ours,
                                              should_be, since, mend)
-    select (select max(verification_id) from tds.verification), %(organization)s, d.entity, d.id, d.entity, d.name, 'differs', d.ours::jsonb,
-           d.told::jsonb, now() - interval '1 day', d.mend
+    select (select max(verification_id) from tds.verification), %(organization)s, d.entity, d.id, d.entity, d.name, 'differs',
+           d.ours::jsonb, d.told::jsonb, now() - interval '1 day', d.mend
       from (values ('products', '46003', 'unit_price', '4.5', '5', 'rebuild'),
                    ('products', '46004', 'name', '"كابل"', '"كابل نحاس"', 'repair'),
                    ('invoices', '70001', 'total_amount', '12.5', '"<script>alert(3)</script>"', 'repair'))

@@ -159,7 +159,8 @@ A_MONTH: tuple[LiteralString, ...] = (
     """
     insert into tds.discrepancy (organization_id, report, measure, status, period, currency, party_kind, party_id, difference, first_seen,
                                  last_seen, resolved_at, reconciliation_id)
-    select '60069194202', 'salesbyitem', 'quantity', '', n::text, '', 'product', n::text, 1, now(), now(), case when n % 4 <> 0 then now() end, 1
+    select '60069194202', 'salesbyitem', 'quantity', '', n::text, '', 'product', n::text, 1, now(), now(),
+           case when n % 4 <> 0 then now() end, 1
       from generate_series(1, 20000) n""",
     """
     insert into tds.reconcile_run (organization_id, as_of, month, requested_at, requested_by, finished_at, compared, differing)

@@ -106,7 +106,9 @@ def test_consistency_is_drawn_from_what_comparisons_said(mirror: Mirror) -> None
 
     def drawn(span: str) -> dict[str, list[tuple[str, float]]]:
         lines: dict[str, list[tuple[str, float]]] = {}
-        query = "select label, to_char(at at time zone 'UTC', 'DD HH24:MI') as at, value from tds.series(%s) where chart = 'consistency' order by label, at"
+        query = """
+            select label, to_char(at at time zone 'UTC', 'DD HH24:MI') as at, value
+              from tds.series(%s) where chart = 'consistency' order by label, at"""
         for row in mirror.rows(query, span):
             lines.setdefault(row["label"], []).append((row["at"], float(row["value"])))
         return lines

@@ -15,14 +15,16 @@ begin
                v.finished_at, v.checked, least(v.differing, v.checked)
           from tds.verification v
          where v.finished_at <= consistency_series.until and v.state = 'done' and v.checked > 0 and v.zoho_ids is null
+    ), before as (
+        select c.label, max(c.finished_at) as finished_at from comparison c where c.finished_at <= consistency_series.since group by c.label
     ), stepped as (
         select c.label, greatest(to_timestamp(floor(extract(epoch from c.finished_at) / consistency_series.step)
                                               * consistency_series.step), consistency_series.since) as at,
                c.finished_at, c.compared, c.differing
           from comparison c
+          left join before b on b.label = c.label
          -- what was equal before is so until somebody compares again
-         where c.finished_at >= coalesce((select max(b.finished_at) from comparison b
-                                           where b.label = c.label and b.finished_at <= consistency_series.since), '-infinity')
+         where c.finished_at >= coalesce(b.finished_at, consistency_series.since)
     ), told as (
         select s.label, s.at, round(100.0 * (sum(s.compared) - sum(s.differing)) / sum(s.compared), 4) as value
           from stepped s group by s.label, s.at
@@ -59,22 +61,22 @@ begin
     return query
     with taken as materialized (
         select s.* from tds.sample s where s.span_seconds = v_step and s.at >= v_from and s.at <= v_now
-    ), told as (
-        select k.chart, e.key as entity, t.at, e.value::numeric as events
+    ), counted as materialized (
+        select k.chart, t.at, k.counts
           from taken t
          cross join lateral (values ('received', t.received), ('completed', t.completed)) k(chart, counts)
-         cross join lateral jsonb_each_text(k.counts) e
     ), ranked as (
-        select c.chart, c.entity, row_number() over (partition by c.chart order by sum(c.events) desc, c.entity) as place
-          from told c group by c.chart, c.entity
-    ), labelled as (
-        select r.chart, r.entity, case when r.place <= 5 then r.entity else 'others' end as label, r.place from ranked r
+        select c.chart, e.key as entity, row_number() over (partition by c.chart order by sum(e.value::bigint) desc, e.key) as place
+          from counted c
+         cross join lateral jsonb_each_text(c.counts) e
+         group by c.chart, e.key
+    ), labelled as materialized (
+        select r.chart, case when r.place <= 5 then r.entity else 'others' end as label, array_agg(r.entity) as entities
+          from ranked r group by 1, 2
     )
-    select l.chart, l.label, t.at, coalesce(sum(c.events), 0)
-      from labelled l
-     cross join taken t
-      left join told c on c.chart = l.chart and c.entity = l.entity and c.at = t.at
-     group by l.chart, l.label, t.at
+    select c.chart, l.label, c.at, (select coalesce(sum((c.counts ->> e.name)::bigint), 0) from unnest(l.entities) e(name))
+      from counted c
+      join labelled l on l.chart = c.chart
      union all
     select p.chart, p.label, t.at, p.value
       from taken t
@@ -99,7 +101,9 @@ revoke all on function tds.series(text) from public;
 comment on function tds.series(text) is
 'What the dashboard draws, over an hour by the minute, a day by quarters of an hour, or a month by six hours: events that came (received) '
 'and were completed by entity, the busiest five by name; seconds from coming to the outcome (delay); dead letters and parked events '
-'(failures); events waiting (backlog); calls of Zoho''s API; bytes of the database (size); per cent that was equal (consistency). at: the beginning of the step. Raises ZB010.';
+'(failures); events waiting (backlog); calls of Zoho''s API; bytes of the database (size); '
+'per cent that was equal (consistency). at: the beginning of the '
+'step. Raises ZB010.';
 grant execute on function tds.series(text) to tds_reader, tds_operator;
 
 create or replace function tds.dashboard_charts(span text) returns jsonb
