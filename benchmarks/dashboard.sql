@@ -66,8 +66,8 @@ insert into tds.reconcile_run (organization_id, as_of, month, requested_at, requ
 select %(organization)s, r.at, date_trunc('month', r.at), r.at, 'the clock', r.at, 1200, n %% 3
   from generate_series(1100, 1, -1) n, lateral (select now() - n * interval '1 day' as at) r;
 
-insert into tds.discrepancy (organization_id, report, measure, status, period, currency, party_kind, party_id, party_name, ours, zoho, difference,
-                             first_seen, last_seen, reconciliation_id, documents, resolved_at)
+insert into tds.discrepancy (organization_id, report, measure, status, period, currency, party_kind, party_id, party_name, ours,
+                             zoho, difference, first_seen, last_seen, reconciliation_id, documents, resolved_at)
 select %(organization)s, (array['salesbyitem', 'inventorysummary'])[1 + n %% 2], 'quantity', '', n::text, '', 'product', n::text,
        'Product ' || n, 5, 4, 1, now(), now(), 1, '[{"entity": "invoices", "id": "7", "number": "INV-7", "what": "differs"}]',
        case when n > 1000 then now() end
@@ -79,8 +79,8 @@ select (array['inside', 'lists'])[1 + n %% 2], '{products}', 'done', 'the clock'
 
 insert into tds.verification_difference (verification_id, organization_id, entity, zoho_id, table_name, column_name, what, ours, should_be,
                                          since, mend, closed_at)
-select 1, %(organization)s, (array['products', 'invoices'])[1 + n %% 2], n::text, 'products', 'unit_price', 'differs', '1', '2', now(), 'repair',
-       case when n > 10000 then now() end
+select 1, %(organization)s, (array['products', 'invoices'])[1 + n %% 2], n::text, 'products', 'unit_price', 'differs', '1', '2', now(),
+       'repair', case when n > 10000 then now() end
   from generate_series(1, 100000) n;
 
 select tds.observe_health();

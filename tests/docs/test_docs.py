@@ -9,6 +9,9 @@ from pathlib import Path
 
 import pytest
 from click.testing import CliRunner
+from fastapi import APIRouter
+from fastapi.routing import APIRoute
+from starlette.routing import Route
 
 from tds_cli.main import COMMANDS, main
 from tds_db.status import status
@@ -16,6 +19,7 @@ from tds_db.version import VERSION
 from tds_poller.zoho.scopes import scope_string
 from tds_receiver.api.app import Api
 from tds_receiver.api.settings import ApiSettings
+from tds_receiver.images import image_routes
 from tds_receiver.metrics import Metrics
 from tests.conftest import all_servers
 from tests.docs.commands import Story, commands, settle
@@ -82,3 +86,21 @@ def test_the_version_is_in_one_place(request: pytest.FixtureRequest) -> None:
         assert status(database.conninfo).version == version
     released = re.findall(r"^## \[(\d[^]]*)\]", (ROOT / "CHANGELOG.md").read_text(), re.MULTILINE)
     assert released[0] == version
+
+
+def test_every_route_is_in_the_document_but_pages(tmp_path: Path) -> None:
+    api = Api(ApiSettings(), "dbname=nowhere", Metrics())
+    told = set(api.app.openapi()["paths"])
+    own = {route.path for route in (*api.routes, *image_routes(str(tmp_path))) if isinstance(route, Route)}
+    pages = {path for path in own if path == "/" or path.startswith(("/dashboard", "/docs", "/assets"))}
+    within = {
+        route.path
+        for router in api.app.routes
+        for route in getattr(router, "original_router", APIRouter()).routes
+        if isinstance(route, APIRoute)
+    }
+    assert {"/{name}", "/runs/{run_id}/cancel", "/metrics"} <= within
+    hidden = {path for path in own - pages if "{rest:path}" not in path} - told
+    assert hidden == {"/openapi.json"}
+    prefixes = ("", "/api/zoho/bulk-sync")
+    assert [path for path in within if not {prefix + path for prefix in prefixes} & told] == []

@@ -26,7 +26,7 @@ from tds_receiver.api.guard import Guard
 from tds_receiver.api.settings import ApiSettings
 from tds_receiver.api.shared import Shared
 from tds_receiver.api.store import RefusedError, Store, UnavailableError
-from tds_receiver.api.webhook_paths import WEBHOOK_PATHS, WEBHOOK_SECURITY
+from tds_receiver.api.webhook_paths import IMAGE_PATHS, WEBHOOK_PATHS, WEBHOOK_SECURITY
 from tds_receiver.dashboard import render
 from tds_receiver.dashboard.pages import Dashboard, assets, not_found
 from tds_receiver.metrics import Metrics
@@ -49,6 +49,7 @@ TAGS = [
         "name": "bulk sync",
         "description": "Pulls that are asked for. Other entities are taken by their names, too.",
     },
+    {"name": "images", "description": "Pictures of products; without a key."},
     {"name": "operations", "description": "For probes and for Prometheus; without a key."},
 ]
 PULLS: dict[str, type[models.Options]] = {
@@ -93,6 +94,13 @@ REFUSALS: dict[int | str, dict[str, Any]] = {
 }
 NO_RUN: dict[int | str, dict[str, Any]] = {
     404: {"model": models.Refusal, "description": "There is no such run."}
+}
+BY_NAME = (
+    "By the name of the entity, or the one Zoho has for it: `vendors`, `credit-notes`, `salesorders`, …; "
+    "`select entity from tds.entity` lists them. An option that it does not take is refused by name."
+)
+NO_LIST: dict[int | str, dict[str, Any]] = {
+    404: {"model": models.Refusal, "description": "There is no such list."}
 }
 
 
@@ -201,7 +209,10 @@ class Api:
             methods=["POST"],
             status_code=202,
             response_model=models.Accepted,
-            include_in_schema=False,
+            responses=NO_LIST,
+            summary="Ask for a pull of any other list",
+            description=BY_NAME,
+            operation_id="pull_by_name",
         )
         router.add_api_route(
             "/runs", self._runs, response_model=models.Runs, summary="List runs", operation_id="list_runs"
@@ -251,6 +262,8 @@ class Api:
         organization_id: OrganizationId = None,
         wish: Annotated[dict[str, Any] | None, Body()] = None,
     ) -> models.Accepted:
+        if "\x00" in name:
+            raise HTTPException(404)
         try:
             return await self._asked(name, wish or {}, organization_id, request, response)
         except RefusedError as error:
@@ -409,7 +422,7 @@ def _openapi(app: FastAPI) -> Callable[[], dict[str, Any]]:
             made = get_openapi(
                 title=app.title, version=app.version, description=app.description, routes=app.routes
             )
-            made["paths"] |= WEBHOOK_PATHS
+            made["paths"] |= WEBHOOK_PATHS | IMAGE_PATHS
             made["components"]["securitySchemes"] |= WEBHOOK_SECURITY
             made["tags"] = TAGS
             app.openapi_schema = made

@@ -1,4 +1,4 @@
-"""The webhooks in the OpenAPI document: they take any bytes, past every model, so that it is told by hand."""
+"""What the OpenAPI document tells of by hand: webhooks, which take any bytes, and pictures."""
 
 from typing import Any
 
@@ -116,5 +116,42 @@ WEBHOOK_PATHS: dict[str, Any] = {
         "post": _operation("post", "Take a webhook of Zoho's"),
         "put": _operation("put", "Take a webhook of Zoho's"),
         "delete": _operation("delete", "Take a webhook that tells of a deletion"),
+    }
+}
+
+IMAGE_PATHS: dict[str, Any] = {
+    "/images/{sha256}": {
+        "get": {
+            "tags": ["images"],
+            "summary": "A product's picture",
+            "operationId": "get_image",
+            "description": "What a product's `image_url` leads to. A name stands for one picture for ever.",
+            "parameters": [
+                {
+                    "name": "sha256",
+                    "in": "path",
+                    "required": True,
+                    "description": "SHA-256 of the picture, in hex.",
+                    "schema": {"type": "string", "pattern": "^[0-9a-f]{64}$"},
+                },
+                {
+                    "name": "If-None-Match",
+                    "in": "header",
+                    "description": "ETags of what the asker has.",
+                    "schema": {"type": "string"},
+                },
+            ],
+            "responses": {
+                "200": {
+                    "description": "The picture.",
+                    "content": {"image/*": {"schema": {"type": "string", "format": "binary"}}},
+                },
+                "304": {"description": "The asker has it."},
+                "404": {
+                    "description": "There is none of that name.",
+                    "content": {"application/json": {"schema": REFUSAL}},
+                },
+            },
+        }
     }
 }
