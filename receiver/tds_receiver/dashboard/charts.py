@@ -151,7 +151,7 @@ def drawn(told: Mapping[str, Any], given: Mapping[str, Any]) -> Chart:
         axis=f"{unit} in {_length(step)}" if is_summed else "% equal" if unit == "%" else unit,
         lines=lines,
         ticks_x=[Tick(on.x(at), label) for at, label in _times(start, end, told["span"])],
-        ticks_y=[Tick(on.y(mark), amount(mark, unit)) for mark in marks],
+        ticks_y=[Tick(on.y(mark), amount(mark, unit).removesuffix(" %")) for mark in marks],
         told=_in_words(given["what"], lines),
         is_summed=is_summed,
     )

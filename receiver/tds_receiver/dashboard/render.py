@@ -74,7 +74,9 @@ def _measure(value: float | None, unit: str) -> str:
     """A measured figure with its unit: 1,234 events, 99.95 %, 4.1 GB, 35 min."""
     if value is None:
         return ""
-    return amount(float(value), unit) if unit in {"bytes", "seconds", "%"} else f"{value:,} {unit}".rstrip()
+    if unit in {"bytes", "seconds", "%"}:
+        return amount(float(value), unit)
+    return f"{value:,}".removesuffix(".0") + f" {unit}".rstrip()
 
 
 def _told(value: object) -> str:
