@@ -395,6 +395,20 @@ comment on column public.tds_alerts.acknowledged_until is 'Until when that holds
 comment on column public.tds_alerts.announced is
 'What messages were made of: nothing, warning, critical, or all there is to tell (resolved).';
 
+-- one view has the columns of the other
+do $$
+declare
+    v_column record;
+begin
+    for v_column in
+        select a.attname, col_description(a.attrelid, a.attnum) as told
+          from pg_attribute a where a.attrelid = 'public.tds_alerts'::regclass and a.attnum > 0 order by a.attnum
+    loop
+        execute format('comment on column tds.alert_now.%I is %L', v_column.attname, v_column.told);
+    end loop;
+end
+$$;
+
 grant execute on function tds.raise_alerts(text[]) to tds_worker, tds_operator;
 grant execute on function tds.acknowledge_alert(bigint, text, timestamptz), tds.mute_alert(bigint, timestamptz, text),
     tds.mute_alerts(text, timestamptz, text, text, text), tds.unmute_alert(bigint), tds.unmute_alerts(text, text) to tds_operator;

@@ -78,8 +78,30 @@ revoke all on function tds.api_mute_alert(bigint, text, text) from public;
 comment on function tds.api_mute_alert(bigint, text, text) is
 'tds.mute_alert() for the holder of an API key, for a span (2 hours). Raises ZB060, ZB061.';
 
+create or replace function tds.api_unmute_alert(alert_id bigint) returns int
+language plpgsql volatile security definer
+set search_path = pg_catalog, pg_temp
+as $$
+begin
+    return tds.unmute_alert(api_unmute_alert.alert_id);
+end
+$$;
+revoke all on function tds.api_unmute_alert(bigint) from public;
+comment on function tds.api_unmute_alert(bigint) is 'tds.unmute_alert() for the holder of an API key. Raises ZB060.';
+
+create or replace function tds.api_unmute_alerts(kind text, entity text) returns int
+language plpgsql volatile security definer
+set search_path = pg_catalog, pg_temp
+as $$
+begin
+    return tds.unmute_alerts(api_unmute_alerts.kind, api_unmute_alerts.entity);
+end
+$$;
+revoke all on function tds.api_unmute_alerts(text, text) from public;
+comment on function tds.api_unmute_alerts(text, text) is 'tds.unmute_alerts() for the holder of an API key.';
+
 grant execute on function tds.dashboard_alerts(int) to tds_receiver, tds_operator;
 grant execute on function
-    tds.api_acknowledge_alert(bigint, text, text), tds.api_mute_alert(bigint, text, text), tds.unmute_alert(bigint),
-    tds.unmute_alerts(text, text)
+    tds.api_acknowledge_alert(bigint, text, text), tds.api_mute_alert(bigint, text, text), tds.api_unmute_alert(bigint),
+    tds.api_unmute_alerts(text, text)
     to tds_receiver;

@@ -269,12 +269,12 @@ class Dashboard:
         return _then("/alerts")
 
     async def _unmute(self, request: Request) -> Response:
-        await self._store.page("select tds.unmute_alert(%b)", _id(request.path_params["number"]))
+        await self._store.page("select tds.api_unmute_alert(%b)", _id(request.path_params["number"]))
         return _then("/alerts")
 
     async def _end_mute(self, request: Request) -> Response:
         await self._store.page(
-            "select tds.unmute_alerts(%b, %b)", _field(request, "kind"), _field(request, "entity")
+            "select tds.api_unmute_alerts(%b, %b)", _field(request, "kind"), _field(request, "entity")
         )
         return _then("/alerts")
 
