@@ -93,6 +93,8 @@ create table tds.reconcile_task (
     paged        boolean not null,
     done_at      timestamptz,
     error        text,
+    error_code   text,
+    error_context text,
     constraint reconcile_task_pkey primary key (reconcile_id, task),
     constraint reconcile_task_run_fkey foreign key (reconcile_id) references tds.reconcile_run (reconcile_id) on delete cascade
 );
@@ -109,6 +111,8 @@ comment on column tds.reconcile_task.path is 'Of the API.';
 comment on column tds.reconcile_task.parameters is 'Of the query.';
 comment on column tds.reconcile_task.paged is 'Whether it has pages.';
 comment on column tds.reconcile_task.done_at is 'When it was answered; null: not yet.';
+comment on column tds.reconcile_task.error_code is 'The SQLSTATE, where the database could not use the answer.';
+comment on column tds.reconcile_task.error_context is 'Where in our functions that happened.';
 comment on column tds.reconcile_task.error is 'What went wrong.';
 
 create table tds.reconciliation (

@@ -490,6 +490,7 @@ declare
     v_report tds.report;
     v_error  text := reconcile_told.error;
     v_code   text;
+    v_where  text;
 begin
     select r.* into v_run from tds.reconcile_run r where r.reconcile_id = reconcile_told.reconcile_id for update;
     update tds.reconcile_task t set done_at = tds.now()
@@ -514,13 +515,15 @@ begin
             end if;
         end if;
     exception when others then
-        get stacked diagnostics v_code = returned_sqlstate, v_error = message_text;
+        get stacked diagnostics v_code = returned_sqlstate, v_error = message_text, v_where = pg_exception_context;
         if tds.stops_all(v_code) then
             raise;
         end if;
     end;
     if v_error is not null then
-        update tds.reconcile_task t set error = left(v_error, 500) where t.reconcile_id = v_task.reconcile_id and t.task = v_task.task;
+        update tds.reconcile_task t
+           set error = left(v_error, 500), error_code = v_code, error_context = tds.error_context(v_where)
+         where t.reconcile_id = v_task.reconcile_id and t.task = v_task.task;
         if v_task.report is not null then
             perform tds.note_not_checked(v_run, v_report, v_task, v_error);
         end if;
