@@ -188,14 +188,15 @@ def lost_events(stage: Stage) -> list[tuple[Key, int]]:
 
 def rows_that_are_wrong(stage: Stage) -> list[tuple[Key, str]]:
     """Rows of the feeder's records that are not, whole, what one of its edits said."""
-    # a hint that another worker has claimed may be applied with what it settles; its own event then says nothing new
+    # a hint that another worker has claimed may be applied with what it settles; its own event then says nothing new, or is stale
+    # where a newer one was applied in between: each event accounts for one write at most
     used = Counter[Key](
         {
             (row["entity"], row["record_id"]): row["used"]
             for row in stage.query(
                 """select i.entity, i.record_id, count(*) as used
                      from tds.inbox i join tds.inbox_outcome d on d.inbox_id = i.inbox_id
-                    where i.organization_id = %(fed)s and d.applied + d.unchanged = 1 group by 1, 2""",
+                    where i.organization_id = %(fed)s and d.applied + d.unchanged + d.stale = 1 group by 1, 2""",
                 ORGANIZATIONS,
             )
         }
