@@ -399,12 +399,15 @@ declare
     v_status text;
     v_forced text[];
     v_asker  text;
+    v_run_id bigint;
     v_told   timestamptz := store_detail.modified_at;
 begin
-    select array_agg(w.zoho_id order by w.zoho_id), string_agg(distinct w.forced_by, ', ') into v_forced, v_asker
+    select array_agg(w.zoho_id order by w.zoho_id) filter (where w.forced_by is not null), string_agg(distinct w.forced_by, ', '),
+           max(w.run_id)
+      into v_forced, v_asker, v_run_id
       from tds.wanted_detail w
      where w.organization_id = store_detail.organization_id and w.entity = store_detail.entity
-       and w.zoho_id = any (store_detail.zoho_ids) and w.forced_by is not null;
+       and w.zoho_id = any (store_detail.zoho_ids);
     if cardinality(v_forced) = 1 and v_told is null then
         -- a detail without a version has that of the list's row
         v_told := (select max(r.modified_at)
@@ -416,9 +419,7 @@ begin
                        null, nullif(jsonb_strip_nulls(jsonb_build_object(
                            'modified_at', v_told, 'asked_by', v_asker,
                            -- the pull that wanted them, so that it can be taken back
-                           'for_run', (select max(w.run_id) from tds.wanted_detail w
-                                        where w.organization_id = store_detail.organization_id and w.entity = store_detail.entity
-                                          and w.zoho_id = any (store_detail.zoho_ids)))), '{}')) e;
+                           'for_run', v_run_id)), '{}')) e;
     if v_forced is not null and store_detail.event = 'upsert' then
         perform tds.write_forced(store_detail.entity, store_detail.organization_id, v_forced, store_detail.body, store_detail.observed_at,
                                  v_told);
