@@ -21,9 +21,9 @@ WAIT = 60_000.0  # milliseconds: patience with a busy machine, not a measure of 
 Look = Callable[..., Any]
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def chromium() -> Iterator[Any]:
-    """One Chromium for all tests of the process."""
+    """One Chromium for the tests of a module: while it is there an event loop runs here, which others must not meet."""
     if CHROMIUM is None:
         pytest.skip("no Chromium: apt-get install chromium")
     with sync_api.sync_playwright() as playwright:
