@@ -31,6 +31,19 @@ as $$
      cross join lateral jsonb_to_recordset(s.layers) l(m timestamptz, o timestamptz, r smallint, under jsonb)
      cross join lateral jsonb_array_elements_text(l.under) u(key)
     union all
+    select d.zoho_id, d.key, null, d.m, d.o, d.r, null, 0
+      from (select s.zoho_id, e.key, l.m, l.o, l.r
+              from unnest($2) s
+             cross join lateral jsonb_to_recordset(s.layers) l(m timestamptz, o timestamptz, r smallint, rest jsonb)
+             cross join lateral jsonb_object_keys(s.doc) e(key)
+             where not l.rest ? e.key offset 0) d
+      left join (select s.zoho_id, k.key
+                   from unnest($2) s
+                  cross join lateral jsonb_to_recordset(s.layers) l(keys jsonb)
+                  cross join lateral jsonb_array_elements_text(l.keys) k(key) offset 0) l
+        on l.zoho_id = d.zoho_id and l.key = d.key
+     where l.key is null
+    union all
     select a.zoho_id, d.key, d.value, a.modified_at, a.observed_at, a.rank, null, a.ord
       from unnest($1) a
      cross join lateral jsonb_each(a.doc) d
@@ -229,49 +242,90 @@ comment on function tds.fold(tds.record[], tds.record_state[], text, text[], int
 'wanted: why the detail should be read, and from when; read_m: the newest last_modified_time that a read told. '
 'fields: the keys that are mapped; pause: after which a read that contradicts a hint is asked once more.';
 
+create or replace function tds.layers_left(
+    doc jsonb, known tds.record_state, m timestamptz, o timestamptz, r smallint) returns jsonb
+language sql immutable parallel safe
+set search_path = pg_catalog, pg_temp
+as $$
+    with layer as (
+        select l.* from jsonb_to_recordset($2.layers) l(m timestamptz, o timestamptz, r smallint, keys jsonb, hidden jsonb, under jsonb,
+            rest jsonb)
+    ), main as (
+        select d.key, d.value from jsonb_each($2.doc) d
+         where d.key not in (select k.key from layer l cross join lateral jsonb_array_elements_text(l.keys) k(key))
+    ), version as (
+        select $2.modified_at as m, $2.observed_at as o, $2.rank as r, d.key, d.value, 'shown' as place from main d
+        union all
+        select l.m, l.o, l.r, k.key, $2.doc -> k.key, 'shown'
+          from layer l cross join lateral jsonb_array_elements_text(l.keys) k(key)
+        union all
+        select l.m, l.o, l.r, h.key, h.value, 'hidden' from layer l cross join lateral jsonb_each(l.hidden) h
+        union all
+        select l.m, l.o, l.r, u.key, null, 'under' from layer l cross join lateral jsonb_array_elements_text(l.under) u(key)
+        union all
+        select l.m, l.o, l.r, d.key, null, 'under' from layer l join main d on not l.rest ? d.key
+    ), kept as (
+        -- under a read nothing is left, under a hint the reads: their values too, while what it claims is no later than their sending
+        select v.m, v.o, v.r, v.key, v.value,
+               case when not $1 ? v.key then v.place when v.place <> 'under' and least($3, $4) <= v.o then 'hidden' else 'under' end as place
+          from version v
+         where not $1 ? v.key or $5 = 2 and v.r <> 2
+    ), remaining as (
+        select k.m, k.o, k.r, jsonb_agg(k.key order by k.key) filter (where k.place = 'shown') as keys,
+               jsonb_object_agg(k.key, k.value) filter (where k.place = 'hidden') as hidden,
+               jsonb_agg(k.key order by k.key) filter (where k.place = 'under') as under
+          from kept k
+         group by k.m, k.o, k.r
+    )
+    select jsonb_agg(jsonb_build_object('m', l.m, 'o', l.o, 'r', l.r, 'keys', coalesce(l.keys, '[]'), 'hidden', coalesce(l.hidden, '{}'))
+                     || case when l.under is not null then jsonb_build_object('under', l.under) else '{}' end
+                     order by l.m, l.o, l.r)
+      from remaining l
+$$;
+comment on function tds.layers_left(jsonb, tds.record_state, timestamptz, timestamptz, smallint) is
+'What remains of a row''s versions under a newer document, key by key; see tds.layers_under().';
+
 create or replace function tds.layers_under(
-    doc jsonb, old jsonb, layers jsonb, m timestamptz, o timestamptz, r smallint, is_hint boolean) returns jsonb
+    doc jsonb, known tds.record_state, m timestamptz, o timestamptz, r smallint) returns jsonb
 language plpgsql immutable parallel safe
 set search_path = pg_catalog, pg_temp
 as $$
+declare
+    -- uncompressed once, not once a key
+    v_old  constant jsonb := (layers_under.known).doc || '{}'::jsonb;
+    v_rest constant jsonb := (layers_under.known).layers -> 0 -> 'rest';
+    v_left text[];
+    v_more text[];
 begin
-    -- most rows have one version: a single walk over their keys
-    if layers_under.layers is null then
-        return (select jsonb_build_array(jsonb_build_object('m', layers_under.m, 'o', layers_under.o, 'r', layers_under.r, 'keys',
-            coalesce(k.keys, '[]'), 'hidden', '{}'::jsonb)
-                                 || case when k.under is not null then jsonb_build_object('under', k.under) else '{}' end)
-          from (select jsonb_agg(d.key) filter (where not layers_under.doc ? d.key) as keys,
-                       jsonb_agg(d.key) filter (where layers_under.doc ? d.key and layers_under.is_hint and layers_under.r <> 2
-                           and layers_under.m is not null) as under
-                  from jsonb_object_keys(layers_under.old) d(key)) k
-         where k.keys is not null or k.under is not null);
+    v_left := array(select d.key from jsonb_object_keys(v_old) d(key) where not layers_under.doc ? d.key);
+    if (layers_under.known).layers is null and (layers_under.r <> 2 or (layers_under.known).rank = 2) then
+        return case when v_left <> '{}' then jsonb_build_array(jsonb_build_object(
+            'm', (layers_under.known).modified_at, 'o', (layers_under.known).observed_at, 'r', (layers_under.known).rank,
+            'keys', v_left, 'hidden', '{}'::jsonb)) end;
     end if;
-    return (
-        select jsonb_agg(jsonb_build_object('m', l.m, 'o', l.o, 'r', l.r, 'keys', coalesce(l.keys, '[]'), 'hidden', '{}'::jsonb)
-                         || case when l.under is not null then jsonb_build_object('under', l.under) else '{}' end order by l.m, l.o, l.r)
-          from (select v.m, v.o, v.r, jsonb_agg(v.key order by v.key) filter (where not v.is_under) as keys,
-                       jsonb_agg(v.key order by v.key) filter (where v.is_under) as under
-                  from (select s.m, s.o, s.r, k.key, layers_under.doc ? k.key as is_under
-                          from jsonb_to_recordset(layers_under.layers) s(m timestamptz, o timestamptz, r smallint, keys jsonb)
-                         cross join lateral jsonb_array_elements_text(s.keys) k(key)
-                        union all
-                        select s.m, s.o, s.r, u.key, true
-                          from jsonb_to_recordset(layers_under.layers) s(m timestamptz, o timestamptz, r smallint, under jsonb)
-                         cross join lateral jsonb_array_elements_text(s.under) u(key)
-                        union all
-                        select layers_under.m, layers_under.o, layers_under.r, k.key, layers_under.doc ? k.key
-                          from jsonb_object_keys(layers_under.old) k(key)
-                         where not exists (select from jsonb_to_recordset(layers_under.layers) s(keys jsonb)
-                                            cross join lateral jsonb_array_elements_text(s.keys) e(key) where e.key = k.key)) v
-                 -- of what a hint stands over only the versions of reads are kept, of what a read stands over nothing
-                 where not v.is_under or layers_under.is_hint and v.r <> 2 and v.m is not null
-                 group by v.m, v.o, v.r) l);
+    if layers_under.r = 2 then
+        v_more := array(select d.key from jsonb_object_keys(layers_under.doc) d(key) where not v_old ? d.key);
+        if (layers_under.known).layers is null then
+            return jsonb_build_array(jsonb_build_object(
+                'm', (layers_under.known).modified_at, 'o', (layers_under.known).observed_at, 'r', (layers_under.known).rank,
+                'keys', v_left)
+                || case when least(layers_under.m, layers_under.o) > (layers_under.known).observed_at
+                        then jsonb_build_object('hidden', '{}'::jsonb, 'rest', v_more)
+                        else jsonb_build_object('hidden', v_old - v_left) end);
+        end if;
+        -- the next of several edits: what it stands over is what the one before stood over
+        if (layers_under.known).rank = 2 and v_left = '{}' and v_more = '{}' and v_rest is not null
+           and jsonb_array_length((layers_under.known).layers) = 1 and (layers_under.known).layers -> 0 -> 'keys' = '[]' then
+            return (layers_under.known).layers;
+        end if;
+    end if;
+    return tds.layers_left(layers_under.doc, layers_under.known, layers_under.m, layers_under.o, layers_under.r);
 end
 $$;
-comment on function tds.layers_under(jsonb, jsonb, jsonb, timestamptz, timestamptz, smallint, boolean) is
-'What remains of an old document''s versions under a newer one: the keys the newer does not carry, by their own versions; and under a '
-'hint the '
-'versions of the reads whose keys it carries.';
+comment on function tds.layers_under(jsonb, tds.record_state, timestamptz, timestamptz, smallint) is
+'What remains of a row''s versions under a newer document that is shown with all it tells: the keys that it does not carry, by their own '
+'versions; and under a hint the reads it stands over: their versions (rest: of all keys of the row''s own version but these; under: of '
+'these), and their values (hidden) while the hint claims no later time than they were sent.';
 
 create or replace function tds.is_blank_list(value jsonb) returns boolean
 language sql immutable parallel safe
@@ -329,7 +383,9 @@ begin
     with met as materialized (
         select m.kind, m.incoming as i, m.known as t,
                -- the same moment told differently: older layers aside, which side wins depends on when they were observed
-               m.kind = 'over' and (m.incoming).modified_at = (m.known).modified_at and exists (
+               -- a read that came after a hint has the last word
+               m.kind = 'over' and ((m.incoming).rank = 2 or (m.known).rank <> 2)
+               and (m.incoming).modified_at = (m.known).modified_at and exists (
                    select k.key from jsonb_each((m.known).doc) k
                     where (m.incoming).doc -> k.key <> k.value
                       and ((m.incoming).rank = (m.known).rank or k.key = any (v_fields))
@@ -344,9 +400,8 @@ begin
                    (m.i).modified_at, (m.i).observed_at, (m.i).rank,
                    greatest((m.t).read_at, case when (m.i).rank <> 2 then (m.i).observed_at end), null,
                    -- nothing is left under a read that has every key of the document before it
-                   case when m.kind = 'over' and ((m.i).rank = 2 or (m.t).layers is not null or d.merged <> (m.i).doc) then
-                       tds.layers_under((m.i).doc, (m.t).doc, (m.t).layers, (m.t).modified_at, (m.t).observed_at, (m.t).rank,
-                           (m.i).rank = 2) end, (m.i).inbox_id
+                   case when m.kind = 'over' and ((m.i).rank = 2 or d.merged <> (m.i).doc) then
+                       tds.layers_under((m.i).doc, m.t, (m.i).modified_at, (m.i).observed_at, (m.i).rank) end, (m.i).inbox_id
                    )::tds.record_state as state,
                row((m.i).ord, (m.i).inbox_id, (m.i).zoho_id, 'applied', (m.i).modified_at, (m.i).observed_at, (m.i).rank,
                    case when (m.i).rank = 2 and (m.i).modified_at is null then 'webhook without last_modified_time'

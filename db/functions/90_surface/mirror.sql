@@ -14,8 +14,20 @@ language plpgsql volatile
 set search_path = pg_catalog, pg_temp
 as $$
 declare
+    v_table  regclass;
     v_column record;
 begin
+    -- A row with a document of 2 KB is as long as PostgreSQL lets rows be by default: compressed it just fits, and with some more
+    -- to be known of it, it does not, and is cut in two with every edit. Up to 4 KB they stay whole, and as they are.
+    for v_table in
+        select c.oid from pg_class c
+          join pg_attribute a on a.attrelid = c.oid and a.attname = 'zoho_metadata' and not a.attisdropped
+         where c.relnamespace = 'zoho'::regnamespace and c.relkind = 'r'
+           and not exists (select from unnest(c.reloptions) o where o like 'toast_tuple_target=%')
+         order by c.oid::regclass::text
+    loop
+        execute format('alter table %s set (toast_tuple_target = 4080)', v_table);
+    end loop;
     -- lz4 halves the cost of large values against pglz. Without it (the embedded server has none) pglz would be three fifths
     -- of what it costs to store a page, so that bodies, which are dropped after a while, are stored as they are.
     if not exists (select from pg_settings where name = 'default_toast_compression' and 'lz4' = any (enumvals)) then
@@ -48,8 +60,8 @@ end
 $$;
 revoke all on function tds.compress_well() from public;
 comment on function tds.compress_well() is
-'Chooses lz4 for the mirror''s and the inbox''s documents wherever the server has it, and no compression for the inbox''s where it has '
-'not.';
+'Keeps the mirror''s documents up to 4 KB in their rows as they are; chooses lz4 for longer ones and the inbox''s bodies wherever the '
+'server has it, and no compression for bodies where it has not.';
 
 select tds.compress_well();
 

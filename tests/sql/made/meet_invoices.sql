@@ -36,19 +36,21 @@ begin
                                                        -- each looked up in the object: an array is looked through
                                                        and exists (select from jsonb_array_elements_text(l.keys) k(key)
                                                                     where (i.incoming).doc ? k.key))) then 'unchanged'
-                   when (i.incoming).rank <> 2 and ((i.incoming).modified_at, (i.incoming).observed_at) > (t.sync_modified_at,
-                       t.sync_observed_at)
-                        and not exists (select from jsonb_to_recordset(t.sync_layers) l(m timestamptz, hidden jsonb, under jsonb)
-                                         where l.m is null or l.hidden <> '{}' or l.under is not null) then 'over'
-                   -- a hint that claims a time after every read was sent
-                   when (i.incoming).rank = 2
-                        and case t.sync_rank when 2 then ((i.incoming).modified_at, (i.incoming).observed_at) > (t.sync_modified_at,
-                            t.sync_observed_at)
-                                             else (i.incoming).modified_at > t.sync_observed_at end
-                        and not exists (select from jsonb_to_recordset(t.sync_layers) l(m timestamptz, o timestamptz, r smallint,
-                            hidden jsonb)
-                                         where l.hidden <> '{}'
-                                            or (i.incoming).modified_at <= case l.r when 2 then coalesce(l.m, l.o) else l.o end) then 'over'
+                   -- later than all that is known: shown with every key it carries. A read, if it was sent after each hint came and
+                   -- tells of no older edit; a hint, if it came after each read was sent and tells of a newer edit
+                   when case when t.sync_rank = 2 or (i.incoming).rank = 2
+                             then (i.incoming).observed_at > t.sync_observed_at
+                                  and case when t.sync_rank = 2 then (i.incoming).modified_at >= t.sync_modified_at
+                                           else (i.incoming).modified_at > t.sync_modified_at end
+                             else ((i.incoming).modified_at, (i.incoming).observed_at) > (t.sync_modified_at, t.sync_observed_at) end
+                        and not exists (
+                            select from jsonb_to_recordset(t.sync_layers) l(m timestamptz, o timestamptz, r smallint, hidden jsonb)
+                             where l.m is null
+                                or case when l.r = 2
+                                        then l.hidden <> '{}' or (i.incoming).modified_at < l.m or (i.incoming).observed_at <= l.o
+                                        when (i.incoming).rank = 2
+                                        then (i.incoming).modified_at <= l.m or (i.incoming).observed_at <= l.o
+                                        else ((i.incoming).modified_at, (i.incoming).observed_at) <= (l.m, l.o) end) then 'over'
                    else 'fold' end) k(kind);
 end
 $function$;
