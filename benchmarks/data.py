@@ -42,8 +42,8 @@ class Table:
         """One body a record, as a webhook or a detail tells it."""
         return [f'{{"{self.record_key}":{row}}}'.encode() for row in self.rows]
 
-    def changed(self, share: float, edition: int, seed: int) -> Table:
-        """The same, a share of the records edited: another rate (or reference), a later time."""
+    def changed(self, share: float, edition: int, seed: int, edited_at: str | None = None) -> Table:
+        """The same, a share of the records edited: another rate (or reference), a later time or this one."""
         edited = list(self.rows)
         for index in random.Random(f"{seed}/{edition}").sample(
             range(len(edited)), round(len(edited) * share)
@@ -53,7 +53,7 @@ class Table:
                 row["rate"] = Decimal(row["rate"]) + edition
             else:
                 row["reference_number"] = f"edition {edition}"
-            row["last_modified_time"] = EDITED_AT.format(day=edition)
+            row["last_modified_time"] = edited_at or EDITED_AT.format(day=edition)
             edited[index] = encode(row)
         return Table(self.list_key, self.record_key, edited)
 

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Mapping, Sequence
+from datetime import UTC, datetime
 
 import psycopg
 
@@ -51,6 +53,10 @@ ROWS = (
     Row("bad", "1 bad record in 100, process_batch alone", "bad", "limit", 0.45,
         note="the limit runs on clean pages: it would fail"),
     Row("webhooks", "single-record webhooks drained in batches", "webhooks", "limit_single", 0.30),
+    Row("edits", "webhooks that edit existing products, process_batch alone; limit: guarded upsert",
+        "edits", "limit_edits", 0.50),
+    Row("edits", "the same, edited before the list was read that did not show it yet",
+        "late_edits", "limit_edits"),
     Row("wal", "WAL of the mirror's tables: unchanged re-sync against first load",
         "wal_again", "wal_first", 0.05, unit="bytes", at_most=True),
 )  # fmt: skip
@@ -176,6 +182,35 @@ def webhooks(bench: Bench) -> Mapping[str, float]:
     return {"webhooks": speed}
 
 
+def limit_of_edits(bench: Bench) -> Mapping[str, float]:
+    """The limit over bodies of one record, each of an existing row that it changes."""
+    table = bench.products(bench.sizes.webhooks)
+    with bench.connected() as conn:
+        limit = Limit(conn)
+        limit.stage(table.pages())
+        conn.execute(limit.products().encode())
+        limit.stage(table.changed(1, 2, bench.sizes.seed).singles())
+        speed = _run(conn, limit.products(guard=BY_STAMP, records=SINGLE_PRODUCT), len(table.rows))
+    return {"limit_edits": speed}
+
+
+def edits(bench: Bench) -> Mapping[str, float]:
+    """Webhooks of edits, an event each: of before a list was read that did not show them, and of after."""
+    table = bench.products(bench.sizes.webhooks)
+    with bench.connected() as conn:
+        receive(conn, "products", table.pages(), "list")
+        expect(drain_all(conn), applied=len(table.rows))
+        receive_webhooks(conn, "products", table.changed(1, 2, bench.sizes.seed).singles())
+        late = _drain(conn, len(table.rows), applied=len(table.rows))
+        receive(conn, "products", table.changed(1, 3, bench.sizes.seed).pages(), "list")
+        expect(drain_all(conn), applied=len(table.rows))
+        time.sleep(1.1)  # a last_modified_time has whole seconds
+        now = datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%S%z")
+        receive_webhooks(conn, "products", table.changed(1, 4, bench.sizes.seed, now).singles())
+        speed = _drain(conn, len(table.rows), applied=len(table.rows))
+    return {"edits": speed, "late_edits": late}
+
+
 def limit_of_invoices(bench: Bench) -> Mapping[str, float]:
     """The limit for invoices and their lines, from pages."""
     return {
@@ -232,6 +267,8 @@ STORIES = (
     Story("bad records", ("bad",), bad_records),
     Story("limit, single records", ("limit_single",), limit_of_singles),
     Story("webhooks", ("webhooks",), webhooks),
+    Story("limit, edits", ("limit_edits",), limit_of_edits),
+    Story("edits", ("edits", "late_edits"), edits),
     Story("limit, invoices", ("limit_invoices",), limit_of_invoices),
     Story("process_batch, invoices", ("invoices",), apply_invoices),
     Story("limit, single invoices", ("limit_invoices_single",), limit_of_single_invoices),

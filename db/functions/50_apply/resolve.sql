@@ -267,7 +267,8 @@ as $$
     ), kept as (
         -- under a read nothing is left, under a hint the reads: their values too, while what it claims is no later than their sending
         select v.m, v.o, v.r, v.key, v.value,
-               case when not $1 ? v.key then v.place when v.place <> 'under' and least($3, $4) <= v.o then 'hidden' else 'under' end as place
+               case when not $1 ? v.key then v.place
+                    when v.place <> 'under' and least($3, $4) <= v.o then 'hidden' else 'under' end as place
           from version v
          where not $1 ? v.key or $5 = 2 and v.r <> 2
     ), remaining as (
@@ -293,39 +294,43 @@ as $$
 declare
     -- uncompressed once, not once a key
     v_old  constant jsonb := (layers_under.known).doc || '{}'::jsonb;
-    v_rest constant jsonb := (layers_under.known).layers -> 0 -> 'rest';
     v_left text[];
-    v_more text[];
+    v_top  jsonb;
 begin
+    if (layers_under.known).layers is not null then
+        return tds.layers_left(layers_under.doc, layers_under.known, layers_under.m, layers_under.o, layers_under.r);
+    end if;
     v_left := array(select d.key from jsonb_object_keys(v_old) d(key) where not layers_under.doc ? d.key);
-    if (layers_under.known).layers is null and (layers_under.r <> 2 or (layers_under.known).rank = 2) then
-        return case when v_left <> '{}' then jsonb_build_array(jsonb_build_object(
-            'm', (layers_under.known).modified_at, 'o', (layers_under.known).observed_at, 'r', (layers_under.known).rank,
-            'keys', v_left, 'hidden', '{}'::jsonb)) end;
+    v_top := jsonb_build_object('m', (layers_under.known).modified_at, 'o', (layers_under.known).observed_at,
+                                'r', (layers_under.known).rank, 'keys', v_left, 'hidden', '{}'::jsonb);
+    if layers_under.r <> 2 or (layers_under.known).rank = 2 then
+        return case when v_left <> '{}' then jsonb_build_array(v_top) end;
+    elsif least(layers_under.m, layers_under.o) <= (layers_under.known).observed_at then
+        return jsonb_build_array(v_top || jsonb_build_object('hidden', v_old - v_left));
     end if;
-    if layers_under.r = 2 then
-        v_more := array(select d.key from jsonb_object_keys(layers_under.doc) d(key) where not v_old ? d.key);
-        if (layers_under.known).layers is null then
-            return jsonb_build_array(jsonb_build_object(
-                'm', (layers_under.known).modified_at, 'o', (layers_under.known).observed_at, 'r', (layers_under.known).rank,
-                'keys', v_left)
-                || case when least(layers_under.m, layers_under.o) > (layers_under.known).observed_at
-                        then jsonb_build_object('hidden', '{}'::jsonb, 'rest', v_more)
-                        else jsonb_build_object('hidden', v_old - v_left) end);
-        end if;
-        -- the next of several edits: what it stands over is what the one before stood over
-        if (layers_under.known).rank = 2 and v_left = '{}' and v_more = '{}' and v_rest is not null
-           and jsonb_array_length((layers_under.known).layers) = 1 and (layers_under.known).layers -> 0 -> 'keys' = '[]' then
-            return (layers_under.known).layers;
-        end if;
-    end if;
-    return tds.layers_left(layers_under.doc, layers_under.known, layers_under.m, layers_under.o, layers_under.r);
+    return jsonb_build_array(v_top || jsonb_build_object(
+        'rest', array(select d.key from jsonb_object_keys(layers_under.doc) d(key) where not v_old ? d.key)));
 end
 $$;
 comment on function tds.layers_under(jsonb, tds.record_state, timestamptz, timestamptz, smallint) is
 'What remains of a row''s versions under a newer document that is shown with all it tells: the keys that it does not carry, by their own '
 'versions; and under a hint the reads it stands over: their versions (rest: of all keys of the row''s own version but these; under: of '
 'these), and their values (hidden) while the hint claims no later time than they were sent.';
+
+create or replace function tds.layers_alike(known tds.record_state, doc jsonb, m timestamptz, o timestamptz) returns jsonb
+language sql immutable parallel safe
+as $$
+    select case when $1.layers is null and $1.rank = 2 then null
+                when $1.layers is null and least($3, $4) > $1.observed_at
+                then jsonb_build_array(jsonb_build_object('m', $1.modified_at, 'o', $1.observed_at, 'r', $1.rank, 'keys', '[]'::jsonb,
+                                                          'hidden', '{}'::jsonb, 'rest', '[]'::jsonb))
+                -- the next of several edits: what it stands over is what the one before stood over
+                when $1.rank = 2 and $1.layers -> 0 ? 'rest' and $1.layers -> 0 -> 'keys' = '[]' and jsonb_array_length($1.layers) = 1
+                then $1.layers
+                else tds.layers_under($2, $1, $3, $4, 2::smallint) end
+$$;
+comment on function tds.layers_alike(tds.record_state, jsonb, timestamptz, timestamptz) is
+'As tds.layers_under(), of a hint that carries the very keys of the row: nearly always they are told without looking at them one by one.';
 
 create or replace function tds.is_blank_list(value jsonb) returns boolean
 language sql immutable parallel safe
@@ -400,8 +405,11 @@ begin
                    (m.i).modified_at, (m.i).observed_at, (m.i).rank,
                    greatest((m.t).read_at, case when (m.i).rank <> 2 then (m.i).observed_at end), null,
                    -- nothing is left under a read that has every key of the document before it
-                   case when m.kind = 'over' and ((m.i).rank = 2 or d.merged <> (m.i).doc) then
-                       tds.layers_under((m.i).doc, m.t, (m.i).modified_at, (m.i).observed_at, (m.i).rank) end, (m.i).inbox_id
+                   case when m.kind = 'new' or (m.i).rank <> 2 and d.merged = (m.i).doc then null
+                        when (m.i).rank = 2 and d.merged = (m.i).doc and (m.i).doc || (m.t).doc = (m.t).doc
+                        then tds.layers_alike(m.t, (m.i).doc, (m.i).modified_at, (m.i).observed_at)
+                        else tds.layers_under((m.i).doc, m.t, (m.i).modified_at, (m.i).observed_at, (m.i).rank) end,
+                   (m.i).inbox_id
                    )::tds.record_state as state,
                row((m.i).ord, (m.i).inbox_id, (m.i).zoho_id, 'applied', (m.i).modified_at, (m.i).observed_at, (m.i).rank,
                    case when (m.i).rank = 2 and (m.i).modified_at is null then 'webhook without last_modified_time'

@@ -20,7 +20,7 @@ begin
     -- A row with a document of 2 KB is as long as PostgreSQL lets rows be by default: compressed it just fits, and with some more
     -- to be known of it, it does not, and is cut in two with every edit. Up to 4 KB they stay whole, and as they are.
     for v_table in
-        select c.oid from pg_class c
+        select c.oid::regclass from pg_class c
           join pg_attribute a on a.attrelid = c.oid and a.attname = 'zoho_metadata' and not a.attisdropped
          where c.relnamespace = 'zoho'::regnamespace and c.relkind = 'r'
            and not exists (select from unnest(c.reloptions) o where o like 'toast_tuple_target=%')
