@@ -44,27 +44,34 @@ class Teller:
         self.conn = conn
         self.organization_id = organization_id
 
-    def tell(self, said: Mapping[str, Seen]) -> None:
-        """Stores one observation of each of these records, those of one kind and minute in one body."""
+    def tell(self, said: Mapping[str, Seen], most: int = 200) -> None:
+        """Stores one observation of each of these records, those of one kind and minute in bodies of so many."""
         bodies: dict[tuple[str, int, str], list[dict[str, Any]]] = defaultdict(list)
         for item_id, seen in said.items():
             bodies[seen.shape, seen.at, seen.event].append(record(item_id, seen))
         for (shape, minute, event), records in bodies.items():
-            for first in range(0, len(records), 200):  # no webhook may tell of many more
-                some = records[first : first + 200]
+            for first in range(0, len(records), most):  # no webhook may tell of many more than 200
+                some = records[first : first + most]
                 body = json.dumps({"items" if shape == "list" else "item": some}).encode()
                 self.conn.execute(
                     "select tds.receive('products', %b, %s, 'test', %s, %s, %s)",
                     [body, self.organization_id, shape, event, moment(minute)],
                 )
 
-    def tell_in_turn(self, orders: Mapping[str, Sequence[Seen]], at_once: int = 1) -> None:
-        """Tells each record's observations in its order, so many of them before they are applied."""
+    def tell_in_turn(
+        self, orders: Mapping[str, Sequence[Seen]], at_once: int = 1, *, alone: bool = False
+    ) -> None:
+        """Tells each record's observations in its order, so many of them before they are applied.
+
+        Args:
+            alone: each record in a body and a batch of its own, so that whatever may take the short way does.
+        """
         last = max((len(order) for order in orders.values()), default=0) - 1
         for step in range(last + 1):
-            self.tell({item_id: order[step] for item_id, order in orders.items() if step < len(order)})
+            said = {item_id: order[step] for item_id, order in orders.items() if step < len(order)}
+            self.tell(said, 1 if alone else 200)
             if step == last or (step + 1) % at_once == 0:
-                self.conn.execute("call tds.process_batch()")
+                self.conn.execute("call tds.process_batch(null, %s)", [1 if alone else 1000])
 
     def quieten(self, stories: Mapping[str, Story], minute: int) -> int:
         """Answers every want, as often as the answers bring new ones; returns the minute after."""
@@ -149,17 +156,18 @@ def test_the_mirror_shows_what_the_model_does(believing: psycopg.Connection, kin
 
 
 def check(teller: Teller, chance: Random, histories: int, **kind: bool) -> None:
-    """Lives through so many histories, in two orders each."""
+    """Lives through so many histories, in two orders each, and through some record by record."""
     stories: dict[str, Story] = {}
     orders: dict[str, Sequence[Seen]] = {}
     for number in range(histories):
         told = story(chance, **kind)
-        for copy in "78":  # of two orders both must end alike
+        for copy in "78" if number % 8 else "789":  # of two or three orders all must end alike
             item_id = f"{copy}{number:09}"
             stories[item_id] = told
             orders[item_id] = chance.sample(told.seen, len(told.seen))
     for copy, at_once in (("7", 1), ("8", 3)):
         teller.tell_in_turn({i: order for i, order in orders.items() if i[0] == copy}, at_once)
+    teller.tell_in_turn({i: order for i, order in orders.items() if i[0] == "9"}, alone=True)
     found = teller.documents()
     wrong = {
         item_id: (found.get(item_id), shown(told.seen), told.versions, orders[item_id])

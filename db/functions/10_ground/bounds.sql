@@ -60,7 +60,8 @@ comment on function tds.check_body(text) is
 'A long body as it is, before it is parsed. Raises 54000 where it has more bytes or values than the settings allow.';
 
 create or replace function tds.may_exceed(doc jsonb, is_row boolean) returns boolean
-language sql immutable parallel safe
+-- stable, as pg_column_size() is: so the planner puts its text in the place of the call
+language sql stable parallel safe
 as $$
     -- what is short has few keys and short texts; a row of a list is not looked into for its depth. 32: the least record_depth
     select pg_column_size($1) > 65536 or not $2 and $1 @? '$.**{32}'

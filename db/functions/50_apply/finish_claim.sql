@@ -42,6 +42,9 @@ as $$
 declare
     v_half constant int := cardinality(settle.records) / 2;
 begin
+    if settle.records = '{}' then
+        return;
+    end if;
     begin
         perform tds.apply_records(settle.entity, settle.organization_id, settle.records, settle.at);
         return;

@@ -242,9 +242,18 @@ comment on function tds.fold(tds.record[], tds.record_state[], text, text[], int
 'wanted: why the detail should be read, and from when; read_m: the newest last_modified_time that a read told. '
 'fields: the keys that are mapped; pause: after which a read that contradicts a hint is asked once more.';
 
+comment on type tds.record_state is
+'What a mirror row knows of its record: doc, the merged newest document (zoho_metadata); version, how often the row '
+'was written (sync_version); modified_at, observed_at and rank, the version of the keys of doc (sync_…); layers, the '
+'keys that have another version: [{"m": modified_at, "o": observed_at, "r": rank, "keys": [shown in doc], '
+'"hidden": {key: value behind a later observation}, "under": [told by a read that a webhook stands over], "rest": [these excepted, all '
+'keys of the row''s own version are told by it]}]; read_at, the last API read that had the record; deleted_at, the '
+'proof of deletion, if no read came after it; hash, that of the last body whose every value is in doc; inbox_id, the '
+'event that said the last news.';
+
 create or replace function tds.layers_left(
     doc jsonb, known tds.record_state, m timestamptz, o timestamptz, r smallint) returns jsonb
-language sql immutable parallel safe
+language sql stable parallel safe
 set search_path = pg_catalog, pg_temp
 as $$
     with layer as (
@@ -288,7 +297,7 @@ comment on function tds.layers_left(jsonb, tds.record_state, timestamptz, timest
 
 create or replace function tds.layers_under(
     doc jsonb, known tds.record_state, m timestamptz, o timestamptz, r smallint) returns jsonb
-language plpgsql immutable parallel safe
+language plpgsql stable parallel safe
 set search_path = pg_catalog, pg_temp
 as $$
 declare
@@ -318,7 +327,8 @@ comment on function tds.layers_under(jsonb, tds.record_state, timestamptz, times
 'these), and their values (hidden) while the hint claims no later time than they were sent.';
 
 create or replace function tds.layers_alike(known tds.record_state, doc jsonb, m timestamptz, o timestamptz) returns jsonb
-language sql immutable parallel safe
+-- stable, as what it calls is: so the planner puts its text in the place of the call
+language sql stable parallel safe
 as $$
     select case when $1.layers is null and $1.rank = 2 then null
                 when $1.layers is null and least($3, $4) > $1.observed_at
@@ -375,6 +385,37 @@ $$;
 comment on function tds.lost_elements(jsonb, jsonb) is
 'Whether a document tells of none of the many elements that it had, in an array that has no sums: a price list''s. It has to say so twice.';
 
+create or replace function tds.plainly(
+    kind text, told tds.record, known tds.record_state, is_contested boolean, detail_key text)
+returns table (state tds.record_state, verdict tds.verdict)
+language sql stable parallel safe rows 1
+as $$
+    select row(($2).zoho_id, d.merged, coalesce(($3).version, 0) + 1, ($2).hash, ($2).modified_at, ($2).observed_at, ($2).rank,
+               greatest(($3).read_at, case when ($2).rank <> 2 then ($2).observed_at end), null,
+               -- nothing is left under a read that has every key of the document before it
+               case when $1 = 'new' or ($2).rank <> 2 and d.merged = ($2).doc then null
+                    when ($2).rank = 2 and d.merged = ($2).doc and ($2).doc || ($3).doc = ($3).doc
+                    then tds.layers_alike($3, ($2).doc, ($2).modified_at, ($2).observed_at)
+                    else tds.layers_under(($2).doc, $3, ($2).modified_at, ($2).observed_at, ($2).rank) end,
+               ($2).inbox_id)::tds.record_state,
+           row(($2).ord, ($2).inbox_id, ($2).zoho_id, 'applied', ($2).modified_at, ($2).observed_at, ($2).rank,
+               case when ($2).rank = 2 and ($2).modified_at is null then 'webhook without last_modified_time'
+                    when ($2).rank = 2 and $4 then 'last_modified_time does not decide'
+                    when tds.lacks_elements(d.merged) or tds.lost_elements(($3).doc, d.merged) then tds.empty_reason()
+                    when $4 then tds.tie_reason()
+                    when not ($2).doc ? $5
+                         and ($1 = 'new' or not ($3).doc ? $5
+                              or coalesce((select l.m from jsonb_to_recordset(($3).layers) l(m timestamptz, keys jsonb)
+                                            where l.keys ? $5), ($3).modified_at) < ($2).modified_at)
+                    then 'detail older than the record' end,
+               ($2).observed_at, ($2).modified_at is null or $4 or $1 = 'over' and ($2).rank = 2)::tds.verdict
+      from (select coalesce(($3).doc || ($2).doc, ($2).doc) as merged offset 0) d
+    offset 0
+$$;
+comment on function tds.plainly(text, tds.record, tds.record_state, boolean, text) is
+'The state that a record makes where it is new, or later than all that is known, and the verdict on it. One row, so that it can be joined '
+'laterally; the planner puts its text in the place of the call.';
+
 create or replace function tds.resolve(
     entity tds.entity, organization_id text, records tds.record[],
     out states tds.record_state[], out verdicts tds.verdict[])
@@ -401,30 +442,9 @@ begin
                     where l.m < (m.incoming).modified_at) as contested
           from tds.meet((resolve.entity).entity, resolve.organization_id, resolve.records) m
     ), plain as (
-        select row((m.i).zoho_id, d.merged, coalesce((m.t).version, 0) + 1, (m.i).hash,
-                   (m.i).modified_at, (m.i).observed_at, (m.i).rank,
-                   greatest((m.t).read_at, case when (m.i).rank <> 2 then (m.i).observed_at end), null,
-                   -- nothing is left under a read that has every key of the document before it
-                   case when m.kind = 'new' or (m.i).rank <> 2 and d.merged = (m.i).doc then null
-                        when (m.i).rank = 2 and d.merged = (m.i).doc and (m.i).doc || (m.t).doc = (m.t).doc
-                        then tds.layers_alike(m.t, (m.i).doc, (m.i).modified_at, (m.i).observed_at)
-                        else tds.layers_under((m.i).doc, m.t, (m.i).modified_at, (m.i).observed_at, (m.i).rank) end,
-                   (m.i).inbox_id
-                   )::tds.record_state as state,
-               row((m.i).ord, (m.i).inbox_id, (m.i).zoho_id, 'applied', (m.i).modified_at, (m.i).observed_at, (m.i).rank,
-                   case when (m.i).rank = 2 and (m.i).modified_at is null then 'webhook without last_modified_time'
-                        when (m.i).rank = 2 and m.contested then 'last_modified_time does not decide'
-                        when tds.lacks_elements(d.merged) or tds.lost_elements((m.t).doc, d.merged) then tds.empty_reason()
-                        when m.contested then tds.tie_reason()
-                        when not (m.i).doc ? resolve.entity.detail_key
-                             and (m.kind = 'new' or not (m.t).doc ? resolve.entity.detail_key
-                                  or coalesce((select l.m from jsonb_to_recordset((m.t).layers) l(m timestamptz, keys jsonb)
-                                                where l.keys ? resolve.entity.detail_key), (m.t).modified_at) < (m.i).modified_at)
-                             then 'detail older than the record' end,
-                   (m.i).observed_at, (m.i).modified_at is null or m.contested or m.kind = 'over'
-                       and (m.i).rank = 2)::tds.verdict as verdict
+        select p.state, p.verdict
           from met m
-         cross join lateral (select coalesce((m.t).doc || (m.i).doc, (m.i).doc) as merged offset 0) d
+         cross join lateral tds.plainly(m.kind, m.i, m.t, m.contested, resolve.entity.detail_key) p
          where m.kind in ('new', 'over')
     ), folded as materialized (
         select f.*, tds.lacks_elements((f.state).doc)

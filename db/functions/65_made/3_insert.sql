@@ -5,34 +5,97 @@ as $$
 begin
     return tds.fill($sql$
         select e.first_ord + s.n as ord, s.n::int as position, e.inbox_id, e.received_at, e.alone, e.observed_at, e.rank, e.is_delete,
-               v.zoho_id, v.told, v.told_at, v.modified_at, v.hash, s.doc,
-               case when v.zoho_id is null or e.is_delete or (v.told_at is null and coalesce(v.told, '') <> '') then 'rest'
-                    when k.sync_version is null
-                         then case when {{new_if}} and not (tds.may_exceed(s.doc, e.rank = 1) and (tds.excess(s.doc)).reason is not null)
-                                   then 'new' else 'rest' end
-                    when k.sync_hash = v.hash and k.sync_modified_at is not distinct from v.modified_at and k.deleted_at is null
-                         and (k.sync_rank <> 2 or e.rank = 2)
-                         and (e.rank <> 3 or tds.tells_less(s.doc, {{detail_key:L}}) is not true) then 'unchanged'
-                    else 'rest' end as kind
+               v.zoho_id, v.told, v.told_at, v.modified_at, v.hash, s.doc, x.kind{{known}}
           from (select x.* from unnest({{me:I}}.events) x
                 union all
                 -- what is read here is read once: handed over as an array it would be copied at every step
                 select y.* from tds.stored_events({{entity:L}}, {{me:I}}.inbox_ids, {{me:I}}.received_ats) y) e
          cross join lateral jsonb_array_elements(e.records) with ordinality s(doc, n)
          cross join lateral tds.versions(s.doc, {{id_key:L}}, e.modified_at, e.rank, e.observed_at) v
-          left join lateral (select t.sync_version, t.sync_hash, t.sync_modified_at, t.sync_rank, t.deleted_at
-                               from zoho.{{target:I}} t
+          left join lateral (select t.*, t.ctid as place from zoho.{{target:I}} t
                               where t.organization_id = {{me:I}}.organization_id
                                 and t.{{target_key:I}} between v.zoho_id and v.zoho_id
                               order by t.{{target_key:I}} limit 1) k on true
+         cross join lateral (select
+               case when v.zoho_id is null or e.is_delete or (v.told_at is null and coalesce(v.told, '') <> '') then 'rest'
+                    when k.sync_version is null
+                         then case when {{new_if}} and not (tds.may_exceed(s.doc, e.rank = 1) and (tds.excess(s.doc)).reason is not null)
+                                   then 'new' else 'rest' end
+                    when k.deleted_at is not null or e.rank = 3 and tds.tells_less(s.doc, {{detail_key:L}}) then 'rest'
+                    when {{says_nothing}} then 'unchanged'{{over}}
+                    else 'rest' end as kind offset 0) x
          where e.first_ord + s.n <> all ({{me:I}}.skip)$sql$,
         jsonb_build_object('me', met_of.me, 'entity', (met_of.entity).entity, 'new_if', (met_of.entity).new_if,
                            'id_key', (met_of.entity).id_key, 'target', (met_of.entity).target, 'target_key', (met_of.entity).target_key,
-                           'detail_key', (met_of.entity).detail_key));
+                           'detail_key', (met_of.entity).detail_key,
+                           'says_nothing', tds.says_nothing('k', 'v.modified_at', 'e.rank', 'v.hash', 's.doc'),
+                           'over', case when not tds.is_plain(met_of.entity) then '' else tds.fill($sql$
+                    -- of one moment it may be told otherwise, which is looked at closer; a read that came after a hint has the last word
+                    when not v_is_kept and (v.modified_at <> k.sync_modified_at or k.sync_rank = 2 and e.rank <> 2)
+                         and {{is_later}}
+                         and not tds.may_exceed(s.doc, e.rank = 1) then 'over'$sql$,
+                               jsonb_build_object('is_later', tds.is_later('k', 'v.modified_at', 'e.observed_at', 'e.rank'))) end,
+                           'known', case when not tds.is_plain(met_of.entity) then '' else tds.fill($sql$,
+               case when x.kind = 'over' then k.place end as place,
+               case when x.kind = 'over'
+                    then row(v.zoho_id, k.zoho_metadata, k.sync_version, k.sync_hash, k.sync_modified_at, k.sync_observed_at, k.sync_rank,
+                             k.sync_read_at, null, k.sync_layers, k.sync_event)::tds.record_state end as known$sql$, '{}') end));
 end
 $$;
 comment on function tds.met_of(tds.entity, text) is
-'SQL: each record of a batch, from the bodies, with its kind: new, unchanged (by its hash), or rest, for tds.resolve().';
+'SQL: each record of a batch, from the bodies, with its kind: new, unchanged, over (later than all that its row knows, of entities that '
+'tds.is_plain() tells), or rest, for tds.resolve().';
+
+create or replace function tds.is_plain(entity tds.entity) returns boolean
+language sql stable
+set search_path = pg_catalog, pg_temp
+as $$
+    select ($1).prepare is null and ($1).only_if = 'true' and not exists (select from tds.child c where c.entity = ($1).entity)
+$$;
+comment on function tds.is_plain(tds.entity) is
+'Whether a record of the entity is one row, written for itself, so that an edit may take the short way: without arrays that have tables of '
+'their own, and without a say in what is written.';
+
+create or replace function tds.updated_rows(entity tds.entity, me text) returns text
+language plpgsql stable
+set search_path = pg_catalog, pg_temp
+as $$
+begin
+    if not tds.is_plain(updated_rows.entity) then
+        return '';
+    end if;
+    return (select tds.fill($sql$, over as materialized (
+        -- after the inserts: two sets, each in key order, and in every session the same one first
+        select m.ord, m.place, p.state, p.verdict
+          from met m
+         cross join lateral tds.plainly('over', row(m.ord, m.inbox_id, m.received_at, m.position, m.alone, m.zoho_id, m.modified_at,
+             m.observed_at, m.rank, m.is_delete, m.hash, m.doc)::tds.record, m.known, false, {{detail_key:L}}) p
+         where m.kind = 'over' and not exists (select from mixed) and (select count(*) from written) >= 0
+    ), updated as (
+        update zoho.{{target:I}} t
+           set {{sets}},
+               zoho_metadata = s.doc, synced_at = own.at, sync_version = s.version, sync_hash = s.hash,
+               sync_modified_at = s.modified_at, sync_observed_at = s.observed_at, sync_rank = s.rank, sync_read_at = s.read_at,
+               sync_layers = s.layers, sync_event = s.inbox_id
+          from (select o.place, (o.state).* from over o order by (o.state).zoho_id offset 0) s
+         cross join (select {{me:I}}.organization_id as organization_id, {{me:I}}.at as at) own
+         cross join lateral {{fields}} d{{joins}}
+         -- the version that was read, in its place: what another worker wrote meanwhile is looked at again
+         where t.ctid = s.place and t.organization_id = own.organization_id and t.{{target_key:I}} = s.zoho_id
+           and t.sync_version = s.version - 1
+        returning t.{{target_key:I}} as zoho_id)$sql$,
+                jsonb_build_object(
+                    'me', updated_rows.me, 'target', (updated_rows.entity).target, 'target_key', (updated_rows.entity).target_key,
+                    'detail_key', (updated_rows.entity).detail_key,
+                    'sets', string_agg(format('%I = %s', k.column_name, k.expression), E',\n               ' order by k.column_name)
+                                filter (where k.column_name <> all (tds.key_columns((updated_rows.entity).target))),
+                    'fields', tds.fields_of((updated_rows.entity).entity, '', 's.doc'),
+                    'joins', (select m.joins from tds.parts_of((updated_rows.entity).entity, '') m)))
+              from tds.columns_of((updated_rows.entity).entity, '') k);
+end
+$$;
+comment on function tds.updated_rows(tds.entity, text) is
+'SQL: the rows of plain entities that a later record is written over, beside those that are inserted.';
 
 create or replace function tds.inserted_children(entity text, me text) returns text
 language plpgsql stable
@@ -70,18 +133,18 @@ declare
     v_name   constant text := 'insert_' || make_inserter.entity;
     v_entity tds.entity;
     v_made   record;
-    v_hooks  jsonb;
 begin
     select n.* into strict v_entity from tds.entity n where n.entity = make_inserter.entity;
     select m.* into v_made from tds.parts_of(make_inserter.entity, '') m;
-    v_hooks := tds.inserter_hooks(v_entity, v_name);
     perform tds.make(
         v_name,
         'organization_id text, inbox_ids bigint[], received_ats timestamptz[], events tds.event[], skip bigint[], at timestamptz, '
         'out verdicts tds.verdict[], out rest tds.record[], out begun int',
         'record', 'volatile',
-        tds.made_comment(format('Inserts those %s of a batch that have no row yet, knows the unchanged ones by their hash, and hands back '
-                                'the rest.', make_inserter.entity), 'make_inserter', make_inserter.entity),
+        tds.made_comment(format('Writes those %s of a batch that have no row yet%s, knows the unchanged ones, and hands back the rest.',
+                                make_inserter.entity,
+                                case when tds.is_plain(v_entity) then ' or are later than all that it knows' else '' end),
+                         'make_inserter', make_inserter.entity),
         tds.fill($body$
 -- A look-up says "between x and x order by" for "= x": only the index that ends in that column gives the order, so the plan
 -- is right even if it was made while the table was empty.
@@ -107,55 +170,80 @@ begin
          cross join (select {{me:I}}.organization_id as organization_id, {{me:I}}.at as at) own
          cross join lateral {{fields}} d{{joins}}
          order by s.zoho_id
-        returning t.{{target_key:I}} as zoho_id){{children}}
-    select array_agg(row(m.ord, m.inbox_id, m.zoho_id, case m.kind when 'new' then 'applied' else m.kind end,
-                         m.modified_at, m.observed_at, m.rank,
-                         case when m.kind <> 'new' then null
-                              when m.rank = 2 and m.modified_at is null then 'webhook without last_modified_time'
-                              when m.rank > 1 and tds.lacks_elements(m.doc) then tds.empty_reason()
-                              when not m.doc ? {{detail_key:L}} then 'detail older than the record' end,
-                         m.observed_at, m.kind = 'new' and m.modified_at is null)::tds.verdict) filter (where m.done),
+        returning t.{{target_key:I}} as zoho_id){{children}}{{updated}}
+    select array_agg({{verdict}}) filter (where m.done),
            array_agg(row(m.ord, m.inbox_id, m.received_at, m.position, m.alone, m.zoho_id, m.modified_at, m.observed_at, m.rank,
                          m.is_delete, m.hash, m.doc)::tds.record order by m.ord) filter (where not m.done),
            (count(*) filter (where m.position = 1))::int{{completed}}
       into {{me:I}}.verdicts, {{me:I}}.rest, {{me:I}}.begun{{into_completed}}
-      from (select m.*, m.kind <> 'rest' and case m.kind when 'new' then w.zoho_id is not null
+      from (select m.*{{of_over}}, m.kind <> 'rest' and case m.kind when 'new' then w.zoho_id is not null{{over_done}}
                                                  else m.zoho_id not in (select d.zoho_id from twice d) end as done
               from met m
-              left join written w on w.zoho_id = m.zoho_id) m;{{complete}}
+              left join written w on w.zoho_id = m.zoho_id{{join_over}}) m;{{complete}}
 end
 $body$,
-            v_hooks || jsonb_build_object(
+            tds.inserter_hooks(v_entity, v_name) || tds.inserter_verdict(v_entity) || jsonb_build_object(
                 'me', v_name, 'met', tds.met_of(v_entity, v_name), 'target', v_entity.target, 'target_key', v_entity.target_key,
                 'columns', tds.wrapped(v_made.columns, 12),
                 -- it has been read for the version already; one that was inherited is not told by the document
                 'expressions', replace(v_made.expressions, 'tds.json_time(d.last_modified_time)',
                                        'case when s.told <> '''' then s.told_at end'),
                 'fields', tds.fields_of(make_inserter.entity, '', 's.doc'), 'joins', v_made.joins,
-                'children', tds.inserted_children(make_inserter.entity, v_name), 'detail_key', v_entity.detail_key)));
+                'children', tds.inserted_children(make_inserter.entity, v_name), 'updated', tds.updated_rows(v_entity, v_name))));
 end
 $$;
 revoke all on function tds.make_inserter(text) from public;
 comment on function tds.make_inserter(text) is
 'Makes tds.insert_<entity>() from the mapping: the way of what needs no resolving, from the parsed bodies to the rows in one statement.';
 
+create or replace function tds.inserter_verdict(entity tds.entity) returns jsonb
+language plpgsql stable
+set search_path = pg_catalog, pg_temp
+as $$
+declare
+    v_new constant text := tds.fill($sql$row(m.ord, m.inbox_id, m.zoho_id, case m.kind when 'new' then 'applied' else m.kind end,
+                         m.modified_at, m.observed_at, m.rank,
+                         case when m.kind <> 'new' then null
+                              when m.rank = 2 and m.modified_at is null then 'webhook without last_modified_time'
+                              when m.rank > 1 and tds.lacks_elements(m.doc) then tds.empty_reason()
+                              when not m.doc ? {{detail_key:L}} then 'detail older than the record' end,
+                         m.observed_at, m.kind = 'new' and m.modified_at is null)::tds.verdict$sql$,
+        jsonb_build_object('detail_key', (inserter_verdict.entity).detail_key));
+begin
+    if not tds.is_plain(inserter_verdict.entity) then
+        return jsonb_build_object('verdict', v_new, 'of_over', '', 'over_done', '', 'join_over', '');
+    end if;
+    return jsonb_build_object(
+        'verdict', format('case when m.kind = ''over'' then m.verdict else %s end', v_new),
+        'of_over', ', o.state, o.verdict',
+        'over_done', E'\n                                                           when ''over'' then u.zoho_id is not null',
+        'join_over', E'\n              left join over o on o.ord = m.ord\n              left join updated u on u.zoho_id = m.zoho_id');
+end
+$$;
+comment on function tds.inserter_verdict(tds.entity) is
+'The verdict of an inserter on a record, and where it comes from, by the places of its template.';
+
 create or replace function tds.inserter_hooks(entity tds.entity, me text) returns jsonb
 language plpgsql stable
 set search_path = pg_catalog, pg_temp
 as $$
 declare
-    v_none constant jsonb := '{"declare": "", "prepare": "", "completed": "", "into_completed": "", "complete": ""}'::jsonb;
+    v_is_plain constant boolean := tds.is_plain(inserter_hooks.entity);
+    v_kept     constant text := case when v_is_plain
+        then format(E'    v_is_kept constant boolean := tds.keeps_history(%L);\n', (inserter_hooks.entity).target) else '' end;
 begin
-    return v_none
+    return jsonb_build_object('declare', case when v_is_plain then E'declare\n' || v_kept else '' end, 'prepare', '', 'completed', '',
+                              'into_completed', '', 'complete', '')
         || case when (inserter_hooks.entity).prepare_new is null then '{}'::jsonb else jsonb_build_object(
                 'prepare', tds.fill($sql$
     perform tds.{{prepare_new:I}}({{me:I}}.organization_id);$sql$,
                     jsonb_build_object('me', inserter_hooks.me, 'prepare_new', (inserter_hooks.entity).prepare_new))) end
         || case when (inserter_hooks.entity).complete is null then '{}'::jsonb else jsonb_build_object(
-                'declare', E'declare\n    v_written text[];\n', 'into_completed', ', v_written',
+                'declare', E'declare\n    v_written text[];\n' || v_kept, 'into_completed', ', v_written',
                 'completed', tds.fill($sql$,
-           array_agg(m.zoho_id) filter (where m.done and m.kind = 'new' and ({{complete_if}}))$sql$,
-                    jsonb_build_object('complete_if', replace((inserter_hooks.entity).complete_if, 's.doc', 'm.doc'))),
+           array_agg(m.zoho_id) filter (where m.done and m.kind in ('new', 'over') and ({{complete_if}}))$sql$,
+                    jsonb_build_object('complete_if', replace((inserter_hooks.entity).complete_if, 's.doc',
+                        case when v_is_plain then 'coalesce((m.state).doc, m.doc)' else 'm.doc' end))),
                 'complete', tds.fill($sql$
     if v_written is not null then
         perform tds.{{complete:I}}({{me:I}}.organization_id, v_written, {{me:I}}.at);

@@ -11,26 +11,36 @@ begin
     perform tds.lock_contacts(insert_customers.organization_id);
     with met as materialized (
         select e.first_ord + s.n as ord, s.n::int as position, e.inbox_id, e.received_at, e.alone, e.observed_at, e.rank, e.is_delete,
-               v.zoho_id, v.told, v.told_at, v.modified_at, v.hash, s.doc,
-               case when v.zoho_id is null or e.is_delete or (v.told_at is null and coalesce(v.told, '') <> '') then 'rest'
-                    when k.sync_version is null
-                         then case when tds.contact_type(s.doc, null) is not null and not (tds.may_exceed(s.doc, e.rank = 1) and (tds.excess(s.doc)).reason is not null)
-                                   then 'new' else 'rest' end
-                    when k.sync_hash = v.hash and k.sync_modified_at is not distinct from v.modified_at and k.deleted_at is null
-                         and (k.sync_rank <> 2 or e.rank = 2)
-                         and (e.rank <> 3 or tds.tells_less(s.doc, 'billing_address') is not true) then 'unchanged'
-                    else 'rest' end as kind
+               v.zoho_id, v.told, v.told_at, v.modified_at, v.hash, s.doc, x.kind
           from (select x.* from unnest(insert_customers.events) x
                 union all
                 -- what is read here is read once: handed over as an array it would be copied at every step
                 select y.* from tds.stored_events('customers', insert_customers.inbox_ids, insert_customers.received_ats) y) e
          cross join lateral jsonb_array_elements(e.records) with ordinality s(doc, n)
          cross join lateral tds.versions(s.doc, 'contact_id', e.modified_at, e.rank, e.observed_at) v
-          left join lateral (select t.sync_version, t.sync_hash, t.sync_modified_at, t.sync_rank, t.deleted_at
-                               from zoho.contacts t
+          left join lateral (select t.*, t.ctid as place from zoho.contacts t
                               where t.organization_id = insert_customers.organization_id
                                 and t.zoho_contact_id between v.zoho_id and v.zoho_id
                               order by t.zoho_contact_id limit 1) k on true
+         cross join lateral (select
+               case when v.zoho_id is null or e.is_delete or (v.told_at is null and coalesce(v.told, '') <> '') then 'rest'
+                    when k.sync_version is null
+                         then case when tds.contact_type(s.doc, null) is not null and not (tds.may_exceed(s.doc, e.rank = 1) and (tds.excess(s.doc)).reason is not null)
+                                   then 'new' else 'rest' end
+                    when k.deleted_at is not null or e.rank = 3 and tds.tells_less(s.doc, 'billing_address') then 'rest'
+                    when k.sync_modified_at is not distinct from v.modified_at
+                        -- a read that says what a hint said is the first to say so
+                        and (k.sync_rank <> 2 or e.rank = 2)
+                        and (k.sync_hash = v.hash
+                             or k.zoho_metadata || s.doc = k.zoho_metadata
+                                and not exists (select from jsonb_to_recordset(k.sync_layers) l(m timestamptz, r smallint, keys jsonb,
+                                    hidden jsonb)
+                                                 where l.hidden <> '{}'
+                                                    or (l.m is distinct from v.modified_at or l.r = 2 and e.rank <> 2)
+                                                       -- each looked up in the object: an array is looked through
+                                                       and exists (select from jsonb_array_elements_text(l.keys) k(key)
+                                                                    where s.doc ? k.key))) then 'unchanged'
+                    else 'rest' end as kind offset 0) x
          where e.first_ord + s.n <> all (insert_customers.skip)
     ), twice as (
         select m.zoho_id from met m where m.zoho_id is not null group by m.zoho_id having count(*) > 1
@@ -162,7 +172,7 @@ begin
            array_agg(row(m.ord, m.inbox_id, m.received_at, m.position, m.alone, m.zoho_id, m.modified_at, m.observed_at, m.rank,
                          m.is_delete, m.hash, m.doc)::tds.record order by m.ord) filter (where not m.done),
            (count(*) filter (where m.position = 1))::int,
-           array_agg(m.zoho_id) filter (where m.done and m.kind = 'new' and (true))
+           array_agg(m.zoho_id) filter (where m.done and m.kind in ('new', 'over') and (true))
       into insert_customers.verdicts, insert_customers.rest, insert_customers.begun, v_written
       from (select m.*, m.kind <> 'rest' and case m.kind when 'new' then w.zoho_id is not null
                                                  else m.zoho_id not in (select d.zoho_id from twice d) end as done
@@ -174,4 +184,4 @@ begin
 end
 $function$;
 comment on function tds.insert_customers(text,bigint[],timestamp with time zone[],tds.event[],bigint[],timestamp with time zone) is
-'Inserts those customers of a batch that have no row yet, knows the unchanged ones by their hash, and hands back the rest. Made by tds.make_inserter() from functions/60_entities/contacts.sql.';
+'Writes those customers of a batch that have no row yet, knows the unchanged ones, and hands back the rest. Made by tds.make_inserter() from functions/60_entities/contacts.sql.';

@@ -8,26 +8,36 @@ AS $function$
 begin
     with met as materialized (
         select e.first_ord + s.n as ord, s.n::int as position, e.inbox_id, e.received_at, e.alone, e.observed_at, e.rank, e.is_delete,
-               v.zoho_id, v.told, v.told_at, v.modified_at, v.hash, s.doc,
-               case when v.zoho_id is null or e.is_delete or (v.told_at is null and coalesce(v.told, '') <> '') then 'rest'
-                    when k.sync_version is null
-                         then case when true and not (tds.may_exceed(s.doc, e.rank = 1) and (tds.excess(s.doc)).reason is not null)
-                                   then 'new' else 'rest' end
-                    when k.sync_hash = v.hash and k.sync_modified_at is not distinct from v.modified_at and k.deleted_at is null
-                         and (k.sync_rank <> 2 or e.rank = 2)
-                         and (e.rank <> 3 or tds.tells_less(s.doc, 'line_items') is not true) then 'unchanged'
-                    else 'rest' end as kind
+               v.zoho_id, v.told, v.told_at, v.modified_at, v.hash, s.doc, x.kind
           from (select x.* from unnest(insert_invoices.events) x
                 union all
                 -- what is read here is read once: handed over as an array it would be copied at every step
                 select y.* from tds.stored_events('invoices', insert_invoices.inbox_ids, insert_invoices.received_ats) y) e
          cross join lateral jsonb_array_elements(e.records) with ordinality s(doc, n)
          cross join lateral tds.versions(s.doc, 'invoice_id', e.modified_at, e.rank, e.observed_at) v
-          left join lateral (select t.sync_version, t.sync_hash, t.sync_modified_at, t.sync_rank, t.deleted_at
-                               from zoho.invoices t
+          left join lateral (select t.*, t.ctid as place from zoho.invoices t
                               where t.organization_id = insert_invoices.organization_id
                                 and t.zoho_invoice_id between v.zoho_id and v.zoho_id
                               order by t.zoho_invoice_id limit 1) k on true
+         cross join lateral (select
+               case when v.zoho_id is null or e.is_delete or (v.told_at is null and coalesce(v.told, '') <> '') then 'rest'
+                    when k.sync_version is null
+                         then case when true and not (tds.may_exceed(s.doc, e.rank = 1) and (tds.excess(s.doc)).reason is not null)
+                                   then 'new' else 'rest' end
+                    when k.deleted_at is not null or e.rank = 3 and tds.tells_less(s.doc, 'line_items') then 'rest'
+                    when k.sync_modified_at is not distinct from v.modified_at
+                        -- a read that says what a hint said is the first to say so
+                        and (k.sync_rank <> 2 or e.rank = 2)
+                        and (k.sync_hash = v.hash
+                             or k.zoho_metadata || s.doc = k.zoho_metadata
+                                and not exists (select from jsonb_to_recordset(k.sync_layers) l(m timestamptz, r smallint, keys jsonb,
+                                    hidden jsonb)
+                                                 where l.hidden <> '{}'
+                                                    or (l.m is distinct from v.modified_at or l.r = 2 and e.rank <> 2)
+                                                       -- each looked up in the object: an array is looked through
+                                                       and exists (select from jsonb_array_elements_text(l.keys) k(key)
+                                                                    where s.doc ? k.key))) then 'unchanged'
+                    else 'rest' end as kind offset 0) x
          where e.first_ord + s.n <> all (insert_invoices.skip)
     ), twice as (
         select m.zoho_id from met m where m.zoho_id is not null group by m.zoho_id having count(*) > 1
@@ -193,4 +203,4 @@ begin
 end
 $function$;
 comment on function tds.insert_invoices(text,bigint[],timestamp with time zone[],tds.event[],bigint[],timestamp with time zone) is
-'Inserts those invoices of a batch that have no row yet, knows the unchanged ones by their hash, and hands back the rest. Made by tds.make_inserter() from functions/60_entities/invoices.sql.';
+'Writes those invoices of a batch that have no row yet, knows the unchanged ones, and hands back the rest. Made by tds.make_inserter() from functions/60_entities/invoices.sql.';

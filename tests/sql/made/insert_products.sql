@@ -7,29 +7,58 @@ AS $function$
 -- is right even if it was made while the table was empty.
 declare
     v_written text[];
+    v_is_kept constant boolean := tds.keeps_history('products');
 begin
     with met as materialized (
         select e.first_ord + s.n as ord, s.n::int as position, e.inbox_id, e.received_at, e.alone, e.observed_at, e.rank, e.is_delete,
-               v.zoho_id, v.told, v.told_at, v.modified_at, v.hash, s.doc,
-               case when v.zoho_id is null or e.is_delete or (v.told_at is null and coalesce(v.told, '') <> '') then 'rest'
-                    when k.sync_version is null
-                         then case when true and not (tds.may_exceed(s.doc, e.rank = 1) and (tds.excess(s.doc)).reason is not null)
-                                   then 'new' else 'rest' end
-                    when k.sync_hash = v.hash and k.sync_modified_at is not distinct from v.modified_at and k.deleted_at is null
-                         and (k.sync_rank <> 2 or e.rank = 2)
-                         and (e.rank <> 3 or tds.tells_less(s.doc, 'brand') is not true) then 'unchanged'
-                    else 'rest' end as kind
+               v.zoho_id, v.told, v.told_at, v.modified_at, v.hash, s.doc, x.kind,
+               case when x.kind = 'over' then k.place end as place,
+               case when x.kind = 'over'
+                    then row(v.zoho_id, k.zoho_metadata, k.sync_version, k.sync_hash, k.sync_modified_at, k.sync_observed_at, k.sync_rank,
+                             k.sync_read_at, null, k.sync_layers, k.sync_event)::tds.record_state end as known
           from (select x.* from unnest(insert_products.events) x
                 union all
                 -- what is read here is read once: handed over as an array it would be copied at every step
                 select y.* from tds.stored_events('products', insert_products.inbox_ids, insert_products.received_ats) y) e
          cross join lateral jsonb_array_elements(e.records) with ordinality s(doc, n)
          cross join lateral tds.versions(s.doc, 'item_id', e.modified_at, e.rank, e.observed_at) v
-          left join lateral (select t.sync_version, t.sync_hash, t.sync_modified_at, t.sync_rank, t.deleted_at
-                               from zoho.products t
+          left join lateral (select t.*, t.ctid as place from zoho.products t
                               where t.organization_id = insert_products.organization_id
                                 and t.zoho_item_id between v.zoho_id and v.zoho_id
                               order by t.zoho_item_id limit 1) k on true
+         cross join lateral (select
+               case when v.zoho_id is null or e.is_delete or (v.told_at is null and coalesce(v.told, '') <> '') then 'rest'
+                    when k.sync_version is null
+                         then case when true and not (tds.may_exceed(s.doc, e.rank = 1) and (tds.excess(s.doc)).reason is not null)
+                                   then 'new' else 'rest' end
+                    when k.deleted_at is not null or e.rank = 3 and tds.tells_less(s.doc, 'brand') then 'rest'
+                    when k.sync_modified_at is not distinct from v.modified_at
+                        -- a read that says what a hint said is the first to say so
+                        and (k.sync_rank <> 2 or e.rank = 2)
+                        and (k.sync_hash = v.hash
+                             or k.zoho_metadata || s.doc = k.zoho_metadata
+                                and not exists (select from jsonb_to_recordset(k.sync_layers) l(m timestamptz, r smallint, keys jsonb,
+                                    hidden jsonb)
+                                                 where l.hidden <> '{}'
+                                                    or (l.m is distinct from v.modified_at or l.r = 2 and e.rank <> 2)
+                                                       -- each looked up in the object: an array is looked through
+                                                       and exists (select from jsonb_array_elements_text(l.keys) k(key)
+                                                                    where s.doc ? k.key))) then 'unchanged'
+                    -- of one moment it may be told otherwise, which is looked at closer; a read that came after a hint has the last word
+                    when not v_is_kept and (v.modified_at <> k.sync_modified_at or k.sync_rank = 2 and e.rank <> 2)
+                         and case when k.sync_rank = 2 or e.rank = 2
+                             then e.observed_at > k.sync_observed_at
+                                  and case when k.sync_rank = 2 then v.modified_at >= k.sync_modified_at
+                                           else v.modified_at > k.sync_modified_at end
+                             else (v.modified_at, e.observed_at) > (k.sync_modified_at, k.sync_observed_at) end
+                        and not exists (
+                            select from jsonb_to_recordset(k.sync_layers) l(m timestamptz, o timestamptz, r smallint, hidden jsonb)
+                             where l.m is null
+                                or case when l.r = 2 then l.hidden <> '{}' or v.modified_at < l.m or e.observed_at <= l.o
+                                        when e.rank = 2 then v.modified_at <= l.m or e.observed_at <= l.o
+                                        else (v.modified_at, e.observed_at) <= (l.m, l.o) end)
+                         and not tds.may_exceed(s.doc, e.rank = 1) then 'over'
+                    else 'rest' end as kind offset 0) x
          where e.first_ord + s.n <> all (insert_products.skip)
     ), twice as (
         select m.zoho_id from met m where m.zoho_id is not null group by m.zoho_id having count(*) > 1
@@ -103,27 +132,98 @@ begin
                                 and p.zoho_organization_id between own.organization_id and own.organization_id
                               order by p.zoho_organization_id limit 1) l1 on true
          order by s.zoho_id
+        returning t.zoho_item_id as zoho_id), over as materialized (
+        -- after the inserts: two sets, each in key order, and in every session the same one first
+        select m.ord, m.place, p.state, p.verdict
+          from met m
+         cross join lateral tds.plainly('over', row(m.ord, m.inbox_id, m.received_at, m.position, m.alone, m.zoho_id, m.modified_at,
+             m.observed_at, m.rank, m.is_delete, m.hash, m.doc)::tds.record, m.known, false, 'brand') p
+         where m.kind = 'over' and not exists (select from mixed) and (select count(*) from written) >= 0
+    ), updated as (
+        update zoho.products t
+           set actual_available_stock = tds.json_number(d.actual_available_stock),
+               actual_committed_stock = tds.json_number(d.actual_committed_stock),
+               available_for_sale_stock = tds.json_number(d.available_for_sale_stock),
+               available_stock = tds.json_number(d.available_stock),
+               brand = tds.json_text(d.brand),
+               category_name = tds.json_text(d.category_name),
+               committed_stock = coalesce(tds.json_number(d.committed_stock), tds.json_number(d.stock_committed)),
+               currency = l1.currency,
+               description = tds.json_text(d.description),
+               image_document_id = tds.json_id(d.image_document_id),
+               is_active = tds.json_word(d.status) = 'active',
+               name = tds.json_text(d.name),
+               purchase_rate = tds.json_number(d.purchase_rate),
+               reorder_level = tds.json_number(d.reorder_level),
+               sku = tds.json_word(d.sku),
+               stock_quantity = tds.json_number(d.stock_on_hand),
+               tax_rate = tds.json_number(d.tax_percentage),
+               unit = tds.json_text(d.unit),
+               unit_price = tds.json_number(d.rate),
+               zoho_created_at = tds.json_time(d.created_time),
+               zoho_modified_at = tds.json_time(d.last_modified_time),
+               zoho_metadata = s.doc, synced_at = own.at, sync_version = s.version, sync_hash = s.hash,
+               sync_modified_at = s.modified_at, sync_observed_at = s.observed_at, sync_rank = s.rank, sync_read_at = s.read_at,
+               sync_layers = s.layers, sync_event = s.inbox_id
+          from (select o.place, (o.state).* from over o order by (o.state).zoho_id offset 0) s
+         cross join (select insert_products.organization_id as organization_id, insert_products.at as at) own
+         cross join lateral (
+               select s.doc -> 'actual_available_stock' as actual_available_stock,
+                      s.doc -> 'actual_committed_stock' as actual_committed_stock,
+                      s.doc -> 'available_for_sale_stock' as available_for_sale_stock,
+                      s.doc -> 'available_stock' as available_stock,
+                      s.doc -> 'brand' as brand,
+                      s.doc -> 'category_name' as category_name,
+                      s.doc -> 'committed_stock' as committed_stock,
+                      s.doc -> 'created_time' as created_time,
+                      s.doc -> 'description' as description,
+                      s.doc -> 'image_document_id' as image_document_id,
+                      s.doc -> 'item_id' as item_id,
+                      s.doc -> 'last_modified_time' as last_modified_time,
+                      s.doc -> 'locations' as locations,
+                      s.doc -> 'name' as name,
+                      s.doc -> 'purchase_rate' as purchase_rate,
+                      s.doc -> 'rate' as rate,
+                      s.doc -> 'reorder_level' as reorder_level,
+                      s.doc -> 'sku' as sku,
+                      s.doc -> 'status' as status,
+                      s.doc -> 'stock_committed' as stock_committed,
+                      s.doc -> 'stock_on_hand' as stock_on_hand,
+                      s.doc -> 'tax_percentage' as tax_percentage,
+                      s.doc -> 'unit' as unit,
+                      s.doc -> 'warehouses' as warehouses
+               offset 0) d
+          left join lateral (select p.currency from zoho.organizations p
+                              where p.organization_id = own.organization_id
+                                and p.zoho_organization_id between own.organization_id and own.organization_id
+                              order by p.zoho_organization_id limit 1) l1 on true
+         -- the version that was read, in its place: what another worker wrote meanwhile is looked at again
+         where t.ctid = s.place and t.organization_id = own.organization_id and t.zoho_item_id = s.zoho_id
+           and t.sync_version = s.version - 1
         returning t.zoho_item_id as zoho_id)
-    select array_agg(row(m.ord, m.inbox_id, m.zoho_id, case m.kind when 'new' then 'applied' else m.kind end,
+    select array_agg(case when m.kind = 'over' then m.verdict else row(m.ord, m.inbox_id, m.zoho_id, case m.kind when 'new' then 'applied' else m.kind end,
                          m.modified_at, m.observed_at, m.rank,
                          case when m.kind <> 'new' then null
                               when m.rank = 2 and m.modified_at is null then 'webhook without last_modified_time'
                               when m.rank > 1 and tds.lacks_elements(m.doc) then tds.empty_reason()
                               when not m.doc ? 'brand' then 'detail older than the record' end,
-                         m.observed_at, m.kind = 'new' and m.modified_at is null)::tds.verdict) filter (where m.done),
+                         m.observed_at, m.kind = 'new' and m.modified_at is null)::tds.verdict end) filter (where m.done),
            array_agg(row(m.ord, m.inbox_id, m.received_at, m.position, m.alone, m.zoho_id, m.modified_at, m.observed_at, m.rank,
                          m.is_delete, m.hash, m.doc)::tds.record order by m.ord) filter (where not m.done),
            (count(*) filter (where m.position = 1))::int,
-           array_agg(m.zoho_id) filter (where m.done and m.kind = 'new' and (m.doc ?| array['locations', 'warehouses']))
+           array_agg(m.zoho_id) filter (where m.done and m.kind in ('new', 'over') and (coalesce((m.state).doc, m.doc) ?| array['locations', 'warehouses']))
       into insert_products.verdicts, insert_products.rest, insert_products.begun, v_written
-      from (select m.*, m.kind <> 'rest' and case m.kind when 'new' then w.zoho_id is not null
+      from (select m.*, o.state, o.verdict, m.kind <> 'rest' and case m.kind when 'new' then w.zoho_id is not null
+                                                           when 'over' then u.zoho_id is not null
                                                  else m.zoho_id not in (select d.zoho_id from twice d) end as done
               from met m
-              left join written w on w.zoho_id = m.zoho_id) m;
+              left join written w on w.zoho_id = m.zoho_id
+              left join over o on o.ord = m.ord
+              left join updated u on u.zoho_id = m.zoho_id) m;
     if v_written is not null then
         perform tds.write_stock_levels(insert_products.organization_id, v_written, insert_products.at);
     end if;
 end
 $function$;
 comment on function tds.insert_products(text,bigint[],timestamp with time zone[],tds.event[],bigint[],timestamp with time zone) is
-'Inserts those products of a batch that have no row yet, knows the unchanged ones by their hash, and hands back the rest. Made by tds.make_inserter() from functions/60_entities/products.sql.';
+'Writes those products of a batch that have no row yet or are later than all that it knows, knows the unchanged ones, and hands back the rest. Made by tds.make_inserter() from functions/60_entities/products.sql.';

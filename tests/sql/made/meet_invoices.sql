@@ -36,8 +36,6 @@ begin
                                                        -- each looked up in the object: an array is looked through
                                                        and exists (select from jsonb_array_elements_text(l.keys) k(key)
                                                                     where (i.incoming).doc ? k.key))) then 'unchanged'
-                   -- later than all that is known: shown with every key it carries. A read, if it was sent after each hint came and
-                   -- tells of no older edit; a hint, if it came after each read was sent and tells of a newer edit
                    when case when t.sync_rank = 2 or (i.incoming).rank = 2
                              then (i.incoming).observed_at > t.sync_observed_at
                                   and case when t.sync_rank = 2 then (i.incoming).modified_at >= t.sync_modified_at
@@ -46,10 +44,8 @@ begin
                         and not exists (
                             select from jsonb_to_recordset(t.sync_layers) l(m timestamptz, o timestamptz, r smallint, hidden jsonb)
                              where l.m is null
-                                or case when l.r = 2
-                                        then l.hidden <> '{}' or (i.incoming).modified_at < l.m or (i.incoming).observed_at <= l.o
-                                        when (i.incoming).rank = 2
-                                        then (i.incoming).modified_at <= l.m or (i.incoming).observed_at <= l.o
+                                or case when l.r = 2 then l.hidden <> '{}' or (i.incoming).modified_at < l.m or (i.incoming).observed_at <= l.o
+                                        when (i.incoming).rank = 2 then (i.incoming).modified_at <= l.m or (i.incoming).observed_at <= l.o
                                         else ((i.incoming).modified_at, (i.incoming).observed_at) <= (l.m, l.o) end) then 'over'
                    else 'fold' end) k(kind);
 end
