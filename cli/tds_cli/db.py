@@ -120,6 +120,10 @@ def _describe(report: Report) -> str:
     lines += [f"dropped   {name} (no file defines it any more)" for name in report.dropped]
     lines += [f"orphan    {name} (no file defines it)" for name in report.orphans]
     lines += [
+        f"kept      public.{u.view} with its columns sync_…: {u.object} uses {u.columns}"
+        for u in report.machinery_users
+    ]
+    lines += [
         f"job       {job.job}: {job.action}"
         for job in report.jobs
         if job.action != "kept" and not job.statement

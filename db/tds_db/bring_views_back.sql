@@ -1,4 +1,5 @@
--- Makes the views again that set_views_aside.sql has taken away. Run as the installing role.
+-- Gives our views back what others had put on those that were made anew, and makes the views again that set_views_aside.sql has taken
+-- away. Run as the installing role.
 do $$
 declare
     v_super     constant boolean := (select r.rolsuper from pg_catalog.pg_roles r where r.rolname = current_user);
@@ -6,6 +7,15 @@ declare
     v_view      jsonb;
     v_statement text;
 begin
+    for v_statement in
+        select a.said
+          from pg_catalog.jsonb_array_elements_text(coalesce(nullif(pg_catalog.current_setting('tds.attached', true), ''), '[]')::jsonb)
+                   with ordinality a(said, n)
+         order by a.n
+    loop
+        execute v_statement;
+    end loop;
+    perform pg_catalog.set_config('tds.attached', '', true);
     for v_view in
         select e.doc
           from pg_catalog.jsonb_array_elements(coalesce(nullif(pg_catalog.current_setting('tds.kept_views', true), ''), '[]')::jsonb)

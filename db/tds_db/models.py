@@ -37,6 +37,18 @@ class Job:
 
 
 @dataclass(frozen=True)
+class MachineryUser:
+    """What keeps a view of the mirror in public as it was, with the columns of our bookkeeping (sync_…)."""
+
+    view: str
+    """Name of the view, in schema public."""
+    object: str
+    """What uses it: kind and name."""
+    columns: str
+    """The columns it uses, or that it uses the view in a way that forbids making it anew."""
+
+
+@dataclass(frozen=True)
 class Report:
     """What an upgrade did, or, as a dry run, would do."""
 
@@ -53,6 +65,8 @@ class Report:
     """What earlier files made and none makes any more."""
     orphans: list[str]
     """What else no file defines: made by somebody, or used by what somebody made."""
+    machinery_users: list[MachineryUser]
+    """What keeps views of the mirror as they were, with columns of TDS's own bookkeeping."""
     pgmq: Pgmq
     jobs: list[Job]
     """What became of the jobs in pg_cron; none where the server has no pg_cron: the workers run them."""

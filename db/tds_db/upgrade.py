@@ -19,7 +19,7 @@ from psycopg.conninfo import make_conninfo
 
 from tds_db.connect import connect
 from tds_db.errors import DeadlockError, MigrationError, PrivilegeError, SqlFileError, UpgradeError
-from tds_db.models import Job, Pgmq, Report
+from tds_db.models import Job, MachineryUser, Pgmq, Report
 from tds_db.sqlfiles import DIRECTORY, PACKAGE, Migration, SqlFile, read_functions, read_migrations
 from tds_db.status import read_changes, read_orphans, read_pgmq
 from tds_db.version import VERSION
@@ -152,6 +152,26 @@ begin
     end loop;
 end $$;
 """
+MACHINERY_USERS: LiteralString = """\
+select u.doc ->> 'view', u.doc ->> 'object', u.doc ->> 'columns'
+from jsonb_array_elements(current_setting('tds.machinery_users')::jsonb) with ordinality as u(doc, n)
+order by u.n
+"""
+# Whoever runs the script with psql has to hear of it, too.
+WARN_OF_MACHINERY = """\
+do $$
+declare
+    v_user record;
+begin
+    for v_user in
+        select u.doc ->> 'view' as view, u.doc ->> 'object' as object, u.doc ->> 'columns' as columns
+        from jsonb_array_elements(nullif(current_setting('tds.machinery_users', true), '')::jsonb) as u(doc)
+    loop
+        raise warning 'public.% keeps its columns sync_…: % uses %',
+            v_user.view, v_user.object, v_user.columns;
+    end loop;
+end $$;
+"""
 RECORD_HASHES = """\
 delete from tds.sql_hash;
 insert into tds.sql_hash (object, hash, book)
@@ -253,6 +273,7 @@ def dump_sql(
     yield PSQL_PGMQ.format(script=get_embedded_install_sql(), record=_record_pgmq())
     yield f"{WARN_OF_CHANGES}{_own_file('keep_grants.sql').text}{REMEMBER_BOOKS}\n"
     if any(migration.id not in applied for migration in migrations):
+        yield _text_as_installer("find_machinery_users.sql")
         yield _text_as_installer("set_views_aside.sql")
     for migration in migrations:
         if migration.id not in applied:
@@ -260,7 +281,7 @@ def dump_sql(
     for file in functions:
         yield f"-- {file.path}\n{_sql(REMEMBER_OBJECTS, path=file.path)}{file.text}\n{_record_file(file)}\n"
     yield f"{_own_file('give_grants.sql').text}{_text_as_installer('bring_views_back.sql')}\n"
-    yield f"{_forget_other_files(functions)}{DROP_UNMADE}{RECORD_HASHES}"
+    yield f"{_forget_other_files(functions)}{DROP_UNMADE}{RECORD_HASHES}{WARN_OF_MACHINERY}"
     yield PSQL_JOBS.format(become_worker=BECOME_WORKER)
     yield "commit;\n"
 
@@ -333,6 +354,7 @@ def _apply(
         pgmq = _install_pgmq(conn)
         changes = read_changes(conn)
         _own_file("keep_grants.sql").run(conn)
+        _as_installer(conn, "find_machinery_users.sql")
         _execute(conn, REMEMBER_BOOKS)
         booked = _names(
             conn,
@@ -353,6 +375,7 @@ def _apply(
         SqlFile("what no file makes any more", DROP_UNMADE).run(conn)
         _execute(conn, RECORD_HASHES)
         made, orphans = _names(conn, "select object from tds.sql_hash"), read_orphans(conn)
+        users = [MachineryUser(*row) for row in conn.execute(MACHINERY_USERS)]
         jobs = install_jobs(conn)
     return Report(
         dry_run=dry_run,
@@ -362,6 +385,7 @@ def _apply(
         overwritten=[change for change in changes if change.object in made],
         dropped=sorted(booked - made - set(orphans)),
         orphans=orphans,
+        machinery_users=users,
         pgmq=pgmq,
         jobs=jobs,
         seconds=time.monotonic() - started,

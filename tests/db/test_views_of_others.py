@@ -242,3 +242,127 @@ def test_what_is_no_view_is_named(grown: Database, files: Files) -> None:
     with pytest.raises(SqlFileError, match=r"erp\.copies|copies") as raised:
         upgrade(grown.conninfo, directory=files.directory)
     assert isinstance(raised.value.__cause__, errors.DependentObjectsStillExist)
+
+
+# The columns of our own bookkeeping, which the views in public had once.
+
+BOOKKEEPING = """
+do $$
+declare
+    v_view record;
+begin
+    for v_view in
+        select c.relname, s.suffix
+          from pg_class c cross join (values (''), ('_current'), ('_posted')) s(suffix)
+         where c.relnamespace = 'zoho'::regnamespace and c.relkind in ('r', 'p')
+           and to_regclass('public.' || c.relname || s.suffix) is not null
+    loop
+        execute format('drop view public.%I', v_view.relname || v_view.suffix);
+        execute format('create view public.%I as select * from zoho.%I', v_view.relname || v_view.suffix, v_view.relname);
+    end loop;
+end $$;
+"""
+"""Views as they were before: of all columns."""
+USED = {
+    "bills": "create view erp.bills as select * from public.bills",
+    "credit_notes": "create table erp.credits (note public.credit_notes)",
+    "customers_current": "create view erp.versions as select c.sync_version from public.customers_current c",
+    "invoices": "create function erp.newest() returns int language plpgsql as "
+    "'begin return (select max(sync_rank) from invoices); end'",
+    "pricelists": "create table erp.lists (id text); alter table erp.lists enable row level security; "
+    "create policy known on erp.lists using (exists (select from public.pricelists p where p.sync_read_at is not null))",
+    "products": "create view erp.items as select (a.p).zoho_item_id from (select q as p from public.products q) a "
+    "where (a.p).sync_hash is not null",
+    "sales_orders": "create function erp.orders() returns bigint begin atomic; select count(sync_event) from public.sales_orders; end",
+    "taxes": f"grant select (sync_layers) on public.taxes to {ERP}",
+    "vendor_credits": "create function erp.noted() returns trigger language plpgsql as "
+    "'begin perform new.sync_observed_at; return null; end'; "
+    "create trigger noted instead of update on public.vendor_credits for each row execute function erp.noted()",
+    "warehouses": "create rule gone as on delete to public.warehouses do instead notify gone; "
+    "create rule moved as on update to public.warehouses where new.sync_version > 2 do instead nothing",
+}
+"""What an ERP may have on such a column, or on the row type: by the view that has to stay."""
+UNUSED = """
+create view erp.stock as select name from public.products_current;
+create function erp.nothing() returns trigger language plpgsql as 'begin return null; end';
+create trigger nothing instead of update on public.vendors for each row execute function erp.nothing();
+create rule never as on delete to public.vendors do instead nothing;
+alter view public.vendors alter column name set default 'unknown';
+create function erp.elsewhere() returns int language sql as 'select max(sync_rank)::int from zoho.currencies';
+"""
+"""What it may have besides: none of it is lost, and none keeps a column."""
+WITH_BOOKKEEPING = """select c.relname from pg_class c join pg_attribute a on a.attrelid = c.oid and a.attname ~ '^sync_'
+                       where c.relnamespace = 'public'::regnamespace and c.relkind = 'v' group by 1 order by 1"""
+ATTACHED = """
+select pg_get_triggerdef(oid) from pg_trigger where tgrelid = 'public.vendors'::regclass and not tgisinternal
+ union all select pg_get_ruledef(oid) from pg_rewrite where ev_class = 'public.vendors'::regclass and rulename <> '_RETURN'
+ union all select pg_get_expr(adbin, adrelid) from pg_attrdef where adrelid = 'public.vendors'::regclass"""
+
+
+@pytest.fixture
+def bookkept(database: Database, reader_role: str) -> Database:
+    """A database whose views in public have our bookkeeping."""
+    with database.connect() as conn:
+        conn.execute("set local role tds_owner")
+        conn.execute(BOOKKEEPING)
+        conn.execute("reset role")
+        conn.execute("create schema erp")
+        conn.execute(f"grant select, update (name) on public.vendors to {reader_role}".encode())
+    assert len(names(database, WITH_BOOKKEEPING)) > 30
+    return database
+
+
+def test_our_bookkeeping_stays_only_where_somebody_uses_it(bookkept: Database) -> None:
+    with bookkept.connect() as conn:
+        for statement in (*USED.values(), UNUSED):
+            conn.execute(statement.encode())
+    attached, granted = names(bookkept, ATTACHED), seen(bookkept)
+    report = upgrade(bookkept.conninfo)
+    assert names(bookkept, WITH_BOOKKEEPING) == sorted(USED)
+    told = {(user.view, user.object): user.columns for user in report.machinery_users}
+    assert told[("customers_current", "view erp.versions")] == "sync_version"
+    assert told[("invoices", "function erp.newest()")] == "sync_rank"
+    assert told[("products", "view erp.items")] == "sync_hash"
+    assert told[("sales_orders", "function erp.orders()")] == "sync_event"
+    assert told[("taxes", f"grant of SELECT to {ERP}")] == "sync_layers"
+    assert told[("vendor_credits", "function erp.noted()")] == "sync_observed_at"
+    assert told[("pricelists", "policy known on erp.lists")] == "sync_read_at"
+    assert told[("warehouses", "rule moved on public.warehouses")] == "sync_version"
+    assert told[("credit_notes", "table column erp.credits.note")] == "the whole of it"
+    assert told[("bills", "view erp.bills")].count("sync_") == 8
+    assert {view for view, _ in told} == set(USED)
+    assert names(bookkept, "select object from tds_changed_by_hand") == []
+    assert (names(bookkept, ATTACHED), seen(bookkept)) == (attached, granted)
+    readable(bookkept)
+    # they go when nobody uses them any more, by the script for psql too, if it sets views aside
+    with bookkept.connect() as conn:
+        conn.execute("drop schema erp cascade")
+        conn.execute(f"revoke all on public.taxes from {ERP}".encode())
+        conn.execute("drop rule moved on public.warehouses")
+    report = upgrade(bookkept.conninfo)
+    assert (names(bookkept, WITH_BOOKKEEPING), report.machinery_users) == ([], [])
+    assert names(bookkept, "select object from tds_changed_by_hand") == []
+
+
+def test_the_views_in_public_have_the_columns_that_the_documents_list(database: Database) -> None:
+    page = (DIRECTORY.parent / "docs/erp-tables.md").read_text()
+    listed = {
+        section.split("\n", 1)[0]: " ".join(section.split("\n", 1)[1].split())
+        for section in page.split("\n### ")[1:]
+    }
+    with database.connect() as conn:
+        rows = conn.execute(
+            """select c.relname, z.relname as base, string_agg(format('`%s` %s', a.attname,
+                      replace(format_type(a.atttypid, a.atttypmod), 'timestamp with time zone', 'timestamptz')), ', '
+                      order by a.attnum)
+                 from pg_class z
+                 join pg_class c on c.relnamespace = 'public'::regnamespace
+                                and c.relname in (z.relname, z.relname || '_current', z.relname || '_posted')
+                 join pg_attribute a on a.attrelid = c.oid and a.attnum > 0
+                where z.relnamespace = 'zoho'::regnamespace and z.relkind in ('r', 'p') group by 1, 2"""
+        ).fetchall()
+    assert {base for _, base, _ in rows} == set(listed)
+    assert [(view, columns) for view, base, columns in rows if columns != listed[base]] == []
+    assert not re.search(r"sync_", "".join(listed.values()))
+    times = re.compile(r"`\w*(?:_date|_on|_at|day|effective_from|effective_to)` (?!date|timestamptz)")
+    assert not times.findall(" ".join(listed.values())), "a day is a date and a moment a timestamptz"

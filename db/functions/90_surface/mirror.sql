@@ -122,7 +122,6 @@ as $$
 declare
     v_table  record;
     v_column record;
-    v_view   text;
 begin
     for v_table in
         select c.oid::regclass as target, c.relname, v.oid as taken,
@@ -134,28 +133,23 @@ begin
     loop
         execute format('comment on table %s is %L', v_table.target,
                        format('Mirror of Zoho Books: %s. Rows with deleted_at are gone in Zoho.', replace(v_table.relname, '_', ' ')));
-        if not v_table.ours then
-            raise notice 'public.% is somebody else''s: read zoho.% instead', v_table.relname, v_table.relname;
-        else
-            v_view := format('view public.%I as select * from %s', v_table.relname, v_table.target);
-            begin
-                execute 'create or replace ' || v_view;
-            exception when invalid_table_definition then  -- a column has another type, or is gone
-                execute format('drop view public.%I', v_table.relname);
-                execute 'create ' || v_view;
-            end;
+        if v_table.ours then
+            perform tds.make_view(v_table.relname, format('select %s from %s t', tds.erp_columns(v_table.target, v_table.relname, 't'),
+                                                          v_table.target));
             execute format('comment on view public.%I is %L', v_table.relname,
                            format('zoho.%s, under the name an ERP expects.', v_table.relname));
+        else
+            raise notice 'public.% is somebody else''s: read zoho.% instead', v_table.relname, v_table.relname;
         end if;
         for v_column in
             select a.attname, tds.mirror_column_comment(v_table.target, a.attname) as told
               from pg_attribute a where a.attrelid = v_table.target and a.attnum > 0 and not a.attisdropped
         loop
             execute format('comment on column %s.%I is %L', v_table.target, v_column.attname, v_column.told);
-            if v_table.ours then
-                execute format('comment on column public.%I.%I is %L', v_table.relname, v_column.attname, v_column.told);
-            end if;
         end loop;
+        if v_table.ours then
+            perform tds.comment_columns(v_table.target, v_table.relname);
+        end if;
     end loop;
 end
 $$;

@@ -50,14 +50,15 @@ language plpgsql stable
 set search_path = pg_catalog, pg_temp
 as $$
 declare
-    v_query text;
+    v_table  constant regclass := format('zoho.%I', living_query.target)::regclass;
+    v_select constant text := format('select %s from %s c where ', tds.erp_columns(v_table,
+                                     living_query.target || case when living_query.posted then '_posted' else '_current' end, 'c'), v_table);
+    v_query  text;
 begin
-    if exists (select from pg_attribute a where a.attrelid = format('zoho.%I', living_query.target)::regclass
-               and a.attname = 'deleted_at') then
-        return format('select t.* from zoho.%I t where ', living_query.target)
-               || tds.living_condition(living_query.target, living_query.posted);
+    if exists (select from pg_attribute a where a.attrelid = v_table and a.attname = 'deleted_at') then
+        return v_select || replace(tds.living_condition(living_query.target, living_query.posted), 't.', 'c.');
     end if;
-    select format('select c.* from zoho.%I c where ', living_query.target) || string_agg(
+    select v_select || string_agg(
                format('exists (select from zoho.%I t where %s and %s)', p.parent,
                       (select string_agg(format('t.%1$I = c.%1$I', k.name), ' and ' order by k.n) from unnest(p.key_columns)
                           with ordinality k(name, n)),
@@ -70,22 +71,6 @@ end
 $$;
 comment on function tds.living_query(text, boolean) is
 'The query of a view without what is deleted, or only what is posted; null: there is none.';
-
-create or replace function tds.make_view(name text, query text) returns void
-language plpgsql volatile
-set search_path = pg_catalog, pg_temp
-as $$
-begin
-    begin
-        execute format('create or replace view public.%I as %s', make_view.name, make_view.query);
-    exception when invalid_table_definition then  -- a column has another type, or is gone
-        execute format('drop view public.%I', make_view.name);
-        execute format('create view public.%I as %s', make_view.name, make_view.query);
-    end;
-end
-$$;
-comment on function tds.make_view(text, text) is
-'Creates a view in schema public, or makes it anew; only the files of an upgrade say which.';
 
 create or replace function tds.describe_current() returns void
 language plpgsql volatile
@@ -119,25 +104,7 @@ $$;
 comment on function tds.describe_current() is
 'Makes the views <table>_current and <table>_posted of the mirror, where their names are free.';
 
-create or replace function tds.comment_columns(target oid, view_name text) returns void
-language plpgsql volatile
-set search_path = pg_catalog, pg_temp
-as $$
-declare
-    v_column record;
-begin
-    for v_column in
-        select a.attname, col_description(a.attrelid, a.attnum) as told
-          from pg_attribute a where a.attrelid = comment_columns.target and a.attnum > 0 and not a.attisdropped
-    loop
-        execute format('comment on column public.%I.%I is %L', comment_columns.view_name, v_column.attname, v_column.told);
-    end loop;
-end
-$$;
-comment on function tds.comment_columns(oid, text) is 'Gives the columns of a view the comments of a table''s.';
-
 revoke all on function tds.living_condition(text, boolean), tds.parents_of(text), tds.living_query(text, boolean),
-    tds.make_view(text, text), tds.describe_current(),
-    tds.comment_columns(oid, text) from public;
+    tds.describe_current() from public;
 
 select tds.describe_current();
