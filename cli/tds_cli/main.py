@@ -6,12 +6,13 @@ Each subcommand is imported when it is run, so that `tds --help` and a misspelt 
 import difflib
 import importlib
 import logging
+import signal
 import sys
 from typing import Any
 
 import click
 
-from tds_cli.exits import EXIT_CODES, FAILED
+from tds_cli.exits import EXIT_CODES, FAILED, INTERRUPTED
 from tds_cli.terminal import EscapingFormatter, echo
 from tds_db.processes import end_with_parent
 
@@ -87,6 +88,10 @@ class Commands(click.Group):
             return super().invoke(ctx)
         except (click.ClickException, click.exceptions.Exit, click.Abort, BrokenPipeError):
             raise
+        except KeyboardInterrupt:
+            signal.signal(signal.SIGINT, signal.SIG_IGN)
+            echo("Stopped.", err=True)
+            sys.exit(INTERRUPTED)
         except Exception as error:
             from tds_cli.explanations import explanation  # noqa: PLC0415 - see the module's docstring
 

@@ -4,17 +4,21 @@ import asyncio
 import logging
 import signal
 import sys
-from collections.abc import Sequence
-from contextlib import suppress
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager, suppress
 from typing import Any
 
 import click
 import psycopg
+from pgmq import PGMQueue
 
 from tds_cli.exits import INCOMPLETE
+from tds_cli.interrupts import goes_on
 from tds_cli.options import as_json
 from tds_cli.output import print_json, print_table
+from tds_cli.progress import Steps
 from tds_cli.terminal import echo
+from tds_cli.watching import Watch, watched
 from tds_db.connect import connect_for_rows, conninfo
 from tds_db.images import ImageSettings
 from tds_db.runs import RunState
@@ -44,9 +48,12 @@ def poll(once: bool, images: bool, as_json: bool) -> None:
     """
     if not once:
         logging.getLogger("tds_poller").setLevel(logging.INFO)
-    runs = asyncio.run(_poll(ZohoSettings(), conninfo(), ImageSettings() if images else None, once=once))
+    settings, pictures = ZohoSettings(), ImageSettings() if images else None
     if not once:
+        asyncio.run(_poll(settings, conninfo(), pictures))
         return
+    with goes_on(["tds", "poll", "--once"], as_json=as_json):
+        runs = asyncio.run(_poll_once(settings, conninfo(), pictures, as_json=as_json))
     is_complete = show_runs(runs, as_json=as_json)
     with connect_for_rows("poll") as connection:
         held = connection.execute("select 1 from tds_held_deletions where state = 'held' limit 1").fetchone()
@@ -70,24 +77,55 @@ def show_runs(runs: Sequence[int], *, as_json: bool) -> bool:
     return is_complete
 
 
-async def _poll(
-    settings: ZohoSettings, dsn: str, images: ImageSettings | None, *, once: bool
+async def _poll(settings: ZohoSettings, dsn: str, images: ImageSettings | None) -> None:
+    """Polls until SIGTERM or Ctrl-C."""
+    async with _parts(settings, dsn) as (mirror, client, queue):
+        task = asyncio.ensure_future(Poll(client, mirror, queue, images).forever())
+        loop = asyncio.get_running_loop()
+        for number in (signal.SIGTERM, signal.SIGINT):
+            loop.add_signal_handler(number, task.cancel)
+        try:
+            await task
+        except asyncio.CancelledError:
+            log.info("stopped")
+
+
+async def _poll_once(
+    settings: ZohoSettings, dsn: str, images: ImageSettings | None, *, as_json: bool
 ) -> Sequence[int]:
+    """Does what there is to do, and shows it; the runs whose lists were pulled."""
+    with Steps(as_json=as_json) as steps:
+        async with _parts(settings, dsn) as (mirror, client, queue):
+            work, seen = Poll(client, mirror, queue, images), set[int]()
+
+            async def all_there_are() -> Sequence[int]:
+                seen.update(await mirror.open_runs(), work.runs)
+                return sorted(seen)
+
+            steps.show_calls_left(lambda: client.calls_left)
+            steps.show_waiting(lambda: client.waiting)
+            async with watched(Watch(mirror, steps, all_there_are), to_the_end=False):
+                await work.once()
+            return work.runs
+
+
+@asynccontextmanager
+async def _parts(settings: ZohoSettings, dsn: str) -> AsyncIterator[tuple[Mirror, ZohoClient, PGMQueue]]:
+    """What a poller works with; that it stops in order is told in the end."""
     queue = await asyncio.to_thread(read_queue, dsn)
     try:
         async with Mirror(dsn, settings.organization_id) as mirror, ZohoClient(settings, dsn) as client:
-            work = Poll(client, mirror, queue, images)
-            task = asyncio.ensure_future(work.once() if once else work.forever())
-            loop = asyncio.get_running_loop()
-            for number in (signal.SIGTERM, signal.SIGINT):
-                loop.add_signal_handler(number, task.cancel)
             try:
-                await task
+                yield mirror, client, queue
             except asyncio.CancelledError:
-                log.info("stopped")
-            with suppress(psycopg.Error):
-                await mirror.stop()
-            return work.runs
+                await _stopped(mirror)
+                raise
+            await _stopped(mirror)
     finally:
         pool: Any = queue.pool
         await asyncio.to_thread(pool.close)
+
+
+async def _stopped(mirror: Mirror) -> None:
+    with suppress(psycopg.Error):
+        await mirror.stop()

@@ -3,25 +3,24 @@
 import asyncio
 import sys
 from collections.abc import Mapping, Sequence
-from contextlib import suppress
 from typing import Any
 
 import click
 
 from tds_cli.completion import entity_names
 from tds_cli.exits import INCOMPLETE
+from tds_cli.interrupts import goes_on
 from tds_cli.options import as_json
 from tds_cli.plan import tell_costs
 from tds_cli.poll import show_runs
-from tds_cli.progress import Step, Steps
+from tds_cli.progress import Steps
+from tds_cli.watching import Watch, watched
 from tds_db.connect import conninfo
 from tds_db.errors import TdsError
 from tds_poller.mirror import Mirror
 from tds_poller.poll import PULLED, Poll, read_queue
 from tds_poller.zoho.client import ZohoClient
 from tds_poller.zoho.settings import ZohoSettings
-
-LOOK_SECONDS = 0.3  # between looks at how far the runs are
 
 
 @click.command()
@@ -63,7 +62,11 @@ def pull(
         return
     options = {"incremental": incremental, "modified_since": since, "update_only": update_only}
     wishes = {name: {key: value for key, value in options.items() if value} for name in entities}
-    runs = asyncio.run(_pull(ZohoSettings(), conninfo(), wishes, details=details, restart=restart))
+    again = [word for word in sys.argv[1:] if word != "--restart"]
+    with goes_on(["tds", *again], as_json=as_json):
+        runs = asyncio.run(
+            _pull(ZohoSettings(), conninfo(), wishes, details=details, restart=restart, as_json=as_json)
+        )
     if not show_runs(runs, as_json=as_json):
         sys.exit(INCOMPLETE)
 
@@ -75,24 +78,24 @@ async def _pull(
     *,
     details: bool,
     restart: bool,
+    as_json: bool,
 ) -> Sequence[int]:
     queue = await asyncio.to_thread(read_queue, dsn)
     try:
-        with Steps() as steps:
+        with Steps(as_json=as_json) as steps:
             async with Mirror(dsn, settings.organization_id) as mirror, ZohoClient(settings, dsn) as client:
                 runs = []
                 for entity, options in wishes.items():
                     left_out = {} if details else await _left_out(mirror, entity)
                     runs.append(await mirror.request_pull(entity, {**options, **left_out}, restart=restart))
                 steps.show_calls_left(lambda: client.calls_left)
-                watch = asyncio.create_task(_watch(mirror, runs, steps))
-                try:
+                steps.show_waiting(lambda: client.waiting)
+
+                async def ours() -> Sequence[int]:
+                    return sorted(set(runs))
+
+                async with watched(Watch(mirror, steps, ours), to_the_end=True):
                     await Poll(client, mirror, queue, first=runs).once()
-                    await watch
-                finally:
-                    watch.cancel()
-                    with suppress(asyncio.CancelledError):
-                        await watch
                 return runs
     finally:
         pool: Any = queue.pool
@@ -109,26 +112,3 @@ async def _left_out(mirror: Mirror, entity: str) -> Mapping[str, bool]:
         if name.startswith("include_"):
             return {name: False}
     raise TdsError(f"A pull of {entity} always fetches the details that it needs.", "Leave out --no-details.")
-
-
-async def _watch(mirror: Mirror, runs: Sequence[int], steps: Steps) -> None:
-    """Shows how far the runs are, whoever works on them, until they have ended."""
-    lists: dict[str, Step] = {}
-    details: dict[str, Step] = {}
-    while True:
-        progress = await mirror.progress(runs)
-        for run in progress:
-            if run.entity not in lists:
-                lists[run.entity] = steps.add(run.entity)
-            lists[run.entity].at(run.records)
-            if run.is_listed:
-                lists[run.entity].finish()
-            if run.details + run.wanted and run.is_listed:
-                if run.entity not in details:
-                    details[run.entity] = steps.add(f"{run.entity}, details")
-                details[run.entity].at(run.details, run.details + run.wanted)
-                if run.is_finished:
-                    details[run.entity].finish()
-        if all(run.is_finished for run in progress):
-            return
-        await asyncio.sleep(LOOK_SECONDS)

@@ -64,7 +64,8 @@ begin
               from views v
               join above a on a.oid = v.oid
               join pg_catalog.pg_class c on c.oid = a.top
-              join pg_catalog.pg_depend d on d.refobjid in (c.oid, c.reltype, (select t.typarray from pg_catalog.pg_type t where t.oid = c.reltype))
+              join pg_catalog.pg_type t on t.oid = c.reltype
+              join pg_catalog.pg_depend d on d.refobjid in (c.oid, t.oid, t.typarray)
                    and d.refclassid in ('pg_catalog.pg_class'::regclass, 'pg_catalog.pg_type'::regclass) and d.deptype = 'n'
               left join pg_catalog.pg_rewrite r on d.classid = 'pg_catalog.pg_rewrite'::regclass and r.oid = d.objid
               left join pg_catalog.pg_class w on w.oid = r.ev_class

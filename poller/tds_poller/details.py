@@ -3,7 +3,7 @@
 import asyncio
 import json
 import logging
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from datetime import UTC, datetime
 from urllib.parse import quote
 
@@ -20,20 +20,13 @@ MOST_AT_ONCE = 100  # also the ids in one call of /itemdetails, as other clients
 PAUSE_SECONDS = 0.2  # between looks at what other processes are still working on
 
 
-async def fetch_details(
-    client: ZohoClient,
-    mirror: Mirror,
-    endpoint: Endpoint,
-    *,
-    on_progress: Callable[[int, int], None] = lambda *_: None,
-) -> int:
+async def fetch_details(client: ZohoClient, mirror: Mirror, endpoint: Endpoint) -> int:
     """Fetches the wanted details and has them processed until there are no more; others may help.
 
     Args:
         client: to ask with.
         mirror: to store in.
         endpoint: whose details.
-        on_progress: is told after each batch how many were fetched here and how many are still wanted.
 
     Returns:
         How many could not be had, or did not settle what they were wanted for; they are tried again later.
@@ -52,7 +45,6 @@ async def fetch_details(
             fetch_taken(client, mirror, endpoint, taken), mirror.drain(endpoint.queue)
         )
         fetched |= asked_at
-        on_progress(len(fetched), await mirror.unanswered(endpoint.entity))
         if taken:
             up_to = await mirror.newest_event()
             continue

@@ -7,8 +7,10 @@ from datetime import datetime
 from tds_poller.details import PAUSE_SECONDS, fetch_details
 from tds_poller.mirror import Endpoint, Mirror
 from tds_poller.progress import Steps
-from tds_poller.pull import pull_list, pull_organization
+from tds_poller.pull import pull_organization, pull_pages
 from tds_poller.zoho.client import ZohoClient
+
+LOOK_SECONDS = 2.0  # between looks at how many details there are
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,24 +73,50 @@ async def _pull(
     """Pulls one list, unless the migration that began then has done so already."""
     with steps.step(endpoint.entity) as step:
         if (records := await mirror.pulled_since(endpoint.entity, began)) is not None:
-            step.at(records)
+            step.before(records)
             return records
         if endpoint.entity == "organizations":
             run = await mirror.start_run(endpoint.entity, client.session, restart=restart)
             await pull_organization(client, mirror, endpoint, run)
             step.at(1)
             return 1
-        run = await pull_list(client, mirror, endpoint, restart=restart, on_page=step.advance)
+        run = await mirror.start_run(endpoint.entity, client.session, restart=restart)
+        step.before(run.records)
+        shown = 0
+
+        def show(records: int) -> None:
+            # the first are those that were stored before
+            nonlocal shown
+            shown += records
+            step.at(shown)
+
+        run = await pull_pages(client, mirror, endpoint, run, on_page=show)
         return run.records
 
 
 async def _details(client: ZohoClient, mirror: Mirror, endpoint: Endpoint, steps: Steps) -> int:
-    if not await mirror.wanted(endpoint.entity):
+    wanted = await mirror.wanted(endpoint.entity)
+    before = await mirror.migrated(endpoint.entity)
+    if not wanted and not before:
         return 0
     with steps.step(f"{endpoint.entity}, details") as step:
-        return await fetch_details(
-            client, mirror, endpoint, on_progress=lambda done, wanted: step.at(done, done + wanted)
-        )
+        step.before(before, before + wanted)
+
+        async def watch() -> None:
+            while True:
+                done = await mirror.migrated(endpoint.entity)
+                step.at(done, done + await mirror.unanswered(endpoint.entity))
+                await asyncio.sleep(LOOK_SECONDS)
+
+        watching = asyncio.create_task(watch())
+        try:
+            missing = await fetch_details(client, mirror, endpoint) if wanted else 0
+        finally:
+            watching.cancel()
+            await asyncio.gather(watching, return_exceptions=True)
+        done = await mirror.migrated(endpoint.entity)
+        step.at(done, done + missing)
+        return missing
 
 
 async def _process(mirror: Mirror) -> None:

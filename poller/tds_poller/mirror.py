@@ -101,6 +101,29 @@ class Progress:
 
 
 @dataclass(frozen=True, slots=True)
+class Migration:
+    """How a migration stands; see the view tds_migrations.
+
+    `ends_at` is by the clock of `at`.
+    """
+
+    at: datetime
+    lists_read: int
+    lists: int
+    records: int
+    details_fetched: int
+    calls_done: int
+    calls_to_do: int
+    calls_left_today: int | None
+    minutes_left: float | None
+    days_left: int | None
+    ends_at: datetime | None
+    wait: str | None
+    waits_for: str | None
+    waits_until: datetime | None
+
+
+@dataclass(frozen=True, slots=True)
 class ReconcileTask:
     """One thing that Zoho is asked for a reconciliation; `report` is None where documents are read anew."""
 
@@ -187,6 +210,22 @@ class Mirror:
         query = "select tds.pulled_since(%b, %b, %b)"
         records: int | None = await self._row(scalar_row, query, entity, self.organization_id, since)
         return records
+
+    async def migration(self) -> Migration | None:
+        """How the newest migration stands; None if there was none."""
+        rows = await self._rows(
+            class_row(Migration),
+            """select tds.now() as at, lists_read, lists, records, details_fetched, calls_done, calls_to_do,
+                      calls_left_today, minutes_left::float8, days_left, ends_at, wait, waits_for, waits_until
+                 from tds.migration_now(%b)""",
+            self.organization_id,
+        )
+        return rows[0] if rows else None
+
+    async def migrated(self, entity: str) -> int:
+        """How many details of an entity the migration under way has fetched, those before a stop included."""
+        query = "select tds.migrated(%b, %b)"
+        return int(await self._row(scalar_row, query, self.organization_id, entity))
 
     async def finish_full_pull(self) -> None:
         """The next migration reads all lists anew."""
@@ -360,6 +399,14 @@ class Mirror:
         query = """select count(*) from tds.run
                     where organization_id = %b and finished_at is null and requested_at is not null"""
         return int(await self._row(scalar_row, query, self.organization_id))
+
+    async def open_runs(self) -> Sequence[int]:
+        """The runs that have not ended."""
+        query = (
+            "select run_id from tds.run where organization_id = %b and finished_at is null order by run_id"
+        )
+        runs: Sequence[int] = await self._rows(scalar_row, query, self.organization_id)
+        return runs
 
     async def refusal(self) -> str | None:
         """Why no pulls are to be done now; None: they are."""

@@ -10,6 +10,9 @@ class Step(Protocol):
     def at(self, done: int, total: int | None = None) -> None:
         """So many are done, of so many if that is known."""
 
+    def before(self, done: int, total: int | None = None) -> None:
+        """So many were done before this began: they say nothing of its pace."""
+
     def advance(self, count: int) -> None:
         """So many more are done."""
 

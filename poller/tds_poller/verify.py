@@ -33,6 +33,9 @@ class Unseen:
     def at(self, done: int, total: int | None = None) -> None:
         """See `Step`."""
 
+    def before(self, done: int, total: int | None = None) -> None:
+        """See `Step`."""
+
     def advance(self, count: int) -> None:
         """See `Step`."""
 

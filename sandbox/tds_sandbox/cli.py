@@ -117,7 +117,8 @@ def sandbox(
 ) -> None:
     """Serve a stand-in Zoho Books organisation on 127.0.0.1 until interrupted.
 
-    Prints the environment variables a client needs, ready for `eval` or an env file. Webhooks are signed with
+    Prints the environment variables a client needs, ready for `eval` or an env file; with --clock-scale also
+    ZOHO_MINUTE_SECONDS, so that the client's minutes are as short. Webhooks are signed with
     ZOHO_WEBHOOK_SECRET if that is set. Control pages are under /_sandbox/.
     """
     try:
@@ -151,6 +152,9 @@ def sandbox(
     stand_in = Sandbox(organisation, limits=limits, webhooks=settings, latency=latency)
     url = f"http://127.0.0.1:{listener.getsockname()[1]}"
     variables = environment(stand_in, url)
+    if clock_scale != 1:
+        # whoever asks has to count in the same minutes, or waits for real ones
+        variables["ZOHO_MINUTE_SECONDS"] = f"{60 / clock_scale:g}"
     if as_json:
         click.echo(json.dumps(variables))
     else:
@@ -162,6 +166,9 @@ def sandbox(
         f"another: curl -X POST {url}/_sandbox/grant-code",
         err=True,
     )
+    if clock_scale != 1:
+        told = f"Its minute lasts {60 / clock_scale:g} s, its day {86400 / clock_scale / 60:,.1f} minutes: "
+        click.echo(f"{told}ZOHO_MINUTE_SECONDS tells the client.", err=True)
     try:
         with suppress(KeyboardInterrupt):  # uvicorn mostly raises it anew once it has stopped
             server(stand_in).run(sockets=[listener])

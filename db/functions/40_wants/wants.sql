@@ -401,6 +401,7 @@ declare
     v_asker  text;
     v_run_id bigint;
     v_told   timestamptz := store_detail.modified_at;
+    v_answered int;
 begin
     select array_agg(w.zoho_id order by w.zoho_id) filter (where w.forced_by is not null), string_agg(distinct w.forced_by, ', '),
            max(w.run_id)
@@ -437,6 +438,12 @@ begin
        set leased_by = null, leased_until = v_now + interval '2 minutes'
       from answered a
      where (w.organization_id, w.entity, w.zoho_id) = (store_detail.organization_id, store_detail.entity, a.zoho_id);
+    get diagnostics v_answered = row_count;
+    -- a migration that goes on tells how many it has
+    update tds.full_pull f
+       set details = f.details || jsonb_build_object(store_detail.entity,
+                         coalesce((f.details ->> store_detail.entity)::int, 0) + v_answered)
+     where f.organization_id = store_detail.organization_id and f.finished_at is null and v_answered > 0;
     return v_status;
 end
 $$;

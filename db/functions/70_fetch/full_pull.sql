@@ -6,11 +6,14 @@ declare
     v_now   constant timestamptz := tds.now();
     v_began timestamptz;
 begin
-    insert into tds.full_pull as f (organization_id, began_at)
-    values (begin_full_pull.organization_id, v_now)
+    insert into tds.full_pull as f (organization_id, began_at, spent_before)
+    values (begin_full_pull.organization_id, v_now, tds.spent_on_migrations(begin_full_pull.organization_id))
     on conflict on constraint full_pull_pkey do update
        set began_at = case when f.finished_at is null and not begin_full_pull.restart then f.began_at else excluded.began_at end,
            details_asked_at = case when f.finished_at is null and not begin_full_pull.restart then f.details_asked_at end,
+           spent_before = case when f.finished_at is null and not begin_full_pull.restart then f.spent_before
+                               else excluded.spent_before end,
+           details = case when f.finished_at is null and not begin_full_pull.restart then f.details else '{}' end,
            finished_at = null
     returning f.began_at into v_began;
     return v_began;
@@ -19,6 +22,77 @@ $$;
 revoke all on function tds.begin_full_pull(text, boolean) from public;
 comment on function tds.begin_full_pull(text, boolean) is
 'Begins a migration of everything, or goes on with the one that was stopped (restart: begins anew). Returns when it began.';
+
+create or replace function tds.spent_on_migrations(organization_id text) returns bigint
+language plpgsql stable
+set search_path = pg_catalog, pg_temp
+as $$
+begin
+    return (select coalesce(sum(s.calls), 0)::bigint from tds.api_spending s
+             where s.organization_id = spent_on_migrations.organization_id and s.purpose = 'migration');
+end
+$$;
+revoke all on function tds.spent_on_migrations(text) from public;
+comment on function tds.spent_on_migrations(text) is 'Calls that were made for migrations of an organisation, ever.';
+
+create or replace function tds.migrated(organization_id text, entity text) returns int
+language plpgsql stable security definer
+set search_path = pg_catalog, pg_temp
+as $$
+begin
+    return (select coalesce(max((f.details ->> migrated.entity)::int), 0) from tds.full_pull f
+             where f.organization_id = migrated.organization_id and f.finished_at is null);
+end
+$$;
+revoke all on function tds.migrated(text, text) from public;
+comment on function tds.migrated(text, text) is
+'Details of an entity that the migration under way has fetched, those before a stop included.';
+grant execute on function tds.migrated(text, text) to tds_poller, tds_operator;
+
+create or replace function tds.calls_expected(organization_id text) returns table (entity text, calls bigint, singles bigint)
+language plpgsql stable security definer
+set search_path = pg_catalog, pg_temp
+as $$
+begin
+    return query
+    with known as (
+        select e.entity, e.paged, e.detail_key, e.bulk_detail_path, u.next_page, u.listed_at,
+               e.volatile_details and f.details_asked_at is null as asks_all,
+               -- pages that are not processed yet name records that are wanted then
+               u.listed_at is null or exists (select from tds.inbox_open o where o.entity = e.entity and o.retry_at is null) as unread,
+               case when u.listed_at is null then greatest(u.counted, u.records, b.records, 0) else u.records end as records,
+               coalesce(b.records, 0) as before,
+               coalesce((f.details ->> e.entity)::bigint, 0) + w.wanted as named
+          from tds.full_pull f
+         cross join tds.entity e
+          left join lateral (
+               select r.* from tds.run r
+                where r.organization_id = f.organization_id and r.entity = e.entity and r.started_at >= f.began_at
+                order by r.run_id desc limit 1) u on true
+          left join lateral (
+               select r.records from tds.run r
+                where r.organization_id = f.organization_id and r.entity = e.entity and r.started_at < f.began_at
+                  and r.listed_at is not null and not r.filtered
+                order by r.run_id desc limit 1) b on true
+         cross join lateral (select count(*) as wanted from tds.wanted_detail d
+                              where d.organization_id = f.organization_id and d.entity = e.entity) w
+         where f.organization_id = calls_expected.organization_id and f.finished_at is null and e.api_path <> ''),
+    costs as (
+        select k.entity, k.bulk_detail_path is null as is_single,
+               case when k.listed_at is not null then 0 when not k.paged then 1
+                    else greatest(1, ceil(k.records / 200.0) - coalesce(k.next_page, 1) + 1) end::bigint as pages,
+               case when k.detail_key is null then 0 when k.asks_all then greatest(0, k.records - k.named)
+                    when k.unread then greatest(0, k.records - k.before - k.named) else 0 end::bigint as details
+          from known k)
+    select c.entity, c.pages + case when c.is_single then c.details else ceil(c.details / 100.0)::bigint end,
+           case when c.is_single then c.details else 0 end
+      from costs c order by c.entity;
+end
+$$;
+revoke all on function tds.calls_expected(text) from public;
+comment on function tds.calls_expected(text) is
+'Calls that the migration under way needs besides those for details that are wanted already: pages not read yet, and details of records '
+'that the pages name, as far as lists are counted or were read before. singles: those of them that are for one record each.';
 
 create or replace function tds.pulled_since(entity text, organization_id text, since timestamptz) returns int
 language plpgsql stable security definer
@@ -67,6 +141,7 @@ $$;
 revoke all on function tds.finish_full_pull(text) from public;
 comment on function tds.finish_full_pull(text) is 'Ends a migration of everything: the next one reads all lists anew.';
 
+grant execute on function tds.calls_expected(text) to tds_operator, tds_reader;
 grant execute on function tds.begin_full_pull(text, boolean), tds.pulled_since(text, text, timestamptz), tds.want_volatile(text),
     tds.finish_full_pull(text) to tds_poller, tds_operator;
 grant select on tds.full_pull to tds_reader, tds_operator;

@@ -51,8 +51,8 @@ set search_path = pg_catalog, pg_temp
 as $$
 declare
     v_table  constant regclass := format('zoho.%I', living_query.target)::regclass;
-    v_select constant text := format('select %s from %s c where ', tds.erp_columns(v_table,
-                                     living_query.target || case when living_query.posted then '_posted' else '_current' end, 'c'), v_table);
+    v_view   constant text := living_query.target || case when living_query.posted then '_posted' else '_current' end;
+    v_select constant text := format('select %s from %s c where ', tds.erp_columns(v_table, v_view, 'c'), v_table);
     v_query  text;
 begin
     if exists (select from pg_attribute a where a.attrelid = v_table and a.attname = 'deleted_at') then

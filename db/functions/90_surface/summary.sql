@@ -44,6 +44,10 @@ begin
     return query
     select s.name, s.title, coalesce(s.rows, '[]')
       from (values
+            (0, 'migration', 'Migration under way', (
+                select json_agg(m order by m.organization_id)
+                  from (select g.organization_id, g.calls_done, g.calls_to_do, g.progress, g.ends_at, g.waits_for, g.waits_until
+                          from public.tds_migrations g where g.finished_at is null) m)),
             (1, 'queue', 'Events', (select json_agg(c order by c.status) from public.tds_queue_counts c)),
             (2, 'open', 'Events not finished', (
                 select json_agg(o order by o.entity)

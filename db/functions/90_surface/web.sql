@@ -73,39 +73,106 @@ comment on function tds.dashboard_verdict() is
 'Whether all is well: the worst state, and what is not well with what to do, the worst first; how many alerts (of a thousand, at most) '
 'nobody has seen to.';
 
+create or replace function tds.time_for_calls(
+    organization_id text, calls bigint, singles bigint, out minutes numeric, out days int, out ends_at timestamptz)
+language plpgsql stable security definer
+set search_path = pg_catalog, pg_temp
+as $$
+declare
+    v_now    constant timestamptz := tds.now();
+    v_budget public.tds_api_budget;
+    v_pace   numeric;
+    v_slow   numeric;
+    v_today  bigint;
+    v_a_day  bigint;
+    v_whole  bigint;
+    v_rest   bigint;
+begin
+    select b.* into v_budget from public.tds_api_budget b where b.organization_id = time_for_calls.organization_id;
+    if v_budget is null then
+        return;
+    end if;
+    v_pace := v_budget.calls_per_minute - floor(v_budget.calls_per_minute * tds.setting_int('api_reserve_percent') / 100.0);
+    v_slow := least(v_pace, v_budget.details_per_minute);
+    time_for_calls.minutes := round((time_for_calls.calls - time_for_calls.singles) / v_pace + time_for_calls.singles / v_slow, 1);
+    v_today := greatest(0, v_budget.left_today - v_budget.kept_for_repair);
+    v_a_day := greatest(1, v_budget.day_limit - v_budget.kept_for_repair);
+    if v_today is null or v_budget.day_resets_at is null or time_for_calls.calls <= v_today then
+        time_for_calls.days := 1;
+        time_for_calls.ends_at := greatest(v_now, v_budget.paused_until)
+            + make_interval(secs => (time_for_calls.minutes * v_budget.minute_seconds::numeric)::float8);
+        return;
+    end if;
+    -- today's are made today, and the last day is not a whole one; single records come last
+    v_whole := ceil((time_for_calls.calls - v_today)::numeric / v_a_day)::bigint - 1;
+    v_rest := time_for_calls.calls - v_today - v_whole * v_a_day;
+    time_for_calls.days := 1 + v_whole + (v_today > 0)::int;
+    time_for_calls.ends_at := v_budget.day_resets_at + make_interval(secs => v_budget.minute_seconds
+        * (1440 * v_whole + v_rest / case when time_for_calls.singles > 0 then v_slow else v_pace end)::float8);
+end
+$$;
+revoke all on function tds.time_for_calls(text, bigint, bigint) from public;
+comment on function tds.time_for_calls(text, bigint, bigint) is
+'How long so many calls of an organisation take (singles: those of them for one record each): minutes of asking at the ceilings, days on '
+'which that is, and when it ends if nothing else asks.';
+grant execute on function tds.time_for_calls(text, bigint, bigint) to tds_operator, tds_reader;
+
 create or replace view public.tds_migrations as
 select f.organization_id, f.began_at, f.finished_at, r.lists_read, r.lists_under_way, n.lists, r.records, r.details_fetched,
        o.calls as calls_left, round(m.done::numeric / nullif(m.done + m.to_do, 0), 3) as progress,
        case when f.finished_at is null then o.ends_at end as eta,
        case when f.finished_at is not null then null
-            when b.paused_until is not null then format('Zoho, until %s: %s', b.paused_until, b.pause_reason)
-            when b.left_today <= b.kept_for_repair and b.day_limit is not null and o.calls > 0
-                then format('the day''s calls, which begin anew at %s', b.day_resets_at)
-            when coalesce(r.heartbeat_at, f.began_at) < t.now - interval '10 minutes' and not exists (
-                     select from tds.program p where p.kind = 'poller' and p.stopped_at is null
-                        and p.beat_at > t.now - interval '2 minutes')
-                then 'somebody who goes on with it: tds migrate, or tds poll for the details'
-            when b.left_this_minute = 0 then 'the minute''s calls'
+            when s.wait = 'pause' then format('Zoho, until %s: %s', b.paused_until, b.pause_reason)
+            when s.wait = 'day' then format('the day''s calls, which begin anew at %s', b.day_resets_at)
+            when s.wait = 'nobody' then 'somebody who goes on with it: tds migrate, or tds poll for the details'
+            when s.wait = 'minute' then 'the minute''s calls'
             when r.lists_read < n.lists then 'lists, page by page'
-            when o.calls > 0 then 'details, a call each or by the hundred'
+            when m.to_do > 0 then 'details, a call each or by the hundred'
             else 'the processing of what has come' end as waits_for,
-       r.heartbeat_at
+       r.heartbeat_at, m.done as calls_done, m.to_do as calls_to_do, e.minutes as minutes_left, e.days as days_left, e.ends_at, s.wait,
+       case s.wait when 'pause' then b.paused_until when 'day' then b.day_resets_at when 'minute' then (
+           select min(k.settled_at) + make_interval(secs => b.minute_seconds) from tds.api_call k
+            where k.organization_id = f.organization_id and k.settled_at > t.now - make_interval(secs => b.minute_seconds)) end
+           as waits_until,
+       b.left_today as calls_left_today
   from tds.full_pull f
  cross join (select tds.now() as now) t
  cross join (select count(*)::int as lists from tds.entity e where e.api_path <> '') n
  cross join lateral (
        select count(*) filter (where d.listed_at is not null)::int as lists_read,
               count(*) filter (where d.listed_at is null and d.finished_at is null)::int as lists_under_way,
-              coalesce(sum(d.records), 0)::bigint as records, coalesce(sum(d.details), 0)::bigint as details_fetched,
-              coalesce(sum(d.calls), 0)::bigint as calls, max(d.heartbeat_at) as heartbeat_at
+              coalesce(sum(d.records), 0)::bigint as records,
+              (coalesce(sum(d.details), 0) + (select coalesce(sum(x.value::bigint), 0) from jsonb_each_text(f.details) x))::bigint
+                  as details_fetched,
+              max(d.heartbeat_at) as heartbeat_at
          from (select distinct on (u.entity) u.* from tds.run u
                 where u.organization_id = f.organization_id and u.started_at >= f.began_at
                 order by u.entity, u.run_id desc) d) r
   left join public.tds_api_outlook o on o.organization_id = f.organization_id
   left join public.tds_api_budget b on b.organization_id = f.organization_id
  cross join lateral (
-       -- a list that is not read yet costs a call at least
-       select r.calls as done, case when f.finished_at is null then coalesce(o.calls, 0) + n.lists - r.lists_read else 0 end as to_do) m;
+       select coalesce(sum(c.calls), 0)::bigint as calls, coalesce(sum(c.singles), 0)::bigint as singles
+         from (select x.calls, x.singles from tds.calls_expected(f.organization_id) x
+                union all
+               select w.calls, case when y.bulk_detail_path is null then w.calls else 0 end
+                 from tds.calls_wanted(f.organization_id) w join tds.entity y on y.entity = w.entity
+                where f.finished_at is null) c) l
+ cross join lateral (
+       select greatest(0, coalesce((select sum(g.calls) from tds.api_spending g
+                                     where g.organization_id = f.organization_id and g.purpose = 'migration'), 0)
+                          - f.spent_before)::bigint as done, l.calls as to_do) m
+ cross join lateral (
+       select case when f.finished_at is not null then null
+                   when b.paused_until is not null then 'pause'
+                   when b.left_today <= b.kept_for_repair and b.day_limit is not null and m.to_do > 0 then 'day'
+                   when coalesce(r.heartbeat_at, f.began_at) < t.now - interval '10 minutes'
+                        and not exists (select from tds.api_call k where k.organization_id = f.organization_id
+                                           and k.purpose = 'migration' and k.reserved_at > t.now - interval '10 minutes')
+                        and not exists (
+                            select from tds.program p where p.kind = 'poller' and p.stopped_at is null
+                               and p.beat_at > t.now - interval '2 minutes') then 'nobody'
+                   when b.left_this_minute = 0 then 'minute' end as wait) s
+  left join lateral tds.time_for_calls(f.organization_id, l.calls, l.singles) e on f.finished_at is null;
 comment on view public.tds_migrations is 'The newest migration of each organisation (tds migrate): how far it is, and what it waits for.';
 comment on column public.tds_migrations.organization_id is 'Zoho organisation.';
 comment on column public.tds_migrations.began_at is 'When it began.';
@@ -121,6 +188,28 @@ comment on column public.tds_migrations.progress is
 comment on column public.tds_migrations.eta is 'When the details will be here, if today''s calls are enough; null: that is not known.';
 comment on column public.tds_migrations.waits_for is 'What it is waiting for now.';
 comment on column public.tds_migrations.heartbeat_at is 'When it last made progress.';
+comment on column public.tds_migrations.calls_done is 'Calls it has cost so far, those before a stop included.';
+comment on column public.tds_migrations.calls_to_do is
+'Calls it still needs, as far as they are known: for pages, for details that are wanted, and for those of records that lists have.';
+comment on column public.tds_migrations.minutes_left is 'Minutes of asking that they take at the ceilings; null: it has ended.';
+comment on column public.tds_migrations.days_left is 'Days on which that is, today included; null: it has ended.';
+comment on column public.tds_migrations.ends_at is 'When it ends if nothing else asks, pauses for the day''s quota included.';
+comment on column public.tds_migrations.wait is
+'What keeps it waiting: minute, day (their calls are used up), pause (Zoho refuses), nobody (no program works on it); null: nothing.';
+comment on column public.tds_migrations.waits_until is 'Until when; null: it does not wait, or for somebody.';
+comment on column public.tds_migrations.calls_left_today is 'Calls left of the day''s quota; null: not known.';
+
+create or replace function tds.migration_now(organization_id text) returns setof public.tds_migrations
+language plpgsql stable security definer
+set search_path = pg_catalog, pg_temp
+as $$
+begin
+    return query select m.* from public.tds_migrations m where m.organization_id = migration_now.organization_id;
+end
+$$;
+revoke all on function tds.migration_now(text) from public;
+comment on function tds.migration_now(text) is 'How an organisation''s newest migration stands; for who shows its progress.';
+grant execute on function tds.migration_now(text) to tds_poller, tds_operator, tds_reader;
 
 create or replace view public.tds_entities as
 select n.entity, c.rows, c.deleted, c.estimated, c.counted_at, c.changed_at,

@@ -3,6 +3,7 @@
 import asyncio
 import logging
 from collections import defaultdict
+from dataclasses import dataclass
 from datetime import datetime
 
 import httpx
@@ -14,6 +15,15 @@ from tds_poller.zoho.settings import ZohoSettings
 log = logging.getLogger(__name__)
 
 TOLD_SECONDS = 5.0  # pauses longer than this are worth a line in the log
+SHOWN_SECONDS = 1.0  # and these are worth a word to whoever looks
+
+
+@dataclass(frozen=True, slots=True)
+class Waiting:
+    """What a call waits for, in the budget's words, and until when."""
+
+    reason: str
+    until: datetime
 
 
 class Budget:
@@ -28,10 +38,16 @@ class Budget:
         self._session = session
         self._settings = settings
         self._turns: defaultdict[tuple[str, bool], asyncio.Lock] = defaultdict(asyncio.Lock)
+        self._waiting: dict[tuple[str, bool], Waiting] = {}
         self.calls_per_minute = 0
         self.concurrency = 0
         self.minute_seconds = 60.0
         self.session = 0
+
+    @property
+    def waiting(self) -> Waiting | None:
+        """What calls wait for, the longest wait of several; None: nothing that is worth a word."""
+        return max(self._waiting.values(), key=lambda wait: wait.until, default=None)
 
     async def open(self) -> None:
         """Shows the database that this session lives, and learns the ceilings in force."""
@@ -62,7 +78,8 @@ class Budget:
         """
         # One of each purpose asks at a time: in turn, and not all of them again and again.
         # Single records have a slower pace of their own, for which no list need wait.
-        async with self._turns[purpose, "{id}" in endpoint]:
+        turn = purpose, "{id}" in endpoint
+        async with self._turns[turn]:
             waited = 0.0
             while True:
                 row = await self._session.row(
@@ -75,9 +92,16 @@ class Budget:
                 if seconds > self._settings.longest_wait:
                     raise LimitError(_told(row["reason"], row["wait_until"]), seconds, _hint(seconds))
                 if seconds > TOLD_SECONDS and waited == 0:
-                    log.warning("%s; nothing is asked for %.0f s.", row["reason"], seconds)
+                    # a minute's end is nothing to warn of
+                    level = logging.INFO if seconds <= self.minute_seconds else logging.WARNING
+                    log.log(level, "%s; nothing is asked for %.0f s.", row["reason"], seconds)
                 waited += seconds
-                await asyncio.sleep(seconds)
+                if seconds >= SHOWN_SECONDS:
+                    self._waiting[turn] = Waiting(row["reason"], row["wait_until"])
+                try:
+                    await asyncio.sleep(seconds)
+                finally:
+                    self._waiting.pop(turn, None)
 
     async def cancel(self, call_id: int) -> None:
         """Gives back a call that was not made."""

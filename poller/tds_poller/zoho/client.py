@@ -17,7 +17,7 @@ import httpx
 from tds_db import traces
 from tds_db.traces import span
 from tds_poller.zoho.bounded import BoundedClient
-from tds_poller.zoho.budget import Budget
+from tds_poller.zoho.budget import Budget, Waiting
 from tds_poller.zoho.errors import (
     LimitError,
     NotFoundError,
@@ -93,6 +93,11 @@ class ZohoClient:
     def session(self) -> int:
         """The database session whose lock says that this process lives."""
         return self._budget.session
+
+    @property
+    def waiting(self) -> Waiting | None:
+        """What calls wait for now; None: nothing that is worth a word."""
+        return self._budget.waiting
 
     @property
     def concurrency(self) -> int:
