@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 LONGEST = 140
-DATA = {".json", ".lua", ".png"}
+DATA = {".json", ".lua", ".png", ".svg"}
 # Applied migrations are never edited, not even their lines.
 OLD_MIGRATION = re.compile(r"db/migrations/00([01]\d|2[0-3])_")
 MADE = "tests/sql/made/"

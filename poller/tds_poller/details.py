@@ -35,8 +35,10 @@ async def fetch_details(client: ZohoClient, mirror: Mirror, endpoint: Endpoint) 
         ZohoError: Zoho cannot be asked any further. What was fetched is stored, the rest is still wanted.
     """
     fetched: dict[str, datetime] = {}
-    # A minute's worth at most where each costs a call, because a lease lasts two.
-    at_once = MOST_AT_ONCE if endpoint.bulk_detail_path else min(client.calls_per_minute, MOST_AT_ONCE)
+    # A minute's worth at most where each costs a call, because a lease lasts two: what is stored and not
+    # processed by then would be asked for again.
+    a_minute = min(client.calls_per_minute, await mirror.setting("api_details_per_minute"))
+    at_once = MOST_AT_ONCE if endpoint.bulk_detail_path else min(a_minute, MOST_AT_ONCE)
     # Only for what had come by then is waited: under a stream of webhooks some event is always unfinished.
     up_to = await mirror.newest_event()
     while True:

@@ -176,9 +176,10 @@ def test_the_display_fits_and_finished_steps_rest(width: int, monkeypatch: pytes
     [done] = [line for line in later if "vendor_payments" in line]
     assert done.startswith("✓")
     assert "0" in done.split()
-    for name in ("vendor_payments", "customer_payments"):
-        [then], [now] = ([line.split() for line in each if name in line] for each in (first, later))
-        assert then == now
+    for each in (first, later):
+        told = " ".join(each)
+        assert told.count("✓") == 2
+        assert "1,234,567" in told
     [going] = [line for line in later if "invoices" in line]
     assert "906,000/1,000,000" in going
     assert "-0:15:56" in going, "6,000 in a minute, whatever was there before"
@@ -209,14 +210,17 @@ def test_bars_on_a_terminal(poller: Poller, environment: dict[str, str]) -> None
     assert "450" in text
     assert "━" in text, "a bar"
     assert "/s" in text
-    left = 10_000 - poller.sandbox.ledger.summary()["calls"] + 1
+    with poller.database.connect() as conn:
+        # its day lasts minutes, and may have begun anew
+        [left] = conn.execute("select day_left from tds.api_budget").fetchone() or [0]
     assert f"{left:,} calls left today" in text
     assert "All: " in text
     assert "100 %" in text, "at its end all is done"
 
 
 EVENTS = Path(__file__).parents[2] / "docs/events.md"
-SLOW = {"ZOHO_CALLS_PER_MINUTE": "40", "ZOHO_MINUTE_SECONDS": "10"}
+# A minute that no busy machine outlasts: what it allows is enough for the lists and some details, then all wait.
+SLOW = {"ZOHO_CALLS_PER_MINUTE": "70", "ZOHO_MINUTE_SECONDS": "900"}
 
 
 def documented() -> dict[str, set[str]]:

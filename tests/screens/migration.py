@@ -1,7 +1,7 @@
 """Screens of a migration under Zoho's real limits, made from a run: `python -m tests.screens.migration`.
 
 2,218 items, 2,467 contacts and 1,000 invoices are some 3,550 calls: an hour and a half at 90 calls and 40 single
-records a minute. All programs run on one clock that goes twelve times as fast (faketime), the server, the sandbox and
+records a minute. All programs run on one clock that goes eight times as fast (faketime), the server, the sandbox and
 its limits too, with every setting as it is delivered: what is shown at minute 1, 30 and 80 is what one would see then.
 """
 
@@ -36,7 +36,7 @@ from tds_poller.zoho.settings import ZohoSettings
 
 ROOT = Path(__file__).parents[2]
 SCREENS = ROOT / "docs" / "screens"
-SPEED = 12
+SPEED = 8
 STARTS = "2026-03-02 09:00:00"
 MINUTES = (1, 30, 80)
 COLUMNS, LINES = 96, 30
@@ -129,7 +129,6 @@ async def photographs(steps: Steps, dashboard: str) -> None:
         real = {key: value for key, value in os.environ.items() if key not in FAKETIME}
         looking = [
             sys.executable,
-            "-P",
             "-m",
             __spec__.name,
             "look",

@@ -66,7 +66,9 @@ begin
           from tds.full_pull f
          cross join tds.entity e
           left join lateral (
-               select r.* from tds.run r
+               select r.next_page, r.records, r.counted,
+                      coalesce(r.listed_at, case when r.state = 'complete' then r.finished_at end) as listed_at
+                 from tds.run r
                 where r.organization_id = f.organization_id and r.entity = e.entity and r.started_at >= f.began_at
                 order by r.run_id desc limit 1) u on true
           left join lateral (

@@ -125,21 +125,21 @@ select f.organization_id, f.began_at, f.finished_at, r.lists_read, r.lists_under
             when s.wait = 'pause' then format('Zoho, until %s: %s', b.paused_until, b.pause_reason)
             when s.wait = 'day' then format('the day''s calls, which begin anew at %s', b.day_resets_at)
             when s.wait = 'nobody' then 'somebody who goes on with it: tds migrate, or tds poll for the details'
-            when s.wait = 'minute' then 'the minute''s calls'
+            when s.wait = 'minute' then case when b.left_this_minute = 0 then 'the minute''s calls'
+                                             else 'the minute''s calls for single records' end
             when r.lists_read < n.lists then 'lists, page by page'
             when m.to_do > 0 then 'details, a call each or by the hundred'
             else 'the processing of what has come' end as waits_for,
        r.heartbeat_at, m.done as calls_done, m.to_do as calls_to_do, e.minutes as minutes_left, e.days as days_left, e.ends_at, s.wait,
-       case s.wait when 'pause' then b.paused_until when 'day' then b.day_resets_at when 'minute' then (
-           select min(k.settled_at) + make_interval(secs => b.minute_seconds) from tds.api_call k
-            where k.organization_id = f.organization_id and k.settled_at > t.now - make_interval(secs => b.minute_seconds)) end
-           as waits_until,
+       case s.wait when 'pause' then b.paused_until when 'day' then b.day_resets_at
+                   when 'minute' then case when b.left_this_minute = 0 then a.oldest else a.oldest_single end
+                                      + make_interval(secs => b.minute_seconds) end as waits_until,
        b.left_today as calls_left_today
   from tds.full_pull f
  cross join (select tds.now() as now) t
  cross join (select count(*)::int as lists from tds.entity e where e.api_path <> '') n
  cross join lateral (
-       select count(*) filter (where d.listed_at is not null)::int as lists_read,
+       select count(*) filter (where d.listed_at is not null or d.state = 'complete')::int as lists_read,
               count(*) filter (where d.listed_at is null and d.finished_at is null)::int as lists_under_way,
               coalesce(sum(d.records), 0)::bigint as records,
               (coalesce(sum(d.details), 0) + (select coalesce(sum(x.value::bigint), 0) from jsonb_each_text(f.details) x))::bigint
@@ -150,6 +150,12 @@ select f.organization_id, f.began_at, f.finished_at, r.lists_read, r.lists_under
                 order by u.entity, u.run_id desc) d) r
   left join public.tds_api_outlook o on o.organization_id = f.organization_id
   left join public.tds_api_budget b on b.organization_id = f.organization_id
+ cross join lateral (
+       select min(k.settled_at) as oldest, min(k.settled_at) filter (where tds.is_detail(k.endpoint)) as oldest_single,
+              count(*) filter (where tds.is_detail(k.endpoint)) as singles
+         from tds.api_call k
+        where k.organization_id = f.organization_id
+          and (k.settled_at is null or k.settled_at > t.now - make_interval(secs => b.minute_seconds))) a
  cross join lateral (
        select coalesce(sum(c.calls), 0)::bigint as calls, coalesce(sum(c.singles), 0)::bigint as singles
          from (select x.calls, x.singles from tds.calls_expected(f.organization_id) x
@@ -171,7 +177,8 @@ select f.organization_id, f.began_at, f.finished_at, r.lists_read, r.lists_under
                         and not exists (
                             select from tds.program p where p.kind = 'poller' and p.stopped_at is null
                                and p.beat_at > t.now - interval '2 minutes') then 'nobody'
-                   when b.left_this_minute = 0 then 'minute' end as wait) s
+                   when b.left_this_minute = 0 or a.singles >= b.details_per_minute and l.singles = l.calls and l.calls > 0
+                       then 'minute' end as wait) s
   left join lateral tds.time_for_calls(f.organization_id, l.calls, l.singles) e on f.finished_at is null;
 comment on view public.tds_migrations is 'The newest migration of each organisation (tds migrate): how far it is, and what it waits for.';
 comment on column public.tds_migrations.organization_id is 'Zoho organisation.';
