@@ -83,9 +83,9 @@ declare
     v_budget public.tds_api_budget;
     v_pace   numeric;
     v_slow   numeric;
-    v_today  bigint;
-    v_a_day  bigint;
-    v_whole  bigint;
+    v_today  int;
+    v_a_day  int;
+    v_whole  int;
     v_rest   bigint;
 begin
     select b.* into v_budget from public.tds_api_budget b where b.organization_id = time_for_calls.organization_id;
@@ -97,14 +97,14 @@ begin
     time_for_calls.minutes := round((time_for_calls.calls - time_for_calls.singles) / v_pace + time_for_calls.singles / v_slow, 1);
     v_today := greatest(0, v_budget.left_today - v_budget.kept_for_repair);
     v_a_day := greatest(1, v_budget.day_limit - v_budget.kept_for_repair);
-    if v_today is null or v_budget.day_resets_at is null or time_for_calls.calls <= v_today then
+    if v_budget.day_limit is null or v_budget.day_resets_at is null or time_for_calls.calls <= v_today then
         time_for_calls.days := 1;
         time_for_calls.ends_at := greatest(v_now, v_budget.paused_until)
             + make_interval(secs => (time_for_calls.minutes * v_budget.minute_seconds::numeric)::float8);
         return;
     end if;
     -- today's are made today, and the last day is not a whole one; single records come last
-    v_whole := ceil((time_for_calls.calls - v_today)::numeric / v_a_day)::bigint - 1;
+    v_whole := ceil((time_for_calls.calls - v_today)::numeric / v_a_day)::int - 1;
     v_rest := time_for_calls.calls - v_today - v_whole * v_a_day;
     time_for_calls.days := 1 + v_whole + (v_today > 0)::int;
     time_for_calls.ends_at := v_budget.day_resets_at + make_interval(secs => v_budget.minute_seconds
