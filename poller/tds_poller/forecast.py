@@ -131,9 +131,18 @@ async def count(client: ZohoClient, entity: Mapping[str, Any], *, exact: bool) -
         The number, None if it stays unknown, and where it is from.
     """
 
+    asked = {**entity["list_filter"], "response_option": 2}
+
     async def page(number: int) -> tuple[int, bool, int | None]:
-        place = {"page": number, "per_page": PER_PAGE, "response_option": 2}
-        reply = await client.get(entity["api_path"], {**entity["list_filter"], **place})
+        place = {"page": number, "per_page": PER_PAGE}
+        try:
+            reply = await client.get(entity["api_path"], {**asked, **place})
+        except RefusedError as error:
+            # An edition that does not take one of them: the pull will leave it off, too, and remember it.
+            if (parameter := error.refused(asked)) is None:
+                raise
+            del asked[parameter]
+            return await page(number)
         context = reply.document.get("page_context", {})
         rows = next((value for value in reply.document.values() if isinstance(value, list)), [])
         return len(rows), bool(context.get("has_more_page")), context.get("total")

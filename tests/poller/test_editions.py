@@ -10,6 +10,7 @@ from typing import Any
 import psycopg
 import pytest
 
+from tds_poller.forecast import Cost
 from tds_poller.mirror import Mirror
 from tds_poller.poll import Poll, read_queue
 from tds_poller.zoho.client import ZohoClient
@@ -20,6 +21,7 @@ from tds_sandbox.organisation import Organisation
 from tests.db.servers import Database
 from tests.poller.conftest import Poller, fast_sandbox, small_sandbox
 from tests.poller.test_migrate import compared
+from tests.poller.test_plan import look
 
 
 def rows(poller: Poller, query: str) -> list[tuple[Any, ...]]:
@@ -70,6 +72,17 @@ def test_what_an_edition_refuses_is_left_off_and_remembered(strict: Poller) -> N
     assert rows(strict, "select tds.lists_all('products', organization_id) from tds.run limit 1") == [
         (False,)
     ]
+
+
+def test_a_plan_counts_a_list_whose_parameters_are_refused(strict: Poller) -> None:
+    found, _ = look(strict.sandbox, strict.database)
+    assert found["products"] == Cost("products", 450, "counted by Zoho", 3, 5)
+    assert [row for row in found.values() if row.how.startswith("not readable")] == []
+    strict.migrate()
+    before = refusals(strict)
+    again, _ = look(strict.sandbox, strict.database)
+    assert again["products"].records == 450
+    assert refusals(strict) == before, "what a pull was refused is remembered"
 
 
 def test_a_lenient_edition_takes_what_it_is_asked(database: Database) -> None:

@@ -14,7 +14,7 @@ begin
     for v_entity in select n.* from tds.entity n where n.api_path <> '' order by n.priority, n.entity loop
         plan_entities.entity := v_entity.entity;
         plan_entities.api_path := v_entity.api_path;
-        plan_entities.list_filter := v_entity.list_filter;
+        plan_entities.list_filter := tds.list_parameters(v_entity.entity, plan_entities.organization_id);
         plan_entities.paged := v_entity.paged;
         plan_entities.needs_details := v_entity.detail_key is not null;
         plan_entities.bulk_details := v_entity.bulk_detail_path is not null;
