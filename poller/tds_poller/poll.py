@@ -155,12 +155,16 @@ class Poll:
         except (LimitError, UnreachableError) as error:
             if not patient:
                 raise
-            seconds = error.seconds if isinstance(error, LimitError) else OUTAGE_SECONDS
+            seconds = self._pause(error) if isinstance(error, LimitError) else OUTAGE_SECONDS
             log.warning("%s Nothing is asked for %.0f s.", error.message, seconds)
             self._closed_until = asyncio.get_running_loop().time() + seconds
             return False
         await self._process()
         return ended > 0
+
+    def _pause(self, error: LimitError) -> float:
+        """Until Zoho is asked again: a minute at most, for the plan may have become larger, or a pause be ended by hand."""
+        return min(error.seconds, max(LOOK_SECONDS, self._client.minute_seconds))
 
     async def _tell(self) -> None:
         """Tells that this poller works.
@@ -226,7 +230,7 @@ class Poll:
                     await self._show(message, self._visibility)
                     return
             except (LimitError, UnreachableError, AuthorizationError, asyncio.CancelledError) as error:
-                await self._show(message, error.seconds if isinstance(error, LimitError) else 0)
+                await self._show(message, self._pause(error) if isinstance(error, LimitError) else 0)
                 if isinstance(error, LimitError) and self._patient and self._client.purpose == "sweep":
                     # What a sweep may not spend is there for all else, the other pulls of its list among it.
                     await self._mirror.pause_sweep(run_id, error.message)

@@ -18,6 +18,7 @@ from datetime import datetime
 from typing import Any
 from urllib.parse import parse_qs
 
+import httpx
 import psycopg
 import pytest
 from psycopg.rows import dict_row
@@ -312,6 +313,18 @@ def test_a_limit_leaves_the_pull_for_later(pulls: Pulls) -> None:
     with polling(pulls):
         wait_until(lambda: pulls.run(run)["state"] == "complete", "the end")
     assert pulls.run(run)["error"] is None
+
+
+def test_a_larger_plan_is_used_at_once(pulls: Pulls) -> None:
+    control = f"{pulls.poller.sandbox.url}/_sandbox/limits"
+    httpx.post(control, json={"per_day": 1, "per_minute": None}).raise_for_status()
+    run = pulls.ask("products")
+    # a day lasts 24 minutes of ours
+    with polling(pulls, ZOHO_MINUTE_SECONDS="1"):
+        wait_until(lambda: "until" in (pulls.run(run)["error"] or ""), "the day's calls are gone")
+        httpx.post(control, json={"per_day": 10_000, "per_minute": None}).raise_for_status()
+        pulls.value("select tds.resume_calls(organization_id) from tds_api_budget")
+        wait_until(lambda: pulls.run(run)["state"] == "complete", "the end")
 
 
 def test_while_it_is_off_nothing_is_pulled(pulls: Pulls) -> None:

@@ -109,6 +109,11 @@ class ZohoClient:
         """The ceiling of all processes together."""
         return self._budget.calls_per_minute
 
+    @property
+    def minute_seconds(self) -> float:
+        """How long the limits' minute lasts, in seconds: 60, but for a sandbox whose clock is fast."""
+        return self._budget.minute_seconds
+
     async def __aenter__(self) -> Self:
         traces.start("poller")
         await self._session.__aenter__()
