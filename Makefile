@@ -2,7 +2,7 @@
 PYTHON ?= python3
 BIN := .venv/bin
 
-.PHONY: setup lock sbom demo test test-hard mutants golden bench lint docs clean
+.PHONY: setup lock sbom demo test test-hard mutants golden bench lint docs site clean
 
 setup: .venv/ready
 
@@ -61,9 +61,14 @@ lint: setup
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy --strict benchmarks db/tds_db receiver poller cli demo sandbox tests
 	$(BIN)/python -m tests.lines
+	$(BIN)/mkdocs build --strict --quiet
 
 docs: setup
 	$(BIN)/python -m tests.docs
+
+# The documents as pages of HTML, in build/site, which load nothing from elsewhere.
+site: setup
+	$(BIN)/mkdocs build --strict --quiet
 
 clean:
 	rm -rf .venv build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis

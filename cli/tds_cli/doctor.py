@@ -188,7 +188,7 @@ async def check_zoho(settings: ZohoSettings, dsn: str) -> AsyncIterator[Check]:
 
 
 def _problem(name: str, error: ZohoError) -> Check:
-    return Check(name, False, error.message, error.hint.rstrip(".") or "tds -v doctor")
+    return Check(name, False, error.message, error.hint.removeprefix("Next: ").rstrip(".") or "tds -v doctor")
 
 
 def _data_centre(settings: ZohoSettings, domain: str) -> Check:
@@ -232,7 +232,12 @@ async def _scope(scope: str, call: Awaitable[Reply]) -> Check:
     except UnauthorizedError:
         return Check(f"scope {scope}", False, f"the refresh token lacks {name}", NEW_TOKEN)
     except LimitError as error:
-        return Check(f"scope {scope}", False, f"not looked at: {error.message}", error.hint.rstrip("."))
+        return Check(
+            f"scope {scope}",
+            False,
+            f"not looked at: {error.message}",
+            error.hint.removeprefix("Next: ").rstrip("."),
+        )
     except ZohoError as error:
         return _problem(f"scope {scope}", error)
     return Check(f"scope {scope}", True, name)

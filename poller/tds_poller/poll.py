@@ -163,7 +163,7 @@ class Poll:
         return ended > 0
 
     def _pause(self, error: LimitError) -> float:
-        """Until Zoho is asked again: a minute at most, for the plan may have become larger, or a pause be ended by hand."""
+        """Until Zoho is asked again: a minute at most, for the plan may have become larger meanwhile."""
         return min(error.seconds, max(LOOK_SECONDS, self._client.minute_seconds))
 
     async def _tell(self) -> None:
