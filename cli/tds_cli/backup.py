@@ -1,20 +1,37 @@
-"""`tds backup` and `tds restore`."""
+"""`tds backup`, `tds backups` and `tds restore`."""
 
+import sys
+import threading
 from dataclasses import asdict
 from pathlib import Path
 
 import click
 import psycopg
 
+from tds_cli.exits import FAILED
 from tds_cli.options import as_json
-from tds_cli.output import print_json
+from tds_cli.output import print_json, print_table
 from tds_cli.terminal import echo
-from tds_db.backup import back_up, forget, note, scratch
 from tds_db.backup import restore as restore_backup
-from tds_db.connect import conninfo
+from tds_db.backups import Made, make, take_due
+from tds_db.connect import connect, connect_for_rows, conninfo
+from tds_db.errors import TdsError
+from tds_db.processes import on_stop_signal
 from tds_db.settings import DatabaseSettings
+from tds_db.upgrade import install_jobs
 
 PATH = click.Path(path_type=Path, file_okay=False)
+WATCH_SECONDS = 60.0
+LIST = """
+    select taken_at, state, row_count, bytes, round(seconds, 1) as seconds, file, error
+      from tds_backups order by taken_at desc limit %s"""
+# What tds.take_backup says, and whether a timer is to be told that something is wrong.
+WHY_NOT = {
+    "not scheduled": "No backups are made by the clock. Next: tds backups schedule DIR",
+    "not due": "None is due.",
+    "running already": "Another process makes it.",
+    "failed lately": "The last try failed, and the next one is later. See: tds backups list",
+}
 
 
 @click.command()
@@ -31,28 +48,140 @@ def backup(directory: Path | None, keep: int, verify: bool, as_json: bool) -> No
 
     Of one moment, while all goes on. Neither queues, which tds restore fills anew, nor the access token are
     in it. It is verified by a restore into a database of its own on the same server. Older ones than
-    --keep go.
+    --keep go. By the clock: tds backups schedule DIR.
+    """
+    settings = DatabaseSettings()
+    made = make(
+        conninfo(settings),
+        directory or settings.data_dir / "backups",
+        keep=keep,
+        verify=verify,
+        lock_timeout=settings.lock_timeout,
+    )
+    if verify and not made.verified:
+        echo("Not verified: this login may not make a database. Next: alter role … createdb", err=True)
+    _tell(made, as_json=as_json)
+
+
+def _tell(made: Made, *, as_json: bool) -> None:
+    if as_json:
+        removed = [str(path) for path in made.removed]
+        print_json({**asdict(made.backup), "verified": made.verified, "removed": removed})
+        return
+    click.echo(made.backup.path)
+    how = "restored and compared" if made.verified else "not verified"
+    echo(
+        f"{made.backup.rows:,} rows, {made.backup.bytes:,} bytes, {how}; {len(made.removed)} older removed.",
+        err=True,
+    )
+    echo(f"Next: copy it to another machine. Back: tds restore {made.backup.path}", err=True)
+
+
+@click.group()
+def backups() -> None:
+    """Backups by the clock: when and where they are made, which there are."""
+
+
+@backups.command("list")
+@click.option(
+    "--limit", type=click.IntRange(1), default=30, show_default=True, help="How many, newest first."
+)
+@as_json
+def backups_list(limit: int, as_json: bool) -> None:
+    """Lists the backups that were made, and those that failed: state, size, file. SQL: tds_backups."""
+    with connect_for_rows("backups") as connection:
+        rows = connection.execute(LIST, [limit]).fetchall()
+    if as_json:
+        print_json(rows)
+    else:
+        print_table("Backups", rows)
+
+
+@backups.command("schedule")
+@click.argument("directory", metavar="DIR", type=PATH)
+@click.option("--keep", type=click.IntRange(1), help="How many stay in DIR; at first 7.")
+@click.option("--at", "schedule", metavar="CRON", help="When, as cron has it; at first 15 2 * * *.")
+@click.option(
+    "--verify/--no-verify", default=None, help="Whether each is restored and compared; at first: yes."
+)
+@as_json
+def backups_schedule(
+    directory: Path, keep: int | None, schedule: str | None, verify: bool | None, as_json: bool
+) -> None:
+    """Has backups made in DIR by the clock: by tds up, else by tds backups take of a timer.
+
+    DIR is a directory of the machine where that runs. What is not said stays as it is.
+    """
+    _schedule(str(directory.absolute()), keep, schedule, verify, as_json=as_json)
+    if not as_json:
+        echo("Made by tds up; elsewhere by a timer that runs tds backups take: docs/backup.md.", err=True)
+
+
+@backups.command("off")
+@as_json
+def backups_off(as_json: bool) -> None:
+    """Has none made by the clock any more. Those that there are stay."""
+    _schedule(None, None, None, None, as_json=as_json)
+
+
+def _schedule(
+    directory: str | None, keep: int | None, schedule: str | None, verify: bool | None, *, as_json: bool
+) -> None:
+    with connect_for_rows("backups") as connection:
+        row = connection.execute(
+            "select * from tds.schedule_backups(%s, %s, %s, %s)", [directory, keep, schedule, verify]
+        ).fetchone()
+    assert row is not None
+    if schedule is not None:
+        with connect("backups") as connection:
+            for job in install_jobs(connection):
+                if job.statement:
+                    echo(f"For pg_cron an administrator has to run: {job.statement}", err=True)
+    if as_json:
+        print_json(row)
+    else:
+        print_table("Backups by the clock", [row])
+
+
+@backups.command("take")
+@click.option("--now", is_flag=True, help="Make one, also where none is due.")
+@click.option("--watch", is_flag=True, help="Go on until interrupted: make each when it is due.")
+@as_json
+def backups_take(now: bool, watch: bool, as_json: bool) -> None:
+    """Makes the backup that the clock wants, if one is due; the login has to be a member of tds_owner.
+
+    For a timer that knows nothing of when. Exit code 1: it failed, or failed lately.
     """
     settings = DatabaseSettings()
     dsn = conninfo(settings)
-    made = back_up(dsn, directory or settings.data_dir / "backups")
-    verified = False
-    if verify:
-        try:
-            with scratch(dsn) as empty:
-                restore_backup(empty, made.path, lock_timeout=settings.lock_timeout)
-            verified = True
-        except psycopg.errors.InsufficientPrivilege:
-            echo("Not verified: this login may not make a database. Next: alter role … createdb", err=True)
-    note(dsn, made, verified=verified)
-    gone = forget(made.path.parent, keep)
-    if as_json:
-        print_json({**asdict(made), "verified": verified, "removed": [str(path) for path in gone]})
+    if now:
+        with connect("backups", dsn, autocommit=True) as connection:
+            connection.execute("select tds.request_backup()")
+    if watch:
+        _watch(dsn, settings.lock_timeout, as_json=as_json)
         return
-    click.echo(made.path)
-    how = "restored and compared" if verified else "not verified"
-    echo(f"{made.rows:,} rows, {made.bytes:,} bytes, {how}; {len(gone)} older removed.", err=True)
-    echo(f"Next: copy it to another machine. Back: tds restore {made.path}", err=True)
+    outcome, made = take_due(dsn, lock_timeout=settings.lock_timeout)
+    if made is not None:
+        _tell(made, as_json=as_json)
+        return
+    if as_json:
+        print_json({"outcome": outcome})
+    echo(WHY_NOT[outcome], err=True)
+    if outcome == "failed lately":
+        sys.exit(FAILED)
+
+
+def _watch(dsn: str, lock_timeout: str, *, as_json: bool) -> None:
+    stopping = threading.Event()
+    on_stop_signal(stopping.set)
+    while not stopping.is_set():
+        try:
+            _, made = take_due(dsn, lock_timeout=lock_timeout)
+            if made is not None:
+                _tell(made, as_json=as_json)
+        except (TdsError, psycopg.Error) as error:
+            echo(f"The backup failed: {error}", err=True)
+        stopping.wait(WATCH_SECONDS)
 
 
 @click.command()

@@ -10,6 +10,7 @@ from __future__ import annotations
 import json
 import os
 import re
+import secrets
 import time
 import zipfile
 from collections.abc import Iterable, Iterator, Mapping
@@ -36,6 +37,9 @@ PARTITION = re.compile(
     r"tds\.inbox\w* tds\.inbox\w* FOR VALUES FROM \((MINVALUE|'[-0-9:+ .]+')\) TO \('[-0-9:+ .]+'\)"
 )
 SUFFIX = ".tdsbackup"
+UNFINISHED, DOUBTFUL = ".unfinished", ".unverified"
+ABANDONED_SECONDS = 86_400.0  # since something was written to what is not finished
+SCRATCH = "tds_verify_"
 # What the other server's own upgrade writes, and what is secret or ends with its session.
 LEFT_OUT = (
     "tds.migration",
@@ -45,6 +49,7 @@ LEFT_OUT = (
     "tds.api_token",
     "tds.lease",
     "tds.partition_lock",
+    "tds.backup_wanted",
 )
 SETTINGS = {"TimeZone": "UTC"}
 TABLES = """
@@ -73,6 +78,10 @@ SEQUENCES = """
 REFERENCES = """
     select conrelid::regclass::text, confrelid::regclass::text
       from pg_constraint where contype = 'f' and conrelid <> confrelid and conparentid = 0"""
+LEFT_BEHIND = """
+    select d.datname from pg_database d
+     where d.datname like %s and pg_has_role(d.datdba, 'member')
+       and not exists (select from pg_stat_activity a where a.datid = d.oid)"""
 TRIGGERED = """
     select distinct tgrelid::regclass::text
       from pg_trigger t join pg_class c on c.oid = t.tgrelid
@@ -118,7 +127,7 @@ def back_up(conninfo: str, directory: Path) -> Backup:
         raise BackupError("The database is not what the files say.", "Next: tds db upgrade, then tds backup")
     taken_at = datetime.now(UTC)
     path = directory / f"tds-{taken_at:%Y%m%dT%H%M%S%fZ}{SUFFIX}"
-    unfinished = path.with_suffix(".unfinished")
+    unfinished = path.with_suffix(UNFINISHED)
     try:
         directory.mkdir(mode=0o700, parents=True, exist_ok=True)
         descriptor = os.open(unfinished, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
@@ -140,26 +149,26 @@ def back_up(conninfo: str, directory: Path) -> Backup:
     return _described(path, manifest)
 
 
-def note(conninfo: str, backup: Backup, *, verified: bool) -> None:
-    """Has health know how old the newest backup is.
+def forget(directory: Path, keep: int) -> list[Path]:
+    """Removes all but the newest backups of a directory, and what killed ones left; returns those removed.
 
     Raises:
-        psycopg.Error: the database refuses.
+        OSError: one of them cannot be removed.
     """
-    with connect("backup", conninfo, autocommit=True) as conn, _as_owner(conn):
-        conn.execute(
-            """insert into tds.backup (taken_at, file, bytes, row_count, verified_at)
-               values (%s, %s, %s, %s, case when %s then tds.now() end)""",
-            [backup.taken_at, str(backup.path.absolute()), backup.bytes, backup.rows, verified],
-        )
-
-
-def forget(directory: Path, keep: int) -> list[Path]:
-    """Removes all but the newest backups of a directory; returns those removed."""
     found = sorted(directory.glob(f"tds-*{SUFFIX}"), reverse=True)
     for path in found[keep:]:
         path.unlink()
+    for path in directory.glob(f"tds-*{UNFINISHED}"):
+        if path.stat().st_mtime < time.time() - ABANDONED_SECONDS:
+            path.unlink()
     return found[keep:]
+
+
+def set_aside(path: Path) -> Path:
+    """Names a backup so that nobody takes it for one that can be restored; one such is kept, the newest."""
+    for other in path.parent.glob(f"tds-*{DOUBTFUL}"):
+        other.unlink()
+    return path.replace(path.with_suffix(DOUBTFUL))
 
 
 def read(path: Path) -> dict[str, Any]:
@@ -210,7 +219,7 @@ def restore(conninfo: str, path: Path, *, lock_timeout: str = "5s") -> Restored:
         )
     if not status(conninfo).applied:
         upgrade(conninfo, lock_timeout=lock_timeout)
-    with connect("restore", conninfo, settings=SETTINGS) as conn, _as_owner(conn):
+    with connect("restore", conninfo, settings=SETTINGS) as conn, as_owner(conn):
         tables = manifest["tables"]
         _check_names(conn, path, manifest)
         _refuse_rows(conn, tables)
@@ -239,16 +248,21 @@ def restore(conninfo: str, path: Path, *, lock_timeout: str = "5s") -> Restored:
 
 @contextmanager
 def scratch(conninfo: str) -> Iterator[str]:
-    """A database on the same server, dropped afterwards.
+    """A database on the same server, dropped afterwards; those that a killed one left are dropped, too.
 
     Raises:
         psycopg.errors.InsufficientPrivilege: this login may make none.
     """
-    name = f"tds_verify_{os.getpid()}"
+    name = f"{SCRATCH}{os.getpid()}_{secrets.token_hex(4)}"
     with connect("backup", conninfo, autocommit=True) as conn:
+        for (left,) in conn.execute(LEFT_BEHIND, [f"{SCRATCH}%"]).fetchall():
+            with suppress(psycopg.errors.ObjectInUse, psycopg.errors.InvalidCatalogName):
+                conn.execute(sql.SQL("drop database {}").format(sql.Identifier(left)))
         conn.execute(sql.SQL("create database {} template template0").format(sql.Identifier(name)))
+    empty = psycopg.conninfo.make_conninfo(conninfo, dbname=name)
     try:
-        yield psycopg.conninfo.make_conninfo(conninfo, dbname=name)
+        with connect("backup", empty, autocommit=True):  # who is connected says that it is not left behind
+            yield empty
     finally:
         with connect("backup", conninfo, autocommit=True) as conn:
             conn.execute(sql.SQL("drop database {} with (force)").format(sql.Identifier(name)))
@@ -297,7 +311,8 @@ def _described(path: Path, manifest: Mapping[str, Any]) -> Backup:
 
 
 @contextmanager
-def _as_owner(conn: psycopg.Connection) -> Iterator[None]:
+def as_owner(conn: psycopg.Connection) -> Iterator[None]:
+    """Acts as tds_owner meanwhile."""
     conn.execute("set role tds_owner")
     yield
     with suppress(psycopg.Error):

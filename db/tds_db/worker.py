@@ -20,6 +20,7 @@ from psycopg import sql
 from psycopg.rows import TupleRow
 
 from tds_db.alerting import STOP_SECONDS, Sending
+from tds_db.backups import Taking
 from tds_db.connect import LASTING, Connection, connect, conninfo
 from tds_db.envfile import load
 from tds_db.errors import notice_text
@@ -119,6 +120,7 @@ class Worker:
         self._stopping = threading.Event()
         self._next_jobs = 0.0
         self._sending = Sending(dsn)
+        self._taking = Taking(dsn)
 
     def stop(self) -> None:
         """Ends `run` after the batch in hand."""
@@ -142,6 +144,7 @@ class Worker:
                 log.error("%s %s: %s", type(error).__name__, error.sqlstate or "", str(error).strip())
                 self._stopping.wait(pause * random.uniform(0.5, 1.0))
                 pause = min(2 * pause, LONGEST_PAUSE)
+        self._taking.stop()
         self._sending.wait(STOP_SECONDS)
 
     def _turn(self, connection: Connection[TupleRow]) -> None:
@@ -163,6 +166,7 @@ class Worker:
                     log.info("%s", statement)
                     connection.execute(statement)
             self._sending.turn(connection)
+            self._taking.turn(connection)
         if outcome["claimed"]:
             return
         for _ in connection.notifies(timeout=POLL_SECONDS, stop_after=1):

@@ -17,7 +17,7 @@ from tests.supply import LOCK, ROOT, locked
 
 DOCKER = ROOT / "deploy" / "docker"
 COMPOSE = DOCKER / "compose.yml"
-OURS = ("receiver", "worker", "poller", "upgrade", "tds")
+OURS = ("receiver", "worker", "poller", "upgrade", "backup", "tds")
 
 
 def copied_to(place: Path) -> Path:

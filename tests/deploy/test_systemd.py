@@ -16,6 +16,8 @@ from tests.journeys.waiting import PATIENCE
 
 UNITS = Path(__file__).parents[2] / "deploy" / "systemd"
 SERVICES = sorted(each.name for each in UNITS.glob("*.service"))
+TIMERS = sorted(each.name for each in UNITS.glob("*.timer"))
+PROGRAMS = [name for name in SERVICES if name.replace(".service", ".timer") not in TIMERS]
 ANALYZE = shutil.which("systemd-analyze")
 EXPOSURE = "20"  # tenths, of 100: what systemd calls OK; a unit without any of it has 96
 there = pytest.mark.skipif(ANALYZE is None, reason="there is no systemd-analyze here")
@@ -58,8 +60,27 @@ def test_little_is_left_open(units: Path, service: str) -> None:
 def test_the_target_wants_each_program() -> None:
     wanted = re.search(r"^Wants=(.*)$", (UNITS / "tds.target").read_text(), re.MULTILINE)
     assert wanted
-    assert sorted(wanted[1].split()) == SERVICES
-    assert [f"tds-{name}.service" for name in ("alerts", "poller", "receiver", "worker")] == SERVICES
+    assert sorted(wanted[1].split()) == sorted([*PROGRAMS, *TIMERS])
+    assert [f"tds-{name}.service" for name in ("alerts", "poller", "receiver", "worker")] == PROGRAMS
+    assert TIMERS == ["tds-backup.timer"]
+
+
+def test_what_a_timer_starts_takes_the_backup_that_is_due(database: Database, tmp_path: Path) -> None:
+    assert words_of("tds-backup.service") == ["backups", "take"]
+    with database.connect(autocommit=True) as conn:
+        conn.execute("select tds.schedule_backups(%s, verify => false)", [str(tmp_path / "kept")])
+        conn.execute("select tds.request_backup()")
+    for code, told in ((0, "rows"), (0, "None is due")):
+        done = subprocess.run(
+            [*TDS, *words_of("tds-backup.service")],
+            env=environment(TDS_DATABASE_URL=database.conninfo),
+            cwd=tmp_path,
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+        assert (done.returncode, told in done.stderr) == (code, True), done.stderr
+    assert len(list((tmp_path / "kept").iterdir())) == 1
 
 
 def words_of(service: str) -> list[str]:

@@ -29,6 +29,7 @@ OURS = [
     "heal",
     "health",
     "observe_drift",
+    "request_backup",
     "request_changes",
     "request_lists",
     "request_reconciles",

@@ -81,7 +81,7 @@ CARE_LEDGERS = {
     "tds.job", "tds.job_run", "tds.health_check", "tds.health_result", "tds.health_state", "tds.measure", "tds.arrival",
     "tds.arrival_counted", "tds.heal_step", "tds.heal_log", "tds.retention_rule", "tds.retention_state", "tds.vacuum_wish",
     "tds.stock_day", "tds.alert", "tds.alert_mute", "tds.alert_delivery", "tds.alert_address", "tds.setting", "tds.delay",
-    "tds.delay_counted",
+    "tds.delay_counted", "tds.backup", "tds.backup_wanted",
 }  # fmt: skip
 # And what it does to others' tables, because doing it is all there is to the step.
 CARE_WRITES = {

@@ -16,7 +16,7 @@ comment on function tds.api_lock_class() is
 
 create or replace function tds.lease_class(name text) returns int
 language sql immutable parallel safe
-as $$ select case $1 when 'job' then 7312 when 'due jobs' then 7313 when 'alert sender' then 7315 else 7314 end $$;
+as $$ select case $1 when 'job' then 7312 when 'due jobs' then 7313 when 'alert sender' then 7315 when 'backup' then 7316 else 7314 end $$;
 comment on function tds.lease_class(text) is
 'First number of the advisory locks of leases of that name: (lease_class, number of tds.lease); 7314 of tokens.';
 
@@ -173,6 +173,7 @@ select k.name, k.class, k.of, k.meaning
         ('job', tds.lease_class('job'), 'job', 'this job runs'),
         ('due jobs', tds.lease_class('due jobs'), null, 'a worker looks for jobs that are due'),
         ('alert sender', tds.lease_class('alert sender'), null, 'a process sends the messages of alerts'),
+        ('backup', tds.lease_class('backup'), null, 'a process makes the backup that the clock wants'),
         ('tds token', tds.lease_class('tds token'), 'account', 'a process refreshes the account''s access token'),
         ('tds.request_pull', null, 'organisation and entity', 'somebody asks for a pull, and a second one finds the first one''s run'),
         ('zoho.contacts', null, 'organisation', 'a batch writes the organisation''s contacts'),

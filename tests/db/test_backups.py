@@ -1,0 +1,181 @@
+"""Backups by the clock: asked for by a job, made by whoever may, noted, and health knows of those that are late or failed."""
+
+from __future__ import annotations
+
+import json
+import os
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import psycopg
+import pytest
+from click.testing import CliRunner
+
+from tds_cli.main import main
+from tds_db.backup import BackupError, scratch, set_aside
+from tds_db.backups import Taking, make, take_due
+from tests.db.servers import Database
+from tests.journeys.waiting import PATIENCE
+from tests.sql.conftest import Mirror
+
+FAILURES = "select (tds.check_backup_failed(tds.now())).value"
+AGE = "select (tds.check_backup(tds.now() + %s::interval)).value::float"
+
+
+@pytest.fixture
+def mirror(database: Database) -> Iterator[Mirror]:
+    with database.connect(autocommit=True) as conn:
+        yield Mirror(conn)
+
+
+@pytest.fixture
+def place(mirror: Mirror, tmp_path: Path) -> Path:
+    """Where the clock has them made; not verified, which other tests do."""
+    mirror.conn.execute("select tds.schedule_backups(%s, 2, null, false)", [str(tmp_path / "kept")])
+    return tmp_path / "kept"
+
+
+def want(database: Database) -> None:
+    """The job is run with a worker's rights."""
+    with database.connect(autocommit=True, role="tds_worker") as conn:
+        assert conn.execute("call tds.run_job('request_backup')").fetchone() == ("done",)
+
+
+def test_nobody_makes_one_until_somebody_says_where_to(mirror: Mirror, database: Database) -> None:
+    want(database)
+    assert take_due(database.conninfo) == ("not scheduled", None)
+    assert mirror.value(AGE, "100 days") == 0
+    assert "backup_directory is null" in mirror.value("select (tds.check_backup(tds.now())).told")
+
+
+def test_the_clock_has_one_made(mirror: Mirror, database: Database, place: Path) -> None:
+    assert take_due(database.conninfo) == ("not due", None)
+    for _ in range(3):
+        want(database)
+        outcome, made = take_due(database.conninfo)
+        assert (outcome, made is not None and made.verified) == ("taken", False)
+    kept = sorted(place.glob("*.tdsbackup"))
+    assert len(kept) == 2
+    assert [
+        Path(row["file"]) for row in mirror.rows("select file from tds_backups where state = 'written'")
+    ] == kept
+    assert mirror.rows(
+        "select state, removed_at is not null as gone from tds_backups where state <> 'written'"
+    ) == [{"state": "removed", "gone": True}]
+    assert take_due(database.conninfo) == ("not due", None)
+    # daily: its age; less often: without the days that there are between two of them in any case
+    assert 35 < mirror.value(AGE, "36 hours") < 37
+    mirror.conn.execute("update tds.job set schedule = '15 2 * * 0' where job = 'request_backup'")
+    assert mirror.value(AGE, "36 hours") == 0
+    assert 239 < mirror.value(AGE, "16 days") < 241
+
+
+def test_one_that_fails_is_told_and_tried_again(mirror: Mirror, database: Database, place: Path) -> None:
+    place.touch()  # no directory can be made there
+    for failures in (1, 2):
+        want(database)
+        with pytest.raises(BackupError, match=str(place)):
+            take_due(database.conninfo)
+        assert mirror.value(FAILURES) == failures
+        assert take_due(database.conninfo) == ("failed lately", None)
+    assert mirror.rows("select state, file from tds_backups limit 1") == [
+        {"state": "failed", "file": str(place)}
+    ]
+    assert mirror.value("select tries from tds.backup_wanted") == 2
+    # none was ever made: late since it was wanted
+    assert 49 < mirror.value(AGE, "50 hours") < 51
+    place.unlink()
+    mirror.conn.execute("update tds.backup_wanted set not_before = now()")
+    assert take_due(database.conninfo)[0] == "taken"
+    assert mirror.value(FAILURES) == 0
+    assert mirror.value("select count(*) from tds.backup_wanted") == 0
+
+
+def test_whoever_may_makes_it_and_only_one(mirror: Mirror, database: Database, place: Path) -> None:
+    want(database)
+    due = "select tds.backup_due()"
+    assert mirror.value(due)
+    login = f"worker_{os.getpid()}"
+    mirror.conn.execute(f"create role {login} login password 'pw' in role tds_worker")
+    try:
+        with psycopg.connect(database.dsn(user=login, password="pw")) as conn:
+            assert conn.execute(due).fetchone() == (False,)
+            with pytest.raises(psycopg.errors.InsufficientPrivilege):
+                take_due(database.dsn(user=login, password="pw"))
+        with database.connect(autocommit=True) as other:
+            assert other.execute("select outcome from tds.take_backup()").fetchone() == ("taken",)
+            assert not mirror.value(due)
+            assert take_due(database.conninfo) == ("running already", None)
+        # whoever had it is gone
+        taking = Taking(database.conninfo)
+        deadline = time.monotonic() + PATIENCE
+        while not mirror.rows("select from tds_backups"):
+            assert time.monotonic() < deadline
+            taking.turn(mirror.conn)
+            time.sleep(0.05)
+        taking.stop()
+    finally:
+        mirror.conn.execute(f"drop role {login}")
+    assert [path.suffix for path in place.iterdir()] == [".tdsbackup"]
+
+
+def test_what_a_killed_one_left_is_removed(mirror: Mirror, database: Database, tmp_path: Path) -> None:
+    left, other = tmp_path / "tds-1.unfinished", tmp_path / "tds-2.unfinished"
+    left.touch()
+    other.touch()
+    os.utime(left, (1, 1))
+    make(database.conninfo, tmp_path, keep=1, verify=False)
+    assert (left.exists(), other.exists()) == (False, True)
+    name = f"tds_verify_{os.getpid()}_left"
+    mirror.conn.execute(f"create database {name}")
+    with scratch(database.conninfo) as one, scratch(database.conninfo) as two:
+        found = [
+            row["datname"]
+            for row in mirror.rows(
+                "select datname from pg_database where datname like %s", f"tds_verify_{os.getpid()}%"
+            )
+        ]
+        assert name not in found
+        assert {psycopg.conninfo.conninfo_to_dict(each)["dbname"] for each in (one, two)} == set(found)
+
+
+def test_one_that_cannot_be_restored_does_not_take_the_place_of_a_good_one(
+    mirror: Mirror, database: Database, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    good = make(database.conninfo, tmp_path, keep=1, verify=False).backup.path
+
+    def refuse(*_: object, **__: object) -> None:
+        raise BackupError("tds.run came out otherwise.")
+
+    monkeypatch.setattr("tds_db.backups.restore", refuse)
+    for _ in range(2):
+        with pytest.raises(BackupError):
+            make(database.conninfo, tmp_path, keep=1, verify=True)
+    assert sorted(path.suffix for path in tmp_path.iterdir()) == [".tdsbackup", ".unverified"]
+    assert good.exists()
+    assert mirror.value(FAILURES) == 2
+    assert set_aside(good).suffix == ".unverified"
+
+
+def test_the_commands(
+    mirror: Mirror, database: Database, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("TDS_DATABASE_URL", database.conninfo)
+
+    def tds(*words: str) -> dict[str, object]:
+        done = CliRunner().invoke(main, [*words, "--json"])
+        assert done.exit_code == 0, done.output
+        told: dict[str, object] = json.loads(done.stdout)
+        return told
+
+    said = tds("backups", "schedule", str(tmp_path), "--keep", "3", "--at", "5 1 * * *", "--no-verify")
+    assert said == {"goes_to": str(tmp_path), "keeps": 3, "cron": "5 1 * * *", "verifies": False}
+    assert tds("backups", "take") == {"outcome": "not due"}
+    assert tds("backups", "take", "--now")["path"] == str(next(tmp_path.glob("*.tdsbackup")))
+    [listed] = json.loads(CliRunner().invoke(main, ["backups", "list", "--json"]).stdout)
+    assert listed["state"] == "written"
+    assert tds("backups", "off")["goes_to"] is None
+    assert tds("backups", "take") == {"outcome": "not scheduled"}
+    refused = CliRunner().invoke(main, ["backups", "schedule", str(tmp_path), "--at", "never"])
+    assert (refused.exit_code, "schedule not understood" in refused.output) == (1, True)
