@@ -24,7 +24,7 @@ from typing import Any
 import psycopg
 from psycopg import IsolationLevel, sql
 
-from tds_db.connect import connect
+from tds_db.connect import LASTING, connect
 from tds_db.errors import TdsError
 from tds_db.sqlfiles import DIRECTORY, read_migrations
 from tds_db.status import status
@@ -51,7 +51,7 @@ LEFT_OUT = (
     "tds.partition_lock",
     "tds.backup_wanted",
 )
-SETTINGS = {"TimeZone": "UTC"}
+SETTINGS = {**LASTING, "TimeZone": "UTC"}
 TABLES = """
     select format('%%I.%%I', n.nspname, c.relname),
            array_agg(quote_ident(a.attname) order by a.attnum)

@@ -93,6 +93,33 @@ def test_what_is_restored_goes_on_to_the_same_end(
             restore(new.conninfo, backup.path)
 
 
+def test_what_was_applied_and_not_yet_finished_is_finished_by_the_copy(
+    database: Database, test_server: TestServer, tmp_path: Path
+) -> None:
+    with database.connect(autocommit=True) as conn, database.connect(autocommit=True) as worker:
+        source = Mirror(conn)
+        source.receive("invoices", {"invoice": invoice("5")})
+        source.process()
+        contact = {"contact_id": "1", "contact_name": "A", "contact_type": "customer"}
+        source.receive("customers", {"contact": contact})
+        # a worker's first two transactions: the invoice is linked by the third
+        Mirror(worker).value(
+            "select claim_id from tds.claim((select queue from tds.entity where entity = 'customers'), 100)"
+        )
+        Mirror(worker).value("select counts from tds.apply_claim((select max(claim_id) from tds.claim))")
+        linked = "select count(*) from zoho.invoices where customer_id is not null"
+        assert (source.value("select count(*) from zoho.contacts"), source.value(linked)) == (1, 0)
+        backup = back_up(database.conninfo, tmp_path)
+    with test_server.empty_database() as new:
+        assert restore(new.conninfo, backup.path).requeued == 1
+        with new.connect(autocommit=True) as conn:
+            copy = Mirror(conn)
+            copy.process()
+            assert copy.value(linked) == 1
+            assert copy.value("select count(*) from tds.claim") == 0
+            assert copy.value("select count(*) from tds.inbox_outcome") == 2
+
+
 def test_the_command_verifies_and_health_knows(
     database: Database, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -129,6 +129,51 @@ comment on function tds.replay(text, text, boolean) is
 'null: it is, unless that takes more calls than the setting replay_calls. Then nothing is sent, and it raises ZB042, which says what it '
 'would cost.';
 
+create or replace function tds.requeue_unfinished() returns int
+language plpgsql volatile security definer
+set search_path = pg_catalog, pg_temp
+as $$
+declare
+    v_claim  tds.claim;
+    v_table  text;
+    v_queued bigint[];
+    v_events record;
+    v_sent   int := 0;
+begin
+    for v_claim in
+        select c.* from tds.claim c
+         where not tds.is_held(tds.lock_class(), (c.claim_id % 2147483647)::int, c.backend_pid)
+         order by c.claim_id
+           for update skip locked
+    loop
+        perform pgmq.create(tds.queue_name(v_claim.queue));
+        v_table := 'q_' || tds.queue_name(v_claim.queue);
+        execute format('select coalesce(array_agg((m.message ->> ''inbox_id'')::bigint), ''{}'') from pgmq.%I m', v_table) into v_queued;
+        -- what is in its queue still is given out again from there
+        continue when v_claim.inbox_ids && v_queued;
+        select array_agg(i.inbox_id order by i.inbox_id) as inbox_ids, array_agg(i.received_at order by i.inbox_id) as received_ats,
+               array_agg(i.shape = 'list' order by i.inbox_id) as pages
+          into v_events
+          from unnest(v_claim.inbox_ids, v_claim.received_ats) e(inbox_id, received_at)
+          join tds.inbox i on i.received_at = e.received_at and i.inbox_id = e.inbox_id
+          join tds.inbox_outcome d on d.received_at = e.received_at and d.inbox_id = e.inbox_id and d.status = 'completed';
+        if v_events.inbox_ids is not null then
+            perform tds.queue_send(v_claim.queue, v_events.inbox_ids, v_events.received_ats, v_events.pages);
+            -- read before: whoever takes it finishes it
+            execute format('update pgmq.%I m set read_ct = 1 where m.read_ct = 0 and (m.message ->> ''inbox_id'')::bigint = any ($1)',
+                           v_table) using v_events.inbox_ids;
+            v_sent := v_sent + cardinality(v_events.inbox_ids);
+        end if;
+        delete from tds.claim c where c.claim_id = v_claim.claim_id;
+    end loop;
+    return v_sent;
+end
+$$;
+revoke all on function tds.requeue_unfinished() from public;
+comment on function tds.requeue_unfinished() is
+'Events that were applied by a worker which could not finish them (links, what was told later), and whose messages are gone, get messages '
+'again. Returns how many.';
+
 create or replace function tds.requeue_unprocessed() returns int
 language plpgsql volatile security definer
 set search_path = pg_catalog, pg_temp
@@ -137,7 +182,7 @@ declare
     v_lost   record;
     v_events record;
     v_queued bigint[];
-    v_sent   int := 0;
+    v_sent   int := tds.requeue_unfinished();
 begin
     insert into tds.inbox_open (inbox_id, received_at, queue, entity, look_closer)
     select i.inbox_id, i.received_at, n.queue, i.entity, coalesce(i.look_closer, tds.has_long_number(i.body, i.shape = 'list'))
@@ -171,4 +216,4 @@ $$;
 revoke all on function tds.requeue_unprocessed() from public;
 comment on function tds.requeue_unprocessed() is
 'Rebuilds the queues from the inbox: every event without an outcome that is neither parked nor in its queue gets a message, '
-'and so does every pull. Returns how many. After a restore, or whenever a queue was lost.';
+'so does every one that was applied and not finished by a worker that is gone, and every pull. Returns how many. After a restore, or whenever a queue was lost.';
