@@ -21,7 +21,7 @@ import tempfile
 import threading
 import time
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import ExitStack, contextmanager, suppress
+from contextlib import AbstractContextManager, ExitStack, contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -39,11 +39,12 @@ from tds_db.worker import Worker
 
 DEBIAN = Path("/usr/lib/postgresql/15/bin")
 SENDERS, WORKERS = 3, 2
-PAUSE = 0.03  # seconds between two webhooks of a sender
+PAUSE = 0.15  # seconds between two webhooks of a sender
 WITHIN = 120.0  # seconds that a drain may take
 HELD, LIVING = 60, 100
 ROLES = "tds_owner, tds_receiver, tds_worker, tds_poller, tds_operator, tds_reader"
 Store = Callable[[str, bytes], int | None]
+Open = Callable[[], AbstractContextManager[Store]]
 End = Mapping[str, list[str]]
 
 # What a row says, without what each database counts for itself: numbers, when and how often it was written.
@@ -131,7 +132,7 @@ class Load:
         seed: of what comes.
     """
 
-    def __init__(self, dsn: str, store: Callable[[], Store], seed: str) -> None:
+    def __init__(self, dsn: str, store: Open, seed: str) -> None:
         self.acknowledged: set[int] = set()
         self._dsn, self._store = dsn, store
         self._bodies = bodies(random.Random(f"{seed}/bodies"))
@@ -165,13 +166,13 @@ class Load:
         return Moment(backup, time.monotonic() - began, known)
 
     def _send(self) -> None:
-        store = self._store()
-        while not self._stopping.wait(PAUSE):
-            with self._lock:
-                entity, body = next(self._bodies)
-            if (number := store(entity, body)) is not None:
+        with self._store() as store:
+            while not self._stopping.wait(PAUSE):
                 with self._lock:
-                    self.acknowledged.add(number)
+                    entity, body = next(self._bodies)
+                if (number := store(entity, body)) is not None:
+                    with self._lock:
+                        self.acknowledged.add(number)
 
     def _hold(self) -> None:
         """Somebody holds a row for longer than a batch waits: what is about it is parked, and comes again."""
@@ -183,12 +184,11 @@ class Load:
                 self._stopping.wait(0.5)
 
 
-def by_sql(dsn: str) -> Callable[[], Store]:
+def by_sql(dsn: str) -> Open:
     """Webhooks stored by one statement each, as the receiver does, on a connection a sender."""
 
-    def connect() -> Store:
-        conn = psycopg.connect(dsn, autocommit=True)
-
+    @contextmanager
+    def connected() -> Iterator[Store]:
         def store(entity: str, body: bytes) -> int:
             row = conn.execute(
                 "select inbox_id from tds.receive(%s, %b, %s)", [entity, body, ORGANIZATION]
@@ -196,24 +196,25 @@ def by_sql(dsn: str) -> Callable[[], Store]:
             assert row is not None
             return int(row[0])
 
-        return store
+        with psycopg.connect(dsn, autocommit=True) as conn:
+            yield store
 
-    return connect
+    return connected
 
 
-def by_http(url: str) -> Callable[[], Store]:
+def by_http(url: str) -> Open:
     """Webhooks sent to a receiver."""
 
-    def connect() -> Store:
-        client = httpx.Client(timeout=30)
-
+    @contextmanager
+    def connected() -> Iterator[Store]:
         def store(entity: str, body: bytes) -> int | None:
             answer = client.post(f"{url}/api/zoho/webhooks/{entity}", content=body)
             return int(answer.json()["inbox_id"]) if answer.status_code == 202 else None
 
-        return store
+        with httpx.Client(timeout=30) as client:
+            yield store
 
-    return connect
+    return connected
 
 
 def prepare(dsn: str) -> None:
@@ -354,7 +355,7 @@ class Place:
                 login = sql.Identifier(name)
                 conn.execute(sql.SQL("create role {} login createrole password 'pw'").format(login))
                 conn.execute(sql.SQL("alter database {} owner to {}").format(login, login))
-                if conn.execute("select from pg_roles where rolname = 'tds_owner'").fetchone():
+                if conn.execute("select from pg_roles where rolname = 'tds_owner'").fetchone() is not None:
                     grant = "grant " + ROLES + " to {} with admin option"
                     conn.execute(sql.SQL(grant).format(login))
                 dsn = make_conninfo(dsn, user=name, password="pw")  # noqa: S106 (gone with the server)

@@ -28,3 +28,11 @@ comment on column tds.backup_wanted.wanted_at is 'Since when.';
 comment on column tds.backup_wanted.wanted_by is 'Who wants it.';
 comment on column tds.backup_wanted.tries is 'How many tries failed.';
 comment on column tds.backup_wanted.not_before is 'When the next try may begin, after one that failed.';
+
+create table tds.restoring (
+    taken_at timestamptz primary key,
+    requeued bigint not null
+);
+comment on table  tds.restoring is 'The backup whose rows are all there, while tds restore does what comes after them; no row otherwise.';
+comment on column tds.restoring.taken_at is 'The moment whose state the backup holds.';
+comment on column tds.restoring.requeued is 'How many events were queued anew.';

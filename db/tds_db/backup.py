@@ -50,6 +50,7 @@ LEFT_OUT = (
     "tds.lease",
     "tds.partition_lock",
     "tds.backup_wanted",
+    "tds.restoring",
 )
 SETTINGS = {**LASTING, "TimeZone": "UTC"}
 TABLES = """
@@ -196,7 +197,8 @@ def read(path: Path) -> dict[str, Any]:
 def restore(conninfo: str, path: Path, *, lock_timeout: str = "5s") -> Restored:
     """Fills an empty database from a backup, compares counts and sums, and fills the queues.
 
-    All in one transaction after the schema is made: whatever stops it, the same call begins anew.
+    All rows in one transaction after the schema is made: whatever stops it, the same call begins anew, or
+    goes on where they are all there.
 
     Args:
         conninfo: an empty database, as one who may upgrade it.
@@ -220,30 +222,20 @@ def restore(conninfo: str, path: Path, *, lock_timeout: str = "5s") -> Restored:
     if not status(conninfo).applied:
         upgrade(conninfo, lock_timeout=lock_timeout)
     with connect("restore", conninfo, settings=SETTINGS) as conn, as_owner(conn):
-        tables = manifest["tables"]
-        _check_names(conn, path, manifest)
-        _refuse_rows(conn, tables)
-        triggered = [row[0] for row in conn.execute(TRIGGERED)]
-        for name in triggered:
-            conn.execute(f"alter table {name} disable trigger user".encode())
-        conn.execute(("truncate " + ", ".join(tables)).encode())
-        _make_partitions(conn, manifest["partitions"])
-        with zipfile.ZipFile(path) as archive:
-            for name in _in_order(conn, tables):
-                _fill(conn, archive, name, tables[name])
-        for name, last in manifest["sequences"].items():
-            conn.execute("select setval(%s, %s)", [name, last])
-        for name in triggered:
-            conn.execute(f"alter table {name} enable trigger user".encode())
-        conn.execute("select tds.ensure_partitions()")
-        requeued = conn.execute("select tds.requeue_unprocessed()").fetchone()
+        # one that was stopped after its rows were there goes on from there
+        going_on = conn.execute(
+            "select requeued from tds.restoring where taken_at = %s", [manifest["taken_at"]]
+        ).fetchone()
+        requeued = int(going_on[0]) if going_on else _load(conn, path, manifest)
         conn.commit()
     # functions of this version write their rows of the registries over those of an earlier one
     upgrade(conninfo, lock_timeout=lock_timeout)
     with connect("restore", conninfo, autocommit=True) as conn:
         conn.execute("analyze")
-    rows = sum(table["rows"] for table in tables.values())
-    return Restored(rows, int(requeued[0]) if requeued else 0, time.monotonic() - began)
+        with as_owner(conn):
+            conn.execute("delete from tds.restoring")
+    rows = sum(table["rows"] for table in manifest["tables"].values())
+    return Restored(rows, requeued, time.monotonic() - began)
 
 
 @contextmanager
@@ -308,6 +300,32 @@ def _described(path: Path, manifest: Mapping[str, Any]) -> Backup:
     rows = {name: int(table["rows"]) for name, table in manifest["tables"].items()}
     taken_at = datetime.fromisoformat(manifest["taken_at"])
     return Backup(path, taken_at, path.stat().st_size, sum(rows.values()), rows)
+
+
+def _load(conn: psycopg.Connection, path: Path, manifest: Mapping[str, Any]) -> int:
+    """Every row, in one transaction that the caller commits; returns how many events were queued anew."""
+    tables = manifest["tables"]
+    _check_names(conn, path, manifest)
+    _refuse_rows(conn, tables)
+    triggered = [row[0] for row in conn.execute(TRIGGERED)]
+    for name in triggered:
+        conn.execute(f"alter table {name} disable trigger user".encode())
+    conn.execute(("truncate " + ", ".join(tables)).encode())
+    _make_partitions(conn, manifest["partitions"])
+    with zipfile.ZipFile(path) as archive:
+        for name in _in_order(conn, tables):
+            _fill(conn, archive, name, tables[name])
+    for name, last in manifest["sequences"].items():
+        conn.execute("select setval(%s, %s)", [name, last])
+    for name in triggered:
+        conn.execute(f"alter table {name} enable trigger user".encode())
+    conn.execute("select tds.ensure_partitions()")
+    row = conn.execute("select tds.requeue_unprocessed()").fetchone()
+    requeued = int(row[0]) if row else 0
+    conn.execute(
+        "insert into tds.restoring (taken_at, requeued) values (%s, %s)", [manifest["taken_at"], requeued]
+    )
+    return requeued
 
 
 @contextmanager

@@ -15,6 +15,7 @@ from click.testing import CliRunner
 
 from tds_cli.main import main
 from tds_db.backup import BackupError, back_up, forget, read, restore
+from tds_db.upgrade import upgrade
 from tests.conftest import RUNNING, all_servers
 from tests.db.servers import Database, TestServer
 from tests.sql.conftest import Mirror, product
@@ -91,6 +92,32 @@ def test_what_is_restored_goes_on_to_the_same_end(
             assert copy.value("select count(*) from zoho.products where zoho_item_id = 'new'") == 1
         with pytest.raises(BackupError, match="The database is not empty"):
             restore(new.conninfo, backup.path)
+
+
+def test_one_that_is_stopped_after_its_rows_are_there_goes_on(
+    database: Database, empty_database: Database, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with database.connect(autocommit=True) as conn:
+        Mirror(conn).receive("products", {"item": product("1")})
+    backup = back_up(database.conninfo, tmp_path)
+    real, calls = upgrade, []
+
+    def stopped(conninfo: str, **named: str) -> object:
+        calls.append(conninfo)
+        if len(calls) == 2:
+            raise KeyboardInterrupt
+        return real(conninfo, **named)  # type: ignore[arg-type]
+
+    monkeypatch.setattr("tds_db.backup.upgrade", stopped)
+    with pytest.raises(KeyboardInterrupt):
+        restore(empty_database.conninfo, backup.path)
+    assert restore(empty_database.conninfo, backup.path).requeued == 1
+    with empty_database.connect(autocommit=True) as conn:
+        copy = Mirror(conn)
+        assert copy.process()["applied"] == 1
+        assert copy.value("select count(*) from tds.restoring") == 0
+    with pytest.raises(BackupError, match="The database is not empty"):
+        restore(empty_database.conninfo, backup.path)
 
 
 def test_what_was_applied_and_not_yet_finished_is_finished_by_the_copy(

@@ -209,6 +209,7 @@ select tds.register_check('backup_failed', 'database', 'failures', 1, 3, 15,
     'do what the message says, then tds backup DIR; the clock tries again by itself');
 select tds.register_retention('backups', 'tds.backup', 400, 'Backups that were made; the files are kept by tds backup --keep.', 'taken_at');
 select tds.register_retention('backup_wanted', 'tds.backup_wanted', null, 'one row at most', reason => 'one row at most');
+select tds.register_retention('restoring', 'tds.restoring', null, 'no row but during a restore', reason => 'no row but during a restore');
 
 insert into tds.job (job, schedule, command, description) values
     ('request_backup', '15 2 * * *', 'select tds.request_backup(''the clock'')',
