@@ -1,4 +1,4 @@
-"""`python -m benchmarks.first_hour`: from the wheel alone, in a clean venv and an empty folder, to a dashboard.
+"""`python -m benchmarks.first_hour`: from the wheel alone, in a clean venv, to a dashboard.
 
 As docs/getting-started.md has it, against the sandbox as Zoho, which runs from the same wheel. Prints each
 command and how long it took, and what there is at the end. Exit code 1: one of them failed.

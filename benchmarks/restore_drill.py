@@ -156,14 +156,22 @@ class Load:
         for thread in (*self._coming, *self._working):
             thread.join()
 
-    def moment(self, directory: Path) -> Moment:
-        """Takes a backup after a while, without waiting for anybody."""
-        time.sleep(self._chance.uniform(0.5, 2.0))
-        with self._lock:
-            known = set(self.acknowledged)
-        began = time.monotonic()
-        backup = back_up(self._dsn, directory)
-        return Moment(backup, time.monotonic() - began, known)
+    def moment(self, directory: Path, *, backlog: bool = False) -> Moment:
+        """Takes a backup after a while, without waiting for anybody.
+
+        Args:
+            directory: where it goes.
+            backlog: whether somebody has locked the products until then, so that what is about them waits.
+        """
+        with psycopg.connect(self._dsn) as conn:
+            if backlog:
+                conn.execute("lock table zoho.products in share row exclusive mode")
+            time.sleep(self._chance.uniform(0.5, 2.0))
+            with self._lock:
+                known = set(self.acknowledged)
+            began = time.monotonic()
+            backup = back_up(self._dsn, directory)
+            return Moment(backup, time.monotonic() - began, known)
 
     def _send(self) -> None:
         with self._store() as store:
@@ -407,8 +415,8 @@ def main() -> int:
     from benchmarks.receiving import receiving  # noqa: PLC0415 (a bench of its own)
 
     with servers() as places, tempfile.TemporaryDirectory() as directory:
-        print("| # | from → to | as | rows | backup s | kB | restore s | open | later | killed | equal |")
-        print("|---|---|---|---|---|---|---|---|---|---|---|")
+        head = "# | from → to | as | rows | backup s | kB | restore s | open | queued | later | killed | same"
+        print(f"| {head} |\n" + "|---" * (head.count("|") + 1) + "|")
         for name, place in places.items():
             count = moments // len(places)
             with place.database() as source:
@@ -418,7 +426,7 @@ def main() -> int:
                     receiving(source, "--processes", "1") as receiver,
                     Load(source, by_http(receiver.url), f"{seed}/{name}") as load,
                 ):
-                    taken = [load.moment(Path(directory)) for _ in range(count)]
+                    taken = [load.moment(Path(directory), backlog=each % 4 > 1) for each in range(count)]
                 with psycopg.connect(source, autocommit=True) as conn:
                     drain(conn)
                     end = end_of(conn)
@@ -438,6 +446,7 @@ def main() -> int:
                         f"{moment.seconds:.1f}",
                         f"{moment.backup.bytes // 1024:,}",
                         f"{outcome.seconds:.1f}",
+                        f"{moment.backup.tables['tds.inbox_open']:,}",
                         f"{outcome.requeued:,}",
                         f"{outcome.later:,}",
                         "" if kill is None else f"{kill:.1f} s",

@@ -23,7 +23,8 @@ def test_what_is_restored_under_load_ends_as_its_source(
     target = Place(leg, all_servers(request.config).get(leg).conninfo)
     prepare(database.conninfo)
     with Load(database.conninfo, by_sql(database.conninfo), f"{SEED}/{database.leg}") as load:
-        moment = load.moment(tmp_path)
+        moment = load.moment(tmp_path, backlog=True)
+    assert moment.backup.tables["tds.inbox_open"] > 0
     with database.connect(autocommit=True) as conn:
         drain(conn)
         end = end_of(conn)
