@@ -3,8 +3,8 @@
 import asyncio
 import os
 import sys
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
-from dataclasses import asdict, dataclass
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Sequence
+from dataclasses import asdict, dataclass, replace
 from datetime import UTC, datetime
 from typing import Any
 
@@ -16,15 +16,19 @@ from pydantic import ValidationError
 from tds_cli.exits import FAILED
 from tds_cli.explanations import explanation, problems
 from tds_cli.options import as_json
+from tds_cli.organisations import by_org
 from tds_cli.output import print_json
 from tds_cli.terminal import echo
 from tds_db.connect import connect, connect_async, connect_for_rows, conninfo
 from tds_db.errors import TdsError
+from tds_db.organisations import listed
 from tds_db.status import status
+from tds_poller.organisations import Served, served
 from tds_poller.zoho.client import INVENTORY, Reply, ZohoClient
 from tds_poller.zoho.errors import LimitError, UnauthorizedError, ZohoError
 from tds_poller.zoho.scopes import ACTIVITY_LOG, SCOPES, scope_string
 from tds_poller.zoho.settings import DATA_CENTRES, ZohoSettings
+from tds_receiver.organisations import settings_of
 
 VERSIONS = range(15, 19)
 SKEW_SECONDS = 30.0
@@ -306,8 +310,12 @@ def _may(dsn: str, function: str) -> bool:
     return row == (True,)
 
 
-async def all_checks() -> AsyncIterator[Check]:
-    """Every line, in order."""
+async def all_checks(organisations: Sequence[str] = ()) -> AsyncIterator[Check]:
+    """Every line, in order.
+
+    Args:
+        organisations: ids of those that are looked at; none: all that are active.
+    """
     try:
         dsn = conninfo()
     except (TdsError, psycopg.Error) as error:
@@ -319,12 +327,36 @@ async def all_checks() -> AsyncIterator[Check]:
     yield check_webhooks()
     yield check_endpoints()
     try:
-        settings = ZohoSettings()
+        try:
+            chosen = await asyncio.to_thread(served, dsn, organisations)
+        except psycopg.Error:
+            # what is wrong with the database is said already
+            own = ZohoSettings()
+            chosen = [Served(own.organization_id, own, is_row=False)]
     except ValidationError as error:
         told = "; ".join(f"{name} {said}" for name, said in problems(error))
         yield Check("environment", False, told, "tds connect")
         return
-    yield Check("environment", True, f"organisation {settings.organization_id}, ZOHO_DC={settings.dc}")
+    except TdsError as error:
+        yield Check("environment", False, error.message, error.hint.removeprefix("Next: "))
+        return
+    for each in chosen:
+        async for check in _of_one(each, dsn):
+            named = len(chosen) > 1 and check.check != "environment"
+            yield replace(check, said=f"{each.organization_id}: {check.said}") if named else check
+
+
+async def _of_one(each: Served, dsn: str) -> AsyncIterator[Check]:
+    """The lines of an organisation."""
+    if each.settings is None:
+        assert each.problem is not None
+        yield Check("environment", False, each.problem.message, each.problem.hint.removeprefix("Next: "))
+        return
+    settings = each.settings
+    place = f"ZOHO_DC={settings.dc}" if not each.is_row else f"data centre {settings.dc}"
+    yield Check("environment", True, f"organisation {settings.organization_id}, {place}")
+    if each.is_row:
+        yield _webhook_secrets(each, dsn)
     if not _keeps_budget(dsn):
         said = "not looked at: token and quota are kept in the database"
         yield Check("Zoho", False, said, "mend the database first")
@@ -337,9 +369,24 @@ async def all_checks() -> AsyncIterator[Check]:
         yield check
 
 
+def _webhook_secrets(each: Served, dsn: str) -> Check:
+    """Whether an organisation's webhooks have secrets of its own."""
+    with connect("doctor", dsn, autocommit=True) as connection:
+        row = next(row for row in listed(connection) if row.organization_id == each.organization_id)
+    try:
+        settings = settings_of(row.webhook_credentials)
+    except TdsError as error:
+        return Check("webhook secret", False, error.message, error.hint.removeprefix("Next: "))
+    if not settings.webhook_secrets and settings.is_open:
+        said = f"none where {row.webhook_credentials} says: its webhooks are refused, or taken by anybody's"
+        return Check("webhook secret", False, said, "put WEBHOOK_SECRET there, as in Zoho's webhook")
+    return Check("webhook secret", True, f"{row.webhook_credentials} has it")
+
+
 @click.command()
+@by_org
 @as_json
-def doctor(as_json: bool) -> None:
+def doctor(organisations: tuple[str, ...], as_json: bool) -> None:
     """Looks at everything that TDS needs. Each line is ok, or the problem and the next command.
 
     It spends about a dozen calls. Exit code 1: something is wrong.
@@ -347,7 +394,7 @@ def doctor(as_json: bool) -> None:
 
     async def run() -> list[Check]:
         checks = []
-        async for check in all_checks():
+        async for check in all_checks(organisations):
             checks.append(check)
             if not as_json:
                 print_check(check)

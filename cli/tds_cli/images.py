@@ -1,13 +1,14 @@
 """`tds images`."""
 
 import asyncio
-import sys
 from dataclasses import asdict
+from typing import Any
 
 import click
 
 from tds_cli.exits import INCOMPLETE
 from tds_cli.options import as_json
+from tds_cli.organisations import by_org, for_each
 from tds_cli.output import print_json
 from tds_cli.progress import Steps
 from tds_cli.terminal import echo
@@ -23,8 +24,11 @@ from tds_poller.zoho.settings import ZohoSettings
 @click.option("--limit", type=click.IntRange(1), help="How many at most: each is a call.")
 @click.option("--prune", "prunes", is_flag=True, help="Remove files instead that no product shows any more.")
 @click.option("--dry-run", is_flag=True, help="With --prune: only tell which.")
+@by_org
 @as_json
-def images(limit: int | None, prunes: bool, dry_run: bool, as_json: bool) -> None:
+def images(
+    limit: int | None, prunes: bool, dry_run: bool, organisations: tuple[str, ...], as_json: bool
+) -> None:
     """Fetches the pictures of products that are wanted (tds_wanted_images), those of the newest edits first.
 
     With --prune it asks Zoho nothing: it removes the files of pictures that no product has shown for as many
@@ -39,8 +43,10 @@ def images(limit: int | None, prunes: bool, dry_run: bool, as_json: bool) -> Non
         if limit is not None:
             raise click.UsageError("--limit is for fetching; --prune removes all.")
         return _prune(dry_run=dry_run, as_json=as_json)
-    zoho = ZohoSettings()
+    return for_each(organisations, lambda zoho: _fetch(zoho, limit, as_json=as_json), as_json=as_json)
 
+
+def _fetch(zoho: ZohoSettings, limit: int | None, *, as_json: bool) -> tuple[int, dict[str, Any]]:
     async def run() -> tuple[Images, int, int | None]:
         with Steps() as steps, steps.step("pictures") as step:
             async with Mirror(conninfo(), zoho.organization_id) as mirror, ZohoClient(zoho) as client:
@@ -50,18 +56,15 @@ def images(limit: int | None, prunes: bool, dry_run: bool, as_json: bool) -> Non
                 return fetched, await mirror.wanted_images(), client.calls_left
 
     fetched, wanted, calls_left = asyncio.run(run())
-    if as_json:
-        print_json({**asdict(fetched), "still_wanted": wanted, "calls_left": calls_left})
-    else:
+    if not as_json:
         echo(
             f"{fetched.fetched:,} pictures fetched, {fetched.bytes:,} bytes; {fetched.gone:,} cannot be had, "
             f"{fetched.failed:,} failed for now. {wanted:,} are still wanted."
         )
         for error in fetched.errors:
             echo(error, err=True)
-    if fetched.gone or fetched.failed:
-        sys.exit(INCOMPLETE)
-    return None
+    told = {**asdict(fetched), "still_wanted": wanted, "calls_left": calls_left}
+    return INCOMPLETE if fetched.gone or fetched.failed else 0, told
 
 
 def _prune(*, dry_run: bool, as_json: bool) -> None:

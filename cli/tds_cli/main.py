@@ -22,6 +22,7 @@ COMMANDS = {
     "connect": ("tds_cli.connect:connect", "Connect with Zoho Books, and write the settings of that."),
     "webhooks": ("tds_cli.webhooks:webhooks", "Show, make and compare the webhooks that Zoho is to have."),
     "up": ("tds_cli.up:up", "Run everything: database, receiver, workers, poller."),
+    "org": ("tds_cli.org:org", "Add, list, pause and remove organisations."),
     "db": ("tds_cli.db:db", "Look after the database: upgrade, status, the embedded server."),
     "backup": ("tds_cli.backup:backup", "Write all rows into one file, and see that it can be restored."),
     "backups": ("tds_cli.backup:backups", "Have backups made by the clock; list them."),

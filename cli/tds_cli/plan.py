@@ -3,6 +3,7 @@
 import asyncio
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import asdict
+from typing import Any
 
 import click
 import psycopg
@@ -11,7 +12,8 @@ from psycopg.types.json import Jsonb
 
 from tds_cli.completion import entity_names
 from tds_cli.options import as_json
-from tds_cli.output import print_json, print_table
+from tds_cli.organisations import by_org, for_each
+from tds_cli.output import print_table
 from tds_cli.terminal import echo
 from tds_db.connect import connect_for_rows, conninfo
 from tds_poller.forecast import Cost, Forecast, Quota, costs, forecast, read_quota
@@ -31,13 +33,20 @@ def _assumptions(values: Sequence[str]) -> dict[str, int]:
 @click.argument("names", metavar="[ENTITY]...", nargs=-1, shell_complete=entity_names)
 @click.option("--assume", multiple=True, metavar="ENTITY=N", help="How many records a list has, unasked.")
 @click.option("--exact", is_flag=True, help="Where Zoho does not count, look for the last page: more calls.")
+@by_org
 @as_json
-def plan(names: tuple[str, ...], assume: tuple[str, ...], exact: bool, as_json: bool) -> None:
+def plan(
+    names: tuple[str, ...],
+    assume: tuple[str, ...],
+    exact: bool,
+    organisations: tuple[str, ...],
+    as_json: bool,
+) -> None:
     """Tells what fetching every list (or each ENTITY) costs: calls, minutes, days. Nothing is stored.
 
     It asks once a list how long it is: about a dozen calls.
     """
-    tell_costs(names, _assumptions(assume), exact=exact, as_json=as_json)
+    tell_costs(names, _assumptions(assume), exact=exact, organisations=organisations, as_json=as_json)
 
 
 def tell_costs(
@@ -47,6 +56,7 @@ def tell_costs(
     details: bool = True,
     all_details: Collection[str] | None = None,
     exact: bool = False,
+    organisations: Sequence[str] = (),
     as_json: bool = False,
     then: str = "tds migrate",
 ) -> None:
@@ -58,21 +68,50 @@ def tell_costs(
         details: whether details are fetched too.
         all_details: entities of which every detail is fetched, lacking or not; None: as in a migration.
         exact: see `costs`.
+        organisations: of these; none: of all that are active.
         as_json: as JSON.
         then: the command that does it.
 
     Raises:
         ZohoError: an entity is unknown, or Zoho cannot be asked at all.
     """
-    settings, assumed, dsn = ZohoSettings(), assumed or {}, conninfo()
+
+    def one(settings: ZohoSettings) -> tuple[int, dict[str, Any]]:
+        return 0, _tell_costs(
+            settings,
+            names,
+            assumed or {},
+            details=details,
+            all_details=all_details,
+            exact=exact,
+            as_json=as_json,
+            then=then,
+        )
+
+    for_each(organisations, one, as_json=as_json)
+
+
+def _tell_costs(
+    settings: ZohoSettings,
+    names: Sequence[str],
+    assumed: Mapping[str, int],
+    *,
+    details: bool,
+    all_details: Collection[str] | None,
+    exact: bool,
+    as_json: bool,
+    then: str,
+) -> dict[str, Any]:
+    dsn = conninfo()
     with connect_for_rows("plan", dsn) as connection:
         known = connection.execute(
             "select * from tds.plan_entities(%s)", [settings.organization_id]
         ).fetchall()
-        listed = [row["entity"] for row in known]
-        if unknown := sorted({*names, *assumed} - set(listed)):
+        names_known = [row["entity"] for row in known]
+        if unknown := sorted({*names, *assumed} - set(names_known)):
             raise ZohoError(
-                f"Unknown: {', '.join(unknown)}.", f"There are {', '.join(listed)}. Next: tds plan ENTITY"
+                f"Unknown: {', '.join(unknown)}.",
+                f"There are {', '.join(names_known)}. Next: tds plan ENTITY",
             )
         chosen = [row for row in known if not names or row["entity"] in names]
         for row in chosen:
@@ -99,7 +138,11 @@ def tell_costs(
         a_call = seconds * min(spent, quota.concurrency) / spent
         told = forecast(calls, quota, now["now"], a_call, singles=singles)
         each_day = [] if names else _each_day(connection, settings.organization_id, found)
-    _show(found, told, quota, each_day, (spent, then), as_json=as_json)
+    if not as_json:
+        _show(found, told, quota, each_day, (spent, then))
+    listed = [asdict(row) for row in found]
+    answer = {"entities": listed, **asdict(told), "quota": asdict(quota), "spent": spent}
+    return {**answer, "each_day": list(each_day), "calls_a_day": sum(row["calls_a_day"] for row in each_day)}
 
 
 def _each_day(
@@ -130,16 +173,9 @@ def _show(
     quota: Quota,
     each_day: Sequence[DictRow],
     around: tuple[int, str],
-    *,
-    as_json: bool,
 ) -> None:
     spent, then = around
     a_day = sum(row["calls_a_day"] for row in each_day)
-    if as_json:
-        listed = [asdict(row) for row in found]
-        answer = {"entities": listed, **asdict(told), "quota": asdict(quota), "spent": spent}
-        print_json({**answer, "each_day": list(each_day), "calls_a_day": a_day})
-        return
     print_table(
         "What fetching costs",
         [

@@ -5,27 +5,27 @@ import logging
 import signal
 import sys
 from collections.abc import AsyncIterator, Sequence
-from contextlib import asynccontextmanager, suppress
+from contextlib import asynccontextmanager
 from typing import Any
 
 import click
-import psycopg
-from pgmq import PGMQueue
 
 from tds_cli.exits import INCOMPLETE
 from tds_cli.interrupts import goes_on
 from tds_cli.options import as_json
+from tds_cli.organisations import by_org
 from tds_cli.output import print_json, print_table
-from tds_cli.progress import Steps
+from tds_cli.progress import Steps, Titled
 from tds_cli.terminal import echo
 from tds_cli.watching import Watch, watched
 from tds_db.connect import connect_for_rows, conninfo
 from tds_db.images import ImageSettings
 from tds_db.runs import RunState
+from tds_poller.fleet import Fleet
 from tds_poller.mirror import Mirror
-from tds_poller.poll import Poll, read_queue
+from tds_poller.organisations import served
+from tds_poller.poll import read_queue
 from tds_poller.zoho.client import ZohoClient
-from tds_poller.zoho.settings import ZohoSettings
 
 log = logging.getLogger("tds_poller")
 
@@ -39,21 +39,23 @@ RESULT = """
 @click.option(
     "--images/--no-images", default=True, help="Whether to fetch pictures too, when all else is done."
 )
+@by_org
 @as_json
-def poll(once: bool, images: bool, as_json: bool) -> None:
+def poll(once: bool, images: bool, organisations: tuple[str, ...], as_json: bool) -> None:
     """Does the pulls that are asked for, fetches the details that are wanted, and then pictures.
 
-    Pulls come from tds.request_pull() and the bulk-sync API. Several pollers may run.
+    Pulls come from tds.request_pull() and the bulk-sync API. Several pollers may run. Each organisation has
+    its own pace; those added, paused or removed meanwhile are noticed within seconds.
     Exit code 4, with --once: a pull did not complete, or deletions are held back.
     """
     if not once:
         logging.getLogger("tds_poller").setLevel(logging.INFO)
-    settings, pictures = ZohoSettings(), ImageSettings() if images else None
+    pictures = ImageSettings() if images else None
     if not once:
-        asyncio.run(_poll(settings, conninfo(), pictures))
+        asyncio.run(_poll(conninfo(), pictures, organisations))
         return
-    with goes_on(["tds", "poll", "--once"], as_json=as_json):
-        runs = asyncio.run(_poll_once(settings, conninfo(), pictures, as_json=as_json))
+    with goes_on(["tds", *sys.argv[1:]], as_json=as_json):
+        runs = asyncio.run(_poll_once(conninfo(), pictures, organisations, as_json=as_json))
     is_complete = show_runs(runs, as_json=as_json)
     with connect_for_rows("poll") as connection:
         held = connection.execute("select 1 from tds_held_deletions where state = 'held' limit 1").fetchone()
@@ -77,10 +79,12 @@ def show_runs(runs: Sequence[int], *, as_json: bool) -> bool:
     return is_complete
 
 
-async def _poll(settings: ZohoSettings, dsn: str, images: ImageSettings | None) -> None:
+async def _poll(dsn: str, images: ImageSettings | None, organisations: Sequence[str]) -> None:
     """Polls until SIGTERM or Ctrl-C."""
-    async with _parts(settings, dsn) as (mirror, client, queue):
-        task = asyncio.ensure_future(Poll(client, mirror, queue, images).forever())
+    chosen = await asyncio.to_thread(served, dsn, organisations)
+    queue = await asyncio.to_thread(read_queue, dsn)
+    try:
+        task = asyncio.ensure_future(Fleet(dsn, queue, images, organisations).forever(chosen))
         loop = asyncio.get_running_loop()
         for number in (signal.SIGTERM, signal.SIGINT):
             loop.add_signal_handler(number, task.cancel)
@@ -88,44 +92,39 @@ async def _poll(settings: ZohoSettings, dsn: str, images: ImageSettings | None) 
             await task
         except asyncio.CancelledError:
             log.info("stopped")
-
-
-async def _poll_once(
-    settings: ZohoSettings, dsn: str, images: ImageSettings | None, *, as_json: bool
-) -> Sequence[int]:
-    """Does what there is to do, and shows it; the runs whose lists were pulled."""
-    with Steps(as_json=as_json) as steps:
-        async with _parts(settings, dsn) as (mirror, client, queue):
-            work, seen = Poll(client, mirror, queue, images), set[int]()
-
-            async def all_there_are() -> Sequence[int]:
-                seen.update(await mirror.open_runs(), work.runs)
-                return sorted(seen)
-
-            steps.show_calls_left(lambda: client.calls_left)
-            steps.show_waiting(lambda: client.waiting)
-            async with watched(Watch(mirror, steps, all_there_are), to_the_end=False):
-                await work.once()
-            return work.runs
-
-
-@asynccontextmanager
-async def _parts(settings: ZohoSettings, dsn: str) -> AsyncIterator[tuple[Mirror, ZohoClient, PGMQueue]]:
-    """What a poller works with; that it stops in order is told in the end."""
-    queue = await asyncio.to_thread(read_queue, dsn)
-    try:
-        async with Mirror(dsn, settings.organization_id) as mirror, ZohoClient(settings, dsn) as client:
-            try:
-                yield mirror, client, queue
-            except asyncio.CancelledError:
-                await _stopped(mirror)
-                raise
-            await _stopped(mirror)
     finally:
         pool: Any = queue.pool
         await asyncio.to_thread(pool.close)
 
 
-async def _stopped(mirror: Mirror) -> None:
-    with suppress(psycopg.Error):
-        await mirror.stop()
+async def _poll_once(
+    dsn: str, images: ImageSettings | None, organisations: Sequence[str], *, as_json: bool
+) -> Sequence[int]:
+    """Does what there is to do, and shows it; the runs whose lists were pulled."""
+    chosen = await asyncio.to_thread(served, dsn, organisations)
+    queue = await asyncio.to_thread(read_queue, dsn)
+    is_alone = len(chosen) == 1
+    try:
+        with Steps(as_json=as_json) as steps:
+            fleet = Fleet(dsn, queue, images, organisations)
+
+            @asynccontextmanager
+            async def shown(mirror: Mirror, client: ZohoClient) -> AsyncIterator[None]:
+                seen = set[int]()
+
+                async def all_there_are() -> Sequence[int]:
+                    seen.update(await mirror.open_runs(), fleet.runs if is_alone else ())
+                    return sorted(seen)
+
+                if is_alone:
+                    steps.show_calls_left(lambda: client.calls_left)
+                    steps.show_waiting(lambda: client.waiting)
+                shows = steps if is_alone else Titled(steps, f"{mirror.organization_id} ")
+                async with watched(Watch(mirror, shows, all_there_are), to_the_end=False):
+                    yield
+
+            await fleet.once(chosen, shown)
+            return fleet.runs
+    finally:
+        pool: Any = queue.pool
+        await asyncio.to_thread(pool.close)

@@ -343,6 +343,29 @@ def _facts(whole: Migration) -> dict[str, Any]:
     }
 
 
+class Titled:
+    """A display whose steps have something before their titles, as the organisation's id.
+
+    Args:
+        steps: where they are shown.
+        before: what is shown before each.
+    """
+
+    def __init__(self, steps: Steps, before: str) -> None:
+        self._steps = steps
+        self._before = before
+
+    def add(self, title: str) -> Step:
+        """See `Steps`."""
+        return self._steps.add(self._before + title)
+
+    @contextmanager
+    def step(self, title: str) -> Iterator[Step]:
+        """See `Steps`."""
+        with self._steps.step(self._before + title) as step:
+            yield step
+
+
 class CountColumn(ProgressColumn):
     """`1,200/2,218`, or without the total where it is unknown, or nothing where nothing is counted."""
 

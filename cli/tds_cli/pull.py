@@ -8,19 +8,23 @@ from typing import Any
 import click
 
 from tds_cli.completion import entity_names
-from tds_cli.exits import INCOMPLETE
+from tds_cli.exits import FAILED, INCOMPLETE
 from tds_cli.interrupts import goes_on
 from tds_cli.options import as_json
+from tds_cli.organisations import by_org
 from tds_cli.plan import tell_costs
 from tds_cli.poll import show_runs
-from tds_cli.progress import Steps
+from tds_cli.progress import Steps, Titled
+from tds_cli.terminal import echo
 from tds_cli.watching import Watch, watched
 from tds_db.connect import conninfo
 from tds_db.errors import TdsError
 from tds_poller.mirror import Mirror
+from tds_poller.organisations import Served, served
 from tds_poller.poll import PULLED, Poll, read_queue
 from tds_poller.zoho.client import ZohoClient
-from tds_poller.zoho.settings import ZohoSettings
+
+AT_ONCE = 10  # organisations at once: each takes a few connections
 
 
 @click.command()
@@ -34,6 +38,7 @@ from tds_poller.zoho.settings import ZohoSettings
 )
 @click.option("--restart", is_flag=True, help="Cancel what is unfinished and begin anew.")
 @click.option("--dry-run", is_flag=True, help="Tell the calls, and ask for nothing else.")
+@by_org
 @as_json
 def pull(
     entities: tuple[str, ...],
@@ -45,6 +50,7 @@ def pull(
     details: bool,
     restart: bool,
     dry_run: bool,
+    organisations: tuple[str, ...],
     as_json: bool,
 ) -> None:
     """Fetches each ENTITY from Zoho: products, customers, invoices, …, or stock.
@@ -58,48 +64,85 @@ def pull(
         pulled = [PULLED.get(name, name) for name in entities]
         all_details = {PULLED.get(name, name) for name in ("stock", "pricelists") if name in entities}
         then = f"tds pull {' '.join(entities)}"
-        tell_costs(pulled, details=details, all_details=all_details, as_json=as_json, then=then)
+        tell_costs(
+            pulled,
+            details=details,
+            all_details=all_details,
+            organisations=organisations,
+            as_json=as_json,
+            then=then,
+        )
         return
     options = {"incremental": incremental, "modified_since": since, "update_only": update_only}
     wishes = {name: {key: value for key, value in options.items() if value} for name in entities}
+    dsn = conninfo()
+    chosen = served(dsn, organisations)
     again = [word for word in sys.argv[1:] if word != "--restart"]
     with goes_on(["tds", *again], as_json=as_json):
-        runs = asyncio.run(
-            _pull(ZohoSettings(), conninfo(), wishes, details=details, restart=restart, as_json=as_json)
+        runs, failed = asyncio.run(
+            _pull(chosen, dsn, wishes, details=details, restart=restart, as_json=as_json)
         )
-    if not show_runs(runs, as_json=as_json):
-        sys.exit(INCOMPLETE)
+    is_complete = show_runs(runs, as_json=as_json)
+    for organization_id, error in failed:
+        echo(f"Organisation {organization_id}: {error}", err=True)
+    if failed or not is_complete:
+        sys.exit(FAILED if failed else INCOMPLETE)
 
 
 async def _pull(
-    settings: ZohoSettings,
+    chosen: Sequence[Served],
     dsn: str,
     wishes: Mapping[str, Mapping[str, Any]],
     *,
     details: bool,
     restart: bool,
     as_json: bool,
-) -> Sequence[int]:
+) -> tuple[list[int], list[tuple[str, TdsError]]]:
+    """The runs of all, and which organisations could not be asked for, where there are several."""
     queue = await asyncio.to_thread(read_queue, dsn)
-    try:
-        with Steps(as_json=as_json) as steps:
-            async with Mirror(dsn, settings.organization_id) as mirror, ZohoClient(settings, dsn) as client:
-                runs = []
-                for entity, options in wishes.items():
-                    left_out = {} if details else await _left_out(mirror, entity)
-                    runs.append(await mirror.request_pull(entity, {**options, **left_out}, restart=restart))
+    at_once = asyncio.Semaphore(AT_ONCE)
+
+    async def one(each: Served, steps: Steps) -> list[int]:
+        settings = each.needed()
+        shown: Steps | Titled = steps
+        if len(chosen) > 1:
+            shown = Titled(steps, f"{each.organization_id} ")
+        async with (
+            at_once,
+            Mirror(dsn, settings.organization_id) as mirror,
+            ZohoClient(settings, dsn) as client,
+        ):
+            runs = []
+            for entity, options in wishes.items():
+                left_out = {} if details else await _left_out(mirror, entity)
+                runs.append(await mirror.request_pull(entity, {**options, **left_out}, restart=restart))
+            if len(chosen) == 1:
                 steps.show_calls_left(lambda: client.calls_left)
                 steps.show_waiting(lambda: client.waiting)
 
-                async def ours() -> Sequence[int]:
-                    return sorted(set(runs))
+            async def ours() -> Sequence[int]:
+                return sorted(set(runs))
 
-                async with watched(Watch(mirror, steps, ours), to_the_end=True):
-                    await Poll(client, mirror, queue, first=runs).once()
-                return runs
+            async with watched(Watch(mirror, shown, ours), to_the_end=True):
+                await Poll(client, mirror, queue, first=runs).once()
+            return runs
+
+    try:
+        with Steps(as_json=as_json) as steps:
+            done = await asyncio.gather(*(one(each, steps) for each in chosen), return_exceptions=True)
     finally:
         pool: Any = queue.pool
         await asyncio.to_thread(pool.close)
+    runs: list[int] = []
+    failed = []
+    for each, result in zip(chosen, done, strict=True):
+        if isinstance(result, list):
+            runs += result
+        elif len(chosen) > 1 and isinstance(result, TdsError):
+            failed.append((each.organization_id, result))
+        else:
+            raise result
+    return runs, failed
 
 
 async def _left_out(mirror: Mirror, entity: str) -> Mapping[str, bool]:

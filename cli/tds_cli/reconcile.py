@@ -2,7 +2,6 @@
 
 import asyncio
 import re
-import sys
 from collections.abc import Sequence
 from datetime import date
 from typing import Any
@@ -13,7 +12,8 @@ from psycopg.rows import DictRow
 
 from tds_cli.exits import FAILED
 from tds_cli.options import as_json
-from tds_cli.output import print_json, print_table
+from tds_cli.organisations import by_org, for_each
+from tds_cli.output import print_table
 from tds_cli.progress import Steps
 from tds_cli.terminal import echo
 from tds_db.connect import connect_for_rows, conninfo
@@ -48,34 +48,49 @@ def _day(_: click.Context, __: click.Parameter, value: str | None) -> date | Non
 @click.option("--as-of", callback=_day, metavar="YYYY-MM-DD",
               help="Of what is owed, at the end of that day; else of today.")  # fmt: skip
 @click.option("--dry-run", is_flag=True, help="Tell what it would cost, and ask nothing of Zoho.")
+@by_org
 @as_json
-def reconcile(month: date | None, as_of: date | None, *, dry_run: bool, as_json: bool) -> None:
+def reconcile(
+    month: date | None,
+    as_of: date | None,
+    *,
+    dry_run: bool,
+    organisations: tuple[str, ...],
+    as_json: bool,
+) -> None:
     """Compares the mirror's sums with Zoho's own reports, and names the documents that explain a difference.
 
     Records counted, what customers owe and vendors are owed, what was sold, bought and paid in a month, what
     is in stock: a row each in tds.reconciliation, what is open in tds_discrepancies. A report that Zoho does
     not give, or in another form, is shown as not checked. Exit code 1: something differs.
     """
-    settings = ZohoSettings()
+
+    def one(settings: ZohoSettings) -> tuple[int, Any]:
+        return _one(settings, month, as_of, dry_run=dry_run, as_json=as_json)
+
+    for_each(organisations, one, as_json=as_json)
+
+
+def _one(
+    settings: ZohoSettings, month: date | None, as_of: date | None, *, dry_run: bool, as_json: bool
+) -> tuple[int, Any]:
     with connect_for_rows("reconcile", conninfo()) as connection:
         if dry_run:
             rows = connection.execute(
                 "select report, calls from tds.reconcile_calls(%s)", [settings.organization_id]
             ).fetchall()
             calls = sum(row["calls"] for row in rows)
-            print_json({"calls": calls, "reports": rows}) if as_json else print_table("Plan", rows)
+            None if as_json else print_table("Plan", rows)
             echo(f"About {calls:,} calls.", err=True)
-            return
+            return 0, {"calls": calls, "reports": rows}
         query = "select tds.request_reconcile(%s, %s, %s, 'a command') as id"
         asked = connection.execute(query, [settings.organization_id, month, as_of]).fetchone()
         assert asked
         asyncio.run(_reconcile(settings, asked["id"]))
         told = _told(connection, asked["id"])
-    if as_json:
-        print_json(told)
-    else:
+    if not as_json:
         _show(told)
-    sys.exit(FAILED if told["differing"] else 0)
+    return FAILED if told["differing"] else 0, told
 
 
 async def _reconcile(settings: ZohoSettings, run_id: int) -> None:

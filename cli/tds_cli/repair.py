@@ -1,7 +1,6 @@
 """`tds repair`: records are read from Zoho and written whatever is stored of them."""
 
 import asyncio
-import sys
 from collections.abc import Sequence
 from typing import Any
 
@@ -12,7 +11,8 @@ from psycopg.rows import dict_row
 from tds_cli.completion import entity_names
 from tds_cli.exits import FAILED, INCOMPLETE
 from tds_cli.options import as_json
-from tds_cli.output import print_json, print_table
+from tds_cli.organisations import by_org, for_each
+from tds_cli.output import print_table
 from tds_cli.terminal import echo
 from tds_db.connect import connect_for_rows, conninfo
 from tds_poller.mirror import Mirror
@@ -28,8 +28,16 @@ ROUNDS = 3  # what one round writes may link what the next one finds
 @click.argument("entity", required=False, shell_complete=entity_names)
 @click.argument("zoho_ids", nargs=-1, metavar="[ID]…")
 @click.option("--all-differing", is_flag=True, help="Whatever tds_differences shows (of ENTITY, or of all).")
+@by_org
 @as_json
-def repair(entity: str | None, zoho_ids: tuple[str, ...], *, all_differing: bool, as_json: bool) -> None:
+def repair(
+    entity: str | None,
+    zoho_ids: tuple[str, ...],
+    *,
+    all_differing: bool,
+    organisations: tuple[str, ...],
+    as_json: bool,
+) -> None:
     """Reads records of ENTITY from Zoho, by their IDs, and writes them whatever is stored of them.
 
     Row, document, lines, addresses, prices, stock, links and tombstone are right afterwards. What only the
@@ -39,21 +47,28 @@ def repair(entity: str | None, zoho_ids: tuple[str, ...], *, all_differing: bool
     """
     if all_differing == bool(zoho_ids) or (zoho_ids and not entity):
         raise click.UsageError("Name an entity and ids, or --all-differing.")
-    settings = ZohoSettings()
-    if all_differing:
-        left = mend(settings, entities=[entity] if entity else None)
-        print_json(left) if as_json else print_table("Left", left["differences"])
-        sys.exit(FAILED if left["differing"] else 0)
-    assert entity is not None
+
+    def one(settings: ZohoSettings) -> tuple[int, Any]:
+        if all_differing:
+            left = mend(settings, entities=[entity] if entity else None)
+            None if as_json else print_table("Left", left["differences"])
+            return FAILED if left["differing"] else 0, left
+        assert entity is not None
+        return _written(settings, entity, zoho_ids, as_json=as_json)
+
+    for_each(organisations, one, as_json=as_json)
+
+
+def _written(
+    settings: ZohoSettings, entity: str, zoho_ids: Sequence[str], *, as_json: bool
+) -> tuple[int, dict[str, Any]]:
     done = asyncio.run(_repair(settings, {entity: list(zoho_ids)}))
-    if as_json:
-        print_json({"written": done.written, "pending": done.pending})
-    else:
+    if not as_json:
         print_table("Written", [{"entity": entity, "id": i} for ids in done.written.values() for i in ids])
         print_table("Pending", done.pending) if done.pending else None
     if done.pending:
         echo("What is pending is asked for by tds poll. Next: tds poll --once", err=True)
-        sys.exit(INCOMPLETE)
+    return INCOMPLETE if done.pending else 0, {"written": done.written, "pending": done.pending}
 
 
 async def _repair(settings: ZohoSettings, wishes: dict[str, list[str]]) -> Repaired:

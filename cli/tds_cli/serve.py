@@ -1,8 +1,11 @@
 """`tds serve`."""
 
 import click
+import psycopg
 
-from tds_db.connect import conninfo
+from tds_cli.organisations import by_org
+from tds_db.connect import connect, conninfo
+from tds_db.organisations import listed
 from tds_receiver.logs import log_as_json
 from tds_receiver.server import serve as serve_receiver
 from tds_receiver.settings import ReceiverSettings
@@ -26,15 +29,23 @@ from tds_receiver.settings import ReceiverSettings
     show_default=True,
     help="Workers beside it (tds work).",
 )
-def serve(host: str, port: int, insecure: bool, processes: int, workers: int) -> None:
+@by_org
+def serve(
+    *, host: str, port: int, insecure: bool, processes: int, workers: int, organisations: tuple[str, ...]
+) -> None:
     """Takes webhooks until interrupted. Prints its base URL on stdout, and logs JSON lines on stderr.
 
-    The URLs to give to Zoho are BASE/api/zoho/webhooks/products, …/customers, …/vendors, …/invoices.
+    The URLs to give to Zoho are BASE/api/zoho/webhooks/products, …/customers, …/vendors, …/invoices; where
+    there are several organisations, BASE/api/zoho/ORGANISATION/webhooks/products and so on.
     """
     log_as_json()
+    dsn = conninfo()
+    settings = ReceiverSettings()
+    settings.organisations = ",".join(organisations) or settings.organisations
+    settings.only_rows |= settings.organization_id is None and settings.is_open and _has_rows(dsn)
     serve_receiver(
-        ReceiverSettings(),
-        conninfo(),
+        settings,
+        dsn,
         host=host,
         port=port,
         insecure=insecure,
@@ -42,3 +53,12 @@ def serve(host: str, port: int, insecure: bool, processes: int, workers: int) ->
         workers=workers,
         announce=click.echo,
     )
+
+
+def _has_rows(dsn: str) -> bool:
+    """Whether organisations have secrets of their own, as far as that is known: the database may be away."""
+    try:
+        with connect("organisations", dsn, autocommit=True, connect_timeout=5) as connection:
+            return bool(listed(connection))
+    except psycopg.Error:
+        return False

@@ -20,6 +20,7 @@ from pydantic import ValidationError
 
 from tds_cli.explanations import problems
 from tds_cli.options import as_json
+from tds_cli.organisations import by_org
 from tds_cli.output import print_json, print_table
 from tds_cli.terminal import echo
 from tds_db import embedded
@@ -30,7 +31,7 @@ from tds_db.settings import DatabaseSettings
 from tds_db.status import status
 from tds_db.supervision import Hanging
 from tds_db.upgrade import upgrade
-from tds_poller.zoho.settings import ZohoSettings
+from tds_poller.organisations import served
 
 LOG_BYTES, LOG_FILES = 10_000_000, 5
 READY_SECONDS = 60.0
@@ -135,10 +136,10 @@ def _say_end(program: Program, code: int) -> None:
         echo(f"{program.name} ended with code {code}; it is started again. See {log}", err=True)
 
 
-def _zoho_is_configured() -> str | None:
-    """What is missing for the poller, or None."""
+def _nobody_to_poll(dsn: str, organisations: Sequence[str]) -> str | None:
+    """Why there is nobody to ask Zoho for, or None."""
     try:
-        ZohoSettings()
+        served(dsn, organisations)
     except ValidationError as error:
         return ", ".join(sorted(f"{name} {said}" for name, said in problems(error)))
     return None
@@ -150,9 +151,21 @@ def _zoho_is_configured() -> str | None:
 @click.option("--workers", type=click.IntRange(1), default=2, show_default=True, help="Worker processes.")
 @click.option("--insecure", is_flag=True, help="See tds serve.")
 @click.option("--poll/--no-poll", default=True, help="Whether to ask Zoho's API too.")
+@by_org
 @as_json
-def up(*, host: str, port: int, workers: int, insecure: bool, poll: bool, as_json: bool) -> None:
+def up(
+    *,
+    host: str,
+    port: int,
+    workers: int,
+    insecure: bool,
+    poll: bool,
+    organisations: tuple[str, ...],
+    as_json: bool,
+) -> None:
     """Runs everything until interrupted: database, receiver, workers, poller.
+
+    All organisations are served, those that are added meanwhile, too (tds org add).
 
     Upgrades the database first if that is due. Prints what runs where on stdout, and what happens on stderr.
     """
@@ -167,7 +180,7 @@ def up(*, host: str, port: int, workers: int, insecure: bool, poll: bool, as_jso
             if not leaves:
                 _note(note, embedded.postmaster(settings.data_dir))
             serve = ["serve", "--host", host, "--port", str(port), *(["--insecure"] if insecure else [])]
-            _run(settings, dsn, serve, workers, poll=poll, as_json=as_json)
+            _run(settings, dsn, serve, workers, organisations, poll=poll, as_json=as_json)
         finally:
             if not leaves:
                 embedded.stop(settings.data_dir)
@@ -175,7 +188,14 @@ def up(*, host: str, port: int, workers: int, insecure: bool, poll: bool, as_jso
 
 
 def _run(
-    settings: DatabaseSettings, dsn: str, serve: list[str], workers: int, *, poll: bool, as_json: bool
+    settings: DatabaseSettings,
+    dsn: str,
+    serve: list[str],
+    workers: int,
+    organisations: Sequence[str],
+    *,
+    poll: bool,
+    as_json: bool,
 ) -> None:
     found = status(dsn)
     if not found.applied:
@@ -185,12 +205,14 @@ def _run(
         # Whoever mended something at night finds it there after a restart.
         names = ", ".join(change.object for change in found.changed_by_hand[:3])
         echo(f"Changed by hand, and left so: {names}. What else: tds db status", err=True)
-    missing = _zoho_is_configured() if poll else None
+    missing = _nobody_to_poll(dsn, organisations) if poll else None
+    only = [part for organisation in organisations for part in ("--org", organisation)]
     if missing:
         echo(f"No poller: {missing}. Webhooks are taken all the same. Next: tds connect", err=True)
+    serve = [*serve, *only]
     plans = {"receiver": serve, "workers": ["work", "--workers", str(workers)]}
     if poll and not missing:
-        plans = {"receiver": serve, "poller": ["poll"], "workers": plans["workers"]}
+        plans = {"receiver": serve, "poller": ["poll", *only], "workers": plans["workers"]}
     programs = [
         Program(name, python("tds_cli", "-v", *arguments), _logger(name)) for name, arguments in plans.items()
     ]

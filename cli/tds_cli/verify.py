@@ -12,7 +12,8 @@ import click
 from tds_cli.completion import entity_names
 from tds_cli.exits import FAILED
 from tds_cli.options import as_json
-from tds_cli.output import print_json, print_table
+from tds_cli.organisations import by_org, for_each
+from tds_cli.output import print_table
 from tds_cli.progress import Steps
 from tds_cli.repair import mend
 from tds_cli.terminal import echo
@@ -42,6 +43,7 @@ SHOWN = 20  # differences of an entity in the table; JSON has them all
 @click.option("--groups", is_flag=True, help="Show all counts and sums, not only those that differ.")
 @click.option("--dry-run", is_flag=True, help="Tell what it would cost, and ask nothing of Zoho.")
 @click.option("-y", "--yes", is_flag=True, help="Do not ask before spending the calls (asked on a terminal).")
+@by_org
 @as_json
 def verify(
     entities: tuple[str, ...],
@@ -56,6 +58,7 @@ def verify(
     groups: bool,
     dry_run: bool,
     yes: bool,
+    organisations: tuple[str, ...],
     as_json: bool,
 ) -> None:
     """Compares the mirror with Zoho's lists, read anew: of every ENTITY, or of those named.
@@ -65,11 +68,34 @@ def verify(
     stored documents make of it; --depth details costs a call a record. What is found is stored
     (tds_differences); of the mirror nothing is changed without --fix. Exit code 1: something differs.
     """
-    settings = ZohoSettings()
-    if depth != "lists":
-        deep = Deep(depth, entities, sample, seed, zoho_ids)
-        with Books(conninfo(), settings.organization_id, wait) as books:
-            sys.exit(_deep(settings, books, deep, pull=pull, fix=fix, as_json=as_json))
+
+    def one(settings: ZohoSettings) -> tuple[int, Any]:
+        if depth != "lists":
+            deep = Deep(depth, entities, sample, seed, zoho_ids)
+            with Books(conninfo(), settings.organization_id, wait) as books:
+                return _deep(settings, books, deep, pull=pull, fix=fix, as_json=as_json)
+        wish = Lists(entities, wait, pull=pull, fix=fix, groups=groups, dry_run=dry_run, yes=yes)
+        return _lists(settings, wish, as_json=as_json)
+
+    for_each(organisations, one, as_json=as_json)
+
+
+@dataclass(frozen=True)
+class Lists:
+    """What a comparison with the lists is about, and how."""
+
+    entities: Sequence[str]
+    wait: float
+    pull: bool
+    fix: bool
+    groups: bool
+    dry_run: bool
+    yes: bool
+
+
+def _lists(settings: ZohoSettings, wish: Lists, *, as_json: bool) -> tuple[int, Any]:
+    """Compares with the lists, shows what differs; returns the exit code and what there is to print."""
+    entities, wait = wish.entities, wish.wait
     with Books(conninfo(), settings.organization_id, wait) as books:
         known = {row["entity"]: row for row in books.plan()}
         if unknown := set(entities) - known.keys():
@@ -77,28 +103,27 @@ def verify(
         chosen = [row for name, row in known.items() if not entities or name in entities]
         calls = sum(row["calls"] for row in chosen)
         echo(f"About {_calls(calls)}: one for every {PER_PAGE} records.", err=True)
-        if dry_run:
-            print_json({"calls": calls, "entities": chosen}) if as_json else print_table("Plan", chosen)
-            return
-        if not yes and sys.stdin.isatty():
+        if wish.dry_run:
+            None if as_json else print_table("Plan", chosen)
+            return 0, {"calls": calls, "entities": chosen}
+        if not wish.yes and sys.stdin.isatty():
             click.confirm("Spend them?", abort=True, err=True)
         names = [row["entity"] for row in chosen]
-        if pull:
+        if wish.pull:
             _pull_due(settings, books)
         number, results, spent = asyncio.run(_verify(settings, books, names))
-        if fix and not all(map(agrees, results)):
+        if wish.fix and not all(map(agrees, results)):
             mend(settings, verifications=[number])
             number, results, more = asyncio.run(_verify(settings, books, names))
             spent += more
     echo(f"{_calls(spent)} spent.", err=True)
     agree = all(map(agrees, results))
-    if as_json:
-        print_json({"agree": agree, "calls": spent, "verification": number, "entities": results})
-    else:
-        _show(results, groups=groups)
+    if not as_json:
+        _show(results, groups=wish.groups)
     for result in results:
         _next_step(result, settings.organization_id)
-    sys.exit(0 if agree else FAILED)
+    told = {"agree": agree, "calls": spent, "verification": number, "entities": results}
+    return 0 if agree else FAILED, told
 
 
 @dataclass(frozen=True)
@@ -112,8 +137,10 @@ class Deep:
     zoho_ids: Sequence[str]
 
 
-def _deep(settings: ZohoSettings, books: Books, deep: Deep, *, pull: bool, fix: bool, as_json: bool) -> int:
-    """Compares inside or by details, shows what differs; returns the exit code."""
+def _deep(
+    settings: ZohoSettings, books: Books, deep: Deep, *, pull: bool, fix: bool, as_json: bool
+) -> tuple[int, Any]:
+    """Compares inside or by details, shows what differs; returns the exit code and what there is to print."""
     if deep.zoho_ids and len(deep.entities) != 1:
         raise click.UsageError("--id needs one ENTITY.")
     if pull and deep.depth == "details":
@@ -124,9 +151,7 @@ def _deep(settings: ZohoSettings, books: Books, deep: Deep, *, pull: bool, fix: 
         number = _compare(settings, books, deep)
     told, found = books.told(number), books.differences(number)
     agree = not told["differing"]
-    if as_json:
-        print_json({"agree": agree, **told, "differences": found})
-    else:
+    if not as_json:
         print_table("Comparison", [told])
         echo()
         print_table("Differences", found[:SHOWN])
@@ -134,7 +159,7 @@ def _deep(settings: ZohoSettings, books: Books, deep: Deep, *, pull: bool, fix: 
             echo(f"and {len(found) - SHOWN:,} more: --json, or the view tds_differences", err=True)
     if not agree:
         echo("Next: tds repair --all-differing, or tds verify --fix", err=True)
-    return 0 if agree else FAILED
+    return 0 if agree else FAILED, {"agree": agree, **told, "differences": found}
 
 
 def _compare(settings: ZohoSettings, books: Books, deep: Deep) -> int:

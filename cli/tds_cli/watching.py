@@ -4,7 +4,7 @@ import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import asynccontextmanager, suppress
 
-from tds_cli.progress import Step, Steps
+from tds_cli.progress import Step, Steps, Titled
 from tds_poller.mirror import Mirror
 
 LOOK_SECONDS = 0.3  # between looks at how far the runs are
@@ -19,7 +19,9 @@ class Watch:
         runs: says which they are.
     """
 
-    def __init__(self, mirror: Mirror, steps: Steps, runs: Callable[[], Awaitable[Sequence[int]]]) -> None:
+    def __init__(
+        self, mirror: Mirror, steps: Steps | Titled, runs: Callable[[], Awaitable[Sequence[int]]]
+    ) -> None:
         self._mirror = mirror
         self._steps = steps
         self._runs = runs

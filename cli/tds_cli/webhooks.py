@@ -3,7 +3,6 @@
 import asyncio
 import os
 import re
-import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -11,17 +10,24 @@ from urllib.parse import urlsplit
 
 import click
 import psycopg
+from pydantic import ValidationError
 
 from tds_cli.exits import INCOMPLETE
+from tds_cli.explanations import explanation
 from tds_cli.options import as_json
+from tds_cli.organisations import by_org, for_each_served
 from tds_cli.output import print_json, print_table
 from tds_cli.terminal import echo
-from tds_db.connect import connect_for_rows, conninfo
+from tds_db.connect import connect, connect_for_rows, conninfo
 from tds_db.errors import TdsError
+from tds_db.organisations import listed as all_rows
+from tds_db.references import NotThereError
+from tds_poller.organisations import Served, served
 from tds_poller.zoho.client import ZohoClient
 from tds_poller.zoho.errors import RefusedError, UnauthorizedError
 from tds_poller.zoho.settings import ZohoSettings
 from tds_poller.zoho.webhooks import BODY, WITHOUT_RULES, Found, Wanted, bounds, compared, listed, wanted
+from tds_receiver.organisations import settings_of as receiver_settings_of
 from tds_receiver.settings import ReceiverSettings
 
 SECRET = re.compile(r"[A-Za-z0-9]{12,50}")
@@ -47,9 +53,10 @@ class Standing:
 
 @click.group(invoke_without_command=True)
 @by_url
+@by_org
 @as_json
 @click.pass_context
-def webhooks(ctx: click.Context, url: str | None, as_json: bool) -> None:
+def webhooks(ctx: click.Context, url: str | None, organisations: tuple[str, ...], as_json: bool) -> None:
     """Prints each webhook's URL, method, body and secret, as Zoho's form wants them.
 
     The secrets are printed: Zoho's form wants them.
@@ -57,6 +64,7 @@ def webhooks(ctx: click.Context, url: str | None, as_json: bool) -> None:
     if ctx.invoked_subcommand is not None:
         ctx.obj = url
         return
+    told = [each for of in _chosen(organisations) for each in _wanted(url, of)]
     rows = [
         {
             "name": each.name,
@@ -67,7 +75,7 @@ def webhooks(ctx: click.Context, url: str | None, as_json: bool) -> None:
             "body": f"Raw: {BODY}",
             "secret": each.secret or "none",
         }
-        for each in _wanted(url)
+        for each in told
     ]
     if as_json:
         print_json(rows)
@@ -78,38 +86,74 @@ def webhooks(ctx: click.Context, url: str | None, as_json: bool) -> None:
 
 @webhooks.command()
 @by_url
+@by_org
 @as_json
 @click.pass_obj
-def create(outer: str | None, url: str | None, as_json: bool) -> None:
+def create(outer: str | None, url: str | None, organisations: tuple[str, ...], as_json: bool) -> None:
     """Makes the webhooks and workflow rules that are missing. What is there is left as it is.
 
     The refresh token needs ZohoBooks.settings.CREATE: tds connect --webhooks. Exit code 4: some could not be
     made, or differ.
     """
-    all_wanted = _wanted(url or outer)
-    standing, refused = asyncio.run(_create(all_wanted))
-    _tell(standing, refused, as_json=as_json)
+
+    def one(of: Served) -> tuple[int, Any]:
+        all_wanted = _wanted(url or outer, of)
+        return _told(*asyncio.run(_create(of.needed(), all_wanted)), as_json=as_json)
+
+    for_each_served(_chosen(organisations), one, as_json=as_json)
 
 
 @webhooks.command()
 @by_url
+@by_org
 @as_json
 @click.pass_obj
-def check(outer: str | None, url: str | None, as_json: bool) -> None:
+def check(outer: str | None, url: str | None, organisations: tuple[str, ...], as_json: bool) -> None:
     """Compares what is set in Zoho with what is to be, and with what the plan allows.
 
     Exit code 4: something is missing or differs. Secrets cannot be compared: Zoho does not show them.
     """
 
-    async def run() -> Standing:
-        async with ZohoClient(ZohoSettings(), conninfo(), purpose="repair") as client:
+    async def run(settings: ZohoSettings, all_wanted: Sequence[Wanted]) -> Standing:
+        async with ZohoClient(settings, conninfo(), purpose="repair") as client:
             return await _look(client, all_wanted)
 
-    all_wanted = _wanted(url or outer)
-    _tell(asyncio.run(run()), [], as_json=as_json)
+    def one(of: Served) -> tuple[int, Any]:
+        all_wanted = _wanted(url or outer, of)
+        return _told(asyncio.run(run(of.needed(), all_wanted)), [], as_json=as_json)
+
+    for_each_served(_chosen(organisations), one, as_json=as_json)
 
 
-def _wanted(url: str | None) -> list[Wanted]:
+def _chosen(organisations: Sequence[str]) -> Sequence[Served]:
+    """Whose webhooks; of the environment's no credentials are needed to print them.
+
+    Raises:
+        TdsError: as `served`.
+    """
+    try:
+        return served(conninfo(), organisations)
+    except ValidationError as error:
+        if organisations:
+            raise
+        return [
+            Served(
+                os.environ.get("ZOHO_ORGANIZATION_ID", ""),
+                problem=NotThereError(str(explanation(error))),
+                is_row=False,
+            )
+        ]
+
+
+def _settings_of(of: Served) -> ReceiverSettings:
+    if not of.is_row:
+        return ReceiverSettings()
+    with connect("webhooks", autocommit=True) as connection:
+        row = next(row for row in all_rows(connection) if row.organization_id == of.organization_id)
+    return receiver_settings_of(row.webhook_credentials)
+
+
+def _wanted(url: str | None, of: Served) -> list[Wanted]:
     base = url or os.environ.get("TDS_PUBLIC_URL", "")
     parts = urlsplit(base)
     if parts.scheme not in {"http", "https"} or not parts.hostname or parts.query:
@@ -117,7 +161,7 @@ def _wanted(url: str | None) -> list[Wanted]:
             "Zoho has to be told where it reaches the receiver: https://your.host.",
             "Next: tds webhooks --url https://your.host, or set TDS_PUBLIC_URL",
         )
-    settings = ReceiverSettings()
+    settings = _settings_of(of)
 
     def secret_of(endpoint: str) -> str:
         # the first is the newest, where one is replaced by another
@@ -127,7 +171,7 @@ def _wanted(url: str | None) -> list[Wanted]:
             raise TdsError(told, "Next: mend ZOHO_WEBHOOK_SECRET, then tds webhooks")
         return secret
 
-    found = wanted(base, secret_of)
+    found = wanted(base, secret_of, of.organization_id if of.is_row else "")
     if not any(each.secret for each in found):
         echo(
             "No secret is set: whoever reaches the receiver can write. Next: tds connect, which makes one",
@@ -137,7 +181,7 @@ def _wanted(url: str | None) -> list[Wanted]:
 
 
 async def _look(client: ZohoClient, all_wanted: Sequence[Wanted]) -> Standing:
-    organization = ZohoSettings().organization_id
+    organization = client.organization_id
     reply = await client.get("/organizations")
     own: Any = next(
         (
@@ -163,9 +207,9 @@ def _came() -> int | None:
     return int(row["came"]) if row else None
 
 
-async def _create(all_wanted: Sequence[Wanted]) -> tuple[Standing, list[str]]:
+async def _create(settings: ZohoSettings, all_wanted: Sequence[Wanted]) -> tuple[Standing, list[str]]:
     refused: list[str] = []
-    async with ZohoClient(ZohoSettings(), conninfo(), purpose="repair") as client:
+    async with ZohoClient(settings, conninfo(), purpose="repair") as client:
         before = await _look(client, all_wanted)
         if before.plan.lower() in WITHOUT_RULES:
             return before, refused
@@ -196,17 +240,18 @@ async def _make(client: ZohoClient, what: str, document: dict[str, Any]) -> str:
     return made_id
 
 
-def _tell(standing: Standing, refused: Sequence[str], *, as_json: bool) -> None:
+def _told(standing: Standing, refused: Sequence[str], *, as_json: bool) -> tuple[int, Any]:
+    """Shows how they stand, unless it is to be JSON; the exit code, and what is to be printed."""
     rows = [
         {"webhook": row.wanted.name, "state": row.state, "said": row.said, "url": row.wanted.url}
         for row in standing.found
     ]
-    if as_json:
-        print_json({"webhooks": rows, "problems": [*standing.problems, *refused], "plan": standing.plan})
-    else:
+    if not as_json:
         print_table("Webhooks", rows)
         for problem in (*standing.problems, *refused):
             echo(problem, err=True)
+    code = 0
     if any(row.state != "set" for row in standing.found) or standing.problems or refused:
         echo("Next: tds webhooks create makes what is missing; what differs, by hand: tds webhooks", err=True)
-        sys.exit(INCOMPLETE)
+        code = INCOMPLETE
+    return code, {"webhooks": rows, "problems": [*standing.problems, *refused], "plan": standing.plan}

@@ -4,6 +4,7 @@ import asyncio
 import logging
 import time
 from collections.abc import Callable, Mapping, Sequence
+from copy import copy
 from dataclasses import dataclass, replace
 from datetime import UTC, date, datetime
 from types import TracebackType
@@ -163,23 +164,47 @@ class Mirror:
         )
         self._may_drain: bool | None = None
         self._tell_at = 0.0
+        self._beside: Mirror | None = None
+        self._drains: dict[str | None, asyncio.Task[Mapping[str, int]]] = {}
+
+    def beside(self, organization_id: str) -> Self:
+        """The same for another organisation: it shares the connections, the signs of life and the drains."""
+        other = copy(self)
+        other.organization_id = organization_id
+        other._beside = self
+        return other
 
     async def __aenter__(self) -> Self:
-        await self._pool.open(wait=True, timeout=30)
+        if self._beside is None:
+            await self._pool.open(wait=True, timeout=30)
         return self
 
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        await self._pool.close()
+        if self._beside is None:
+            for task in self._drains.values():
+                task.cancel()
+            await asyncio.gather(*self._drains.values(), return_exceptions=True)
+            await self._pool.close()
 
     async def beat(self) -> bool:
         """Tells that this program works; returns whether it is to end, for another one to take its place."""
+        if self._beside is not None:
+            return False  # that one tells
         return bool(await self._row(scalar_row, "select tds.beat(%b)", datetime.now(UTC)))
 
     async def stop(self) -> None:
         """Tells that this program stops in order."""
         await self._row(scalar_row, "select tds.stop_program()")
+
+    async def note_refusal(self, refused: str | None) -> None:
+        """Notes why nothing can be asked for this organisation; None: it can."""
+        await self._row(scalar_row, "select tds.note_refusal(%b, %b)", self.organization_id, refused)
+
+    async def organizations_with_work(self) -> list[str]:
+        """Those for which a pull or a detail is to be fetched now."""
+        return await self._rows(scalar_row, "select * from tds.organizations_with_work()")
 
     async def endpoints(self) -> dict[str, Endpoint]:
         """Every entity the API has a list of, in the order in which they should be pulled."""
@@ -576,6 +601,8 @@ class Mirror:
 
         The poller's own role may not: that is the workers', and it is told where there is none.
         """
+        if self._beside is not None:
+            return await self._beside._shared_drain(queue)
         if self._may_drain is None:
             query = "select has_function_privilege('tds.process_batch(text, int, jsonb)', 'execute')"
             self._may_drain = bool(await self._row(scalar_row, query))
@@ -586,6 +613,23 @@ class Mirror:
             if not await self._row(scalar_row, "select exists (select from tds_workers)"):
                 log.warning("What has come waits for a worker, and none is connected: tds work")
         return {"claimed": 0}
+
+    async def _shared_drain(self, queue: str | None) -> Mapping[str, int]:
+        """One drain for all who ask while it has not begun: it takes the events of every organisation."""
+        waiting = f"next {queue}"
+        if waiting not in self._drains:
+            self._drains[waiting] = asyncio.create_task(
+                self._drain_after(self._drains.get(queue), waiting, queue)
+            )
+        return await asyncio.shield(self._drains[waiting])
+
+    async def _drain_after(
+        self, before: "asyncio.Task[Mapping[str, int]] | None", waiting: str, queue: str | None
+    ) -> Mapping[str, int]:
+        if before is not None:
+            await asyncio.wait([before])
+        self._drains[queue] = self._drains.pop(waiting)
+        return await self.drain(queue)
 
     async def _drain(self, queue: str | None) -> Mapping[str, int]:
         async with self._pool.connection() as connection:

@@ -7,7 +7,7 @@ visible again, and a run whose cursor says where to go on.
 
 import asyncio
 import logging
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager, suppress
 from datetime import datetime
 from itertools import accumulate
@@ -89,6 +89,22 @@ class Poll:
         # Details fetched and not yet known to be processed, by entity, and the newest event by then.
         self._fetched: dict[str, dict[str, datetime]] = {}
         self._up_to = 0
+        self._woken: asyncio.Event | None = None
+        self._idle_seconds: Callable[[], float] = lambda: LOOK_SECONDS
+
+    def rest_on(self, woken: asyncio.Event, idle_seconds: Callable[[], float]) -> None:
+        """Between looks it waits so long, or until it is woken."""
+        self._woken, self._idle_seconds = woken, idle_seconds
+
+    async def _rest(self) -> None:
+        seconds = SOON_SECONDS if self._fetched else self._idle_seconds()
+        if self._woken is None:
+            await asyncio.sleep(seconds)
+            return
+        with suppress(TimeoutError):
+            async with asyncio.timeout(seconds):
+                await self._woken.wait()
+        self._woken.clear()
 
     async def forever(self) -> None:
         """Works until cancelled. While the database is away it is tried again.
@@ -101,7 +117,7 @@ class Poll:
                 await self._prepare()
                 while True:
                     if not await self._turn():
-                        await asyncio.sleep(SOON_SECONDS if self._fetched else LOOK_SECONDS)
+                        await self._rest()
             except psycopg.Error as error:
                 log.error("%s %s: %s", type(error).__name__, error.sqlstate or "", str(error).strip())
                 await asyncio.sleep(LOOK_SECONDS)
@@ -175,9 +191,7 @@ class Poll:
         if (now := asyncio.get_running_loop().time()) < self._tell_at:
             return
         self._tell_at = now + TELL_SECONDS
-        notify_systemd()
-        if await self._mirror.beat():
-            raise RestartWantedError("A restart is asked for.", "select * from tds.program")
+        await told_alive(self._mirror)
 
     async def _next(self) -> Message | None:
         own: dict[str, Any] = {"organization_id": self._mirror.organization_id}
@@ -362,6 +376,17 @@ class Poll:
     async def _process(self) -> None:
         """Processes what has come, if this role may; else that is the workers'."""
         await self._mirror.drain()
+
+
+async def told_alive(mirror: Mirror) -> None:
+    """Tells that this poller works.
+
+    Raises:
+        RestartWantedError: another one is to take its place.
+    """
+    notify_systemd()
+    if await mirror.beat():
+        raise RestartWantedError("A restart is asked for.", "select * from tds.program")
 
 
 def read_queue(dsn: str) -> PGMQueue:

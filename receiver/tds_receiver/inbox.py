@@ -9,7 +9,7 @@ import asyncio
 import logging
 import time
 from collections import deque
-from collections.abc import Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from contextlib import suppress
 from datetime import UTC, datetime
 from types import TracebackType
@@ -92,6 +92,7 @@ class Inbox:
         batch: most events of one commit.
         batch_bytes: most bytes of the bodies of one commit of several events.
         organization_id: whose events are that name no organisation; the database decides that.
+        on_tell: is given a connection with every sign of life, about every `TELL_SECONDS`.
     """
 
     def __init__(
@@ -104,8 +105,10 @@ class Inbox:
         batch: int = 128,
         batch_bytes: int = 4 * 2**20,
         organization_id: str | None = None,
+        on_tell: Callable[[Connection], Awaitable[None]] | None = None,
     ) -> None:
         self._conninfo = conninfo
+        self._on_tell = on_tell
         self._connections = connections
         self._most_waiting = waiting
         self._most_bytes = waiting_bytes
@@ -217,6 +220,9 @@ class Inbox:
                     self._idle.remove(woken)
                     await self._tell(connection)
                     used = time.monotonic()
+                else:
+                    if not self._waiting:
+                        await self._tell(connection)
             if time.monotonic() - used > IDLE_SECONDS:
                 # If it died meanwhile, another one is made, and who waits does not notice.
                 async with asyncio.timeout(TRY_SECONDS):
@@ -250,6 +256,8 @@ class Inbox:
         strays, self._strays = self._strays, {}
         try:
             async with asyncio.timeout(COMMIT_SECONDS):
+                if self._on_tell is not None:
+                    await self._on_tell(connection)
                 await connection.execute("select tds.beat(%s)", [datetime.now(UTC)])
                 self._has_told = True
                 if strays:
@@ -261,6 +269,13 @@ class Inbox:
             if connection.closed:
                 raise
             log.warning("what is told is not taken", extra={"error": _told(error)})
+
+    def tell_soon(self) -> None:
+        """The next sign of life is due now, if the last was a second ago."""
+        if time.monotonic() - self._told_at > IDLE_SECONDS:
+            self._told_at = float("-inf")
+            if self._idle and not (woken := self._idle.popleft()).done():
+                woken.set_result(None)
 
     async def _stop_telling(self) -> None:
         if not self._has_told:

@@ -82,7 +82,13 @@ def serve(
     with listener, tempfile.TemporaryDirectory(prefix="tds-metrics-") as metrics:
         listener.listen(BACKLOG)
         # Whichever process is asked for /metrics answers for all of them.
-        environment = {"PROMETHEUS_MULTIPROC_DIR": metrics, **os.environ, "TDS_DATABASE_URL": conninfo}
+        environment = {
+            "PROMETHEUS_MULTIPROC_DIR": metrics,
+            **os.environ,
+            "TDS_DATABASE_URL": conninfo,
+            "TDS_ORGANISATIONS": settings.organisations,
+            "TDS_ONLY_ROWS": str(settings.only_rows),
+        }
         descriptor = listener.fileno()
         receivers = [
             Program(

@@ -82,6 +82,12 @@ class ReceiverSettings(BaseSettings):
     organization_id: str | None = Field(default=None, validation_alias="ZOHO_ORGANIZATION_ID")
     """Organisation of the events that name none, in their URL or in their body."""
 
+    organisations: str = Field(default="", validation_alias="TDS_ORGANISATIONS")
+    """Ids of the organisations whose addresses are served, separated by commas (--org); empty: all."""
+
+    only_rows: bool = Field(default=False, validation_alias="TDS_ONLY_ROWS")
+    """Whether nothing is taken but what an organisation's own secret has signed: the environment has none."""
+
     max_body_bytes: int = Field(default=16 * 2**20, gt=0, validation_alias="TDS_MAX_BODY_BYTES")
     """Largest body taken, before and after gzip is undone."""
 
@@ -152,9 +158,14 @@ class ReceiverSettings(BaseSettings):
     """Where the pictures that are served are kept; see `db.images.ImageSettings`."""
 
     @property
+    def only(self) -> frozenset[str]:
+        """Ids of the organisations whose addresses are served; none: all."""
+        return frozenset(each.strip() for each in self.organisations.split(",") if each.strip())
+
+    @property
     def is_open(self) -> bool:
         """Whether no endpoint asks for anything: nothing is configured."""
-        return not any(_listed(secret) for _, secret in self._given())
+        return not self.only_rows and not any(_listed(secret) for _, secret in self._given())
 
 
 def _listed(given: SecretStr) -> tuple[bytes, ...]:

@@ -26,6 +26,7 @@ from tds_receiver.bodies import (
 )
 from tds_receiver.body import GoneError, Receive, RefusedError, aside, decompressed, read_body, too_large
 from tds_receiver.inbox import Accepted, Event, Inbox, UnavailableError
+from tds_receiver.organisations import Address, Organisations
 from tds_receiver.quota import CrowdedError, Room, Strangers, peer_of
 from tds_receiver.settings import ReceiverSettings
 from tds_receiver.signature import Pairs, is_authentic, is_token, signed_text, url_pairs
@@ -35,7 +36,8 @@ log = logging.getLogger(__name__)
 PREFIXES = ("/api/zoho/webhooks/", "/api/tds/webhooks/")
 # Any entity, known or not: what nobody knows yet is stored too and can be replayed later. A slash at the end
 # is served and not redirected, because a redirect would lose the event.
-PATH = re.compile(r"/api/(?:zoho|tds)/webhooks/([a-z][a-z_-]{1,40})/?")
+PATH = re.compile(r"/api/(?:zoho|tds)/(?:([A-Za-z0-9_-]{1,50})/)?webhooks/([a-z][a-z_-]{1,40})/?")
+OF_ONE = re.compile(r"/api/(?:zoho|tds)/[A-Za-z0-9_-]{1,50}/webhooks/")
 IDENTIFIER = re.compile(r"[A-Za-z0-9_-]{1,50}")
 RETRY_AFTER_SECONDS = 5
 KEPT = (b"content-type", b"user-agent")
@@ -71,6 +73,7 @@ class _Given(NamedTuple):
     """What the head of a request says."""
 
     entity: str
+    address: Address
     event: Literal["upsert", "delete"]
     query: bytes
     headers: dict[bytes, str]
@@ -96,23 +99,32 @@ class _Given(NamedTuple):
         return found
 
 
+def is_webhook(path: str) -> bool:
+    """Whether a path is one of those."""
+    return path.startswith(PREFIXES) or OF_ONE.match(path) is not None
+
+
 class Webhooks:
-    """The endpoints below `PREFIXES`.
+    """The endpoints below `PREFIXES`, and the same of each organisation: `/api/zoho/ORGANISATION/webhooks/`.
 
     Args:
         settings: see `ReceiverSettings`.
         inbox: where events go.
         watch: is told of every answer.
+        organisations: whose address is whose; None: there is only that of the settings.
     """
 
     def __init__(
-        self, settings: ReceiverSettings, inbox: Inbox, watch: Callable[[Answered], None] = lambda _: None
+        self,
+        settings: ReceiverSettings,
+        inbox: Inbox,
+        watch: Callable[[Answered], None] = lambda _: None,
+        organisations: Organisations | None = None,
     ) -> None:
         self._settings = settings
         self._inbox = inbox
         self._watch = watch
-        self._is_open = settings.is_open
-        self._credentials = lru_cache(maxsize=256)(settings.credentials)
+        self._organisations = organisations or Organisations(settings)
         self._strangers = Strangers()
         self._room = Room(
             requests=settings.max_requests,
@@ -129,12 +141,13 @@ class Webhooks:
         closes = False
         extra: dict[str, object] = {}
         try:
-            entity = _entity(scope["path"])
+            named, entity = _parts(scope["path"])
             if scope["method"] not in METHODS:
                 code, status, answer = _explained(scope["method"], entity)
             else:
                 given = _Given(
                     entity,
+                    self._address(named, scope["query_string"]),
                     _event(scope),
                     scope["query_string"],
                     headers,
@@ -173,11 +186,12 @@ class Webhooks:
         if len(content_type) > MAX_CONTENT_TYPE:
             raise RefusedError(431, f"Content-Type is longer than {MAX_CONTENT_TYPE} characters")
         kind, charset = media_type(content_type)
-        is_signed = not self._is_open and self._admit(given)
-        if is_signed and given.is_delete and not self._settings.signed_delete:
+        is_open = given.address.is_open
+        is_signed = not is_open and self._admit(given)
+        if is_signed and given.is_delete and not given.address.signed_delete:
             raise RefusedError(405, "a signature does not cover the method: use ?event=delete")
         self._look_at_length(headers)
-        with self._room.enter(given.peer, is_proven=not self._is_open and not is_signed) as place:
+        with self._room.enter(given.peer, is_proven=not is_open and not is_signed) as place:
             limit = self._settings.max_body_bytes
             seconds = self._settings.body_seconds
             body = await read_body(receive, limit=limit, seconds=seconds, place=place)
@@ -194,7 +208,7 @@ class Webhooks:
             event = Event(
                 given.entity,
                 await aside(len(body), as_stored, kind, charset, body, multipart),
-                self._organization_id(given.query),
+                given.address.organization_id,
                 given.event,
                 orjson.dumps(given.kept).decode(),
             )
@@ -211,7 +225,7 @@ class Webhooks:
 
     def _admit(self, given: "_Given") -> bool:
         """Whether there is a signature to check. Raises 401 unless there is, or a token that fits."""
-        credentials = self._credentials(given.entity)
+        credentials = given.address.credentials(given.entity)
         if not self._strangers.may_try(given.peer):
             raise RefusedError(429, "too many wrong tokens or signatures; the next one in a second")
         if credentials.secrets and b"x-zoho-webhook-signature" in given.headers:
@@ -237,24 +251,28 @@ class Webhooks:
             elif kind == MULTIPART:
                 form = await multipart_pairs(given.headers[b"content-type"], body)
         text = signed_text(pairs, body) if form is None else signed_text(pairs + form, b"")
-        secrets = self._credentials(given.entity).secrets
+        secrets = given.address.credentials(given.entity).secrets
         signature = given.headers[b"x-zoho-webhook-signature"]
         self._judge(given, await aside(len(text), is_authentic, secrets, text, signature))
 
-    def _organization_id(self, query: bytes) -> str | None:
-        given = _query(query).get("organization_id") if query else None
-        if given is None:
-            return None
-        if not IDENTIFIER.fullmatch(given):
+    def _address(self, named: str | None, query: bytes) -> Address:
+        asked = _query(query).get("organization_id") if query else None
+        if asked is not None and not IDENTIFIER.fullmatch(asked):
             raise RefusedError(400, "organization_id in the query is not an id of Zoho's")
-        return given
+        try:
+            return self._organisations.address(named, asked)
+        except RefusedError as error:
+            if error.status == 404:
+                self._inbox.tell_soon()  # it may have been added just now: Zoho comes again
+            raise
 
 
 @lru_cache(maxsize=256)
-def _entity(path: str) -> str:
+def _parts(path: str) -> tuple[str | None, str]:
+    """The organisation that a path names, if it does, and the entity."""
     if (found := PATH.fullmatch(path)) is None:
         raise RefusedError(404, "Not Found")
-    return found[1].replace("-", "_")
+    return found[1], found[2].replace("-", "_")
 
 
 def _event(scope: Scope) -> Literal["upsert", "delete"]:

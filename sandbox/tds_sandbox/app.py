@@ -6,10 +6,10 @@ import asyncio
 import json
 import re
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from decimal import Decimal
 from email.utils import formatdate
-from typing import Any
+from typing import Any, TypeVar
 
 from starlette.applications import Starlette
 from starlette.requests import Request
@@ -45,14 +45,18 @@ _IMAGE = re.compile(r"/items/(\d+)/image")
 Handler = Callable[[Organisation, Request], str | Response]
 
 
+Setting = TypeVar("Setting")
+
+
 class Sandbox:
     """A running stand-in for Zoho: an ASGI application.
 
     Args:
-        organisations: one or more; they share one client's credentials, each has its own limits.
-        limits: of every organisation.
-        credentials: of the client.
-        webhooks: of every organisation.
+        organisations: one or more, each with data, limits and webhooks of its own.
+        limits: of every organisation, or by its id.
+        credentials: of the one client that all share, or of each organisation's own by its id: a token of one
+            opens no other, then.
+        webhooks: of every organisation, or by its id.
         latency: real seconds that each call to the API takes at least; it makes concurrency visible.
     """
 
@@ -60,9 +64,9 @@ class Sandbox:
         self,
         organisations: Organisation | Sequence[Organisation],
         *,
-        limits: LimitSettings | None = None,
-        credentials: Credentials | None = None,
-        webhooks: WebhookSettings | None = None,
+        limits: LimitSettings | Mapping[str, LimitSettings] | None = None,
+        credentials: Credentials | Mapping[str, Credentials] | None = None,
+        webhooks: WebhookSettings | Mapping[str, WebhookSettings] | None = None,
         latency: float = 0.0,
     ) -> None:
         listed = [organisations] if isinstance(organisations, Organisation) else list(organisations)
@@ -77,15 +81,24 @@ class Sandbox:
         self.faults = Faults()
         self.report_traps = Traps()
         """Reports that answer as they should not."""
-        self.oauth = OAuth(credentials or Credentials(), self.clock, self.organisation.seed)
+        if isinstance(credentials, Mapping):
+            self.accounts = {
+                own.organization_id: OAuth(credentials[own.organization_id], own.clock, own.seed)
+                for own in listed
+            }
+        else:
+            shared = OAuth(credentials or Credentials(), self.clock, self.organisation.seed)
+            self.accounts = dict.fromkeys(self.organisations, shared)
+        self.oauth = self.accounts[self.organisation.organization_id]
+        """The first organisation's account, which the control pages mean."""
         self.limits = {
-            organisation.organization_id: Limits(
-                limits or LimitSettings(), organisation.clock, organisation.calendar
+            own.organization_id: Limits(
+                _own(limits, own.organization_id) or LimitSettings(), own.clock, own.calendar
             )
-            for organisation in listed
+            for own in listed
         }
         self.webhooks = {
-            organisation.organization_id: Webhooks(organisation, webhooks) for organisation in listed
+            own.organization_id: Webhooks(own, _own(webhooks, own.organization_id)) for own in listed
         }
         self._pages = Starlette(
             routes=[Route("/oauth/v2/token", self._token, methods=["POST"]), *control_routes(self)]
@@ -112,8 +125,16 @@ class Sandbox:
         parameters = {key: str(value) for key, value in (await request.form()).items()}
         # The documentation puts them into the query, where they end up in access logs; both are accepted.
         parameters |= dict(request.query_params)
-        body = self.oauth.token(parameters, str(request.base_url).rstrip("/"))
-        organisation = self.organisation
+        asked = parameters.get("refresh_token"), parameters.get("client_id")
+        organisation, account = next(
+            (
+                (self.organisations[organization_id], account)
+                for organization_id, account in self.accounts.items()
+                if (account.credentials.refresh_token, account.credentials.client_id) == asked
+            ),
+            (self.organisation, self.oauth),
+        )
+        body = account.token(parameters, str(request.base_url).rstrip("/"))
         now = self.clock.now()
         if body.get("error") == "Access Denied":
             self.ledger.violate(
@@ -136,8 +157,10 @@ class Sandbox:
         status, code = 200, 0
         try:
             handler, module_scope = self._route(request.method, path)
-            self.oauth.check(request.headers.get("authorization", ""), module_scope)
-            organisation = self._organisation_of(request, path)
+            authorization = request.headers.get("authorization", "")
+            account = next((each for each in self.accounts.values() if each.gave(authorization)), self.oauth)
+            account.check(authorization, module_scope)
+            organisation = self._organisation_of(request, path, account)
             entered = self._enter(organisation, path)
             hit = self.faults.draw(path)
             await asyncio.sleep(self.latency + (hit.wait if hit else 0.0))
@@ -195,15 +218,16 @@ class Sandbox:
             raise
         return limits
 
-    def _organisation_of(self, request: Request, path: str) -> Organisation:
+    def _organisation_of(self, request: Request, path: str, account: OAuth) -> Organisation:
+        own = [self.organisations[each] for each, of in self.accounts.items() if of is account]
         if path == "/organizations":
-            return self.organisation  # lists what the user has, whatever organization_id says
+            return own[0]  # lists what the user has, whatever organization_id says
         asked = request.query_params.get("organization_id", "")
         if path.startswith("/organizations/"):
             asked = path.removeprefix("/organizations/")
         if not (asked.isascii() and asked.isdigit()):
             raise ApiError(400, 4029, "Invalid value passed for organization_id")
-        if asked not in self.organisations:
+        if asked not in self.organisations or self.organisations[asked] not in own:
             message = f"This user is not associated with the CompanyID/CompanyName:{asked}."
             raise ApiError(400, 6041, message)
         return self.organisations[asked]
@@ -220,6 +244,14 @@ class Sandbox:
         if method != "GET":
             raise ApiError(405, 5, "Invalid URL Passed")
         return handler, module_scope
+
+    def _listed(self, organisation: Organisation) -> Document:
+        """The organisations that the user of this one has."""
+        account = self.accounts[organisation.organization_id]
+        own = [self.organisations[each] for each, of in self.accounts.items() if of is account]
+        return settings_api.organizations(
+            {each: self.webhooks[each.organization_id].automation.plan for each in own}
+        )
 
     def _automation(self, method: str, what: str) -> tuple[Handler, str]:
         def handle(organisation: Organisation, request: Request) -> str:
@@ -255,10 +287,7 @@ class Sandbox:
         if path == "/settings/webhooks/histories":
             return self._histories, "settings.READ"
         if path == "/organizations":
-            listed = {
-                own: self.webhooks[own.organization_id].automation.plan for own in self.organisations.values()
-            }
-            return lambda _, __: encode(settings_api.organizations(listed)), "settings.READ"
+            return lambda organisation, _: encode(self._listed(organisation)), "settings.READ"
         if re.fullmatch(r"/organizations/[^/]+", path):
             return lambda organisation, _: encode(settings_api.organization(organisation)), "settings.READ"
         books = self.organisation.books
@@ -390,3 +419,8 @@ async def _cut(response: Response, where: str, send: Send) -> None:
     # Until uvicorn has noticed, it would take the missing answer for an error of ours.
     while not cycle.disconnected:  # noqa: ASYNC110 - uvicorn has no event to wait for
         await asyncio.sleep(0.001)
+
+
+def _own(settings: Setting | Mapping[str, Setting] | None, organization_id: str) -> Setting | None:
+    """What holds for an organisation, of what is given for all or by ids."""
+    return settings.get(organization_id) if isinstance(settings, Mapping) else settings

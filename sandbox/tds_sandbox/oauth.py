@@ -116,6 +116,11 @@ class OAuth:
         with self._lock:
             self._tokens.clear()
 
+    def gave(self, header: str) -> bool:
+        """Whether the token of ``Authorization: Zoho-oauthtoken …`` was given out here and is not revoked."""
+        with self._lock:
+            return header.partition(" ")[2].strip() in self._tokens
+
     def check(self, header: str, scope: str) -> None:
         """Check ``Authorization: Zoho-oauthtoken …`` for a scope such as ``contacts.READ``.
 

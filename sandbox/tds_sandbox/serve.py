@@ -5,7 +5,7 @@ from __future__ import annotations
 import socket
 import threading
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 
 import uvicorn
@@ -66,16 +66,23 @@ class Running:
         return environment(self.sandbox, self.url)
 
 
-def environment(sandbox: Sandbox, url: str) -> dict[str, str]:
-    """The variables a client needs to take the sandbox at ``url`` for Zoho; bases without ``/books/v3``."""
-    known = sandbox.oauth.credentials
+def environment(sandbox: Sandbox, url: str, organization_id: str = "") -> dict[str, str]:
+    """The variables a client needs to take the sandbox at ``url`` for Zoho; bases without ``/books/v3``.
+
+    Args:
+        sandbox: which.
+        url: where it is.
+        organization_id: of the organisation that is asked for; the first if empty.
+    """
+    organization_id = organization_id or sandbox.organisation.organization_id
+    known = sandbox.accounts[organization_id].credentials
     return {
         "ZOHO_API_BASE": url,
         "ZOHO_ACCOUNTS_BASE": url,
         "ZOHO_CLIENT_ID": known.client_id,
         "ZOHO_CLIENT_SECRET": known.client_secret,
         "ZOHO_REFRESH_TOKEN": known.refresh_token,
-        "ZOHO_ORGANIZATION_ID": sandbox.organisation.organization_id,
+        "ZOHO_ORGANIZATION_ID": organization_id,
     }
 
 
@@ -107,9 +114,9 @@ def server(sandbox: Sandbox) -> uvicorn.Server:
 def running(
     organisations: Organisation | Sequence[Organisation],
     *,
-    limits: LimitSettings | None = None,
-    credentials: Credentials | None = None,
-    webhooks: WebhookSettings | None = None,
+    limits: LimitSettings | Mapping[str, LimitSettings] | None = None,
+    credentials: Credentials | Mapping[str, Credentials] | None = None,
+    webhooks: WebhookSettings | Mapping[str, WebhookSettings] | None = None,
     latency: float = 0.0,
     port: int = 0,
 ) -> Iterator[Running]:
@@ -117,9 +124,9 @@ def running(
 
     Args:
         organisations: one or more.
-        limits: the real ones if None; ``limits.UNLIMITED`` for none.
-        credentials: of the client; fixed ones if None.
-        webhooks: none are sent if None.
+        limits: the real ones if None; ``limits.UNLIMITED`` for none; or by organisation.
+        credentials: of the client; fixed ones if None; or by organisation.
+        webhooks: none are sent if None; or by organisation.
         latency: real seconds each call takes at least.
         port: on 127.0.0.1; 0 takes a free one.
 

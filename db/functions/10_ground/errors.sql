@@ -67,7 +67,15 @@ select c.code, c.meaning, c.next
         ('ZB060', 'there is no such alert, or it is resolved', 'select * from tds_alerts where state <> ''resolved'''),
         ('ZB061', 'an alert is to be muted or acknowledged until a time that has passed, or never comes', 'now() + interval ''2 hours'''),
         ('ZB062', 'there is no such kind of alert', 'select name from tds_health, or low_stock, negative_stock, or *'),
-        ('ZB063', 'there is no such discrepancy', 'select discrepancy_id, report, party_name from tds_discrepancies'))
+        ('ZB063', 'there is no such discrepancy', 'select discrepancy_id, report, party_name from tds_discrepancies'),
+        ('ZB070', 'there is no such organisation', 'tds org list; tds org add'),
+        ('ZB071', 'the organisation is being removed', 'tds org remove goes on with that'),
+        ('ZB072', 'there is no such data centre of Zoho''s', 'com, eu, in, com.au, jp, ca, com.cn or sa'),
+        ('ZB073', 'what was given does not say where credentials stand', 'env:PREFIX_ or file:/path; never the secret itself'),
+        ('ZB074', 'there is no such time zone', 'select name from pg_timezone_names'),
+        ('ZB075', 'a limit of calls is less than 1', 'leave out what is as the plan has it'),
+        ('ZB076', 'the organisation is there already', 'tds org set changes it, tds org resume goes on with it'),
+        ('ZB077', 'the organisation is not being removed', 'tds org remove begins that'))
        c(code, meaning, next);
 comment on view public.tds_error_codes is 'The SQLSTATEs of TDS: what each means and what to do.';
 comment on column public.tds_error_codes.code is 'SQLSTATE; in tds.dead_letter, tds.inbox_open and tds.job_run it is error_code.';

@@ -16,6 +16,8 @@ begin
                     union
                     select l.organization_id from zoho.pricelists l
                     union
+                    select w.organization_id from tds.organization w where w.state <> 'removing'
+                    union
                     -- the two ends of an index: there may be many
                     (select min(r.organization_id) from tds.run r)
                     union
@@ -52,18 +54,20 @@ declare
                               where o.organization_id = time_zone_of.organization_id
                                 and o.zoho_organization_id = time_zone_of.organization_id and o.deleted_at is null);
 begin
-    if v_zone is not null then
+    if v_zone is null then
+        return coalesce((select w.time_zone from tds.organization w where w.organization_id = time_zone_of.organization_id), 'UTC');
+    else
         -- asked of the server: the list of the names it knows is long, and takes long to read
         perform current_timestamp at time zone v_zone;
         return v_zone;
     end if;
-    return 'UTC';
 exception when invalid_parameter_value then
     return 'UTC';
 end
 $$;
 comment on function tds.time_zone_of(text) is
-'The time zone an organisation''s days are of, as it tells it; UTC while that is unknown, or where the server knows no such zone.';
+'The time zone an organisation''s days are of, as it tells it, or as its row says until then; UTC while that is unknown, or where the '
+'server knows no such zone.';
 
 create or replace function tds.day_of(organization_id text, at timestamptz) returns date
 language plpgsql stable
@@ -100,6 +104,7 @@ set search_path = pg_catalog, pg_temp
 as $$
 begin
     return is_own.organization_id in (tds.setting_text('organization_id'), tds.default_organization())
+        or exists (select from tds.organization w where w.organization_id = is_own.organization_id)
         or exists (select from tds.setting s where s.name = 'organization_ids' and s.value ? is_own.organization_id)
         or exists (select from tds.full_pull f where f.organization_id = is_own.organization_id)
         or exists (select from tds.run r where r.organization_id = is_own.organization_id)
@@ -112,9 +117,14 @@ comment on function tds.is_own(text) is
 
 create or replace function tds.default_organization() returns text
 language sql stable
-as $$ select coalesce(nullif(current_setting('tds.organization_id', true), ''), tds.setting_text('organization_id')) $$;
+as $$
+    select coalesce(nullif(current_setting('tds.organization_id', true), ''), nullif(tds.setting_text('organization_id'), 'default'),
+                    (select min(o.organization_id) from tds.organization o where o.state <> 'removing' having count(*) = 1),
+                    tds.setting_text('organization_id'))
+$$;
 comment on function tds.default_organization() is
-'Whose a body is that names no organisation: the session''s (tds.organization_id, which a receiver sets to its own), else the setting''s.';
+'Whose a body is that names no organisation: the session''s (tds.organization_id, which a receiver sets to its own), else the setting''s, '
+'else the only one that is a row of tds.organization.';
 
 create or replace function tds.organization_problem(organization_id text, default_id text) returns text
 language plpgsql stable
@@ -128,6 +138,10 @@ begin
                       left(organization_problem.organization_id, 100));
     elsif not tds.is_id(organization_problem.organization_id) then
         return format('organization_id: %L is not an id', left(organization_problem.organization_id, 100));
+    elsif exists (select from tds.organization o where o.organization_id = organization_problem.organization_id
+                                                    and (o.state = 'removing' or organization_problem.default_id <> 'default')) then
+        return format('organization_id: %s has an address and secrets of its own: /api/zoho/%1$s/webhooks/…; '
+                      'or it is being removed (tds org list)', organization_problem.organization_id);
     elsif exists (select from zoho.organizations o where o.zoho_organization_id = organization_problem.organization_id)
           or exists (select from tds.api_budget b where b.organization_id = organization_problem.organization_id)
           or exists (select from tds.setting s where s.name = 'organization_ids' and s.value ? organization_problem.organization_id)
@@ -145,5 +159,23 @@ begin
 end
 $$;
 comment on function tds.organization_problem(text, text) is
-'Why a body that names this organisation is not taken, null where it is: the default, one that is mirrored or pulled, one of the setting '
-'organization_ids, or any while none is configured.';
+'Why a body that names this organisation is not taken, null where it is: the default, one that is mirrored or pulled and no row of '
+'tds.organization, one of the setting organization_ids, or any while none is configured.';
+
+create or replace function tds.address_problem(organization_id text, told text) returns text
+language plpgsql stable
+set search_path = pg_catalog, pg_temp
+as $$
+begin
+    if address_problem.told = address_problem.organization_id
+       or not exists (select from tds.organization o
+                       where o.organization_id = any (array[address_problem.organization_id] || string_to_array(address_problem.told, ', '))) then
+        return null;
+    end if;
+    return format('organization_id: the body is of %s, and came to the address of %s, whose secret speaks for no other',
+                  left(address_problem.told, 100), address_problem.organization_id);
+end
+$$;
+comment on function tds.address_problem(text, text) is
+'Why a webhook that came to an organisation''s address is not taken although its body names another; null where it is: neither is a row of '
+'tds.organization.';

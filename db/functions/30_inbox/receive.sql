@@ -81,6 +81,8 @@ begin
     -- whose it is: the caller's word, else the body's, else the default
     if receive_one.organization_id is null and v_record.organization_id is not null then
         v_refusal := coalesce(v_refusal, tds.organization_problem(v_record.organization_id, v_default));
+    elsif receive_one.shape = 'webhook' and v_record.organization_id is not null then
+        v_refusal := coalesce(v_refusal, tds.address_problem(receive_one.organization_id, v_record.organization_id));
     end if;
     v_record.organization_id := coalesce(receive_one.organization_id, left(v_record.organization_id, 50), v_default);
     v_observed := v_now + tds.zoho_ahead(v_record.organization_id);
@@ -150,8 +152,9 @@ begin
     perform tds.ensure_partition((v_now at time zone 'UTC')::date);
     with looked as materialized (
         select l.n, l.entity, l.target, l.record_id, coalesce(g.organization_id, left(l.organization_id, 50), v_default) as organization_id,
-               case when g.organization_id is null and l.organization_id is not null
-                    then tds.organization_problem(l.organization_id, v_default) end as refusal
+               case when l.organization_id is null or l.organization_id = g.organization_id then null
+                    when g.organization_id is null then tds.organization_problem(l.organization_id, v_default)
+                    when receive_set.shape = 'webhook' then tds.address_problem(g.organization_id, l.organization_id) end as refusal
           from tds.look(receive_set.entity, receive_set.body) l
           join unnest(receive_set.organization_id) with ordinality g(organization_id, n) on g.n = l.n
          -- what is refused is told why, one by one

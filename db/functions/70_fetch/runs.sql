@@ -117,3 +117,30 @@ $$;
 revoke all on function tds.finish_run(bigint, text, text) from public;
 comment on function tds.finish_run(bigint, text, text) is
 'Ends a run that did not complete by its last page: partial, failed or cancelled.';
+
+create or replace function tds.organizations_with_work() returns setof text
+language plpgsql stable security definer
+set search_path = pg_catalog, pg_temp
+as $$
+declare
+    v_now constant timestamptz := tds.now();
+begin
+    return query
+    select distinct q.message ->> 'organization_id' from pgmq.q_tds_pull q where q.vt <= clock_timestamp()
+    union
+    -- the next organisation by the key, and so on: there may be many wants of one
+    (with recursive has as (
+        (select w.organization_id from tds.wanted_detail w order by w.organization_id limit 1)
+        union all
+        select (select w.organization_id from tds.wanted_detail w where w.organization_id > h.organization_id order by 1 limit 1)
+          from has h where h.organization_id is not null)
+     select h.organization_id
+       from has h
+      where exists (select from tds.wanted_detail w
+                     where w.organization_id = h.organization_id and coalesce(w.not_before, '-infinity') <= v_now));
+end
+$$;
+revoke all on function tds.organizations_with_work() from public;
+comment on function tds.organizations_with_work() is
+'The organisations for which a pull waits or a detail may be asked for now: whoever serves many looks here, and wakes those.';
+grant execute on function tds.organizations_with_work() to tds_poller, tds_operator;

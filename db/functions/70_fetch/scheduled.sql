@@ -76,7 +76,7 @@ begin
     end if;
     if not request_scheduled.filtered then
         perform tds.confirm_hints(f.organization_id), tds.ask_for_deleted(f.organization_id)
-           from tds.full_pull f where f.finished_at is not null;
+           from tds.full_pull f where f.finished_at is not null and tds.is_served(f.organization_id);
         perform tds.forget_deletions();
     end if;
     for v_wanted in
@@ -93,6 +93,7 @@ begin
                  union all
                 select l.organization_id, l.entity, l.options from tds.lists_to_sweep(v_now) l where not request_scheduled.filtered
                  order by 1, 2) w
+         where tds.is_served(w.organization_id)
     loop
         begin
             v_asked := v_asked + (tds.request_pull_for(v_wanted.entity, v_wanted.options, v_wanted.organization_id, 'the clock')

@@ -66,6 +66,25 @@ select tds.register_check('api_token', 'api', 'tokens', 1, 1, 15,
     'tds connect makes another one, then restart tds poll; '
     'if the old one is good again: select tds.allow_refresh()');
 
+create or replace function tds.check_api_refused() returns tds.finding
+language plpgsql stable
+set search_path = pg_catalog, pg_temp
+as $$
+begin
+    return (select row(count(*), coalesce(string_agg(format('organisation %s: %s', b.organization_id, b.refused), '; '
+                                                     order by b.organization_id), 'none'),
+                       min(b.refused_at))::tds.finding
+              from tds.api_budget b
+             where b.refused is not null
+               and not exists (select from tds.organization o where o.organization_id = b.organization_id and o.state <> 'active'));
+end
+$$;
+revoke all on function tds.check_api_refused() from public;
+comment on function tds.check_api_refused() is 'Check: organisations that cannot be asked for until somebody mends it.';
+select tds.register_check('api_refused', 'api', 'organisations', 1, 1, 15,
+    'Organisations that pollers pass over, because their credentials are missing or Zoho refuses them; the others are served.',
+    'tds org list names each; mend what its credentials refer to, which is looked at again within a minute; tds doctor --org ID');
+
 create or replace function tds.check_details_failed() returns tds.finding
 language plpgsql stable
 set search_path = pg_catalog, pg_temp
@@ -104,6 +123,7 @@ begin
                             and r.listed_at <= check_pulls_late.at
                           order by r.listed_at desc limit 1) l on true
      where f.finished_at is not null and n.api_path <> ''
+       and not exists (select from tds.organization o where o.organization_id = f.organization_id and o.state <> 'active')
      order by 3 limit 1;
     return row(round(extract(epoch from check_pulls_late.at - v_oldest.listed_at) / 3600, 1),
                case when v_oldest.entity is null then 'no migration has ended yet: no list is read by the clock'

@@ -49,6 +49,28 @@ revoke all on function tds.api_runs(text, text, bigint, int) from public;
 comment on function tds.api_runs(text, text, bigint, int) is
 'Runs, newest first, as JSON: of a state, of an entity, older than a run; null: any.';
 
+create or replace function tds.api_runs(state text, entity text, before bigint, at_most int, organization_id text) returns jsonb
+language plpgsql volatile security definer
+set search_path = pg_catalog, pg_temp
+as $$
+begin
+    return case when api_runs.organization_id is null then tds.api_runs(api_runs.state, api_runs.entity, api_runs.before, api_runs.at_most)
+    else coalesce((
+        select jsonb_agg(tds.api_run(l.run_id) order by l.run_id desc)
+          from (select r.run_id from tds.run r
+                 where r.organization_id = api_runs.organization_id
+                   and (api_runs.state is null or r.state = api_runs.state)
+                   and (api_runs.entity is null or r.entity = api_runs.entity)
+                   and (api_runs.before is null or r.run_id < api_runs.before)
+                 order by r.run_id desc
+                 limit api_runs.at_most) l), '[]') end;
+end
+$$;
+revoke all on function tds.api_runs(text, text, bigint, int, text) from public;
+comment on function tds.api_runs(text, text, bigint, int, text) is
+'Runs, newest first, as JSON, of an organisation; null: of any. Otherwise as tds.api_runs(state, entity, before, at_most).';
+grant execute on function tds.api_runs(text, text, bigint, int, text) to tds_receiver;
+
 create or replace function tds.api_cancel_run(run_id bigint) returns jsonb
 language plpgsql volatile security definer
 set search_path = pg_catalog, pg_temp

@@ -27,7 +27,7 @@ from tds_poller.zoho.errors import (
     UnreachableError,
     ZohoError,
 )
-from tds_poller.zoho.oauth import Token, TokenSource
+from tds_poller.zoho.oauth import Token, TokenSource, fingerprint
 from tds_poller.zoho.retry import Retries, TransientError, json_object
 from tds_poller.zoho.session import Session
 from tds_poller.zoho.settings import ZohoSettings
@@ -64,6 +64,41 @@ class Reply:
     ahead: float = 0.0
 
 
+class Ground:
+    """What the clients of many organisations in one process share: a session, connections, accounts' tokens.
+
+    Use as an async context manager around them.
+
+    Args:
+        dsn: libpq connection string of the database.
+    """
+
+    def __init__(self, dsn: str) -> None:
+        self.session = Session(dsn)
+        self.http = BoundedClient(timeout=TIMEOUT, limits=httpx.Limits(max_connections=None))
+        self._tokens: dict[tuple[str, str], TokenSource] = {}
+
+    async def __aenter__(self) -> Self:
+        traces.start("poller")
+        await self.session.__aenter__()
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        await self.http.aclose()
+        await self.session.__aexit__(kind, error, trace)
+        if traces.is_on():
+            await asyncio.to_thread(traces.stop)
+
+    def tokens(self, settings: ZohoSettings, minute_seconds: float) -> TokenSource:
+        """The one that asks for an account's tokens: organisations of one refresh token share them."""
+        account = (fingerprint(settings), settings.hosts.api)
+        if account not in self._tokens:
+            self._tokens[account] = TokenSource(self.http, self.session, settings, minute_seconds)
+        return self._tokens[account]
+
+
 class ZohoClient:
     """Calls on behalf of one organisation. Use as an async context manager, from one event loop.
 
@@ -73,14 +108,22 @@ class ZohoClient:
         settings: see `ZohoSettings`.
         dsn: libpq connection string; None: the database of TDS.
         purpose: what the calls are for: live and repair may use what is kept of the budget for them.
+        ground: what it shares with the clients of other organisations; None: it has all for itself.
     """
 
-    def __init__(self, settings: ZohoSettings, dsn: str | None = None, purpose: str = "migration") -> None:
+    def __init__(
+        self,
+        settings: ZohoSettings,
+        dsn: str | None = None,
+        purpose: str = "migration",
+        ground: Ground | None = None,
+    ) -> None:
         self._settings = settings
+        self._ground = ground
         self.organization_id = settings.organization_id
         self.purpose = purpose
         """What calls are for that do not say themselves."""
-        self._session = Session(dsn, self._open)
+        self._session = ground.session if ground else Session(dsn, self._open)
         self._budget = Budget(self._session, settings)
         self.calls = 0
         """Calls made, failed ones included."""
@@ -115,6 +158,12 @@ class ZohoClient:
         return self._budget.minute_seconds
 
     async def __aenter__(self) -> Self:
+        if self._ground:
+            await self._session.join(self._open)
+            self._http = self._ground.http
+            self._tokens = self._ground.tokens(self._settings, self._budget.minute_seconds)
+            self._at_once = asyncio.Semaphore(self._budget.concurrency)
+            return self
         traces.start("poller")
         await self._session.__aenter__()
         limits = httpx.Limits(max_connections=self._budget.concurrency)
@@ -126,6 +175,9 @@ class ZohoClient:
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
+        if self._ground:
+            self._session.leave(self._open)
+            return
         await self._http.aclose()
         await self._session.__aexit__(kind, error, trace)
         if traces.is_on():

@@ -22,12 +22,12 @@ class Session:
 
     Args:
         dsn: libpq connection string; None: the database of TDS.
-        on_connect: is called after each new connection, and may ask for rows itself.
+        on_connect: are called after each new connection, and may ask for rows themselves.
     """
 
-    def __init__(self, dsn: str | None, on_connect: Callable[[], Awaitable[None]]) -> None:
+    def __init__(self, dsn: str | None, *on_connect: Callable[[], Awaitable[None]]) -> None:
         self._dsn = dsn
-        self._on_connect = on_connect
+        self._on_connect = list(on_connect)
         self._connection: AsyncConnection[DictRow] | None = None
         self._connecting = asyncio.Lock()
 
@@ -78,5 +78,16 @@ class Session:
             else:
                 return self._connection
         # Outside the lock, as it asks for rows itself.
-        await self._on_connect()
+        for connected in list(self._on_connect):
+            await connected()
         return opened
+
+    async def join(self, on_connect: Callable[[], Awaitable[None]]) -> None:
+        """One more that is called after each new connection, and now."""
+        await on_connect()
+        self._on_connect.append(on_connect)
+
+    def leave(self, on_connect: Callable[[], Awaitable[None]]) -> None:
+        """It is called no more."""
+        if on_connect in self._on_connect:
+            self._on_connect.remove(on_connect)

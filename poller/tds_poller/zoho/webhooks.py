@@ -72,19 +72,21 @@ class Found:
     webhook_id: str = ""
 
 
-def wanted(base_url: str, secret_of: Callable[[str], str]) -> list[Wanted]:
+def wanted(base_url: str, secret_of: Callable[[str], str], organization_id: str = "") -> list[Wanted]:
     """All that are to be.
 
     Args:
         base_url: where Zoho reaches the receiver, without a path of ours.
         secret_of: an endpoint's secret, or nothing.
+        organization_id: of an organisation that has addresses of its own.
     """
+    path = f"/api/zoho/{organization_id}/webhooks" if organization_id else "/api/zoho/webhooks"
     return [
         Wanted(
             f"TDS {endpoint} {rule.replace('_', ' or ')}",
             module,
             rule,
-            f"{base_url.rstrip('/')}/api/zoho/webhooks/{endpoint}{query}",
+            f"{base_url.rstrip('/')}{path}/{endpoint}{query}",
             secret_of(endpoint),
         )
         for module, endpoint in MODULES.items()

@@ -34,6 +34,7 @@ from tds_receiver.metrics import Metrics
 log = logging.getLogger(__name__)
 
 PREFIXES = ("/api/zoho/bulk-sync", "/api/tds/bulk-sync")
+ORGANISATION = "tds.organisation"  # of the scope: the one that the path has named
 HEALTH_SECONDS = 5.0  # between two looks of /healthz at what the job health found
 RETRY_AFTER = {"retry-after": "5"}
 DESCRIPTION = """\
@@ -279,29 +280,39 @@ class Api:
         request: Request,
         response: Response,
     ) -> models.Accepted:
-        run = await self._store.request_pull(
-            entity, options, organization_id or self._settings.organization_id, request.state.caller
-        )
-        url = f"{request.url.path.rpartition('/')[0]}/runs/{run['run_id']}"
+        named = request.scope.get(ORGANISATION)
+        if named and organization_id not in {None, named}:
+            raise HTTPException(422, "the path names one organisation, organization_id another")
+        own = named or organization_id or self._settings.organization_id
+        run = await self._store.request_pull(entity, options, own, request.state.caller)
+        base = request.url.path.rpartition("/")[0]
+        if named:
+            base = base.replace("/bulk-sync", f"/{named}/bulk-sync", 1)
+        url = f"{base}/runs/{run['run_id']}"
         response.headers["location"] = url
         return models.Accepted(run_id=run["run_id"], status=run["state"], url=url)
 
     async def _runs(
         self,
+        request: Request,
         state: RunState | None = None,
         entity: Annotated[str | None, Query(pattern="^[a-z][a-z_]{1,40}$")] = None,
         before: Annotated[int | None, Query(ge=1, le=models.LARGEST_ID)] = None,
         limit: Annotated[int, Query(ge=1, le=200)] = 50,
     ) -> dict[str, Any]:
         """Newest first. `next` of one answer is `before` of the next."""
-        runs = await self._store.runs(state, entity, before, limit)
+        runs = await self._store.runs(state, entity, before, limit, request.scope.get(ORGANISATION))
         return {"runs": runs, "next": runs[-1]["run_id"] if len(runs) == limit else None}
 
-    async def _run(self, run_id: RunId) -> dict[str, Any]:
+    async def _run(self, run_id: RunId, request: Request) -> dict[str, Any]:
         """Progress, calls spent, and when it will be through."""
-        return await self._store.run(run_id)
+        run = await self._store.run(run_id)
+        if request.scope.get(ORGANISATION) not in {None, run["organization_id"]}:
+            raise HTTPException(404)
+        return run
 
-    async def _cancel(self, run_id: RunId) -> dict[str, Any]:
+    async def _cancel(self, run_id: RunId, request: Request) -> dict[str, Any]:
+        await self._run(run_id, request)
         return await self._store.cancel(run_id)
 
     def _operations(self) -> APIRouter:

@@ -135,11 +135,16 @@ class Store:
         return await self._run("select tds.api_cancel_run(%b)", run_id)
 
     async def runs(
-        self, state: str | None, entity: str | None, before: int | None, limit: int
+        self,
+        state: str | None,
+        entity: str | None,
+        before: int | None,
+        limit: int,
+        organization_id: str | None = None,
     ) -> list[dict[str, Any]]:
-        """Runs, newest first."""
-        query = "select tds.api_runs(%b, %b, %b, %b)"
-        runs: list[dict[str, Any]] = await self._value(query, state, entity, before, limit)
+        """Runs, newest first, of one organisation or of all."""
+        query = "select tds.api_runs(%b, %b, %b, %b, %b)"
+        runs: list[dict[str, Any]] = await self._value(query, state, entity, before, limit, organization_id)
         return runs
 
     async def refusal(self) -> str | None:

@@ -1,0 +1,224 @@
+"""Several organisations in one poller: each at its own pace, and what stops one stops no other."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tds_db.worker import drain
+from tds_sandbox.clock import Clock
+from tds_sandbox.limits import LimitSettings
+from tds_sandbox.oauth import Credentials
+from tds_sandbox.organisation import Organisation
+from tds_sandbox.serve import Running, environment, running
+from tests.db.servers import Database
+from tests.journeys.waiting import PATIENCE
+
+LARGE, REVOKED, LIVE = "81000000001", "81000000002", "81000000003"
+SIZES = {LARGE: 700, REVOKED: 20, LIVE: 30}
+PER_MINUTE = {LARGE: 60, REVOKED: 100, LIVE: 40}
+
+
+@dataclass
+class Group:
+    """A sandbox of three organisations with tokens and limits of their own, and a database that has them as rows."""
+
+    sandbox: Running
+    database: Database
+    directory: Path
+
+    def environment(self) -> dict[str, str]:
+        kept = {name: value for name, value in os.environ.items() if not name.startswith(("TDS_", "ZOHO_"))}
+        return kept | {
+            "TDS_DATABASE_URL": self.database.conninfo,
+            "TDS_DATA_DIR": str(self.directory),
+            "TDS_ENV_FILE": "",
+            "ZOHO_MINUTE_SECONDS": "0.1",
+            "ZOHO_API_BASE": self.sandbox.url,
+            "ZOHO_ACCOUNTS_BASE": self.sandbox.url,
+        }
+
+    def reference(self, organization: str) -> str:
+        """A file with its credentials."""
+        path = self.directory / f"{organization}.env"
+        found = environment(self.sandbox.sandbox, self.sandbox.url, organization)
+        names = ("ZOHO_CLIENT_ID", "ZOHO_CLIENT_SECRET", "ZOHO_REFRESH_TOKEN")
+        path.write_text("".join(f"{name}={found[name]}\n" for name in names))
+        path.chmod(0o600)
+        return f"file:{path}"
+
+    def run(self, *arguments: str, code: int = 0) -> Any:
+        done = subprocess.run(
+            [sys.executable, "-m", "tds_cli", *arguments],
+            env=self.environment(),
+            capture_output=True,
+            text=True,
+            check=False,
+            timeout=PATIENCE,
+        )
+        assert done.returncode == code, (arguments, done.returncode, done.stdout, done.stderr)
+        return json.loads(done.stdout) if "--json" in arguments else done.stdout + done.stderr
+
+    def value(self, query: str, *parameters: object) -> Any:
+        with self.database.connect(autocommit=True) as conn:
+            row = conn.execute(query, parameters).fetchone()
+        assert row is not None
+        return row[0]
+
+    def until(self, query: str, *parameters: object) -> None:
+        deadline = time.monotonic() + PATIENCE
+        while not self.value(query, *parameters):
+            assert time.monotonic() < deadline, query
+            time.sleep(0.05)
+
+    def process(self) -> None:
+        with self.database.connect(autocommit=True) as conn:
+            while drain(conn)["claimed"]:
+                pass
+
+    def items(self, organization: str) -> dict[str, str]:
+        """Names of items by id, as they are in the books."""
+        book = self.sandbox.sandbox.organisations[organization].book("items")
+        return {str(record.id): str(record.data["name"]) for record in book.records.values()}
+
+    def mirrored(self, organization: str) -> dict[str, str]:
+        query = "select coalesce(jsonb_object_agg(zoho_item_id, name), '{}') from zoho.products where organization_id = %s"
+        found: dict[str, str] = self.value(query, organization)
+        return found
+
+
+@pytest.fixture
+def group(database: Database, tmp_path: Path) -> Iterator[Group]:
+    organisations = [
+        Organisation(
+            seed=n, organization_id=each, items=items, contacts=3, invoices=2, clock=Clock(600), lenient=True
+        )
+        for n, (each, items) in enumerate(SIZES.items(), 1)
+    ]
+    credentials = {
+        each: Credentials(client_id=f"1000.{each}", refresh_token=f"1000.refresh.{each}") for each in SIZES
+    }
+    limits = {each: LimitSettings(per_minute=most + 10) for each, most in PER_MINUTE.items()}
+    with running(organisations, limits=limits, credentials=credentials) as sandbox:
+        for account in sandbox.sandbox.accounts.values():
+            account.lives *= 600
+        made = Group(sandbox, database, tmp_path)
+        for each in SIZES:
+            made.run(
+                *("org", "add", each, "--credentials", made.reference(each)),
+                *("--calls-per-minute", str(PER_MINUTE[each]), "--name", f"No {each[-1]}"),
+            )
+        yield made
+
+
+def test_one_migrates_one_is_revoked_one_is_live_and_all_end_right(group: Group) -> None:
+    group.sandbox.sandbox.accounts[REVOKED].revoked = True
+    poller = subprocess.Popen(
+        [sys.executable, "-m", "tds_cli", "poll", "--no-images"],
+        env=group.environment(),
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    try:
+        said: list[str] = []
+        reader = threading.Thread(target=lambda: said.extend(poller.stderr or ()))
+        reader.start()
+        group.value("select tds.want('products', %s, %s)", next(iter(group.items(LIVE))), LIVE)
+        group.value("select tds.request_pull('products', '{}', %s)", LARGE)
+        for each in (LARGE, REVOKED):
+            for entity in ("customers", "invoices"):
+                group.value("select tds.request_pull(%s, '{}', %s)", entity, each)
+        group.until("select refused is not null from tds_organizations where organization_id = %s", REVOKED)
+        group.until(
+            "select count(*) = 1 from zoho.products where organization_id = %s and sync_rank = 3", LIVE
+        )
+        group.until(
+            "select bool_and(state = 'complete') from tds.run where organization_id = %s and requested_at is not null",
+            LARGE,
+        )
+        listed = group.run("org", "list", "--json", code=1)
+        assert {row["organization_id"] for row in listed if row["refused"]} == {REVOKED}
+        health = group.value("select told from tds.health() where name = 'api_refused'")
+        assert REVOKED in health
+        assert LIVE not in health
+        # mended, and looked at anew because where it stands says something else
+        group.sandbox.sandbox.accounts[REVOKED].revoked = False
+        group.value("select count(*) from tds.allow_refresh()")
+        group.run("org", "pause", REVOKED)
+        group.run("org", "resume", REVOKED)
+        group.until(
+            "select count(*) = 2 from tds.run where organization_id = %s and state = 'complete'", REVOKED
+        )
+        group.until("select refused is null from tds_organizations where organization_id = %s", REVOKED)
+        # paused: nothing more is asked for it, and the others go on
+        group.run("org", "pause", LIVE, "--reason", "audit")
+        time.sleep(0.1)
+    finally:
+        poller.terminate()
+        poller.wait(PATIENCE)
+        reader.join(PATIENCE)
+    assert poller.returncode == 0, said
+    assert group.mirrored(LARGE) == group.items(LARGE)
+    assert not group.sandbox.ledger.violations
+    assert group.run("migrate", "--org", LIVE, code=1).count("is paused")
+
+
+def test_commands_serve_all_or_those_that_are_named(group: Group) -> None:
+    done = group.run("migrate", "--json", "--org", LIVE, "--org", REVOKED)
+    assert [each["organization_id"] for each in done["organisations"]] == [REVOKED, LIVE]
+    assert group.mirrored(LARGE) == {}
+    for each in (LIVE, REVOKED):
+        assert group.mirrored(each) == group.items(each)
+    assert group.run("verify", "--org", LIVE, "--json")["agree"]
+    several = group.run("verify", "--org", LIVE, "--org", REVOKED, "--json")["organisations"]
+    assert [each["agree"] for each in several] == [True, True]
+    (group.directory / f"{LARGE}.env").write_text("ZOHO_CLIENT_ID=x\n")
+    told = group.run("plan", "--json", code=1)["organisations"]
+    assert [each["organization_id"] for each in told if "error" in each] == [LARGE]
+    assert "ZOHO_REFRESH_TOKEN" in next(each["error"] for each in told if "error" in each)
+    assert "There is no organisation 5" in group.run("pull", "products", "--org", "5", code=1)
+    doctor = group.run("doctor", "--json", code=1)
+    assert any(LARGE in check["said"] and not check["ok"] for check in doctor["checks"])
+    assert f"/api/zoho/{LIVE}/webhooks/items" in json.dumps(
+        group.run("webhooks", "--url", "https://tds.example.com", "--org", LIVE, "--json")
+    )
+    assert not group.sandbox.ledger.violations
+
+
+def test_what_is_refused_is_not_stored_and_what_is_removed_is_gone(group: Group) -> None:
+    for wrong in (
+        ["add", "5", "--credentials", "env:NOBODY_"],
+        ["add", "5", "--credentials", "file:/no/such/file"],
+        ["add", "5", "--credentials", "1000.secret"],
+        ["add", "5", "--credentials", "env:NOBODY_", "--no-check", "--dc", "mars"],
+        ["add", "no id", "--credentials", "env:NOBODY_", "--no-check"],
+        ["add", LIVE, "--credentials", group.reference(LIVE)],
+        ["pause", "5"],
+        ["remove", "5", "--yes"],
+    ):
+        said = group.run("org", *wrong, code=1)
+        assert "Next" in said or "next" in said or "hint" in said.lower(), said
+        assert "1000." not in said
+    assert len(group.run("org", "list", "--json")) == 3
+    group.run("migrate", "--org", LIVE)
+    group.value(
+        "select count(*) from (update tds.setting set value = '0' where name = 'org_remove_grace_seconds' returning 1) u"
+    ) if False else None
+    with group.database.connect(autocommit=True) as conn:
+        conn.execute("update tds.setting set value = '0' where name = 'org_remove_grace_seconds'")
+    removed = group.run("org", "remove", LIVE, "--yes", "--json", "--rows", "50")
+    assert removed["state"] == "removed"
+    assert removed["rows"] > 50
+    assert group.mirrored(LIVE) == {}
+    assert {row["organization_id"] for row in group.run("org", "list", "--json")} == {LARGE, REVOKED}
