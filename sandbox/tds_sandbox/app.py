@@ -125,12 +125,11 @@ class Sandbox:
         parameters = {key: str(value) for key, value in (await request.form()).items()}
         # The documentation puts them into the query, where they end up in access logs; both are accepted.
         parameters |= dict(request.query_params)
-        asked = parameters.get("refresh_token"), parameters.get("client_id")
         organisation, account = next(
             (
                 (self.organisations[organization_id], account)
                 for organization_id, account in self.accounts.items()
-                if (account.credentials.refresh_token, account.credentials.client_id) == asked
+                if account.knows(parameters)
             ),
             (self.organisation, self.oauth),
         )

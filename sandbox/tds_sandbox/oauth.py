@@ -116,6 +116,14 @@ class OAuth:
         with self._lock:
             self._tokens.clear()
 
+    def knows(self, parameters: Mapping[str, str]) -> bool:
+        """Whether a request for a token is this account's."""
+        with self._lock:
+            return parameters.get("client_id") == self.credentials.client_id and (
+                parameters.get("code") in self._codes
+                or parameters.get("refresh_token") in self._refresh_tokens
+            )
+
     def gave(self, header: str) -> bool:
         """Whether the token of ``Authorization: Zoho-oauthtoken …`` was given out here and is not revoked."""
         with self._lock:
