@@ -6,6 +6,7 @@ import click
 
 from tds_cli.exits import INCOMPLETE
 from tds_cli.options import as_json
+from tds_cli.organisations import by_org
 from tds_cli.output import print_json, print_table
 from tds_cli.terminal import echo
 from tds_cli.waiting import holders, waiting
@@ -13,9 +14,12 @@ from tds_db.connect import connect_for_rows
 
 
 @click.command()
+@by_org
 @as_json
-def status(as_json: bool) -> None:
-    """Shows events, runs, wanted details, dead letters, calls, jobs, workers.
+def status(organisations: tuple[str, ...], as_json: bool) -> None:
+    """Shows events, runs, wanted details, dead letters, calls, organisations, jobs, workers.
+
+    With --org it shows of what belongs to an organisation only that one's; counts of events are of all.
 
     Exit code 4: there are dead letters, or deletions held back.
     """
@@ -25,6 +29,11 @@ def status(as_json: bool) -> None:
             {"name": "waiting", "title": "Waiting, and why", "rows": waiting(connection)},
             {"name": "holders", "title": "Who holds locks", "rows": holders(connection)},
         ]
+    if organisations:
+        for table in tables:
+            table["rows"] = [
+                row for row in table["rows"] if row.get("organization_id", organisations[0]) in organisations
+            ]
     found = {table["name"]: table["rows"] for table in tables}
     if as_json:
         print_json(found)

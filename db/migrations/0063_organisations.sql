@@ -40,7 +40,8 @@ comment on column tds.organization.added_by is 'By whom.';
 comment on column tds.organization.removed_rows is 'Rows erased so far, while it is being removed.';
 comment on column tds.organization.removal_position is 'How far the present pass over the tables is, while it is being removed.';
 comment on column tds.organization.removal_found is 'Rows that the present pass has found.';
-comment on column tds.organization.emptied_at is 'When a pass had found none for the first time; another one follows, once batches of before have ended.';
+comment on column tds.organization.emptied_at is
+'When a pass had found none for the first time; another one follows, once batches of before have ended.';
 
 alter table tds.api_budget
     add column calls_per_day int check (calls_per_day > 0),
@@ -50,3 +51,15 @@ comment on column tds.api_budget.calls_per_day is 'Most calls of a day, where it
 comment on column tds.api_budget.refused is
 'Why nothing can be asked for it until somebody mends that: credentials that are missing, or that Zoho refuses; null: nothing is wrong.';
 comment on column tds.api_budget.refused_at is 'Since when.';
+
+create table tds.bound_reader (
+    reader          name primary key,
+    organization_id text not null,
+    bound_at        timestamptz not null,
+    bound_by        text not null default session_user
+);
+comment on table  tds.bound_reader is 'Roles that read one organisation only, by views of a schema of its own (tds.bind_reader()).';
+comment on column tds.bound_reader.reader is 'The role.';
+comment on column tds.bound_reader.organization_id is 'Zoho organisation.';
+comment on column tds.bound_reader.bound_at is 'When it was bound.';
+comment on column tds.bound_reader.bound_by is 'By whom.';

@@ -3,14 +3,20 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Iterator
 from typing import Any
 
 import psycopg
 import pytest
+from psycopg import sql
+from psycopg.conninfo import conninfo_to_dict
 
+from tests.db.servers import Database
 from tests.sql.conftest import MOMENT, Mirror, product
 
 ONE, OTHER, THIRD = "81000000001", "81000000002", "81000000003"
+PRICES = {"pricebook": {"pricebook_id": "7", "pricebook_type": "per_item", "status": "active",
+                        "pricebook_items": [{"item_id": "7", "pricebook_rate": 3}]}}  # fmt: skip
 ADD = "select (tds.org_add(%s, credentials => 'env:ONE_')).state"
 
 
@@ -286,3 +292,69 @@ def test_of_a_limit_of_its_own_what_others_used_is_used_too(mirror: Mirror) -> N
     assert row["granted"] == 5
     [row] = mirror.rows("select granted, reason from tds.reserve_calls(%s, 50, 'live')", ONE)
     assert row["granted"] == 0
+
+
+@pytest.fixture
+def reader(database: Database) -> Iterator[str]:
+    """A login of a name of its own; what it has been given goes with the database."""
+    name = f"reader_of_{conninfo_to_dict(database.conninfo)['dbname']}"
+    with database.connect(autocommit=True) as conn:
+        conn.execute(sql.SQL("create role {} login").format(sql.Identifier(name)))
+        yield name
+        conn.execute(sql.SQL("drop owned by {}").format(sql.Identifier(name)))
+        conn.execute(sql.SQL("drop role {}").format(sql.Identifier(name)))
+
+
+def test_a_bound_reader_sees_one_organisation_and_nothing_else(mirror: Mirror, reader: str) -> None:
+    add(mirror, ONE, OTHER)
+    for organization in (ONE, OTHER):
+        filled(mirror, organization)
+        receive(mirror, organization, "pricelists", PRICES, "detail")
+    mirror.process()
+    assert mirror.value("select tds.bind_reader(%s, %s)", reader, ONE) > 60
+    with pytest.raises(psycopg.Error) as raised:
+        mirror.conn.execute("select tds.bind_reader(%s, %s)", [reader, OTHER])
+    assert raised.value.sqlstate == "ZB078"
+    readable = mirror.rows(
+        "select c.oid::regclass::text as name, n.nspname as schema from pg_class c join pg_namespace n on n.oid = c.relnamespace"
+        " where c.relkind in ('r', 'p', 'v', 'm') and n.nspname not in ('pg_catalog', 'information_schema', 'pg_toast')"
+        "   and has_schema_privilege(%s, n.oid, 'usage') and has_table_privilege(%s, c.oid, 'select')",
+        *(reader, reader),
+    )
+    ours = [row for row in readable if row["schema"] == f"tds_org_{ONE}"]
+    # an extension of the server's may show something of its own in public
+    assert not [row for row in readable if row not in ours and "tds" in row["name"]]
+    with mirror.conn.cursor() as cursor:
+        cursor.execute(sql.SQL("set role {}").format(sql.Identifier(reader)))
+        cursor.execute(f"set search_path = tds_org_{ONE}")
+        seen = 0
+        for row in ours:
+            cursor.execute(
+                f"select count(*), count(*) filter (where organization_id <> %s) from {row['name']}", [ONE]
+            )
+            count, strange = cursor.fetchone() or (0, 0)
+            assert strange == 0, row
+            cursor.execute(f"select count(*) from {row['name']} t where position(%s in t::text) > 0", [OTHER])
+            assert cursor.fetchone() == (0,), row
+            seen += count > 0
+        assert seen > 20
+        assert cursor.execute("select price_of('7', '7')").fetchone() is not None
+        for query in (
+            "select * from zoho.products",
+            "select * from public.products",
+            "select * from tds.inbox",
+            "select * from public.tds_sync_runs",
+            f"select tds.price_of('7', '7', organization_id => '{OTHER}')",
+            f"select tds.receive('products', '', '{ONE}')",
+            "select * from tds.organizations_listed()",
+        ):
+            with pytest.raises(psycopg.errors.InsufficientPrivilege):
+                cursor.execute(query)
+        cursor.execute("reset role")
+        cursor.execute("reset search_path")
+    # made anew by every upgrade, and gone with the organisation
+    mirror.conn.execute("update tds.setting set value = '0' where name = 'org_remove_grace_seconds'")
+    mirror.conn.execute("select tds.org_remove(%s)", [ONE])
+    remove(mirror, ONE, 5000)
+    assert mirror.value("select count(*) from pg_namespace where nspname = %s", f"tds_org_{ONE}") == 0
+    assert holding(mirror, ONE) == {}

@@ -75,7 +75,8 @@ select c.code, c.meaning, c.next
         ('ZB074', 'there is no such time zone', 'select name from pg_timezone_names'),
         ('ZB075', 'a limit of calls is less than 1', 'leave out what is as the plan has it'),
         ('ZB076', 'the organisation is there already', 'tds org set changes it, tds org resume goes on with it'),
-        ('ZB077', 'the organisation is not being removed', 'tds org remove begins that'))
+        ('ZB077', 'the organisation is not being removed', 'tds org remove begins that'),
+        ('ZB078', 'a role that is to be bound to one organisation may read more', 'bind another role'))
        c(code, meaning, next);
 comment on view public.tds_error_codes is 'The SQLSTATEs of TDS: what each means and what to do.';
 comment on column public.tds_error_codes.code is 'SQLSTATE; in tds.dead_letter, tds.inbox_open and tds.job_run it is error_code.';

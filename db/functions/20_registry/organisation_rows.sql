@@ -9,8 +9,8 @@ declare
 begin
     select o.* into v_row from tds.organization o where o.organization_id = organization_row.organization_id;
     if not found then
-        raise exception using errcode = 'ZB070', message = 'there is no such organisation', detail = coalesce(organization_row.organization_id, ''),
-            hint = 'tds org list shows those there are; tds org add makes one';
+        raise exception using errcode = 'ZB070', message = 'there is no such organisation',
+            detail = coalesce(organization_row.organization_id, ''), hint = 'tds org list shows those there are; tds org add makes one';
     elsif v_row.state = 'removing' then
         raise exception using errcode = 'ZB071', message = 'the organisation is being removed', detail = organization_row.organization_id,
             hint = 'tds org remove goes on with that; afterwards it can be added anew';
@@ -19,7 +19,8 @@ begin
 end
 $$;
 revoke all on function tds.organization_row(text) from public;
-comment on function tds.organization_row(text) is 'The row of an organisation. Raises ZB070 where there is none, ZB071 where it is being removed.';
+comment on function tds.organization_row(text) is
+'The row of an organisation. Raises ZB070 where there is none, ZB071 where it is being removed.';
 
 create or replace function tds.check_organization(told tds.organization) returns void
 language plpgsql stable

@@ -169,7 +169,8 @@ as $$
 begin
     if address_problem.told = address_problem.organization_id
        or not exists (select from tds.organization o
-                       where o.organization_id = any (array[address_problem.organization_id] || string_to_array(address_problem.told, ', '))) then
+                       where o.organization_id = any (array[address_problem.organization_id]
+                                                      || string_to_array(address_problem.told, ', '))) then
         return null;
     end if;
     return format('organization_id: the body is of %s, and came to the address of %s, whose secret speaks for no other',

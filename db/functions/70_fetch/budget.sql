@@ -168,7 +168,8 @@ begin
      where c.organization_id = (api_room.budget).organization_id
        and (c.settled_at is null or c.settled_at > api_room.at - v_minute);
     -- of a limit of its own what others have used of the plan's is used, too
-    v_day_room := (least((api_room.budget).day_left, (api_room.budget).calls_per_day - (api_room.budget).day_limit + (api_room.budget).day_left)
+    v_day_room := (least((api_room.budget).day_left,
+                         (api_room.budget).calls_per_day - (api_room.budget).day_limit + (api_room.budget).day_left)
                    - floor(least((api_room.budget).day_limit, (api_room.budget).calls_per_day) * v_kept))::int;
     -- calls without an answer may not have been counted: one more is tried, and its answer tells
     if v_day_room <= 0 and v_flying = 0 and v_day_room + (api_room.budget).day_untold > 0 then

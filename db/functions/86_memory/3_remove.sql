@@ -2,7 +2,7 @@
 
 insert into tds.setting (name, value, description) values
     ('org_remove_grace_seconds', '15',
-        'How long after its removal began an organisation''s row is kept at least, in seconds, so that pollers and receivers have let go of it.')
+        'How long an organisation''s row is kept at least after its removal began, in seconds, so that pollers and receivers let go of it.')
 on conflict on constraint setting_pkey do nothing;
 
 create or replace function tds.org_remove(organization_id text) returns tds.organization
@@ -30,8 +30,8 @@ end
 $$;
 revoke all on function tds.org_remove(text) from public;
 comment on function tds.org_remove(text) is
-'Begins the removal of an organisation, also of one that is no row but has data here: nothing more is asked of Zoho for it, its webhooks are '
-'refused. tds.org_remove_step() erases, CALL tds.remove_organization() does both. Raises ZB070.';
+'Begins the removal of an organisation, also of one that is no row but has data here: nothing more is asked of Zoho for it, its webhooks '
+'are refused. tds.org_remove_step() erases, CALL tds.remove_organization() does both. Raises ZB070.';
 grant execute on function tds.org_remove(text) to tds_operator;
 
 create or replace function tds.org_erasers() returns table (pos int, relation text, statement text)
@@ -55,8 +55,10 @@ begin
            'delete from tds.alert_delivery d where d.ctid = any (array(select g.ctid from tds.alert a '
            'join tds.alert_delivery g on g.alert_ids @> array[a.alert_id] where a.organization_id = $1 limit $2))'
      union all
-    select 100 + row_number() over (order by c.relname = 'stock_history', n.nspname desc, c.relname)::int, format('%s.%s', n.nspname, c.relname),
-           format('delete from only %1$s t where t.ctid = any (array(select g.ctid from only %1$s g where g.organization_id = $1 limit $2))',
+    select 100 + row_number() over (order by c.relname = 'stock_history', n.nspname desc, c.relname)::int,
+           format('%s.%s', n.nspname, c.relname),
+           format('delete from only %1$s t where t.ctid = any (array(select g.ctid from only %1$s g '
+                  'where g.organization_id = $1 limit $2))',
                   c.oid::regclass)
       from pg_class c
       join pg_namespace n on n.oid = c.relnamespace
@@ -78,8 +80,8 @@ end
 $$;
 revoke all on function tds.org_erasers() from public;
 comment on function tds.org_erasers() is
-'What erases an organisation ($1), so many rows at a time ($2), in that order: a statement for each table with an organization_id, found in '
-'the catalogue, and those for what hangs on one without naming it. Events and bodies are tds.org_erase_events()''s.';
+'What erases an organisation ($1), so many rows at a time ($2), in that order: a statement for each table with an organization_id, found '
+'in the catalogue, and those for what hangs on one without naming it. Events and bodies are tds.org_erase_events()''s.';
 
 create or replace function tds.org_erase_open(organization_id text, most int) returns bigint
 language plpgsql volatile
@@ -87,7 +89,7 @@ set search_path = pg_catalog, pg_temp
 as $$
 declare
     v_queue record;
-    v_rows  bigint := 0;
+    v_rows  bigint := 0::bigint;
 begin
     for v_queue in
         select k.queue, array_agg(k.inbox_id order by k.inbox_id) as inbox_ids
@@ -192,6 +194,8 @@ begin
      where s.name = 'organization_ids' and s.value ? org_forget_settings.organization_id;
     update tds.setting s set value = '"default"'
      where s.name = 'organization_id' and s.value #>> '{}' = org_forget_settings.organization_id;
+    -- the views of readers that were bound to it; their roles are the administrator's
+    execute format('drop schema if exists %I cascade', 'tds_org_' || org_forget_settings.organization_id);
     delete from tds.api_budget b where b.organization_id = org_forget_settings.organization_id;
     delete from tds.organization o where o.organization_id = org_forget_settings.organization_id;
 end

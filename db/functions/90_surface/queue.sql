@@ -1,5 +1,5 @@
 create or replace view tds.dead_letter_of_page as
-select d.inbox_id, d.received_at, d.entity, d.attempts, d.error_code, d.path, d.reason, d.dead_at
+select d.inbox_id, d.received_at, d.entity, d.attempts, d.error_code, d.path, d.reason, d.dead_at, d.organization_id
   from tds.dead_letter d
  where d.resolved_at is null and d.of_page;
 comment on view tds.dead_letter_of_page is 'Records that lie dead although the page they came in is completed.';
@@ -11,6 +11,7 @@ comment on column tds.dead_letter_of_page.error_code is 'SQLSTATE.';
 comment on column tds.dead_letter_of_page.path is 'JSON path of the bad value.';
 comment on column tds.dead_letter_of_page.reason is 'What is wrong with it.';
 comment on column tds.dead_letter_of_page.dead_at is 'When it was given up.';
+comment on column tds.dead_letter_of_page.organization_id is 'Zoho organisation.';
 
 create or replace view public.tds_sync_queue as
 select o.inbox_id, o.received_at, o.entity,
@@ -19,16 +20,19 @@ select o.inbox_id, o.received_at, o.entity,
             else 'pending' end as status,
        o.attempts, o.retry_at, o.error_code, o.error, null::timestamptz as finished_at,
        null::int as applied, null::int as unchanged, null::int as stale, null::int as retried, null::int as dead,
-       o.error_context
+       o.error_context,
+       -- looked up only where it is asked for
+       (select i.organization_id from tds.inbox i where i.received_at = o.received_at and i.inbox_id = o.inbox_id) as organization_id
   from tds.inbox_open o
   left join (select l.claim_id, e.inbox_id from tds.claim l cross join lateral unnest(l.inbox_ids) e(inbox_id)) c on c.inbox_id = o.inbox_id
  union all
 select d.inbox_id, d.received_at, d.entity, d.status,
-       null, null, null, null, d.finished_at, d.applied, d.unchanged, d.stale, d.retried, d.dead, null
+       null, null, null, null, d.finished_at, d.applied, d.unchanged, d.stale, d.retried, d.dead, null,
+       (select i.organization_id from tds.inbox i where i.received_at = d.received_at and i.inbox_id = d.inbox_id)
   from tds.inbox_outcome d
  union all
 select l.inbox_id, l.received_at, l.entity, 'dead_letter', l.attempts, null, l.error_code, concat_ws(': ', l.path, l.reason), l.dead_at,
-       null, null, null, null, 1, null
+       null, null, null, null, 1, null, l.organization_id
   from tds.dead_letter_of_page l;
 comment on view public.tds_sync_queue is
 'One row an event and what became of it: pending, processing, failed (parked until retry_at), completed, dead_letter; and a row more, '
@@ -49,6 +53,7 @@ comment on column public.tds_sync_queue.retried is 'Records that went on alone a
 comment on column public.tds_sync_queue.dead is 'Records that became dead letters.';
 comment on column public.tds_sync_queue.error_context is
 'Where in the functions its last failure happened, the innermost first, while it is open.';
+comment on column public.tds_sync_queue.organization_id is 'Zoho organisation; null: its body is not kept any more.';
 
 create or replace view public.tds_queue_counts as
 select s.status, sum(s.events)::bigint as events

@@ -227,7 +227,8 @@ select n.entity, c.rows, c.deleted, c.estimated, c.counted_at, c.changed_at,
   left join tds.mirror_count c on c.entity = n.entity
   left join (select t.entity, sum(t.events - t.parked)::bigint as waiting, sum(t.parked)::bigint as parked
                from public.tds_open_counts t group by t.entity) o on o.entity = n.entity
-  left join public.tds_detail_counts w on w.entity = n.entity
+  left join (select t.entity, sum(t.wanted)::bigint as wanted, sum(t.failed)::bigint as failed
+               from public.tds_detail_counts t group by t.entity) w on w.entity = n.entity
   left join (select l.entity, count(*) as dead from tds.dead_letter l where l.resolved_at is null group by l.entity) d
          on d.entity = n.entity
   left join (select distinct on (t.entity) t.entity, t.run_id, t.state, t.finished_at from tds.run t
