@@ -4,6 +4,7 @@ import asyncio
 import os
 import sys
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Sequence
+from contextlib import suppress
 from dataclasses import asdict, dataclass, replace
 from datetime import UTC, datetime
 from typing import Any
@@ -21,7 +22,7 @@ from tds_cli.output import print_json
 from tds_cli.terminal import echo
 from tds_db.connect import connect, connect_async, connect_for_rows, conninfo
 from tds_db.errors import TdsError
-from tds_db.organisations import listed
+from tds_db.organisations import Organisation, listed
 from tds_db.status import status
 from tds_poller.organisations import Served, served
 from tds_poller.zoho.client import INVENTORY, Reply, ZohoClient
@@ -29,6 +30,7 @@ from tds_poller.zoho.errors import LimitError, UnauthorizedError, ZohoError
 from tds_poller.zoho.scopes import ACTIVITY_LOG, SCOPES, scope_string
 from tds_poller.zoho.settings import DATA_CENTRES, ZohoSettings
 from tds_receiver.organisations import settings_of
+from tds_receiver.settings import ReceiverSettings
 
 VERSIONS = range(15, 19)
 SKEW_SECONDS = 30.0
@@ -372,15 +374,29 @@ async def _of_one(each: Served, dsn: str) -> AsyncIterator[Check]:
 def _webhook_secrets(each: Served, dsn: str) -> Check:
     """Whether an organisation's webhooks have secrets of its own."""
     with connect("doctor", dsn, autocommit=True) as connection:
-        row = next(row for row in listed(connection) if row.organization_id == each.organization_id)
+        rows = listed(connection)
+    row = next(row for row in rows if row.organization_id == each.organization_id)
     try:
         settings = settings_of(row.webhook_credentials)
     except TdsError as error:
         return Check("webhook secret", False, error.message, error.hint.removeprefix("Next: "))
+    if sharing := _sharing(settings, each.organization_id, rows):
+        said = f"shared with {', '.join(sharing)}: what is signed for one is taken for the other"
+        return Check("webhook secret", False, said, "give each organisation a secret of its own")
     if not settings.webhook_secrets and settings.is_open:
         said = f"none where {row.webhook_credentials} says: its webhooks are refused, or taken by anybody's"
         return Check("webhook secret", False, said, "put WEBHOOK_SECRET there, as in Zoho's webhook")
     return Check("webhook secret", True, f"{row.webhook_credentials} has it")
+
+
+def _sharing(settings: ReceiverSettings, organization_id: str, rows: Sequence[Organisation]) -> list[str]:
+    """The other organisations that have a secret or token of this one's."""
+    others: dict[str, ReceiverSettings] = {"the environment": ReceiverSettings()}
+    for row in rows:
+        with suppress(TdsError):  # its own line says so
+            if row.organization_id != organization_id:
+                others[row.organization_id] = settings_of(row.webhook_credentials)
+    return [name for name, other in others.items() if settings.proofs & other.proofs]
 
 
 @click.command()

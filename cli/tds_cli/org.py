@@ -1,5 +1,6 @@
 """`tds org`: the organisations that are mirrored, a row each."""
 
+import os
 import sys
 import time
 from typing import Any
@@ -194,6 +195,11 @@ def remove(organization_id: str, *, yes: bool, rows: int, as_json: bool) -> None
     Nothing more is asked for it and its webhooks are refused from now on; then its rows go, some thousand a
     transaction. Broken off, the same command goes on where it stopped. It cannot be undone.
     """
+    if os.environ.get("ZOHO_ORGANIZATION_ID") == organization_id:
+        raise TdsError(
+            f"The environment names organisation {organization_id}: it would be fetched anew.",
+            "Next: take ZOHO_ORGANIZATION_ID out of the environment or tds.env, and end what runs with it",
+        )
     if not yes:
         told = f"Everything of organisation {organization_id} is erased. Type its id to go on"
         if click.prompt(told, err=True) != organization_id:

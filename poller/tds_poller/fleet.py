@@ -29,7 +29,7 @@ log = logging.getLogger(__name__)
 RELOAD_SECONDS = 5.0  # between looks at which organisations there are
 REFUSED_SECONDS = 60.0  # until one that could not be asked for is tried again
 FEW = 20  # organisations that each look for work by themselves, every second
-IDLE_SECONDS = 30.0  # between such looks where there are more: whoever has work is woken
+IDLE_SECONDS = 60.0  # between such looks where there are more: whoever has work is woken
 CONNECTIONS = 8
 
 Shown = Callable[[Mirror, ZohoClient], AbstractAsyncContextManager[None]]

@@ -147,6 +147,11 @@ class ReceiverSettings(BaseSettings):
             name for name, secret in self._given() if any(len(each) < SHORTEST for each in _listed(secret))
         ]
 
+    @property
+    def proofs(self) -> frozenset[bytes]:
+        """All secrets and tokens."""
+        return frozenset(each for _, secret in self._given() for each in _listed(secret))
+
     def _given(self) -> Iterator[tuple[str, SecretStr]]:
         """All secrets and tokens, by their variables."""
         yield f"{PREFIX}SECRET", self.webhook_secret

@@ -21,6 +21,7 @@ from tds_cli.exits import FAILED
 from tds_cli.explanations import explanation
 from tds_cli.main import COMMANDS
 from tds_db.worker import drain
+from tds_receiver.settings import ReceiverSettings
 from tds_sandbox.clock import Clock
 from tds_sandbox.limits import LimitSettings
 from tds_sandbox.oauth import Credentials
@@ -28,6 +29,7 @@ from tds_sandbox.organisation import Organisation
 from tds_sandbox.serve import Running, environment, running
 from tests.db.servers import Database
 from tests.journeys.waiting import PATIENCE
+from tests.receiver.conftest import serving
 
 LARGE, REVOKED, LIVE = "81000000001", "81000000002", "81000000003"
 SIZES = {LARGE: 700, REVOKED: 20, LIVE: 30}
@@ -58,7 +60,8 @@ class Group:
         path = self.directory / f"{organization}.env"
         found = environment(self.sandbox.sandbox, self.sandbox.url, organization) | changed
         names = ("ZOHO_CLIENT_ID", "ZOHO_CLIENT_SECRET", "ZOHO_REFRESH_TOKEN")
-        path.write_text("".join(f"{name}={found[name]}\n" for name in names))
+        secret = f"ZOHO_WEBHOOK_SECRET=secret{organization}\n"
+        path.write_text("".join(f"{name}={found[name]}\n" for name in names) + secret)
         path.chmod(0o600)
         return f"file:{path}"
 
@@ -128,6 +131,10 @@ def group(database: Database, tmp_path: Path) -> Iterator[Group]:
 
 def test_one_migrates_one_is_revoked_one_is_live_and_all_end_right(group: Group) -> None:
     group.sandbox.sandbox.accounts[REVOKED].revoked = True
+    live, settings = (
+        group.sandbox.sandbox.organisations[LIVE],
+        ReceiverSettings(organization_id=None, connections=1),
+    )
     log = (group.directory / "poller.log").open("w")
     poller = subprocess.Popen(
         [sys.executable, "-m", "tds_cli", "poll", "--no-images"], env=group.environment(), stderr=log
@@ -138,9 +145,20 @@ def test_one_migrates_one_is_revoked_one_is_live_and_all_end_right(group: Group)
         for each in (LARGE, REVOKED):
             for entity in ("customers", "invoices"):
                 group.value("select tds.request_pull(%s, '{}', %s)", entity, each)
+        with serving(group.database.conninfo, settings) as receiver:
+            webhooks = group.sandbox.sandbox.webhooks[LIVE]
+            path = f"/api/zoho/{LIVE}/webhooks/items"
+            webhooks.configure(url=str(receiver.base_url), secret=f"secret{LIVE}", paths={"products": path})
+            edited = {live.edit("items").id for _ in range(8)}
+            assert webhooks.drain(PATIENCE)
+            assert {delivery.state for delivery in webhooks.deliveries} == {"delivered"}
+        group.until(
+            "select count(*) = %s from zoho.products where organization_id = %s and zoho_item_id = any (%s)",
+            *(len(edited), LIVE, list(edited)),
+        )
         group.until("select refused is not null from tds_organizations where organization_id = %s", REVOKED)
         group.until(
-            "select count(*) = 1 from zoho.products where organization_id = %s and sync_rank = 3", LIVE
+            "select count(*) > 0 from zoho.products where organization_id = %s and sync_rank = 3", LIVE
         )
         group.until(
             "select bool_and(state = 'complete') from tds.run where organization_id = %s and requested_at is not null",
@@ -168,6 +186,8 @@ def test_one_migrates_one_is_revoked_one_is_live_and_all_end_right(group: Group)
         log.close()
     assert poller.returncode == 0, (group.directory / "poller.log").read_text()
     assert group.mirrored(LARGE) == group.items(LARGE)
+    assert group.mirrored(LIVE).items() <= group.items(LIVE).items()
+    assert edited <= group.mirrored(LIVE).keys()
     assert not group.sandbox.ledger.violations
 
 

@@ -42,7 +42,8 @@ Mirrors a company's Zoho Books into PostgreSQL. Webhooks of Zoho's come in here;
 
 Bulk sync needs a key (`tds keys create NAME`), as `Authorization: Bearer KEY` or `X-API-Key: KEY`.
 One of scope `read` looks at runs, one of scope `operate` asks for pulls and cancels them, too.
-Every path below `/api/zoho` is there below `/api/tds` too.
+Every path below `/api/zoho` is there below `/api/tds` too, and below `/api/zoho/ORGANISATION` for one of
+several organisations.
 """
 TAGS = [
     {"name": "webhooks", "description": "What Zoho sends."},
