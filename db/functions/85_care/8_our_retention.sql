@@ -75,6 +75,8 @@ select tds.register_retention(r.what, r.relation, null, r.reason, reason => r.re
     ('api_tokens', 'tds.api_token', 'a row a refresh token'),
     ('api_budgets', 'tds.api_budget', 'a row an organisation'),
     ('full_pulls', 'tds.full_pull', 'a row an organisation'),
+    ('organisations', 'tds.organization', 'a row an organisation'),
+    ('bound_readers', 'tds.bound_reader', 'a row a role'),
     ('settings', 'tds.setting', 'a row a setting'),
     ('jobs', 'tds.job', 'a row a job'),
     ('entities', 'tds.entity', 'a row an entity'),
