@@ -23,7 +23,7 @@ from typing import Any
 
 from rich.console import Console
 
-from tds_cli.migrate import shown
+from tds_cli.migrate import whole_shown
 from tds_cli.progress import Steps
 from tds_db.connect import conninfo
 from tds_db.embedded import stop
@@ -99,7 +99,7 @@ async def filmed(dashboard: str) -> None:
             steps.show_calls_left(lambda: client.calls_left)
             steps.show_waiting(lambda: client.waiting)
             camera = asyncio.create_task(photographs(steps, dashboard))
-            async with shown(mirror, steps):
+            async with whole_shown(mirror, steps):
                 work = asyncio.create_task(migrate(client, mirror, steps))
                 await asyncio.wait([work, camera], return_when=asyncio.FIRST_COMPLETED)
             if not camera.done():
