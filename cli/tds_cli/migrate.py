@@ -52,8 +52,8 @@ def migrate(
         return
     dsn = conninfo()
     chosen = served(dsn, organisations)
-    again = [word for word in sys.argv[1:] if word != "--restart"]
-    with goes_on(["tds", *again], as_json=as_json):
+    chosen_by_name = [word for name in organisations for word in ("--org", name)]
+    with goes_on(["tds", "migrate", *([] if wait else ["--no-wait"]), *chosen_by_name], as_json=as_json):
         done = asyncio.run(_migrate(dsn, chosen, restart=restart, wait=wait, as_json=as_json))
     failed = [
         (each, result) for each, result in zip(chosen, done, strict=True) if isinstance(result, Exception)
