@@ -15,7 +15,7 @@ def entity_names(_: click.Context, __: click.Parameter, incomplete: str) -> list
     """Entities whose names begin so; none where there is no database to ask."""
     query = "select entity from tds.entity where api_path <> '' and starts_with(entity, %s) order by priority"
     settings = DatabaseSettings()
-    if not settings.database_url and not embedded.is_running(settings.data_dir):
+    if settings.for_sessions is None and not embedded.is_running(settings.data_dir):
         return []
     try:
         with connect("completion", conninfo(settings), connect_timeout=CONNECT_SECONDS) as connection:

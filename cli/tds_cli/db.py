@@ -147,10 +147,10 @@ def move_major_command(bin_dir: Path | None, leave_others: bool, as_json: bool) 
 
 
 def _require_embedded() -> None:
-    if DatabaseSettings().database_url is not None:
+    if (given := DatabaseSettings().for_sessions) is not None:
         raise TdsError(
-            "TDS_DATABASE_URL names a server that TDS does not run.",
-            "Next: unset TDS_DATABASE_URL, to use the embedded one",
+            f"{given[0]} names a server that TDS does not run.",
+            f"Next: unset {given[0]}, to use the embedded one",
         )
 
 

@@ -20,9 +20,20 @@ from tds_cli.options import as_json
 from tds_cli.organisations import by_org
 from tds_cli.output import print_json
 from tds_cli.terminal import echo
-from tds_db.connect import connect, connect_async, connect_for_rows, conninfo
-from tds_db.errors import TdsError
+from tds_db.connect import (
+    SHARED,
+    Pooling,
+    connect,
+    connect_async,
+    connect_for_rows,
+    conninfo,
+    is_same_database,
+    pooling,
+    read_address,
+)
+from tds_db.errors import AddressError, PoolerError, TdsError
 from tds_db.organisations import Organisation, listed
+from tds_db.settings import DatabaseSettings
 from tds_db.status import status
 from tds_poller.organisations import Served, served
 from tds_poller.zoho.client import INVENTORY, Reply, ZohoClient
@@ -53,6 +64,26 @@ class Check:
     ok: bool
     said: str
     next: str = ""
+
+
+def check_pooler(settings: DatabaseSettings) -> Iterator[Check]:
+    """What stands between the programs and the database that they are told of."""
+    given = [each for each in (settings.for_receiver, settings.for_sessions) if each]
+    try:
+        addresses = {variable: read_address(variable, value) for variable, value in given}
+        for variable, dsn in addresses.items():
+            found = pooling(dsn)
+            if found is Pooling.STATEMENT or (found in SHARED and given[-1][0] == variable):
+                error = PoolerError(variable, found)
+                yield Check("pooler", False, error.message, error.hint.removeprefix("Next: "))
+                continue
+            what = "PostgreSQL itself" if found is Pooling.NONE else f"a pooler in {found} mode"
+            yield Check("pooler", True, f"{variable} leads to {what}")
+        if len(addresses) > 1 and not is_same_database(*addresses.values()):
+            said = f"{' and '.join(addresses)} lead to different databases: what one stores no worker sees"
+            yield Check("pooler", False, said, "set both to the same database")
+    except (AddressError, psycopg.OperationalError):
+        return  # that is a line of its own
 
 
 def check_database(dsn: str) -> Iterator[Check]:
@@ -318,8 +349,13 @@ async def all_checks(organisations: Sequence[str] = ()) -> AsyncIterator[Check]:
     Args:
         organisations: ids of those that are looked at; none: all that are active.
     """
+    database = DatabaseSettings()
+    for check in await asyncio.to_thread(lambda: [*check_pooler(database)]):
+        yield check
     try:
-        dsn = conninfo()
+        dsn = conninfo(database)
+    except PoolerError:
+        return  # told already
     except (TdsError, psycopg.Error) as error:
         said, _, _ = (explanation(error) or "").partition("\n")
         yield Check("database", False, said, "tds db start, or set TDS_DATABASE_URL")

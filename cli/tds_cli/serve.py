@@ -4,7 +4,7 @@ import click
 import psycopg
 
 from tds_cli.organisations import by_org
-from tds_db.connect import connect, conninfo
+from tds_db.connect import connect, conninfo, receiver_conninfo
 from tds_db.organisations import listed
 from tds_receiver.logs import log_as_json
 from tds_receiver.server import serve as serve_receiver
@@ -39,7 +39,9 @@ def serve(
     there are several organisations, BASE/api/zoho/ORGANISATION/webhooks/products and so on.
     """
     log_as_json()
-    dsn = conninfo()
+    if workers:
+        conninfo()  # what they lack is told once
+    dsn = receiver_conninfo()
     settings = ReceiverSettings()
     settings.organisations = ",".join(organisations) or settings.organisations
     settings.only_rows |= settings.organization_id is None and settings.is_open and _has_rows(dsn)
@@ -58,7 +60,10 @@ def serve(
 def _has_rows(dsn: str) -> bool:
     """Whether organisations have secrets of their own, as far as that is known: the database may be away."""
     try:
-        with connect("organisations", dsn, autocommit=True, connect_timeout=5) as connection:
+        with (
+            connect("organisations", dsn, may_share=True, autocommit=True, connect_timeout=5) as connection,
+            connection.on_terms(),
+        ):
             return bool(listed(connection))
     except psycopg.Error:
         return False

@@ -24,7 +24,7 @@ from tds_cli.organisations import by_org
 from tds_cli.output import print_json, print_table
 from tds_cli.terminal import echo
 from tds_db import embedded
-from tds_db.connect import conninfo
+from tds_db.connect import conninfo, is_same_database, receiver_conninfo
 from tds_db.errors import TdsError
 from tds_db.processes import Program, Supervisor, on_stop_signal, python
 from tds_db.settings import DatabaseSettings
@@ -88,6 +88,17 @@ def _is_ours(note: IO[str], settings: DatabaseSettings) -> bool:
     """Whether the running server was started by a `tds up` that was killed: it is ours to stop, then."""
     note.seek(0)
     return note.read().strip() == str(embedded.postmaster(settings.data_dir))
+
+
+def _refuse_two_databases(settings: DatabaseSettings, dsn: str) -> None:
+    """What the receiver stores in one, no worker of the other would see."""
+    if settings.for_receiver == settings.for_sessions:
+        return
+    if not is_same_database(receiver_conninfo(settings), dsn):
+        raise TdsError(
+            "TDS_DATABASE_URL and TDS_SESSION_DATABASE_URL lead to different databases.",
+            "Set both to the same one. Next: tds doctor",
+        )
 
 
 def _note(note: IO[str], pid: int | None) -> None:
@@ -170,13 +181,14 @@ def up(
     Upgrades the database first if that is due. Prints what runs where on stdout, and what happens on stderr.
     """
     settings = DatabaseSettings()
-    is_given = settings.database_url is not None and bool(settings.database_url.get_secret_value())
+    is_given = settings.for_sessions is not None
     with alone(settings.data_dir) as note:
         leaves = is_given or (embedded.is_running(settings.data_dir) and not _is_ours(note, settings))
         # what was started is stopped, however early the signal comes
         on_stop_signal(_stop_early)
         try:
             dsn = conninfo(settings)
+            _refuse_two_databases(settings, dsn)
             if not leaves:
                 _note(note, embedded.postmaster(settings.data_dir))
             serve = ["serve", "--host", host, "--port", str(port), *(["--insecure"] if insecure else [])]
@@ -232,7 +244,7 @@ def _run(
 def _tell(programs: Sequence[Program], settings: DatabaseSettings, *, as_json: bool) -> None:
     if (base := programs[0].url) is None:
         return  # stopped before it was up
-    is_given = bool(settings.database_url and settings.database_url.get_secret_value())
+    is_given = settings.for_sessions is not None
     where = {
         "webhooks": f"{base}/api/zoho/webhooks/…",
         "dashboard": f"{base}/dashboard (any user name, an API key as password: tds keys create NAME)",

@@ -2,7 +2,7 @@
 
 TdsError
  ├─ ServerError            the embedded PostgreSQL cannot be started, reached or stopped
- ├─ AddressError           TDS_DATABASE_URL cannot be read
+ ├─ AddressError           TDS_DATABASE_URL or TDS_SESSION_DATABASE_URL cannot be read
  ├─ PoolerError            what is reached gives one session to many: a pooler in transaction mode
  └─ UpgradeError           the upgrade was refused or rolled back; the database is as it was
      ├─ PrivilegeError       an administrator has to run some SQL first (`sql` holds it)
@@ -34,24 +34,31 @@ class ServerError(TdsError):
 
 
 class PoolerError(TdsError):
-    """Between us and PostgreSQL is a pooler in transaction mode: no session stays ours after a statement."""
+    """Between us and PostgreSQL is a pooler by which no session stays ours after a statement.
 
-    def __init__(self) -> None:
+    Args:
+        variable: which of the environment leads there.
+        mode: the pooler's.
+    """
+
+    def __init__(self, variable: str = "TDS_DATABASE_URL", mode: str = "transaction") -> None:
+        enough = ", enough for tds serve alone" if mode == "transaction" else ""
         super().__init__(
-            "TDS_DATABASE_URL leads to a pooler that shares sessions (transaction mode); locks, settings and "
+            f"{variable} leads to a pooler that shares sessions ({mode} mode{enough}); locks, settings and "
             "LISTEN need sessions of their own.",
-            "Connect to PostgreSQL itself, or to the pooler in session mode (PgBouncer: pool_mode = session; "
-            "Supabase: port 5432; Neon: the host without -pooler).",
+            "Next: set TDS_SESSION_DATABASE_URL=postgresql://… beside it, to PostgreSQL itself or to the "
+            "pooler in session mode (PgBouncer: pool_mode = session; Supabase: port 5432; Neon: the host "
+            "without -pooler)",
         )
 
 
 class AddressError(TdsError):
-    """TDS_DATABASE_URL cannot be read. What stands there is not shown: a password may."""
+    """A variable that says where the database is cannot be read. Its value is not shown."""
 
-    def __init__(self) -> None:
+    def __init__(self, variable: str = "TDS_DATABASE_URL") -> None:
         super().__init__(
-            "TDS_DATABASE_URL is neither a URL nor a list of name=value.",
-            "Next: TDS_DATABASE_URL=postgresql://USER@HOST/DATABASE tds doctor",
+            f"{variable} is neither a URL nor a list of name=value.",
+            f"Next: {variable}=postgresql://USER@HOST/DATABASE tds doctor",
         )
 
 

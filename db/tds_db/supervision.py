@@ -6,8 +6,9 @@ import socket
 import threading
 
 import psycopg
+from psycopg.rows import TupleRow
 
-from tds_db.connect import connect
+from tds_db.connect import Connection, connect
 from tds_db.errors import TdsError
 
 log = logging.getLogger(__name__)
@@ -65,6 +66,7 @@ class Hanging:
                     autocommit=True,
                     connect_timeout=10,
                     answer_seconds=ANSWER_SECONDS,
+                    may_share=True,
                 ) as connection:
                     while not self._stopping.wait(LOOK_SECONDS):
                         self._look(connection)
@@ -72,11 +74,12 @@ class Hanging:
                 log.debug("which programs hang is not known: %s", error)
                 self._stopping.wait(LOOK_SECONDS)
 
-    def _look(self, connection: psycopg.Connection) -> None:
+    def _look(self, connection: Connection[TupleRow]) -> None:
         while self._ended:
-            connection.execute("select tds.restarted(%s)", [self._ended[0]])
+            with connection.on_terms():
+                connection.execute("select tds.restarted(%s)", [self._ended[0]])
             self._ended.pop(0)
-        rows = connection.execute(
-            "select pid, program from tds.restarts_wanted(%s)", [socket.gethostname()]
-        ).fetchall()
+        query = "select pid, program from tds.restarts_wanted(%s)"
+        with connection.on_terms():
+            rows = connection.execute(query, [socket.gethostname()]).fetchall()
         self._pids = dict(rows)

@@ -255,7 +255,7 @@ class Inbox:
         notify_systemd()
         strays, self._strays = self._strays, {}
         try:
-            async with asyncio.timeout(COMMIT_SECONDS):
+            async with asyncio.timeout(COMMIT_SECONDS), connection.on_terms():
                 if self._on_tell is not None:
                     await self._on_tell(connection)
                 await connection.execute("select tds.beat(%s)", [datetime.now(UTC)])
@@ -281,7 +281,11 @@ class Inbox:
         if not self._has_told:
             return
         with suppress(Error, TimeoutError):
-            async with asyncio.timeout(STOP_SECONDS), await self._connect() as connection:
+            async with (
+                asyncio.timeout(STOP_SECONDS),
+                await self._connect() as connection,
+                connection.on_terms(),
+            ):
                 await connection.execute("select tds.stop_program()")
 
     def stray(self, path: str) -> None:
@@ -295,7 +299,9 @@ class Inbox:
             settings = {**SETTINGS, "tds.organization_id": self._organization_id}
         # Every address that a name has may take that long.
         async with asyncio.timeout(CONNECT_SECONDS + 1):
-            return await connect_async("receiver", self._conninfo, tuple_row, settings=settings, **CONNECTION)
+            return await connect_async(
+                "receiver", self._conninfo, tuple_row, settings=settings, may_share=True, **CONNECTION
+            )
 
     def _take(self) -> list[_Waiting]:
         """The events of the next commit, oldest first; at least one if anybody still waits for any."""
@@ -326,8 +332,9 @@ async def _store(connection: Connection, batch: Sequence[_Waiting]) -> None:
     events = [waiting.event for waiting in batch]
     columns = ([event[place] for event in events] for place in range(len(Event._fields)))
     try:
-        cursor = await connection.execute(RECEIVE, tuple(columns), binary=True, prepare=True)
-        rows = await cursor.fetchall()
+        async with connection.on_terms():
+            cursor = await connection.execute(RECEIVE, tuple(columns), binary=True, prepare=True)
+            rows = await cursor.fetchall()
     except Error as error:
         if connection.closed or error.sqlstate is None or error.sqlstate[:2] in OUTAGES:
             raise

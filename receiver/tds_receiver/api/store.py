@@ -59,6 +59,7 @@ class Store:
             conninfo,
             answer_seconds=6.0,
             settings={"statement_timeout": "5s"},
+            may_share=True,
             session={"connect_timeout": 4},
             min_size=0,
             max_size=2,
@@ -73,6 +74,7 @@ class Store:
             conninfo,
             answer_seconds=6.0,
             settings={"statement_timeout": "5s"},
+            may_share=True,
             session={"connect_timeout": 4},
             min_size=0,
             max_size=1,
@@ -198,7 +200,7 @@ class Store:
     async def _value(self, query: str, *parameters: object, probes: bool = False) -> Any:
         pool = self._probes if probes else self._pool
         try:
-            async with pool.connection() as connection:
+            async with pool.connection() as connection, connection.on_terms():
                 cursor = await connection.execute(query, parameters, binary=True)
                 row = await cursor.fetchone()
         except Error as error:
