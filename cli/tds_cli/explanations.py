@@ -139,6 +139,11 @@ def _database(error: psycopg.Error) -> str:
 def _reach(said: str) -> str:
     if "database" in said and "does not exist" in said:
         return "Make it there (createdb), or mend TDS_DATABASE_URL. Next: tds db upgrade"
+    if "too many connections for " in said:
+        whom = "role" if "for role" in said else "database"
+        return f"Next: alter {whom} … connection limit -1, as an administrator; then the same command again"
+    if "too many clients" in said or "connection slots are reserved" in said:
+        return f"Raise max_connections of that server, or end others. {AGAIN}"
     if "password authentication failed" in said or "no password supplied" in said:
         return f"Mend user and password in TDS_DATABASE_URL. {LOOK}"
     if "could not translate host name" in said or "failed to resolve host" in said:

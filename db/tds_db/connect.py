@@ -34,6 +34,11 @@ POOLER_SECONDS = 5.0  # that an answer may take while a pooler is looked for
 POOLER_LOOKS = 20
 Value = TypeVar("Value")
 
+# The planner's ways; one that is shut makes a look-up a scan.
+WAYS = (
+    *("indexscan", "indexonlyscan", "bitmapscan", "seqscan", "nestloop", "hashjoin", "mergejoin"),
+    *("sort", "hashagg", "material", "memoize", "partition_pruning"),
+)
 # What our sessions rest on, whatever the server, the database or the role is set to: what a session
 # begins with wins over all of them.
 SESSION: Mapping[str, str] = {
@@ -51,6 +56,12 @@ SESSION: Mapping[str, str] = {
     "extra_float_digits": "1",
     "bytea_output": "hex",
     "row_security": "on",
+    "client_min_messages": "notice",
+    "quote_all_identifiers": "off",
+    "backslash_quote": "safe_encoding",
+    "plan_cache_mode": "auto",
+    "jit": "off",
+    **{f"enable_{way}": "on" for way in WAYS},
 }
 # The same, of servers that know it: a session cannot begin with what another version does not know.
 SINCE: Mapping[str, tuple[int, str]] = MappingProxyType({"transaction_timeout": (170000, "0")})

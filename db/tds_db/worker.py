@@ -180,7 +180,8 @@ def _at_leisure(connection: Connection[TupleRow]) -> Iterator[None]:
     connection.answer_seconds = JOB_SECONDS
     yield
     connection.answer_seconds = ANSWER_SECONDS
-    connection.execute("reset statement_timeout")
+    # not reset: a session behind a pooler began with the database's
+    connection.execute(f"set statement_timeout = '{SETTINGS['statement_timeout']}'")
 
 
 def run_worker() -> None:

@@ -642,7 +642,7 @@ class Mirror:
             finally:
                 connection.answer_seconds = ANSWER_SECONDS
                 if not connection.closed:
-                    await connection.execute("reset statement_timeout")
+                    await connection.execute("set statement_timeout = 0")
         assert row is not None
         outcome: Mapping[str, int] = row[0]
         return outcome

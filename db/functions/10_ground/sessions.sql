@@ -13,6 +13,23 @@ comment on column public.tds_workers.since is 'Since when it is connected; null 
 comment on column public.tds_workers.state is 'active: it works; idle: it waits; null for those who may not see it.';
 grant select on public.tds_workers to tds_worker, tds_poller;
 
+create or replace function tds.refuse_read_only() returns void
+language plpgsql stable
+set search_path = pg_catalog, pg_temp
+as $$
+begin
+    if current_setting('transaction_read_only') = 'on' and not pg_is_in_recovery() then
+        raise exception using errcode = 'read_only_sql_transaction', message = 'this transaction is read-only, and nothing can be written',
+            detail = format('default_transaction_read_only is %s in this session', current_setting('default_transaction_read_only')),
+            hint = 'set default_transaction_read_only = off; for good: select who, mend from tds_overrides';
+    end if;
+end
+$$;
+revoke all on function tds.refuse_read_only() from public;
+comment on function tds.refuse_read_only() is
+'Raises 25006 where the session, the database or the role has transactions be read-only, and says how that is undone.';
+grant execute on function tds.refuse_read_only() to tds_worker, tds_operator;
+
 insert into tds.setting (name, value, description) values
     ('temporary_mb', '4096',
         'Megabytes of temporary files that a batch or a job may fill; then it is halved, and what fails alone is set aside. In force where '

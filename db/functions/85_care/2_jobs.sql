@@ -111,8 +111,11 @@ begin
     -- It commits, so it can have neither the owner's rights nor a search_path: every name is qualified, and the command runs as the
     -- caller. First of all it commits nothing: inside a transaction it fails here, before it holds a lock of the session.
     commit;
+    set transaction isolation level read committed, read write;
+    perform tds.our_terms('0', true);
     select * into v_run from tds.begin_job(run_job.job, run_job.runner, run_job.only_if_due);
-    commit;
+    commit and chain;
+    perform tds.our_terms('0', true);
     outcome := v_run.outcome;
     if v_run.job_run_id is null then
         return;
@@ -189,15 +192,18 @@ declare
     v_outcome text;
 begin
     commit;
+    set transaction isolation level read committed, read write;
+    perform tds.our_terms('0', true);
     outcome := '{}';
     if not tds.try_lease('due jobs') then
         return;
     end if;
-    commit;
+    commit and chain;
     foreach v_job in array tds.due_jobs() loop
         call tds.run_job(v_job, true, 'worker', v_outcome);
         outcome := outcome operator(pg_catalog.||) pg_catalog.jsonb_build_object(v_job, v_outcome);
     end loop;
+    set transaction isolation level read committed, read write;
     perform tds.end_lease('due jobs');
 end
 $$;

@@ -1,5 +1,25 @@
 -- What the database or a role sets for itself that the promises of TDS rest on.
 
+insert into tds.setting (name, value, description) values
+    ('fewest_connections', '10', 'A limit of connections of the database, or of a login of TDS, below this is told as a problem.')
+on conflict on constraint setting_pkey do nothing;
+
+create or replace function tds.is_one_of_ours(role oid) returns boolean
+language plpgsql stable
+set search_path = pg_catalog, pg_temp
+as $$
+begin
+    return exists (select from pg_roles r
+                    where r.oid = is_one_of_ours.role
+                      and (r.rolsuper
+                           or exists (select from pg_roles g
+                                       where g.rolname in ('tds_owner', 'tds_receiver', 'tds_worker', 'tds_poller', 'tds_operator')
+                                         and pg_has_role(r.oid, g.oid, 'member'))));
+end
+$$;
+revoke all on function tds.is_one_of_ours(oid) from public;
+comment on function tds.is_one_of_ours(oid) is 'Whether a role may do what programs of TDS do.';
+
 create or replace function tds.overrides() returns table (who text, name text, value text, harmless boolean, mend text)
 language plpgsql stable security definer
 set search_path = pg_catalog, pg_temp
@@ -12,12 +32,15 @@ begin
                    case when s.setrole = 0 then 'database ' || d.datname
                         else 'role ' || r.rolname || coalesce(' in database ' || d.datname, '') end as who,
                    case when s.setrole = 0 then format('database %I', d.datname)
-                        else format('role %I', r.rolname) || coalesce(format(' in database %I', d.datname), '') end as target
+                        else format('role %I', r.rolname)
+                             || case when s.setdatabase = 0 then '' else format(' in database %I', d.datname) end end as target
               from pg_db_role_setting s
               left join pg_database d on d.oid = s.setdatabase
               left join pg_roles r on r.oid = s.setrole
              cross join lateral unnest(s.setconfig) c(setting)
-             where s.setdatabase in (0, (select n.oid from pg_database n where n.datname = current_database()))) o
+             where s.setdatabase in (0, (select n.oid from pg_database n where n.datname = current_database()))
+               -- whoever only reads may have what limits he likes
+               and (s.setrole = 0 or tds.is_one_of_ours(s.setrole))) o
       join (values
             ('synchronous_commit', array['on', 'local', 'remote_write', 'remote_apply']),
             ('statement_timeout', array['0']),
@@ -32,9 +55,27 @@ begin
             ('standard_conforming_strings', array['on']),
             ('row_security', array['on']),
             ('search_path', array['public', '"$user", public']),
+            ('temp_file_limit', array['-1']),
+            ('quote_all_identifiers', array['off']),
+            ('plan_cache_mode', array['auto']),
+            ('enable_indexscan', array['on']), ('enable_indexonlyscan', array['on']), ('enable_bitmapscan', array['on']),
+            ('enable_seqscan', array['on']), ('enable_nestloop', array['on']), ('enable_hashjoin', array['on']),
+            ('enable_mergejoin', array['on']), ('enable_sort', array['on']), ('enable_hashagg', array['on']),
+            ('enable_material', array['on']), ('enable_memoize', array['on']), ('enable_partition_pruning', array['on']),
+            ('client_min_messages', null), ('client_encoding', null), ('work_mem', null), ('check_function_bodies', null),
+            ('default_tablespace', null), ('temp_tablespaces', null), ('escape_string_warning', null), ('backslash_quote', null),
+            ('jit', null), ('jit_above_cost', null), ('plpgsql.variable_conflict', null),
             ('datestyle', null), ('intervalstyle', null), ('timezone', null), ('extra_float_digits', null), ('bytea_output', null)
            ) k(name, harmless) on k.name = lower(o.name)
-     order by o.who, k.name;
+    union all
+    select l.who, 'connection limit', l.most::text, l.most >= tds.setting_int('fewest_connections'), 'alter ' || l.target || ' connection limit -1'
+      from (select 'database ' || d.datname, format('database %I', d.datname), d.datconnlimit
+              from pg_database d where d.datname = current_database()
+            union all
+            select 'role ' || r.rolname, format('role %I', r.rolname), r.rolconnlimit
+              from pg_roles r where r.rolcanlogin and tds.is_one_of_ours(r.oid)) l(who, target, most)
+     where l.most >= 0
+     order by 1, 2;
 end
 $$;
 revoke all on function tds.overrides() from public;
