@@ -21,13 +21,14 @@ from tds_cli.options import as_json
 from tds_cli.roles import roles_command
 from tds_cli.up import alone
 from tds_db import embedded
+from tds_db.check import READERS, WRITERS, Plan, check
 from tds_db.connect import conninfo
 from tds_db.errors import TdsError
 from tds_db.models import FileState, Report, Status
 from tds_db.move_major import move
 from tds_db.settings import DatabaseSettings
 from tds_db.status import status
-from tds_db.upgrade import dump_sql, upgrade
+from tds_db.upgrade import DEADLOCKS, dump_sql, upgrade
 
 stdout, stderr = Console(), Console(stderr=True)
 
@@ -42,10 +43,24 @@ db.add_command(roles_command)
 
 @db.command("upgrade")
 @click.option("--dry-run", is_flag=True, help="Do everything in one transaction and roll it back.")
+@click.option(
+    "--check", "only_check", is_flag=True, help="Only tell what is due, what it locks, and what it breaks."
+)
 @as_json
-def upgrade_command(dry_run: bool, as_json: bool) -> None:
-    """Applies roles, pgmq, pending migrations and all functions."""
+def upgrade_command(dry_run: bool, only_check: bool, as_json: bool) -> None:
+    """Applies roles, pgmq, pending migrations and all functions.
+
+    With --check nothing is changed and nothing locked; exit code 3: an upgrade is due.
+    """
     settings = DatabaseSettings()
+    if only_check:
+        if dry_run:
+            raise click.UsageError("--check changes nothing, and --dry-run rolls back: one of them.")
+        plan = check(conninfo(settings), lock_timeout=settings.lock_timeout, attempts=DEADLOCKS + 1)
+        click.echo(json.dumps(plan.as_dict()) if as_json else _describe_plan(plan))
+        if plan.is_due:
+            sys.exit(UPGRADE_DUE)
+        return
     report = upgrade(conninfo(settings), dry_run=dry_run, lock_timeout=settings.lock_timeout)
     click.echo(json.dumps(asdict(report)) if as_json else _describe(report))
 
@@ -156,6 +171,7 @@ def _require_embedded() -> None:
 
 def _describe(report: Report) -> str:
     lines = [f"migration {name}" for name in report.migrations]
+    lines += [f"breaking  {name}: {what}" for name, what in report.breaking.items()]
     lines += [f"changed   {path}" for path in report.changed_functions]
     lines += [f"overwrote {c.object} ({c.change} by hand)" for c in report.overwritten]
     lines += [f"dropped   {name} (no file defines it any more)" for name in report.dropped]
@@ -178,6 +194,44 @@ def _describe(report: Report) -> str:
         f"{done} {len(report.migrations)} migrations and {report.functions} function files "
         f"in {report.seconds:.1f} s. pgmq {report.pgmq.version} ({report.pgmq.kind})."
     )
+    return "\n".join(lines)
+
+
+def _describe_plan(plan: Plan) -> str:
+    if not plan.is_due:
+        return "Up to date."
+    lines = []
+    for step in (*plan.migrations, *plan.functions):
+        kind = "migration" if step in plan.migrations else "changed  "
+        lines.append(f"{kind} {step.name}{'; runs code, which may lock more' if step.runs_code else ''}")
+        lines += [f"          locks {lock.relation} against {lock.waits}" for lock in step.locks]
+        if step.breaking:
+            lines.append(f"          breaking: {step.breaking}")
+    lines += [f"overwrites {change.object} ({change.change} by hand)" for change in plan.overwritten]
+    readers = [lock.relation for lock in plan.every_time if lock.waits == READERS]
+    writers = [lock.relation for lock in plan.every_time if lock.waits == WRITERS]
+    lines.append(
+        f"Every upgrade makes {len(readers)} views anew, whose readers wait until it has committed, and the "
+        f"triggers of {len(writers)} tables, whose writers do ({', '.join(writers)})."
+    )
+    lines.append(
+        f"All is one transaction, which ends as if nothing had been where a lock is not had within "
+        f"{plan.lock_timeout} (TDS_LOCK_TIMEOUT). Where it and another session wait for each other it begins "
+        f"anew, {plan.attempts} times in all."
+    )
+    lines += [
+        f"in the way: session {holder.pid} ({holder.application or 'without a name'}) has used "
+        f"{holder.relation} for {holder.seconds:.0f} s"
+        for holder in plan.holders
+    ]
+    if plan.breaking:
+        lines.append(
+            "Breaking: stop the receivers and workers of the version before, upgrade, start the new ones. "
+            "Zoho sends again what comes meanwhile."
+        )
+    else:
+        lines.append("Receivers and workers of the version before go on through it.")
+    lines.append("Next: tds db upgrade")
     return "\n".join(lines)
 
 

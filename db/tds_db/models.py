@@ -55,6 +55,8 @@ class Report:
     dry_run: bool
     migrations: list[str]
     """Ids of the numbered migrations it applied."""
+    breaking: dict[str, str]
+    """What programs of the version before cannot live with, by the migration that says so."""
     functions: int
     """Number of function files; all of them are applied every time."""
     changed_functions: list[str]

@@ -104,6 +104,21 @@ class Migration(SqlFile):
     steps: Any
     """yoyo's migration, loaded."""
 
+    @property
+    def breaking(self) -> str | None:
+        """What receivers and workers of the version before cannot live with: `-- breaking: …` in its head."""
+        return self._said("breaking")
+
+    @property
+    def locks(self) -> list[str]:
+        """Relations that it locks without naming them: `-- locks: tds.one, zoho.other` in its head."""
+        return [name.strip() for name in (self._said("locks") or "").split(",") if name.strip()]
+
+    def _said(self, mark: str) -> str | None:
+        head = self.text[: _length_of_leading_comments(self.text)]
+        found = re.search(rf"^--\s*{mark}:\s*(\S.*)$", head, re.MULTILINE)
+        return found.group(1).strip() if found else None
+
     def run(self, conn: Connection) -> None:
         """Lets yoyo execute the statements, each in a savepoint of the caller's transaction.
 

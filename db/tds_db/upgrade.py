@@ -25,7 +25,7 @@ from tds_db.status import read_changes, read_orphans, read_pgmq
 from tds_db.version import VERSION
 
 OLDEST_SERVER = 150000
-DEADLOCKS = 3
+DEADLOCKS = 3  # after which it begins anew
 FILL_SECONDS = 300.0  # how long an upgrade itself fills new columns
 
 # The statements that the upgrade and the dump for psql have in common. They are DO blocks where a SELECT
@@ -380,6 +380,7 @@ def _apply(
     return Report(
         dry_run=dry_run,
         migrations=[migration.id for migration in pending],
+        breaking={migration.id: migration.breaking for migration in pending if migration.breaking},
         functions=len(functions),
         changed_functions=[file.path for file in functions if before.get(file.path) != file.sha256],
         overwritten=[change for change in changes if change.object in made],

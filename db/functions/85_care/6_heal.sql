@@ -68,8 +68,10 @@ begin
                            case when v_step.function_name like '%(boolean)' then '$2' else '$1, $2' end)
                into v_acts using v_now, coalesce(heal.dry_run, false);
         exception when query_canceled or assert_failure or others then
-            v_acts := array[row(v_step.function_name, 'step failed', false, sqlstate || ' ' || sqlerrm
-                                || case when sqlstate = '57014' then '; once more after: set statement_timeout = 0' else '' end)::tds.healed];
+            v_acts := array[row(
+                v_step.function_name, 'step failed', false,
+                sqlstate || ' ' || sqlerrm || case when sqlstate = '57014' then '; set statement_timeout = 0, and again' else '' end
+            )::tds.healed];
         end;
         if not coalesce(heal.dry_run, false) and v_acts <> '{}' then
             perform tds.note_healed(v_step.step, v_acts, v_now);

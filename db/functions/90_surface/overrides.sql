@@ -68,7 +68,8 @@ begin
             ('datestyle', null), ('intervalstyle', null), ('timezone', null), ('extra_float_digits', null), ('bytea_output', null)
            ) k(name, harmless) on k.name = lower(o.name)
     union all
-    select l.who, 'connection limit', l.most::text, l.most >= tds.setting_int('fewest_connections'), 'alter ' || l.target || ' connection limit -1'
+    select l.who, 'connection limit', l.most::text, l.most >= tds.setting_int('fewest_connections'),
+           format('alter %s connection limit -1', l.target)
       from (select 'database ' || d.datname, format('database %I', d.datname), d.datconnlimit
               from pg_database d where d.datname = current_database()
             union all
