@@ -68,8 +68,13 @@ begin
             execute pg_catalog.format('alter table tds.%I add column version text', v_book);
         end if;
     end loop;
+    if not exists (select from pg_catalog.pg_attribute as a
+                   where a.attrelid = 'tds.migration'::pg_catalog.regclass and a.attname = 'breaking') then
+        alter table tds.migration add column breaking text;
+    end if;
 end
 $$;
+comment on column tds.migration.breaking is 'What programs of the version before it cannot live with, as its file says; null: they go on.';
 comment on column tds.migration.version is 'Version of TDS that applied it; null: one that did not say.';
 comment on column tds.sql_file.version is 'Version of TDS that applied it last; null: one that did not say.';
 

@@ -70,7 +70,8 @@ end $$;
 set local lock_timeout = '{lock_timeout}';
 """
 RECORD_MIGRATION = """\
-insert into tds.migration (id, content_hash, version) values ('{id}', '{sha256}', '{version}');
+insert into tds.migration (id, content_hash, version, breaking)
+values ('{id}', '{sha256}', '{version}', nullif('{breaking}', ''));
 """
 RECORD_PGMQ = """\
 insert into tds.pgmq_install (kind, version)
@@ -529,7 +530,13 @@ def _text_as_installer(name: str) -> str:
 
 
 def _record_migration(migration: Migration) -> str:
-    return _sql(RECORD_MIGRATION, id=migration.id, sha256=migration.sha256, version=VERSION)
+    return _sql(
+        RECORD_MIGRATION,
+        id=migration.id,
+        sha256=migration.sha256,
+        version=VERSION,
+        breaking=migration.breaking or "",
+    )
 
 
 def _record_file(file: SqlFile) -> str:

@@ -327,6 +327,33 @@ def test_ready_says_which_part_is_not(api: httpx.Client, database: Database) -> 
     assert api.get("/healthz").json() == {"status": "ok"}
 
 
+def test_an_older_receiver_is_ready_after_an_upgrade_unless_that_breaks_it(
+    api: httpx.Client, database: Database
+) -> None:
+    assert api.get("/readyz").json() == {"status": "ready"}
+    # functions of a later upgrade
+    execute(database, "update tds.sql_file set sha256 = 'newer', applied_at = clock_timestamp()")
+    assert "newer than this program" in api.get("/readyz").json()["note"]
+    # a migration that this program does not know, and one that it cannot live with
+    execute(database, "insert into tds.migration (id, content_hash) values ('9998_more', 'x')")
+    assert "newer than this program" in api.get("/readyz").json()["note"]
+    execute(
+        database,
+        "insert into tds.migration (id, content_hash, breaking) values ('9999_other', 'x', 'no receive() any more')",
+    )
+    told = api.get("/readyz")
+    assert told.status_code == 503
+    assert told.json()["failed"]["schema"] == (
+        "migrations/9999_other.sql breaks this program (no receive() any more): start the newer one"
+    )
+
+
+def test_a_receiver_that_starts_on_a_newer_database_is_ready(database: Database, receiver: Receive) -> None:
+    execute(database, "update tds.sql_file set sha256 = 'newer', applied_at = clock_timestamp()")
+    execute(database, "insert into tds.migration (id, content_hash) values ('9998_more', 'x')")
+    assert "newer than this program" in receiver().get("/readyz").json()["note"]
+
+
 def samples(text: str) -> dict[tuple[str, str], float]:
     """The values of a page of metrics, by name and labels."""
     return {

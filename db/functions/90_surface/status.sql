@@ -15,6 +15,22 @@ revoke all on function tds.installed_files() from public;
 comment on function tds.installed_files() is
 'The migrations and function files that the database was made from, with their SHA-256: a program compares its own.';
 
+create or replace function tds.last_upgrade() returns jsonb
+language plpgsql stable security definer
+set search_path = pg_catalog, pg_temp
+as $$
+begin
+    return jsonb_build_object(
+        'at', (select max(s.applied_at) from tds.sql_file s),
+        'breaking', (select coalesce(jsonb_object_agg('migrations/' || m.id || '.sql', m.breaking), '{}') from tds.migration m
+                      where m.breaking is not null));
+end
+$$;
+revoke all on function tds.last_upgrade() from public;
+comment on function tds.last_upgrade() is
+'When the database was upgraded last, and its migrations that programs of the version before them cannot live with: a program that does '
+'not know one of these is too old, and goes on otherwise.';
+
 create or replace function tds.unfinished_events(pages int default 250)
 returns table (queue text, entity text, status text, events bigint, oldest timestamptz)
 language plpgsql volatile

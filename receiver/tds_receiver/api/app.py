@@ -5,6 +5,7 @@ import logging
 import time
 from collections.abc import Callable, Mapping
 from contextlib import suppress
+from datetime import datetime
 from functools import cached_property
 from types import TracebackType
 from typing import Annotated, Any, Self
@@ -37,6 +38,7 @@ PREFIXES = ("/api/zoho/bulk-sync", "/api/tds/bulk-sync")
 ORGANISATION = "tds.organisation"  # of the scope: the one that the path has named
 HEALTH_SECONDS = 5.0  # between two looks of /healthz at what the job health found
 RETRY_AFTER = {"retry-after": "5"}
+OLDER = "the database is newer than this program, which goes on: start the newer one"
 DESCRIPTION = """\
 Mirrors a company's Zoho Books into PostgreSQL. Webhooks of Zoho's come in here; operators ask for pulls.
 
@@ -120,6 +122,10 @@ class Api:
         self._metrics = metrics
         self._store = Store(conninfo)
         self._files = file_hashes()
+        self._matched_at: datetime | None = (
+            None  # the upgrade that made the database as this program knows it
+        )
+        self._is_older = False
         self._health: Mapping[str, Any] | None = None
         self._asked_at = float("-inf")
         self._look: asyncio.Task[None] | None = None
@@ -385,7 +391,8 @@ class Api:
         """Ready: the database answers, was made from this program's files, and its queues are reachable."""
         failed = await self._readiness()
         if not failed:
-            return JSONResponse({"status": "ready", **self._told_health()})
+            note = {"note": OLDER} if self._is_older else {}
+            return JSONResponse({"status": "ready", **note, **self._told_health()})
         return JSONResponse({"status": "unavailable", "failed": failed}, 503, headers=RETRY_AFTER)
 
     async def _failed_now(self) -> dict[str, str]:
@@ -398,6 +405,7 @@ class Api:
         """What is not ready, and why."""
         try:
             installed = await self._store.installed_files()
+            upgraded = await self._store.last_upgrade()
             missing = await self._store.missing_queues()
         except UnavailableError as error:
             if isinstance(error.__cause__, Exception) and getattr(error.__cause__, "sqlstate", None) in {
@@ -407,18 +415,35 @@ class Api:
                 return {"schema": "not installed, or older than this program: tds db upgrade"}
             log.warning("not ready: %s", error)
             return {"database": "it cannot be reached"}
-        failed = {}
+        failed = self._schema(installed, upgraded)
+        if missing:
+            failed["queue"] = f"{', '.join(missing)} cannot be reached"
+        return failed
+
+    def _schema(self, installed: Mapping[str, str], upgraded: Mapping[str, Any]) -> dict[str, str]:
+        """What of the database this program cannot live with: an older one, or one that breaks it."""
+        self._is_older = False
         differing = sorted(
             name
             for name in self._files.keys() | installed.keys()
             if self._files.get(name) != installed.get(name)
         )
-        if differing:
-            more = f" and {len(differing) - 3} more" if len(differing) > 3 else ""
-            failed["schema"] = f"{', '.join(differing[:3])}{more} differ from this program's: tds db upgrade"
-        if missing:
-            failed["queue"] = f"{', '.join(missing)} cannot be reached"
-        return failed
+        at = datetime.fromisoformat(upgraded["at"]) if upgraded["at"] else None
+        if not differing:
+            self._matched_at = at
+            return {}
+        for name, what in sorted(upgraded["breaking"].items()):
+            if name not in self._files:
+                return {"schema": f"{name} breaks this program ({what}): start the newer one"}
+        migrations = {name: sha256 for name, sha256 in self._files.items() if name.startswith("migrations/")}
+        unknown = any(name.startswith("migrations/") and name not in self._files for name in installed)
+        if migrations.items() <= installed.items() and (
+            unknown or (self._matched_at is not None and at is not None and at > self._matched_at)
+        ):
+            self._is_older = True
+            return {}
+        more = f" and {len(differing) - 3} more" if len(differing) > 3 else ""
+        return {"schema": f"{', '.join(differing[:3])}{more} differ from this program's: tds db upgrade"}
 
     async def _metrics_text(self) -> Response:
         """Counters of this process, and how it stands in the database (at most 3 seconds old)."""

@@ -158,6 +158,11 @@ class Store:
         """The migrations and function files the database was made from, and their hashes."""
         return dict(await self._value("select tds.installed_files()", probes=True) or {})
 
+    async def last_upgrade(self) -> Mapping[str, Any]:
+        """When the database was upgraded last (`at`), which migrations break older programs (`breaking`)."""
+        told: Mapping[str, Any] = await self._value("select tds.last_upgrade()", probes=True)
+        return told
+
     async def missing_queues(self) -> list[str]:
         """The queues that cannot be reached."""
         return list(await self._value("select tds.missing_queues()", probes=True))
