@@ -12,7 +12,8 @@ grant execute on function
 grant execute on function
     tds.check_api_key(bytea), tds.api_key_scope(bytea), tds.begin_api_session(bytea, bytea, int), tds.api_session_key(bytea),
     tds.end_api_session(bytea), tds.api_request_pull(text, jsonb, text, text), tds.api_run(bigint), tds.api_runs(text, text, bigint, int),
-    tds.api_cancel_run(bigint), tds.why_no_option(text, text), tds.bulk_sync_refusal(), tds.installed_files(), tds.last_upgrade(), tds.missing_queues(),
+    tds.api_cancel_run(bigint), tds.why_no_option(text, text), tds.bulk_sync_refusal(), tds.installed_files(), tds.last_upgrade(),
+    tds.missing_queues(),
         tds.metrics()
     to tds_receiver;
 
