@@ -38,7 +38,7 @@ THERE: LiteralString = (
 )
 
 
-OLDER = {"0026_bodies", "0044_dashboard", "0053_history"}
+OLDER = {"0002_mirror", "0026_bodies", "0044_dashboard", "0053_history"}
 
 
 def locked(conn: Connection, there: list[int]) -> set[tuple[str, str]]:
