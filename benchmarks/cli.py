@@ -17,7 +17,7 @@ import psutil
 import psycopg
 from rich.console import Console
 
-from benchmarks import backlog, products, pulling, receiving
+from benchmarks import backlog, products, pulling, receiving, sharding
 from benchmarks import peers as peer_rows
 from benchmarks.bench import Bench, Sizes, Story, tell_in_turn
 from benchmarks.mirror import BenchError
@@ -31,9 +31,17 @@ STORIES: tuple[Story, ...] = (
     *backlog.STORIES,
     *pulling.STORIES,
     *receiving.STORIES,
+    *sharding.STORIES,
     *peer_rows.STORIES,
 )
-ROWS: tuple[Row, ...] = (*products.ROWS, *backlog.ROWS, *pulling.ROWS, *receiving.ROWS, *peer_rows.ROWS)
+ROWS: tuple[Row, ...] = (
+    *products.ROWS,
+    *backlog.ROWS,
+    *pulling.ROWS,
+    *receiving.ROWS,
+    *sharding.ROWS,
+    *peer_rows.ROWS,
+)
 KEYS = tuple(dict.fromkeys(row.key for row in ROWS))
 WIDTH = 190  # characters; a table cut to a terminal's width says less than one that wraps
 

@@ -12,7 +12,7 @@ import sys
 import tempfile
 import threading
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -180,7 +180,9 @@ def load(bench: Bench) -> Mapping[str, float]:
         for clients in CONNECTIONS:
             with receiving(conn.info.dsn) as receiver:
                 settle(conn)
-                rate, told = _wrk(receiver.url, clients, place / "body", str(next(numbers)), conn)
+                rate, told = wrk(
+                    receiver.url, clients, place / "body", str(next(numbers)), lambda: _stored(conn)
+                )
             samples[f"hooks_{clients}"] = rate
             bench.notes[f"hooks_{clients}"] = told
             for name, insert in INSERTS.items():
@@ -189,12 +191,30 @@ def load(bench: Bench) -> Mapping[str, float]:
     return samples
 
 
-def _wrk(url: str, clients: int, body: Path, base: str, conn: psycopg.Connection) -> tuple[float, str]:
-    if (wrk := shutil.which("wrk")) is None:
+def wrk(
+    url: str, clients: int, body: Path, base: str, stored: Callable[[], int], *, organizations: str = ""
+) -> tuple[float, str]:
+    """Sends another record's webhook with every request, for some seconds.
+
+    Args:
+        url: of the receiver.
+        clients: connections.
+        body: a file with a body that has the placeholder.
+        base: a number of this run.
+        stored: how many events there are.
+        organizations: whose they are, in turn, separated by commas; none: they name none.
+
+    Returns:
+        Requests a second, and what else there is to say.
+
+    Raises:
+        BenchError: wrk is not there, or an event is not.
+    """
+    if (program := shutil.which("wrk")) is None:
         raise BenchError("this row needs wrk (Debian: apt-get install wrk)")
-    before = _stored(conn)
+    before = stored()
     command = [
-        wrk,
+        program,
         "-t1",
         f"-c{clients}",
         f"-d{SECONDS}s",
@@ -205,14 +225,14 @@ def _wrk(url: str, clients: int, body: Path, base: str, conn: psycopg.Connection
     ]
     done = subprocess.run(
         command,
-        env={**os.environ, "BODY": str(body), "BASE": base},
+        env={**os.environ, "BODY": str(body), "BASE": base, "ORGANIZATIONS": organizations},
         capture_output=True,
         text=True,
         check=True,
     ).stdout
     requests = int(re.search(r"(\d+) requests in", done)[1])  # type: ignore[index]
-    if "NOT QUEUED" in done or "Non-2xx" in done or not 0 <= _stored(conn) - before - requests <= clients:
-        raise BenchError(f"of {requests} requests {_stored(conn) - before} were stored:\n{done}")
+    if "NOT QUEUED" in done or "Non-2xx" in done or not 0 <= stored() - before - requests <= clients:
+        raise BenchError(f"of {requests} requests {stored() - before} were stored:\n{done}")
     found = [re.search(rf"{share}%\s+(\S+)", done)[1] for share in (50, 99)]  # type: ignore[index]
     rate = float(re.search(r"Requests/sec:\s+(\S+)", done)[1])  # type: ignore[index]
     return rate, f"p50 {found[0]}, p99 {found[1]}"

@@ -10,13 +10,15 @@ import json
 import sys
 from dataclasses import asdict
 from pathlib import Path
+from typing import Any
 
 import click
+import psycopg
 from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from tds_cli.exits import UPGRADE_DUE
+from tds_cli.exits import FAILED, UPGRADE_DUE
 from tds_cli.options import as_json
 from tds_cli.roles import roles_command
 from tds_cli.up import alone
@@ -27,7 +29,8 @@ from tds_db.errors import TdsError
 from tds_db.models import FileState, Report, Status
 from tds_db.move_major import move
 from tds_db.settings import DatabaseSettings
-from tds_db.status import status
+from tds_db.shards import shards_of, upgrade_shards
+from tds_db.status import is_router, status
 from tds_db.upgrade import DEADLOCKS, dump_sql, upgrade
 
 stdout, stderr = Console(), Console(stderr=True)
@@ -48,7 +51,7 @@ db.add_command(roles_command)
 )
 @as_json
 def upgrade_command(dry_run: bool, only_check: bool, as_json: bool) -> None:
-    """Applies roles, pgmq, pending migrations and all functions.
+    """Applies roles, pgmq, pending migrations and all functions; of a router, to it and all its shards.
 
     With --check nothing is changed and nothing locked; exit code 3: an upgrade is due.
     """
@@ -61,8 +64,33 @@ def upgrade_command(dry_run: bool, only_check: bool, as_json: bool) -> None:
         if plan.is_due:
             sys.exit(UPGRADE_DUE)
         return
-    report = upgrade(conninfo(settings), dry_run=dry_run, lock_timeout=settings.lock_timeout)
+    url = conninfo(settings)
+    if is_router(url):
+        _upgrade_shards(url, settings, dry_run=dry_run, as_json=as_json)
+        return
+    report = upgrade(url, dry_run=dry_run, lock_timeout=settings.lock_timeout)
     click.echo(json.dumps(asdict(report)) if as_json else _describe(report))
+
+
+def _upgrade_shards(url: str, settings: DatabaseSettings, *, dry_run: bool, as_json: bool) -> None:
+    """A router, and all its shards: each for itself."""
+    told: dict[str, Any] = {}
+    failed = False
+    for name, found in upgrade_shards(url, dry_run=dry_run, lock_timeout=settings.lock_timeout):
+        if isinstance(found, Report):
+            told[name or "router"] = asdict(found)
+            lines = _describe(found).splitlines()
+        else:
+            failed = True
+            told[name] = {"error": str(found)}
+            lines = [f"not upgraded: {line}" for line in str(found).splitlines()]
+        if not as_json:
+            click.echo("\n".join(f"{name or 'router'}: {line}" for line in lines))
+    if as_json:
+        click.echo(json.dumps(told))
+    if failed:
+        click.echo("Next: mend what is named, then tds db upgrade, which upgrades the rest", err=True)
+        sys.exit(FAILED)
 
 
 @db.command("status")
@@ -72,11 +100,20 @@ def status_command(as_json: bool) -> None:
 
     Exit code 3: an upgrade is due, or somebody has changed by hand what the files define.
     """
-    found = status(conninfo())
+    url = conninfo()
+    found = status(url)
+    beside, away = _status_of_shards(url)
     if as_json:
-        click.echo(json.dumps(found.as_dict(), default=str))
+        told = {"shards": {name: each.as_dict() for name, each in beside.items()}} if beside else {}
+        click.echo(json.dumps({**found.as_dict(), **told}, default=str))
     else:
-        _print(found)
+        for each in (found, *beside.values()):
+            _print(each)
+    if away:
+        raise TdsError(f"Away: {', '.join(away)}.", "Next: tds shard list, which says why")
+    if due := sorted(name for name, each in beside.items() if not each.current):
+        click.echo(f"Not what the files say: {', '.join(due)}. Next: tds db upgrade", err=True)
+        sys.exit(UPGRADE_DUE)
     if not found.applied:
         click.echo("The database is not what the files say. Next: tds db upgrade", err=True)
     elif found.changed_by_hand:
@@ -87,6 +124,18 @@ def status_command(as_json: bool) -> None:
         )
     if not found.current:
         sys.exit(UPGRADE_DUE)
+
+
+def _status_of_shards(url: str) -> tuple[dict[str, Status], list[str]]:
+    """Of a router: how each shard compares with the files, and those that cannot be asked."""
+    found: dict[str, Status] = {}
+    away: list[str] = []
+    for shard in shards_of(url) if is_router(url) else ():
+        try:
+            found[shard.name] = status(shard.conninfo)
+        except psycopg.OperationalError:
+            away.append(shard.name)
+    return found, away
 
 
 @db.command("dump-sql")
@@ -192,7 +241,8 @@ def _describe(report: Report) -> str:
     done = "Would apply" if report.dry_run else "Applied"
     lines.append(
         f"{done} {len(report.migrations)} migrations and {report.functions} function files "
-        f"in {report.seconds:.1f} s. pgmq {report.pgmq.version} ({report.pgmq.kind})."
+        f"in {report.seconds:.1f} s."
+        + (f" pgmq {report.pgmq.version} ({report.pgmq.kind})." if report.pgmq else "")
     )
     return "\n".join(lines)
 

@@ -24,6 +24,7 @@ COMMANDS = {
     "up": ("tds_cli.up:up", "Run everything: database, receiver, workers, poller."),
     "org": ("tds_cli.org:org", "Add, list, pause and remove organisations."),
     "db": ("tds_cli.db:db", "Look after the database: upgrade, status, the embedded server."),
+    "shard": ("tds_cli.shard:shard", "Spread organisations over several databases, behind a router."),
     "backup": ("tds_cli.backup:backup", "Write all rows into one file, and see that it can be restored."),
     "backups": ("tds_cli.backup:backups", "Have backups made by the clock; list them."),
     "restore": ("tds_cli.backup:restore", "Fill an empty database from a backup."),

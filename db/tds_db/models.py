@@ -69,7 +69,8 @@ class Report:
     """What else no file defines: made by somebody, or used by what somebody made."""
     machinery_users: list[MachineryUser]
     """What keeps views of the mirror as they were, with columns of TDS's own bookkeeping."""
-    pgmq: Pgmq
+    pgmq: Pgmq | None
+    """None: a router, which has no queues."""
     jobs: list[Job]
     """What became of the jobs in pg_cron; none where the server has no pg_cron: the workers run them."""
     seconds: float

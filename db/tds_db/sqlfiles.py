@@ -29,6 +29,10 @@ PACKAGE = Path(__file__).parent
 # Installed, migrations/ and functions/ are in the package; in a checkout they stand beside it.
 DIRECTORY = PACKAGE if (PACKAGE / "migrations").is_dir() else PACKAGE.parent
 
+ROUTER = DIRECTORY / "router"
+# What a router has in common with its shards, in the order in which it is made.
+SHARED = ("10_ground/clock.sql", "10_ground/settings.sql", "90_surface/keys.sql")
+
 # yoyo keeps every migration that it has read in one dictionary of the process, and resolves `depends` there.
 _reading = threading.Lock()
 
@@ -226,6 +230,17 @@ def read_functions(directory: Path) -> list[SqlFile]:
         ]
     except (OSError, ValueError) as error:
         raise MigrationError(f"A file of {directory} cannot be read: {error}") from error
+
+
+def read_router_functions() -> list[SqlFile]:
+    """The function files of a router: those that it shares with its shards, then its own.
+
+    Raises:
+        MigrationError: a file cannot be read.
+    """
+    shared = {file.path: file for file in read_functions(DIRECTORY / "functions")}
+    own = [SqlFile(f"router/{file.path}", file.text) for file in read_functions(ROUTER / "functions")]
+    return [*(shared[f"functions/{path}"] for path in SHARED), *own]
 
 
 def _length_of_leading_comments(statement: str) -> int:

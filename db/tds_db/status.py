@@ -12,7 +12,7 @@ from psycopg import Connection
 
 from tds_db.connect import connect
 from tds_db.models import Change, FileState, Pgmq, Status
-from tds_db.sqlfiles import DIRECTORY, read_functions, read_migrations
+from tds_db.sqlfiles import DIRECTORY, ROUTER, read_functions, read_migrations, read_router_functions
 
 
 def status(conninfo: str, *, directory: Path = DIRECTORY) -> Status:
@@ -23,9 +23,12 @@ def status(conninfo: str, *, directory: Path = DIRECTORY) -> Status:
         psycopg.OperationalError: the database cannot be reached.
         psycopg.errors.InsufficientPrivilege: the role may not read the books (tds_owner and its members may).
     """
-    migrations = read_migrations(directory / "migrations")
-    functions = read_functions(directory / "functions")
     with connect("db", conninfo) as conn:
+        if _exists(conn, "tds.router"):
+            migrations, functions = read_migrations(ROUTER / "migrations"), read_router_functions()
+        else:
+            migrations = read_migrations(directory / "migrations")
+            functions = read_functions(directory / "functions")
         books = _read_books(conn) if _exists(conn, "tds.sql_object") else _Books(None, {}, {}, None, [], [])
         return Status(
             database=conn.info.dbname,
@@ -37,6 +40,16 @@ def status(conninfo: str, *, directory: Path = DIRECTORY) -> Status:
             changed_by_hand=books.changes,
             orphans=books.orphans,
         )
+
+
+def is_router(conninfo: str) -> bool:
+    """Whether the database is a router's.
+
+    Raises:
+        psycopg.OperationalError: the database cannot be reached.
+    """
+    with connect("db", conninfo) as conn:
+        return _exists(conn, "tds.router")
 
 
 def file_hashes(directory: Path = DIRECTORY) -> dict[str, str]:

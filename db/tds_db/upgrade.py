@@ -20,7 +20,16 @@ from psycopg.conninfo import make_conninfo
 from tds_db.connect import connect
 from tds_db.errors import DeadlockError, MigrationError, PrivilegeError, SqlFileError, UpgradeError
 from tds_db.models import Job, MachineryUser, Pgmq, Report
-from tds_db.sqlfiles import DIRECTORY, PACKAGE, Migration, SqlFile, read_functions, read_migrations
+from tds_db.sqlfiles import (
+    DIRECTORY,
+    PACKAGE,
+    ROUTER,
+    Migration,
+    SqlFile,
+    read_functions,
+    read_migrations,
+    read_router_functions,
+)
 from tds_db.status import read_changes, read_orphans, read_pgmq
 from tds_db.version import VERSION
 
@@ -253,6 +262,30 @@ def upgrade(
     return report
 
 
+def upgrade_router(conninfo: str, *, dry_run: bool = False, lock_timeout: str = "5s") -> Report:
+    """The same for a router, which has no mirror and no queues.
+
+    Args:
+        conninfo: the router's database, as a superuser: PL/Proxy's language is not trusted.
+        dry_run, lock_timeout: as in `upgrade`.
+
+    Raises:
+        UpgradeError: or one of its kin.
+        psycopg.OperationalError: the database cannot be reached.
+    """
+    if not dry_run:
+        _create_roles(conninfo, lock_timeout)
+    migrations = read_migrations(ROUTER / "migrations")
+    return _apply_patiently(
+        conninfo,
+        migrations,
+        read_router_functions(),
+        dry_run=dry_run,
+        lock_timeout=lock_timeout,
+        has_queues=False,
+    )
+
+
 def dump_sql(
     *, applied: Collection[str] = (), lock_timeout: str = "5s", directory: Path = DIRECTORY
 ) -> Iterator[str]:
@@ -320,12 +353,23 @@ def _apply_patiently(
     *,
     dry_run: bool,
     lock_timeout: str,
+    has_queues: bool = True,
 ) -> Report:
+    def apply() -> Report:
+        return _apply(
+            conninfo,
+            migrations,
+            functions,
+            dry_run=dry_run,
+            lock_timeout=lock_timeout,
+            has_queues=has_queues,
+        )
+
     for _ in range(DEADLOCKS):
         # With an autovacuum, or a batch in work: nothing was changed, and the other one goes on.
         with suppress(DeadlockError):
-            return _apply(conninfo, migrations, functions, dry_run=dry_run, lock_timeout=lock_timeout)
-    return _apply(conninfo, migrations, functions, dry_run=dry_run, lock_timeout=lock_timeout)
+            return apply()
+    return apply()
 
 
 def _fill_new_columns(conninfo: str, lock_timeout: str) -> None:
@@ -346,13 +390,14 @@ def _apply(
     *,
     dry_run: bool,
     lock_timeout: str,
+    has_queues: bool,
 ) -> Report:
     started = time.monotonic()
     with _transaction(conninfo, lock_timeout, rollback=dry_run) as conn:
         if dry_run:
             _run_as_installer(conn, _own_file("roles.sql"))
         _run_as_installer(conn, _own_file("bootstrap.sql"))
-        pgmq = _install_pgmq(conn)
+        pgmq = _install_pgmq(conn) if has_queues else None
         changes = read_changes(conn)
         _own_file("keep_grants.sql").run(conn)
         _as_installer(conn, "find_machinery_users.sql")

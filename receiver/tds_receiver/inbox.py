@@ -347,7 +347,11 @@ async def _store(connection: Connection, batch: Sequence[_Waiting]) -> None:
         await _store(connection, batch[half:])
         return
     for (_, answer), (inbox_id, status) in zip(batch, rows, strict=True):
-        if not answer.done():
+        if answer.done():
+            continue
+        if status == "unavailable":  # a router says so: that organisation's shard is away, others are not
+            answer.set_exception(UnavailableError("the organisation's shard is away"))
+        else:
             answer.set_result(Accepted(inbox_id, status))
 
 

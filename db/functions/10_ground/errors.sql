@@ -76,7 +76,11 @@ select c.code, c.meaning, c.next
         ('ZB075', 'a limit of calls is less than 1', 'leave out what is as the plan has it'),
         ('ZB076', 'the organisation is there already', 'tds org set changes it, tds org resume goes on with it'),
         ('ZB077', 'the organisation is not being removed', 'tds org remove begins that'),
-        ('ZB078', 'a role that is to be bound to one organisation may read more', 'bind another role'))
+        ('ZB078', 'a role that is to be bound to one organisation may read more', 'bind another role'),
+        ('ZB080', 'the organisation has moved to another shard', 'store it by the router, or there'),
+        ('ZB081', 'the organisation is being moved: what is asked for cannot be kept now', 'once more when tds shard list shows no move'),
+        ('ZB082', 'a database is not the shard that it is taken for', 'tds shard list'),
+        ('ZB083', 'a shard or a move is not as is asked for', 'tds shard list'))
        c(code, meaning, next);
 comment on view public.tds_error_codes is 'The SQLSTATEs of TDS: what each means and what to do.';
 comment on column public.tds_error_codes.code is 'SQLSTATE; in tds.dead_letter, tds.inbox_open and tds.job_run it is error_code.';

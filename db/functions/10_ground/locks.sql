@@ -182,6 +182,7 @@ select k.name, k.class, k.of, k.meaning
         ('tds.unknown_asked', null, 'organisation', 'details of records that nobody knows are asked for, and counted'),
         ('tds.raise_alerts', null, null, 'alerts are opened and resolved'),
         ('tds.take_images', null, null, 'pictures are handed to a fetcher'),
+        ('tds.move', null, 'organisation', 'rows of an organisation are carried here from another shard'),
         ('tds.upgrade', null, null, 'tds db upgrade; in the database postgres: it makes the roles')) k(name, class, of, meaning);
 comment on view tds.lock_kind is 'The locks of TDS that have a name.';
 comment on column tds.lock_kind.name is 'Name.';

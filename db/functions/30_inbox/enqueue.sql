@@ -3,9 +3,18 @@ language plpgsql volatile security definer
 set search_path = pg_catalog, pg_temp
 as $$
 declare
-    v_now constant timestamptz := tds.now();
-    v_due record;
+    v_now   constant timestamptz := tds.now();
+    v_due   record;
+    v_waits text[];
 begin
+    -- an organisation that is on its way to another shard, or has left this one
+    if exists (select from tds.gate) then
+        if tds.carries() then
+            return null;
+        end if;
+        perform tds.refuse_departed(array(select distinct e.organization_id from added e where e.source <> 'retry' order by 1));
+        v_waits := array(select g.organization_id from tds.gate g where g.state = 'arriving');
+    end if;
     -- what came is acknowledged with this commit; a retry was acknowledged when it came
     if exists (select from added e where e.source <> 'retry') then
         perform tds.durably();
@@ -36,8 +45,18 @@ begin
     select e.inbox_id, e.received_at, n.queue, e.entity, coalesce(e.look_closer, tds.has_long_number(e.body, e.shape = 'list'))
       from added e
       join tds.entity n on n.entity = e.entity
-     where e.refusal is null and e.source <> 'retry'
+     where e.refusal is null and e.source <> 'retry' and (v_waits is null or e.organization_id <> all (v_waits))
      order by e.inbox_id;
+
+    if v_waits <> '{}' then
+        insert into tds.inbox_held (inbox_id, received_at, queue, entity, look_closer, organization_id)
+        select e.inbox_id, e.received_at, n.queue, e.entity, coalesce(e.look_closer, tds.has_long_number(e.body, e.shape = 'list')),
+               e.organization_id
+          from added e
+          join tds.entity n on n.entity = e.entity
+         where e.refusal is null and e.source <> 'retry' and e.organization_id = any (v_waits)
+         order by e.inbox_id;
+    end if;
 
     for v_due in
         select n.queue,
@@ -46,7 +65,7 @@ begin
                array_agg(e.shape = 'list' order by e.inbox_id) as pages
           from added e
           join tds.entity n on n.entity = e.entity
-         where e.refusal is null and e.source <> 'retry'
+         where e.refusal is null and e.source <> 'retry' and (v_waits is null or e.organization_id <> all (v_waits))
          group by n.queue
          order by n.queue
     loop

@@ -190,6 +190,8 @@ begin
       join tds.entity n on n.entity = i.entity
      where i.refusal is null
        and not exists (select from tds.inbox_outcome d where d.received_at = i.received_at and d.inbox_id = i.inbox_id)
+       and not exists (select from tds.inbox_held h where h.inbox_id = i.inbox_id)
+       and i.organization_id not in (select g.organization_id from tds.gate g)
      order by i.inbox_id
     on conflict on constraint inbox_open_pkey do nothing;
 

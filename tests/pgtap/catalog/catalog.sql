@@ -48,7 +48,8 @@ select is_empty($$
            fatal_errors => false,
            -- these execute SQL by trade: what only the upgrade's own files give, a job's command with the caller's rights, and what the
            -- catalogue's columns make of a table
-           security_warnings => p.proname not in ('make', 'make_view', 'run_job', 'erase_words', 'org_erase_some'),
+           security_warnings => p.proname not in ('make', 'make_view', 'run_job', 'erase_words', 'org_erase_some',
+                                                    'remove_moved'),
            performance_warnings => true) c
      where p.pronamespace = 'tds'::regnamespace$$,
     'plpgsql_check has nothing to say');

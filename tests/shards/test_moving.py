@@ -1,0 +1,207 @@
+"""An organisation moves to another shard while webhooks keep coming, whoever is killed meanwhile: none lost, none doubled."""
+
+from __future__ import annotations
+
+import itertools
+import json
+import os
+import random
+import signal
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable
+from typing import Self
+
+import psycopg
+import pytest
+
+from tests.shards.conftest import FIRST, SECOND, Cluster, product
+
+MOVES = int(os.environ.get("TDS_SHARD_MOVES", "1"))
+"""How many moves under load the drill makes."""
+
+MIRROR = """
+    select zoho_item_id, name, sync_version, zoho_metadata::text from zoho.products where organization_id = %s order by 1"""
+LEFT = """
+    select m.relation from tds.moved_tables() m
+     where m.relation <> 'tds.image_file' and exists (select from tds.bucket_sums(m.relation, %s, 8))"""
+
+
+def test_all_that_is_an_organisations_moves(cluster: Cluster) -> None:
+    cluster.receive((FIRST, product("1")), (FIRST, product("2", day=2)), (SECOND, product("1", "another's")))
+    cluster.receive((FIRST, '{"item": {"item_id": "3", "rate": "much"}}'), (FIRST, "no json"))
+    cluster.drain("a", "b")
+    cluster.receive((FIRST, product("2", "newer", 3)), (FIRST, product("4")))  # open while it moves
+    with cluster.shards["a"].connect(autocommit=True) as conn:
+        conn.execute("select tds.want_detail('products', %s, '77', 'asked for')", [FIRST])
+        conn.execute("select tds.snapshot_stock()")
+    before = cluster.rows(
+        "select dead_letter_id, reason from tds.dead_letter where organization_id = %s order by 1",
+        FIRST,
+        shard="a",
+    )
+    ids = cluster.rows(
+        "select zoho_item_id, id from zoho.products where organization_id = %s order by 1", FIRST, shard="a"
+    )
+
+    moved = cluster.move(FIRST, "b")
+    assert moved.rows > 0
+    assert cluster.rows(LEFT, FIRST, shard="a") == []
+    assert cluster.rows("select shard, arrives_at from tds.directory where organization_id = %s", FIRST) == [
+        (1, None)
+    ]
+    assert cluster.rows("select * from tds.gate", shard="b") == []
+    assert before == cluster.rows(
+        "select dead_letter_id, reason from tds.dead_letter where organization_id = %s order by 1",
+        FIRST,
+        shard="b",
+    )
+    wanted = cluster.rows(
+        "select zoho_id from tds.wanted_detail where organization_id = %s order by 1", FIRST, shard="b"
+    )
+    assert ("77",) in wanted
+
+    cluster.drain("a", "b")
+    assert [row[:2] for row in cluster.rows(MIRROR, FIRST, shard="b")] == [
+        ("1", "a"),
+        ("2", "newer"),
+        ("4", "a"),
+    ]
+    assert [row[:2] for row in cluster.rows(MIRROR, SECOND, shard="b")] == [("1", "another's")]
+    kept = dict(
+        cluster.rows(
+            "select zoho_item_id, id from zoho.products where organization_id = %s", FIRST, shard="b"
+        )
+    )
+    assert {name: kept[name] for name, _ in ids} == dict(ids)
+    assert (
+        cluster.rows(
+            "select * from tds.inbox_open union all select i.inbox_id, null, null, null, null, null, null, null, null, null, "
+            "null, null, null, null from tds.inbox_held i",
+            shard="b",
+        )
+        == []
+    )
+    # what comes late, past the router, is refused and not lost in silence
+    with (
+        cluster.shards["a"].connect(autocommit=True) as conn,
+        pytest.raises(psycopg.Error, match="moved to another shard") as refused,
+    ):
+        conn.execute("select tds.receive('products', '{}', %s)", [FIRST])
+    assert refused.value.sqlstate == "ZB080"
+    # and it comes home
+    cluster.receive((FIRST, product("1", "later", 9)))
+    cluster.move(FIRST, "a")
+    cluster.drain("a", "b")
+    assert [row[:2] for row in cluster.rows(MIRROR, FIRST, shard="a")] == [
+        ("1", "later"),
+        ("2", "newer"),
+        ("4", "a"),
+    ]
+    assert cluster.rows(LEFT, FIRST, shard="b") == []
+
+
+class Load:
+    """Webhooks of one organisation through the router, one after the other, and a worker on each shard, until it is left."""
+
+    def __init__(self, cluster: Cluster) -> None:
+        self.accepted: list[tuple[int, str, str]] = []
+        """The event, its product and its name."""
+        self._cluster = cluster
+        self._stop = threading.Event()
+        self._failed: list[BaseException] = []
+        self._threads = [
+            threading.Thread(target=self._kept(self._send)),
+            *(threading.Thread(target=self._kept(self._work), args=[name]) for name in cluster.shards),
+        ]
+
+    def __enter__(self) -> Self:
+        for thread in self._threads:
+            thread.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._stop.set()
+        for thread in self._threads:
+            thread.join()
+        assert not self._failed
+
+    def _kept(self, act: Callable[..., None]) -> Callable[..., None]:
+        def kept(*arguments: object) -> None:
+            try:
+                act(*arguments)
+            except BaseException as error:
+                self._failed.append(error)
+
+        return kept
+
+    def _send(self) -> None:
+        query = (
+            "select inbox_id, status from tds.receive_many(array['products'], array[%s::bytea], array[%s])"
+        )
+        with self._cluster.router.connect(autocommit=True) as conn:
+            for number in itertools.count(1):
+                item, name = str(number % 40 + 1), f"n{number}"
+                body = _edit(item, name, number).encode()
+                # as Zoho does: again, until it is taken
+                while (row := conn.execute(query, [body, FIRST]).fetchone()) and row[1] == "unavailable":
+                    pass
+                assert row
+                self.accepted.append((row[0], item, name))
+                if self._stop.wait(0.002):
+                    return
+
+    def _work(self, name: str) -> None:
+        with self._cluster.shards[name].connect(autocommit=True) as conn:
+            while not self._stop.wait(0.02):
+                conn.execute("call tds.process_batch()")
+
+
+def killed_mover(cluster: Cluster, to: str, dice: random.Random) -> bool:
+    """Moves, and kills the mover as it begins one of its steps, or a moment later; whether it had come to its end before."""
+    victim = dice.randrange(8)
+    with subprocess.Popen(
+        [sys.executable, "-m", "tds_cli", "shard", "move", FIRST, "--to", to],
+        env={**os.environ, "TDS_DATABASE_URL": cluster.router.conninfo},
+        stderr=subprocess.PIPE,
+        text=True,
+    ) as mover:
+        assert mover.stderr
+        told = []
+        for line in mover.stderr:
+            told.append(line)
+            if len(told) == victim + 1 and "…" in line:
+                time.sleep(dice.random() * 0.15)
+                mover.send_signal(signal.SIGKILL)
+    assert mover.returncode in (0, -signal.SIGKILL), told
+    return mover.returncode == 0
+
+
+def test_nothing_is_lost_or_doubled_while_movers_are_killed(cluster: Cluster) -> None:
+    """Webhooks all the time, workers on both shards, and a mover that is killed again and again at any step."""
+    seed = int(os.environ.get("TDS_SHARD_SEED", "7"))
+    dice = random.Random(seed)
+    with Load(cluster) as load:
+        for number in range(MOVES):
+            while not killed_mover(cluster, "ba"[number % 2], dice):
+                pass
+    home, other = ("b", "a") if MOVES % 2 else ("a", "b")
+    cluster.drain()
+    last = {item: name for _, item, name in load.accepted}
+    assert {row[0]: row[1] for row in cluster.rows(MIRROR, FIRST, shard=home)} == last, f"seed {seed}"
+    assert cluster.rows(LEFT, FIRST, shard=other) == []
+    stored = cluster.rows(
+        "select i.inbox_id, o.status from tds.inbox i left join tds.inbox_outcome o "
+        "on o.received_at = i.received_at and o.inbox_id = i.inbox_id where i.organization_id = %s",
+        FIRST,
+        shard=home,
+    )
+    assert sorted(number for number, _, _ in load.accepted) == sorted(number for number, _ in stored)
+    assert {status for _, status in stored} == {"completed"}, f"seed {seed}"
+
+
+def _edit(item: str, name: str, number: int) -> str:
+    at = f"2026-01-01T{number // 3600 % 24:02d}:{number // 60 % 60:02d}:{number % 60:02d}+0000"
+    return json.dumps({"item": {"item_id": item, "name": name, "rate": 1, "last_modified_time": at}})
