@@ -68,7 +68,7 @@ def make_reporting(conninfo: str, reporting: str) -> Reporting:
             "select organization_id, shard from tds.directory order by 1"
         ):
             placed.setdefault(number, []).append(organization)
-        ways = dict(
+        ways: dict[int, str] = dict(
             router.execute("select number, conninfo from tds.shard where removed_at is null").fetchall()
         )
     with connect("shard", reporting) as conn:
