@@ -111,8 +111,6 @@ class Fleet:
             outcomes = await asyncio.gather(
                 *(self._once(each, shown) for each in chosen), return_exceptions=True
             )
-            with suppress(psycopg.Error):
-                await self._root.stop()
         failed = [(each, outcome) for each, outcome in zip(chosen, outcomes, strict=True) if outcome]
         for each, outcome in failed:
             assert isinstance(outcome, BaseException)

@@ -130,6 +130,14 @@ class Poll:
             TdsError: bulk sync is off.
         """
         await self._prepare()
+        try:
+            await self._work_off()
+        finally:
+            # that it is silent from now on is in order
+            with suppress(psycopg.Error):
+                await self._mirror.stop()
+
+    async def _work_off(self) -> None:
         while True:
             if self._first and all(run.is_finished for run in await self._mirror.progress(self._first)):
                 return

@@ -55,6 +55,8 @@ grant select, update, delete on pgmq.q_tds_pull to tds_poller;
 
 -- the reader sees all and changes nothing; the operator sees the same
 grant select on all tables in schema zoho to tds_reader, tds_operator;
+-- which there are, not where their secrets stand
+grant select (organization_id, name, time_zone, state) on tds.organization to tds_reader, tds_operator;
 grant select on tds.setting, tds.entity, tds.field, tds.inbox, tds.inbox_open, tds.inbox_outcome, tds.outcome_counter, tds.claim,
     tds.dead_letter, tds.run, tds.wanted_detail, tds.migration, tds.sql_file, tds.sql_hash,
     tds.sql_object, tds.pgmq_install
