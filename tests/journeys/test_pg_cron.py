@@ -27,6 +27,7 @@ ORGANIZATION = "60069194202"
 FROM, HOURS = "22:00:01", 30
 FIVE_PAST, HALF_PAST = timedelta(minutes=5), timedelta(minutes=35)
 TRIES = 10
+SATURDAY = 5
 WEBHOOKS = 20  # an hour
 KEPT = ("inbox", "outcomes", "health", "measures", "heal_log", "arrivals", "job_runs", "api_calls")
 SIZES = """
@@ -44,7 +45,10 @@ class Clock:
         self._file = Path(variables[FILE])
         [offset] = struct.unpack("q", self._file.read_bytes())
         now = real_now() + timedelta(seconds=offset / SECOND)
-        self.shown = self.begin = now.replace(minute=0, second=0, microsecond=0)
+        hour = now.replace(minute=0, second=0, microsecond=0)
+        # a Saturday, whatever today is: what is due once a week is due on Sundays
+        self.begin = hour + timedelta(days=(SATURDAY - hour.weekday()) % 7)
+        self.set(self.begin)
 
     def set(self, moment: datetime) -> None:
         """It is a second past that moment."""

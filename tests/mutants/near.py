@@ -24,7 +24,7 @@ NEAR = {
         "sql/test_order_free.py", "poller/test_worker.py", "poller/test_poll.py", "poller/test_migrate.py",
     ),
     "db/functions/50_apply": (
-        "sql/test_life.py", "sql/test_error_context.py",
+        "sql/test_life.py", "sql/test_error_context.py", "sql/test_evidence.py",
         "sql/test_records.py", "sql/test_isolation.py", "sql/test_raw_first.py", "sql/test_documents.py", "sql/test_trust.py",
         "sql/test_order_free.py", "sql/test_explain.py", "sql/test_concurrency.py", "sql/test_rebuild.py",
         "sql/test_locks.py", "journeys/test_worker_death.py", "poller/test_worker.py", "poller/test_migrate.py",
@@ -57,6 +57,7 @@ NEAR = {
         "sql/test_jobs.py", "sql/test_fold_counters.py", "sql/test_partitions.py", "sql/test_stock_and_prices.py",
         "receiver/test_bulk_sync.py",
     ),
+    "db/functions/86_memory/3_remove.sql": ("sql/test_organisations.py",),
     "db/functions/86_memory": ("sql/test_forget.py", "sql/test_undo.py", "sql/test_rollback.py", "sql/test_history.py"),
     "db/functions/90_surface": (
         "sql/test_one_door.py",
@@ -65,6 +66,8 @@ NEAR = {
         "sql/test_concurrency.py", "receiver/test_dashboard.py", "receiver/test_bulk_sync.py", "poller/test_cli.py",
         "poller/test_plan.py", "receiver/test_authenticity.py",
     ),
+    "db/functions/95_shards": ("shards",),
+    "db/router": ("shards",),
     "db/functions/99_grants": ("sql/test_roles.py", "sql/test_records.py", "receiver/test_bulk_sync.py", "poller/test_cli.py"),
     "db/tds_db": ("db", "poller/test_worker.py", "sql/test_jobs.py", "sql/test_restore.py"),
     "db/tds_db/images.py": ("poller/test_images.py", "receiver/test_images.py"),
@@ -110,6 +113,9 @@ NEAR = {
     "cli/tds_cli/keys.py": ("receiver/test_bulk_sync.py", "receiver/test_authenticity.py"),
     "cli/tds_cli/pull.py": ("poller/test_cli.py", "poller/test_plan.py", "poller/test_poll.py", "poller/test_verify.py",
                             "poller/test_progress.py"),
+    "cli/tds_cli/org.py": ("sql/test_organisations.py", "poller/test_organisations.py"),
+    "cli/tds_cli/shard.py": ("shards",),
+    "poller/tds_poller/fleet.py": ("poller/test_organisations.py", "poller/test_poll.py"),
     "cli/tds_cli/runs.py": ("poller/test_cli.py", "poller/test_migrate.py", "poller/test_poll.py"),
 }  # fmt: skip
 
