@@ -158,6 +158,17 @@ def differ(owner: Connection) -> None:
         owner.execute(statement, {"organization": ORGANIZATION})
 
 
+def spend(owner: Connection, calls: int) -> None:
+    """So many calls of the migration have ended."""
+    owner.execute(
+        """
+        insert into tds.api_spending as s (organization_id, day, purpose, endpoint, outcome, calls)
+        values (%s, (now() at time zone 'UTC')::date, 'migration', '/items', 'ok', %s)
+        on conflict on constraint api_spending_pkey do update set calls = s.calls + excluded.calls""",
+        [ORGANIZATION, calls],
+    )
+
+
 def migrate(owner: Connection) -> None:
     """A migration under way: one list half read, details wanted."""
     owner.execute("select tds.begin_full_pull(%s)", [ORGANIZATION])
@@ -177,6 +188,7 @@ def migrate(owner: Connection) -> None:
         [ORGANIZATION],
     )
     owner.execute("update tds.full_pull set began_at = now() - interval '20 minutes'")
+    spend(owner, 12)
     owner.execute(
         """
         update tds.run set started_at = now() - interval '9 minutes', heartbeat_at = now(), pages = 12, records = 2400, calls = 12

@@ -90,6 +90,7 @@ def test_a_migration_is_watched(look: Look, database: Database) -> None:
         expect(migration).to_contain_text("lists, page by page")
         before = float(migration.get_by_role("progressbar").get_attribute("value"))
         owner.execute("delete from tds.wanted_detail where zoho_id > '95'")
+        stage.spend(owner, 450)
         owner.execute(
             "update tds.api_budget set paused_until = now() + interval '3 minutes', pause_reason = 'too many at once'"
         )
