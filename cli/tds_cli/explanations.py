@@ -124,6 +124,8 @@ def _database(error: psycopg.Error) -> str:
         return f"{error.diag.message_primary}\n{about} {hint}"
     if isinstance(error, psycopg.errors.InsufficientPrivilege):
         hint = error.diag.message_hint or ""
+        if not hint and "pgmq" in (error.diag.message_primary or ""):
+            hint = "Queues are read by members of tds_poller and tds_worker."
         return (
             f"{error.diag.message_primary}\nThis login may not do that. {hint}\nNext: tds db roles".replace(
                 " \n", "\n"
