@@ -5,6 +5,7 @@ from __future__ import annotations
 import faulthandler
 import os
 import random
+import signal
 import subprocess
 import sys
 import threading
@@ -29,7 +30,11 @@ LAST_RESORT_SECONDS = 60.0
 
 
 def pytest_configure(config: pytest.Config) -> None:
-    """Takes the clock, if every test is to begin at the same time."""
+    """Takes the clock, if every test is to begin at the same time; and heeds signals, so that what it starts does, too."""
+    # a suite in the background or under nohup has them ignored, and hands that on
+    for number, heeded in ((signal.SIGHUP, signal.SIG_DFL), (signal.SIGINT, signal.default_int_handler)):
+        if signal.getsignal(number) is signal.SIG_IGN:
+            signal.signal(number, heeded)
     if text := os.environ.get(clock.EACH):
         config.stash[EACH_TEST] = clock.EachTest(text)
 
