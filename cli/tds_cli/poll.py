@@ -6,7 +6,6 @@ import signal
 import sys
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
-from typing import Any
 
 import click
 
@@ -24,7 +23,7 @@ from tds_db.runs import RunState
 from tds_poller.fleet import Fleet
 from tds_poller.mirror import Mirror
 from tds_poller.organisations import served
-from tds_poller.poll import read_queue
+from tds_poller.poll import opened_queue
 from tds_poller.zoho.client import ZohoClient
 
 log = logging.getLogger("tds_poller")
@@ -82,8 +81,7 @@ def show_runs(runs: Sequence[int], *, as_json: bool) -> bool:
 async def _poll(dsn: str, images: ImageSettings | None, organisations: Sequence[str]) -> None:
     """Polls until SIGTERM or Ctrl-C."""
     chosen = await asyncio.to_thread(served, dsn, organisations)
-    queue = await asyncio.to_thread(read_queue, dsn)
-    try:
+    async with opened_queue(dsn) as queue:
         task = asyncio.ensure_future(Fleet(dsn, queue, images, organisations).forever(chosen))
         loop = asyncio.get_running_loop()
         for number in (signal.SIGTERM, signal.SIGINT):
@@ -92,9 +90,6 @@ async def _poll(dsn: str, images: ImageSettings | None, organisations: Sequence[
             await task
         except asyncio.CancelledError:
             log.info("stopped")
-    finally:
-        pool: Any = queue.pool
-        await asyncio.to_thread(pool.close)
 
 
 async def _poll_once(
@@ -102,9 +97,8 @@ async def _poll_once(
 ) -> Sequence[int]:
     """Does what there is to do, and shows it; the runs whose lists were pulled."""
     chosen = await asyncio.to_thread(served, dsn, organisations)
-    queue = await asyncio.to_thread(read_queue, dsn)
-    is_alone = len(chosen) == 1
-    try:
+    async with opened_queue(dsn) as queue:
+        is_alone = len(chosen) == 1
         with Steps(as_json=as_json) as steps:
             fleet = Fleet(dsn, queue, images, organisations)
 
@@ -125,6 +119,3 @@ async def _poll_once(
 
             await fleet.once(chosen, shown)
             return fleet.runs
-    finally:
-        pool: Any = queue.pool
-        await asyncio.to_thread(pool.close)

@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 import click
+from pgmq import PGMQueue
 
 from tds_cli.completion import entity_names
 from tds_cli.exits import FAILED, INCOMPLETE
@@ -21,7 +22,7 @@ from tds_db.connect import conninfo
 from tds_db.errors import TdsError
 from tds_poller.mirror import Mirror
 from tds_poller.organisations import Served, served
-from tds_poller.poll import PULLED, Poll, read_queue
+from tds_poller.poll import PULLED, Poll, opened_queue
 from tds_poller.zoho.client import ZohoClient
 
 AT_ONCE = 10  # organisations at once: each takes a few connections
@@ -99,10 +100,9 @@ async def _pull(
     as_json: bool,
 ) -> tuple[list[int], list[tuple[str, TdsError]]]:
     """The runs of all, and which organisations could not be asked for, where there are several."""
-    queue = await asyncio.to_thread(read_queue, dsn)
     at_once = asyncio.Semaphore(AT_ONCE)
 
-    async def one(each: Served, steps: Steps) -> list[int]:
+    async def one(each: Served, queue: PGMQueue, steps: Steps) -> list[int]:
         settings = each.needed()
         shown: Steps | Titled = steps
         if len(chosen) > 1:
@@ -127,12 +127,9 @@ async def _pull(
                 await Poll(client, mirror, queue, first=runs).once()
             return runs
 
-    try:
-        with Steps(as_json=as_json) as steps:
-            done = await asyncio.gather(*(one(each, steps) for each in chosen), return_exceptions=True)
-    finally:
-        pool: Any = queue.pool
-        await asyncio.to_thread(pool.close)
+    with Steps(as_json=as_json) as steps:
+        async with opened_queue(dsn) as queue:
+            done = await asyncio.gather(*(one(each, queue, steps) for each in chosen), return_exceptions=True)
     runs: list[int] = []
     failed = []
     for each, result in zip(chosen, done, strict=True):

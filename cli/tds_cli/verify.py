@@ -20,7 +20,7 @@ from tds_cli.terminal import echo
 from tds_db.connect import conninfo
 from tds_db.errors import TdsError
 from tds_poller.mirror import Mirror
-from tds_poller.poll import Poll, read_queue
+from tds_poller.poll import Poll, opened_queue
 from tds_poller.verify import Books, Result, agrees, verify_details, verify_entity
 from tds_poller.zoho.client import PER_PAGE, ZohoClient
 from tds_poller.zoho.settings import ZohoSettings
@@ -196,13 +196,12 @@ def _pull_due(settings: ZohoSettings, books: Books) -> None:
         return
 
     async def poll() -> None:
-        queue = await asyncio.to_thread(read_queue, conninfo())
-        try:
-            async with Mirror(conninfo(), settings.organization_id) as mirror, ZohoClient(settings) as client:
-                await Poll(client, mirror, queue).once()
-        finally:
-            pool: Any = queue.pool
-            await asyncio.to_thread(pool.close)
+        async with (
+            opened_queue(conninfo()) as queue,
+            Mirror(conninfo(), settings.organization_id) as mirror,
+            ZohoClient(settings) as client,
+        ):
+            await Poll(client, mirror, queue).once()
 
     echo("What is due is fetched first.", err=True)
     asyncio.run(poll())

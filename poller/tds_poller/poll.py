@@ -406,3 +406,14 @@ def read_queue(dsn: str) -> PGMQueue:
     connections = pool("poller", dsn, max_size=2, answer_seconds=QUEUE_SECONDS)
     connections.open()
     return PGMQueue(pool=connections, init_extension=False)
+
+
+@asynccontextmanager
+async def opened_queue(dsn: str) -> AsyncIterator[PGMQueue]:
+    """As `read_queue`, in an event loop, for as long as the block lasts."""
+    queue = await asyncio.to_thread(read_queue, dsn)
+    try:
+        yield queue
+    finally:
+        connections: Any = queue.pool
+        await asyncio.to_thread(connections.close)
