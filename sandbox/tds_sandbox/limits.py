@@ -40,6 +40,7 @@ class LimitSettings:
         sustained_seconds: length of that window.
         sustained_block_seconds: how long code 43 lasts; every call meanwhile starts it anew, as seen.
         count_refused: whether calls answered 429 count for the day; unknown, so off.
+        midnight: minutes east of UTC of the place whose midnight begins the day of calls; None: the organisation's own.
     """
 
     per_minute: int | None = 100
@@ -50,6 +51,7 @@ class LimitSettings:
     sustained_seconds: float = 210.0
     sustained_block_seconds: float = 900.0
     count_refused: bool = False
+    midnight: int | None = None
 
 
 UNLIMITED = LimitSettings(per_minute=None, per_day=None, concurrency=None)
@@ -69,22 +71,27 @@ class Limits:
     Args:
         settings: the limits.
         clock: whose seconds count.
-        calendar: where midnight is.
+        calendar: the organisation's own.
     """
 
     def __init__(self, settings: LimitSettings, clock: Clock, calendar: Calendar) -> None:
         self.settings = settings
         self._clock = clock
-        self._calendar = calendar
+        self._own_calendar = calendar
         self._lock = threading.Lock()
         self._recent: deque[float] = deque()
         self._details: deque[float] = deque()
         self._blocked_until = 0.0
         self._blocked_by = 44
-        self._day = calendar.day(clock.now())
+        self._day = self._calendar.day(clock.now())
         self.used_today = 0
         self.in_process = 0
         self.most_in_process = 0
+
+    @property
+    def _calendar(self) -> Calendar:
+        midnight = self.settings.midnight
+        return self._own_calendar if midnight is None else Calendar(midnight)
 
     def enter(self, *, is_detail: bool) -> None:
         """Let a call in, or refuse it. Every call let in must ``leave``.

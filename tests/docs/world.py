@@ -24,6 +24,7 @@ from tds_sandbox.serve import Running, running
 from tds_sandbox.webhooks import WebhookSettings
 from tests.db.servers import Database, TestServer
 from tests.docs.blocks import Block, Typed, is_endless, mismatch, read_call, statements, typed
+from tests.docs.commands import midnight_just_past
 from tests.journeys.programs import TDS, Program, environment
 from tests.journeys.waiting import PATIENCE, wait_until
 from tests.poller.test_up import free_port
@@ -234,7 +235,7 @@ def world(server: TestServer, database: Database, directory: Path) -> Iterator[W
     organisation = Organisation(
         items=100, contacts=12, invoices=10, bills=4, customerpayments=5, pricebooks=3
     )
-    limits = LimitSettings(per_minute=None, per_day=10_000, concurrency=None)
+    limits = LimitSettings(per_minute=None, per_day=10_000, concurrency=None, midnight=midnight_just_past())
     port = free_port()
     hooks = WebhookSettings(url=f"http://127.0.0.1:{port}", secret=SECRET)
     with (
