@@ -40,7 +40,7 @@ class LimitSettings:
         sustained_seconds: length of that window.
         sustained_block_seconds: how long code 43 lasts; every call meanwhile starts it anew, as seen.
         count_refused: whether calls answered 429 count for the day; unknown, so off.
-        midnight: minutes east of UTC of the place whose midnight begins the day of calls; None: the organisation's own.
+        midnight: minutes east of UTC of where the day of calls begins at midnight; None: the organisation.
     """
 
     per_minute: int | None = 100
