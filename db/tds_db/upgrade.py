@@ -127,7 +127,7 @@ RECORD_FILE = """\
 insert into tds.sql_file (path, sha256, objects, version)
 select '{path}', '{sha256}', array(
     select object from tds.sql_object
-    where version <> all (current_setting('tds.objects')::text[])
+    where version not in (select unnest(current_setting('tds.objects')::text[]))
     order by 1), '{version}'
 on conflict (path) do update set
     sha256 = excluded.sha256,
