@@ -181,15 +181,18 @@ class Organisations:
         if own is not None:
             if self._only and own not in self._only:
                 raise RefusedError(404, f"organisation {own} is not served here")
-            return self._of(own) if own in rows else self._default._replace(organization_id=asked)
+            return self._of(own) if own in rows else self._at_default(asked)
         alive = [row.organization_id for row in rows.values() if row.state != State.REMOVING]
         if not alive or not (self._own.is_open or self._own.only_rows):
-            return self._default._replace(organization_id=asked)
+            return self._at_default(asked)
         if len(alive) == 1 and asked in {None, alive[0]}:
             return self._of(alive[0])
         raise RefusedError(
             404, "there are several organisations: /api/zoho/ORGANISATION/webhooks/… says whose it is"
         )
+
+    def _at_default(self, asked: str | None) -> Address:
+        return self._default if asked is None else self._default._replace(organization_id=asked)
 
     def _of(self, organization_id: str) -> Address:
         if not self.is_known(organization_id):

@@ -153,27 +153,35 @@ $$;
 comment on function tds.told_organizations(jsonb, int) is
 'The organisations that what is told names, nearest the outside: in an envelope, or in the record itself; not in what a record holds.';
 
-create or replace function tds.told_organization(document jsonb, record_key text, id_key text) returns text
+create or replace function tds.other_organization(document jsonb, record_key text, id_key text) returns text
 language plpgsql immutable parallel safe
 set search_path = pg_catalog, pg_temp
 as $$
 declare
     v_told text;
 begin
-    if jsonb_typeof(told_organization.document -> told_organization.record_key -> told_organization.id_key) = 'string' then
-        -- as Zoho wraps it; what stands beside the record is looked into only where there is something
-        v_told := coalesce(told_organization.document ->> 'organization_id',
-                           told_organization.document -> told_organization.record_key ->> 'organization_id');
-        if v_told is null and told_organization.document - told_organization.record_key <> '{}' then
-            v_told := array_to_string(tds.told_organizations(told_organization.document - told_organization.record_key), ', ');
-        end if;
-    elsif jsonb_typeof(told_organization.document) = 'object' and told_organization.document ? told_organization.id_key then
-        v_told := told_organization.document ->> 'organization_id';
+    if jsonb_typeof(other_organization.document -> other_organization.record_key -> other_organization.id_key) = 'string' then
+        v_told := coalesce(other_organization.document ->> 'organization_id',
+                           other_organization.document -> other_organization.record_key ->> 'organization_id',
+                           array_to_string(tds.told_organizations(other_organization.document - other_organization.record_key), ', '));
+    elsif jsonb_typeof(other_organization.document) = 'object' and other_organization.document ? other_organization.id_key then
+        v_told := other_organization.document ->> 'organization_id';
     else
-        v_told := array_to_string(tds.told_organizations(told_organization.document), ', ');
+        v_told := array_to_string(tds.told_organizations(other_organization.document), ', ');
     end if;
     return nullif(v_told, '');
 end
+$$;
+comment on function tds.other_organization(jsonb, text, text) is
+'As tds.told_organization(), of a document that is not one wrapped record and nothing beside it.';
+
+create or replace function tds.told_organization(document jsonb, record_key text, id_key text) returns text
+language sql immutable parallel safe
+as $$
+    -- without a sub-select, so that the planner puts its text in the place of the call
+    select case when case when jsonb_typeof($1 -> $2 -> $3) = 'string' then $1 - $2 = '{}' end
+                then nullif($1 -> $2 ->> 'organization_id', '')
+                else tds.other_organization($1, $2, $3) end
 $$;
 comment on function tds.told_organization(jsonb, text, text) is
 'The organisation that a body names, beside its record or in it; several (which nobody is), separated by commas; null where it names none.';
