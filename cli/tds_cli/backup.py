@@ -8,9 +8,12 @@ from pathlib import Path
 import click
 import psycopg
 
+from tds_cli.events import note
 from tds_cli.exits import FAILED
+from tds_cli.interrupts import goes_on
 from tds_cli.options import as_json
 from tds_cli.output import print_json, print_table
+from tds_cli.progress import Steps
 from tds_cli.terminal import echo
 from tds_db.backup import restore as restore_backup
 from tds_db.backups import Made, make, take_due
@@ -49,17 +52,23 @@ def backup(directory: Path | None, keep: int, verify: bool, as_json: bool) -> No
     Of one moment, while all goes on. Neither queues, which tds restore fills anew, nor the access token are
     in it. It is verified by a restore into a database of its own on the same server. Older ones than
     --keep go. By the clock: tds backups schedule DIR.
+
+    With --json, stderr has events while it works, one a line (docs/events.md), and stdout what was made.
     """
     settings = DatabaseSettings()
-    made = make(
-        conninfo(settings),
-        directory or settings.data_dir / "backups",
-        keep=keep,
-        verify=verify,
-        lock_timeout=settings.lock_timeout,
-    )
+    kept = "A backup that is there is whole, though it may not be verified."
+    with goes_on(as_json=as_json, anew=kept), Steps(as_json=as_json) as steps:
+        made = make(
+            conninfo(settings),
+            directory or settings.data_dir / "backups",
+            keep=keep,
+            verify=verify,
+            lock_timeout=settings.lock_timeout,
+            steps=steps,
+        )
     if verify and not made.verified:
-        echo("Not verified: this login may not make a database. Next: alter role … createdb", err=True)
+        told = "Not verified: this login may not make a database. Next: alter role … createdb"
+        note(told, as_json=as_json)
     _tell(made, as_json=as_json)
 
 
@@ -160,13 +169,14 @@ def backups_take(now: bool, watch: bool, as_json: bool) -> None:
     if watch:
         _watch(dsn, settings.lock_timeout, as_json=as_json)
         return
-    outcome, made = take_due(dsn, lock_timeout=settings.lock_timeout)
+    with Steps(as_json=as_json) as steps:
+        outcome, made = take_due(dsn, lock_timeout=settings.lock_timeout, steps=steps)
     if made is not None:
         _tell(made, as_json=as_json)
         return
     if as_json:
         print_json({"outcome": outcome})
-    echo(WHY_NOT[outcome], err=True)
+    note(WHY_NOT[outcome], as_json=as_json)
     if outcome == "failed lately":
         sys.exit(FAILED)
 
@@ -192,9 +202,16 @@ def restore(file: Path, as_json: bool) -> None:
 
     The database is that of TDS_DATABASE_URL, else the embedded one; its major version may be another.
     Whatever stops it, the same command begins anew.
+
+    With --json, stderr has events while it works, one a line (docs/events.md), and stdout what became of it.
     """
     settings = DatabaseSettings()
-    done = restore_backup(conninfo(settings), file, lock_timeout=settings.lock_timeout)
+    with (
+        goes_on(as_json=as_json, anew="All rows come in one transaction: there are none, or all."),
+        Steps(as_json=as_json) as steps,
+        steps.step("restoring") as step,
+    ):
+        done = restore_backup(conninfo(settings), file, lock_timeout=settings.lock_timeout, step=step)
     if as_json:
         print_json(asdict(done))
         return

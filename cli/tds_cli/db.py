@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 import sys
 from dataclasses import asdict
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +19,7 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+from tds_cli.events import note
 from tds_cli.exits import FAILED, UPGRADE_DUE
 from tds_cli.options import as_json
 from tds_cli.roles import roles_command
@@ -196,7 +198,7 @@ def move_major_command(bin_dir: Path | None, leave_others: bool, as_json: bool) 
             bin_dir=bin_dir,
             leave_others=leave_others,
             lock_timeout=settings.lock_timeout,
-            tell=lambda line: click.echo(line, err=True),
+            tell=partial(note, as_json=as_json),
         )
     if as_json:
         click.echo(json.dumps(asdict(done) if done else None, default=str))

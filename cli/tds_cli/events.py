@@ -6,7 +6,7 @@ from datetime import UTC, datetime
 
 import click
 
-from tds_cli.terminal import escaped_json
+from tds_cli.terminal import echo, escaped_json
 
 
 class Events:
@@ -16,7 +16,7 @@ class Events:
         """One event.
 
         Args:
-            event: its kind: step, progress, waiting, log or interrupted.
+            event: its kind: step, progress, waiting, note, log or interrupted.
             text: the same for people.
             facts: what belongs to it; times and decimals become text.
         """
@@ -28,6 +28,14 @@ class Events:
         """What is logged becomes an event, too."""
         for handler in logging.getLogger().handlers:
             handler.setFormatter(EventFormatter())
+
+
+def note(text: str, *, as_json: bool) -> None:
+    """A message on stderr: a line for people, or the event of it for programs."""
+    if as_json:
+        Events().tell("note", text)
+    else:
+        echo(text, err=True)
 
 
 class EventFormatter(logging.Formatter):

@@ -7,6 +7,7 @@ from typing import Any
 import click
 
 from tds_cli.exits import INCOMPLETE
+from tds_cli.interrupts import goes_on
 from tds_cli.options import as_json
 from tds_cli.organisations import by_org, for_each
 from tds_cli.output import print_json
@@ -36,20 +37,26 @@ def images(
     left more than a day ago. The place of the pictures (TDS_IMAGE_URL) must be this database's alone.
 
     Exit code 4: some could not be had. What failed for now is tried again by a later `tds images`.
+
+    With --json, stderr has events while it works, one a line (docs/events.md), and stdout what became of it.
     """
     if dry_run and not prunes:
         raise click.UsageError("--dry-run is for --prune.")
     if prunes:
         if limit is not None:
             raise click.UsageError("--limit is for fetching; --prune removes all.")
-        return _prune(dry_run=dry_run, as_json=as_json)
-    return for_each(organisations, lambda zoho: _fetch(zoho, limit, as_json=as_json), as_json=as_json)
+        with goes_on(as_json=as_json):
+            _prune(dry_run=dry_run, as_json=as_json)
+        return
+    with goes_on(as_json=as_json):
+        for_each(organisations, lambda zoho: _fetch(zoho, limit, as_json=as_json), as_json=as_json)
 
 
 def _fetch(zoho: ZohoSettings, limit: int | None, *, as_json: bool) -> tuple[int, dict[str, Any]]:
     async def run() -> tuple[Images, int, int | None]:
-        with Steps() as steps, steps.step("pictures") as step:
+        with Steps(as_json=as_json) as steps, steps.step("pictures") as step:
             async with Mirror(conninfo(), zoho.organization_id) as mirror, ZohoClient(zoho) as client:
+                steps.show_client(client)
                 fetched = await fetch_images(
                     client, mirror, ImageSettings(), limit=limit, on_progress=step.at
                 )
@@ -70,8 +77,9 @@ def _fetch(zoho: ZohoSettings, limit: int | None, *, as_json: bool) -> tuple[int
 def _prune(*, dry_run: bool, as_json: bool) -> None:
     async def run() -> Pruned:
         # Files belong to no organisation.
-        async with Mirror(conninfo(), "") as mirror:
-            return await prune(mirror, ImageSettings(), dry_run=dry_run)
+        with Steps(as_json=as_json) as steps, steps.step("files that nothing shows"):
+            async with Mirror(conninfo(), "") as mirror:
+                return await prune(mirror, ImageSettings(), dry_run=dry_run)
 
     pruned = asyncio.run(run())
     if as_json:

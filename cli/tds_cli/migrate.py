@@ -10,10 +10,11 @@ from math import inf
 import click
 import psycopg
 
+from tds_cli.events import note
 from tds_cli.exits import FAILED, INCOMPLETE
 from tds_cli.interrupts import goes_on
 from tds_cli.options import as_json
-from tds_cli.organisations import by_org
+from tds_cli.organisations import beside_one_another, by_org, tell_failed
 from tds_cli.output import print_json, print_table
 from tds_cli.plan import tell_costs
 from tds_cli.progress import Steps, Titled
@@ -26,7 +27,6 @@ from tds_poller.mirror import Mirror
 from tds_poller.organisations import Served, served
 from tds_poller.zoho.client import ZohoClient
 
-AT_ONCE = 10  # organisations migrated beside one another: each takes a few connections
 LOOK_SECONDS = 2.0  # between looks at how far all is
 
 
@@ -54,19 +54,12 @@ def migrate(
     chosen = served(dsn, organisations)
     chosen_by_name = [word for name in organisations for word in ("--org", name)]
     with goes_on(["tds", "migrate", *([] if wait else ["--no-wait"]), *chosen_by_name], as_json=as_json):
-        done = asyncio.run(_migrate(dsn, chosen, restart=restart, wait=wait, as_json=as_json))
-    failed = [
-        (each, result) for each, result in zip(chosen, done, strict=True) if isinstance(result, Exception)
-    ]
-    for each, error in failed:
-        if len(chosen) == 1 or not isinstance(error, TdsError):
-            raise error
-        echo(f"Organisation {each.organization_id}: {error}", err=True)
-    fetched = [result for result in done if isinstance(result, Migrated)]
+        fetched, failed = asyncio.run(_migrate(dsn, chosen, restart=restart, wait=wait, as_json=as_json))
+    tell_failed(failed)
     _show(fetched, is_only=len(chosen) == 1, as_json=as_json)
     is_incomplete = any(row.missing for result in fetched for row in result.pulled)
     if is_incomplete:
-        echo("Some details could not be had. See: tds status", err=True)
+        note("Some details could not be had. See: tds status", as_json=as_json)
     if failed or is_incomplete:
         sys.exit(FAILED if failed else INCOMPLETE)
 
@@ -83,29 +76,19 @@ class Migrated:
 
 async def _migrate(
     dsn: str, chosen: Sequence[Served], *, restart: bool, wait: bool, as_json: bool
-) -> list[Migrated | BaseException]:
-    at_once = asyncio.Semaphore(AT_ONCE)
-
-    async def one(each: Served, steps: Steps) -> Migrated:
-        async with at_once:
-            settings = each.needed()
-            if wait:
-                settings = settings.model_copy(update={"longest_wait": inf})
-            shown: Steps | Titled = steps
-            if len(chosen) > 1:
-                shown = Titled(steps, f"{each.organization_id} ")
-            async with Mirror(dsn, settings.organization_id) as mirror, ZohoClient(settings, dsn) as client:
-                if len(chosen) == 1:
-                    steps.show_calls_left(lambda: client.calls_left)
-                    steps.show_waiting(lambda: client.waiting)
-                    async with whole_shown(mirror, steps):
-                        pulled = await migrate_all(client, mirror, shown, restart=restart)
-                else:
-                    pulled = await migrate_all(client, mirror, shown, restart=restart)
-                return Migrated(settings.organization_id, pulled, client.calls, client.calls_left)
+) -> tuple[list[Migrated], list[tuple[str, TdsError]]]:
+    async def one(each: Served, shown: Steps | Titled) -> Migrated:
+        settings = each.needed()
+        if wait:
+            settings = settings.model_copy(update={"longest_wait": inf})
+        async with Mirror(dsn, settings.organization_id) as mirror, ZohoClient(settings, dsn) as client:
+            shown.show_client(client)
+            async with whole_shown(mirror, shown):
+                pulled = await migrate_all(client, mirror, shown, restart=restart)
+            return Migrated(settings.organization_id, pulled, client.calls, client.calls_left)
 
     with Steps(as_json=as_json) as steps:
-        return await asyncio.gather(*(one(each, steps) for each in chosen), return_exceptions=True)
+        return await beside_one_another(chosen, steps, one)
 
 
 def _show(done: Sequence[Migrated], *, is_only: bool, as_json: bool) -> None:
@@ -136,8 +119,11 @@ def _show(done: Sequence[Migrated], *, is_only: bool, as_json: bool) -> None:
 
 
 @asynccontextmanager
-async def whole_shown(mirror: Mirror, steps: Steps) -> AsyncIterator[None]:
-    """Shows how far all is as long as the block lasts, and at its end."""
+async def whole_shown(mirror: Mirror, steps: Steps | Titled) -> AsyncIterator[None]:
+    """Shows how far all is as long as the block lasts, and at its end; nothing of one among several."""
+    if isinstance(steps, Titled):
+        yield
+        return
 
     async def watch() -> None:
         while True:

@@ -9,6 +9,7 @@ import click
 import psycopg
 from psycopg.rows import DictRow
 
+from tds_cli.events import note
 from tds_cli.exits import FAILED
 from tds_cli.options import as_json
 from tds_cli.output import print_json, print_table
@@ -208,7 +209,7 @@ def remove(organization_id: str, *, yes: bool, rows: int, as_json: bool) -> None
             )
     with connect_for_rows("org") as connection:
         _one(connection, "select * from tds.org_remove(%s)", [organization_id])
-        with Steps() as steps, steps.step(f"erasing {organization_id}") as step:
+        with Steps(as_json=as_json) as steps, steps.step(f"erasing {organization_id}") as step:
             while True:
                 done = _one(connection, "select * from tds.org_remove_step(%s, %s)", [organization_id, rows])
                 step.at(int(done["removed_rows"] or 0))
@@ -220,4 +221,4 @@ def remove(organization_id: str, *, yes: bool, rows: int, as_json: bool) -> None
         print_json({"organization_id": organization_id, "state": "removed", "rows": done["removed_rows"]})
     else:
         echo(f"Organisation {organization_id} is removed: {done['removed_rows']:,} rows.")
-    echo("Its webhooks and its refresh token are still in Zoho. Next: delete them there", err=True)
+    note("Its webhooks and its refresh token are still in Zoho. Next: delete them there", as_json=as_json)

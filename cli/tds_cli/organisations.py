@@ -1,18 +1,24 @@
 """What commands do for each organisation that they serve."""
 
+import asyncio
 import sys
-from collections.abc import Callable, Sequence
-from typing import Any
+from collections.abc import Awaitable, Callable, Sequence
+from typing import Any, TypeVar
 
 import click
 
+from tds_cli.events import Events
 from tds_cli.exits import FAILED
 from tds_cli.output import print_json
+from tds_cli.progress import Steps, Titled
 from tds_cli.terminal import echo
 from tds_db.connect import conninfo
 from tds_db.errors import TdsError
 from tds_poller.organisations import Served, served
 from tds_poller.zoho.settings import ZohoSettings
+
+AT_ONCE = 10  # organisations served beside one another: each takes a few connections
+Result = TypeVar("Result")
 
 by_org = click.option(
     "--org",
@@ -61,12 +67,57 @@ def for_each_served(
 def _done(
     each: Served, one: Callable[[Served], tuple[int, Any]], *, as_json: bool
 ) -> tuple[int, dict[str, Any]]:
-    if not as_json:
-        echo(f"\nOrganisation {each.organization_id}")
+    told = f"Organisation {each.organization_id}"
+    if as_json:
+        Events().tell("organisation", told, organization_id=each.organization_id)
+    else:
+        echo(f"\n{told}")
     try:
         code, result = one(each)
     except TdsError as error:
         echo(f"Organisation {each.organization_id}: {error}", err=True)
         return FAILED, {"organization_id": each.organization_id, "error": error.message, "next": error.hint}
-    told = result if isinstance(result, dict) else {"result": result}
-    return code, {"organization_id": each.organization_id, **told}
+    found = result if isinstance(result, dict) else {"result": result}
+    return code, {"organization_id": each.organization_id, **found}
+
+
+async def beside_one_another(
+    chosen: Sequence[Served], steps: Steps, one: Callable[[Served, Steps | Titled], Awaitable[Result]]
+) -> tuple[list[Result], list[tuple[str, TdsError]]]:
+    """Does it for organisations at once, each at its own pace; one that stops does not stop the others.
+
+    Args:
+        chosen: which.
+        steps: where they are shown: those of several have their organisation's id before their titles.
+        one: is given an organisation, and where to show its steps.
+
+    Returns:
+        What came of those that could be done, in their order, and why each of the others could not.
+
+    Raises:
+        TdsError: there is but one, and it cannot be done.
+    """
+    places = asyncio.Semaphore(AT_ONCE)
+    is_alone = len(chosen) == 1
+
+    async def placed(each: Served) -> Result:
+        async with places:
+            return await one(each, steps if is_alone else Titled(steps, f"{each.organization_id} "))
+
+    done = await asyncio.gather(*map(placed, chosen), return_exceptions=True)
+    results: list[Result] = []
+    failed = []
+    for each, result in zip(chosen, done, strict=True):
+        if not isinstance(result, BaseException):
+            results.append(result)
+        elif is_alone or not isinstance(result, TdsError):
+            raise result
+        else:
+            failed.append((each.organization_id, result))
+    return results, failed
+
+
+def tell_failed(failed: Sequence[tuple[str, TdsError]]) -> None:
+    """Says which organisations could not be done, and why."""
+    for organization_id, error in failed:
+        echo(f"Organisation {organization_id}: {error}", err=True)

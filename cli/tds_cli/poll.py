@@ -9,13 +9,13 @@ from contextlib import asynccontextmanager
 
 import click
 
+from tds_cli.events import note
 from tds_cli.exits import INCOMPLETE
 from tds_cli.interrupts import goes_on
 from tds_cli.options import as_json
 from tds_cli.organisations import by_org
 from tds_cli.output import print_json, print_table
 from tds_cli.progress import Steps, Titled
-from tds_cli.terminal import echo
 from tds_cli.watching import Watch, watched
 from tds_db.connect import connect_for_rows, conninfo
 from tds_db.images import ImageSettings
@@ -53,13 +53,13 @@ def poll(once: bool, images: bool, organisations: tuple[str, ...], as_json: bool
     if not once:
         asyncio.run(_poll(conninfo(), pictures, organisations))
         return
-    with goes_on(["tds", *sys.argv[1:]], as_json=as_json):
+    with goes_on(as_json=as_json):
         runs = asyncio.run(_poll_once(conninfo(), pictures, organisations, as_json=as_json))
     is_complete = show_runs(runs, as_json=as_json)
     with connect_for_rows("poll") as connection:
         held = connection.execute("select 1 from tds_held_deletions where state = 'held' limit 1").fetchone()
     if held:
-        echo("Deletions are held back: too many at once. See: tds deletions list", err=True)
+        note("Deletions are held back: too many at once. See: tds deletions list", as_json=as_json)
     if held or not is_complete:
         sys.exit(INCOMPLETE)
 
@@ -74,7 +74,7 @@ def show_runs(runs: Sequence[int], *, as_json: bool) -> bool:
         print_table("Pulled", rows)
     is_complete = all(row["state"] in {RunState.COMPLETE, RunState.CANCELLED} for row in rows)
     if not is_complete:
-        echo("Not all is complete. See: tds status", err=True)
+        note("Not all is complete. See: tds status", as_json=as_json)
     return is_complete
 
 
@@ -110,10 +110,8 @@ async def _poll_once(
                     seen.update(await mirror.open_runs(), fleet.runs if is_alone else ())
                     return sorted(seen)
 
-                if is_alone:
-                    steps.show_calls_left(lambda: client.calls_left)
-                    steps.show_waiting(lambda: client.waiting)
                 shows = steps if is_alone else Titled(steps, f"{mirror.organization_id} ")
+                shows.show_client(client)
                 async with watched(Watch(mirror, shows, all_there_are), to_the_end=False):
                     yield
 

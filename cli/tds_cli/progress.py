@@ -28,6 +28,7 @@ from tds_cli.events import Events
 from tds_cli.terminal import escaped_line
 from tds_poller.mirror import Migration
 from tds_poller.zoho.budget import Waiting
+from tds_poller.zoho.client import ZohoClient
 
 LINE_EVERY_SECONDS = 60.0
 SAME_LINE_EVERY_SECONDS = 3600.0  # nothing has moved
@@ -214,6 +215,11 @@ class Steps:
         """Shows from now on what all wait for; None: nothing."""
         self.bars.waiting = waiting
 
+    def show_client(self, client: ZohoClient) -> None:
+        """Shows from now on what a client has left of the day's calls, and what it waits for."""
+        self.show_calls_left(lambda: client.calls_left)
+        self.show_waiting(lambda: client.waiting)
+
     def show_whole(self, whole: Migration | None) -> None:
         """Shows how far all is."""
         whole = whole and self._at_the_pace_so_far(whole)
@@ -358,6 +364,9 @@ class Titled:
     def add(self, title: str) -> Step:
         """See `Steps`."""
         return self._steps.add(self._before + title)
+
+    def show_client(self, client: ZohoClient) -> None:
+        """Nothing: several have no day and no wait in common."""
 
     @contextmanager
     def step(self, title: str) -> Iterator[Step]:

@@ -3,6 +3,7 @@
 import asyncio
 import sys
 from collections.abc import Mapping, Sequence
+from functools import partial
 from typing import Any
 
 import click
@@ -12,11 +13,10 @@ from tds_cli.completion import entity_names
 from tds_cli.exits import FAILED, INCOMPLETE
 from tds_cli.interrupts import goes_on
 from tds_cli.options import as_json
-from tds_cli.organisations import by_org
+from tds_cli.organisations import beside_one_another, by_org, tell_failed
 from tds_cli.plan import tell_costs
 from tds_cli.poll import show_runs
 from tds_cli.progress import Steps, Titled
-from tds_cli.terminal import echo
 from tds_cli.watching import Watch, watched
 from tds_db.connect import conninfo
 from tds_db.errors import TdsError
@@ -24,8 +24,6 @@ from tds_poller.mirror import Mirror
 from tds_poller.organisations import Served, served
 from tds_poller.poll import PULLED, Poll, opened_queue
 from tds_poller.zoho.client import ZohoClient
-
-AT_ONCE = 10  # organisations at once: each takes a few connections
 
 
 @click.command()
@@ -84,8 +82,7 @@ def pull(
             _pull(chosen, dsn, wishes, details=details, restart=restart, as_json=as_json)
         )
     is_complete = show_runs(runs, as_json=as_json)
-    for organization_id, error in failed:
-        echo(f"Organisation {organization_id}: {error}", err=True)
+    tell_failed(failed)
     if failed or not is_complete:
         sys.exit(FAILED if failed else INCOMPLETE)
 
@@ -100,25 +97,15 @@ async def _pull(
     as_json: bool,
 ) -> tuple[list[int], list[tuple[str, TdsError]]]:
     """The runs of all, and which organisations could not be asked for, where there are several."""
-    at_once = asyncio.Semaphore(AT_ONCE)
 
-    async def one(each: Served, queue: PGMQueue, steps: Steps) -> list[int]:
+    async def one(each: Served, shown: Steps | Titled, queue: PGMQueue) -> list[int]:
         settings = each.needed()
-        shown: Steps | Titled = steps
-        if len(chosen) > 1:
-            shown = Titled(steps, f"{each.organization_id} ")
-        async with (
-            at_once,
-            Mirror(dsn, settings.organization_id) as mirror,
-            ZohoClient(settings, dsn) as client,
-        ):
+        async with Mirror(dsn, settings.organization_id) as mirror, ZohoClient(settings, dsn) as client:
+            shown.show_client(client)
             runs = []
             for entity, options in wishes.items():
                 left_out = {} if details else await _left_out(mirror, entity)
                 runs.append(await mirror.request_pull(entity, {**options, **left_out}, restart=restart))
-            if len(chosen) == 1:
-                steps.show_calls_left(lambda: client.calls_left)
-                steps.show_waiting(lambda: client.waiting)
 
             async def ours() -> Sequence[int]:
                 return sorted(set(runs))
@@ -129,17 +116,8 @@ async def _pull(
 
     with Steps(as_json=as_json) as steps:
         async with opened_queue(dsn) as queue:
-            done = await asyncio.gather(*(one(each, queue, steps) for each in chosen), return_exceptions=True)
-    runs: list[int] = []
-    failed = []
-    for each, result in zip(chosen, done, strict=True):
-        if isinstance(result, list):
-            runs += result
-        elif len(chosen) > 1 and isinstance(result, TdsError):
-            failed.append((each.organization_id, result))
-        else:
-            raise result
-    return runs, failed
+            done, failed = await beside_one_another(chosen, steps, partial(one, queue=queue))
+    return [run_id for runs in done for run_id in runs], failed
 
 
 async def _left_out(mirror: Mirror, entity: str) -> Mapping[str, bool]:

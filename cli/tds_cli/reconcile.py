@@ -10,7 +10,9 @@ import click
 import psycopg
 from psycopg.rows import DictRow
 
+from tds_cli.events import note
 from tds_cli.exits import FAILED
+from tds_cli.interrupts import goes_on
 from tds_cli.options import as_json
 from tds_cli.organisations import by_org, for_each
 from tds_cli.output import print_table
@@ -63,12 +65,15 @@ def reconcile(
     Records counted, what customers owe and vendors are owed, what was sold, bought and paid in a month, what
     is in stock: a row each in tds.reconciliation, what is open in tds_discrepancies. A report that Zoho does
     not give, or in another form, is shown as not checked. Exit code 1: something differs.
+
+    With --json, stderr has events while it works, one a line (docs/events.md), and stdout what was found.
     """
 
     def one(settings: ZohoSettings) -> tuple[int, Any]:
         return _one(settings, month, as_of, dry_run=dry_run, as_json=as_json)
 
-    for_each(organisations, one, as_json=as_json)
+    with goes_on(as_json=as_json, anew="What was compared is kept."):
+        for_each(organisations, one, as_json=as_json)
 
 
 def _one(
@@ -81,21 +86,22 @@ def _one(
             ).fetchall()
             calls = sum(row["calls"] for row in rows)
             None if as_json else print_table("Plan", rows)
-            echo(f"About {calls:,} calls.", err=True)
+            note(f"About {calls:,} calls.", as_json=as_json)
             return 0, {"calls": calls, "reports": rows}
         query = "select tds.request_reconcile(%s, %s, %s, 'a command') as id"
         asked = connection.execute(query, [settings.organization_id, month, as_of]).fetchone()
         assert asked
-        asyncio.run(_reconcile(settings, asked["id"]))
+        asyncio.run(_reconcile(settings, asked["id"], as_json=as_json))
         told = _told(connection, asked["id"])
     if not as_json:
         _show(told)
     return FAILED if told["differing"] else 0, told
 
 
-async def _reconcile(settings: ZohoSettings, run_id: int) -> None:
-    with Steps() as steps, steps.step("reports") as step:
+async def _reconcile(settings: ZohoSettings, run_id: int, *, as_json: bool) -> None:
+    with Steps(as_json=as_json) as steps, steps.step("reports") as step:
         async with Mirror(conninfo(), settings.organization_id) as mirror, ZohoClient(settings) as client:
+            steps.show_client(client)
             while await reconcile_some(client, mirror, run_id):
                 step.advance(1)
 

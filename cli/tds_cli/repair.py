@@ -9,11 +9,12 @@ import psycopg
 from psycopg.rows import dict_row
 
 from tds_cli.completion import entity_names
+from tds_cli.events import note
 from tds_cli.exits import FAILED, INCOMPLETE
 from tds_cli.options import as_json
 from tds_cli.organisations import by_org, for_each
 from tds_cli.output import print_table
-from tds_cli.terminal import echo
+from tds_cli.progress import Steps
 from tds_db.connect import connect_for_rows, conninfo
 from tds_poller.mirror import Mirror
 from tds_poller.repair import Repaired
@@ -50,7 +51,7 @@ def repair(
 
     def one(settings: ZohoSettings) -> tuple[int, Any]:
         if all_differing:
-            left = mend(settings, entities=[entity] if entity else None)
+            left = mend(settings, entities=[entity] if entity else None, as_json=as_json)
             None if as_json else print_table("Left", left["differences"])
             return FAILED if left["differing"] else 0, left
         assert entity is not None
@@ -67,7 +68,7 @@ def _written(
         print_table("Written", [{"entity": entity, "id": i} for ids in done.written.values() for i in ids])
         print_table("Pending", done.pending) if done.pending else None
     if done.pending:
-        echo("What is pending is asked for by tds poll. Next: tds poll --once", err=True)
+        note("What is pending is asked for by tds poll. Next: tds poll --once", as_json=as_json)
     return INCOMPLETE if done.pending else 0, {"written": done.written, "pending": done.pending}
 
 
@@ -81,6 +82,7 @@ def mend(
     *,
     entities: Sequence[str] | None = None,
     verifications: Sequence[int] | None = None,
+    as_json: bool = False,
 ) -> dict[str, Any]:
     """Mends what comparisons found: from the documents where those are right, else from Zoho.
 
@@ -88,6 +90,7 @@ def mend(
         settings: to ask Zoho with.
         entities: only these.
         verifications: only what these found.
+        as_json: whether what is told meanwhile is told to programs.
 
     Returns:
         `differing`, how many differences stand, and `differences`, those.
@@ -96,7 +99,11 @@ def mend(
         ZohoError: Zoho cannot be asked any further.
     """
     ids = list(verifications) if verifications is not None else None
-    with connect_for_rows("repair", conninfo()) as connection:
+    with (
+        Steps(as_json=as_json) as steps,
+        steps.step("mending") as step,
+        connect_for_rows("repair", conninfo()) as connection,
+    ):
         for _ in range(ROUNDS):
             found = [
                 row
@@ -105,7 +112,9 @@ def mend(
             ]
             if not found:
                 break
-            _mend_once(settings, connection, found)
+            for pending in _mend_once(settings, connection, found):
+                note(pending, as_json=as_json)
+            step.advance(len(found))
             connection.execute("select tds.look_again(%s)", [ids])
         query = """select entity, zoho_id, table_name, row_key, column_name, what, since, next_command
                      from tds_differences where (%(ids)s::bigint[] is null or verification_id = any (%(ids)s))
@@ -117,7 +126,8 @@ def mend(
 
 def _mend_once(
     settings: ZohoSettings, connection: psycopg.Connection[dict[str, Any]], found: Sequence[dict[str, Any]]
-) -> None:
+) -> list[str]:
+    """Mends what can be; tells why the rest is still to be asked for."""
     wishes: dict[str, list[str]] = {}
     for row in found:
         if row["mend"] == "stray":
@@ -131,9 +141,7 @@ def _mend_once(
     ).fetchall()
     for entity, ids in ((row["entity"], row["ids"]) for row in forced):
         wishes[entity] = sorted({*wishes.get(entity, []), *ids})
-    if wishes:
-        done = asyncio.run(_repair(settings, wishes))
-        for row in done.pending:
-            echo(f"{row['entity']} {row['zoho_id']}: {row['error'] or row['reason']}", err=True)
+    pending = asyncio.run(_repair(settings, wishes)).pending if wishes else []
     for entity in dict.fromkeys(row["entity"] for row in found):
         connection.execute("call tds.rebuild(%s, false)", [entity])
+    return [f"{row['entity']} {row['zoho_id']}: {row['error'] or row['reason']}" for row in pending]

@@ -10,7 +10,9 @@ from typing import Any
 import click
 
 from tds_cli.completion import entity_names
+from tds_cli.events import note
 from tds_cli.exits import FAILED
+from tds_cli.interrupts import goes_on
 from tds_cli.options import as_json
 from tds_cli.organisations import by_org, for_each
 from tds_cli.output import print_table
@@ -67,6 +69,8 @@ def verify(
     costs a call for every 200 records. --depth inside asks Zoho nothing and compares every row with what the
     stored documents make of it; --depth details costs a call a record. What is found is stored
     (tds_differences); of the mirror nothing is changed without --fix. Exit code 1: something differs.
+
+    With --json, stderr has events while it works, one a line (docs/events.md), and stdout what was found.
     """
 
     def one(settings: ZohoSettings) -> tuple[int, Any]:
@@ -77,7 +81,8 @@ def verify(
         wish = Lists(entities, wait, pull=pull, fix=fix, groups=groups, dry_run=dry_run, yes=yes)
         return _lists(settings, wish, as_json=as_json)
 
-    for_each(organisations, one, as_json=as_json)
+    with goes_on(as_json=as_json, anew="What was found is kept."):
+        for_each(organisations, one, as_json=as_json)
 
 
 @dataclass(frozen=True)
@@ -102,7 +107,7 @@ def _lists(settings: ZohoSettings, wish: Lists, *, as_json: bool) -> tuple[int, 
             raise TdsError(f"Unknown: {', '.join(sorted(unknown))}.", f"There are {', '.join(known)}.")
         chosen = [row for name, row in known.items() if not entities or name in entities]
         calls = sum(row["calls"] for row in chosen)
-        echo(f"About {_calls(calls)}: one for every {PER_PAGE} records.", err=True)
+        note(f"About {_calls(calls)}: one for every {PER_PAGE} records.", as_json=as_json)
         if wish.dry_run:
             None if as_json else print_table("Plan", chosen)
             return 0, {"calls": calls, "entities": chosen}
@@ -110,18 +115,18 @@ def _lists(settings: ZohoSettings, wish: Lists, *, as_json: bool) -> tuple[int, 
             click.confirm("Spend them?", abort=True, err=True)
         names = [row["entity"] for row in chosen]
         if wish.pull:
-            _pull_due(settings, books)
-        number, results, spent = asyncio.run(_verify(settings, books, names))
+            _pull_due(settings, books, as_json=as_json)
+        number, results, spent = asyncio.run(_verify(settings, books, names, as_json=as_json))
         if wish.fix and not all(map(agrees, results)):
-            mend(settings, verifications=[number])
-            number, results, more = asyncio.run(_verify(settings, books, names))
+            mend(settings, verifications=[number], as_json=as_json)
+            number, results, more = asyncio.run(_verify(settings, books, names, as_json=as_json))
             spent += more
-    echo(f"{_calls(spent)} spent.", err=True)
+    note(f"{_calls(spent)} spent.", as_json=as_json)
     agree = all(map(agrees, results))
     if not as_json:
         _show(results, groups=wish.groups)
     for result in results:
-        _next_step(result, settings.organization_id)
+        _next_step(result, settings.organization_id, as_json=as_json)
     told = {"agree": agree, "calls": spent, "verification": number, "entities": results}
     return 0 if agree else FAILED, told
 
@@ -144,11 +149,11 @@ def _deep(
     if deep.zoho_ids and len(deep.entities) != 1:
         raise click.UsageError("--id needs one ENTITY.")
     if pull and deep.depth == "details":
-        _pull_due(settings, books)
-    number = _compare(settings, books, deep)
+        _pull_due(settings, books, as_json=as_json)
+    number = _compare(settings, books, deep, as_json=as_json)
     if fix and books.differences(number):
-        mend(settings, verifications=[number])
-        number = _compare(settings, books, deep)
+        mend(settings, verifications=[number], as_json=as_json)
+        number = _compare(settings, books, deep, as_json=as_json)
     told, found = books.told(number), books.differences(number)
     agree = not told["differing"]
     if not as_json:
@@ -158,18 +163,21 @@ def _deep(
         if len(found) > SHOWN:
             echo(f"and {len(found) - SHOWN:,} more: --json, or the view tds_differences", err=True)
     if not agree:
-        echo("Next: tds repair --all-differing, or tds verify --fix", err=True)
+        note("Next: tds repair --all-differing, or tds verify --fix", as_json=as_json)
     return 0 if agree else FAILED, {"agree": agree, **told, "differences": found}
 
 
-def _compare(settings: ZohoSettings, books: Books, deep: Deep) -> int:
-    if deep.depth == "inside":
-        return int(books.inside(deep.entities)["verification"])
-    return asyncio.run(_details(settings, books, deep))
+def _compare(settings: ZohoSettings, books: Books, deep: Deep, *, as_json: bool) -> int:
+    with Steps(as_json=as_json) as steps:
+        if deep.depth == "details":
+            return asyncio.run(_details(settings, books, deep, steps))
+        with steps.step("rows and documents"):
+            return int(books.inside(deep.entities)["verification"])
 
 
-async def _details(settings: ZohoSettings, books: Books, deep: Deep) -> int:
+async def _details(settings: ZohoSettings, books: Books, deep: Deep, steps: Steps) -> int:
     async with Mirror(conninfo(), settings.organization_id) as mirror, ZohoClient(settings) as client:
+        steps.show_client(client)
         endpoints = await mirror.endpoints()
         names = [
             name
@@ -185,12 +193,13 @@ async def _details(settings: ZohoSettings, books: Books, deep: Deep) -> int:
         )
         for name in names:
             ids = list(deep.zoho_ids) or books.sampled(name, deep.sample, deep.seed)
-            await verify_details(client, books, endpoints[name], number, ids)
+            with steps.step(f"{name}, details") as step:
+                await verify_details(client, books, endpoints[name], number, ids, step=step)
         books.finish(number, client.calls)
         return number
 
 
-def _pull_due(settings: ZohoSettings, books: Books) -> None:
+def _pull_due(settings: ZohoSettings, books: Books, *, as_json: bool) -> None:
     """Does the pulls and fetches the details that are due, so that what differs afterwards is wrong."""
     if not books.is_due():
         return
@@ -201,19 +210,21 @@ def _pull_due(settings: ZohoSettings, books: Books) -> None:
             Mirror(conninfo(), settings.organization_id) as mirror,
             ZohoClient(settings) as client,
         ):
+            steps.show_client(client)
             await Poll(client, mirror, queue).once()
 
-    echo("What is due is fetched first.", err=True)
-    asyncio.run(poll())
+    with Steps(as_json=as_json) as steps, steps.step("what is due"):
+        asyncio.run(poll())
 
 
 async def _verify(
-    settings: ZohoSettings, books: Books, entities: Sequence[str]
+    settings: ZohoSettings, books: Books, entities: Sequence[str], *, as_json: bool
 ) -> tuple[int, list[Result], int]:
     results = []
     number = books.begin("lists", entities)
-    with Steps() as steps:
+    with Steps(as_json=as_json) as steps:
         async with Mirror(conninfo(), settings.organization_id) as mirror, ZohoClient(settings) as client:
+            steps.show_client(client)
             endpoints = await mirror.endpoints()
             for entity in entities:
                 with steps.step(entity) as step:
@@ -310,14 +321,14 @@ def _told(value: object) -> object:
     return f"{value:f}" if isinstance(value, Decimal) else value
 
 
-def _next_step(result: Result, organization_id: str) -> None:
+def _next_step(result: Result, organization_id: str, *, as_json: bool) -> None:
     """What to do about an entity, where there is something to do."""
     entity = result["entity"]
     if result["waiting"]:
-        echo(
+        note(
             f"{entity}: {result['waiting']:,} events wait, so that a difference may be on its way. "
             "Next: tds work, or tds process; then tds verify again",
-            err=True,
+            as_json=as_json,
         )
     ids: dict[str, str] = {}
     for row in result["differences"]:
@@ -325,13 +336,15 @@ def _next_step(result: Result, organization_id: str) -> None:
             ids.setdefault(row["what"], row["id"])
     if one := next(iter(ids.values()), None):
         rebuild = f"; what a pull leaves: call tds.rebuild('{entity}', false)" if "differs" in ids else ""
-        echo(f"{entity}: differs. Next: tds explain {entity} {one}, tds pull {entity}{rebuild}", err=True)
+        told = f"{entity}: differs. Next: tds explain {entity} {one}, tds pull {entity}{rebuild}"
+        note(told, as_json=as_json)
     if extra := ids.get("extra"):
         want = f"select tds.want('{entity}', '{extra}', '{organization_id}')"
-        echo(
+        note(
             f"{entity}: Zoho does not list {result['extra']:,} any more; only the detail proves a deletion. "
             f"Next: {want}, then tds pull {entity}",
-            err=True,
+            as_json=as_json,
         )
     if any(row["what"] == "unreadable" for row in result["differences"]):
-        echo(f"{entity}: Zoho tells what cannot be read. Next: tds dead list --entity {entity}", err=True)
+        told = f"{entity}: Zoho tells what cannot be read. Next: tds dead list --entity {entity}"
+        note(told, as_json=as_json)

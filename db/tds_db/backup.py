@@ -26,6 +26,7 @@ from psycopg import IsolationLevel, sql
 
 from tds_db.connect import LASTING, connect
 from tds_db.errors import TdsError
+from tds_db.progress import UNSEEN, Step
 from tds_db.sqlfiles import DIRECTORY, read_migrations
 from tds_db.status import status
 from tds_db.upgrade import upgrade
@@ -39,6 +40,7 @@ PARTITION = re.compile(
 SUFFIX = ".tdsbackup"
 UNFINISHED, DOUBTFUL = ".unfinished", ".unverified"
 ABANDONED_SECONDS = 86_400.0  # since something was written to what is not finished
+ROWS_SHOWN = 10_000  # between two looks at how far it is
 SCRATCH = "tds_verify_"
 # What the other server's own upgrade writes, and what is secret or ends with its session.
 LEFT_OUT = (
@@ -113,12 +115,13 @@ class Restored:
     seconds: float
 
 
-def back_up(conninfo: str, directory: Path) -> Backup:
+def back_up(conninfo: str, directory: Path, step: Step = UNSEEN) -> Backup:
     """Writes one file with the state of one moment; whole or not at all, mode 0600.
 
     Args:
         conninfo: the database, as a member of tds_owner.
         directory: where; it is made if need be.
+        step: where to show the progress, in rows.
 
     Raises:
         BackupError: the schema is not this program's, or the file cannot be written.
@@ -136,7 +139,7 @@ def back_up(conninfo: str, directory: Path) -> Backup:
             with os.fdopen(descriptor, "wb") as file, connect("backup", conninfo, settings=SETTINGS) as conn:
                 conn.isolation_level, conn.read_only = IsolationLevel.REPEATABLE_READ, True
                 with zipfile.ZipFile(file, "w", zipfile.ZIP_DEFLATED, compresslevel=1) as archive:
-                    manifest = _write(conn, archive, taken_at)
+                    manifest = _write(conn, archive, taken_at, step)
                 file.flush()
                 os.fsync(file.fileno())
             unfinished.replace(path)
@@ -194,7 +197,7 @@ def read(path: Path) -> dict[str, Any]:
     return manifest
 
 
-def restore(conninfo: str, path: Path, *, lock_timeout: str = "5s") -> Restored:
+def restore(conninfo: str, path: Path, *, lock_timeout: str = "5s", step: Step = UNSEEN) -> Restored:
     """Fills an empty database from a backup, compares counts and sums, and fills the queues.
 
     All rows in one transaction after the schema is made: whatever stops it, the same call begins anew, or
@@ -204,6 +207,7 @@ def restore(conninfo: str, path: Path, *, lock_timeout: str = "5s") -> Restored:
         conninfo: an empty database, as one who may upgrade it.
         path: the backup.
         lock_timeout: see `upgrade`.
+        step: where to show the progress, in rows.
 
     Raises:
         BackupError: the backup is damaged or of another version, or the database is not empty.
@@ -226,7 +230,7 @@ def restore(conninfo: str, path: Path, *, lock_timeout: str = "5s") -> Restored:
         going_on = conn.execute(
             "select requeued from tds.restoring where taken_at = %s", [manifest["taken_at"]]
         ).fetchone()
-        requeued = int(going_on[0]) if going_on else _load(conn, path, manifest)
+        requeued = int(going_on[0]) if going_on else _load(conn, path, manifest, step)
         conn.commit()
     # functions of this version write their rows of the registries over those of an earlier one
     upgrade(conninfo, lock_timeout=lock_timeout)
@@ -260,16 +264,22 @@ def scratch(conninfo: str) -> Iterator[str]:
             conn.execute(sql.SQL("drop database {} with (force)").format(sql.Identifier(name)))
 
 
-def _write(conn: psycopg.Connection, archive: zipfile.ZipFile, taken_at: datetime) -> dict[str, Any]:
+def _write(
+    conn: psycopg.Connection, archive: zipfile.ZipFile, taken_at: datetime, step: Step
+) -> dict[str, Any]:
     tables: dict[str, Any] = {}
     for name, columns in conn.execute(TABLES, [list(LEFT_OUT)]).fetchall():
         listed = ", ".join(columns)
+        number = 0
         with (
             archive.open(name, "w", force_zip64=True) as member,
             conn.cursor().copy(f"copy (select {listed} from {name}) to stdout".encode()) as copy,  # noqa: S608
         ):
-            for part in copy:
-                member.write(part)
+            for number, row in enumerate(copy, 1):
+                member.write(row)
+                if number % ROWS_SHOWN == 0:
+                    step.advance(ROWS_SHOWN)
+            step.advance(number % ROWS_SHOWN)
         rows, total = _sum(conn, name, listed)
         tables[name] = {"columns": columns, "rows": rows, "sum": total}
     manifest = {
@@ -302,7 +312,7 @@ def _described(path: Path, manifest: Mapping[str, Any]) -> Backup:
     return Backup(path, taken_at, path.stat().st_size, sum(rows.values()), rows)
 
 
-def _load(conn: psycopg.Connection, path: Path, manifest: Mapping[str, Any]) -> int:
+def _load(conn: psycopg.Connection, path: Path, manifest: Mapping[str, Any], step: Step) -> int:
     """Every row, in one transaction that the caller commits; returns how many events were queued anew."""
     tables = manifest["tables"]
     _check_names(conn, path, manifest)
@@ -312,9 +322,13 @@ def _load(conn: psycopg.Connection, path: Path, manifest: Mapping[str, Any]) -> 
         conn.execute(f"alter table {name} disable trigger user".encode())
     conn.execute(("truncate " + ", ".join(tables)).encode())
     _make_partitions(conn, manifest["partitions"])
+    step.at(0, total := sum(table["rows"] for table in tables.values()))
+    done = 0
     with zipfile.ZipFile(path) as archive:
         for name in _in_order(conn, tables):
-            _fill(conn, archive, name, tables[name])
+            for rows in _fill(conn, archive, name, tables[name]):
+                done += rows
+                step.at(done, total)
     for name, last in manifest["sequences"].items():
         conn.execute("select setval(%s, %s)", [name, last])
     for name in triggered:
@@ -379,7 +393,10 @@ def _in_order(conn: psycopg.Connection, tables: Mapping[str, Any]) -> list[str]:
     return list(order.static_order())
 
 
-def _fill(conn: psycopg.Connection, archive: zipfile.ZipFile, name: str, table: Mapping[str, Any]) -> None:
+def _fill(
+    conn: psycopg.Connection, archive: zipfile.ZipFile, name: str, table: Mapping[str, Any]
+) -> Iterator[int]:
+    """Fills a table and compares it; tells after each part how many rows that had."""
     listed = ", ".join(table["columns"])
     with (
         archive.open(name) as member,
@@ -387,6 +404,7 @@ def _fill(conn: psycopg.Connection, archive: zipfile.ZipFile, name: str, table: 
     ):
         while part := member.read(1 << 20):
             copy.write(part)
+            yield part.count(b"\n")  # one within a value is escaped
     if (found := _sum(conn, name, listed)) != (table["rows"], table["sum"]):
         raise BackupError(
             f"{name} came out otherwise: {found[0]:,} rows of {table['rows']:,}, or other values; undone.",

@@ -21,6 +21,7 @@ from tds_db.connect import connect, conninfo
 from tds_db.envfile import load
 from tds_db.errors import TdsError
 from tds_db.processes import Program, end_with_parent, on_stop_signal, python
+from tds_db.progress import NOWHERE, Steps
 from tds_db.settings import DatabaseSettings
 
 log = logging.getLogger(__name__)
@@ -48,6 +49,7 @@ def make(
     verify: bool,
     lock_timeout: str = "5s",
     scheduled: bool = False,
+    steps: Steps = NOWHERE,
 ) -> Made:
     """Writes a backup, restores it into a scratch database if wanted, notes it, removes older ones.
 
@@ -58,6 +60,7 @@ def make(
         verify: whether it is restored and compared; left out where the login may not make a database.
         lock_timeout: see `upgrade`.
         scheduled: whether it is the one that the clock wants.
+        steps: where to show the progress, in rows.
 
     Raises:
         TdsError: it cannot be written, or not be restored; noted.
@@ -66,8 +69,9 @@ def make(
     began, at = time.monotonic(), datetime.now(UTC)
     backup, place = None, directory.absolute()
     try:
-        backup = back_up(dsn, place)
-        verified = verify and _is_verified(dsn, backup, lock_timeout)
+        with steps.step("writing") as step:
+            backup = back_up(dsn, place, step)
+        verified = verify and _is_verified(dsn, backup, lock_timeout, steps)
     except (TdsError, psycopg.Error) as error:
         if backup is not None:
             place = set_aside(backup.path)
@@ -105,8 +109,8 @@ def make(
     return Made(backup, verified, removed)
 
 
-def take_due(dsn: str, *, lock_timeout: str = "5s") -> tuple[str, Made | None]:
-    """Makes the backup that the clock wants, if one is due and nobody is at it.
+def take_due(dsn: str, *, lock_timeout: str = "5s", steps: Steps = NOWHERE) -> tuple[str, Made | None]:
+    """Makes the backup that the clock wants, if one is due and nobody is at it; see `make`.
 
     Returns:
         `taken` and what was made; or why none was: not scheduled, not due, failed lately, running already.
@@ -122,7 +126,15 @@ def take_due(dsn: str, *, lock_timeout: str = "5s") -> tuple[str, Made | None]:
         if outcome != TAKEN:
             return str(outcome), None
         # the session has the lease for as long as it takes
-        made = make(dsn, Path(directory), keep=keep, verify=verify, lock_timeout=lock_timeout, scheduled=True)
+        made = make(
+            dsn,
+            Path(directory),
+            keep=keep,
+            verify=verify,
+            lock_timeout=lock_timeout,
+            scheduled=True,
+            steps=steps,
+        )
     return TAKEN, made
 
 
@@ -157,10 +169,10 @@ class Taking:
         self._program.wait()
 
 
-def _is_verified(dsn: str, backup: Backup, lock_timeout: str) -> bool:
+def _is_verified(dsn: str, backup: Backup, lock_timeout: str, steps: Steps) -> bool:
     try:
-        with scratch(dsn) as empty:
-            restore(empty, backup.path, lock_timeout=lock_timeout)
+        with scratch(dsn) as empty, steps.step("verifying") as step:
+            restore(empty, backup.path, lock_timeout=lock_timeout, step=step)
     except psycopg.errors.InsufficientPrivilege as error:
         log.warning("%s is not verified: %s. Next: alter role … createdb", backup.path, _told(error))
         return False

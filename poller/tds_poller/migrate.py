@@ -4,9 +4,9 @@ import asyncio
 from dataclasses import dataclass
 from datetime import datetime
 
+from tds_db.progress import Steps
 from tds_poller.details import PAUSE_SECONDS, fetch_details
 from tds_poller.mirror import Endpoint, Mirror
-from tds_poller.progress import Steps
 from tds_poller.pull import pull_organization, pull_pages
 from tds_poller.zoho.client import ZohoClient
 

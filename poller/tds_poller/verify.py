@@ -15,8 +15,8 @@ from urllib.parse import quote
 from psycopg.types.json import set_json_loads
 
 from tds_db.connect import connect_for_rows
+from tds_db.progress import UNSEEN, Step
 from tds_poller.mirror import Endpoint, Mirror
-from tds_poller.progress import Step
 from tds_poller.pull import more_follows
 from tds_poller.zoho.client import PER_PAGE, ZohoClient
 from tds_poller.zoho.errors import NotFoundError, RefusedError, ZohoError
@@ -25,19 +25,6 @@ LOOK_EVERY_SECONDS = 0.2
 ASKED_WAIT_SECONDS = 30.0  # for events that are on their way, where nobody waits for the comparison
 
 Result = Mapping[str, Any]
-
-
-class Unseen:
-    """A step that nobody watches."""
-
-    def at(self, done: int, total: int | None = None) -> None:
-        """See `Step`."""
-
-    def before(self, done: int, total: int | None = None) -> None:
-        """See `Step`."""
-
-    def advance(self, count: int) -> None:
-        """See `Step`."""
 
 
 class Books:
@@ -223,7 +210,13 @@ async def verify_entity(
 
 
 async def verify_details(
-    client: ZohoClient, books: Books, endpoint: Endpoint, verification: int, ids: Sequence[str]
+    client: ZohoClient,
+    books: Books,
+    endpoint: Endpoint,
+    verification: int,
+    ids: Sequence[str],
+    *,
+    step: Step = UNSEEN,
 ) -> None:
     """Reads records from Zoho and compares each field by field.
 
@@ -233,12 +226,14 @@ async def verify_details(
         endpoint: whose records.
         verification: the comparison that this is part of.
         ids: which.
+        step: where to show the progress, in records.
 
     Raises:
         ZohoError: Zoho cannot be asked.
     """
     await books.settle(endpoint.entity)
-    for zoho_id in ids:
+    for done, zoho_id in enumerate(ids):
+        step.at(done, len(ids))
         body: bytes | None
         try:
             reply = await client.get(f"{endpoint.api_path}/{quote(zoho_id, safe='')}")
@@ -246,6 +241,7 @@ async def verify_details(
         except NotFoundError as absence:
             body, sent_at = None, absence.sent_at
         books.keep_detail(verification, endpoint.entity, [zoho_id], body, sent_at)
+    step.at(len(ids), len(ids))
 
 
 async def do_asked(client: ZohoClient, mirror: Mirror, dsn: str) -> bool:
@@ -268,7 +264,7 @@ async def do_asked(client: ZohoClient, mirror: Mirror, dsn: str) -> bool:
             for name in asked["entities"]:
                 endpoint = endpoints[name]
                 if asked["depth"] == "lists":
-                    found = await verify_entity(client, books, endpoint, mirror.organization_id, Unseen())
+                    found = await verify_entity(client, books, endpoint, mirror.organization_id, UNSEEN)
                     books.keep(number, found)
                 elif endpoint.has_details:
                     drawn = books.sampled(name, asked["sample"] or 10, asked["seed"] or "0")

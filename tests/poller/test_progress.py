@@ -13,7 +13,6 @@ import sys
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
-from typing import Any
 
 import pytest
 from rich.cells import cell_len
@@ -22,6 +21,7 @@ from rich.console import Console
 from tds_cli.progress import Bars, LeftColumn, RateColumn, Steps, told_waiting
 from tds_poller.mirror import Migration
 from tds_poller.zoho.budget import Waiting
+from tests.cli.test_events import read_event
 from tests.db.servers import Database
 from tests.poller.conftest import Poller
 
@@ -218,26 +218,8 @@ def test_bars_on_a_terminal(poller: Poller, environment: dict[str, str]) -> None
     assert "100 %" in text, "at its end all is done"
 
 
-EVENTS = Path(__file__).parents[2] / "docs/events.md"
 # A minute that no busy machine outlasts: what it allows is enough for the lists and some details, then all wait.
 SLOW = {"ZOHO_CALLS_PER_MINUTE": "70", "ZOHO_MINUTE_SECONDS": "900"}
-
-
-def documented() -> dict[str, set[str]]:
-    """The keys of each kind of event, as the documents have them."""
-    table = EVENTS.read_text().partition("| event |")[2].partition("| key |")[0]
-    return {
-        name: {"event", "at", "text", *re.findall(r"`([a-z_]+)`", keys)}
-        for name, keys in re.findall(r"^\| `([a-z]+)` \| (.+?) \|", table, re.MULTILINE)
-    }
-
-
-def read_event(line: str) -> dict[str, Any]:
-    """An event as it has to be."""
-    event: dict[str, Any] = json.loads(line)
-    assert set(event) == documented()[event["event"]], event
-    assert datetime.fromisoformat(event["at"]).tzinfo is not None
-    return event
 
 
 def test_ctrl_c_says_how_it_goes_on_and_what_was_fetched_before_is_done(

@@ -1,6 +1,7 @@
 """How far something is: what whoever shows it has to offer."""
 
-from contextlib import AbstractContextManager
+from collections.abc import Iterator
+from contextlib import AbstractContextManager, contextmanager
 from typing import Protocol
 
 
@@ -22,3 +23,28 @@ class Steps(Protocol):
 
     def step(self, title: str) -> AbstractContextManager[Step]:
         """Shows a step as long as the block lasts."""
+
+
+class Unseen:
+    """A step that nobody watches."""
+
+    def at(self, done: int, total: int | None = None) -> None:
+        """See `Step`."""
+
+    def before(self, done: int, total: int | None = None) -> None:
+        """See `Step`."""
+
+    def advance(self, count: int) -> None:
+        """See `Step`."""
+
+
+class Nowhere:
+    """Steps that nobody watches."""
+
+    @contextmanager
+    def step(self, title: str) -> Iterator[Step]:  # noqa: ARG002
+        """See `Steps`."""
+        yield Unseen()
+
+
+UNSEEN, NOWHERE = Unseen(), Nowhere()
