@@ -68,13 +68,13 @@ def read_event(line: str) -> dict[str, Any]:
 
 @pytest.fixture
 def empty(request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
-    """A small organisation and its database, set for this process; and an empty database for what is restored."""
+    """A small organisation and its database, set for this process; and another one for what is restored."""
     server = all_servers(request.config).get(RUNNING[0])
     small = Organisation(items=12, contacts=6, invoices=6, bills=2, customerpayments=2, pricebooks=1)
     with ExitStack() as stack:
         sandbox = stack.enter_context(fast_sandbox(small, limits=UNLIMITED))
         database = stack.enter_context(server.database())
-        other = stack.enter_context(server.empty_database())
+        other = stack.enter_context(server.database())
         variables = {
             "TDS_DATABASE_URL": database.conninfo,
             "TDS_DATA_DIR": str(tmp_path / "data"),
