@@ -7,9 +7,10 @@ import re
 import shlex
 import subprocess
 import sys
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, closing, contextmanager
 from pathlib import Path
+from tempfile import TemporaryFile
 
 import httpx
 import psycopg
@@ -30,9 +31,9 @@ from tests.journeys.waiting import PATIENCE, wait_until
 from tests.poller.test_up import free_port
 
 SECRET = "trainingsecret1"
-PLAIN = re.compile(r"tds [\w ./:,='\"+-]*")
-"""A command that a shell would hand on as it stands."""
-COMMENT = re.compile(r"\s+#\s[^'\"]*$")
+QUOTED = re.compile(r"""'[^']*'|"[^"$`\\]*\"""")
+PLAIN = re.compile(r"tds [\w ./:,=+-]*")
+"""A command that a shell would hand on as it stands, but for what it has in quotes."""
 VERDICTS = ("tds health", "tds alerts list")
 """What these find is told by their exit code, too."""
 KEPT = ("KEY", "RUN", "WORKERS", "BODY", "SIGNATURE")
@@ -111,15 +112,36 @@ class World:
             if any(is_endless(words) for words in calls):
                 for words in calls:
                     read_call(words)
-            elif PLAIN.fullmatch(COMMENT.sub("", each.command)) and calls and calls[0][0] != "psql":
-                done = CliRunner().invoke(
-                    main, [self._here(word) for word in calls[0]], catch_exceptions=False
-                )
-                self._compare(block, each, done.exit_code, done.output)
             else:
-                self._compare(block, each, *self._in_shell(block, each.command))
+                self._compare(block, each, *self._done(block, each))
 
-    def _in_shell(self, block: Block, command: str) -> tuple[int, str]:
+    def _done(self, block: Block, each: Typed) -> tuple[int, str]:
+        """Runs a command, in this process if it is one of `tds` as it stands; where the rest is a pipe, a shell does that."""
+        ours, bar, rest = _cut(each.command)
+        if not PLAIN.fullmatch(QUOTED.sub("", ours)):
+            return self._in_shell(block, each.command)
+        code, printed, told = self._in_process([self._here(word) for word in each.words[0]])
+        if not bar:
+            return code, printed + told
+        code, shown = self._in_shell(block, rest, printed)
+        return code, told + shown
+
+    def _in_process(self, words: Sequence[str]) -> tuple[int, str, str]:
+        """Exit code, stdout and stderr of `tds`, those of what it starts (psql) among them."""
+        with TemporaryFile() as out, TemporaryFile() as err, ExitStack() as stack:
+            for number, file in ((1, out), (2, err)):
+                kept = os.dup(number)
+                stack.callback(os.close, kept)
+                stack.callback(os.dup2, kept, number)
+                os.dup2(file.fileno(), number)
+            done = CliRunner().invoke(main, words, catch_exceptions=False)
+            started = []
+            for file in (out, err):
+                file.seek(0)
+                started.append(file.read().decode())
+        return done.exit_code, done.stdout + started[0], done.stderr + started[1]
+
+    def _in_shell(self, block: Block, command: str, given: str = "") -> tuple[int, str]:
         kept = self.directory / f"{Path(block.page).name}.sh"
         kept.touch()
         keep = f"declare -p {' '.join(KEPT)} > {kept} 2> /dev/null; exit $code"
@@ -128,7 +150,7 @@ class World:
                 ["bash", "-c", f"exec 2>&1; . {kept}\n{self._here(command)}\ncode=$?; {keep}"],
                 text=True,
                 cwd=self.directory,
-                stdin=subprocess.DEVNULL,
+                input=given,
                 stdout=subprocess.PIPE,
                 check=False,
                 timeout=PATIENCE,
@@ -212,7 +234,8 @@ class World:
         self._sql("select tds.request_pull('customers', '{}', '748139205')")
 
     def _second_server(self) -> None:
-        self._second = self._stack.enter_context(self._server.empty_database()).conninfo
+        # with the schema already: that a restore makes it is tests/db/test_backup.py's
+        self._second = self._stack.enter_context(self._server.database()).conninfo
 
     def _leave_open(self) -> None:
         conn = self.database.connect(application_name="somebody at a console")
@@ -225,8 +248,23 @@ class World:
         self._sql("update tds.program set beat_at = beat_at - interval '70 seconds' where kind = 'worker'")
 
 
+def _cut(command: str) -> tuple[str, str, str]:
+    """What comes before the first bar that is not within quotes, the bar, and the rest, without a comment."""
+    hidden = QUOTED.sub(lambda found: "x" * len(found[0]), command)
+    if comment := re.search(r"\s+#\s", hidden):
+        command, hidden = command[: comment.start()], hidden[: comment.start()]
+    at = hidden.find("|")
+    return (command, "", "") if at < 0 else (command[:at], "|", command[at + 1 :])
+
+
 def _commits(statement: str) -> bool:
     return statement.lower().startswith(("call ", "vacuum", "begin", "commit"))
+
+
+@contextmanager
+def _scratch(server: TestServer) -> Iterator[str]:
+    with server.database() as fresh:
+        yield fresh.conninfo
 
 
 @contextmanager
@@ -263,6 +301,8 @@ def world(server: TestServer, database: Database, directory: Path) -> Iterator[W
         # a day of calls and of people's hands passes here within minutes
         patch.setattr("tds_sandbox.oauth.REFRESHES", 1000)
         sandbox.sandbox.oauth.lives *= 600
+        # a scratch database made of nothing is tests/db/test_backups.py's
+        patch.setattr("tds_db.backups.scratch", lambda _: _scratch(server))
         program = Program("up", [*TDS, "up", "--port", str(port)], environment(**ours), directory)
         program.start()
         try:
