@@ -2,6 +2,7 @@
 
 import errno
 import os
+import re
 from collections.abc import Mapping
 from typing import Any
 
@@ -13,6 +14,7 @@ from tds_db.envfile import env_file
 from tds_db.errors import TdsError
 
 LOOK = "Next: tds doctor"
+NAMES_NEXT = re.compile(r"\b(?:[Nn]ext|See): ")
 AGAIN = "Next: the same command again, which goes on where it stopped; if that does not help: tds doctor"
 ZOHO_KEYS = ("ZOHO_CLIENT_ID", "ZOHO_CLIENT_SECRET", "ZOHO_REFRESH_TOKEN", "ZOHO_ORGANIZATION_ID")
 # What PostgreSQL says that is nobody's mistake here, and what there is to do.
@@ -48,8 +50,18 @@ ERRNOS: Mapping[int, str] = {
 }
 
 
-def explanation(error: Exception) -> str | None:
-    """The text; None: it is of no known kind, so that it is a fault of ours."""
+def explanation(error: Exception, command: str = "tds") -> str | None:
+    """The text, with a command that comes next; None: it is of no known kind, so that it is a fault of ours.
+
+    Args:
+        error: what was raised.
+        command: that raised it: where nothing better is known, its help comes next.
+    """
+    told = _told(error)
+    return told if told is None or NAMES_NEXT.search(told) else f"{told}\nNext: {command} --help"
+
+
+def _told(error: Exception) -> str | None:
     match error:
         case TdsError():
             return str(error) if error.hint else f"{error.message}\n{LOOK}"
@@ -62,6 +74,8 @@ def explanation(error: Exception) -> str | None:
             return _database(error)
         case OSError():
             return _system(error)
+        case UnicodeDecodeError():
+            return f"What is given is no text in UTF-8: byte {error.start + 1} is none."
     return None
 
 

@@ -98,7 +98,8 @@ class Commands(click.Group):
         except Exception as error:
             from tds_cli.explanations import explanation  # noqa: PLC0415 - see the module's docstring
 
-            told = explanation(error)
+            words = [word for word in (ctx.info_name, ctx.invoked_subcommand) if word]
+            told = explanation(error, " ".join(words))
             if told is None:
                 logging.getLogger(__name__).info("a fault of ours", exc_info=True)
                 kind = type(error).__name__

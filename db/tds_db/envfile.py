@@ -85,7 +85,8 @@ def _lines(path: Path) -> list[Binding]:
     except OSError as error:
         raise EnvFileError(f"{path} cannot be read: {error.strerror}.", f"Next: ls -l {path}") from None
     for item in found:
-        if item.error or (item.key is not None and item.value is None):
+        is_whole = item.key is None or (item.value is not None and "\0" not in item.value)
+        if item.error or not is_whole:
             # what stands there may be a secret
             line = item.original.line + _before(item).count("\n")
             raise EnvFileError(

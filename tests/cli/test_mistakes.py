@@ -124,6 +124,11 @@ def file(text: str, name: str = "tds.env") -> Callable[[World], None]:
     return make
 
 
+def no_text(world: World) -> None:
+    """A file that is no text."""
+    (world.folder / "tds.bin").write_bytes(b"\xff\xfe\0")
+
+
 def taken(world: World) -> None:
     """A port that somebody listens on."""
     listener = world.stack.enter_context(socket.create_server(("127.0.0.1", 0)))
@@ -239,6 +244,19 @@ MISTAKES = [
             made=accounts("/elsewhere")),
     Mistake("server's disk full", "plan", "The disk of the database server is full", "Next: the same command",
             made=database("older")),
+    Mistake("day in words", "pull invoices --since yesterday", "must be a date (2026-01-31)", "Next: tds pull --help"),
+    Mistake("month that does not come", "reconcile --month 2999-01", "has not come yet", "Next: tds reconcile --help"),
+    Mistake("unknown entity compared", "verify invocies", "Unknown: invocies.", "Next: tds verify --help"),
+    Mistake("unknown run", "undo 99999", "99999", "Next: tds undo --help"),
+    Mistake("unknown dead letter replayed", "dead replay 424242", "424242", "Next: tds dead --help"),
+    Mistake("unknown alert", "alerts ack 999", "999", "Next: tds alerts --help"),
+    Mistake("unknown key", "keys revoke nobody", "nobody", "Next: tds keys --help"),
+    Mistake("unknown job", "jobs run helth", "helth", "Next: tds jobs --help"),
+    Mistake("unknown organisation", "org pause 999", "999", "Next: tds org --help"),
+    Mistake("clock in words", "backups schedule copies --at noon", "noon", "Next: tds backups --help"),
+    Mistake("byte of nothing in the file", "status", "Line 1 of", "Next: mend it", made=file("ZOHO_DC=e\0u\n")),
+    Mistake("file of the console that is no text", "connect --self-client tds.bin", "no text in UTF-8", "Next: tds connect --help",
+            made=no_text),
 ]  # fmt: skip
 
 
