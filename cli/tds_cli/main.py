@@ -98,8 +98,7 @@ class Commands(click.Group):
         except Exception as error:
             from tds_cli.explanations import explanation  # noqa: PLC0415 - see the module's docstring
 
-            words = [word for word in (ctx.info_name, ctx.invoked_subcommand) if word]
-            told = explanation(error, " ".join(words))
+            told = explanation(error, f"tds {ctx.invoked_subcommand or ''}".rstrip())
             if told is None:
                 logging.getLogger(__name__).info("a fault of ours", exc_info=True)
                 kind = type(error).__name__
