@@ -20,7 +20,7 @@ from tds_cli.progress import Steps
 from tds_cli.terminal import echo
 from tds_db.connect import connect_for_rows, conninfo
 from tds_poller.mirror import Mirror
-from tds_poller.reconcile import reconcile_some
+from tds_poller.poll import reconcile_all
 from tds_poller.zoho.client import ZohoClient
 from tds_poller.zoho.settings import ZohoSettings
 
@@ -63,8 +63,9 @@ def reconcile(
     """Compares the mirror's sums with Zoho's own reports, and names the documents that explain a difference.
 
     Records counted, what customers owe and vendors are owed, what was sold, bought and paid in a month, what
-    is in stock: a row each in tds.reconciliation, what is open in tds_discrepancies. A report that Zoho does
-    not give, or in another form, is shown as not checked. Exit code 1: something differs.
+    is in stock: a row each in tds.reconciliation, what is open in tds_discrepancies. Where something differs
+    that is not known, what has changed is pulled and the report asked once more. A report that Zoho does not
+    give, or in another form, is shown as not checked. Exit code 1: something differs.
 
     With --json, stderr has events while it works, one a line (docs/events.md), and stdout what was found.
     """
@@ -102,8 +103,7 @@ async def _reconcile(settings: ZohoSettings, run_id: int, *, as_json: bool) -> N
     with Steps(as_json=as_json) as steps, steps.step("reports") as step:
         async with Mirror(conninfo(), settings.organization_id) as mirror, ZohoClient(settings) as client:
             steps.show_client(client)
-            while await reconcile_some(client, mirror, run_id):
-                step.advance(1)
+            await reconcile_all(client, mirror, run_id, lambda: step.advance(1))
 
 
 def _told(connection: psycopg.Connection[DictRow], run_id: int) -> Row:

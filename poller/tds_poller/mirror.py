@@ -591,6 +591,11 @@ class Mirror:
         values = (task.reconcile_id, task.task, list(bodies), error, since, calls)
         await self._row(scalar_row, query, *values)
 
+    async def reconcile_pulls(self, run_id: int) -> Sequence[int] | None:
+        """The pulls that a reconciliation waits for, None if it is over; see `tds.reconcile_pulls`."""
+        runs: Sequence[int] | None = await self._row(scalar_row, "select tds.reconcile_pulls(%b)", run_id)
+        return runs
+
     async def wanted_images(self) -> int:
         """How many pictures are wanted."""
         query = "select count(*) from tds_wanted_images where organization_id = %b"

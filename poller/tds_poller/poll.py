@@ -417,3 +417,31 @@ async def opened_queue(dsn: str) -> AsyncIterator[PGMQueue]:
     finally:
         connections: Any = queue.pool
         await asyncio.to_thread(connections.close)
+
+
+async def reconcile_all(
+    client: ZohoClient, mirror: Mirror, run_id: int, on_task: Callable[[], None] = lambda: None
+) -> None:
+    """Does a whole reconciliation, and the pulls that it waits for before it looks at a difference again.
+
+    Args:
+        client: to ask with.
+        mirror: whose sums.
+        run_id: of the reconciliation.
+        on_task: is called after each task.
+
+    Raises:
+        ZohoError: Zoho cannot be asked any further now.
+        TdsError: bulk sync is off.
+    """
+    while True:
+        while await reconcile_some(client, mirror, run_id):
+            on_task()
+        if (pulls := await mirror.reconcile_pulls(run_id)) is None:
+            return
+        if pulls:
+            async with opened_queue(mirror.conninfo) as queue:
+                await Poll(client, mirror, queue, first=pulls).once()
+        else:
+            # another process is at it
+            await asyncio.sleep(LOOK_SECONDS)

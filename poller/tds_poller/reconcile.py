@@ -14,7 +14,9 @@ MOST_PAGES = 500
 async def reconcile_some(
     client: ZohoClient, mirror: Mirror, run_id: int | None = None
 ) -> ReconcileTask | None:
-    """Does the next task of a reconciliation: reads one report, or some documents anew; None: there is none.
+    """Does the next task of a reconciliation: reads one report, or some documents anew.
+
+    None: there is none, or what differs waits for its second look; see `Mirror.reconcile_pulls`.
 
     Whatever Zoho answers, or does not, is told to the database and stops nothing.
 

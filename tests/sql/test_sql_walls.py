@@ -57,6 +57,7 @@ PROOF_WRITES = {
     "request_reconcile": {"tds.reconcile_run"},
     "request_reconciles": {"tds.reconcile_run"},
     "plan_reconcile": {"tds.reconcile_task"},
+    "plan_second_look": {"tds.reconcile_run", "tds.reconcile_task"},
     "next_reconcile": {"tds.reconcile_run"},
     "reconcile_told": {"tds.reconcile_run", "tds.reconcile_task"},
     "end_reconcile": {"tds.reconcile_run"},

@@ -6,6 +6,10 @@ insert into tds.setting (name, value, description) values
     ('reconcile_tolerance', '0.01',
         'By how much a figure of a report may differ from ours where documents were converted into the base currency, or a discount was '
         'shared out over lines; all others have to be equal.'),
+    ('reconcile_again_seconds', '600',
+        'How long after the last report those that differ are asked once more; what is due is pulled meanwhile. A command does not wait.'),
+    ('reconcile_pages', '25',
+        'Of how many pages of 200 a list without a filter may be, to be read for what was due before a difference is looked at again.'),
     ('reconcile_parties', '40', 'Of how many parties that differ the documents are read anew, in one reconciliation.'),
     ('reconcile_documents', '20', 'How many documents of one product that differs are read anew, in one reconciliation.'),
     ('reconcile_reads', '150', 'How many lists and documents are read anew because of all that differs, in one reconciliation.')
@@ -125,6 +129,9 @@ begin
     end if;
     update tds.reconcile_run r set session = next_reconcile.session, started_at = coalesce(r.started_at, v_now)
      where r.reconcile_id = v_run.reconcile_id;
+    if tds.waits_for_second_look(v_run, v_now) then
+        return;
+    end if;
     return query
     select t.reconcile_id, t.task, t.report, t.path, t.parameters, t.paged from tds.reconcile_task t
      where t.reconcile_id = v_run.reconcile_id and t.done_at is null
@@ -138,7 +145,133 @@ $$;
 revoke all on function tds.next_reconcile(text, int, bigint) from public;
 comment on function tds.next_reconcile(text, int, bigint) is
 'The next that Zoho has to be asked for a reconciliation (null: any that the clock or an operator asked for); none: there is nothing to '
-'do. A session keeps what it has begun until it is gone.';
+'do, or it waits for its second look. A session keeps what it has begun until it is gone.';
+
+create or replace function tds.awaited_pulls(run tds.reconcile_run) returns bigint[]
+language plpgsql stable
+set search_path = pg_catalog, pg_temp
+as $$
+begin
+    return array(select r.run_id from tds.run r where r.run_id = any ((awaited_pulls.run).pulls) and r.finished_at is null
+                  order by r.run_id);
+end
+$$;
+revoke all on function tds.awaited_pulls(tds.reconcile_run) from public;
+comment on function tds.awaited_pulls(tds.reconcile_run) is 'The pulls that a second look waits for and that are not over.';
+
+create or replace function tds.waits_for_second_look(run tds.reconcile_run, at timestamptz) returns boolean
+language plpgsql stable
+set search_path = pg_catalog, pg_temp
+as $$
+begin
+    return coalesce(waits_for_second_look.at < (waits_for_second_look.run).again_at
+                    -- a pull that does not end (bulk sync was switched off, the calls are used up) is not waited for all day
+                    or waits_for_second_look.at < (waits_for_second_look.run).again_at + interval '1 hour'
+                       and tds.awaited_pulls(waits_for_second_look.run) <> '{}', false);
+end
+$$;
+revoke all on function tds.waits_for_second_look(tds.reconcile_run, timestamptz) from public;
+comment on function tds.waits_for_second_look(tds.reconcile_run, timestamptz) is
+'Whether what differs is not to be looked at again yet: its time has not come, or what was due is still being pulled.';
+
+create or replace function tds.reconcile_pulls(reconcile_id bigint) returns bigint[]
+language plpgsql stable security definer
+set search_path = pg_catalog, pg_temp
+as $$
+begin
+    return (select tds.awaited_pulls(r) from tds.reconcile_run r
+             where r.reconcile_id = reconcile_pulls.reconcile_id and r.finished_at is null);
+end
+$$;
+revoke all on function tds.reconcile_pulls(bigint) from public;
+comment on function tds.reconcile_pulls(bigint) is
+'The pulls that a reconciliation waits for before its second look, for whoever does them; null: it is over.';
+
+create or replace function tds.is_news(run tds.reconcile_run, report tds.report) returns boolean
+language plpgsql stable
+set search_path = pg_catalog, pg_temp
+as $$
+begin
+    return exists (
+        select from tds.reconciliation n
+         where n.reconcile_id = (is_news.run).reconcile_id and n.report = (is_news.report).report and n.state = 'differs'
+           and not exists (select from tds.discrepancy d
+                            where d.organization_id = n.organization_id and d.report = n.report and d.measure = n.measure
+                              and d.status = coalesce(n.status, '') and d.period = tds.period_told(is_news.run, is_news.report)
+                              and d.currency = coalesce(n.currency, '') and d.party_kind = n.party_kind and d.party_id = n.party_id
+                              and d.resolved_at is null and d.difference = n.difference));
+end
+$$;
+revoke all on function tds.is_news(tds.reconcile_run, tds.report) from public;
+comment on function tds.is_news(tds.reconcile_run, tds.report) is
+'Whether a report that was just compared shows a difference that is not an open discrepancy already.';
+
+create or replace function tds.pull_what_is_due(run tds.reconcile_run) returns bigint[]
+language plpgsql volatile
+set search_path = pg_catalog, pg_temp
+as $$
+declare
+    v_overlap constant interval := make_interval(secs => tds.setting_int('cursor_overlap_seconds'));
+    v_pulls   bigint[];
+begin
+    -- modified_since leaves out what a list without a filter tells besides: a pull that mended that would hide what is to be found
+    select array_agg(tds.request_pull_for(
+               e.entity, jsonb_build_object('modified_since', to_char((e.last_pass - v_overlap) at time zone 'UTC',
+                                                                      'YYYY-MM-DD"T"HH24:MI:SS"+00:00"')),
+               (pull_what_is_due.run).organization_id, 'a reconciliation') order by e.entity)
+      into v_pulls
+      from (select n.entity, tds.last_pass(n.entity, (pull_what_is_due.run).organization_id) as last_pass
+              from (select d.* from tds.entity d
+                     where d.entity in (select unnest(r.entities) from tds.reconcile_task t join tds.report r on r.report = t.report
+                                         where t.reconcile_id = (pull_what_is_due.run).reconcile_id and t.look = 2)
+                    offset 0) n
+             where 'modified_since' = any (tds.pull_option_names(n.entity))
+               and (tds.has_filter(n, (pull_what_is_due.run).organization_id)
+                    or tds.list_pages(n, tds.list_records(n, (pull_what_is_due.run).organization_id))
+                       <= tds.setting_int('reconcile_pages'))) e
+     where e.last_pass is not null;
+    return coalesce(v_pulls, '{}');
+end
+$$;
+revoke all on function tds.pull_what_is_due(tds.reconcile_run) from public;
+comment on function tds.pull_what_is_due(tds.reconcile_run) is
+'Asks for what has changed since the last pass in the lists of the reports that are looked at again; returns the pulls. A list without a '
+'filter is read whole, if it has no more than reconcile_pages.';
+
+create or replace function tds.plan_second_look(run tds.reconcile_run) returns int
+language plpgsql volatile
+set search_path = pg_catalog, pg_temp
+as $$
+declare
+    v_now   constant timestamptz := tds.now();
+    v_pulls bigint[] := array[]::bigint[];
+    v_rows  int;
+begin
+    insert into tds.reconcile_task (reconcile_id, task, report, path, parameters, paged, look)
+    select t.reconcile_id, (select max(m.task) from tds.reconcile_task m where m.reconcile_id = t.reconcile_id)
+                           + row_number() over (order by t.task), t.report, t.path, t.parameters, t.paged, 2
+      from tds.reconcile_task t
+      join tds.report r on r.report = t.report
+     where t.reconcile_id = (plan_second_look.run).reconcile_id and t.error is null and tds.is_news(plan_second_look.run, r)
+     order by t.task;
+    get diagnostics v_rows = row_count;
+    if v_rows > 0 then
+        if tds.bulk_sync_refusal() is null then
+            v_pulls := tds.pull_what_is_due(plan_second_look.run);
+        end if;
+        update tds.reconcile_run r
+           set pulls = v_pulls,
+               again_at = v_now + case when r.requested_by = 'a command' then interval '0'
+                                       else make_interval(secs => tds.setting_int('reconcile_again_seconds')) end
+         where r.reconcile_id = (plan_second_look.run).reconcile_id;
+    end if;
+    return v_rows;
+end
+$$;
+revoke all on function tds.plan_second_look(tds.reconcile_run) from public;
+comment on function tds.plan_second_look(tds.reconcile_run) is
+'Asks for what is due in the lists of the reports that show something new, and writes the tasks of asking these once more; returns how '
+'many: an edit that was made between a pull and a report is no discrepancy.';
 
 create or replace function tds.end_reconcile(reconcile_id bigint, error text) returns void
 language plpgsql volatile
@@ -427,6 +560,10 @@ begin
        into v_ours
       using row((compare_report.report).report, (compare_report.report).party_kind, (compare_report.report).entities[1],
                 tds.counted_status(compare_report.report), (compare_report.run).organization_id, v_from, v_to)::tds.asked;
+    with first_look as (
+        delete from tds.reconciliation n
+         where n.reconcile_id = (compare_report.run).reconcile_id and n.report = (compare_report.report).report
+        returning n.measure, n.party_id, n.state, n.difference)
     insert into tds.reconciliation (reconcile_id, organization_id, report, measure, status, period_from, period_to, currency, party_kind,
                                     party_id, party_name, ours, zoho, state, reason, compared_at)
     select (compare_report.run).reconcile_id, (compare_report.run).organization_id, (compare_report.report).report, c.measure,
@@ -435,12 +572,15 @@ begin
            coalesce(c.party_name, tds.party_name((compare_report.run).organization_id, (compare_report.report).party_kind, c.party_id)),
            c.ours, c.zoho,
            case when not c.differs then 'equal' when r.reason is not null then 'not checked' else 'differs' end,
-           case when c.differs then r.reason end, v_now
+           case when c.differs then r.reason
+                when f.state = 'differs' then format('it differed by %s at the first look: what was due has come since', f.difference) end,
+           v_now
       from (select b.*, abs(coalesce(b.ours, 0) - coalesce(b.zoho, 0))
                         > case when b.unit = 'base' and not b.is_exact then v_tolerance else 0 end as differs
               from tds.both_figures(compare_report.report, v_ours, compare_report.pages) b) c
       left join tds.touched_parties((compare_report.run).organization_id, compare_report.since) t
         on t.party_kind = (compare_report.report).party_kind and t.party_id = c.party_id
+      left join first_look f on f.measure = c.measure and f.party_id = c.party_id
      cross join lateral (select case when c.lacking > 0 then format('%s documents have no detail or rate yet: tds pull', c.lacking)
                                      when t.party_id is not null then 'it was changed meanwhile' end) r(reason)
      order by c.measure, c.party_id;
@@ -448,14 +588,22 @@ end
 $$;
 revoke all on function tds.compare_report(tds.reconcile_run, tds.report, tds.reconcile_task, jsonb[], timestamptz) from public;
 comment on function tds.compare_report(tds.reconcile_run, tds.report, tds.reconcile_task, jsonb[], timestamptz) is
-'Compares a report that was read from that moment on with the mirror, and writes a row of tds.reconciliation a figure. Raises ZB008 where '
-'it cannot be compared.';
+'Compares a report that was read from that moment on with the mirror, and writes a row of tds.reconciliation a figure, in the place of '
+'those of the first look. Raises ZB008 where it cannot be compared.';
 
 create or replace function tds.note_not_checked(run tds.reconcile_run, report tds.report, task tds.reconcile_task, reason text) returns void
 language plpgsql volatile
 set search_path = pg_catalog, pg_temp
 as $$
 begin
+    if (note_not_checked.task).look = 2 then
+        -- what one look alone has shown is no discrepancy
+        update tds.reconciliation n
+           set state = 'not checked',
+               reason = left('it differed, and could not be looked at once more: ' || note_not_checked.reason, 500)
+         where n.reconcile_id = (note_not_checked.run).reconcile_id and n.report = (note_not_checked.report).report and n.state = 'differs';
+        return;
+    end if;
     insert into tds.reconciliation (reconcile_id, organization_id, report, status, period_from, period_to, state, reason, compared_at)
     values ((note_not_checked.run).reconcile_id, (note_not_checked.run).organization_id, (note_not_checked.report).report,
             tds.counted_status(note_not_checked.report), ((note_not_checked.task).parameters ->> 'from_date')::date,
@@ -511,7 +659,9 @@ begin
                 perform tds.compare_report(v_run, v_report, v_task,
                     (select array_agg(convert_from(p.body, 'UTF8')::jsonb order by p.n)
                        from unnest(reconcile_told.pages) with ordinality p(body, n)), reconcile_told.since);
-                perform tds.keep_discrepancies(v_run, v_report);
+                if v_task.look = 2 or not tds.is_news(v_run, v_report) then
+                    perform tds.keep_discrepancies(v_run, v_report);
+                end if;
             end if;
         end if;
     exception when others then
@@ -528,8 +678,9 @@ begin
             perform tds.note_not_checked(v_run, v_report, v_task, v_error);
         end if;
     end if;
-    if not exists (select from tds.reconcile_task t where t.reconcile_id = v_run.reconcile_id and t.done_at is null)
-       and v_task.report is not null then
+    if v_task.report is not null
+       and not exists (select from tds.reconcile_task t where t.reconcile_id = v_run.reconcile_id and t.done_at is null)
+       and (v_task.look = 2 or tds.plan_second_look(v_run) = 0) then
         perform tds.plan_explanations(v_run);
     end if;
 end
@@ -537,7 +688,7 @@ $$;
 revoke all on function tds.reconcile_told(bigint, int, bytea[], text, timestamptz, int) from public;
 comment on function tds.reconcile_told(bigint, int, bytea[], text, timestamptz, int) is
 'What Zoho answered to a task of tds.next_reconcile(), read from that moment on, with so many calls; or why it did not (error). It is '
-'compared, or noted as not checked. Raises ZB003 where the task is done already.';
+'compared, or noted as not checked; what differs anew waits for its second look. Raises ZB003 where the task is done already.';
 
 create or replace function tds.reconcile_calls(organization_id text, records jsonb default '{}') returns table (report text, calls bigint)
 language plpgsql stable security definer
@@ -565,7 +716,7 @@ comment on function tds.reconcile_calls(text, jsonb) is
 grant execute on function
     tds.reconcile_calls(text, jsonb),
     tds.request_reconcile(text, date, date, text), tds.next_reconcile(text, int, bigint),
-    tds.reconcile_told(bigint, int, bytea[], text, timestamptz, int)
+    tds.reconcile_told(bigint, int, bytea[], text, timestamptz, int), tds.reconcile_pulls(bigint)
     to tds_poller, tds_operator;
 grant execute on function tds.request_reconciles() to tds_worker, tds_operator;
 grant select on tds.report, tds.report_measure, tds.reconcile_run, tds.reconcile_task, tds.reconciliation, tds.discrepancy
