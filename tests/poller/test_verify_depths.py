@@ -82,6 +82,40 @@ def test_every_depth_finds_what_it_can_see_and_fix_mends(poller: Poller, environ
         assert "repair" in explained
 
 
+def test_a_list_tells_that_lines_are_gone_though_the_header_agrees(
+    poller: Poller, environment: dict[str, str]
+) -> None:
+    spoils = {
+        ("invoices", "invoice_line_items", "total_amount"): "delete from zoho.{0} where zoho_invoice_id = %s",
+        (
+            "bills",
+            "bill_line_items",
+            "total_amount",
+        ): "update zoho.{0} set {1} = {1} + 1 where zoho_bill_id = %s",
+        ("payments", "customer_payment_invoices", "amount"): (
+            "update zoho.{0} set {1} = {1} + 1 where zoho_payment_id = %s"
+        ),
+    }
+    with psycopg.connect(poller.database.conninfo, autocommit=True) as conn:
+        wanted = []
+        for (entity, table, column), spoil in spoils.items():
+            key = spoil.split()[-3]
+            [zoho_id] = conn.execute(f"select min({key}) from zoho.{table}").fetchone() or [""]
+            conn.execute(spoil.format(table, column), [zoho_id])
+            wanted.append((entity, zoho_id, table, column, "differs"))
+        code, told = verified(environment, "--no-pull", *(entity for entity, *_ in wanted))
+        assert code == 1
+        assert [
+            (d["entity"], d["zoho_id"], d["table_name"], d["column_name"], d["what"])
+            for d in conn.execute(
+                "select to_jsonb(d) from tds_differences d where depth = 'lists' order by entity"
+            ).fetchall()
+            for d in d
+        ] == sorted(wanted)
+        code, told = verified(environment, "--fix", *(entity for entity, *_ in wanted))
+        assert (code, told["agree"]) == (0, True), told
+
+
 def test_the_clock_compares_inside_in_steps_and_asks_for_lists(
     poller: Poller, environment: dict[str, str]
 ) -> None:

@@ -30,6 +30,60 @@ comment on function tds.listed(text, bytea) is
 'The records of a page of Zoho''s list, each cut to what tds.verify() compares, so that many pages can be kept. Raises ZB008 for a page '
 'without records.';
 
+create or replace view tds.verified_sum as
+select s.entity, s.list_key, s.table_name, c.parent_column, s.column_name, s.kind, s.whole, s.rest
+  from (values ('invoices', 'line_items', 'invoice_line_items', 'total_amount', 'lines', 'total', 'sub_total'),
+               ('bills', 'line_items', 'bill_line_items', 'total_amount', 'lines', 'total', 'sub_total'),
+               ('sales_orders', 'line_items', 'sales_order_line_items', 'total_amount', 'lines', 'total', 'sub_total'),
+               ('credit_notes', 'line_items', 'credit_note_line_items', 'total_amount', 'lines', 'total', 'sub_total'),
+               ('vendor_credits', 'line_items', 'vendor_credit_line_items', 'total_amount', 'lines', 'total', 'sub_total'),
+               ('payments', 'invoices', 'customer_payment_invoices', 'amount', 'applied', 'amount', 'unused_amount'),
+               ('vendor_payments', 'bills', 'vendor_payment_bills', 'amount', 'applied', 'amount', 'balance'))
+       s(entity, list_key, table_name, column_name, kind, whole, rest)
+  join tds.child c on c.entity = s.entity and c.list_key = s.list_key and c.target = s.table_name;
+comment on view tds.verified_sum is
+'Which sums of child rows tds.verify() holds against what Zoho''s list tells of their record.';
+comment on column tds.verified_sum.entity is 'The entity.';
+comment on column tds.verified_sum.list_key is 'The key of its details that the child rows come from.';
+comment on column tds.verified_sum.table_name is 'The table of the child rows.';
+comment on column tds.verified_sum.parent_column is 'The column with the record''s id.';
+comment on column tds.verified_sum.column_name is 'The column that is summed.';
+comment on column tds.verified_sum.kind is
+'lines: the sum is the record''s rest, moved by what the list''s whole differs from ours; applied: the list''s whole less its rest.';
+comment on column tds.verified_sum.whole is 'The key with the whole amount.';
+comment on column tds.verified_sum.rest is 'lines: the key with the sum of the lines; applied: the key with what is not applied.';
+
+create or replace function tds.list_sums(entity text, organization_id text)
+returns table (zoho_id text, key text, kind text, whole text, rest text, amount numeric, tolerance numeric)
+language plpgsql stable
+set search_path = pg_catalog, pg_temp
+as $$
+declare
+    v_entity constant tds.entity := tds.entity_named(list_sums.entity);
+    v_sum    record;
+begin
+    for v_sum in select v.* from tds.verified_sum v where v.entity = list_sums.entity order by v.table_name loop
+        -- only where the details were read, and where the whole is made of nothing but these rows
+        return query execute format(
+            $sql$
+            select m.%1$I, $2 || '.' || $3, $4, $5, $6, coalesce(c.amount, 0), 0.005 * coalesce(c.rows, 0)
+              from zoho.%2$I m
+              left join (select k.%3$I as zoho_id, sum(k.%4$I) as amount, count(*) as rows
+                           from zoho.%5$I k where k.organization_id = $1 group by 1) c on c.zoho_id = m.%1$I
+             where m.organization_id = $1 and m.deleted_at is null and jsonb_typeof(m.zoho_metadata -> $7) = 'array'
+               and m.zoho_metadata -> 'is_inclusive_tax' is distinct from 'true'
+               and not jsonb_path_exists(m.zoho_metadata, '$.*[*].tax_amount_withheld ? (@ <> 0)')
+               and coalesce(m.zoho_metadata -> 'payment_refunds', m.zoho_metadata -> 'vendorpayment_refunds', '[]') = '[]'$sql$,
+            v_entity.target_key, tds.verified_table(v_entity.entity), v_sum.parent_column, v_sum.column_name, v_sum.table_name)
+            using list_sums.organization_id, v_sum.table_name, v_sum.column_name, v_sum.kind, v_sum.whole, v_sum.rest, v_sum.list_key;
+    end loop;
+end
+$$;
+revoke all on function tds.list_sums(text, text) from public;
+comment on function tds.list_sums(text, text) is
+'The sums of the child rows of each living record whose details were read, and the keys of the list that they are held against; tolerance: '
+'what rounding row by row may make.';
+
 create or replace function tds.verify_differences(entity text, organization_id text, pages jsonb[], since timestamptz)
 returns table (zoho_id text, what text, meanwhile boolean, fields jsonb, told jsonb, kept jsonb)
 language plpgsql stable
@@ -42,12 +96,13 @@ begin
                 when r.kept is null then 'missing'
                 when r.told is null then case when r.deleted_at is null then 'extra' end
                 when r.deleted_at is not null then 'deleted'
-                when d.fields is not null then 'differs' end,
+                when coalesce(d.fields, s.fields) is not null then 'differs' end,
            -- Zoho's own time, or that of what the mirror has read since
            coalesce((r.told ->> 'last_modified_time')::timestamptz >= verify_differences.since, false)
            or coalesce(r.observed_at >= verify_differences.since, false),
            case when r.zoho_id is null then '{"id": {"problem": "missing"}}' else '{}'::jsonb end || coalesce(d.fields, '{}')
-           || coalesce((select jsonb_object_agg(p.key, jsonb_build_object('problem', p.value)) from jsonb_each(r.problem) p), '{}'),
+           || coalesce((select jsonb_object_agg(p.key, jsonb_build_object('problem', p.value)) from jsonb_each(r.problem) p), '{}')
+           || coalesce(s.fields, '{}'),
            r.told,
            case when r.deleted_at is null then r.kept end
       from tds.compare_records(verify_differences.entity, verify_differences.organization_id, verify_differences.pages) r
@@ -55,7 +110,20 @@ begin
            -- what a list leaves out or empty is not compared: details may say more
            select jsonb_object_agg(t.key, jsonb_build_object('zoho', t.value, 'mirror', r.kept -> t.key)) as fields
              from jsonb_each(r.told) t
-            where r.kept is not null and t.value is distinct from r.kept -> t.key) d on true;
+            where r.kept is not null and t.value is distinct from r.kept -> t.key) d on true
+      left join (
+           select l.zoho_id as record_id, jsonb_agg(to_jsonb(l)) as sums
+             from tds.list_sums(verify_differences.entity, verify_differences.organization_id) l
+            group by l.zoho_id) c on c.record_id = r.zoho_id
+      left join lateral (
+           select jsonb_object_agg(a.key, jsonb_build_object('zoho', a.should_be, 'mirror', a.amount)) as fields
+             from (select l.key, l.amount, l.tolerance,
+                          case l.kind when 'lines'
+                               then (r.kept ->> l.rest)::numeric + (r.told ->> l.whole)::numeric - (r.kept ->> l.whole)::numeric
+                               else (r.told ->> l.whole)::numeric - (r.told ->> l.rest)::numeric end as should_be
+                     from jsonb_to_recordset(c.sums) l(key text, kind text, whole text, rest text, amount numeric, tolerance numeric)
+                    where r.deleted_at is null) a
+            where abs(a.amount - a.should_be) > a.tolerance) s on true;
 end
 $$;
 comment on function tds.verify_differences(text, text, jsonb[], timestamptz) is
@@ -179,15 +247,18 @@ set search_path = pg_catalog, pg_temp
 as $$
 begin
     perform tds.note_differences(note_lists.verification_id, note_lists.organization_id, note_lists.entity, array(
-        select row(d.zoho_id, tds.verified_table(note_lists.entity), '', coalesce(d.column_name, ''), d.what, d.ours, d.should_be,
+        select row(d.zoho_id, coalesce(d.table_name, tds.verified_table(note_lists.entity)), '', coalesce(d.column_name, ''), d.what,
+                   d.ours, d.should_be,
                    'repair')::tds.difference
           from (select r.doc ->> 'id' as zoho_id,
                        case r.doc ->> 'what' when 'deleted' then 'tombstone' else r.doc ->> 'what' end as what,
-                       case when r.doc ->> 'what' = 'deleted' then 'deleted_at' else f.column_name end as column_name,
+                       case when r.doc ->> 'what' = 'deleted' then 'deleted_at'
+                            else coalesce(f.column_name, c.column_name) end as column_name, c.table_name,
                        k.value -> 'mirror' as ours, coalesce(k.value -> 'zoho', k.value -> 'problem') as should_be
                   from jsonb_array_elements(note_lists.comparison -> 'differences') r(doc)
                   left join lateral jsonb_each(r.doc -> 'fields') k on true
                   left join tds.verified_field f on f.entity = note_lists.entity and f.key = k.key
+                  left join tds.verified_sum c on c.entity = note_lists.entity and c.table_name || '.' || c.column_name = k.key
                  where not (r.doc -> 'meanwhile')::boolean) d));
     update tds.verification v
        set checked = v.checked + (note_lists.comparison ->> 'zoho')::bigint,
