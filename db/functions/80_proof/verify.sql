@@ -49,7 +49,7 @@ comment on column tds.verified_sum.table_name is 'The table of the child rows.';
 comment on column tds.verified_sum.parent_column is 'The column with the record''s id.';
 comment on column tds.verified_sum.column_name is 'The column that is summed.';
 comment on column tds.verified_sum.kind is
-'lines: the sum is the record''s rest, moved by what the list''s whole differs from ours; applied: the list''s whole less its rest.';
+'lines: the sum is the record''s rest, where the list''s whole is ours; applied: the list''s whole less its rest.';
 comment on column tds.verified_sum.whole is 'The key with the whole amount.';
 comment on column tds.verified_sum.rest is 'lines: the key with the sum of the lines; applied: the key with what is not applied.';
 
@@ -119,7 +119,9 @@ begin
            select jsonb_object_agg(a.key, jsonb_build_object('zoho', a.should_be, 'mirror', a.amount)) as fields
              from (select l.key, l.amount, l.tolerance,
                           case l.kind when 'lines'
-                               then (r.kept ->> l.rest)::numeric + (r.told ->> l.whole)::numeric - (r.kept ->> l.whole)::numeric
+                               -- where the whole differs, the header is what is wrong first
+                               then case when (r.told ->> l.whole)::numeric = (r.kept ->> l.whole)::numeric
+                                         then (r.kept ->> l.rest)::numeric end
                                else (r.told ->> l.whole)::numeric - (r.told ->> l.rest)::numeric end as should_be
                      from jsonb_to_recordset(c.sums) l(key text, kind text, whole text, rest text, amount numeric, tolerance numeric)
                     where r.deleted_at is null) a
