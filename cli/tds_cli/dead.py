@@ -6,7 +6,7 @@ import click
 import psycopg
 from psycopg.rows import DictRow
 
-from tds_cli.options import as_json
+from tds_cli.options import as_json, must_exist
 from tds_cli.output import print_json, print_table
 from tds_cli.terminal import echo
 from tds_db.connect import connect_for_rows
@@ -34,6 +34,8 @@ def dead_list(entity: str | None, limit: int, as_json: bool) -> None:
                 order by dead_letter_id desc limit %(limit)s""",
             {"entity": entity, "limit": limit},
         ).fetchall()
+        if entity and not rows:
+            must_exist(connection, entity)
     if as_json:
         print_json(rows)
         return
@@ -86,6 +88,8 @@ def dead_replay(
             sent = connection.execute(
                 "select tds.replay(%s::text, %s::text, %s::boolean) as sent", [entity, reason_code, details]
             ).fetchone()
+            if not (sent and sent["sent"]):
+                must_exist(connection, entity)
             if as_json:
                 print_json(sent)
             else:
@@ -124,6 +128,8 @@ def _show_replay(
     if unknown := sorted(set(numbers) - {row["number"] for row in rows}):
         named = ", ".join(map(str, unknown))
         raise TdsError(f"No such dead letter, or resolved already: {named}.", "See: tds dead list")
+    if entity and not rows:
+        must_exist(connection, entity)
     if as_json:
         print_json({"would_send": rows})
     else:

@@ -9,6 +9,7 @@ from tds_cli.options import as_json
 from tds_cli.output import print_json, print_table
 from tds_cli.terminal import echo
 from tds_db.connect import connect_for_rows
+from tds_db.errors import TdsError
 
 HELD = """
     select organization_id, entity, count(*) as held, min(absent_at) as first, max(proved_at) as last,
@@ -63,4 +64,6 @@ def _decide(verb: str, entity: str, ids: Sequence[str]) -> None:
             [entity, list(ids) or None],
         ).fetchone()
     assert row is not None
+    if ids and not row["decided"]:
+        raise TdsError(f"None of these {entity} is held back.", "Look: tds deletions list --ids")
     echo(f"{row['decided']} deletions {verb}ed.".replace("refuseed", "refused"))

@@ -3,7 +3,7 @@
 import click
 from psycopg.rows import DictRow
 
-from tds_cli.options import as_json
+from tds_cli.options import as_json, must_exist
 from tds_cli.output import print_json, print_table
 from tds_cli.terminal import echo
 from tds_db.connect import connect_for_rows
@@ -32,6 +32,8 @@ def runs(entity: str | None, state: str | None, limit: int, as_json: bool) -> No
     """Shows pulls of lists, the newest first: how far they came, how long they took, why they stopped."""
     with connect_for_rows("runs") as connection:
         rows = connection.execute(RUNS, {"entity": entity, "state": state, "limit": limit}).fetchall()
+        if entity and not rows:
+            must_exist(connection, entity)
     if as_json:
         print_json(rows)
         return

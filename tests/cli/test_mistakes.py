@@ -182,6 +182,11 @@ MISTAKES = [
     Mistake("misspelt option", "status --jsn", "No such option", "Try 'tds status --help'", 2),
     Mistake("no entity", "pull", "Missing argument", "Try 'tds pull --help'", 2),
     Mistake("unknown entity", "pull sheep", "sheep", "select entity from tds.entity"),
+    Mistake("runs of an unknown entity", "runs --entity sheep", "sheep", "select entity from tds.entity"),
+    Mistake("letters of an unknown entity", "dead list --entity sheep", "sheep", "select entity from tds.entity"),
+    Mistake(
+        "an unknown entity told again", "dead replay --entity sheep", "sheep", "select entity from tds.entity"
+    ),
     Mistake("unknown entity planned", "plan sheep", "Unknown: sheep.", "Next: tds plan ENTITY"),
     Mistake("unknown dead letter", "dead show 999999", "There is no dead letter 999999.", "See: tds dead list"),
     Mistake("nothing set", "plan", "ZOHO_CLIENT_ID is not set.", "Next: tds connect", set=dict.fromkeys(
