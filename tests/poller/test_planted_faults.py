@@ -92,7 +92,8 @@ def test_each_is_named_and_mended(poller: Poller, environment: dict[str, str]) -
             differences = found(conn)
             assert [str(fault) for fault in done if not any(names(d, fault) for d in differences)] == []
             mended = tds(environment, "repair", "--all-differing", "--json")
-            assert (mended.exit_code, mended.stderr) == (0, ""), mended.output
+            assert mended.exit_code == 0, mended.output
+            assert {json.loads(line)["event"] for line in mended.stderr.splitlines()} == {"step"}
             assert [
                 (d["what"], [str(fault) for fault in done if fault.zoho_id == d["zoho_id"]], d)
                 for d in found(conn)
