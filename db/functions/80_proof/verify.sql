@@ -53,8 +53,7 @@ comment on column tds.verified_sum.kind is
 comment on column tds.verified_sum.whole is 'The key with the whole amount.';
 comment on column tds.verified_sum.rest is 'lines: the key with the sum of the lines; applied: the key with what is not applied.';
 
-create or replace function tds.list_sums(entity text, organization_id text)
-returns table (zoho_id text, key text, kind text, whole text, rest text, amount numeric, tolerance numeric)
+create or replace function tds.list_sums(entity text, organization_id text) returns setof tds.list_sum
 language plpgsql stable
 set search_path = pg_catalog, pg_temp
 as $$
