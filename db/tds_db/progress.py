@@ -44,7 +44,7 @@ class Nowhere:
     @contextmanager
     def step(self, title: str) -> Iterator[Step]:  # noqa: ARG002
         """See `Steps`."""
-        yield Unseen()
+        yield UNSEEN
 
 
 UNSEEN, NOWHERE = Unseen(), Nowhere()
