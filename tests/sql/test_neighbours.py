@@ -52,7 +52,7 @@ FATES = """
         v_set     tds.record[];
     begin
         select n.* into strict v_entity from tds.entity n where n.entity = fates.entity;
-        v_records := tds.explode(fates.entity, array[row(0, 0, tds.now(), false, tds.now(), null, 3, false, fates.docs)::tds.event]);
+        v_records := tds.explode(fates.entity, array[row(0, 0, tds.now(), false, tds.now(), null, 3, false, fates.docs, false)::tds.event]);
         create temp table culprit on commit drop as select c.* from tds.culprits(fates.entity, v_records) c;
         -- those that nobody names together first, and one by one if that fails; each of the others alone
         for v_set in

@@ -13,15 +13,22 @@ insert into tds.setting (name, value, description) values
     ('body_values', '1000000', 'Values that one body may have (commas in it); a body of more is stored, and is a dead letter at once.')
 on conflict on constraint setting_pkey do nothing;
 
+create or replace function tds.long_number_pattern(is_page boolean) returns text
+language sql immutable parallel safe
+as $$
+    -- a number with an exponent of two digits, a long run, or what could hide one: an escape. A run is as long to write as to read,
+    -- so that pages, where the look is a twentieth of all that storing and applying them takes, are spared it. An id, which is a text or
+    -- has 19 digits, is no run: each length of those that are met costs a state
+    select case when $1 then '[0-9][eE][+-]?[0-9][0-9]|\\u00[2-7]'
+                else '[[,:\s]-?[0-9]([0-9.]*[eE][+-]?[0-9]{2}|[0-9.]{24})|\\u00[2-7]' end
+$$;
+comment on function tds.long_number_pattern(boolean) is 'What tds.has_long_number() looks for in JSON, as a regular expression.';
+
 create or replace function tds.has_long_number(body text, is_page boolean) returns boolean
 language sql immutable parallel safe
 as $$
-    -- a number with an exponent of two digits, a run of forty, or what could hide one: an escape, or that it is no JSON but a form.
-    -- A run is as long to write as to read, so that pages, where the look is a twentieth of all that storing and applying them takes,
-    -- are spared it
-    select left($1, 1) not in ('{', '[')
-           or case when $2 then $1 ~ '[0-9][eE][+-]?[0-9][0-9]|\\u00[2-7]'
-                   else $1 ~ '[^0-9A-Za-z]-?[0-9][0-9.]*[eE][+-]?[0-9]{2}|[0-9]{40}|\\u00[2-7]' end
+    -- what begins otherwise is no JSON but a form
+    select left($1, 1) not in ('{', '[') or $1 ~ tds.long_number_pattern($2)
 $$;
 comment on function tds.has_long_number(text, boolean) is
 'Whether a body may hold a number that is longer than the bound: hardly any, and all that do; in a page of a list (is_page) all that are '

@@ -308,15 +308,30 @@ comment on function tds.payload(jsonb, text, text, text) is
 'The records in a document, as an array: one wrapped record, an API list, the bare record, and whatever tds.unwrapped() undoes; null where '
 'there is none.';
 
-create or replace function tds.has_inner_json(body text) returns boolean
+create or replace function tds.inner_json_pattern() returns text
 language sql immutable parallel safe
 as $$
     -- one pattern costs less than two searches for a text
-    select left($1, 1) not in ('{', '[') or $1 ~ '"[{[]|[.]0[.]|address[.]|]":'
+    select '"[{[]|[.]0[.]|address[.]|]":'
+$$;
+comment on function tds.inner_json_pattern() is 'What tds.has_inner_json() looks for in JSON, as a regular expression.';
+
+create or replace function tds.has_inner_json(body text) returns boolean
+language sql immutable parallel safe
+as $$
+    select left($1, 1) not in ('{', '[') or $1 ~ tds.inner_json_pattern()
 $$;
 comment on function tds.has_inner_json(text) is
 'Whether a text of JSON may hold more than its keys say: JSON as text (some text in it begins with { or [, or it is a form, where every '
 'value is text), or names such as line_items.0.name, billing_address.city or line_items[0][name].';
+
+create or replace function tds.is_odd(body text) returns boolean
+language sql immutable parallel safe
+as $$
+    -- every letter is looked at once for both
+    select left($1, 1) not in ('{', '[') or $1 ~ (tds.inner_json_pattern() || '|' || tds.long_number_pattern(false))
+$$;
+comment on function tds.is_odd(text) is 'Whether a body has what tds.has_inner_json() or tds.has_long_number() looks for.';
 
 create or replace function tds.containers() returns text[]
 language sql immutable parallel safe
@@ -448,7 +463,8 @@ $$;
 comment on function tds.opened(jsonb, text, text, text) is
 'Records in which JSON as text is JSON wherever the mapping, or else Zoho''s documents, have an object or an array.';
 
-create or replace function tds.body_records(body text, list_key text, record_key text, id_key text) returns table (records jsonb)
+create or replace function tds.body_records(body text, list_key text, record_key text, id_key text, is_page boolean default false)
+returns table (records jsonb, look_closer boolean)
 language sql stable parallel safe rows 1
 as $$
     -- offset 0: a body is parsed once, and its list taken out once, not once a mention; a small one is also fetched once (|| makes it
@@ -456,14 +472,18 @@ as $$
     select case when jsonb_typeof(f.first -> $4) = 'string'
                      -- what tds.has_inner_json() asks of a text, without writing the record out
                      and not f.first @? '$.** ? (@ starts with "{" || @ starts with "[")' then l.list
-                when jsonb_typeof(j.doc -> $3 -> $4) = 'string' and not tds.has_inner_json(j.body) then jsonb_build_array(j.doc -> $3)
-                else tds.opened(tds.payload(j.doc, $2, $3, $4), $2, $4, j.body) end
+                when jsonb_typeof(j.doc -> $3 -> $4) = 'string' and not (o.is_odd and tds.has_inner_json(j.body))
+                then jsonb_build_array(j.doc -> $3)
+                else tds.opened(tds.payload(j.doc, $2, $3, $4), $2, $4, j.body) end,
+           case when not $5 then o.is_odd and tds.has_long_number(j.body, false) end
       from (select b.body, tds.document(b.body) as doc
               from (select case when octet_length($1) < 20000 then $1 || '' else $1 end as body offset 0) b offset 0) j
      cross join lateral (select j.doc -> $2 as list offset 0) l
      cross join lateral (select l.list -> 0 as first offset 0) f
+     cross join lateral (select $5 or tds.is_odd(j.body) as is_odd offset 0) o
     offset 0
 $$;
-comment on function tds.body_records(text, text, text, text) is
-'The one way from a stored body to its records: an array, null where it holds none. One row, so that it can be joined laterally; the '
-'planner puts its text in the place of the call. Raises class 22 for a body that is not JSON.';
+comment on function tds.body_records(text, text, text, text, boolean) is
+'The one way from a stored body to its records: an array, null where it holds none; and whether it may hold a number of more digits than '
+'the setting number_digits (look_closer: tds.has_long_number(); null for a page of a list, which is looked at when it is stored). One row, '
+'so that it can be joined laterally; the planner puts its text in the place of the call. Raises class 22 for a body that is not JSON.';

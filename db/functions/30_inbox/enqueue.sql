@@ -41,17 +41,16 @@ begin
     end if;
 
     -- a retry is put into inbox_open by the one who parks it
-    insert into tds.inbox_open (inbox_id, received_at, queue, entity, look_closer)
-    select e.inbox_id, e.received_at, n.queue, e.entity, coalesce(e.look_closer, tds.has_long_number(e.body, e.shape = 'list'))
+    insert into tds.inbox_open (inbox_id, received_at, queue, entity)
+    select e.inbox_id, e.received_at, n.queue, e.entity
       from added e
       join tds.entity n on n.entity = e.entity
      where e.refusal is null and e.source <> 'retry' and (v_waits is null or e.organization_id <> all (v_waits))
      order by e.inbox_id;
 
     if v_waits <> '{}' then
-        insert into tds.inbox_held (inbox_id, received_at, queue, entity, look_closer, organization_id)
-        select e.inbox_id, e.received_at, n.queue, e.entity, coalesce(e.look_closer, tds.has_long_number(e.body, e.shape = 'list')),
-               e.organization_id
+        insert into tds.inbox_held (inbox_id, received_at, queue, entity, organization_id)
+        select e.inbox_id, e.received_at, n.queue, e.entity, e.organization_id
           from added e
           join tds.entity n on n.entity = e.entity
          where e.refusal is null and e.source <> 'retry' and e.organization_id = any (v_waits)

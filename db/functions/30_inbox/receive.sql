@@ -105,7 +105,8 @@ begin
     values (v_now, v_record.organization_id, v_entity, receive_one.source, receive_one.shape, receive_one.event,
             v_record.record_id, v_observed, receive_one.run_id, receive_one.headers, v_text,
             case when v_text is null then coalesce(receive_one.body, '') end, v_refusal,
-            tds.has_long_number(v_text, receive_one.shape = 'list'))
+            -- any other is looked at when it is applied, by the pattern that reads all of it there anyway
+            case when receive_one.shape = 'list' then tds.has_long_number(v_text, true) end)
     returning inbox.inbox_id into receive_one.inbox_id;
     receive_one.status := case
         when v_refusal is null and exists (select from tds.entity n where n.entity = v_entity) then 'queued'
@@ -178,10 +179,10 @@ begin
           from (select i.* from first i where i.n not in (select r.n from repeated r) order by i.n) f
     ), stored as (
         insert into tds.inbox (inbox_id, received_at, organization_id, entity, source, shape, event, record_id, observed_at,
-                               headers, body, refusal, look_closer)
+                               headers, body, refusal)
         select f.inbox_id, v_now, f.organization_id, f.entity, receive_set.source, receive_set.shape, b.event, f.record_id,
                v_now + coalesce(c.skew, interval '0') - (cardinality(receive_set.body) - f.n) * interval '1 microsecond', b.headers, b.body,
-               f.refusal, tds.has_long_number(b.body, receive_set.shape = 'list')
+               f.refusal
           from unnest(receive_set.event, receive_set.headers, receive_set.body) with ordinality b(event, headers, body, n)
           join fresh f on f.n = b.n
           left join tds.zoho_clock c on c.organization_id = f.organization_id

@@ -85,8 +85,7 @@ begin
                coalesce(array_agg(i.inbox_id order by i.inbox_id) filter (where o.inbox_id is not null), '{}') as inbox_ids,
                coalesce(array_agg(i.received_at order by i.inbox_id) filter (where o.inbox_id is not null), '{}') as received_ats,
                coalesce(array_agg(i.inbox_id order by i.inbox_id) filter (where d.status = 'completed'), '{}') as done_ids,
-               coalesce(array_agg(i.received_at order by i.inbox_id) filter (where d.status = 'completed'), '{}') as done_ats,
-               coalesce(bool_or(o.look_closer), false) as look_closer
+               coalesce(array_agg(i.received_at order by i.inbox_id) filter (where d.status = 'completed'), '{}') as done_ats
           from tds.claim c
          cross join lateral unnest(c.inbox_ids, c.received_ats) e(inbox_id, received_at)
           join tds.inbox i on i.received_at = e.received_at and i.inbox_id = e.inbox_id
@@ -98,7 +97,7 @@ begin
     loop
         select n.* into strict v_entity from tds.entity n where n.entity = v_group.entity;
         v_verdicts := tds.apply_events(v_entity, v_group.organization_id, v_group.inbox_ids, v_group.received_ats,
-                                       apply_claim.wary or v_group.look_closer, v_now, v_until);
+                                       apply_claim.wary, v_now, v_until);
         if apply_claim.apart and not v_is_known then
             select o.* into v_outage from tds.last_outage(v_group.inbox_ids) o;
         end if;

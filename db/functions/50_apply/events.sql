@@ -37,11 +37,12 @@ language sql stable
 as $$
     select (e.n - 1) << 32, i.inbox_id, i.received_at, i.record_id is not null, i.observed_at,
            (i.headers ->> 'modified_at')::timestamptz, tds.shape_rank(i.shape), i.event = 'delete',
-           case when f.are_any then tds.unless_forgotten(k, i.organization_id, r.records) else r.records end
+           case when f.are_any then tds.unless_forgotten(k, i.organization_id, r.records) else r.records end,
+           coalesce(r.look_closer, i.look_closer, tds.has_long_number(i.body, true))
       from tds.entity k
      cross join unnest($2, $3) with ordinality e(inbox_id, received_at, n)
       join tds.inbox i on i.received_at = e.received_at and i.inbox_id = e.inbox_id
-     cross join lateral tds.body_records(i.body, k.list_key, k.record_key, k.id_key) r
+     cross join lateral tds.body_records(i.body, k.list_key, k.record_key, k.id_key, i.shape = 'list') r
      cross join (select exists (select from tds.forgotten) as are_any) f
      where k.entity = $1
 $$;
@@ -99,6 +100,19 @@ comment on function tds.explode(text, tds.event[], bigint[]) is
 'The records of these events (or those of them named), each with its id and version; an id or a last_modified_time that '
 'cannot be read is null here and named by the culprits_… function of the entity.';
 
+create or replace function tds.unlooked(records jsonb) returns jsonb
+language plpgsql immutable parallel safe
+set search_path = pg_catalog, pg_temp
+as $$
+begin
+    raise exception using errcode = 'program_limit_exceeded', message = 'a body that has to be looked at more closely first',
+        detail = pg_column_size(unlooked.records) || ' bytes', hint = 'tds.apply_events() does, with tds.outsized_ords()';
+end
+$$;
+comment on function tds.unlooked(jsonb) is
+'In the place of the records of a body that may hold too long a number, where nobody has looked yet: raises 54000, before anything is '
+'read from them.';
+
 create or replace function tds.outsized_ords(events tds.event[]) returns bigint[]
 language plpgsql stable
 set search_path = pg_catalog, pg_temp
@@ -107,9 +121,8 @@ begin
     return array(
         select e.first_ord + p.position
           from unnest(outsized_ords.events) e
-          left join tds.inbox_open o on o.inbox_id = e.inbox_id
          cross join lateral jsonb_array_elements(e.records) with ordinality p(doc, position)
-         where coalesce(o.look_closer, true) or tds.may_exceed(p.doc, e.rank = 1));
+         where e.look_closer or tds.may_exceed(p.doc, e.rank = 1));
 end
 $$;
 comment on function tds.outsized_ords(tds.event[]) is

@@ -184,8 +184,8 @@ declare
     v_queued bigint[];
     v_sent   int := tds.requeue_unfinished();
 begin
-    insert into tds.inbox_open (inbox_id, received_at, queue, entity, look_closer)
-    select i.inbox_id, i.received_at, n.queue, i.entity, coalesce(i.look_closer, tds.has_long_number(i.body, i.shape = 'list'))
+    insert into tds.inbox_open (inbox_id, received_at, queue, entity)
+    select i.inbox_id, i.received_at, n.queue, i.entity
       from tds.inbox i
       join tds.entity n on n.entity = i.entity
      where i.refusal is null

@@ -235,9 +235,9 @@ begin
                                    order by l.inbox_id for update of l)
             returning o.*)
         insert into tds.inbox_held (inbox_id, received_at, queue, entity, attempts, crashes, error_code, error, error_context,
-                                    waiting_since, waits, at_most, look_closer, organization_id)
+                                    waiting_since, waits, at_most, organization_id)
         select a.inbox_id, a.received_at, a.queue, a.entity, a.attempts, a.crashes, a.error_code, a.error, a.error_context,
-               a.waiting_since, a.waits, a.at_most, a.look_closer, $2
+               a.waiting_since, a.waits, a.at_most, $2
           from away a order by a.inbox_id
         $sql$, 'q_' || tds.queue_name(hold_queue.queue))
       using hold_queue.queue, hold_queue.organization_id;
@@ -290,9 +290,9 @@ begin
             delete from tds.inbox_held h where h.organization_id = open_gate.organization_id returning h.*
         ), opened as (
             insert into tds.inbox_open (inbox_id, received_at, queue, entity, attempts, crashes, error_code, error, error_context,
-                                        waiting_since, waits, at_most, look_closer)
+                                        waiting_since, waits, at_most)
             select g.inbox_id, g.received_at, g.queue, g.entity, g.attempts, g.crashes, g.error_code, g.error, g.error_context,
-                   g.waiting_since, g.waits, g.at_most, g.look_closer
+                   g.waiting_since, g.waits, g.at_most
               from gone g order by g.inbox_id
             returning inbox_id, received_at, queue)
         select o.queue, array_agg(o.inbox_id order by o.inbox_id) as inbox_ids,

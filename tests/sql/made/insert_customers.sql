@@ -16,7 +16,8 @@ begin
                 union all
                 -- what is read here is read once: handed over as an array it would be copied at every step
                 select y.* from tds.stored_events('customers', insert_customers.inbox_ids, insert_customers.received_ats) y) e
-         cross join lateral jsonb_array_elements(e.records) with ordinality s(doc, n)
+         cross join lateral jsonb_array_elements(case when e.look_closer and insert_customers.events is null then tds.unlooked(e.records)
+                                                     else e.records end) with ordinality s(doc, n)
          cross join lateral tds.versions(s.doc, 'contact_id', e.modified_at, e.rank, e.observed_at) v
           left join lateral (select t.*, t.ctid as place from zoho.contacts t
                               where t.organization_id = insert_customers.organization_id

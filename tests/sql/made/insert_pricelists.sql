@@ -20,7 +20,8 @@ begin
                 union all
                 -- what is read here is read once: handed over as an array it would be copied at every step
                 select y.* from tds.stored_events('pricelists', insert_pricelists.inbox_ids, insert_pricelists.received_ats) y) e
-         cross join lateral jsonb_array_elements(e.records) with ordinality s(doc, n)
+         cross join lateral jsonb_array_elements(case when e.look_closer and insert_pricelists.events is null then tds.unlooked(e.records)
+                                                     else e.records end) with ordinality s(doc, n)
          cross join lateral tds.versions(s.doc, 'pricebook_id', e.modified_at, e.rank, e.observed_at) v
           left join lateral (select t.*, t.ctid as place from zoho.pricelists t
                               where t.organization_id = insert_pricelists.organization_id
