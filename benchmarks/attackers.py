@@ -235,9 +235,15 @@ def weighed(conn: psycopg.Connection) -> dict[str, float]:
     show_default=True,
     help="How long honest senders are measured beside each number of attackers.",
 )
+@click.option(
+    "--connections",
+    default=1_000,
+    show_default=True,
+    help="That they come over: whoever shows something wrong often waits half a second for each refusal.",
+)
 @click.option("--seed", default=1, show_default=True, help="Of the hostile requests.")
 @click.option("--place", type=click.Path(path_type=Path), help="Where the server's data goes.")
-def main(requests: int, seconds: float, seed: int, place: Path | None) -> None:
+def main(requests: int, seconds: float, connections: int, seed: int, place: Path | None) -> None:
     """Honest webhooks beside 0, 1, 8 and 100 attackers; then so many hostile requests; then what is left."""
     with bench_server(place) as server, server.database() as dsn, ExitStack() as stack:
         name = psycopg.conninfo.conninfo_to_dict(dsn)["dbname"]
@@ -263,7 +269,7 @@ def main(requests: int, seconds: float, seed: int, place: Path | None) -> None:
             )
         before = [resident(pid) for _, pid in serving]
         began = time.perf_counter()
-        with attacking(urls, seed + 1000, 32, requests) as told:
+        with attacking(urls, seed + 1000, connections, requests) as told:
             pass
         after = [resident(pid) for _, pid in serving]
         wrong = {

@@ -12,6 +12,7 @@ from collections import Counter
 from collections.abc import Callable, MutableMapping
 from typing import Any, Self
 
+PAUSE_SECONDS = 0.5
 SILENT = 4096  # bytes that a body counts for its peer although nothing has come yet
 
 
@@ -150,6 +151,9 @@ class Room:
 class Strangers:
     """How often who has never shown anything right may show something wrong: some times, then once a second.
 
+    Behind a proxy all senders are one peer, which has shown something right: there the wrong ones are looked
+    at, and answered late.
+
     Args:
         at_once: how many wrong ones are looked at without a pause.
         peers: how many peers are remembered.
@@ -175,6 +179,10 @@ class Strangers:
         self._wrong.pop(peer, None)
         self._wrong[peer] = (count + 1, self._clock())
         _forget(self._wrong, self._most)
+
+    def pause(self, peer: str) -> float:
+        """Seconds after which a peer hears that what it showed is wrong: who waits for that asks no more."""
+        return 0.0 if self._count(peer) < self._at_once else PAUSE_SECONDS
 
     def was_right(self, peer: str) -> None:
         """A peer has shown something right: it may be a proxy, before others that show something wrong."""

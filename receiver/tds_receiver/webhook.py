@@ -5,6 +5,7 @@ business: it is not read here, except to check a signature and to undo what only
 redirects, because Zoho takes a redirect for a failure.
 """
 
+import asyncio
 import logging
 import re
 import time
@@ -40,6 +41,7 @@ PATH = re.compile(r"/api/(?:zoho|tds)/(?:([A-Za-z0-9_-]{1,50})/)?webhooks/([a-z]
 OF_ONE = re.compile(r"/api/(?:zoho|tds)/[A-Za-z0-9_-]{1,50}/webhooks/")
 IDENTIFIER = re.compile(r"[A-Za-z0-9_-]{1,50}")
 RETRY_AFTER_SECONDS = 5
+MOST_PAUSING = 1000  # refusals that are held back at once; a connection and a few KB each
 KEPT = (b"content-type", b"user-agent")
 METHODS = ("POST", "PUT", "DELETE")
 INTERESTING = frozenset(
@@ -126,6 +128,7 @@ class Webhooks:
         self._watch = watch
         self._organisations = organisations or Organisations(settings)
         self._strangers = Strangers()
+        self._pausing = 0
         self._room = Room(
             requests=settings.max_requests,
             held=settings.max_held_bytes,
@@ -177,7 +180,18 @@ class Webhooks:
             told = {"entity": entity, "code": code, "request_id": request_id, "ms": round(1000 * seconds, 2)}
             log.log(logging.INFO if code < 500 else logging.WARNING, status, extra=told | extra)
         self._watch(Answered(entity, code, status, seconds))
+        if code in {401, 429}:
+            await self._pause(peer_of(scope))
         await _send(send, code, answer, request_id, closes=closes)
+
+    async def _pause(self, peer: str) -> None:
+        """Holds the refusal of a peer back that has shown many a wrong thing."""
+        if self._pausing < MOST_PAUSING and (seconds := self._strangers.pause(peer)):
+            self._pausing += 1
+            try:
+                await asyncio.sleep(seconds)
+            finally:
+                self._pausing -= 1
 
     async def _take(self, given: "_Given", receive: Receive) -> Accepted:
         """Reads, checks and stores one event."""

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 from pydantic import ValidationError
 
-from tds_receiver import webhook
+from tds_receiver import quota, webhook
 from tds_receiver.quota import Strangers
 from tds_receiver.settings import ReceiverSettings
 from tests.receiver.asgi import Endpoint
@@ -52,6 +52,7 @@ def test_guesses_are_not_looked_at_for_long(monkeypatch: pytest.MonkeyPatch, wro
         looked.append(given)
         return False
 
+    monkeypatch.setattr(quota, "PAUSE_SECONDS", 0.0)
     monkeypatch.setattr(webhook, "is_token", is_token)
     monkeypatch.setattr(webhook, "is_authentic", is_token)
     endpoint = Endpoint({"webhook_token": TOKEN, "webhook_secret": SECRET})
@@ -60,11 +61,25 @@ def test_guesses_are_not_looked_at_for_long(monkeypatch: pytest.MonkeyPatch, wro
     assert len(looked) == answers.count(401) < 250  # 20 at once, and one a second
 
 
-def test_who_was_right_once_is_not_kept_out_by_others_behind_the_same_proxy() -> None:
+def test_who_was_right_once_is_not_kept_out_by_others_behind_the_same_proxy(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(quota, "PAUSE_SECONDS", 0.0)
     endpoint = Endpoint({"webhook_token": TOKEN})
     assert endpoint.send(b"{}", {"X-TDS-Token": TOKEN}) == 202
     assert {endpoint.send(b"{}", {"X-TDS-Token": "a-guess"}) for _ in range(100)} == {401}
     assert endpoint.send(b"{}", {"X-TDS-Token": TOKEN}) == 202
+
+
+def test_guesses_behind_a_proxy_wait_for_their_answers_and_nobody_else_does(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(webhook, "MOST_PAUSING", 30)
+    endpoint = Endpoint({"webhook_token": TOKEN})
+    right, wrong = (b"{}", {"X-TDS-Token": TOKEN}), (b"{}", {"X-TDS-Token": "a-guess"})
+    endpoint.send_all([right, *[wrong] * 100, right])
+    # the first are answered at once; of those after them some wait, but no more than there is room for
+    assert endpoint.told == [202, *[401] * 70, 202, *[401] * 30]
 
 
 def test_a_signed_body_is_not_made_a_deletion() -> None:

@@ -27,10 +27,11 @@ class List(Inbox):
 
 @dataclass
 class Endpoint:
-    """Webhooks with these settings."""
+    """Webhooks with these settings; told: the statuses of all answers, in the order in which they came."""
 
     settings: Mapping[str, Any]
     inbox: List = field(default_factory=List)
+    told: list[int] = field(default_factory=list)
 
     def __post_init__(self) -> None:
         self._webhooks = Webhooks(ReceiverSettings.model_validate(dict(self.settings)), self.inbox)
@@ -80,6 +81,7 @@ class Endpoint:
         async def send(message: Any) -> None:
             if message["type"] == "http.response.start":
                 answers.append(message["status"])
+                self.told.append(message["status"])
 
         raw = [(name.lower().encode(), value.encode("latin-1")) for name, value in headers.items()]
         scope = {"type": "http", "method": method, "path": path, "query_string": query, "headers": raw}
