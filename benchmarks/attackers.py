@@ -15,7 +15,6 @@ import json
 import multiprocessing
 import os
 import random
-import re
 import subprocess
 import sys
 import time
@@ -32,7 +31,7 @@ from prometheus_client.parser import text_string_to_metric_families
 
 from benchmarks.mirror import drain_all
 from benchmarks.server import Address, bench_server
-from tests.receiver.hostile import Hostile, hostile
+from tests.receiver.hostile import Hostile, answered, hostile, wired
 
 SECRET = "a-secret-of-this-benchmark"  # noqa: S105
 SIGNATURE = "X-Zoho-Webhook-Signature"
@@ -45,26 +44,6 @@ HONEST_503 = {503}
 def signed(body: bytes) -> str:
     """The signature of a body."""
     return hmac.digest(SECRET.encode(), body, hashlib.sha256).hex()
-
-
-def request(path: str, body: bytes, headers: dict[str, str], method: str = "POST") -> bytes:
-    """A request as it goes over the wire."""
-    lines = {"Host": "x", **headers, "Content-Length": str(len(body))}
-    head = "".join(f"{name}: {value}\r\n" for name, value in lines.items())
-    return f"{method} {path} HTTP/1.1\r\n{head}\r\n".encode("latin-1", "replace") + body
-
-
-async def answered(
-    streams: tuple[asyncio.StreamReader, asyncio.StreamWriter], sent: bytes
-) -> tuple[int, bool]:
-    """The status, and whether the connection is closed after it."""
-    reader, writer = streams
-    writer.write(sent)
-    head = (await reader.readuntil(b"\r\n\r\n")).lower()
-    length = re.search(rb"\r\ncontent-length: ([0-9]+)\r\n", head)
-    if length and not sent.startswith(b"HEAD "):
-        await reader.readexactly(int(length[1]))
-    return int(head.split()[1]), b"connection: close" in head
 
 
 async def honest(url: str, seconds: float) -> tuple[list[float], int]:
@@ -83,9 +62,9 @@ async def honest(url: str, seconds: float) -> tuple[list[float], int]:
             await asyncio.sleep(max(0.0, due - time.perf_counter()))
             body = json.dumps({"item": {"item_id": f"{time.time_ns()}", "name": f"Honest {number}"}}).encode()
             try:
-                status, is_closed = await answered(
+                status, is_closed, _ = await answered(
                     streams,
-                    request(PATH, body, {"Content-Type": "application/json", SIGNATURE: signed(body)}),
+                    wired(Hostile(PATH, body, {"Content-Type": "application/json", SIGNATURE: signed(body)})),
                 )
             except (OSError, asyncio.IncompleteReadError):
                 status, is_closed = 0, True
@@ -104,11 +83,11 @@ async def _attack(urls: Sequence[str], seed: int, connections: int, count: int) 
     rng = random.Random(seed)
     left = iter(range(count))
 
-    def wired(made: Hostile) -> bytes:
-        headers = dict(made.headers)
+    def made() -> bytes:
+        one = hostile(rng)
         if rng.random() < 0.25:
-            headers[SIGNATURE] = signed(made.body)
-        return request(made.path, made.body, headers, made.method)
+            one.headers[SIGNATURE] = signed(one.body)
+        return wired(one)
 
     async def attacker(url: str) -> None:
         where = urlsplit(url)
@@ -117,7 +96,7 @@ async def _attack(urls: Sequence[str], seed: int, connections: int, count: int) 
             try:
                 if streams is None:
                     streams = await asyncio.open_connection(where.hostname, where.port)
-                status, is_closed = await asyncio.wait_for(answered(streams, wired(hostile(rng))), 30)
+                status, is_closed, _ = await asyncio.wait_for(answered(streams, made()), 30)
             except (OSError, asyncio.IncompleteReadError, asyncio.LimitOverrunError, TimeoutError) as failed:
                 status, is_closed = -1 if isinstance(failed, TimeoutError) else 0, True
             told[status] += 1

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import asyncio
 import gzip
 import json
 import random
+import re
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from urllib.parse import quote, quote_from_bytes
@@ -209,3 +211,23 @@ def hostile(rng: random.Random) -> Hostile:
     prefix = rng.choice(["zoho", "tds"])
     path = f"/api/{prefix}/webhooks/{rng.choice(ENDPOINTS)}"
     return rng.choices(KINDS, weights=[40, 15, 12, 10, 10, 13])[0](rng, path)
+
+
+def wired(one: Hostile) -> bytes:
+    """A request as it goes over the wire."""
+    lines = {"Host": "x", **one.headers, "Content-Length": str(len(one.body))}
+    head = "".join(f"{name}: {value}\r\n" for name, value in lines.items())
+    return f"{one.method} {one.path} HTTP/1.1\r\n{head}\r\n".encode("latin-1", "replace") + one.body
+
+
+async def answered(
+    streams: tuple[asyncio.StreamReader, asyncio.StreamWriter], sent: bytes
+) -> tuple[int, bool, bytes]:
+    """The status, whether the connection is closed after it, and the body of the answer."""
+    reader, writer = streams
+    writer.write(sent)
+    head = (await reader.readuntil(b"\r\n\r\n")).lower()
+    length = re.search(rb"\r\ncontent-length: ([0-9]+)\r\n", head)
+    has_body = length is not None and not sent.startswith(b"HEAD ")
+    body = await reader.readexactly(int(length[1])) if length and has_body else b""
+    return int(head.split()[1]), b"connection: close" in head, body
