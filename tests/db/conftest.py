@@ -2,9 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from pgmq import get_embedded_install_sql
+
+from tests.conftest import all_servers
+from tests.db.servers import FAST, PrivateServer
 
 
 class Files:
@@ -39,3 +44,19 @@ def files(tmp_path: Path) -> Files:
         "10_layer/one.sql", "create or replace function tds.one() returns int language sql as 'select 1';\n"
     )
     return made
+
+
+@pytest.fixture
+def offering_pgmq(request: pytest.FixtureRequest) -> Iterator[PrivateServer]:
+    """A server that offers pgmq as an extension: the script of the Python package, dressed as one."""
+    servers = all_servers(request.config)
+    extensions = servers.directory / "extensions/extension"
+    if not extensions.exists():
+        extensions.mkdir(parents=True)
+        (extensions / "pgmq.control").write_text(
+            "default_version = '1.99.0'\nsuperuser = false\nrelocatable = false\nschema = 'pgmq'\n"
+        )
+        (extensions / "pgmq--1.99.0.sql").write_text(get_embedded_install_sql())
+    private = servers.private(settings=FAST | {"extension_control_path": f"'{extensions.parent}:$system'"})
+    yield private
+    private.stop()

@@ -17,7 +17,7 @@ from tds_cli.main import main
 from tds_db.backup import BackupError, back_up, forget, read, restore
 from tds_db.upgrade import upgrade
 from tests.conftest import RUNNING, all_servers
-from tests.db.servers import Database, TestServer
+from tests.db.servers import Database, PrivateServer, TestServer
 from tests.sql.conftest import Mirror, product
 
 MOMENTS = int(os.environ.get("TDS_RESTORES", "1"))
@@ -92,6 +92,28 @@ def test_what_is_restored_goes_on_to_the_same_end(
             assert copy.value("select count(*) from zoho.products where zoho_item_id = 'new'") == 1
         with pytest.raises(BackupError, match="The database is not empty"):
             restore(new.conninfo, backup.path)
+
+
+def test_pgmq_may_be_an_extension_on_either_side(
+    request: pytest.FixtureRequest, offering_pgmq: PrivateServer, tmp_path: Path
+) -> None:
+    with all_servers(request.config).get("pg18").database() as script:
+        with script.connect(autocommit=True) as conn:
+            Mirror(conn).receive("products", {"item": product("1")})
+        there = back_up(script.conninfo, tmp_path / "there")
+    extension = offering_pgmq.server.conninfo()
+    assert restore(extension, there.path).requeued == 1
+    with psycopg.connect(extension, autocommit=True) as conn:
+        assert Mirror(conn).value("select kind from tds.pgmq_install") == "extension"
+        assert Mirror(conn).process()["applied"] == 1
+        Mirror(conn).receive("products", {"item": product("2")})
+    back = back_up(extension, tmp_path / "back")
+    with all_servers(request.config).get("pg18").empty_database() as script:
+        assert restore(script.conninfo, back.path).requeued == 1
+        with script.connect(autocommit=True) as conn:
+            assert Mirror(conn).value("select kind from tds.pgmq_install") == "sql"
+            assert Mirror(conn).process()["applied"] == 1
+            assert Mirror(conn).value("select count(*) from zoho.products") == 2
 
 
 def test_one_that_is_stopped_after_its_rows_are_there_goes_on(

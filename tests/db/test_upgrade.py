@@ -13,7 +13,6 @@ from pathlib import Path
 
 import psycopg
 import pytest
-from pgmq import get_embedded_install_sql
 from psycopg import sql
 
 from tds_db.errors import LockTimeoutError, MigrationError, PrivilegeError, SqlFileError, UpgradeError
@@ -465,22 +464,6 @@ def test_pgmq_is_installed_and_recorded(database: Database) -> None:
             found.pgmq.kind,
             found.pgmq.version,
         )
-
-
-@pytest.fixture
-def offering_pgmq(request: pytest.FixtureRequest) -> Iterator[PrivateServer]:
-    """A server that offers pgmq as an extension: the script of the Python package, dressed as one."""
-    servers = all_servers(request.config)
-    extensions = servers.directory / "extensions/extension"
-    if not extensions.exists():
-        extensions.mkdir(parents=True)
-        (extensions / "pgmq.control").write_text(
-            "default_version = '1.99.0'\nsuperuser = false\nrelocatable = false\nschema = 'pgmq'\n"
-        )
-        (extensions / "pgmq--1.99.0.sql").write_text(get_embedded_install_sql())
-    private = servers.private(settings=FAST | {"extension_control_path": f"'{extensions.parent}:$system'"})
-    yield private
-    private.stop()
 
 
 def test_the_pgmq_extension_is_preferred_where_the_server_offers_it(offering_pgmq: PrivateServer) -> None:
