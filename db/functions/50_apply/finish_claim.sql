@@ -14,13 +14,14 @@ begin
       from tds.inbox i
      -- where Zoho's clock is ahead, what was observed later may have come before by ours
      where i.received_at > later_records.since - greatest(v_ahead, interval '0')
-       and i.observed_at > later_records.since
+       and i.observed_at >= later_records.since
        and i.organization_id = later_records.organization_id
        and i.entity = any (v_names)
        and i.refusal is null
        and (i.record_id is null or i.record_id in (select z.zoho_id from unnest(later_records.zoho_ids) z(zoho_id)))
-       -- hints of one claim have met one another
-       and not (i.shape = 'webhook' and i.inbox_id in (select w.inbox_id from unnest(later_records.own) w(inbox_id)))
+       -- hints of one claim have met one another, and so has what was observed at one moment
+       and not ((i.shape = 'webhook' or i.observed_at = later_records.since)
+                and i.inbox_id in (select w.inbox_id from unnest(later_records.own) w(inbox_id)))
        and (exists (select from tds.inbox_outcome d
                      where d.received_at = i.received_at and d.inbox_id = i.inbox_id and d.status = 'completed')
             or exists (select from tds.claim c where i.inbox_id = any (c.inbox_ids)));
@@ -32,7 +33,7 @@ begin
 end
 $$;
 comment on function tds.later_records(tds.entity, text, text[], timestamptz, bigint[]) is
-'What finished or claimed events, observed after that moment, say of these records; own: the events of a claim, whose webhooks are '
+'What finished or claimed events, observed since that moment, say of these records; own: the events of a claim, whose webhooks are '
 'left out.';
 
 create or replace function tds.settle(entity tds.entity, organization_id text, records tds.record[], at timestamptz) returns void
