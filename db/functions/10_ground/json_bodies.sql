@@ -463,7 +463,7 @@ $$;
 comment on function tds.opened(jsonb, text, text, text) is
 'Records in which JSON as text is JSON wherever the mapping, or else Zoho''s documents, have an object or an array.';
 
-create or replace function tds.body_records(body text, list_key text, record_key text, id_key text, is_page boolean default false)
+create or replace function tds.body_records(body text, list_key text, record_key text, id_key text, looks boolean default false)
 returns table (records jsonb, look_closer boolean)
 language sql stable parallel safe rows 1
 as $$
@@ -475,15 +475,16 @@ as $$
                 when jsonb_typeof(j.doc -> $3 -> $4) = 'string' and not (o.is_odd and tds.has_inner_json(j.body))
                 then jsonb_build_array(j.doc -> $3)
                 else tds.opened(tds.payload(j.doc, $2, $3, $4), $2, $4, j.body) end,
-           case when not $5 then o.is_odd and tds.has_long_number(j.body, false) end
+           case when $5 then o.is_odd and tds.has_long_number(j.body, false) end
       from (select b.body, tds.document(b.body) as doc
               from (select case when octet_length($1) < 20000 then $1 || '' else $1 end as body offset 0) b offset 0) j
      cross join lateral (select j.doc -> $2 as list offset 0) l
      cross join lateral (select l.list -> 0 as first offset 0) f
-     cross join lateral (select $5 or tds.is_odd(j.body) as is_odd offset 0) o
+     cross join lateral (select not $5 or tds.is_odd(j.body) as is_odd offset 0) o
     offset 0
 $$;
 comment on function tds.body_records(text, text, text, text, boolean) is
-'The one way from a stored body to its records: an array, null where it holds none; and whether it may hold a number of more digits than '
-'the setting number_digits (look_closer: tds.has_long_number(); null for a page of a list, which is looked at when it is stored). One row, '
-'so that it can be joined laterally; the planner puts its text in the place of the call. Raises class 22 for a body that is not JSON.';
+'The one way from a stored body to its records: an array, null where it holds none; and, where the caller looks, whether it may hold a '
+'number of more digits than the setting number_digits (look_closer: tds.has_long_number(); a page of a list is looked at when it is '
+'stored). One row, so that it can be joined laterally; the planner puts its text in the place of the call. Raises class 22 for a body that '
+'is not JSON.';

@@ -42,7 +42,7 @@ as $$
       from tds.entity k
      cross join unnest($2, $3) with ordinality e(inbox_id, received_at, n)
       join tds.inbox i on i.received_at = e.received_at and i.inbox_id = e.inbox_id
-     cross join lateral tds.body_records(i.body, k.list_key, k.record_key, k.id_key, i.shape = 'list') r
+     cross join lateral tds.body_records(i.body, k.list_key, k.record_key, k.id_key, i.shape <> 'list') r
      cross join (select exists (select from tds.forgotten) as are_any) f
      where k.entity = $1
 $$;

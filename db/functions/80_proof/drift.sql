@@ -39,7 +39,7 @@ begin
           from unnest(note_drift.inbox_ids, note_drift.received_ats) e(inbox_id, received_at)
           join tds.inbox i on i.received_at = e.received_at and i.inbox_id = e.inbox_id
           join tds.entity n on n.entity = i.entity
-         cross join lateral tds.body_records(i.body, n.list_key, n.record_key, n.id_key, i.shape = 'list') b
+         cross join lateral tds.body_records(i.body, n.list_key, n.record_key, n.id_key, i.shape <> 'list') b
          where i.body is not null and case when i.refusal is null then tds.document_problem(i.body) is null end
     ), node(inbox_id, received_at, entity, path, value) as (
         select d.inbox_id, d.received_at, d.entity, '', r.doc
