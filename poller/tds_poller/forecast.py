@@ -10,6 +10,7 @@ from typing import Any
 import psycopg
 from psycopg.rows import DictRow
 
+from tds_poller.pull import total
 from tds_poller.zoho.client import PER_PAGE, ZohoClient
 from tds_poller.zoho.errors import OrganizationError, RefusedError, UnauthorizedError
 
@@ -26,7 +27,7 @@ class Cost:
         entity: its name.
         records: how many it has.
         how: where that number is from.
-        list_calls: for its pages, less those of an unfinished run.
+        list_calls: for its pages, less those of an unfinished run, and for counting it where it has several.
         detail_calls: for the details that are not here yet.
         single_calls: those of them that are for one record each, which are asked at a slower pace.
     """
@@ -71,7 +72,7 @@ def cost(entity: Mapping[str, Any], records: int, how: str) -> Cost:
         how: where that number is from.
     """
     pages = max(1, ceil(records / PER_PAGE)) if entity["paged"] else 1
-    list_calls = max(1, pages - (entity["next_page"] or 1) + 1)
+    list_calls = max(1, pages - (entity["next_page"] or 1) + 1) + (entity["count_calls"] if pages > 1 else 0)
     details = 0
     if entity["needs_details"]:
         missing = max(0, records - entity["rows_known"]) + entity["details_wanted"]
@@ -143,13 +144,18 @@ async def count(client: ZohoClient, entity: Mapping[str, Any], *, exact: bool) -
                 raise
             del asked[parameter]
             return await page(number)
-        context = reply.document.get("page_context", {})
-        rows = next((value for value in reply.document.values() if isinstance(value, list)), [])
-        return len(rows), bool(context.get("has_more_page")), context.get("total")
+        document = dict(reply.document)
+        match document.pop("page_context", None):
+            case {"has_more_page": more} | [{"has_more_page": more}]:
+                pass
+            case _:
+                more = False
+        rows = next((value for value in document.values() if isinstance(value, list)), [])
+        return len(rows), bool(more), total(reply.document)
 
-    rows, more, total = await page(1)
-    if total is not None:
-        return int(total), "counted by Zoho"
+    rows, more, counted = await page(1)
+    if counted is not None:
+        return counted, "counted by Zoho"
     if not more:
         return rows, "counted: one page"
     if not exact:

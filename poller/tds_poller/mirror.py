@@ -258,11 +258,8 @@ class Mirror:
 
     async def records_before(self, run: Run) -> int:
         """How many records the list had when it was last read whole, 0 if it never was."""
-        query = """select coalesce((select records from tds.run
-                                     where organization_id = %b and entity = %b and run_id < %b
-                                       and listed_at is not null and not filtered
-                                     order by run_id desc limit 1), 0)"""
-        return int(await self._row(scalar_row, query, self.organization_id, run.entity, run.run_id))
+        query = "select tds.records_before(%b, %b, %b)"
+        return int(await self._row(scalar_row, query, run.entity, self.organization_id, run.run_id))
 
     async def run(self, run_id: int) -> Run:
         """A run as it stands."""

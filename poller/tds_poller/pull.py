@@ -2,6 +2,7 @@
 
 import asyncio
 import logging
+import re
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import replace
@@ -18,6 +19,7 @@ from tds_poller.zoho.errors import PagingError, RefusedError, ZohoError
 log = logging.getLogger(__name__)
 
 MODIFIED = "last_modified_time"
+MOST_RECORDS = 2**31 - 1
 
 
 async def pull_list(
@@ -124,19 +126,23 @@ async def _adapt(mirror: Mirror, endpoint: Endpoint, run: Run, error: RefusedErr
 
 
 async def _count(client: ZohoClient, mirror: Mirror, endpoint: Endpoint, run: Run) -> Run:
-    """Asks Zoho how many records a list has; one that does not say answers with a page as ever."""
+    """Asks Zoho how many records a list has; one that does not say answers with a page as ever, or refuses.
+
+    Raises:
+        RefusedError: it is about a parameter of the list itself.
+        ZohoError: anything else that is not about the count.
+    """
     query = {**_query(endpoint, run, 1), "response_option": "2"}
     try:
         reply = await client.get(endpoint.api_path, query)
     except ZohoError as error:
-        if isinstance(error, RefusedError) and error.refused(["response_option"]):
+        if isinstance(error, RefusedError) and not error.refused([*endpoint.list_filter, MODIFIED]):
+            # If anything else is wrong with the call, it is with the list's pages too, and they say so.
             await mirror.note_count(run, None, error.sent_at, error.calls)
             return await mirror.run(run.run_id)
         await mirror.note_progress(run.run_id, error.calls, error=error.message)
         raise
-    total = reply.document.get("page_context", {}).get("total")
-    records = int(total) if str(total).isdigit() else None
-    await mirror.note_count(run, records, reply.server_time or reply.sent_at, reply.calls)
+    await mirror.note_count(run, total(reply.document), reply.server_time or reply.sent_at, reply.calls)
     return await mirror.run(run.run_id)
 
 
@@ -276,6 +282,14 @@ def _records(endpoint: Endpoint, document: Mapping[str, Any]) -> list[Mapping[st
     if not isinstance(records, list):
         raise PagingError(f"GET {endpoint.api_path} answered without {endpoint.list_key}.")
     return records
+
+
+def total(document: Mapping[str, Any]) -> int | None:
+    """How many records a list has, if its answer says so in the known form: a number or its digits."""
+    match document.get("page_context"):
+        case {"total": told} | [{"total": told}] if re.fullmatch("[0-9]{1,10}", str(told)):
+            return records if (records := int(told)) <= MOST_RECORDS else None
+    return None
 
 
 def more_follows(endpoint: Endpoint, document: Mapping[str, Any], page: int, records: int) -> bool:

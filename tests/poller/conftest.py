@@ -9,6 +9,7 @@ from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any, TypeVar
+from urllib.parse import parse_qs
 
 import pytest
 
@@ -77,6 +78,11 @@ class Poller:
     def asked(self, path: str) -> list[str]:
         """The queries of the successful calls of a path so far."""
         return [call.query for call in self.sandbox.ledger.calls if call.path == path and call.status == 200]
+
+    def pages(self, path: str) -> list[int]:
+        """The pages of a list asked for so far, in their order; 0 is the call that counts it."""
+        queries = map(parse_qs, self.asked(path))
+        return [0 if "response_option" in query else int(query["page"][0]) for query in queries]
 
 
 @contextmanager

@@ -16,13 +16,19 @@ import pytest
 from tds_poller.mirror import Endpoint, Mirror
 from tds_poller.pull import pull_pages
 from tds_poller.zoho.client import Reply, ZohoClient
+from tds_poller.zoho.errors import RefusedError
 from tests.db.servers import Database
 
 ORGANIZATION = "60069194202"
 RUNS = int(os.environ.get("TDS_SCAN_RUNS", "40"))
 """How many are tried; 1,000 take some minutes."""
 BEGIN = datetime(2026, 6, 9, 12, 0, tzinfo=UTC)
-FIELDS = {"invoices": ("invoice_id", "invoices"), "payments": ("payment_id", "customerpayments")}
+FIELDS = {
+    "invoices": ("invoice_id", "invoices"),
+    "payments": ("payment_id", "customerpayments"),
+    "products": ("item_id", "items"),
+}
+TABLES = {"payments": "customer_payments"}
 
 
 class Attacker:
@@ -30,12 +36,13 @@ class Attacker:
 
     session, concurrency = 1, 3
 
-    def __init__(self, chance: Random, entity: str, *, counts: bool) -> None:
+    def __init__(self, chance: Random, entity: str, number: int, *, counts: bool) -> None:
         self._chance = chance
         self._entity = entity
         self._counts = counts
         self._seconds = 0
-        self._next = 0
+        # ids of its own: what the inbox keeps of another history tells nothing of this one
+        self._next = 1000 * number
         self._records: dict[str, dict[str, Any]] = {}
         self.calls = 0
         self.unrest = chance.choice([0.0, 0.1, 0.3, 0.8])
@@ -153,9 +160,9 @@ async def attack(database: Database, entity: str) -> None:
         with psycopg.connect(database.conninfo, autocommit=True) as conn:
             for number in range(RUNS):
                 chance = Random(f"{entity} {number}")
-                attacker = Attacker(chance, entity, counts=chance.random() < 0.8)
+                attacker = Attacker(chance, entity, number, counts=chance.random() < 0.8)
                 conn.execute(
-                    f"truncate zoho.{'invoices' if entity == 'invoices' else 'customer_payments'}, tds.wanted_detail, tds.held_deletion"
+                    f"truncate zoho.{TABLES.get(entity, entity)}, tds.wanted_detail, tds.held_deletion"
                 )
                 run_id = await mirror.request_pull(entity, {"batch_size": 10})
                 await mirror.begin_pull(run_id, 1)
@@ -185,3 +192,92 @@ async def attack(database: Database, entity: str) -> None:
                 conn.execute("call tds.process_batch()")
     assert states.keys() - {"partial"}, states
     assert states.get("partial", 0) < RUNS / 2, states
+
+
+class EndsEarly:
+    """A list of 25 that says after its second page of ten that nothing follows; what `ZohoClient` is to a pull."""
+
+    session, concurrency = 1, 1
+
+    def __init__(self, endpoint: Endpoint, count: Any, *, ends: bool = True) -> None:
+        self._endpoint = endpoint
+        self._count = count
+        self._last = 2 if ends else 3
+        self.queries: list[str] = []
+
+    async def get(self, path: str, query: Mapping[str, str]) -> Reply:
+        """A page, or what it makes of the question how many there are."""
+        assert path == self._endpoint.api_path
+        now = BEGIN + timedelta(seconds=len(self.queries))
+        page, size = int(query["page"]), int(query["per_page"])
+        self.queries.append("count" if "response_option" in query else str(page))
+        context: Any = {"page": page, "has_more_page": page < self._last}
+        if self.queries[-1] == "count":
+            if isinstance(self._count, Exception):
+                raise self._count
+            context = self._count
+        numbers = range(page * size - size + 1, min(page * size, 25) + 1)
+        stamps = {"created_time": _at(-9), "last_modified_time": _at(-9)}
+        rows = [{self._endpoint.id_key: str(number), **stamps} for number in numbers]
+        return _reply({self._endpoint.list_key: rows, "page_context": context}, now)
+
+
+def _at(hours: int) -> str:
+    return (BEGIN + timedelta(hours=hours)).strftime("%Y-%m-%dT%H:%M:%S+0000")
+
+
+UNKNOWN: dict[str, Any] = {
+    "refused": RefusedError("Invalid value passed for response_option", BEGIN, code=2),
+    "refused without a name": RefusedError("Something went wrong", BEGIN, code=1000),
+    "no total": {"page": 1, "has_more_page": True},
+    "no context": None,
+    "a text": {"page": 1, "total": "many"},
+    "digits of another script": {"page": 1, "total": "²⁵"},
+    "a fraction": {"page": 1, "total": "25.0"},
+    "a truth": {"page": 1, "total": True},
+    "beyond all numbers": {"page": 1, "total": 10**15},
+}
+
+
+def test_every_list_of_several_pages_is_held_against_its_count(database: Database) -> None:
+    asyncio.run(_hold(database))
+
+
+async def _hold(database: Database) -> None:
+    async with Mirror(database.conninfo, ORGANIZATION) as mirror:
+        with psycopg.connect(database.conninfo, autocommit=True) as conn:
+
+            async def pull(client: EndsEarly, entity: str) -> tuple[str, bool, str | None]:
+                run_id = await mirror.request_pull(entity, {"batch_size": 10})
+                await mirror.begin_pull(run_id, 1)
+                run = await pull_pages(
+                    cast(ZohoClient, client), mirror, client._endpoint, await mirror.run(run_id)
+                )
+                query = "select state, listed_at is not null, error from tds.run where run_id = %s"
+                [row] = conn.execute(query, [run_id]).fetchall()
+                conn.execute(
+                    "update tds.run set state = 'cancelled', finished_at = now() where finished_at is null"
+                )
+                assert run.run_id == run_id
+                return row
+
+            lists = [
+                e
+                for e in (await mirror.endpoints()).values()
+                if e.paged and e.api_path and e.entity != "stock"
+            ]
+            assert len(lists) > 10
+            for endpoint in lists:
+                client = EndsEarly(endpoint, {"page": 1, "total": 25})
+                state, is_listed, error = await pull(client, endpoint.entity)
+                assert (state, is_listed) == ("partial", False), endpoint.entity
+                assert "Zoho counted 25 records, and 20 of them were on the pages" in (error or "")
+                assert client.queries == ["1", *["count", "1", "2"] * 3]
+                client = EndsEarly(endpoint, [{"page": 1, "total": "25"}], ends=False)
+                assert (await pull(client, endpoint.entity))[0] in {"settling", "complete"}, endpoint.entity
+                assert client.queries == ["1", "count", "1", "2", "3"]
+            for name, count in UNKNOWN.items():
+                for entity in ("products", "invoices"):
+                    client = EndsEarly((await mirror.endpoints())[entity], count, ends=False)
+                    assert (await pull(client, entity))[0] in {"settling", "complete"}, name
+                    assert "count" in client.queries

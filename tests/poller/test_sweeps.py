@@ -194,6 +194,7 @@ async def _attack(database: Database, entity: str) -> None:
     target, key = {
         "invoices": ("invoices", "zoho_invoice_id"),
         "payments": ("customer_payments", "zoho_payment_id"),
+        "products": ("products", "zoho_item_id"),
     }[entity]
     found = 0
     async with Mirror(database.conninfo, ORGANIZATION) as mirror:
@@ -203,7 +204,7 @@ async def _attack(database: Database, entity: str) -> None:
             conn.execute("update tds.setting set value = '100' where name = 'deletions_percent_per_hour'")
             for number in range(HISTORIES):
                 chance = Random(f"sweep {entity} {number}")
-                attacker = Attacker(chance, entity, counts=chance.random() < 0.8)
+                attacker = Attacker(chance, entity, number, counts=chance.random() < 0.8)
                 conn.execute(f"truncate zoho.{target}, tds.wanted_detail, tds.held_deletion cascade".encode())
                 for sweep in (False, True):
                     if sweep:

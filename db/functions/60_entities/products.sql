@@ -183,7 +183,7 @@ select tds.register('{
     "aliases": ["product", "products"],
     "api_path": "/items", "list_key": "items", "record_key": "item", "id_key": "item_id",
     "list_filter": {"filter_by": "Status.All", "sort_column": "created_time", "sort_order": "A"}, "bulk_detail_path": "/itemdetails",
-    "volatile_details": true, "counted": false,
+    "volatile_details": true,
     "detail_key": "brand",
     "target": "products", "target_key": "zoho_item_id",
     "complete": "write_stock_levels", "complete_if": "s.doc ?| array[''locations'', ''warehouses'']",

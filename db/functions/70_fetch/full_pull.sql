@@ -56,7 +56,8 @@ as $$
 begin
     return query
     with known as (
-        select e.entity, e.paged, e.detail_key, e.bulk_detail_path, u.next_page, u.listed_at,
+        select e.entity, e.paged, tds.calls_to_count(e, coalesce(b.records, 0), u.counted) as to_count,
+               e.detail_key, e.bulk_detail_path, u.next_page, u.listed_at,
                e.volatile_details and f.details_asked_at is null as asks_all,
                -- pages that are not processed yet name records that are wanted then
                u.listed_at is null or exists (select from tds.inbox_open o where o.entity = e.entity and o.retry_at is null) as unread,
@@ -82,7 +83,8 @@ begin
     costs as (
         select k.entity, k.bulk_detail_path is null as is_single,
                case when k.listed_at is not null then 0 when not k.paged then 1
-                    else greatest(1, ceil(k.records / 200.0) - coalesce(k.next_page, 1) + 1) end::bigint as pages,
+                    else greatest(1, ceil(k.records / 200.0) - coalesce(k.next_page, 1) + 1)
+                         + case when k.records > 200 then k.to_count else 0 end end::bigint as pages,
                case when k.detail_key is null then 0 when k.asks_all then greatest(0, k.records - k.named)
                     when k.unread then greatest(0, k.records - k.before - k.named) else 0 end::bigint as details
           from known k)
@@ -93,8 +95,9 @@ end
 $$;
 revoke all on function tds.calls_expected(text) from public;
 comment on function tds.calls_expected(text) is
-'Calls that the migration under way needs besides those for details that are wanted already: pages not read yet, and details of records '
-'that the pages name, as far as lists are counted or were read before. singles: those of them that are for one record each.';
+'Calls that the migration under way needs besides those for details that are wanted already: pages not read yet, the call that counts '
+'them, and details of records that the pages name, as far as lists are counted or were read before. singles: those of them that '
+'are for one record each.';
 
 create or replace function tds.pulled_since(entity text, organization_id text, since timestamptz) returns int
 language plpgsql stable security definer
