@@ -16,13 +16,21 @@ from tests.db.servers import Database
 from tests.poller.conftest import Poller, fast_sandbox
 from tests.poller.test_planted_faults import tds
 
+SIZES = {
+    "items": 12, "contacts": 6, "invoices": 4, "bills": 2, "vendorcredits": 2, "vendorpayments": 2, "creditnotes": 2,
+    "customerpayments": 3, "salesorders": 2, "pricebooks": 2,
+}  # fmt: skip
+
 
 @pytest.fixture
-def poller(database: Database) -> Iterator[Poller]:
-    organisation = Organisation(
-        items=12, contacts=6, invoices=4, bills=2, vendorcredits=2, vendorpayments=2, creditnotes=2,
-        customerpayments=3, salesorders=2, pricebooks=2, clock=Clock(600, start=time.time() - 3 * 86_400),
-    )  # fmt: skip
+def sizes(request: pytest.FixtureRequest) -> dict[str, int]:
+    """How many of each are in the organisation."""
+    return SIZES | getattr(request, "param", {})
+
+
+@pytest.fixture
+def poller(database: Database, sizes: dict[str, int]) -> Iterator[Poller]:
+    organisation = Organisation(**sizes, clock=Clock(600, start=time.time() - 3 * 86_400))
     with fast_sandbox(organisation) as sandbox:
         poller = Poller(sandbox, database)
         poller.migrate()
@@ -113,6 +121,47 @@ def test_a_list_tells_that_lines_are_gone_though_the_header_agrees(
             for d in d
         ] == sorted(wanted)
         code, told = verified(environment, "--fix", *(entity for entity, *_ in wanted))
+        assert (code, told["agree"]) == (0, True), told
+
+
+@pytest.mark.parametrize(
+    "sizes",
+    [{"bills": 9, "vendorcredits": 8, "creditnotes": 8, "invoices": 9}],
+    ids=["credits"],
+    indirect=True,
+)
+def test_every_sum_that_a_list_tells_is_held_against_its_rows(
+    poller: Poller, environment: dict[str, str]
+) -> None:
+    with psycopg.connect(poller.database.conninfo, autocommit=True) as conn:
+        code, told = verified(environment)
+        assert (code, told["agree"]) == (0, True), told
+        wanted: set[tuple[str, ...]] = set()
+        unseen = []
+        for entity, targets, column, key in conn.execute(
+            "select entity, targets, column_name, id_column from tds.verified_sum order by 1, 2, 3"
+        ).fetchall():
+            for target in targets:
+                row = conn.execute(
+                    f"""update zoho.{target} t set {column} = {column} + 1
+                         where ctid = (select t.ctid from zoho.{target} t
+                                         join tds.list_sums(%s, t.organization_id) s on s.zoho_id = t.{key}
+                                        where t.{column} <> 0 and s.key = %s and t.{key} <> all (%s) order by t.{key} limit 1)
+                     returning {key}""".encode(),
+                    [entity, f"{targets[0]}.{column}", [zoho_id for _, zoho_id, *_ in wanted]],
+                ).fetchone()
+                if row:
+                    wanted.add((entity, row[0], targets[0], column))
+                else:
+                    unseen.append(target)
+        assert unseen == []
+        assert {entity for entity, *_ in wanted} >= {"products", "bills", "credit_notes", "vendor_credits"}
+        code, told = verified(environment, "--no-pull")
+        found = conn.execute(
+            "select entity, zoho_id, table_name, column_name from tds_differences where depth = 'lists'"
+        ).fetchall()
+        assert (code, set(found)) == (1, wanted)
+        code, told = verified(environment, "--fix")
         assert (code, told["agree"]) == (0, True), told
 
 

@@ -209,11 +209,12 @@ begin
         item_total         number  total_amount
     $x$);
     perform tds.link(map_lines.target, 'product_id', 'zoho_item_id', 'products', 'zoho_item_id');
+    perform tds.sum_in_list(map_lines.entity, array[map_lines.target], 'total_amount', 'made of', 'total', 'sub_total');
 end
 $$;
 revoke all on function tds.map_lines(text, text, text) from public;
 comment on function tds.map_lines(text, text, text) is
-'Maps the lines of a purchase or credit document, and links them with their products.';
+'Maps the lines of a purchase or credit document, links them with their products, and holds their sum against the list.';
 
 create or replace function tds.currency_changed() returns trigger
 language plpgsql volatile

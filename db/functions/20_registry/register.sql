@@ -20,6 +20,7 @@ begin
     delete from tds.derived f where f.entity = register.spec ->> 'entity';
     delete from tds.child c where c.entity = register.spec ->> 'entity';
     delete from tds.beside b where b.entity = register.spec ->> 'entity';
+    delete from tds.verified_sum v where v.entity = register.spec ->> 'entity';
 end
 $$;
 revoke all on function tds.register(jsonb) from public;
@@ -92,6 +93,29 @@ revoke all on function tds.write_beside(text, text, text, text, text, text, text
 comment on function tds.write_beside(text, text, text, text, text, text, text) is
 'Says of a table that an entity''s hook writes it, and how its rows are known, what they should be and how they are written: what '
 'verification and rebuild go by. The arguments are the columns of tds.beside.';
+
+create or replace function tds.sum_in_list(
+    entity text, targets text[], column_name text, kind text, whole text, rest text default null, list_keys text[] default null,
+    rounding numeric default 0.005) returns void
+language plpgsql volatile
+set search_path = pg_catalog, pg_temp
+as $$
+begin
+    insert into tds.verified_sum (entity, targets, column_name, list_keys, id_column, kind, whole, rest, rounding)
+    select sum_in_list.entity, sum_in_list.targets, sum_in_list.column_name,
+           coalesce(sum_in_list.list_keys, array_agg(distinct o.list_key)), min(o.id_column), sum_in_list.kind,
+           sum_in_list.whole, coalesce(sum_in_list.rest, sum_in_list.whole), sum_in_list.rounding
+      from (select c.list_key, c.parent_column from tds.child c
+             where c.entity = sum_in_list.entity and c.target = any (sum_in_list.targets)
+             union all
+            select null, b.id_column from tds.beside b
+             where b.entity = sum_in_list.entity and b.target = any (sum_in_list.targets)) o(list_key, id_column);
+end
+$$;
+revoke all on function tds.sum_in_list(text, text[], text, text, text, text, text[], numeric) from public;
+comment on function tds.sum_in_list(text, text[], text, text, text, text, text[], numeric) is
+'Says of tables below a record, mapped already, what sum of their rows Zoho''s list tells: see tds.verified_sum. rest null: the whole '
+'itself; list_keys null: those that the tables are mapped from.';
 
 create or replace function tds.link(
     target text, column_name text, key_column text, parent text, parent_key text, parent_column text default 'id',

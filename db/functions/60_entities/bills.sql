@@ -61,3 +61,5 @@ $$);
 select tds.link('bills', 'vendor_id', 'zoho_vendor_id', 'vendors', 'zoho_contact_id');
 select tds.link('bill_vendor_credits', 'vendor_credit_id', 'zoho_vendor_credit_id', 'vendor_credits', 'zoho_vendor_credit_id');
 select tds.link('bill_payments', 'vendor_payment_id', 'zoho_payment_id', 'vendor_payments', 'zoho_payment_id');
+
+select tds.sum_in_list('bills', '{bill_vendor_credits,bill_payments}', 'amount', 'used up', 'total', 'balance');

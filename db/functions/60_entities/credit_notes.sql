@@ -48,3 +48,5 @@ $$);
 
 select tds.link('credit_notes', 'customer_id', 'zoho_customer_id', 'customers', 'zoho_contact_id');
 select tds.link('credit_note_invoices', 'invoice_id', 'zoho_invoice_id', 'invoices', 'zoho_invoice_id');
+
+select tds.sum_in_list('credit_notes', '{credit_note_invoices}', 'amount', 'used up', 'total', 'balance');

@@ -55,3 +55,5 @@ $$);
 
 select tds.link('invoices', 'customer_id', 'zoho_customer_id', 'customers', 'zoho_contact_id');
 select tds.link('invoice_line_items', 'product_id', 'zoho_item_id', 'products', 'zoho_item_id');
+
+select tds.sum_in_list('invoices', '{invoice_line_items}', 'total_amount', 'made of', 'total', 'sub_total');

@@ -41,6 +41,8 @@ $$);
 select tds.link('customer_payments', 'customer_id', 'zoho_customer_id', 'customers', 'zoho_contact_id');
 select tds.link('customer_payment_invoices', 'invoice_id', 'zoho_invoice_id', 'invoices', 'zoho_invoice_id');
 
+select tds.sum_in_list('payments', '{customer_payment_invoices}', 'amount', 'used up', 'amount', 'unused_amount');
+
 select tds.register('{
     "entity": "vendor_payments", "queue": "vendor_payments", "priority": 47,
     "aliases": ["vendor_payment", "vendor_payments", "payment"],
@@ -81,3 +83,5 @@ $$);
 
 select tds.link('vendor_payments', 'vendor_id', 'zoho_vendor_id', 'vendors', 'zoho_contact_id');
 select tds.link('vendor_payment_bills', 'bill_id', 'zoho_bill_id', 'bills', 'zoho_bill_id');
+
+select tds.sum_in_list('vendor_payments', '{vendor_payment_bills}', 'amount', 'used up', 'amount', 'balance');

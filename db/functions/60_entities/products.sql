@@ -239,3 +239,8 @@ select tds.write_beside('products', 'stock_levels', 'zoho_item_id', 'x.zoho_ware
 
 select tds.link('products', 'currency', 'organization_id', 'organizations', 'zoho_organization_id', 'currency', follows => true);
 select tds.link('stock_levels', 'warehouse_id', 'zoho_warehouse_id', 'warehouses', 'zoho_warehouse_id');
+
+-- the list tells a product's stock whole, only its detail tells it by place
+select tds.sum_in_list('products', '{stock_levels}', l.column_name, 'made of', l.key, list_keys => '{locations,warehouses}', rounding => 0)
+  from (values ('on_hand', 'stock_on_hand'), ('available', 'available_stock'), ('actual_available', 'actual_available_stock'))
+       l(column_name, key);

@@ -47,3 +47,5 @@ $$);
 
 select tds.link('sales_orders', 'customer_id', 'zoho_customer_id', 'customers', 'zoho_contact_id');
 select tds.link('sales_order_line_items', 'product_id', 'zoho_item_id', 'products', 'zoho_item_id');
+
+select tds.sum_in_list('sales_orders', '{sales_order_line_items}', 'total_amount', 'made of', 'total', 'sub_total');

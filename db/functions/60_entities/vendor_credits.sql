@@ -45,3 +45,5 @@ $$);
 
 select tds.link('vendor_credits', 'vendor_id', 'zoho_vendor_id', 'vendors', 'zoho_contact_id');
 select tds.link('vendor_credit_bills', 'bill_id', 'zoho_bill_id', 'bills', 'zoho_bill_id');
+
+select tds.sum_in_list('vendor_credits', '{vendor_credit_bills}', 'amount', 'used up', 'total', 'balance');

@@ -30,58 +30,51 @@ comment on function tds.listed(text, bytea) is
 'The records of a page of Zoho''s list, each cut to what tds.verify() compares, so that many pages can be kept. Raises ZB008 for a page '
 'without records.';
 
-create or replace view tds.verified_sum as
-select s.entity, s.list_key, s.table_name, c.parent_column, s.column_name, s.kind, s.whole, s.rest
-  from (values ('invoices', 'line_items', 'invoice_line_items', 'total_amount', 'lines', 'total', 'sub_total'),
-               ('bills', 'line_items', 'bill_line_items', 'total_amount', 'lines', 'total', 'sub_total'),
-               ('sales_orders', 'line_items', 'sales_order_line_items', 'total_amount', 'lines', 'total', 'sub_total'),
-               ('credit_notes', 'line_items', 'credit_note_line_items', 'total_amount', 'lines', 'total', 'sub_total'),
-               ('vendor_credits', 'line_items', 'vendor_credit_line_items', 'total_amount', 'lines', 'total', 'sub_total'),
-               ('payments', 'invoices', 'customer_payment_invoices', 'amount', 'applied', 'amount', 'unused_amount'),
-               ('vendor_payments', 'bills', 'vendor_payment_bills', 'amount', 'applied', 'amount', 'balance'))
-       s(entity, list_key, table_name, column_name, kind, whole, rest)
-  join tds.child c on c.entity = s.entity and c.list_key = s.list_key and c.target = s.table_name;
-comment on view tds.verified_sum is
-'Which sums of child rows tds.verify() holds against what Zoho''s list tells of their record.';
-comment on column tds.verified_sum.entity is 'The entity.';
-comment on column tds.verified_sum.list_key is 'The key of its details that the child rows come from.';
-comment on column tds.verified_sum.table_name is 'The table of the child rows.';
-comment on column tds.verified_sum.parent_column is 'The column with the record''s id.';
-comment on column tds.verified_sum.column_name is 'The column that is summed.';
-comment on column tds.verified_sum.kind is
-'lines: the sum is the record''s rest, where the list''s whole is ours; applied: the list''s whole less its rest.';
-comment on column tds.verified_sum.whole is 'The key with the whole amount.';
-comment on column tds.verified_sum.rest is 'lines: the key with the sum of the lines; applied: the key with what is not applied.';
-
 create or replace function tds.list_sums(entity text, organization_id text) returns setof tds.list_sum
 language plpgsql stable
 set search_path = pg_catalog, pg_temp
 as $$
 declare
     v_entity constant tds.entity := tds.entity_named(list_sums.entity);
-    v_sum    record;
+    v_sum    tds.verified_sum;
 begin
-    for v_sum in select v.* from tds.verified_sum v where v.entity = list_sums.entity order by v.table_name loop
+    for v_sum in select v.* from tds.verified_sum v where v.entity = list_sums.entity order by v.targets, v.column_name loop
         -- only where the details were read, and where the whole is made of nothing but these rows
         return query execute format(
             $sql$
-            select m.%1$I, $2 || '.' || $3, $4, $5, $6, coalesce(c.amount, 0), 0.005 * coalesce(c.rows, 0)
+            select m.%1$I, $2, $3, $4, $5, coalesce(c.amount, 0), $6 * coalesce(c.rows, 0)
               from zoho.%2$I m
-              left join (select k.%3$I as zoho_id, sum(k.%4$I) as amount, count(*) as rows
-                           from zoho.%5$I k where k.organization_id = $1 group by 1) c on c.zoho_id = m.%1$I
-             where m.organization_id = $1 and m.deleted_at is null and jsonb_typeof(m.zoho_metadata -> $7) = 'array'
-               and m.zoho_metadata -> 'is_inclusive_tax' is distinct from 'true'
-               and not jsonb_path_exists(m.zoho_metadata, '$.*[*].tax_amount_withheld ? (@ <> 0)')
-               and coalesce(m.zoho_metadata -> 'payment_refunds', m.zoho_metadata -> 'vendorpayment_refunds', '[]') = '[]'$sql$,
-            v_entity.target_key, tds.verified_table(v_entity.entity), v_sum.parent_column, v_sum.column_name, v_sum.table_name)
-            using list_sums.organization_id, v_sum.table_name, v_sum.column_name, v_sum.kind, v_sum.whole, v_sum.rest, v_sum.list_key;
+              left join (select k.zoho_id, sum(k.amount) as amount, count(*) as rows from (%3$s) k group by 1) c on c.zoho_id = m.%1$I
+             where m.organization_id = $1 and m.deleted_at is null
+               and exists (select from unnest($7) l(key) where jsonb_typeof(m.zoho_metadata -> l.key) = 'array')
+               and case $3 when 'made of' then m.zoho_metadata -> 'is_inclusive_tax' is distinct from 'true'
+                           else tds.is_all_applied(m.zoho_metadata) end$sql$,
+            v_entity.target_key, tds.verified_table(v_entity.entity),
+            (select string_agg(format('select t.%I as zoho_id, t.%I as amount from zoho.%I t where t.organization_id = $1',
+                                      v_sum.id_column, v_sum.column_name, o.target), ' union all ')
+               from unnest(v_sum.targets) o(target)))
+            using list_sums.organization_id, v_sum.targets[1] || '.' || v_sum.column_name, v_sum.kind, v_sum.whole, v_sum.rest,
+                  v_sum.rounding, v_sum.list_keys;
     end loop;
 end
 $$;
 revoke all on function tds.list_sums(text, text) from public;
 comment on function tds.list_sums(text, text) is
-'The sums of the child rows of each living record whose details were read, and the keys of the list that they are held against; tolerance: '
+'The sums of the rows below each living record whose details were read, and the keys of the list that they are held against; tolerance: '
 'what rounding row by row may make.';
+
+create or replace function tds.is_all_applied(doc jsonb) returns boolean
+language sql immutable parallel safe
+as $$
+    select tds.counts_for_sums($1 ->> 'status')
+       and tds.is_certain($1, tds.doubts('balance_differs') || '{tax_amount_withheld,total_refunded_amount,write_off_amount}') is true
+       and not jsonb_path_exists($1, '$.*[*].tax_amount_withheld ? (@ <> 0)')
+       and not exists (select from unnest('{payment_refunds,vendorpayment_refunds,creditnote_refunds,vendor_credit_refunds}'::text[]) r(key)
+                        where jsonb_array_length(case jsonb_typeof($1 -> r.key) when 'array' then $1 -> r.key else '[]' end) > 0)
+$$;
+comment on function tds.is_all_applied(jsonb) is
+'Whether what a document has used up was applied to other documents and to nothing else: it counts, and nothing of it was refunded, '
+'withheld, written off or taken in another way.';
 
 create or replace function tds.verify_differences(entity text, organization_id text, pages jsonb[], since timestamptz)
 returns table (zoho_id text, what text, meanwhile boolean, fields jsonb, told jsonb, kept jsonb)
@@ -117,7 +110,7 @@ begin
       left join lateral (
            select jsonb_object_agg(a.key, jsonb_build_object('zoho', a.should_be, 'mirror', a.amount)) as fields
              from (select l.key, l.amount, l.tolerance,
-                          case l.kind when 'lines'
+                          case l.kind when 'made of'
                                -- where the whole differs, the header is what is wrong first
                                then case when (r.told ->> l.whole)::numeric = (r.kept ->> l.whole)::numeric
                                          then (r.kept ->> l.rest)::numeric end
@@ -259,7 +252,8 @@ begin
                   from jsonb_array_elements(note_lists.comparison -> 'differences') r(doc)
                   left join lateral jsonb_each(r.doc -> 'fields') k on true
                   left join tds.verified_field f on f.entity = note_lists.entity and f.key = k.key
-                  left join tds.verified_sum c on c.entity = note_lists.entity and c.table_name || '.' || c.column_name = k.key
+                  left join (select v.targets[1], v.column_name from tds.verified_sum v where v.entity = note_lists.entity)
+                       c(table_name, column_name) on c.table_name || '.' || c.column_name = k.key
                  where not (r.doc -> 'meanwhile')::boolean) d));
     update tds.verification v
        set checked = v.checked + (note_lists.comparison ->> 'zoho')::bigint,

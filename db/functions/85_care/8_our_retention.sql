@@ -87,6 +87,7 @@ select tds.register_retention(r.what, r.relation, null, r.reason, reason => r.re
     ('forgotten', 'tds.forgotten', 'a row a person who was forgotten: an id'),
     ('history_rules', 'tds.history_rule', 'a row a table of the mirror'),
     ('besides', 'tds.beside', 'a row a table that a hook writes'),
+    ('verified_sums', 'tds.verified_sum', 'a row a sum of a list'),
     ('endpoints', 'tds.endpoint', 'a row a kind of body'),
     ('health_checks', 'tds.health_check', 'a row a check'),
     ('health_states', 'tds.health_state', 'a row a check'),
