@@ -5,6 +5,8 @@ from __future__ import annotations
 import random
 from collections.abc import Iterator
 from dataclasses import dataclass, field
+from datetime import date, datetime, timedelta
+from decimal import Decimal
 from typing import Any
 
 import psycopg
@@ -14,6 +16,8 @@ from psycopg.types.json import Jsonb
 HOUSEKEEPING = {"synced_at", "id"}
 HISTORIES = {"stock_history"}  # insert-only: a trigger refuses what would change it
 NOBODY = "999000999"
+NO_DOCUMENTS = ("null", "[]", '"x"', "{}", "5", '[{"a": 1}]')
+NO_LAYERS = ("{}", '"x"', "[]", "[1]", '[{"keys": 1}]', '[{"o": "x", "keys": []}]', '[{"hidden": [1]}]')
 
 
 @dataclass(frozen=True)
@@ -137,6 +141,7 @@ class Planter:
                 if column in {"zoho_metadata", "deleted_at"} or column in table.keys:
                     continue
                 yield "value changed", table, column
+                yield "value changed slightly", table, column
                 yield "null set", table, column
             yield "row deleted", table, ""
             yield "row added", table, ""
@@ -144,11 +149,25 @@ class Planter:
             if table.is_header:
                 yield "tombstone set", table, "deleted_at"
                 yield "tombstone cleared", table, "deleted_at"
+                yield "tombstone moved", table, "deleted_at"
+                yield "key changed", table, table.id_column
                 yield "document altered", table, "zoho_metadata"
+                yield "document altered below", table, "zoho_metadata"
+                yield "document lost a key", table, "zoho_metadata"
+                yield "document gained a key", table, "zoho_metadata"
+                for number in range(len(NO_DOCUMENTS)):
+                    yield f"document spoilt {number}", table, "zoho_metadata"
+                for number in range(len(NO_LAYERS)):
+                    yield f"layers spoilt {number}", table, "sync_layers"
+                yield "hash changed", table, "sync_hash"
+                for column in ("sync_modified_at", "sync_observed_at", "sync_read_at"):
+                    yield "stamp ahead", table, column
                 yield "document and column altered", table, "zoho_metadata"
                 yield "another's document", table, "zoho_metadata"
             else:
                 yield "row moved", table, table.id_column
+                yield "key changed", table, table.keys[-1]
+                yield "rows exchanged", table, table.keys[-1]
                 if "zoho_metadata" in table.columns:
                     yield "value changed", table, "zoho_metadata"
         for target, column in self.conn.execute("select target, column_name from tds.link order by 1, 2"):
@@ -157,10 +176,123 @@ class Planter:
     def plant(self, kind: str, table: Table, column: str) -> Fault | None:
         """One fault of a kind, or none where no row is left that it could befall."""
         with self.conn.transaction():
+            name, _, number = kind.partition(" spoilt ")
+            if number:
+                return self._spoilt(table, column, name, int(number))
             planted: Fault | None = getattr(self, "_" + kind.replace("'", "").replace(" ", "_"))(
                 table, column
             )
             return planted
+
+    def _value_changed_slightly(self, table: Table, column: str) -> Fault | None:
+        for row in self._rows(table):
+            match row[column]:
+                case bool() | dict() | list() | None:
+                    continue
+                case str(text) if column in {"address_type", "contact_type"}:
+                    continue
+                case str(text):
+                    changed: Any = text.swapcase() if text != text.swapcase() else text + " "
+                case datetime() as time:
+                    changed = time + timedelta(microseconds=1)
+                case date() as day:
+                    changed = day + timedelta(days=1)
+                case Decimal() as number:
+                    changed = number + Decimal(1).scaleb(number.as_tuple().exponent)  # type: ignore[arg-type]
+                case number:
+                    changed = number + 1
+            self._set(table, row, column, changed)
+            return self._fault("value changed slightly", table, column, row, column)
+        return None
+
+    def _spoilt(self, table: Table, column: str, name: str, number: int) -> Fault | None:
+        text = {"document": NO_DOCUMENTS, "layers": NO_LAYERS}[name][number]
+        for row in self._rows(table, "sync_layers is not null" if name == "layers" else "true")[:1]:
+            self.conn.execute(
+                sql.SQL("update zoho.{} set {} = {}::jsonb where {}").format(
+                    sql.Identifier(table.name),
+                    sql.Identifier(column),
+                    sql.Literal(text),
+                    self._where(table, row),
+                )
+            )
+            return self._fault(
+                f"{name} spoilt: {text}", table, column, row, "unreadable", "document", "sync_layers"
+            )
+        return None
+
+    def _hash_changed(self, table: Table, column: str) -> Fault | None:
+        for row in self._rows(table, "sync_hash is not null")[:1]:
+            self._set(table, row, column, (row[column] + 1) % 2**60)
+            return self._fault("hash changed", table, column, row, column)
+        return None
+
+    def _stamp_ahead(self, table: Table, column: str) -> Fault | None:
+        for row in self._rows(table, f"{column} is not null")[:1]:
+            self._set(table, row, column, "2099-01-01T00:00:00Z")
+            return self._fault("stamp ahead", table, column, row, column)
+        return None
+
+    def _tombstone_moved(self, table: Table, column: str) -> Fault | None:
+        for row in self._rows(table, "deleted_at is not null")[:1]:
+            self._set(table, row, column, row[column] + timedelta(hours=1))
+            return self._fault("tombstone moved", table, column, row, "tombstone")
+        return None
+
+    def _key_changed(self, table: Table, column: str) -> Fault | None:
+        for row in self._rows(table)[:1]:
+            new: Any = 779 if table.columns[column] in {"integer", "numeric"} else "779000779"
+            self._set(table, row, column, new)
+            if table.is_header:
+                self.spoilt.add((self._group(table), new))
+            return self._fault("key changed", table, column, row, "missing")
+        return None
+
+    def _rows_exchanged(self, table: Table, column: str) -> Fault | None:
+        rows = self._rows(table)
+        for row in rows:
+            for other in rows:
+                if other[column] != row[column] and all(other[key] == row[key] for key in table.keys[:-1]):
+                    spare: Any = 780 if table.columns[column] in {"integer", "numeric"} else "780000780"
+                    here, there = row[column], other[column]
+                    self._set(table, row, column, spare)
+                    self._set(table, other, column, here)
+                    self._set(table, row | {column: spare}, column, there)
+                    if {k: v for k, v in row.items() if k not in {column, "id", "synced_at"}} == {
+                        k: v for k, v in other.items() if k not in {column, "id", "synced_at"}
+                    }:
+                        continue
+                    return self._fault("rows exchanged", table, column, row, "differs")
+        return None
+
+    def _document_altered_below(self, table: Table, column: str) -> Fault | None:
+        for row in self._rows(table, "sync_layers is not null"):
+            keys = [
+                key
+                for layer in row["sync_layers"]
+                for key in layer["keys"]
+                if isinstance(row[column][key], str | int | float | bool)
+            ]
+            if keys:
+                key = self.random.choice(sorted(keys))
+                self._set(table, row, column, row[column] | {key: "planted"})
+                return self._fault(
+                    f"document altered below ({key})", table, column, row, f"zoho_metadata.{key}"
+                )
+        return None
+
+    def _document_lost_a_key(self, table: Table, column: str) -> Fault | None:
+        for row in self._rows(table):
+            key = self.random.choice(sorted(row[column]))
+            self._set(table, row, column, {k: v for k, v in row[column].items() if k != key})
+            return self._fault(f"document lost a key ({key})", table, column, row, f"zoho_metadata.{key}")
+        return None
+
+    def _document_gained_a_key(self, table: Table, column: str) -> Fault | None:
+        for row in self._rows(table):
+            self._set(table, row, column, row[column] | {"planted": [1]})
+            return self._fault("document gained a key", table, column, row, "zoho_metadata.planted")
+        return None
 
     def _value_changed(self, table: Table, column: str) -> Fault | None:
         for row in self._rows(table):

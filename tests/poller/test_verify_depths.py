@@ -23,14 +23,14 @@ SIZES = {
 
 
 @pytest.fixture
-def sizes(request: pytest.FixtureRequest) -> dict[str, int]:
+def sizes(request: pytest.FixtureRequest) -> dict[str, Any]:
     """How many of each are in the organisation."""
     return SIZES | getattr(request, "param", {})
 
 
 @pytest.fixture
-def poller(database: Database, sizes: dict[str, int]) -> Iterator[Poller]:
-    organisation = Organisation(**sizes, clock=Clock(600, start=time.time() - 3 * 86_400))
+def poller(database: Database, sizes: dict[str, Any]) -> Iterator[Poller]:
+    organisation = Organisation(clock=Clock(600, start=time.time() - 3 * 86_400), **sizes)
     with fast_sandbox(organisation) as sandbox:
         poller = Poller(sandbox, database)
         poller.migrate()
@@ -66,6 +66,15 @@ def test_every_depth_finds_what_it_can_see_and_fix_mends(poller: Poller, environ
         conn.execute(
             """update zoho.products set zoho_metadata = zoho_metadata || '{"product_type": "planted"}', sync_hash = null
                 where zoho_item_id = %s""",
+            [item],
+        )
+        code, told = verified(environment, "--depth", "inside", "products")
+        assert [(d["zoho_id"], d["column_name"]) for d in told["differences"]] == [
+            (item, "zoho_metadata.product_type")
+        ]
+        # which the inbox has forgotten: of another moment it has no telling
+        conn.execute(
+            "update zoho.products set sync_observed_at = sync_observed_at - interval '1 day' where zoho_item_id = %s",
             [item],
         )
         assert verified(environment, "--depth", "inside", "products")[0] == 0

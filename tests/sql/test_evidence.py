@@ -100,6 +100,12 @@ class Teller:
               from zoho.products where organization_id = %s"""
         return dict(self.conn.execute(query, [self.organization_id]).fetchall())
 
+    def forged(self) -> list[Any]:
+        """Where documents, and who told them when, are said not to be what the inbox has."""
+        query = """select d.* from tds.document_differences(
+                       'products', %(of)s, tds.stored_states('products', %(of)s, '', 100000)) d"""
+        return self.conn.execute(query, {"of": self.organization_id}).fetchall()
+
     def deleted(self) -> set[str]:
         query = "select zoho_item_id from zoho.products where organization_id = %s and deleted_at is not null"
         return {row[0] for row in self.conn.execute(query, [self.organization_id])}
@@ -194,7 +200,10 @@ def check(teller: Teller, chance: Random, histories: int, **kind: bool) -> None:
     }
     assert not wrong, f"{len(wrong)} of {len(stories)}, e.g. {next(iter(wrong.items()))}"
 
+    assert teller.forged() == []
+
     teller.night(stories, teller.quieten(stories, 100))
+    assert teller.forged() == []
     found = teller.documents()
     untrue = {
         item_id: (found.get(item_id), told.truth, told.versions, orders[item_id])

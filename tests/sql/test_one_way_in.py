@@ -116,7 +116,7 @@ def test_no_function_takes_records_out_of_a_body_by_itself(database: Database) -
     # besides: who looks whether a document is the one that was told, erases a person from it, or compares what Zoho answers
     assert readers(database, r"tds\.record_time\(|tds\.record_id\(|jsonb_hash_extended\(\w+\.doc, 0\)") == {
         "versions",
-        "document_differences",
+        "version_differences",
         "erase_rows",
         "note_detail",
     }

@@ -1,5 +1,24 @@
 -- Records written whole, whatever is stored of them: what a rebuild makes anew of their documents, and what a repair reads from Zoho.
 
+create or replace function tds.is_layers(layers jsonb) returns boolean
+language sql immutable parallel safe
+as $$
+    select case when jsonb_typeof($1) <> 'array' then false else not exists (
+        select from jsonb_array_elements($1) l(layer)
+         where case when jsonb_typeof(l.layer) <> 'object' then true
+                    else jsonb_typeof(l.layer -> 'keys') is distinct from 'array' or jsonb_typeof(l.layer -> 'hidden') <> 'object'
+                         or jsonb_typeof(l.layer -> 'under') <> 'array' or jsonb_typeof(l.layer -> 'rest') <> 'array'
+                         or not coalesce(tds.is_time(l.layer ->> 'o'), false) or not tds.is_time(l.layer ->> 'm')
+                         or not tds.is_time(l.layer ->> 'c') or l.layer -> 'r' not in ('1', '2', '3') end) end
+$$;
+comment on function tds.is_layers(jsonb) is 'Whether these are layers as tds.record_state has them, which can be read.';
+
+create or replace function tds.is_sound(state tds.record_state) returns boolean
+language sql immutable parallel safe
+as $$ select coalesce(jsonb_typeof(($1).doc) = 'object', false) and (($1).layers is null or tds.is_layers(($1).layers)) $$;
+comment on function tds.is_sound(tds.record_state) is
+'Whether a row''s document and its layers have the form that everything that reads them goes by.';
+
 create or replace function tds.remove_orphans(entity text, organization_id text default null, zoho_ids text[] default null) returns bigint
 language plpgsql volatile security definer
 set search_path = pg_catalog, pg_temp
@@ -128,14 +147,17 @@ language sql stable
 as $$
     -- what the list has that the details lack stays as it is known only where no list row is at hand
     select row(($1).zoho_id,
-               case when exists (select from unnest($2) t where t.zoho_id = ($1).zoho_id and t.rank = 1) then '{}'
+               case when exists (select from unnest($2) t where t.zoho_id = ($1).zoho_id and t.rank = 1)
+                         or jsonb_typeof(($1).doc) is distinct from 'object' then '{}'
                     else ($1).doc - array(select k.key from unnest($2) t cross join lateral jsonb_object_keys(t.doc) k(key)
                                            where t.zoho_id = ($1).zoho_id) end,
-               ($1).version, null, ($1).modified_at, ($1).observed_at - interval '1 second', 1::smallint, null, null,
-               null, null)::tds.record_state
+               ($1).version, null, least(($1).modified_at, k.modified_at), least(($1).observed_at, k.observed_at) - interval '1 second',
+               1::smallint, null, null, null, null)::tds.record_state
+      from (select max(t.modified_at) as modified_at, max(t.observed_at) as observed_at
+              from unnest($2) t where t.zoho_id = ($1).zoho_id and t.rank = 3) k
 $$;
 comment on function tds.forget_row(tds.record_state, tds.record[]) is
-'A row as if nothing were known of it but what these tellings leave out.';
+'A row as if nothing were known of it but what these tellings leave out, and no later than they were told.';
 
 create or replace function tds.write_told(entity text, organization_id text, told tds.record[], at timestamptz) returns text[]
 language plpgsql volatile
@@ -165,6 +187,10 @@ begin
         'where t.organization_id = $1 and t.%1$I = any ($2) '
         'order by t.%1$I for update)', v_entity.target_key, v_entity.target)
        into v_known using write_told.organization_id, v_ids;
+    -- what nothing can read would stop whoever writes over it
+    execute format('update zoho.%1$I t set zoho_metadata = ''{}'', sync_layers = null where t.organization_id = $1 and t.%2$I = any ($2)',
+                   v_entity.target, v_entity.target_key)
+      using write_told.organization_id, array(select k.zoho_id from unnest(v_known) k where not tds.is_sound(k));
     v_told := array(select t from unnest(v_told) t where t.zoho_id = any (v_ids));
     v_states := array(
         select f.state

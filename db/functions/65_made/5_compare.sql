@@ -7,9 +7,11 @@ as $$
     -- read with its details since that edit, by an answer that had no last_modified_time: only the list's stamp is older
     select coalesce($1 ? $4 and v.detail_o > v.stamp_o and v.detail_o > ($6 ->> 0)::timestamptz
                     and $5 >= ($1 ->> 'last_modified_time')::timestamptz, false)
-      from (select coalesce((select l.o from jsonb_to_recordset($2) l(o timestamptz, keys jsonb) where l.keys ? $4), $3) as detail_o,
-                   coalesce((select l.o from jsonb_to_recordset($2) l(o timestamptz, keys jsonb) where l.keys ? 'last_modified_time'), $3)
-                       as stamp_o) v
+      from (select case when tds.is_layers($2) then $2 end as layers offset 0) k
+     cross join lateral (
+           select coalesce((select l.o from jsonb_to_recordset(k.layers) l(o timestamptz, keys jsonb) where l.keys ? $4), $3) as detail_o,
+                  coalesce((select l.o from jsonb_to_recordset(k.layers) l(o timestamptz, keys jsonb) where l.keys ? 'last_modified_time'),
+                           $3) as stamp_o) v
      where tds.is_time($6 ->> 0) and tds.is_time($1 ->> 'last_modified_time')
 $$;
 comment on function tds.stamp_lags(jsonb, jsonb, timestamptz, text, timestamptz, jsonb) is
@@ -96,7 +98,8 @@ begin
           left join zoho.{{table:I}} m on m.organization_id = {{me:I}}.organization_id and m.{{target_key:I}} = e.zoho_id
          cross join lateral (select {{problems}} offset 0) p
          -- a column made of several keys is what the list's would make of what is known of the others
-         cross join lateral (select coalesce(m.zoho_metadata, '{}') || e.doc as doc offset 0) x
+         cross join lateral (select case jsonb_typeof(m.zoho_metadata) when 'object' then m.zoho_metadata else '{}' end || e.doc as doc
+                               offset 0) x
          cross join lateral {{fields}} d
     ), kept as (
         select m.{{target_key:I}} as zoho_id, jsonb_build_object({{kept}}) as kept, m.deleted_at, m.sync_observed_at

@@ -28,7 +28,7 @@ language plpgsql stable
 set search_path = pg_catalog, pg_temp
 as $$
 begin
-    derive_readable.readable := derive_readable.states;
+    derive_readable.readable := array(select s from unnest(derive_readable.states) s where tds.is_sound(s));
     begin
         derive_readable.derivations := array(
             select v from tds.derive_states(derive_readable.entity, derive_readable.organization_id, derive_readable.readable) v);
@@ -36,7 +36,7 @@ begin
         if not tds.is_data_error(sqlstate) then
             raise;
         end if;
-        derive_readable.readable := tds.readable_states(derive_readable.entity, derive_readable.states);
+        derive_readable.readable := tds.readable_states(derive_readable.entity, derive_readable.readable);
         derive_readable.derivations := array(
             select v from tds.derive_states(derive_readable.entity, derive_readable.organization_id, derive_readable.readable) v);
     end;

@@ -36,6 +36,44 @@ as $$
 $$;
 comment on function tds.main_part(jsonb, jsonb) is 'A merged document without the keys that have another version than its own.';
 
+create or replace function tds.versions_told(entity text, organization_id text, states tds.record_state[]) returns tds.record[]
+language plpgsql stable
+set search_path = pg_catalog, pg_temp
+as $$
+declare
+    v_names constant text[] := tds.namesakes(versions_told.entity);
+    v_ids   bigint[];
+    v_ats   timestamptz[];
+begin
+    with version as materialized (
+        select s.zoho_id, s.observed_at as o from unnest(versions_told.states) s
+         union
+        select s.zoho_id, l.o from unnest(versions_told.states) s cross join lateral jsonb_to_recordset(s.layers) l(o timestamptz)
+    ), event as (
+        select i.inbox_id, i.received_at, i.body, i.refusal
+          from version v
+          join tds.inbox i on i.organization_id = versions_told.organization_id and i.entity = any (v_names) and i.record_id = v.zoho_id
+                          and i.observed_at = v.o
+         where i.event = 'upsert'
+         union all
+        select i.inbox_id, i.received_at, i.body, i.refusal
+          from (select distinct o from version) v
+          join tds.inbox i on i.entity = any (v_names) and i.record_id is null and i.observed_at = v.o
+         where i.organization_id = versions_told.organization_id and i.event = 'upsert'
+    )
+    select array_agg(e.inbox_id order by e.received_at, e.inbox_id), array_agg(e.received_at order by e.received_at, e.inbox_id)
+      into v_ids, v_ats
+      from event e where e.refusal is null and tds.document_problem(e.body) is null;
+    return array(
+        select t from unnest(tds.explode(versions_told.entity, tds.read_events(versions_told.entity, v_ids, v_ats))) t
+         where not t.is_delete and t.zoho_id in (select s.zoho_id from unnest(versions_told.states) s)
+         order by t.ord);
+end
+$$;
+revoke all on function tds.versions_told(text, text, tds.record_state[]) from public;
+comment on function tds.versions_told(text, text, tds.record_state[]) is
+'What Zoho told of these records at the moments that their rows say their keys are of, as far as the inbox still has it.';
+
 create or replace function tds.document_differences(entity text, organization_id text, states tds.record_state[])
 returns setof tds.difference
 language plpgsql stable
@@ -44,39 +82,122 @@ as $$
 declare
     v_entity constant tds.entity := tds.entity_named(document_differences.entity);
     v_table  constant text := tds.verified_table(document_differences.entity);
-    v_state  tds.record_state;
-    v_told   record;
+    v_told   constant tds.record[] := tds.versions_told(document_differences.entity, document_differences.organization_id,
+                                                        document_differences.states);
 begin
     return query
     select s.zoho_id, v_table, '', 'zoho_metadata.' || v_entity.id_key, 'document', s.doc -> v_entity.id_key, to_jsonb(s.zoho_id), 'repair'
       from unnest(document_differences.states) s
      where tds.exact_id(s.doc -> v_entity.id_key) is distinct from s.zoho_id;
-    -- what a single telling said has its hash; where that is another's, the telling itself is looked for
-    for v_state in
-        select s.* from unnest(document_differences.states) s
-         where s.hash <> jsonb_hash_extended(tds.main_part(s.doc, s.layers), 0)
-         order by s.zoho_id limit 100
-    loop
-        for v_told in
-            select e.doc, (e.event).observed_at = v_state.observed_at as is_whole
-              from tds.record_events(document_differences.entity, v_state.zoho_id, document_differences.organization_id) e
-             where (e.event).event = 'upsert' and e.doc is not null and jsonb_hash_extended(e.doc, 0) = v_state.hash
-             order by (e.event).observed_at = v_state.observed_at desc, e.received_at desc limit 1
-        loop
-            return query
-            select v_state.zoho_id, v_table, '', 'zoho_metadata.' || k.key, 'document', v_state.doc -> k.key, v_told.doc -> k.key, 'repair'
-              from (select t.key from jsonb_object_keys(v_told.doc) t(key)
-                     union
-                    select m.key from jsonb_object_keys(tds.main_part(v_state.doc, v_state.layers)) m(key) where v_told.is_whole) k
-             where v_state.doc -> k.key is distinct from v_told.doc -> k.key
-             order by k.key;
-        end loop;
-    end loop;
+    return query
+    with part as materialized (
+        -- what each telling left in the document: of the row's own version, and of each layer
+        select s.zoho_id, s.observed_at as o, s.doc, tds.main_part(s.doc, s.layers) as part from unnest(document_differences.states) s
+         union all
+        select s.zoho_id, l.o, s.doc,
+               coalesce((select jsonb_object_agg(k.key, s.doc -> k.key)
+                           from jsonb_array_elements_text(l.keys) k(key) where s.doc ? k.key), '{}')
+          from unnest(document_differences.states) s
+         cross join lateral jsonb_to_recordset(s.layers) l(o timestamptz, keys jsonb)
+    ), told as materialized (
+        select t.zoho_id, t.observed_at as o, array_agg(t.doc order by t.ord) as docs from unnest(v_told) t group by 1, 2
+    ), off as materialized (
+        select p.zoho_id, p.doc, p.part, t.docs
+          from part p
+          join told t on t.zoho_id = p.zoho_id and t.o = p.o
+         where not exists (select from unnest(t.docs) d(doc) where d.doc || p.part = d.doc and d.doc || p.doc = p.doc)
+    )
+    select distinct f.zoho_id, v_table, '', 'zoho_metadata.' || k.key, 'document', f.doc -> k.key,
+           (select d.doc -> k.key from unnest(f.docs) with ordinality d(doc, n) where d.doc ? k.key order by d.n desc limit 1), 'repair'
+      from off f
+     cross join lateral (select p.key from jsonb_object_keys(f.part) p(key)
+                          union
+                         select t.key from unnest(f.docs) d(doc) cross join lateral jsonb_object_keys(d.doc) t(key)
+                          where not f.doc ? t.key) k
+     -- of two tellings of one moment a key may be of either
+     where not exists (select from unnest(f.docs) d(doc) where d.doc -> k.key = f.doc -> k.key);
+    return query
+    select d.* from tds.version_differences(document_differences.entity, document_differences.organization_id,
+                                            document_differences.states, v_told) d;
 end
 $$;
 revoke all on function tds.document_differences(text, text, tds.record_state[]) from public;
 comment on function tds.document_differences(text, text, tds.record_state[]) is
-'Documents that are not what Zoho told, as far as the inbox still has it: another record''s, or with another value of a key.';
+'Documents that are not what Zoho told, as far as the inbox still has it: another record''s, or with another value of a key; and what a '
+'row keeps of who told it when (tds.version_differences()).';
+
+create or replace function tds.version_differences(entity text, organization_id text, states tds.record_state[], told tds.record[])
+returns setof tds.difference
+language plpgsql stable
+set search_path = pg_catalog, pg_temp
+as $$
+declare
+    v_table  constant text := tds.verified_table(version_differences.entity);
+    v_ahead  constant timestamptz := tds.zoho_now(version_differences.organization_id) + interval '1 hour';
+    v_oldest constant timestamptz := (select min(i.received_at) from tds.inbox i);
+begin
+    -- a stamp from the future would refuse every reading until then
+    return query
+    select s.zoho_id, v_table, '', k.column_name, 'differs', to_jsonb(k.at), null::jsonb, 'repair'
+      from unnest(version_differences.states) s
+     cross join lateral (values ('sync_modified_at', s.modified_at), ('sync_observed_at', s.observed_at), ('sync_read_at', s.read_at))
+                        k(column_name, at)
+     where k.at > v_ahead;
+    return query
+    select distinct on (s.zoho_id, k.column_name) s.zoho_id, v_table, '', k.column_name, 'differs', k.ours, k.told, 'repair'
+      from unnest(version_differences.states) s
+      join unnest(version_differences.told) t on t.zoho_id = s.zoho_id and t.observed_at = s.observed_at
+     cross join lateral (values ('sync_modified_at', to_jsonb(s.modified_at), to_jsonb(t.modified_at)),
+                                ('sync_rank', to_jsonb(s.rank), to_jsonb(t.rank))) k(column_name, ours, told)
+     where k.ours is distinct from k.told and (s.modified_at <= v_ahead or s.modified_at is null)
+       and not exists (select from unnest(version_differences.told) o
+                        where o.zoho_id = s.zoho_id and o.observed_at = s.observed_at
+                          and o.modified_at is not distinct from s.modified_at and o.rank = s.rank)
+     order by s.zoho_id, k.column_name, t.ord desc;
+    -- whose hash is not that of its document, and of which no telling at that moment says otherwise: few
+    return query
+    select c.zoho_id, v_table, '', d.column_name, d.what, d.ours, d.should_be, 'repair'
+      from (select s.zoho_id, s.hash, s.observed_at, m.part, t.is_told
+              from unnest(version_differences.states) s
+             cross join lateral (select tds.main_part(s.doc, s.layers) as part offset 0) m
+             cross join lateral (select exists (select from unnest(version_differences.told) t
+                                                 where t.zoho_id = s.zoho_id and t.observed_at = s.observed_at) as is_told) t
+             where s.hash <> jsonb_hash_extended(m.part, 0)
+               and not exists (select from unnest(version_differences.told) t where t.zoho_id = s.zoho_id and t.hash = s.hash)
+             order by s.zoho_id limit 100) c
+      left join lateral (
+           select e.doc, (e.event).observed_at as o
+             from tds.record_events(version_differences.entity, c.zoho_id, version_differences.organization_id) e
+            where (e.event).event = 'upsert' and e.doc is not null and jsonb_hash_extended(e.doc, 0) = c.hash
+            order by e.received_at desc limit 1) e on true
+     cross join lateral (
+           select 'sync_hash', 'differs', to_jsonb(c.hash), to_jsonb(jsonb_hash_extended(c.part, 0)) where c.is_told and e.doc is null
+            union all
+           -- nobody has it any more
+           select 'zoho_metadata', 'document', null, null where not c.is_told and e.doc is null
+            union all
+           select 'zoho_metadata.' || k.key, 'document', c.part -> k.key, e.doc -> k.key
+             from jsonb_object_keys(e.doc) k(key)
+            where not c.is_told and c.part ? k.key and c.part -> k.key is distinct from e.doc -> k.key)
+           d(column_name, what, ours, should_be);
+    -- or a telling has its hash, at another moment
+    return query
+    select s.zoho_id, v_table, '', 'sync_observed_at', 'differs', to_jsonb(s.observed_at), to_jsonb(e.o), 'repair'
+      from (select s.* from unnest(version_differences.states) s
+             where s.observed_at >= v_oldest and s.observed_at <= v_ahead
+               and not exists (select from unnest(version_differences.told) t
+                                where t.zoho_id = s.zoho_id and t.observed_at = s.observed_at)
+             order by s.zoho_id limit 100) s
+     cross join lateral (
+           select (e.event).observed_at as o
+             from tds.record_events(version_differences.entity, s.zoho_id, version_differences.organization_id) e
+            where (e.event).event = 'upsert' and e.doc is not null and jsonb_hash_extended(e.doc, 0) = s.hash
+            order by e.received_at limit 1) e;
+end
+$$;
+revoke all on function tds.version_differences(text, text, tds.record_state[], tds.record[]) from public;
+comment on function tds.version_differences(text, text, tds.record_state[], tds.record[]) is
+'Where rows keep otherwise who told them when than the inbox does: stamps, rank, hash; told: what tds.versions_told() has of them.';
 
 create or replace function tds.tombstone_differences(entity text, organization_id text, states tds.record_state[])
 returns setof tds.difference
@@ -137,26 +258,57 @@ $$;
 revoke all on function tds.twin_differences(text, text, tds.record_state[]) from public;
 comment on function tds.twin_differences(text, text, tds.record_state[]) is 'Contacts that stand as customer and as vendor.';
 
+create or replace function tds.is_layered(entity text, difference tds.difference, layers jsonb) returns boolean
+language plpgsql stable
+set search_path = pg_catalog, pg_temp
+as $$
+declare
+    v_keys text[];
+begin
+    if is_layered.layers is null then
+        return false;
+    end if;
+    v_keys := array(
+        select k.key from tds.field f
+          join tds.field k on k.entity = f.entity and k.list_key = '' and (k.key = f.key or f.expression ~ format('\md\.%s\M', k.key))
+         where f.entity = is_layered.entity and f.list_key = '' and f.column_name = (is_layered.difference).column_name
+           and (is_layered.difference).table_name = tds.verified_table(f.entity)
+         union all
+        select c.list_key from tds.child c where c.entity = is_layered.entity and c.target = (is_layered.difference).table_name
+         union all
+        select f.key from tds.beside b
+          join tds.field f on f.entity = b.entity and f.list_key = '' and f.reader = 'array' and f.column_name is null
+         where b.entity = is_layered.entity and b.target = (is_layered.difference).table_name);
+    return exists (select from jsonb_to_recordset(is_layered.layers) l(keys jsonb) where l.keys ?| v_keys);
+end
+$$;
+revoke all on function tds.is_layered(text, tds.difference, jsonb) from public;
+comment on function tds.is_layered(text, tds.difference, jsonb) is
+'Whether what differs is made of keys in a layer, whose values no hash witnesses once the inbox has forgotten them: the row may be right '
+'and the document wrong, and only Zoho knows.';
+
 create or replace function tds.state_differences(entity text, organization_id text, states tds.record_state[]) returns tds.difference[]
 language plpgsql stable
 set search_path = pg_catalog, pg_temp
 as $$
 declare
+    v_sound constant tds.record_state[] := array(select s from unnest(state_differences.states) s where tds.is_sound(s));
     v_found record;
     v_all   tds.difference[];
 begin
-    select d.* into v_found
-      from tds.derive_readable(state_differences.entity, state_differences.organization_id, state_differences.states) d;
+    select d.* into v_found from tds.derive_readable(state_differences.entity, state_differences.organization_id, v_sound) d;
     v_all := array(
         select d from tds.derivation_differences(state_differences.entity, v_found.derivations) d
          union all
-        select d from tds.document_differences(state_differences.entity, state_differences.organization_id, state_differences.states) d
+        select d from tds.document_differences(state_differences.entity, state_differences.organization_id, v_sound) d
          union all
         select d from tds.tombstone_differences(state_differences.entity, state_differences.organization_id, state_differences.states) d
          union all
         select d from tds.twin_differences(state_differences.entity, state_differences.organization_id, state_differences.states) d
          union all
-        select row(s.zoho_id, tds.verified_table(state_differences.entity), '', 'zoho_metadata', 'unreadable', s.doc, null,
+        select row(s.zoho_id, tds.verified_table(state_differences.entity), '',
+                   case when jsonb_typeof(s.doc) = 'object' and not tds.is_sound(s) then 'sync_layers' else 'zoho_metadata' end,
+                   'unreadable', case when jsonb_typeof(s.doc) = 'object' and not tds.is_sound(s) then s.layers else s.doc end, null,
                    'repair')::tds.difference
           from unnest(state_differences.states) s
          where cardinality(v_found.readable) < cardinality(state_differences.states)
@@ -169,9 +321,11 @@ begin
     -- of a document that is not Zoho's nothing is made anew
     return array(
         select row(d.zoho_id, d.table_name, d.row_key, d.column_name, d.what, d.ours, d.should_be,
-                   case when d.zoho_id in (select o.zoho_id from unnest(v_all) o where o.what in ('document', 'unreadable')) then 'repair'
+                   case when d.zoho_id in (select o.zoho_id from unnest(v_all) o where o.what in ('document', 'unreadable'))
+                             or d.mend = 'rebuild' and tds.is_layered(state_differences.entity, d, s.layers) then 'repair'
                         else d.mend end)::tds.difference
-          from unnest(v_all) d);
+          from unnest(v_all) d
+          left join unnest(v_sound) s on s.zoho_id = d.zoho_id);
 end
 $$;
 revoke all on function tds.state_differences(text, text, tds.record_state[]) from public;

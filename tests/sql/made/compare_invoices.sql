@@ -90,7 +90,8 @@ begin
                    tds.problem('number', e.doc -> 'total', false, NULL) as total,
                    tds.problem('number', e.doc -> 'write_off_amount', false, NULL) as write_off_amount offset 0) p
          -- a column made of several keys is what the list's would make of what is known of the others
-         cross join lateral (select coalesce(m.zoho_metadata, '{}') || e.doc as doc offset 0) x
+         cross join lateral (select case jsonb_typeof(m.zoho_metadata) when 'object' then m.zoho_metadata else '{}' end || e.doc as doc
+                               offset 0) x
          cross join lateral (
                select x.doc -> 'adjustment' as adjustment,
                       x.doc -> 'balance' as balance,

@@ -78,7 +78,8 @@ begin
                    tds.problem('number', e.doc -> 'tax_percentage', false, NULL) as tax_percentage,
                    tds.problem('text', e.doc -> 'unit', false, NULL) as unit offset 0) p
          -- a column made of several keys is what the list's would make of what is known of the others
-         cross join lateral (select coalesce(m.zoho_metadata, '{}') || e.doc as doc offset 0) x
+         cross join lateral (select case jsonb_typeof(m.zoho_metadata) when 'object' then m.zoho_metadata else '{}' end || e.doc as doc
+                               offset 0) x
          cross join lateral (
                select x.doc -> 'actual_available_stock' as actual_available_stock,
                       x.doc -> 'actual_committed_stock' as actual_committed_stock,
