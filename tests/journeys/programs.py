@@ -6,8 +6,11 @@ import os
 import signal
 import subprocess
 import sys
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
+
+from tests.db.servers import Database
 
 TDS = [sys.executable, "-P", "-m", "tds_cli"]
 WORKER = [*TDS, "work", "--workers", "1"]
@@ -105,3 +108,14 @@ class Program:
         assert self._process is not None
         self._process.send_signal(number)
         return self.wait(60)
+
+
+@contextmanager
+def worker(database: Database, directory: Path) -> Iterator[Program]:
+    """A worker process on that database."""
+    program = Program("worker", WORKER, environment(TDS_DATABASE_URL=database.conninfo), directory)
+    program.start()
+    try:
+        yield program
+    finally:
+        program.kill()

@@ -18,7 +18,7 @@ import pytest
 from psycopg.types.json import Jsonb
 
 from tests.db.servers import Database, PrivateServer
-from tests.journeys.programs import TDS, WORKER, Program, environment
+from tests.journeys.programs import TDS, Program, environment, worker
 from tests.journeys.waiting import PATIENCE, wait_until
 from tests.sql.conftest import Mirror, product
 
@@ -70,17 +70,6 @@ def assert_nothing_is_left(mirror: Mirror) -> None:
     for table in ("tds.inbox_open", "tds.claim", "tds.dead_letter", "pgmq.q_tds_products"):
         assert mirror.value(f"select count(*) from {table}") == 0, table
     assert mirror.value(ADVISORY_LOCKS) == 0
-
-
-@contextmanager
-def worker(database: Database, directory: Path) -> Iterator[Program]:
-    """A worker process on that database."""
-    program = Program("worker", WORKER, environment(TDS_DATABASE_URL=database.conninfo), directory)
-    program.start()
-    try:
-        yield program
-    finally:
-        program.kill()
 
 
 PLACES = pytest.mark.parametrize(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from typing import Any, LiteralString
 
 from psycopg import Connection
@@ -81,14 +82,17 @@ def receive(owner: Connection, entity: str, document: dict[str, Any]) -> None:
     owner.execute("select tds.receive(%s, %s, %s)", [entity, body, ORGANIZATION])
 
 
-def well(owner: Connection) -> None:
-    """Everything at work, and looked at: the verdict is that all is well."""
+PROGRAMS = ("worker", "receiver", "poller")
+
+
+def well(owner: Connection, programs: Sequence[str] = PROGRAMS) -> None:
+    """Everything at work, and looked at: the verdict is that all is well. `programs`: those that are only said to work."""
     owner.execute(
         """
-        insert into tds.program (program, kind, host, pid, backend_pid, started_at, beat_at)
-        select 'tds/' || k || '/host/1', k, 'host', 1, 1, now() - interval '1 hour', now()
-          from unnest(array['worker', 'receiver', 'poller']) k
-        on conflict do nothing"""
+        insert into tds.program as p (program, kind, host, pid, backend_pid, started_at, beat_at)
+        select 'tds/' || k || '/host/1', k, 'host', 1, 1, now() - interval '1 hour', now() from unnest(%s::text[]) k order by k
+        on conflict on constraint program_pkey do update set beat_at = excluded.beat_at""",
+        [list(programs)],
     )
     owner.execute("select tds.observe_health()")
 

@@ -2,11 +2,18 @@
 
 from __future__ import annotations
 
+import os
+import signal
+from pathlib import Path
 from typing import Any
 
+import psutil
 import pytest
+from psycopg import Connection
 
 from tests.db.servers import Database
+from tests.journeys.programs import worker
+from tests.journeys.waiting import wait_until
 from tests.screens import stage
 from tests.screens.conftest import Look, sync_api
 
@@ -19,18 +26,29 @@ def read_anew(page: Any) -> None:
     page.evaluate("document.dispatchEvent(new Event('visibilitychange'))")
 
 
-def test_the_verdict_changes_when_the_worker_stops(look: Look, database: Database) -> None:
-    with database.connect(autocommit=True) as owner:
-        stage.well(owner)
+WORKER = "from tds.program where kind = 'worker' and stopped_at is null"
+
+
+def ten_minutes_go_by(owner: Connection) -> None:
+    """Its turns are ten minutes older: who still does one is at work again at once."""
+    owner.execute(
+        f"update tds.program set beat_at = beat_at - interval '10 minutes' where ctid in (select ctid {WORKER})"
+    )
+
+
+def test_the_verdict_changes_when_the_worker_stops(look: Look, database: Database, tmp_path: Path) -> None:
+    with database.connect(autocommit=True) as owner, worker(database, tmp_path) as program:
+        wait_until(lambda: owner.execute(f"select {WORKER}").fetchall(), "the worker works")
+        stage.well(owner, ["poller"])
         page = look()
         verdict = page.get_by_role("region", name="Verdict")
         expect(verdict).to_contain_text("All is well")
         page.evaluate("window.same = document.getElementById('main')")
         page.locator("#tiles summary").first.click()
-        # it says that it stops, and ten minutes go by
-        owner.execute(
-            "update tds.program set stopped_at = now(), beat_at = now() - interval '10 minutes' where kind = 'worker'"
-        )
+        # it hangs
+        os.kill(program.pid, signal.SIGSTOP)
+        wait_until(lambda: psutil.Process(program.pid).status() == psutil.STATUS_STOPPED, "it stands still")
+        ten_minutes_go_by(owner)
         read_anew(page)
         expect(verdict).to_contain_text("Not well: workers")
         expect(verdict).to_contain_text("tds work")
@@ -40,7 +58,29 @@ def test_the_verdict_changes_when_the_worker_stops(look: Look, database: Databas
         assert page.locator("#tiles details").first.evaluate("one => one.open"), "what stands open stays open"
         verdict.get_by_role("link", name="workers").click()
         expect(page.locator("tr#workers")).to_contain_text("none at work")
-        owner.execute("update tds.program set stopped_at = null, beat_at = now() where kind = 'worker'")
+        assert owner.execute(f"select max(now() - beat_at) > interval '9 minutes' {WORKER}").fetchone() == (
+            True,
+        )
+        # it goes on
+        os.kill(program.pid, signal.SIGCONT)
+        wait_until(
+            lambda: owner.execute(f"select {WORKER} and beat_at > now() - interval '1 minute'").fetchall(),
+            "it works",
+        )
+        stage.well(owner, ["poller"])
+        read_anew(page)
+        expect(verdict).to_contain_text("All is well")
+        # it is ended, and another one started
+        program.stop()
+        owner.execute(
+            "update tds.program set beat_at = beat_at - interval '10 minutes' where stopped_at is not null"
+        )
+        read_anew(page)
+        expect(verdict).to_contain_text("Not well: workers")
+        expect(page.locator("tr#workers")).to_contain_text("which was stopped")
+        program.start()
+        wait_until(lambda: owner.execute(f"select {WORKER}").fetchall(), "another one works")
+        stage.well(owner, ["poller"])
         read_anew(page)
         expect(verdict).to_contain_text("All is well")
         assert page.errors == []
