@@ -38,6 +38,7 @@ class Ward:
         self.working = set(PROGRAMS)
         self.stack = ExitStack()
         self.neighbours = 0
+        self.products = 1000
         self.tell_time()
         self.run("update tds.job set enabled = job in ('health', 'heal'), since = tds.now()")
         self.run("select tds.accept_drift()")
@@ -77,6 +78,11 @@ class Ward:
             "a neighbour waits"
         )
         self.mirror.conn.execute("call tds.run_due_jobs()")
+
+    def receive_product(self) -> None:
+        """An event of a product that no other tells of."""
+        self.products += 1
+        self.mirror.receive("products", {"item": product(str(self.products))})
 
     def state(self, check: str) -> Any:
         rows = self.mirror.rows("select * from tds_health where name = %s", check)
@@ -130,7 +136,7 @@ def let_a_job_lie(ward: Ward) -> None:
 
 
 def kill_a_worker(ward: Ward) -> None:
-    ward.mirror.receive("products", {"item": product("1")})
+    ward.receive_product()
     with ward.database.connect(autocommit=True) as dying:
         dying.execute("select set_config('tds.fake_now', %s, false)", [ward.now.isoformat()])
         dying.execute("select * from tds.claim('products', 10)")
@@ -139,7 +145,7 @@ def kill_a_worker(ward: Ward) -> None:
 def leave_a_claim(ward: Ward) -> None:
     ward.threshold("claims_stuck", warning=1)
     ward.run("update tds.setting set value = '10' where name = 'claim_stuck_minutes'")
-    ward.mirror.receive("products", {"item": product("1")})
+    ward.receive_product()
     holder = ward.stack.enter_context(ward.database.connect(autocommit=True))
     holder.execute("select set_config('tds.fake_now', %s, false)", [ward.now.isoformat()])
     holder.execute("select * from tds.claim('products', 10)")
@@ -192,7 +198,7 @@ def use_quota_up(ward: Ward) -> None:
 def pause_the_api(ward: Ward) -> None:
     ward.run(
         "insert into tds.api_budget (organization_id, paused_until, pause_reason) "
-        "values ('1', tds.now() + interval '4 hours', 'code 44')"
+        "values ('2', tds.now() + interval '4 hours', 'code 44')"
     )
 
 
@@ -204,23 +210,27 @@ def bad_records(ward: Ward) -> None:
 
 def silence_entity(ward: Ward) -> None:
     end = ward.now
+
+    def hear(number: int, *entities: str) -> None:
+        for each in range(10 * number, 10 * number + 5):
+            for entity in entities:
+                document = (
+                    {"invoice": {"invoice_id": str(each)}}
+                    if entity == "invoices"
+                    else {"contact": {"contact_id": str(each), "contact_type": "customer"}}
+                )
+                ward.mirror.receive(entity, document)
+
     for hour in range(3 * 24, 0, -1):
         ward.now = end - timedelta(hours=hour)
         ward.tell_time()
-        for number in range(5):
-            ward.mirror.receive("invoices", {"invoice": {"invoice_id": f"{hour}-{number}"}})
-            # the other one goes on to the end
-            ward.mirror.receive(
-                "customers", {"contact": {"contact_id": f"{hour}-{number}", "contact_type": "customer"}}
-            )
+        hear(hour, "invoices", "customers")
     ward.now = end
-    for _ in range(2):
+    for hour in (100, 101):
+        # the other one goes on to the end
         ward.now += timedelta(minutes=59)
         ward.tell_time()
-        for number in range(5):
-            ward.mirror.receive(
-                "customers", {"contact": {"contact_id": f"x{ward.now}-{number}", "contact_type": "customer"}}
-            )
+        hear(hour, "customers")
     ward.now += timedelta(minutes=20)
     ward.tell_time()
 
@@ -259,14 +269,17 @@ def set_a_clock_wrong(ward: Ward) -> None:
 
 
 def lose_partitions(ward: Ward) -> None:
-    for parent in ("inbox", "inbox_outcome"):
-        for days in range(2, 20):
-            ward.run(f"drop table if exists tds.{parent}_{ward.now + timedelta(days=days):%Y%m%d}")
+    lost = ", ".join(
+        f"tds.{parent}_{ward.now + timedelta(days=days):%Y%m%d}"
+        for parent in ("inbox", "inbox_outcome")
+        for days in range(2, 20)
+    )
+    ward.run(f"drop table if exists {lost}")
 
 
 def park_for_ever(ward: Ward) -> None:
     ward.threshold("queue_failed", warning=1)
-    ward.mirror.receive("products", {"item": product("1")})
+    ward.receive_product()
     ward.run(
         "update tds.inbox_open set retry_at = tds.now() + interval '90 days', attempts = 1, error_code = '42501' where entity = 'products'"
     )
@@ -274,7 +287,7 @@ def park_for_ever(ward: Ward) -> None:
 
 
 def crash_again_and_again(ward: Ward) -> None:
-    ward.mirror.receive("products", {"item": product("1")})
+    ward.receive_product()
     ward.run(
         "update tds.inbox_open set crashes = 12, error_code = '08006', error = 'the worker vanished' where entity = 'products'"
     )
@@ -310,7 +323,7 @@ def write_dead_rows(ward: Ward) -> None:
 
 def break_a_check(ward: Ward) -> None:
     ward.run(
-        "create or replace function tds.check_slots() returns tds.finding language plpgsql stable "
+        "create or replace function tds.check_connections() returns tds.finding language plpgsql stable "
         "as $$ begin return row(1/0, '', null)::tds.finding; end $$"
     )
 
@@ -319,7 +332,7 @@ def wait_in_vain(ward: Ward) -> None:
     now = ward.now
     ward.now = now - timedelta(minutes=40)
     ward.tell_time()
-    ward.mirror.receive("products", {"item": product("1")})
+    ward.receive_product()
     ward.now = now
     ward.tell_time()
 
@@ -351,7 +364,7 @@ def hold_deletions(ward: Ward) -> None:
 
 
 def lose_a_message(ward: Ward) -> None:
-    ward.mirror.receive("products", {"item": product("1")})
+    ward.receive_product()
     ward.run("delete from pgmq.q_tds_products")
 
 
@@ -448,7 +461,7 @@ ILLNESSES = {
         lock_the_inbox_at_night, "retention", "warning", "55P03",
         "select to_regclass('tds.inbox_' || to_char(tds.now() - interval '5 days', 'YYYYMMDD')) is null",
     ),
-    "a check that fails": Illness(break_a_check, "slots", "unknown", "division by zero"),
+    "a check that fails": Illness(break_a_check, "connections", "unknown", "division by zero"),
 }  # fmt: skip
 
 

@@ -173,10 +173,11 @@ set lock_timeout = '1s'
 set jit = off
 as $$
 declare
-    v_now     constant timestamptz := tds.now();
-    v_code    text;
-    v_error   text;
-    v_context text;
+    v_now      constant timestamptz := tds.now();
+    v_audience text;
+    v_code     text;
+    v_error    text;
+    v_context  text;
 begin
     perform tds.count_arrivals();
     perform tds.count_delays();
@@ -189,13 +190,17 @@ begin
          -- half a minute less, for jobs are not punctual; what was looked at in the future was not
          where s.looked_at is null or s.looked_at > v_now
             or s.looked_at <= v_now - make_interval(mins => coalesce((t.value ->> 'minutes')::int, 15)) + interval '30 seconds'), v_now);
-    begin
-        perform tds.raise_alerts();
-    exception when query_canceled or assert_failure or others then
-        -- what was seen is kept all the same
-        get stacked diagnostics v_code = returned_sqlstate, v_error = message_text, v_context = pg_exception_context;
-        perform tds.set_aside('health', 'alerts', v_code, v_error, v_context, v_now);
-    end;
+    -- what hinders those of business costs operations nothing: they are told why
+    foreach v_audience in array array['operations', 'business'] loop
+        begin
+            perform tds.raise_alerts(array[v_audience]);
+            delete from tds.set_aside s where s.job = 'health' and s.item = 'alerts of ' || v_audience;
+        exception when query_canceled or assert_failure or others then
+            -- what was seen is kept all the same
+            get stacked diagnostics v_code = returned_sqlstate, v_error = message_text, v_context = pg_exception_context;
+            perform tds.set_aside('health', 'alerts of ' || v_audience, v_code, v_error, v_context, v_now);
+        end;
+    end loop;
     return tds.health_summary() ->> 'state';
 end
 $$;
