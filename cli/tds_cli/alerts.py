@@ -52,6 +52,8 @@ def alerts_list(*, show_all: bool, kind: str | None, limit: int, as_json: bool) 
         rows = connection.execute(
             (WHOLE if as_json else LIST).encode(), {"all": show_all, "kind": kind, "limit": limit}
         ).fetchall()
+        if kind and not rows:
+            connection.execute("select tds.alert_kind_named(%s)", [kind])
     if as_json:
         print_json(rows)
     else:
@@ -125,6 +127,8 @@ def alerts_unmute(*, what: str, entity: str | None) -> None:
         done = _do("select tds.unmute_alert(%(number)s) as done", number=int(what))
     else:
         done = _do("select tds.unmute_alerts(%(kind)s, %(entity)s) as done", kind=what, entity=entity)
+        if not done and what != "*":
+            _do("select tds.alert_kind_named(%(kind)s) as done", kind=what)
     echo(f"{done} ended." if done else "Nothing was muted.")
     if not done:
         sys.exit(FAILED)

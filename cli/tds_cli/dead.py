@@ -89,7 +89,7 @@ def dead_replay(
                 "select tds.replay(%s::text, %s::text, %s::boolean) as sent", [entity, reason_code, details]
             ).fetchone()
             if not (sent and sent["sent"]):
-                must_exist(connection, entity)
+                _must_be_of(connection, entity, reason_code)
             if as_json:
                 print_json(sent)
             else:
@@ -129,8 +129,29 @@ def _show_replay(
         named = ", ".join(map(str, unknown))
         raise TdsError(f"No such dead letter, or resolved already: {named}.", "See: tds dead list")
     if entity and not rows:
-        must_exist(connection, entity)
+        _must_be_of(connection, entity, reason_code)
     if as_json:
         print_json({"would_send": rows})
     else:
         print_table("Would be sent", rows)
+
+
+def _must_be_of(connection: psycopg.Connection[DictRow], entity: str, reason_code: str | None) -> None:
+    """Of an entity and a reason of which no letter was found: there is that entity, and no other reason.
+
+    Raises:
+        psycopg.Error: ZB002, there is no such entity.
+        TdsError: its letters have other reasons.
+    """
+    must_exist(connection, entity)
+    found = connection.execute(
+        """select distinct error_code from tds.dead_letter
+            where resolved_at is null and entity = %s order by 1""",
+        [entity],
+    ).fetchall()
+    if reason_code is not None and found:
+        codes = ", ".join(str(row["error_code"]) for row in found)
+        raise TdsError(
+            f"No dead letter of {entity} has the reason code {reason_code}; there are {codes}.",
+            f"Next: tds dead list --entity {entity}",
+        )

@@ -35,6 +35,7 @@ from tds_db.errors import AddressError, PoolerError, TdsError
 from tds_db.organisations import Organisation, listed
 from tds_db.settings import DatabaseSettings
 from tds_db.status import status
+from tds_db.variables import unknown
 from tds_poller.organisations import Served, served
 from tds_poller.zoho.client import INVENTORY, Reply, ZohoClient
 from tds_poller.zoho.errors import LimitError, UnauthorizedError, ZohoError
@@ -349,6 +350,8 @@ async def all_checks(organisations: Sequence[str] = ()) -> AsyncIterator[Check]:
     Args:
         organisations: ids of those that are looked at; none: all that are active.
     """
+    for said in unknown(os.environ):
+        yield Check("variables", False, said, "mend or take out the name where it is set")
     database = DatabaseSettings()
     for check in await asyncio.to_thread(lambda: [*check_pooler(database)]):
         yield check

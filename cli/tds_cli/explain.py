@@ -8,7 +8,7 @@ from psycopg.rows import DictRow
 
 from tds_cli.completion import entity_names
 from tds_cli.exits import FAILED
-from tds_cli.options import as_json
+from tds_cli.options import as_json, must_be_organisation
 from tds_cli.output import print_json, print_table
 from tds_cli.terminal import echo
 from tds_db.connect import connect_for_rows
@@ -34,6 +34,8 @@ def explain(entity: str, zoho_id: str, organization: str | None, as_json: bool) 
     with connect_for_rows("explain") as connection:
         events = connection.execute(EVENTS, [entity, zoho_id, organization]).fetchall()
         now = connection.execute(NOW, [entity, zoho_id, organization]).fetchall()
+        if organization and not events and not now:
+            must_be_organisation(connection, organization)
     if as_json:
         print_json({"entity": entity, "id": zoho_id, "events": events, "now": now})
     elif events or now:

@@ -6,6 +6,7 @@ Each subcommand is imported when it is run, so that `tds --help` and a misspelt 
 import difflib
 import importlib
 import logging
+import os
 import signal
 import sys
 from typing import Any
@@ -14,7 +15,7 @@ import click
 
 from tds_cli.exits import EXIT_CODES, FAILED, INTERRUPTED
 from tds_cli.terminal import EscapingFormatter, echo
-from tds_db.processes import end_with_parent
+from tds_db.processes import PARENT, end_with_parent
 
 HELP, HELPS = f"{__name__}.help", ("--help", "-?", "--version")
 # Name of the command: where it is, and what it does.
@@ -129,11 +130,17 @@ def main(ctx: click.Context, verbose: bool) -> None:
     Settings are environment variables; those that are not set are taken from the file that TDS_ENV_FILE
     names, else from ./tds.env.
     """
+    is_started_by_another = PARENT in os.environ
     end_with_parent()
     if not ctx.meta[HELP]:
         from tds_db.envfile import load  # noqa: PLC0415 - see the module's docstring
 
         load(may_miss=ctx.invoked_subcommand == "connect")
+        if not is_started_by_another and ctx.invoked_subcommand != "doctor":
+            from tds_db.variables import unknown  # noqa: PLC0415
+
+            for told in unknown(os.environ):
+                echo(f"{told} Next: tds doctor", err=True)
     level = logging.INFO if verbose else logging.WARNING
     handler = logging.StreamHandler()
     handler.setFormatter(EscapingFormatter("%(asctime)s %(name)s: %(message)s"))

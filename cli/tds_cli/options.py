@@ -1,5 +1,6 @@
 """Options that many commands have."""
 
+import os
 from typing import Any
 
 import click
@@ -15,3 +16,13 @@ def must_exist(connection: psycopg.Connection[Any], entity: str) -> None:
         psycopg.Error: ZB002, there is none.
     """
     connection.execute("select tds.entity_named(%s, %s)", [entity, entity == "stock"])
+
+
+def must_be_organisation(connection: psycopg.Connection[Any], organization_id: str) -> None:
+    """Of an organisation that nothing was found of: it is known, or the environment's.
+
+    Raises:
+        psycopg.Error: ZB070, there is none of that id.
+    """
+    if organization_id != os.environ.get("ZOHO_ORGANIZATION_ID"):
+        connection.execute("select tds.organization_named(%s)", [organization_id])

@@ -6,7 +6,7 @@ import click
 import psycopg
 from psycopg import sql
 
-from tds_cli.options import as_json
+from tds_cli.options import as_json, must_be_organisation
 from tds_cli.output import print_json, print_table
 from tds_cli.terminal import echo
 from tds_db.connect import connect_for_rows
@@ -66,6 +66,7 @@ def roles_command(make: bool, reader: str | None, organization_id: str | None, a
 def _bound(reader: str, organization_id: str, *, make: bool, as_json: bool) -> None:
     """Prints the SQL that binds a reader to an organisation, or does it."""
     with connect_for_rows("roles") as connection:
+        must_be_organisation(connection, organization_id)
         query = "select 1 from pg_roles where rolname = %s"
         is_there = connection.execute(query, [reader]).fetchone() is not None
         role = sql.SQL("create role {} login").format(sql.Identifier(reader))

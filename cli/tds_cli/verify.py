@@ -8,6 +8,7 @@ from decimal import Decimal
 from typing import Any
 
 import click
+from click.core import ParameterSource
 
 from tds_cli.completion import entity_names
 from tds_cli.events import note
@@ -19,7 +20,7 @@ from tds_cli.output import print_table
 from tds_cli.progress import Steps
 from tds_cli.repair import mend
 from tds_cli.terminal import echo
-from tds_db.connect import conninfo
+from tds_db.connect import connect_for_rows, conninfo
 from tds_db.errors import TdsError
 from tds_poller.mirror import Mirror
 from tds_poller.poll import Poll, opened_queue
@@ -72,6 +73,12 @@ def verify(
 
     With --json, stderr has events while it works, one a line (docs/events.md), and stdout what was found.
     """
+
+    if depth != "details":
+        typed = click.get_current_context().get_parameter_source
+        for name, option in {"zoho_ids": "--id", "sample": "--sample", "seed": "--seed"}.items():
+            if typed(name) is ParameterSource.COMMANDLINE:
+                raise click.UsageError(f"{option} needs --depth details.")
 
     def one(settings: ZohoSettings) -> tuple[int, Any]:
         if depth != "lists":
@@ -191,12 +198,24 @@ async def _details(settings: ZohoSettings, books: Books, deep: Deep, steps: Step
         number = books.begin(
             "details", names, sample=deep.sample, seed=deep.seed, zoho_ids=deep.zoho_ids or None
         )
+        absent: list[str] = []
         for name in names:
             ids = list(deep.zoho_ids) or books.sampled(name, deep.sample, deep.seed)
             with steps.step(f"{name}, details") as step:
-                await verify_details(client, books, endpoints[name], number, ids, step=step)
+                absent += await verify_details(client, books, endpoints[name], number, ids, step=step)
         books.finish(number, client.calls)
+        if deep.zoho_ids and (unknown_ids := [each for each in absent if not _is_known(names[0], each)]):
+            raise TdsError(
+                f"Neither Zoho nor the mirror knows {', '.join(unknown_ids)} of {names[0]}.",
+                "Next: see the id in Zoho's address bar, or select it from the view",
+            )
         return number
+
+
+def _is_known(entity: str, zoho_id: str) -> bool:
+    with connect_for_rows("verify") as connection:
+        known = connection.execute("select from tds.record_now(%s, %s, null)", [entity, zoho_id])
+        return known.fetchone() is not None
 
 
 def _pull_due(settings: ZohoSettings, books: Books, *, as_json: bool) -> None:

@@ -45,6 +45,7 @@ def load(*, may_miss: bool = False) -> Path | None:
     Raises:
         EnvFileError: it cannot be read, is not to be trusted, or a line of it makes no sense.
     """
+    without_returns()
     path = env_file()
     if path is None or (not path.exists() and (VARIABLE not in os.environ or may_miss)):
         return None
@@ -58,6 +59,13 @@ def load(*, may_miss: bool = False) -> Path | None:
     return path
 
 
+def without_returns() -> None:
+    """Takes away what a file of Windows' leaves at the end of a value that Docker or a shell has read."""
+    for name, value in os.environ.items():
+        if name.startswith(PREFIXES) and value.endswith("\r"):
+            os.environ[name] = value.rstrip("\r")
+
+
 def from_environment(name: str) -> str | None:
     """What the environment itself says, whatever the file does."""
     return None if name in os.environ.get(LOADED, "").split(",") else os.environ.get(name)
@@ -69,12 +77,13 @@ def read(path: Path) -> dict[str, str]:
     Raises:
         EnvFileError: as in `load`.
     """
-    return {item.key: item.value or "" for item in _lines(path) if item.key is not None}
+    return {item.key: (item.value or "").rstrip("\r") for item in _lines(path) if item.key is not None}
 
 
 def _lines(path: Path) -> list[Binding]:
     try:
-        with path.open(encoding="utf-8") as file:
+        # an editor of Windows' begins it with a mark, and ends each line with two characters
+        with path.open(encoding="utf-8-sig") as file:
             _trust(path, os.fstat(file.fileno()))
             found = list(parse_stream(file))
     except FileNotFoundError:

@@ -217,7 +217,7 @@ async def verify_details(
     ids: Sequence[str],
     *,
     step: Step = UNSEEN,
-) -> None:
+) -> list[str]:
     """Reads records from Zoho and compares each field by field.
 
     Args:
@@ -228,9 +228,13 @@ async def verify_details(
         ids: which.
         step: where to show the progress, in records.
 
+    Returns:
+        The ids that Zoho has no record of.
+
     Raises:
         ZohoError: Zoho cannot be asked.
     """
+    absent: list[str] = []
     await books.settle(endpoint.entity)
     for done, zoho_id in enumerate(ids):
         step.at(done, len(ids))
@@ -240,8 +244,10 @@ async def verify_details(
             body, sent_at = reply.body, reply.sent_at
         except NotFoundError as absence:
             body, sent_at = None, absence.sent_at
+            absent.append(zoho_id)
         books.keep_detail(verification, endpoint.entity, [zoho_id], body, sent_at)
     step.at(len(ids), len(ids))
+    return absent
 
 
 async def do_asked(client: ZohoClient, mirror: Mirror, dsn: str) -> bool:

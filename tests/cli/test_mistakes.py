@@ -147,6 +147,27 @@ def lacking(world: World) -> None:
     forget_token(world)
 
 
+def without(scope: str) -> Callable[[World], None]:
+    """Tokens without another scope."""
+
+    def make(world: World) -> None:
+        world.poller.sandbox.sandbox.oauth.lacking = frozenset({scope})
+        forget_token(world)
+
+    return make
+
+
+def dead_letter(world: World) -> None:
+    """One letter, of the reason ZB101, and a row of its own for each test."""
+    world.variables["TDS_DATABASE_URL"] = world.poller.database.conninfo
+    with world.poller.database.connect(autocommit=True) as conn:
+        conn.execute(
+            "insert into tds.dead_letter (inbox_id, received_at, entity, organization_id, zoho_id, observed_at, path, reason, "
+            "error_code, attempts, dead_at) values (1, now(), 'bills', '1', '1', now(), '$.total', 'x', 'ZB101', 1, now()) "
+            "on conflict do nothing"
+        )
+
+
 def lives_elsewhere(world: World) -> None:
     """An organisation of another data centre."""
     world.poller.sandbox.sandbox.oauth.api_domain = "https://www.zohoapis.eu"
@@ -260,6 +281,33 @@ MISTAKES = [
     Mistake("unknown organisation", "org pause 999", "999", "Next: tds org --help"),
     Mistake("clock in words", "backups schedule copies --at noon", "noon", "Next: tds backups --help"),
     Mistake("byte of nothing in the file", "status", "Line 1 of", "Next: mend it", made=file("ZOHO_DC=e\0u\n")),
+    Mistake("unknown kind of alert", "alerts list --kind slotz", "slotz", "Next: tds alerts --help"),
+    Mistake("unknown kind of alert, unmuted", "alerts unmute slotz", "slotz", "Next: tds alerts --help"),
+    Mistake("reason that no letter has", "dead replay --entity bills --reason-code ZB999", "there are ZB101",
+            "Next: tds dead list --entity bills", made=dead_letter),
+    Mistake("reason that no letter has, dry", "dead replay --entity bills --reason-code ZB999 --dry-run", "there are ZB101",
+            "Next: tds dead list --entity bills", made=dead_letter),
+    Mistake("record of an unknown organisation", "explain products 1 --organization 99", "there are ", "Next: tds explain --help"),
+    Mistake("reader of an unknown organisation", "db roles --reader r --org 99", "there are ", "Next: tds db --help"),
+    Mistake("unknown entity confirmed", "deletions confirm sheep", "sheep", "select entity from tds.entity"),
+    Mistake("unknown queue", "process sheep", "sheep", "Next: tds process --help"),
+    Mistake("unknown entity assumed", "plan --assume sheep=5", "Unknown: sheep.", "Next: tds plan"),
+    Mistake("unknown organisation asked", "pull products --org 99", "There is no organisation 99; there are ", "Next: tds org list"),
+    Mistake("id without the depth that reads it", "verify products --id 5", "--id needs --depth details.", "Try 'tds verify --help'", 2),
+    Mistake("id that nobody knows", "verify products --depth details --id 5", "Neither Zoho nor the mirror knows 5 of products.",
+            "Next: see the id"),
+    Mistake("misspelt variable", "process sheep", "TDS_DATABSE_URL is no setting of TDS; did you mean TDS_DATABASE_URL?",
+            "Next: tds doctor", set={"TDS_DATABSE_URL": SECRET}),
+    Mistake("misspelt variable in the file", "process sheep",
+            "ZOHO_ORGANISATION_ID is no setting of TDS; did you mean ZOHO_ORGANIZATION_ID?", "Next: tds doctor",
+            made=file(f"ZOHO_ORGANISATION_ID={SECRET}\n")),
+    Mistake("misspelt variable, said by the doctor", "doctor", "TDS_WORKERS is no setting of TDS.", "next: mend or take out",
+            set={"TDS_WORKERS": "4"}),
+    Mistake("webhooks without leave to make them", "webhooks create --url https://tds.example.com",
+            "The refresh token may not make webhooks", "Next: tds connect --webhooks", made=without("settings.CREATE"),
+            set={"ZOHO_WEBHOOK_SECRET": "SecretOf16Letter"}),
+    Mistake("webhooks without leave to see them", "webhooks check --url https://tds.example.com", "HTTP 401",
+            "Next: tds doctor, which names the scope", made=without("settings.READ"), set={"ZOHO_WEBHOOK_SECRET": "SecretOf16Letter"}),
     Mistake("file of the console that is no text", "connect --self-client tds.bin", "no text in UTF-8", "Next: tds connect --help",
             made=no_text),
 ]  # fmt: skip

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import stat
 from pathlib import Path
 
@@ -10,8 +11,18 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tds_db import envfile
+import tds_cli as cli
+import tds_db as db
+import tds_poller as poller
+import tds_receiver as receiver
+from tds_db import envfile, variables
+from tds_db.alerting import AlertSettings
 from tds_db.envfile import EnvFileError, load, read, write
+from tds_db.images import ImageSettings
+from tds_db.settings import DatabaseSettings
+from tds_poller.zoho.settings import ZohoSettings
+from tds_receiver.api.settings import ApiSettings
+from tds_receiver.settings import VARIABLES, ReceiverSettings
 
 
 @pytest.fixture(autouse=True)
@@ -134,3 +145,45 @@ def test_any_value_is_read_as_it_was_written(tmp_path_factory: pytest.TempPathFa
     file = tmp_path_factory.getbasetemp() / "any.env"
     write(file, {"ZOHO_CLIENT_SECRET": value, "ZOHO_DC": "eu"})
     assert read(file) == {"ZOHO_CLIENT_SECRET": value, "ZOHO_DC": "eu"}
+
+
+def test_what_an_editor_of_windows_adds_is_no_part_of_a_value(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (folder / "tds.env").write_bytes("\ufeffZOHO_DC=eu\r\nZOHO_CLIENT_ID='1000.X'\r\n\r\n# end\r\n".encode())
+    # as docker run --env-file gives it
+    monkeypatch.setenv("ZOHO_CLIENT_SECRET", "secret\r")
+    monkeypatch.setenv("TDS_ENV_FILE", f"{folder}/tds.env\r")
+    assert load() == folder / "tds.env"
+    values = [os.environ[name] for name in ("ZOHO_DC", "ZOHO_CLIENT_ID", "ZOHO_CLIENT_SECRET")]
+    assert values == ["eu", "1000.X", "secret"]
+    write(folder / "tds.env", {"ZOHO_CLIENT_ID": "1000.Y"})
+    assert read(folder / "tds.env") == {"ZOHO_DC": "eu", "ZOHO_CLIENT_ID": "1000.Y"}
+
+
+def test_the_names_that_are_known_are_those_that_are_read() -> None:
+    settings = (DatabaseSettings, AlertSettings, ImageSettings, ReceiverSettings, ApiSettings, ZohoSettings)
+    named = {
+        str(field.validation_alias or f"{made.model_config.get('env_prefix', '')}{name}").upper()
+        for made in settings
+        for name, field in made.model_fields.items()
+    } - {"ZOHO_WEBHOOK_" + name for name in VARIABLES}
+    named = {name if name.startswith(("TDS_", "ZOHO_")) else f"ZOHO_{name}" for name in named}
+    written = {
+        name
+        for package in (cli, poller, receiver, db)
+        for file in Path(package.__path__[0]).rglob("*.py")
+        for name in re.findall(r'"(TDS_[A-Z_]*[A-Z])"', file.read_text())
+    }
+    assert named | written == variables.TDS | variables.ZOHO
+
+
+def test_what_looks_like_a_setting_is_told_by_name() -> None:
+    row = ("ZOHO_ACME_CLIENT_ID", "TDS_ACME_REFRESH_TOKEN", "ACME_WEBHOOK_SECRETS__INVOICES")
+    others = ("TDS_SERVICE_HOST", "TDS_PORT_8000_TCP_ADDR", "TDS_TEST_DATABASE_URL", "ZOHO_HOME", "PATH")
+    assert variables.unknown([*variables.TDS, *variables.ZOHO, *row, *others]) == []
+    assert variables.unknown(["TDS_API_KEYS", "TDS_X", "ZOHO_REFRESH_TOKN"]) == [
+        "TDS_API_KEYS is no setting of TDS; did you mean TDS_API_KEY?",
+        "TDS_X is no setting of TDS.",
+        "ZOHO_REFRESH_TOKN is no setting of TDS; did you mean ZOHO_REFRESH_TOKEN?",
+    ]

@@ -105,6 +105,7 @@ CARE_WRITES = {
         "tds.inbox_open",
         "tds.dead_letter",
     },  # a step of healing: events whose body is gone
+    "observe_health": {"tds.set_aside"},  # alerts that could not be raised before, and are now
     "heal_programs": {"tds.program"},  # a step of healing: those that say nothing any more
 }
 

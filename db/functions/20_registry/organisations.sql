@@ -115,6 +115,35 @@ revoke all on function tds.is_own(text) from public;
 comment on function tds.is_own(text) is
 'Whether an organisation is one of ours: a setting names it, a pull was of it, or something that came told of it.';
 
+create or replace function tds.organization_named(organization_id text) returns text
+language plpgsql stable security definer
+set search_path = pg_catalog, pg_temp
+as $$
+declare
+    v_known constant text[] := array(
+        select k.id
+          from (select w.organization_id from tds.organization w
+                union select f.organization_id from tds.full_pull f
+                union select b.organization_id from tds.api_budget b
+                union select o.organization_id from zoho.organizations o
+                union select tds.setting_text('organization_id')
+                union select e.id from tds.setting s, jsonb_array_elements_text(s.value) e(id) where s.name = 'organization_ids') k(id)
+         where k.id <> 'default' order by 1);
+begin
+    if not coalesce(organization_named.organization_id = any (v_known), false)
+       and not exists (select from tds.run r where r.organization_id = organization_named.organization_id) then
+        raise exception using errcode = 'ZB070', message = 'there is no such organisation',
+            detail = coalesce(left(organization_named.organization_id, 100), ''),
+            hint = 'there are ' || coalesce(nullif(array_to_string(v_known[1:20], ', '), ''), 'none so far') || '; tds org list';
+    end if;
+    return organization_named.organization_id;
+end
+$$;
+revoke all on function tds.organization_named(text) from public;
+grant execute on function tds.organization_named(text) to tds_reader, tds_operator;
+comment on function tds.organization_named(text) is
+'That organisation, if anything is known of it: a row, a setting, a pull or its own record. Raises ZB070 where nothing is.';
+
 create or replace function tds.default_organization() returns text
 language sql stable
 as $$

@@ -260,6 +260,27 @@ comment on function tds.acknowledge_alert(bigint, text, timestamptz) is
 'Says that somebody (null: who is logged in) sees to an alert, to its end or until then: should it still be open then, it is told again. '
 'Should it become critical meanwhile, that is told, and the acknowledgement is gone. Returns its summary. Raises ZB060, ZB061.';
 
+create or replace function tds.alert_kind_named(kind text) returns text
+language plpgsql stable security definer
+set search_path = pg_catalog, pg_temp
+as $$
+begin
+    if alert_kind_named.kind is null
+       or alert_kind_named.kind not in ('low_stock', 'negative_stock')
+          and not exists (select from tds.health_check c where c.check_name = alert_kind_named.kind)
+          -- of a check that there was
+          and not exists (select from tds.alert a where a.kind = alert_kind_named.kind) then
+        raise exception using errcode = 'ZB062', message = 'there is no such kind of alert',
+            detail = coalesce(left(alert_kind_named.kind, 100), 'null'),
+            hint = 'select name from tds_health, or low_stock, negative_stock, or *';
+    end if;
+    return alert_kind_named.kind;
+end
+$$;
+revoke all on function tds.alert_kind_named(text) from public;
+grant execute on function tds.alert_kind_named(text) to tds_reader, tds_operator;
+comment on function tds.alert_kind_named(text) is 'That kind of alert, if there is one. Raises ZB062 where there is none.';
+
 create or replace function tds.mute_alerts(kind text, until timestamptz, entity text default '*', muted_by text default null,
                                            organization_id text default '*') returns int
 language plpgsql volatile security definer
@@ -269,11 +290,8 @@ declare
     v_now   constant timestamptz := tds.now();
     v_until constant timestamptz := tds.time_ahead(mute_alerts.until);
 begin
-    if mute_alerts.kind is null
-       or mute_alerts.kind not in ('*', 'low_stock', 'negative_stock')
-          and not exists (select from tds.health_check c where c.check_name = mute_alerts.kind) then
-        raise exception using errcode = 'ZB062', message = 'there is no such kind of alert', detail = coalesce(mute_alerts.kind, 'null'),
-            hint = 'select name from tds_health, or low_stock, negative_stock, or *';
+    if mute_alerts.kind is distinct from '*' then
+        perform tds.alert_kind_named(mute_alerts.kind);
     end if;
     insert into tds.alert_mute as m (organization_id, kind, entity, muted_at, muted_by, muted_until)
     values (mute_alerts.organization_id, mute_alerts.kind, mute_alerts.entity, v_now,
