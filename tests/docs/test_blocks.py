@@ -9,6 +9,7 @@ from pathlib import Path
 
 import click
 import pytest
+from psycopg import pq
 
 from tests.conftest import RUNNING, all_servers
 from tests.docs.blocks import (
@@ -21,6 +22,7 @@ from tests.docs.blocks import (
     read,
     read_call,
     spans,
+    statements,
 )
 from tests.docs.world import World, world
 
@@ -34,6 +36,14 @@ NO_PLACE = {"docs/backup.md": "its commands are tests/db/test_backup.py's, with 
 """Pages whose commands are only read, though no mark says so."""
 A_QUERY = re.compile(r"^(select|update|delete|insert|call)\s", re.IGNORECASE)
 PHRASES = {"select *", "CALL process_batch"}
+A_STATEMENT = re.compile(
+    r"^(with|alter|create|drop|grant|revoke|vacuum|set|reset|lock|merge)\s", re.IGNORECASE
+)
+KINDS_OF_STATEMENTS = {"alter system", "alter database", "alter role", "create or replace"}
+CALLED = re.compile(r"\b(tds\.\w+)\(…\)")
+LEFT_OUT = re.compile(r"\s…|^DELETE …/|\(…\)")
+IN_QUOTES = re.compile(r"\$\$.*?\$\$|'[^']*'", re.DOTALL)
+"""What stands for something: such a statement is not whole, and of it only the function's name is looked up."""
 NOT_WHOLE = re.compile(r"…|\b(PID|NAME|TABLE|ENTITY|ID)\b|\.\.\.")
 ALL = [block for path in pages() for block in blocks(path)]
 RUN = [
@@ -83,6 +93,42 @@ def _queries() -> Iterator[Block]:
         for line, text in spans(path):
             if A_QUERY.match(text) and text not in PHRASES and not NOT_WHOLE.search(text):
                 yield Block(path.name, line, "sql", ("example numbers",), text)
+
+
+def _only_read() -> Iterator[tuple[str, str]]:
+    """Where, and the statement: all that is SQL and is not run."""
+    ran = {(block.page, block.line, block.text) for block in (*RUN, *_queries())}
+    for block in ALL:
+        is_run = block in RUN or (block.page in {*PERFORMED, *BY_OTHERS} and block.why_not_run is None)
+        if block.language == "sql" and not is_run:
+            yield from ((block.where, statement) for statement in statements(block.text))
+    for path in pages():
+        for line, text in spans(path):
+            is_whole = text not in {*PHRASES, *KINDS_OF_STATEMENTS}
+            is_sql = A_QUERY.match(text) or A_STATEMENT.match(text)
+            if is_sql and is_whole and (path.name, line, text) not in ran:
+                yield f"{path.name}:{line}", text
+
+
+def test_sql_that_is_not_run_is_prepared(request: pytest.FixtureRequest) -> None:
+    server = all_servers(request.config).get(os.environ.get("TDS_DOCS_LEG", RUNNING[0]))
+    prepared = 0
+    with server.database() as database, database.connect(autocommit=True) as conn:
+        for where, statement in _only_read():
+            if LEFT_OUT.search(IN_QUOTES.sub("", statement)):
+                for name in CALLED.findall(statement):
+                    found = conn.execute(
+                        "select from pg_proc where format('%%s.%%s', pronamespace::regnamespace, proname) = %s",
+                        [name],
+                    )
+                    assert found.fetchone() is not None, f"{where}: there is no {name}()"
+                continue
+            result = conn.pgconn.prepare(b"", statement.encode())
+            assert result.status == pq.ExecStatus.COMMAND_OK, (
+                f"{where}: {statement}\n{result.error_message.decode()}"
+            )
+            prepared += 1
+    assert prepared >= 15
 
 
 # One world for all, so one test; a busy machine makes minutes of it.
