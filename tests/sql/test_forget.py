@@ -236,6 +236,33 @@ def test_whom_nobody_knows_nobody_forgets(mirror: Mirror) -> None:
         )
 
 
+def test_who_is_forgotten_twice_is_forgotten_once(mirror: Mirror) -> None:
+    mirror.receive("customers", {"contact": contact()})
+    mirror.receive("invoices", {"invoice": bill_of(1, CONTACT, WORDS[3], notes=WORDS[13])})
+    mirror.process()
+    first = {row["what"]: row for row in mirror.rows("select * from tds.forget(%s)", CONTACT)}
+    assert any(row["note"] == "erased" for row in first.values())
+    [kept] = mirror.rows("select * from tds.forgotten")
+    rows = """
+        select to_jsonb(t) - '{sync_version,synced_at}'::text[] as row from zoho.contacts t union all
+        select to_jsonb(t) - '{sync_version,synced_at}'::text[] from zoho.invoices t union all select to_jsonb(body) from tds.inbox"""
+    stands = mirror.rows(rows)
+    # a label of the person's is Code: that is no word to be taken out of the names of fields
+    assert {row["row"]["zoho_metadata"].get("currency_code") for row in stands[:2]} == {"EUR"}
+    again = {row["what"]: row for row in mirror.rows("select * from tds.forget(%s)", CONTACT)}
+    assert again.pop("forgotten already")["note"].startswith(f"since {kept['forgotten_at']:%Y-%m-%d}")
+    assert {what for what, row in again.items() if row["note"] == "erased"} == set()
+    assert {what: again.get(what) for what in first if what.endswith(" kept")} == {
+        what: row for what, row in first.items() if what.endswith(" kept")
+    }
+    assert mirror.rows(rows) == stands
+    # who forgot it first, when, and what was done then is what stays on record
+    [after] = mirror.rows("select * from tds.forgotten")
+    assert {name: after[name] for name in ("forgotten_at", "forgotten_by", "report")} == {
+        name: kept[name] for name in ("forgotten_at", "forgotten_by", "report")
+    }
+
+
 def test_words_are_found_however_they_are_written(mirror: Mirror) -> None:
     word = 'Jörg "O\'Nö" (Zwei)'
     pattern = mirror.value("select tds.words_pattern(array[%s])", word)
@@ -247,6 +274,14 @@ def test_words_are_found_however_they_are_written(mirror: Mirror) -> None:
             '"\\"\\""',
             "a=",
         ), text
+    for told, is_left in (
+        ('{"a_code": "x"}', True),
+        ('{"code" : 1}', True),
+        ('{"x": "Code"}', False),
+        ('{"x": "\\"Code\\": 7"}', False),
+    ):
+        left = mirror.value("select %s ~* tds.words_pattern('{Code}', true)", told) is False
+        assert left == is_left, told
     assert re.search(
         "[a-z]", mirror.value("select regexp_replace('Hannah', tds.words_pattern('{Anna}'), '', 'gi')")
     )

@@ -8,6 +8,7 @@ import random
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
+import psycopg
 import pytest
 
 from tests.sql.conftest import Mirror
@@ -205,6 +206,26 @@ def test_every_row_names_its_event_and_a_first_load_has_no_past(mirror: Mirror) 
         r["field"]
         for r in mirror.rows("select * from tds.record_changes('products', '7') where kind <> 'first'")
     ] == ["name"]
+
+
+def test_before_its_first_event_nothing_is_known_of_a_record(mirror: Mirror) -> None:
+    stamps = ["2026-03-01T09:00:00+0000", "2026-03-02T09:00:00+0000"]
+    for stamp, status in zip(stamps, ("sent", "paid"), strict=True):
+        mirror.receive("invoices", {"invoice": invoice(1, last_modified_time=stamp, status=status)})
+        mirror.process()
+    at = "select document ->> 'status' as was from tds.record_at('invoices', %s, %s)"
+    for moment in ("2026-03-01T08:59:59.999999+0000", "1970-01-01", "-infinity"):
+        assert mirror.rows(at, "990001", moment) == []
+    assert mirror.rows(at, "990001", stamps[0]) == [{"was": "sent"}]
+    assert mirror.rows(at, "990001", "infinity") == [{"was": "paid"}]
+    # as the mirror knew it before it was told of it, and of a record that nobody told of
+    known = "select * from tds.record_at('invoices', '990001', now(), known_at => now() - interval '1 year')"
+    assert mirror.rows(known) == []
+    assert mirror.rows(at, "990002", "infinity") == []
+    assert mirror.rows("select * from tds.record_changes('invoices', '990002')") == []
+    with pytest.raises(psycopg.Error) as refused:
+        mirror.rows("select * from tds.record_at('invoces', '990001', now())")
+    assert refused.value.sqlstate == "ZB002"
 
 
 def test_what_differs_is_put_back_byte_by_byte(mirror: Mirror) -> None:

@@ -112,8 +112,10 @@ def test_what_was_is_there_again_byte_by_byte(runs: Runs, seed: int) -> None:
     assert len(shown) == len({doc["invoice_id"] for doc in wrong + again})
     assert runs.undo(run, dry=False) == shown
     assert runs.state() == before
-    # twice does nothing, and says so
-    assert set(runs.undo(run, dry=False).values()) == {"kept"}
+    # twice does nothing, and says so, shown or done
+    assert set(runs.undo(run).values()) == set(runs.undo(run, dry=False).values()) == {"kept"}
+    notes = [row["note"] for row in runs.mirror.rows("select note from tds.undo_run(%s)", run)]
+    assert all("taken back already" in note or note == "its row is gone" for note in notes), notes
     assert runs.state() == before
     # what the mirror was told then is in the history, and what it is now is what it was before
     for key, action in shown.items():
@@ -233,3 +235,41 @@ def test_a_run_that_is_not_over_or_not_there_is_left_alone(runs: Runs) -> None:
     for role in ("tds_reader", "tds_worker", "tds_receiver", "tds_poller"):
         granted = "select has_function_privilege(%s, 'tds.undo_run(bigint, boolean, boolean)', 'execute')"
         assert not runs.mirror.value(granted, role)
+
+
+def test_a_run_under_way_is_taken_back_once_it_is_over(runs: Runs) -> None:
+    dice = random.Random(8)
+    runs.webhook("invoices", {"invoice": edited(1, 1, dice)})
+    before = runs.state()
+    run = runs.mirror.value("select tds.start_run('invoices', %s)", ORGANIZATION)
+
+    def store(number: int) -> None:
+        page = psycopg.types.json.Jsonb({"invoices": [edited(number, 20, dice)]})
+        runs.mirror.value(
+            "select tds.store_page(%s, %s, convert_to(%s::text, 'UTF8'), %s, true, 1)",
+            run,
+            number,
+            page,
+            runs.tick(1),
+        )
+
+    def refused(told: str, hint: str) -> None:
+        state = runs.state()
+        for dry in (True, False):
+            with pytest.raises(psycopg.Error) as caught:
+                runs.undo(run, dry=dry)
+            assert caught.value.sqlstate == "ZB046"
+            assert told in str(caught.value)
+            assert hint in str(caught.value.diag.message_hint)
+        assert runs.state() == state
+
+    store(1)
+    runs.mirror.process()
+    assert runs.state() != before
+    store(2)
+    refused("it is still running", f"select tds.cancel_run({run})")
+    runs.mirror.value("select tds.cancel_run(%s)", run)
+    refused("some of its pages are not finished", "tds.process_batch()")
+    runs.mirror.process()
+    assert runs.undo(run, dry=False) == {"invoices 990001": "restored", "invoices 990002": "removed"}
+    assert runs.state() == before

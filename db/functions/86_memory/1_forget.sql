@@ -102,7 +102,7 @@ begin
     )
     select v.told, bool_and(v.from_key ~ '^(city|state|state_code|country|country_code|zip|zipcode|salutation|.*notes|.*terms|.*label)$')
       from value v
-     where char_length(btrim(v.told)) >= 3 and v.told <> '[forgotten]'
+     where char_length(btrim(v.told)) >= 3 and v.told !~ '^(\[forgotten\]\s*)+$'
      group by v.told;
 end
 $$;
@@ -163,13 +163,16 @@ as $$
 $$;
 comment on function tds.as_in_a_form(text, text) is 'A text as a form''s body writes it.';
 
-create or replace function tds.words_pattern(words text[]) returns text
+create or replace function tds.words_pattern(words text[], in_json boolean) returns text
 language sql immutable parallel safe
 as $$
-    -- each word as it is, as JSON writes it, as JSON in JSON does, with \u, and as a form does; a short one not within another word
+    -- each word as it is, as JSON writes it, as JSON in JSON does, with \u, and as a form does; a short one not within another word, and
+    -- in_json one that may be the name of a field, or part of it, not where it is that (currency_code, of who is said to have a Code)
     select coalesce(string_agg(distinct case when w.is_short then '(?:(?<![[:alnum:]])|(?<=\\[nrtbf]))' else '' end
                                         || regexp_replace(f.form, '([^[:alnum:][:space:]])', '\\\1', 'g')
-                                        || case when w.is_short then '(?![[:alnum:]])' else '' end, '|'), '(?=a)b')
+                                        || case when w.is_short then '(?![[:alnum:]])' else '' end
+                                        || case when $2 and w.word ~ '^[A-Za-z0-9_]+$' then '(?![[:alnum:]_]*"[[:space:]]*:)' else '' end,
+                               '|'), '(?=a)b')
       from (select u.word, u.word ~ '^[0-9 ()+./-]*$' or char_length(u.word) < 8 and u.word !~ '[@[:space:]]' as is_short
               from unnest($1) u(word)) w
      cross join lateral (
@@ -177,8 +180,14 @@ as $$
                   tds.with_escapes(w.word) as escaped, tds.as_in_a_form(w.word, '+') as form, tds.as_in_a_form(w.word, '%20') as form20) v
      cross join lateral (values (w.word), (v.json), (v.twice), (v.escaped), (tds.in_quotes(v.escaped)), (v.form), (v.form20)) f(form)
 $$;
-comment on function tds.words_pattern(text[]) is
-'A regular expression that finds these words, however JSON or a form writes them; of no words, one that finds nothing.';
+comment on function tds.words_pattern(text[], boolean) is
+'A regular expression that finds these words, however JSON or a form writes them; in_json: but not in the names of fields. Of no words, '
+'one that finds nothing.';
+
+create or replace function tds.words_pattern(words text[]) returns text
+language sql immutable parallel safe
+as $$ select tds.words_pattern($1, false) $$;
+comment on function tds.words_pattern(text[]) is 'tds.words_pattern(words, in_json => false).';
 
 create or replace function tds.erase_rows(organization_id text, contact_id text, at timestamptz) returns bigint
 language plpgsql volatile
@@ -189,6 +198,7 @@ declare
     v_last   constant bigint := coalesce((select max(h.history_id) from tds.record_history h), 0);
     v_group  record;
     v_states tds.record_state[];
+    v_told   bigint;
     v_rows   bigint := 0::bigint;
 begin
     for v_group in
@@ -206,16 +216,17 @@ begin
                                  (select jsonb_agg(l.layer || jsonb_build_object('hidden', tds.without_person(coalesce(l.layer -> 'hidden',
                                       '{}'), '', 0, $3)) order by l.n)
                                     from jsonb_array_elements(t.sync_layers) with ordinality l(layer, n)), t.sync_event)::tds.record_state
-                             order by t.%2$I)
+                             order by t.%2$I),
+                   count(*) filter (where d.doc is distinct from t.zoho_metadata)
               from zoho.%1$I t
              cross join lateral (select tds.without_person(t.zoho_metadata, '', 0, $3) as doc offset 0) d
              where t.organization_id = $1 and t.%2$I = any ($2)$sql$, v_group.target, v_group.target_key)
-           into v_states using erase_rows.organization_id, v_group.zoho_ids, v_kept;
+           into v_states, v_told using erase_rows.organization_id, v_group.zoho_ids, v_kept;
         if cardinality(tds.write_states(v_group.entity, erase_rows.organization_id, v_states, erase_rows.at)) < cardinality(v_states) then
             raise exception using errcode = 'ZB045', message = 'a record of the person was written meanwhile', detail = v_group.entity,
                 hint = 'nothing was erased: once more, while no worker is at it';
         end if;
-        v_rows := v_rows + cardinality(v_states);
+        v_rows := v_rows + v_told;
     end loop;
     -- that it was erased is no change of the record; what it was, is kept without what describes the person
     delete from tds.record_history h where h.history_id > v_last and h.organization_id = erase_rows.organization_id
@@ -233,7 +244,8 @@ end
 $$;
 revoke all on function tds.erase_rows(text, text, timestamptz) from public;
 comment on function tds.erase_rows(text, text, timestamptz) is
-'Writes a contact''s rows, its documents'' and their children''s anew without what describes the person, and their history.';
+'Writes a contact''s rows, its documents'' and their children''s anew without what describes the person, and their history. Returns of how '
+'many the document told of it.';
 
 create or replace function tds.back_without_person(back jsonb, kept text[]) returns jsonb
 language sql immutable parallel safe
@@ -299,13 +311,17 @@ begin
                                'g')
                                                                      order by n) from unnest(t.%1$I) with ordinality u(e, n))$sql$,
                                                                          a.attname)
-                           else format($sql$%1$I = regexp_replace(regexp_replace(t.%1$I::text, $1, '[forgotten]', 'gi'), $2, '0',
+                           else format($sql$%1$I = regexp_replace(regexp_replace(t.%1$I::text, %3$s, '[forgotten]', 'gi'), $2, '0',
                                'g')::%2$s$sql$,
-                                       a.attname, format_type(a.atttypid, a.atttypmod)) end, ', ' order by a.attnum),
-           string_agg(format('t.%1$I::text ~* $1 or t.%1$I::text ~ $2', a.attname), ' or ' order by a.attnum)
+                                       a.attname, format_type(a.atttypid, a.atttypmod), p.pattern) end, ', ' order by a.attnum),
+           string_agg(format('t.%1$I::text ~* %2$s or t.%1$I::text ~ $2', a.attname, p.pattern), ' or ' order by a.attnum)
       from pg_class c
       join pg_attribute a on a.attrelid = c.oid and a.attnum > 0 and not a.attisdropped and a.attgenerated = ''
        and a.atttypid in ('text'::regtype, 'varchar'::regtype, 'json'::regtype, 'jsonb'::regtype, 'text[]'::regtype)
+     cross join lateral (
+           select case when a.atttypid in ('json'::regtype, 'jsonb'::regtype) then '$3' when a.atttypid = 'text[]'::regtype then '$1'
+                       -- bodies, and records of dead letters, are texts
+                       else format($sql$case when t.%1$I ~ '^\s*[{\[]' then $3 else $1 end$sql$, a.attname) end as pattern) p
      where c.relnamespace in ('tds'::regnamespace, 'zoho'::regnamespace) and c.relkind in ('r', 'p') and not c.relispartition
        and (c.relnamespace = 'tds'::regnamespace or not texts_of_tables.only_ours or c.relname = 'contact_addresses'
             or exists (select from tds.entity n
@@ -320,14 +336,16 @@ end
 $$;
 revoke all on function tds.texts_of_tables(boolean) from public;
 comment on function tds.texts_of_tables(boolean) is
-'Our tables that hold texts, with the SQL that replaces what $1 and $2 find in them; only_ours: not those of goods.';
+'Our tables that hold texts, with the SQL that replaces what $1 ($3 in JSON) and $2 find in them; only_ours: not those of goods.';
 
 create or replace function tds.erase_words(words text[], only_ours boolean) returns table (relation regclass, changed bigint)
 language plpgsql volatile
 set search_path = pg_catalog, pg_temp
 as $$
 declare
-    v_words  constant text := tds.words_pattern(array(select w.word from unnest(erase_words.words) w(word) where w.word !~ '^[0-9]+$'));
+    v_texts  constant text[] := array(select w.word from unnest(erase_words.words) w(word) where w.word !~ '^[0-9]+$');
+    v_words  constant text := tds.words_pattern(v_texts);
+    v_json   constant text := tds.words_pattern(v_texts, true);
     v_digits constant text := tds.words_pattern(array(select w.word from unnest(erase_words.words) w(word) where w.word ~ '^[0-9]+$'));
     v_table  record;
 begin
@@ -341,7 +359,7 @@ begin
                        case when erase_words.only_ours and v_table.relation = 'tds.inbox'::regclass
                             then ' and t.entity in (select n.entity from tds.entity n where tds.partner_column(n.target) is not null)'
                             else '' end)
-          using v_words, v_digits;
+          using v_words, v_digits, v_json;
         get diagnostics erase_words.changed = row_count;
         if erase_words.changed > 0 then
             erase_words.relation := v_table.relation;
@@ -545,19 +563,31 @@ as $$
 declare
     v_now    constant timestamptz := tds.now();
     v_id     constant text := tds.organization_of_contact(forget.contact_id, forget.organization_id);
+    v_before tds.forgotten;
     v_report jsonb;
     v_tables int;
 begin
     perform tds.lock_contacts(v_id);
     perform tds.refuse_while_open(v_id, forget.contact_id, array(select r.zoho_id from tds.person_records(v_id, forget.contact_id) r));
+    select f.* into v_before from tds.forgotten f where f.organization_id = v_id and f.zoho_contact_id = forget.contact_id;
     -- from now on what comes of the person is stored without what describes whom
     insert into tds.forgotten as f (organization_id, zoho_contact_id, forgotten_at, forgotten_by, swept_to, report)
     values (v_id, forget.contact_id, v_now, session_user, coalesce((select max(i.inbox_id) from tds.inbox i), 0), '{}')
     on conflict on constraint forgotten_pkey do update set swept_to = excluded.swept_to;
     select jsonb_object_agg(e.what, e.changed) into v_report from tds.erase(v_id, forget.contact_id, -1, v_now) e;
-    update tds.forgotten f set report = v_report where f.organization_id = v_id and f.zoho_contact_id = forget.contact_id;
+    -- asked again, it is kept what was done in all
+    update tds.forgotten f
+       set report = (select jsonb_object_agg(k.key, k.changed)
+                       from (select r.key, sum(r.value::bigint) as changed
+                               from (select e.* from jsonb_each_text(v_report) e
+                                     union all select e.* from jsonb_each_text(coalesce(v_before.report, '{}')) e) r
+                              group by r.key order by r.key) k)
+     where f.organization_id = v_id and f.zoho_contact_id = forget.contact_id;
     v_tables := tds.note_for_vacuum(v_now);
     return query
+    select 'forgotten already'::text, 1::bigint, format('since %s, by %s', v_before.forgotten_at, v_before.forgotten_by)
+     where v_before.forgotten_at is not null
+     union all
     select e.key, e.value::bigint, 'erased'::text from jsonb_each_text(v_report) e where e.value <> '0'
      union all
     select format('%s kept', r.target), count(*), 'ids, numbers, days, statuses and sums, as the law of bookkeeping asks'
@@ -574,10 +604,8 @@ grant execute on function tds.forget(text, text) to tds_operator;
 comment on function tds.forget(text, text) is
 'Erases a person''s data (docs/history.md): what describes the contact goes from its rows and documents, bodies, dead letters, samples, '
 'history and messages; documents keep ids, numbers and sums. What comes of it later is stored without it too, until tds.remember(). '
-'Returns '
-'what was done. organization_id null: the one that has the contact. Raises ZB044 where nobody knows it, ZB045 while events that name it '
-'are '
-'not finished.';
+'Returns what was done; asked again, since when it is forgotten, too. organization_id null: the one that has the contact. Raises ZB044 '
+'where nobody knows it, ZB045 while events that name it are not finished.';
 
 create or replace function tds.remember(contact_id text, organization_id text default null) returns boolean
 language plpgsql volatile security definer
