@@ -273,6 +273,7 @@ def killed_while_sending(at: Desk, command: tuple[str, ...], got: Callable[[], i
     return int(at.value("select sum(doubts) from tds_alert_messages"))
 
 
+@pytest.mark.timeout(max(300, 30 * KILLS))  # a second or two each on a quiet machine
 @pytest.mark.parametrize("command", [WATCH, ONCE], ids=["who starts it", "who sends it"])
 def test_a_killed_sender_neither_loses_nor_doubles(
     database: Database,
