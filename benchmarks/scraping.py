@@ -3,7 +3,8 @@
 The database is that of `tests/sql/test_at_scale.py`: thirty days, 1,000,000 finished events, 10,000 dead
 letters, 17,000 pulls, 5,000 wanted details, the series of all checks. Told are the median, the best and the
 99th percentile of many looks: of each part of `tds.metrics()`, of all of it, of `tds_slo`, and of `/metrics`
-over HTTP from a receiver, from its cache and past it.
+over HTTP from a receiver, from its cache and past it; of HTTP also the CPU of the receiver and of its
+sessions, which is the same however busy the machine is.
 """
 
 from __future__ import annotations
@@ -17,6 +18,7 @@ from pathlib import Path
 
 import click
 import httpx
+import psutil
 import psycopg
 
 from benchmarks.attackers import receiver
@@ -49,6 +51,16 @@ def milliseconds(times: int, look: Callable[[], object], pause: float = 0.0) -> 
     return f"{statistics.median(took):7.1f} {min(took):7.1f} {late:7.1f}"
 
 
+def cpu(conn: psycopg.Connection, pid: int) -> float:
+    """Seconds of CPU that a receiver and its sessions have used so far."""
+    sessions = conn.execute(
+        """select pid from pg_stat_activity
+            where datname = current_database() and application_name like 'tds/receiver%'"""
+    ).fetchall()
+    used = [psutil.Process(each).cpu_times() for each in (pid, *(row[0] for row in sessions))]
+    return sum(times.user + times.system for times in used)
+
+
 @click.command()
 @click.option("--times", default=50, show_default=True, help="Looks of each kind.")
 @click.option(
@@ -64,7 +76,7 @@ def main(times: int, waiting: str, place: Path | None) -> None:
         a_month_of_events(Mirror(conn))
         conn.execute("select tds.observe_health()")
         name = str(psycopg.conninfo.conninfo_to_dict(dsn)["dbname"])
-        url, _ = stack.enter_context(receiver(server.address(name)))
+        url, pid = stack.enter_context(receiver(server.address(name)))
         client = stack.enter_context(httpx.Client(base_url=url, trust_env=False))
         click.echo(f"{EVENTS:,} events finished; milliseconds: median, best, 99th percentile")
         for count in map(int, waiting.split(",")):
@@ -76,8 +88,11 @@ def main(times: int, waiting: str, place: Path | None) -> None:
                 click.echo(f"{count:9,} waiting {told}  {query}")
             look = partial(client.get, "/metrics")
             for kind, pause in {"past the cache": CACHE_SECONDS + 0.1, "from the cache": 0.0}.items():
+                look()
+                before = cpu(conn, pid)
                 told = milliseconds(times, look, pause)
-                click.echo(f"{count:9,} waiting {told}  GET /metrics, {kind}")
+                each = 1000 * (cpu(conn, pid) - before) / times
+                click.echo(f"{count:9,} waiting {told}  GET /metrics, {kind}; {each:.1f} of CPU")
 
 
 if __name__ == "__main__":
