@@ -14,30 +14,76 @@ revoke all on function tds.queue_send(text, bigint[], timestamptz[], boolean[]) 
 comment on function tds.queue_send(text, bigint[], timestamptz[], boolean[]) is
 'Puts events into a queue: a message holds the event''s id and partition, and whether it is a page.';
 
-create or replace function tds.read_messages(queue text, max_records int) returns setof pgmq.message_record
+create or replace function tds.read_messages(queue_table regclass, which text, pages boolean, numbers bigint[], at_most int, seconds int)
+returns setof tds.message
+language plpgsql volatile
+set search_path = pg_catalog, pg_temp
+-- found by their number, however little is known of the table
+set enable_seqscan = off
+set enable_bitmapscan = off
+as $$
+declare
+    -- versions of pgmq before 1.10 have no such column
+    v_noted constant text := case when exists (select from pg_attribute a
+                                                where a.attrelid = read_messages.queue_table and a.attname = 'last_read_at')
+                                  then 'last_read_at = clock_timestamp(), ' else '' end;
+begin
+    return query execute format($sql$
+        with due as materialized (
+            select m.msg_id from %1$s m
+             where m.msg_id %2$s and m.vt <= clock_timestamp() and ($2 or m.message @> '{"page": false}')
+             order by m.msg_id
+             limit $3
+               for update skip locked)
+        update %1$s m
+           set %3$s vt = clock_timestamp() + $4, read_ct = m.read_ct + 1
+         where m.msg_id = any (array(select d.msg_id from due d))
+        returning m.msg_id, m.read_ct, m.message$sql$, read_messages.queue_table, read_messages.which, v_noted)
+        using read_messages.numbers, read_messages.pages, read_messages.at_most, make_interval(secs => read_messages.seconds);
+end
+$$;
+revoke all on function tds.read_messages(regclass, text, boolean, bigint[], int, int) from public;
+comment on function tds.read_messages(regclass, text, boolean, bigint[], int, int) is
+'As pgmq.read(), of messages whose number is as which has it, an operator on the numbers ($1): those that can be seen, the oldest first.';
+
+create or replace function tds.read_messages(queue text, max_records int) returns setof tds.message
 language plpgsql volatile
 set search_path = pg_catalog, pg_temp
 as $$
 declare
-    v_name    constant text := tds.queue_name(read_messages.queue);
+    v_table   constant regclass := tds.queue_table(read_messages.queue);
     v_seconds constant int := tds.setting_int('visibility_seconds');
     v_first   constant int := greatest(1, read_messages.max_records / 200);
-    v_read    pgmq.message_record[];
+    v_floor   constant tds.queue_floor := tds.queue_floor(read_messages.queue);
+    v_read    tds.message[] := '{}';
+    v_lowest  bigint;
 begin
+    if v_floor.aside <> '{}' then
+        v_read := array(select m from tds.read_messages(v_table, '= any ($1)', true, v_floor.aside, v_first, v_seconds) m);
+    end if;
     -- a page holds up to 200 records: a few messages at first, and many only where they are single records
-    v_read := array(select m from pgmq.read(v_name, v_seconds, v_first) m);
+    if cardinality(v_read) < v_first then
+        v_read := v_read || array(select m from tds.read_messages(v_table, '>= $1[1]', true, array[v_floor.floor],
+                                                                  v_first - cardinality(v_read), v_seconds) m);
+        v_lowest := (select min(m.msg_id) from unnest(v_read) m where m.msg_id >= v_floor.floor);
+        if v_lowest is null or v_lowest >= v_floor.floor + 500 then
+            perform tds.move_floor(v_floor, v_lowest);
+        end if;
+    end if;
     if cardinality(v_read) = v_first and read_messages.max_records > v_first
        and not exists (select from unnest(v_read) m where (m.message ->> 'page')::boolean)
     then
         v_read := v_read || array(
-            select m from pgmq.read(v_name, v_seconds, read_messages.max_records - v_first, '{"page": false}') m);
+            select m from tds.read_messages(v_table, '>= $1[1]', false, array[coalesce(v_lowest, v_floor.floor)],
+                                            read_messages.max_records - v_first, v_seconds) m);
     end if;
     return query select * from unnest(v_read);
 end
 $$;
 revoke all on function tds.read_messages(text, int) from public;
 comment on function tds.read_messages(text, int) is
-'Reads as many messages as hold about max_records records and makes them invisible for the setting visibility_seconds.';
+'Reads as many messages as hold about max_records records, from the queue''s floor on, and makes them invisible for the setting '
+'visibility_seconds.';
 
 create or replace function tds.queue_show(queue text, msg_ids bigint[], seconds int) returns void
 language plpgsql volatile

@@ -5,7 +5,7 @@ as $$
 declare
     v_now      constant timestamptz := tds.now();
     v_solo_at  constant int := tds.setting_int('crashes_before_solo');
-    v_messages pgmq.message_record[] := array(select m from tds.read_messages(claim.queue, claim.max_records) m);
+    v_messages tds.message[] := array(select m from tds.read_messages(claim.queue, claim.max_records) m);
     v_at_most  int;
     v_first    bigint;
     v_kept     bigint[];

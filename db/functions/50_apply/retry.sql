@@ -1,6 +1,8 @@
 create or replace function tds.send_due_retries() returns int
 language plpgsql volatile security definer
 set search_path = pg_catalog, pg_temp
+-- by the index of what is parked: a table that looks small is large with the dead rows that an old snapshot keeps
+set enable_seqscan = off
 as $$
 declare
     v_now   constant timestamptz := tds.now();
