@@ -79,7 +79,8 @@ begin
 end
 $$;
 revoke all on function tds.set_floor(tds.queue_floor) from public;
-comment on function tds.set_floor(tds.queue_floor) is 'Writes down where the floor of a queue is from now on, as the next turn, in place of the one before.';
+comment on function tds.set_floor(tds.queue_floor) is
+'Writes down where the floor of a queue is from now on, as the next turn, in place of the one before.';
 
 create or replace function tds.lowest_message(queue_table regclass, since bigint) returns bigint
 language plpgsql volatile
