@@ -42,8 +42,8 @@ UNFINISHED, DOUBTFUL = ".unfinished", ".unverified"
 ABANDONED_SECONDS = 86_400.0  # since something was written to what is not finished
 ROWS_SHOWN = 10_000  # between two looks at how far it is
 SCRATCH = "tds_verify_"
-# What the other server's own upgrade writes, what is secret or ends with its session, and what is said of queues,
-# which are filled anew.
+# What the other server's own upgrade writes, what is secret or ends with its session, and what is
+# said of queues, which are filled anew.
 LEFT_OUT = (
     "tds.migration",
     "tds.sql_file",
