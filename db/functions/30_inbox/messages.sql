@@ -55,7 +55,7 @@ declare
     v_seconds constant int := tds.setting_int('visibility_seconds');
     v_first   constant int := greatest(1, read_messages.max_records / 200);
     v_floor   constant tds.queue_floor := tds.queue_floor(read_messages.queue);
-    v_read    tds.message[] := '{}';
+    v_read    tds.message[] := array[]::tds.message[];
     v_lowest  bigint;
 begin
     if v_floor.aside <> '{}' then

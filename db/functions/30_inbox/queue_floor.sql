@@ -183,3 +183,14 @@ revoke all on function tds.move_floor(tds.queue_floor, bigint) from public;
 comment on function tds.move_floor(tds.queue_floor, bigint) is
 'Moves the floor of a queue up, if it can be: to the lowest message that there is, as far as nobody may still send a lower one. read: the '
 'lowest that was read just now; null: none was there.';
+
+create or replace function tds.forget_floor(queue text) returns void
+language plpgsql volatile
+set search_path = pg_catalog, pg_temp
+as $$
+begin
+    delete from tds.queue_floor f where f.queue = forget_floor.queue;
+end
+$$;
+revoke all on function tds.forget_floor(text) from public;
+comment on function tds.forget_floor(text) is 'Has a queue read from its beginning again.';

@@ -14,7 +14,7 @@ begin
            into v_below using v_floor.floor, v_floor.aside;
         continue when v_below = 0;
         if not heal_floors.dry_run then
-            delete from tds.queue_floor f where f.queue = v_queue;
+            perform tds.forget_floor(v_queue);
         end if;
         return next row('queue ' || v_queue, format('began its reading at the beginning: %s messages lay below its floor', v_below), true,
                         format('floor: %s', v_floor.floor))::tds.healed;
