@@ -14,7 +14,7 @@ revoke all on function tds.queue_send(text, bigint[], timestamptz[], boolean[]) 
 comment on function tds.queue_send(text, bigint[], timestamptz[], boolean[]) is
 'Puts events into a queue: a message holds the event''s id and partition, and whether it is a page.';
 
-create or replace function tds.read_messages(queue_table regclass, which text, pages boolean, numbers bigint[], at_most int, seconds int)
+create or replace function tds.read_messages(queue_table regclass, since bigint, numbers bigint[], pages boolean, at_most int, seconds int)
 returns setof tds.message
 language plpgsql volatile
 set search_path = pg_catalog, pg_temp
@@ -23,28 +23,31 @@ set enable_seqscan = off
 set enable_bitmapscan = off
 as $$
 declare
+    v_now     constant timestamptz := clock_timestamp();
     -- versions of pgmq before 1.10 have no such column
-    v_noted constant text := case when exists (select from pg_attribute a
-                                                where a.attrelid = read_messages.queue_table and a.attname = 'last_read_at')
-                                  then 'last_read_at = clock_timestamp(), ' else '' end;
+    v_is_told constant boolean := exists (select from pg_attribute a
+                                           where a.attrelid = read_messages.queue_table and a.attname = 'last_read_at');
 begin
     return query execute format($sql$
         with due as materialized (
             select m.msg_id from %1$s m
-             where m.msg_id %2$s and m.vt <= clock_timestamp() and ($2 or m.message @> '{"page": false}')
+             where m.msg_id >= $2 and ($3 is null or m.msg_id = any ($3)) and m.vt <= $1 and ($4 or m.message @> '{"page": false}')
              order by m.msg_id
-             limit $3
+             limit $5
                for update skip locked)
         update %1$s m
-           set %3$s vt = clock_timestamp() + $4, read_ct = m.read_ct + 1
+           set %2$s vt = $1 + $6, read_ct = m.read_ct + 1
          where m.msg_id = any (array(select d.msg_id from due d))
-        returning m.msg_id, m.read_ct, m.message$sql$, read_messages.queue_table, read_messages.which, v_noted)
-        using read_messages.numbers, read_messages.pages, read_messages.at_most, make_interval(secs => read_messages.seconds);
+        returning m.msg_id, m.read_ct, m.message$sql$,
+        read_messages.queue_table, case when v_is_told then 'last_read_at = $1, ' else '' end)
+        using v_now, read_messages.since, read_messages.numbers, read_messages.pages, read_messages.at_most,
+              make_interval(secs => read_messages.seconds);
 end
 $$;
-revoke all on function tds.read_messages(regclass, text, boolean, bigint[], int, int) from public;
-comment on function tds.read_messages(regclass, text, boolean, bigint[], int, int) is
-'As pgmq.read(), of messages whose number is as which has it, an operator on the numbers ($1): those that can be seen, the oldest first.';
+revoke all on function tds.read_messages(regclass, bigint, bigint[], boolean, int, int) from public;
+comment on function tds.read_messages(regclass, bigint, bigint[], boolean, int, int) is
+'As pgmq.read(), of messages with a number from since on, and of these numbers where they are given: those that can be seen, the oldest '
+'first.';
 
 create or replace function tds.read_messages(queue text, max_records int) returns setof tds.message
 language plpgsql volatile
@@ -59,11 +62,11 @@ declare
     v_lowest  bigint;
 begin
     if v_floor.aside <> '{}' then
-        v_read := array(select m from tds.read_messages(v_table, '= any ($1)', true, v_floor.aside, v_first, v_seconds) m);
+        v_read := array(select m from tds.read_messages(v_table, v_floor.aside[1], v_floor.aside, true, v_first, v_seconds) m);
     end if;
     -- a page holds up to 200 records: a few messages at first, and many only where they are single records
     if cardinality(v_read) < v_first then
-        v_read := v_read || array(select m from tds.read_messages(v_table, '>= $1[1]', true, array[v_floor.floor],
+        v_read := v_read || array(select m from tds.read_messages(v_table, v_floor.floor, null, true,
                                                                   v_first - cardinality(v_read), v_seconds) m);
         v_lowest := (select min(m.msg_id) from unnest(v_read) m where m.msg_id >= v_floor.floor);
         if v_lowest is null or v_lowest >= v_floor.floor + 500 then
@@ -74,7 +77,7 @@ begin
        and not exists (select from unnest(v_read) m where (m.message ->> 'page')::boolean)
     then
         v_read := v_read || array(
-            select m from tds.read_messages(v_table, '>= $1[1]', false, array[coalesce(v_lowest, v_floor.floor)],
+            select m from tds.read_messages(v_table, coalesce(v_lowest, v_floor.floor), null, false,
                                             read_messages.max_records - v_first, v_seconds) m);
     end if;
     return query select * from unnest(v_read);

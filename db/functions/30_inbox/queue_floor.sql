@@ -8,7 +8,7 @@ as $$ select format('pgmq.%I', 'q_' || tds.queue_name($1))::regclass $$;
 comment on function tds.queue_table(text) is 'The table of pgmq''s that holds the queue. Raises 42P01 where there is none.';
 
 create or replace function tds.queue_floor(queue text) returns tds.queue_floor
-language plpgsql volatile
+language plpgsql stable
 set search_path = pg_catalog, pg_temp
 -- from above, past whatever lies dead below
 set enable_seqscan = off
@@ -83,7 +83,7 @@ comment on function tds.set_floor(tds.queue_floor) is
 'Writes down where the floor of a queue is from now on, as the next turn, in place of the one before.';
 
 create or replace function tds.lowest_message(queue_table regclass, since bigint) returns bigint
-language plpgsql volatile
+language plpgsql stable
 set search_path = pg_catalog, pg_temp
 -- found by its number, however little is known of the table
 set enable_seqscan = off
@@ -102,7 +102,7 @@ comment on function tds.lowest_message(regclass, bigint) is
 'The lowest number of a message there is, from that one on, hidden or not; null: none.';
 
 create or replace function tds.next_floor(inout at tds.queue_floor, settled bigint, read bigint)
-language plpgsql volatile
+language plpgsql stable
 set search_path = pg_catalog, pg_temp
 as $$
 declare
