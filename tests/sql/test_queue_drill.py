@@ -98,7 +98,7 @@ class Drill:
 
     def drain(self) -> None:
         """All that can be seen is worked off."""
-        self.mirror.process("products", self.random.choice((5, 100, 1000)))
+        self.mirror.process("products", self.random.choice((200, 1000)))
 
     def drain_locked(self) -> None:
         """The same, while somebody holds a row: its event is parked."""
