@@ -2,6 +2,12 @@
 
 from __future__ import annotations
 
+import json
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import psycopg
+
 from tests.db.servers import Database
 from tests.sql.conftest import Mirror
 
@@ -11,6 +17,16 @@ SEND = (
 READ = "select array_agg(m.msg_id order by m.msg_id) from tds.read_messages('products', %s) m"
 DONE = "select tds.queue_done('products', %s::bigint[])"
 FLOOR = "select (tds.queue_floor('products')).floor"
+
+
+@contextmanager
+def old_snapshot(database: Database) -> Iterator[psycopg.Connection]:
+    """Somebody reads, and goes to lunch: what is deleted meanwhile stays."""
+    with database.connect(application_name="a report") as reader:
+        reader.isolation_level = psycopg.IsolationLevel.REPEATABLE_READ
+        reader.execute("select /* of the month */ count(*) from tds.inbox_open")
+        yield reader
+        reader.rollback()
 
 
 def work_off(mirror: Mirror, events: int) -> None:
@@ -45,3 +61,25 @@ def test_what_was_emptied_or_entered_by_hand_is_read(mirror: Mirror) -> None:
     mirror.conn.execute("truncate pgmq.q_tds_products restart identity")
     mirror.conn.execute(SEND, [1])
     assert mirror.value(READ, 400) == [1]
+
+
+def test_health_names_who_holds_the_old_snapshot(database: Database, mirror: Mirror) -> None:
+    mirror.conn.execute(
+        "update tds.setting set value = value || %s where name = 'health_oldest_transaction'",
+        [json.dumps({"warning": 0})],
+    )
+    with old_snapshot(database) as reader:
+        work_off(mirror, 1200)
+        assert mirror.value(FLOOR) > 700, "it moves all the same"
+        pid, since = reader.info.backend_pid, "select xact_start::text from pg_stat_activity where pid = %s"
+        [found] = mirror.rows("select * from tds.health() where name = 'oldest_transaction'")
+        assert found["state"] == "warning"
+        for part in (
+            f"pid {pid}, user {reader.info.user}, application a report, idle in transaction",
+            f"since {mirror.value(since, pid)}",
+            "query: select /* of the month */",
+        ):
+            assert part in found["told"]
+        assert "pg_terminate_backend" in found["next_step"]
+    [gone] = mirror.rows("select * from tds.health() where name = 'oldest_transaction'")
+    assert "a report" not in gone["told"]
