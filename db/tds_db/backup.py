@@ -52,7 +52,7 @@ LEFT_OUT = (
     "tds.api_token",
     "tds.lease",
     "tds.partition_lock",
-    "tds.queue_floor",
+    "tds.reading_floor",
     "tds.backup_wanted",
     "tds.restoring",
 )

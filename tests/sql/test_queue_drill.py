@@ -156,7 +156,7 @@ class Drill:
         """How many messages no reading would find."""
         return int(
             self.mirror.value(
-                f"""select count(*) from tds.queue_floor('products') f
+                f"""select count(*) from tds.floor_of('pgmq.q_{QUEUE}') f
                       join pgmq.q_{QUEUE} m on m.msg_id < f.floor and m.msg_id <> all (f.aside)"""
             )
         )
@@ -207,16 +207,16 @@ def drill(database: Database, mirror: Mirror, request: pytest.FixtureRequest) ->
 def test_no_message_stays_below_the_floor(drill: Drill) -> None:
     drill.run(STEPS)
     drill.end()
-    assert drill.mirror.value("select (tds.queue_floor('products')).floor") > 0, "it moved"
+    assert drill.mirror.value("select (tds.floor_of('pgmq.q_tds_products')).floor") > 0, "it moved"
 
 
 def test_a_floor_that_is_too_high_is_seen_and_healed(drill: Drill) -> None:
-    while drill.mirror.value("select (tds.queue_floor('products')).floor") == 0:
+    while drill.mirror.value("select (tds.floor_of('pgmq.q_tds_products')).floor") == 0:
         drill.flood()
         drill.drain()
     drill.receive()
     drill.mirror.conn.execute(
-        f"update tds.queue_floor f set floor = (select s.last_value + 1 from pgmq.q_{QUEUE}_msg_id_seq s)"
+        f"update tds.reading_floor f set floor = (select s.last_value + 1 from pgmq.q_{QUEUE}_msg_id_seq s)"
     )
     assert drill.unseen() > 0, "a step would fail"
     assert drill.mirror.process()["claimed"] == 0

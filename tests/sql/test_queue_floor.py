@@ -16,7 +16,7 @@ SEND = (
 )
 READ = "select array_agg(m.msg_id order by m.msg_id) from tds.read_messages('products', %s) m"
 DONE = "select tds.queue_done('products', %s::bigint[])"
-FLOOR = "select (tds.queue_floor('products')).floor"
+FLOOR = "select (tds.floor_of('pgmq.q_tds_products')).floor"
 
 
 @contextmanager

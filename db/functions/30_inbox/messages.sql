@@ -31,7 +31,9 @@ begin
     return query execute format($sql$
         with due as materialized (
             select m.msg_id from %1$s m
-             where m.msg_id >= $2 and ($3 is null or m.msg_id = any ($3)) and m.vt <= $1 and ($4 or m.message @> '{"page": false}')
+             where m.msg_id >= $2 and ($3 is null or m.msg_id = any ($3))
+               -- not by the index of vt: all that is dead can be seen by it
+               and m.vt + interval '0' <= $1 and ($4 or m.message @> '{"page": false}')
              order by m.msg_id
              limit $5
                for update skip locked)
@@ -54,10 +56,10 @@ language plpgsql volatile
 set search_path = pg_catalog, pg_temp
 as $$
 declare
-    v_table   constant regclass := tds.queue_table(read_messages.queue);
+    v_table   constant regclass := tds.queue_table(read_messages.queue)::regclass;
     v_seconds constant int := tds.setting_int('visibility_seconds');
     v_first   constant int := greatest(1, read_messages.max_records / 200);
-    v_floor   constant tds.queue_floor := tds.queue_floor(read_messages.queue);
+    v_floor   constant tds.reading_floor := tds.floor_of(tds.queue_table(read_messages.queue));
     v_read    tds.message[] := array[]::tds.message[];
     v_lowest  bigint;
 begin

@@ -88,8 +88,9 @@ begin
                coalesce(array_agg(i.received_at order by i.inbox_id) filter (where d.status = 'completed'), '{}') as done_ats
           from tds.claim c
          cross join lateral unnest(c.inbox_ids, c.received_ats) e(inbox_id, received_at)
-          join tds.inbox i on i.received_at = e.received_at and i.inbox_id = e.inbox_id
-          left join tds.inbox_open o on o.inbox_id = i.inbox_id
+         -- offset 0: one by one by key; a table that was believed to be empty would be read whole
+         cross join lateral (select x.* from tds.inbox x where x.received_at = e.received_at and x.inbox_id = e.inbox_id offset 0) i
+          left join lateral (select p.* from tds.inbox_open p where p.inbox_id = i.inbox_id offset 0) o on true
           left join tds.inbox_outcome d on c.redelivered and d.received_at = i.received_at and d.inbox_id = i.inbox_id
          where c.claim_id = apply_claim.claim_id
          group by i.entity, i.organization_id

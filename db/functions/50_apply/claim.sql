@@ -1,6 +1,7 @@
 create or replace function tds.claim(queue text, max_records int, out claim_id bigint, out events int, out apart boolean)
 language plpgsql volatile security definer
 set search_path = pg_catalog, pg_temp
+set enable_seqscan = off
 as $$
 declare
     v_now      constant timestamptz := tds.now();
@@ -14,7 +15,8 @@ begin
     if exists (select from unnest(v_messages) m where m.read_ct > 1) then
         v_messages := array(
             select m from unnest(v_messages) m
-             where not exists (select from tds.claim c where c.queue = claim.queue and m.msg_id = any (c.msg_ids)));
+             where not exists (select from tds.claim c
+                                where c.claim_id >= (select tds.claims_from()) and c.queue = claim.queue and m.msg_id = any (c.msg_ids)));
     end if;
     if cardinality(v_messages) = 0 then
         return;
@@ -23,9 +25,11 @@ begin
     select min(l.at_most), (array_agg(l.msg_id order by l.at_most, l.msg_id))[1], coalesce(bool_or(l.waits > 0), false)
       into v_at_most, v_first, claim.apart
       from (select m.msg_id, greatest(1, least(o.at_most, case when o.crashes >= v_solo_at then 1 end)) as at_most, o.waits
-              from unnest(v_messages) m
-              join tds.inbox_open o on o.inbox_id = (m.message ->> 'inbox_id')::bigint
-             where o.crashes >= v_solo_at or o.at_most is not null or o.waits > 0) l;
+              from tds.inbox_open o
+              join unnest(v_messages) m on (m.message ->> 'inbox_id')::bigint = o.inbox_id
+             -- by key: a table that is believed to be empty may be full of dead rows
+             where o.inbox_id = any (array(select (e.message ->> 'inbox_id')::bigint from unnest(v_messages) e))
+               and (o.crashes >= v_solo_at or o.at_most is not null or o.waits > 0)) l;
     -- least() passes over a null, greatest() too
     if v_at_most < cardinality(v_messages) then
         v_kept := array(select m.msg_id from unnest(v_messages) m order by m.msg_id <> v_first, m.msg_id limit v_at_most);
@@ -33,15 +37,17 @@ begin
         v_messages := array(select m from unnest(v_messages) m where m.msg_id = any (v_kept));
     end if;
 
-    claim.claim_id := nextval(pg_get_serial_sequence('tds.claim', 'claim_id'));
-    insert into tds.claim (claim_id, queue, worker, backend_pid, claimed_at, msg_ids, inbox_ids, received_ats, redelivered)
-    overriding system value
-    select claim.claim_id, claim.queue, current_setting('application_name'), pg_backend_pid(), v_now,
+    insert into tds.claim as c (queue, worker, backend_pid, claimed_at, msg_ids, inbox_ids, received_ats, redelivered)
+    select claim.queue, current_setting('application_name'), pg_backend_pid(), v_now,
            array_agg(m.msg_id order by m.msg_id),
            array_agg((m.message ->> 'inbox_id')::bigint order by m.msg_id),
            array_agg((m.message ->> 'received_at')::timestamptz order by m.msg_id),
            bool_or(m.read_ct > 1)
-      from unnest(v_messages) m;
+      from unnest(v_messages) m
+    returning c.claim_id into claim.claim_id;
+    if claim.claim_id % 100 = 0 then
+        perform tds.move_floor(tds.floor_of('tds.claim'), 0);
+    end if;
     -- held by this session until finish_claim() or its death, whichever comes first; last, as a rollback does not undo it. A number that
     -- somebody holds already is passed over.
     while not pg_try_advisory_lock(tds.lock_class(), (claim.claim_id % 2147483647)::int) loop
@@ -57,22 +63,42 @@ comment on function tds.claim(text, int) is
 'apart. Commit before working on it, so that the '
 'attempt is on record. Takes the session advisory lock of the claim.';
 
+create or replace function tds.claimed_queues() returns text[]
+language plpgsql stable security definer
+set search_path = pg_catalog, pg_temp
+-- from their floor on, whatever lies dead below
+set enable_seqscan = off
+as $$
+declare
+    v_from constant bigint := tds.claims_from();
+begin
+    return array(select distinct c.queue from tds.claim c where c.claim_id >= v_from order by c.queue);
+end
+$$;
+revoke all on function tds.claimed_queues() from public;
+comment on function tds.claimed_queues() is 'The queues of which batches are in work, or were when their worker died.';
+
 create or replace function tds.free_claims(queue text) returns int
 language plpgsql volatile security definer
 set search_path = pg_catalog, pg_temp
+set enable_seqscan = off
 as $$
 declare
     v_now     constant timestamptz := tds.now();
     v_solo_at constant int := tds.setting_int('crashes_before_solo');
     -- a little longer than tds.hung_claims() waits: one that can be ended is a crash
     v_age     constant interval := make_interval(secs => tds.setting_int('claim_seconds') + 5);
+    v_from    constant bigint := tds.claims_from();
     v_claim   tds.claim;
     v_is_dead boolean;
     v_waiting bigint[];
     v_freed   int := 0;
 begin
     for v_claim in
-        select c.* from tds.claim c where c.queue = free_claims.queue order by c.claim_id for update skip locked
+        select c.* from tds.claim c
+         where c.claim_id >= v_from and c.queue = free_claims.queue
+         order by c.claim_id
+           for update skip locked
     loop
         -- to look through the locks takes longer than to find one free
         v_is_dead := pg_try_advisory_xact_lock(tds.lock_class(), (v_claim.claim_id % 2147483647)::int)

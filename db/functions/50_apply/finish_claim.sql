@@ -24,7 +24,7 @@ begin
                 and i.inbox_id in (select w.inbox_id from unnest(later_records.own) w(inbox_id)))
        and (exists (select from tds.inbox_outcome d
                      where d.received_at = i.received_at and d.inbox_id = i.inbox_id and d.status = 'completed')
-            or exists (select from tds.claim c where i.inbox_id = any (c.inbox_ids)));
+            or exists (select from tds.claim c where c.claim_id >= (select tds.claims_from()) and i.inbox_id = any (c.inbox_ids)));
     return array(
         select r
           from unnest(tds.explode((later_records.entity).entity,

@@ -61,13 +61,15 @@ create or replace function tds.hung_claims(of_queue text default null) returns t
     backend_pid int, claimed_at timestamptz)
 language plpgsql volatile security definer
 set search_path = pg_catalog, pg_temp
+set enable_seqscan = off
 as $$
 declare
     v_now constant timestamptz := tds.now();
     v_age constant interval := make_interval(secs => tds.setting_int('claim_seconds'));
+    v_from constant bigint := tds.claims_from();
 begin
     -- to look through the locks takes longer than a small batch
-    if not exists (select from tds.claim c where tds.is_overdue(c.claimed_at, v_now, v_age)) then
+    if not exists (select from tds.claim c where c.claim_id >= v_from and tds.is_overdue(c.claimed_at, v_now, v_age)) then
         return;
     end if;
     return query
@@ -77,7 +79,8 @@ begin
       join pg_locks l on l.locktype = 'advisory' and l.granted and l.objsubid = 2 and l.pid = c.backend_pid
                      and l.database = (select d.oid from pg_database d where d.datname = current_database())
                      and l.classid::bigint = tds.lock_class() and l.objid::bigint = c.claim_id % 2147483647
-     where (hung_claims.of_queue is null or c.queue = hung_claims.of_queue)
+     where c.claim_id >= v_from
+       and (hung_claims.of_queue is null or c.queue = hung_claims.of_queue)
        and c.backend_pid <> pg_backend_pid()
        and tds.is_overdue(c.claimed_at, v_now, v_age)
      order by c.claim_id;

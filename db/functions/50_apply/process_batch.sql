@@ -47,6 +47,7 @@ declare
     v_lock    constant text := tds.setting_int('lock_wait_ms') operator(pg_catalog.||) 'ms';
     v_limit   constant interval := pg_catalog.current_setting('statement_timeout')::pg_catalog.interval;
     v_queue   text;
+    v_claimed text[];
     v_claim   record;
     v_applied record;
     v_code    text;
@@ -66,6 +67,8 @@ begin
         case when v_limit operator(pg_catalog.>) interval '0' then v_limit operator(pg_catalog./) 2 end,
         pg_catalog.make_interval(secs => tds.setting_int('drain_seconds')));
     process_batch.outcome := tds.outcome(null, 0, null);
+    -- should the first claim fail, there is none
+    select null::bigint as claim_id into v_claim;
     perform tds.our_terms(v_lock, true);
     perform tds.beat();
     perform tds.send_due_retries();
@@ -76,8 +79,13 @@ begin
         v_context := null;
         begin
             perform tds.our_terms(v_lock, true);
-            perform tds.end_hung(v_queue);
-            perform tds.free_claims(v_queue);
+            if v_claimed is null then
+                v_claimed := tds.claimed_queues();
+            end if;
+            if v_queue operator(pg_catalog.=) any (v_claimed) then
+                perform tds.end_hung(v_queue);
+                perform tds.free_claims(v_queue);
+            end if;
         exception when others then
             get stacked diagnostics v_code = returned_sqlstate, v_error = message_text;
         end;

@@ -25,8 +25,7 @@ begin
         ), sent as (
             update tds.inbox_open o
                set retry_at = null
-              from due d
-             where o.inbox_id = d.inbox_id
+             where o.inbox_id = any (array(select d.inbox_id from due d))
             returning o.queue, o.inbox_id, o.received_at
         )
         select s.queue, array_agg(s.inbox_id order by s.inbox_id) as inbox_ids,
@@ -56,13 +55,16 @@ begin
                                     format('failed alone since %s, %s times: %s', o.waiting_since, o.waits + o.crashes, o.error),
                                         o.error_code, o.error_context,
                                     give_up_waiting.at))::int
-          from (select w.* from tds.inbox_open w
-                 where w.retry_at <= give_up_waiting.at
-                   and w.waiting_since < give_up_waiting.at - make_interval(hours => tds.setting_int('outage_gives_up_hours'))
-                   and w.error_code <> '55P03'
-                 order by w.inbox_id
-                 limit 1000
-                   for update skip locked) o);
+          from (select d.* from (select w.* from tds.inbox_open w
+                                  where w.retry_at <= give_up_waiting.at
+                                    and w.waiting_since < give_up_waiting.at
+                                                          - make_interval(hours => tds.setting_int('outage_gives_up_hours'))
+                                    and w.error_code <> '55P03'
+                                  -- by the index of what is parked
+                                  order by w.retry_at
+                                  limit 1000
+                                    for update skip locked) d
+                 order by d.inbox_id) o);
 end
 $$;
 revoke all on function tds.give_up_waiting(timestamptz) from public;

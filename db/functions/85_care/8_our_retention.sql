@@ -72,7 +72,7 @@ select tds.register_retention(r.what, r.relation, null, r.reason, reason => r.re
     ('feeds', 'tds.feed', 'a row an organisation and feed'),
     ('leases', 'tds.lease', 'a row a lock; of an organisation, an entity, a job or an account'),
     ('partition_lock', 'tds.partition_lock', 'it is empty'),
-    ('queue_floors', 'tds.queue_floor', 'a row a queue'),
+    ('reading_floors', 'tds.reading_floor', 'a row a queue, and one of the claims'),
     ('api_tokens', 'tds.api_token', 'a row a refresh token'),
     ('api_budgets', 'tds.api_budget', 'a row an organisation'),
     ('full_pulls', 'tds.full_pull', 'a row an organisation'),
