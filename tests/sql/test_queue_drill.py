@@ -71,8 +71,20 @@ class Drill:
             self.events(sender, self.random.choice((1, 7)))
             self.senders.append(sender)
 
+    def claim_slowly(self) -> None:
+        """A worker takes a batch, in a transaction that has not ended, while the claims' numbers have gone far."""
+        if len(self.senders) < 3:
+            self.mirror.conn.execute(
+                "select setval(s.seq, (nextval(s.seq) / 100 + 6) * 100 - %s)"
+                " from (select pg_get_serial_sequence('tds.claim', 'claim_id') as seq) s",
+                [self.random.choice((1, 2))],
+            )
+            worker = self.stack.enter_context(self.database.connect())
+            worker.execute("select from tds.claim('products', 5)")
+            self.senders.append(worker)
+
     def end_sending(self) -> None:
-        """A slow sender commits; or it fails, so that its numbers are never used."""
+        """A slow sender, or worker, commits; or it fails, so that its numbers are never used."""
         if self.senders:
             sender = self.senders.pop(self.random.randrange(len(self.senders)))
             if self.random.random() < 0.7:
@@ -126,8 +138,10 @@ class Drill:
 
     def set_vt(self, seconds: int) -> None:
         """Sets when some of the messages can be seen."""
+        # what is in work is locked
+        some = f"select m.msg_id from pgmq.q_{QUEUE} m where random() < %s for update skip locked"
         self.mirror.conn.execute(
-            f"select count(*) from pgmq.set_vt(%s, array(select m.msg_id from pgmq.q_{QUEUE} m where random() < %s), %s)",
+            f"select count(*) from pgmq.set_vt(%s, array({some}), %s)",
             [QUEUE, self.random.choice((0.01, 0.3)), seconds],
         )
 
@@ -153,17 +167,27 @@ class Drill:
         )
 
     def unseen(self) -> int:
-        """How many messages no reading would find."""
+        """How many messages, and claims, no reading would find."""
         return int(
             self.mirror.value(
-                f"""select count(*) from tds.floor_of('pgmq.q_{QUEUE}') f
-                      join pgmq.q_{QUEUE} m on m.msg_id < f.floor and m.msg_id <> all (f.aside)"""
+                f"""select (select count(*) from tds.floor_of('pgmq.q_{QUEUE}') f
+                                join pgmq.q_{QUEUE} m on m.msg_id < f.floor and m.msg_id <> all (f.aside))
+                         + (select count(*) from tds.floor_of('tds.claim') f
+                              join tds.claim c on c.claim_id < f.floor)"""
             )
         )
 
     def run(self, steps: int) -> None:
         """Does everything once at least, in any order, and looks after each whether all can be found."""
-        often = (self.receive, self.flood, self.send_slowly, self.end_sending, self.work, self.drain)
+        often = (
+            self.receive,
+            self.flood,
+            self.send_slowly,
+            self.claim_slowly,
+            self.end_sending,
+            self.work,
+            self.drain,
+        )
         seldom = (
             self.drain_locked,
             self.hide,
@@ -192,6 +216,7 @@ class Drill:
             self.mirror.process()
         assert self.mirror.value(f"select count(*) from pgmq.q_{QUEUE}") == 0, " ".join(self.told)
         assert self.mirror.value("select count(*) from tds.inbox_open") == 0, " ".join(self.told)
+        assert self.mirror.value("select count(*) from tds.claim") == 0, " ".join(self.told)
         without = """select count(*) from tds.inbox i
                       where not exists (select from tds.inbox_outcome o where o.inbox_id = i.inbox_id)"""
         assert self.mirror.value(without) == 0, " ".join(self.told)
