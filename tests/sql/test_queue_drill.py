@@ -11,9 +11,10 @@ import psycopg
 import pytest
 
 from tests.db.servers import Database
+from tests.journeys.waiting import wait_until
 from tests.sql.conftest import MOMENT, ORGANIZATION, Mirror
 
-SEEDS = [int(seed) for seed in os.environ.get("TDS_DRILL_SEEDS", "1").split(",")]
+SEEDS = [int(seed) for seed in os.environ.get("TDS_DRILL_SEEDS", "6").split(",")]
 STEPS = int(os.environ.get("TDS_DRILL_STEPS", "30"))
 QUEUE = "tds_products"
 
@@ -36,6 +37,7 @@ class Drill:
         self.stack = ExitStack()
         self.number = 0
         mirror.conn.execute("update tds.setting set value = '1' where name = 'lock_wait_ms'")
+        mirror.conn.execute("select setseed(%s)", [self.random.random()])
         self.events(mirror.conn, 20)
         mirror.process()
 
@@ -211,6 +213,9 @@ class Drill:
         self.mirror.conn.execute(
             f"select count(*) from pgmq.set_vt(%s, array(select m.msg_id from pgmq.q_{QUEUE} m), 0)", [QUEUE]
         )
+        others = """select count(*) from pg_stat_activity
+                     where datname = current_database() and backend_type = 'client backend' and pid <> pg_backend_pid()"""
+        wait_until(lambda: self.mirror.value(others) == 0, "who died is gone")
         for _ in range(5):
             self.wait()
             self.mirror.process()

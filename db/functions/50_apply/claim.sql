@@ -37,6 +37,7 @@ begin
         v_messages := array(select m from unnest(v_messages) m where m.msg_id = any (v_kept));
     end if;
 
+    -- numbered by the insert itself: tds.senders() has to see who may have a number
     insert into tds.claim as c (queue, worker, backend_pid, claimed_at, msg_ids, inbox_ids, received_ats, redelivered)
     select claim.queue, current_setting('application_name'), pg_backend_pid(), v_now,
            array_agg(m.msg_id order by m.msg_id),
