@@ -137,6 +137,7 @@ def test_a_small_batch_passes_over_what_an_old_snapshot_keeps(database: Database
             other.execute("call tds.process_batch('products', 1000, null)")
             other.execute(f"{claims}{one} from generate_series(1, 3000)")
             other.execute("delete from tds.claim")
+            other.execute("select pg_stat_force_next_flush()")
         for stage in ("never analysed", "analysed"):
             read_by_a_call()
             # of all that is dead, 3,000 rows, each a table, a floor trails by 500 at most, which may be read twice
