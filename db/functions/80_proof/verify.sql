@@ -40,19 +40,21 @@ declare
 begin
     for v_sum in select v.* from tds.verified_sum v where v.entity = list_sums.entity order by v.targets, v.column_name loop
         -- only where the details were read, and where the whole is made of nothing but these rows
-        return query execute format(
+        return query execute tds.fill(
             $sql$
-            select m.%1$I, $2, $3, $4, $5, coalesce(c.amount, 0), $6 * coalesce(c.rows, 0)
-              from zoho.%2$I m
-              left join (select k.zoho_id, sum(k.amount) as amount, count(*) as rows from (%3$s) k group by 1) c on c.zoho_id = m.%1$I
+            select m.{{target_key:I}}, $2, $3, $4, $5, coalesce(c.amount, 0), $6 * coalesce(c.rows, 0)
+              from zoho.{{table:I}} m
+              left join (select k.zoho_id, sum(k.amount) as amount, count(*) as rows from ({{rows}}) k group by 1) c
+                on c.zoho_id = m.{{target_key:I}}
              where m.organization_id = $1 and m.deleted_at is null
                and exists (select from unnest($7) l(key) where jsonb_typeof(m.zoho_metadata -> l.key) = 'array')
                and case $3 when 'made of' then m.zoho_metadata -> 'is_inclusive_tax' is distinct from 'true'
                            else tds.is_all_applied(m.zoho_metadata) end$sql$,
-            v_entity.target_key, tds.verified_table(v_entity.entity),
-            (select string_agg(format('select t.%I as zoho_id, t.%I as amount from zoho.%I t where t.organization_id = $1',
-                                      v_sum.id_column, v_sum.column_name, o.target), ' union all ')
-               from unnest(v_sum.targets) o(target)))
+            jsonb_build_object(
+                'target_key', v_entity.target_key, 'table', tds.verified_table(v_entity.entity),
+                'rows', (select string_agg(format('select t.%I as zoho_id, t.%I as amount from zoho.%I t where t.organization_id = $1',
+                                                  v_sum.id_column, v_sum.column_name, o.target), ' union all ')
+                           from unnest(v_sum.targets) o(target))))
             using list_sums.organization_id, v_sum.targets[1] || '.' || v_sum.column_name, v_sum.kind, v_sum.whole, v_sum.rest,
                   v_sum.rounding, v_sum.list_keys;
     end loop;
