@@ -73,8 +73,8 @@ def test_stock_that_vanishes_and_warehouses_that_are_linked(database: Database, 
     interleave(
         database,
         "select from zoho.stock_levels where zoho_item_id = '1' and zoho_warehouse_id = 'a' for update",
-        f"select tds.link_warehouses('{ORGANIZATION}', array['a', 'b'])",
-        f"select tds.write_stock_levels('{ORGANIZATION}', array['1', '2'], now())",
+        f"select tds.link_warehouses(array['{ORGANIZATION}', '{ORGANIZATION}'], array['a', 'b'])",
+        f"select tds.write_stock_levels(array['{ORGANIZATION}', '{ORGANIZATION}'], array['1', '2'], now())",
     )
     assert mirror.value("select count(*) from zoho.stock_levels where warehouse_id is not null") == 3
 
@@ -104,7 +104,7 @@ def test_lines_that_vanish_and_products_that_are_linked(database: Database, mirr
     interleave(
         database,
         "select from zoho.invoice_line_items where zoho_invoice_id = '1' for update",
-        f"select tds.link_products('{ORGANIZATION}', array['5', '6'])",
+        f"select tds.link_products(array['{ORGANIZATION}', '{ORGANIZATION}'], array['5', '6'])",
         f"select tds.apply_claim({claim})",
     )
 
@@ -124,7 +124,7 @@ def test_prices_that_vanish_and_products_that_are_linked(database: Database, mir
     interleave(
         database,
         "select from zoho.product_prices where zoho_pricebook_id = '1' and zoho_item_id = '5' for update",
-        f"select tds.link_products('{ORGANIZATION}', array['5', '6'])",
+        f"select tds.link_products(array['{ORGANIZATION}', '{ORGANIZATION}'], array['5', '6'])",
         f"select tds.apply_claim({claim})",
     )
 
@@ -164,7 +164,7 @@ def test_a_document_is_linked_before_its_lines_as_it_is_written(
         database,
         f"select from zoho.{rows} for update",
         f"select tds.apply_claim({claim})",
-        f"select tds.link_{rows}('{ORGANIZATION}', array['1'])",
+        f"select tds.link_{rows}(array['{ORGANIZATION}'], array['1'])",
     )
 
 

@@ -52,7 +52,8 @@ FATES = """
         v_set     tds.record[];
     begin
         select n.* into strict v_entity from tds.entity n where n.entity = fates.entity;
-        v_records := tds.explode(fates.entity, array[row(0, 0, tds.now(), false, tds.now(), null, 3, false, fates.docs, false)::tds.event]);
+        v_records := tds.explode(fates.entity, array[row(0, 0, tds.now(), false, tds.now(), null, 3, false, fates.docs,
+            false, '{organization}')::tds.event]);
         create temp table culprit on commit drop as select c.* from tds.culprits(fates.entity, v_records) c;
         -- those that nobody names together first, and one by one if that fails; each of the others alone
         for v_set in
@@ -69,7 +70,7 @@ FATES = """
         doc := (records[1]).doc;
         named := (select c.path || ': ' || c.reason from pg_temp.culprit c where c.ord = (records[1]).ord);
         begin
-            perform tds.apply_records(entity, '{organization}', records, tds.now());
+            perform tds.apply_records(entity, records, tds.now());
             raise exception using errcode = 'ZZ999';
         exception when others then
             if sqlstate <> 'ZZ999' then

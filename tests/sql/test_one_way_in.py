@@ -62,7 +62,7 @@ BOTH_WAYS = """
 with stored as materialized (
     select array_agg(i.inbox_id order by i.inbox_id) as ids, array_agg(i.received_at order by i.inbox_id) as ats from tds.inbox i
 ), inserter as (
-    select r from stored s cross join lateral tds.insert_events('products', %(org)s, s.ids, s.ats, null, '{}', now()) n
+    select r from stored s cross join lateral tds.insert_events('products', s.ids, s.ats, null, '{}', now()) n
      cross join lateral unnest(n.rest) r
 ), second_look as (
     select r from stored s cross join lateral unnest(tds.explode('products', tds.read_events('products', s.ids, s.ats))) r

@@ -6,14 +6,13 @@ as $$ select ($1.wanted_at, coalesce($1.run_id, 0)) > ($2.wanted_at, coalesce($2
 comment on function tds.is_newer_wish(tds.wanted_detail, tds.wanted_detail) is
 'Whether a wish is newer than what is known of it: by its time, and of one moment by its run.';
 
-create or replace function tds.want(entity text, organization_id text, wishes tds.wish[]) returns bigint
+create or replace function tds.want(entity text, organization_ids text[], wishes tds.wish[]) returns bigint
 language plpgsql volatile
 set search_path = pg_catalog, pg_temp
 as $$
 declare
     v_entity  constant tds.entity := tds.entity_named(want.entity, of_the_api => true);
     v_now     constant timestamptz := tds.now();
-    v_ahead   constant interval := tds.zoho_ahead(want.organization_id);
     v_refused tds.wish;
     v_rows    bigint;
 begin
@@ -26,13 +25,15 @@ begin
                           v_entity.target, v_entity.target_key, v_entity.entity);
     end if;
     insert into tds.wanted_detail as w (organization_id, entity, zoho_id, reason, wanted_at, modified_at, run_id, not_before)
-    select want.organization_id, v_entity.entity, n.zoho_id,
+    select n.organization_id, v_entity.entity, n.zoho_id,
            (array_agg(n.reason order by n.wanted_at desc, n.run_id desc nulls last, n.reason))[1],
-           max(n.wanted_at), max(n.modified_at), max(n.run_id), case when max(n.wanted_at) - v_ahead > v_now
-               then max(n.wanted_at) - v_ahead end
-      from unnest(want.wishes) n
-     group by n.zoho_id
-     order by n.zoho_id
+           max(n.wanted_at), max(n.modified_at), max(n.run_id), case when max(n.wanted_at) - a.ahead > v_now
+               then max(n.wanted_at) - a.ahead end
+      from unnest(want.organization_ids, want.wishes) n(organization_id, zoho_id, reason, wanted_at, modified_at, run_id)
+      join (select o.id, tds.zoho_ahead(o.id) as ahead
+              from (select distinct u.id from unnest(want.organization_ids) u(id)) o offset 0) a on a.id = n.organization_id
+     group by n.organization_id, n.zoho_id, a.ahead
+     order by n.organization_id, n.zoho_id
     on conflict on constraint wanted_detail_pkey do update
        set wanted_at = greatest(w.wanted_at, excluded.wanted_at),
            modified_at = greatest(w.modified_at, excluded.modified_at),
@@ -54,11 +55,23 @@ begin
     return v_rows;
 end
 $$;
-revoke all on function tds.want(text, text, tds.wish[]) from public;
-comment on function tds.want(text, text, tds.wish[]) is
-'The one way into tds.wanted_detail: asks for the details of these records, in key order, and returns how many that was news of. A newer '
+revoke all on function tds.want(text, text[], tds.wish[]) from public;
+comment on function tds.want(text, text[], tds.wish[]) is
+'The one way into tds.wanted_detail: asks for the details of these records, each of the organisation told beside it, in key order, and '
+'returns how many that was news of. A newer '
 'wish takes over time (Zoho''s; nobody asks before it has come), reason and run, and clears tries, error and lease; the version is the '
 'greatest told. Raises ZB002 for an entity that the API does not tell of, ZB015 for what is no record''s id.';
+
+create or replace function tds.want(entity text, organization_id text, wishes tds.wish[]) returns bigint
+language plpgsql volatile
+set search_path = pg_catalog, pg_temp
+as $$
+begin
+    return tds.want(want.entity, array(select want.organization_id from unnest(want.wishes)), want.wishes);
+end
+$$;
+revoke all on function tds.want(text, text, tds.wish[]) from public;
+comment on function tds.want(text, text, tds.wish[]) is 'Asks for the details of these records of one organisation.';
 
 create or replace function tds.want(entity text, zoho_id text, organization_id text default null, reason text default 'asked for')
     returns bigint
@@ -144,13 +157,14 @@ comment on function tds.is_own_doubt(text) is
 'Whether it is the detail itself that gives this reason to want one: it is no answer to that, and is asked for after a pause.';
 
 create or replace function tds.note_wants(
-    entity tds.entity, organization_id text, verdicts tds.verdict[], inbox_ids bigint[], received_ats timestamptz[]) returns void
+    entity tds.entity, verdicts tds.verdict[], inbox_ids bigint[], received_ats timestamptz[]) returns void
 language plpgsql volatile
 set search_path = pg_catalog, pg_temp
 as $$
 declare
     v_now     constant timestamptz := tds.now();
-    v_doubted text[];
+    v_wanted  record;
+    v_doubted record;
     -- whose webhooks' bodies are hints only, whatever they hold
     v_hints constant boolean := exists (select from tds.setting s
                                          where s.name = 'webhook_is_hint' and s.value ? (note_wants.entity).entity);
@@ -159,93 +173,98 @@ begin
        and exists (select from unnest(note_wants.verdicts) v
                     where v.wanted is not null or v_hints and v.rank = 2 and v.outcome = 'applied')
     then
-        perform tds.want((note_wants.entity).entity, note_wants.organization_id, array(
-            select row(v.zoho_id, coalesce(v.wanted, 'a webhook is a hint'),
-                       coalesce(v.wanted_at, v.observed_at)
-                       -- a detail is no answer to the doubt that it brings itself
-                       + case when v.rank = 3 and tds.is_own_doubt(v.wanted) then tds.second_look()
-                              else interval '0' end,
-                       -- what a webhook claims is no version for others to inherit
-                       case when v.rank <> 2 then v.modified_at end, r.run_id)::tds.wish
-              from unnest(note_wants.verdicts) v
-              left join (select i.inbox_id, u.run_id, tds.wants_details(u.options) as wants_details
-                           from unnest(note_wants.inbox_ids, note_wants.received_ats) e(inbox_id, received_at)
-                           join tds.inbox i on i.received_at = e.received_at and i.inbox_id = e.inbox_id
-                           join tds.run u on u.run_id = i.run_id) r on r.inbox_id = v.inbox_id
-             where (v.wanted is not null or v_hints and v.rank = 2 and v.outcome = 'applied')
-               and r.wants_details is not false
-               -- the answer to a want may say otherwise than what is known: that is what it was asked for
-               and not (v.rank = 3 and (tds.is_own_doubt(v.wanted) or v.wanted = 'detail older than the record')
-                        and exists (select from tds.wanted_detail k
-                                     where k.organization_id = note_wants.organization_id and k.entity = (note_wants.entity).entity
-                                       and k.zoho_id = v.zoho_id and k.wanted_at <= v.observed_at
-                                       -- what is empty or missing has to be told so twice
-                                       and (v.wanted not in (tds.empty_reason(), tds.less_reason()) or k.reason = v.wanted)))));
-        perform tds.pace_unknown(note_wants.entity, note_wants.organization_id, u.zoho_ids, v_now)
-           from (select array_agg(distinct v.zoho_id) as zoho_ids from unnest(note_wants.verdicts) v
-                  where v.rank = 2 and v.wanted is not null) u
+        select array_agg(w.organization_id) as organization_ids, array_agg(w.wish) as wishes
+          into v_wanted
+          from (select v.organization_id,
+                       row(v.zoho_id, coalesce(v.wanted, 'a webhook is a hint'),
+                           coalesce(v.wanted_at, v.observed_at)
+                           -- a detail is no answer to the doubt that it brings itself
+                           + case when v.rank = 3 and tds.is_own_doubt(v.wanted) then tds.second_look()
+                                  else interval '0' end,
+                           -- what a webhook claims is no version for others to inherit
+                           case when v.rank <> 2 then v.modified_at end, r.run_id)::tds.wish as wish
+                  from unnest(note_wants.verdicts) v
+                  left join (select i.inbox_id, u.run_id, tds.wants_details(u.options) as wants_details
+                               from unnest(note_wants.inbox_ids, note_wants.received_ats) e(inbox_id, received_at)
+                               join tds.inbox i on i.received_at = e.received_at and i.inbox_id = e.inbox_id
+                               join tds.run u on u.run_id = i.run_id) r on r.inbox_id = v.inbox_id
+                 where (v.wanted is not null or v_hints and v.rank = 2 and v.outcome = 'applied')
+                   and r.wants_details is not false
+                   -- the answer to a want may say otherwise than what is known: that is what it was asked for
+                   and not (v.rank = 3 and (tds.is_own_doubt(v.wanted) or v.wanted = 'detail older than the record')
+                            and exists (select from tds.wanted_detail k
+                                         where k.organization_id = v.organization_id and k.entity = (note_wants.entity).entity
+                                           and k.zoho_id = v.zoho_id and k.wanted_at <= v.observed_at
+                                           -- what is empty or missing has to be told so twice
+                                           and (v.wanted not in (tds.empty_reason(), tds.less_reason()) or k.reason = v.wanted)))) w;
+        perform tds.want((note_wants.entity).entity, coalesce(v_wanted.organization_ids, '{}'), coalesce(v_wanted.wishes, '{}'));
+        perform tds.pace_unknown(note_wants.entity, u.organization_ids, u.zoho_ids, v_now)
+           from (select array_agg(d.organization_id) as organization_ids, array_agg(d.zoho_id) as zoho_ids
+                   from (select distinct v.organization_id, v.zoho_id
+                           from unnest(note_wants.verdicts) v
+                          where v.rank = 2 and v.wanted is not null) d) u
           where u.zoho_ids is not null;
     end if;
 
     -- a detail settles a want if its request was sent later and if it tells of no older edit than what is known
     if exists (select from unnest(note_wants.verdicts) v where v.rank = 3) then
         -- one that says a second time that it has none, a price list of its prices, is believed
-        v_doubted := array(
-            select w.zoho_id from tds.wanted_detail w
-             where (note_wants.entity).empty_twice is not null and w.entity = (note_wants.entity).entity
-               and w.organization_id = note_wants.organization_id
-               and w.reason = tds.empty_reason()
-               and w.zoho_id in (select v.zoho_id from unnest(note_wants.verdicts) v
-                                  where v.rank = 3 and v.outcome <> 'stale' and v.observed_at >= w.wanted_at)
-             order by w.zoho_id);
+        select array_agg(d.organization_id) as organization_ids, array_agg(d.zoho_id) as zoho_ids
+          into v_doubted
+          from (select distinct w.organization_id, w.zoho_id
+                  from unnest(note_wants.verdicts) v
+                  join tds.wanted_detail w on w.organization_id = v.organization_id and w.zoho_id = v.zoho_id
+                 where (note_wants.entity).empty_twice is not null and w.entity = (note_wants.entity).entity
+                   and w.reason = tds.empty_reason()
+                   and v.rank = 3 and v.outcome <> 'stale' and v.observed_at >= w.wanted_at
+                 order by w.organization_id, w.zoho_id) d;
         with settled as materialized (
             select w.organization_id, w.entity, w.zoho_id
-              from (select v.zoho_id, max(v.observed_at) as observed_at
+              from (select v.organization_id, v.zoho_id, max(v.observed_at) as observed_at
                       from unnest(note_wants.verdicts) v
                      where v.rank = 3 and v.outcome <> 'stale' and v.wanted is distinct from 'detail older than the record'
-                     group by v.zoho_id) v
-              join tds.wanted_detail w on w.zoho_id = v.zoho_id
-             where w.organization_id = note_wants.organization_id
-               and w.entity = any (tds.namesakes((note_wants.entity).entity))
+                     group by v.organization_id, v.zoho_id) v
+              join tds.wanted_detail w on w.organization_id = v.organization_id and w.zoho_id = v.zoho_id
+             where w.entity = any (tds.namesakes((note_wants.entity).entity))
                and w.wanted_at <= v.observed_at
-             order by w.entity, w.zoho_id
+             order by w.organization_id, w.entity, w.zoho_id
                for update of w)
         delete from tds.wanted_detail w
          using settled s
          where (w.organization_id, w.entity, w.zoho_id) = (s.organization_id, s.entity, s.zoho_id);
-        if v_doubted <> '{}' then
+        if v_doubted.zoho_ids is not null then
             execute format('select tds.%I($1, $2, $3, true)', (note_wants.entity).empty_twice)
-              using note_wants.organization_id, v_doubted, v_now;
+              using v_doubted.organization_ids, v_doubted.zoho_ids, v_now;
         end if;
     end if;
 end
 $$;
-revoke all on function tds.note_wants(tds.entity, text, tds.verdict[], bigint[], timestamptz[]) from public;
-comment on function tds.note_wants(tds.entity, text, tds.verdict[], bigint[], timestamptz[]) is
+revoke all on function tds.note_wants(tds.entity, tds.verdict[], bigint[], timestamptz[]) from public;
+comment on function tds.note_wants(tds.entity, tds.verdict[], bigint[], timestamptz[]) is
 'Adds the details that these verdicts on these events want (but not for pages of a run without details), and takes away those that have '
 'come.';
 
 -- What is wired to the endpoints stock and prices: an item, a price list, or an adjustment of the inventory, which names the
 -- items whose stock has moved; these are asked for.
 
-create or replace function tds.want_adjusted(organization_id text, zoho_ids text[], at timestamptz) returns void
+create or replace function tds.want_adjusted(organization_ids text[], zoho_ids text[], at timestamptz) returns void
 language plpgsql volatile
 set search_path = pg_catalog, pg_temp
 as $$
 begin
-    perform tds.want('products', want_adjusted.organization_id, array(
-        select row(i.zoho_item_id, 'inventory adjustment', want_adjusted.at + tds.zoho_ahead(want_adjusted.organization_id), null,
-            null)::tds.wish
-          from zoho.stock_adjustments a
-         cross join lateral jsonb_array_elements(coalesce(tds.json_array(a.zoho_metadata -> 'line_items'), '[]')) e(doc)
-         cross join lateral (select tds.json_id(tds.json_row(e.doc) -> 'item_id') as zoho_item_id) i
-         where a.organization_id = want_adjusted.organization_id
-           and a.zoho_adjustment_id = any (want_adjusted.zoho_ids)
-           and i.zoho_item_id is not null));
+    perform tds.want('products', array_agg(a.organization_id),
+                     array_agg(row(i.zoho_item_id, 'inventory adjustment', want_adjusted.at + tds.zoho_ahead(a.organization_id), null,
+                                   null)::tds.wish))
+       from unnest(want_adjusted.organization_ids, want_adjusted.zoho_ids) k(organization_id, zoho_adjustment_id)
+       join zoho.stock_adjustments a on a.organization_id = k.organization_id and a.zoho_adjustment_id = k.zoho_adjustment_id
+      cross join lateral jsonb_array_elements(coalesce(tds.json_array(a.zoho_metadata -> 'line_items'), '[]')) e(doc)
+      cross join lateral (select tds.json_id(tds.json_row(e.doc) -> 'item_id') as zoho_item_id) i
+      where i.zoho_item_id is not null
+     having count(*) > 0;
 end
 $$;
-revoke all on function tds.want_adjusted(text, text[], timestamptz) from public;
-comment on function tds.want_adjusted(text, text[], timestamptz) is
+revoke all on function tds.want_adjusted(text[], text[], timestamptz) from public;
+comment on function tds.want_adjusted(text[], text[], timestamptz) is
 'Asks for the products that these adjustments name: their stock has moved.';
 
 create or replace function tds.is_free(want tds.wanted_detail, living int[], at timestamptz) returns boolean
@@ -302,38 +321,49 @@ revoke all on function tds.unknown_room(text, int, timestamptz) from public;
 comment on function tds.unknown_room(text, int, timestamptz) is
 'Of so many details of records that only webhooks have told of, how many may be asked for now; they count from now on.';
 
-create or replace function tds.pace_unknown(entity tds.entity, organization_id text, zoho_ids text[], at timestamptz) returns void
+create or replace function tds.pace_unknown(entity tds.entity, organization_ids text[], zoho_ids text[], at timestamptz) returns void
 language plpgsql volatile
 set search_path = pg_catalog, pg_temp
 as $$
 declare
-    v_ids  text[];
-    v_room int;
+    v_owners text[];
+    v_ids    text[];
 begin
-    execute format('select coalesce(array_agg(w.zoho_id order by w.zoho_id), ''{}'') from tds.wanted_detail w
+    execute format('select array_agg(w.organization_id order by w.organization_id, w.zoho_id),
+                           array_agg(w.zoho_id order by w.organization_id, w.zoho_id)
+                      from unnest($1, $3) i(organization_id, zoho_id)
+                      join tds.wanted_detail w on w.organization_id = i.organization_id and w.zoho_id = i.zoho_id
                       join zoho.%2$I t on t.organization_id = w.organization_id and t.%1$I = w.zoho_id
-                     where w.organization_id = $1 and w.entity = $2 and w.zoho_id = any ($3) and t.sync_read_at is null and not w.unknown',
+                     where w.entity = $2 and t.sync_read_at is null and not w.unknown',
                    (pace_unknown.entity).target_key, (pace_unknown.entity).target)
-       into v_ids using pace_unknown.organization_id, (pace_unknown.entity).entity, pace_unknown.zoho_ids;
-    if v_ids = '{}' then
+       into v_owners, v_ids using pace_unknown.organization_ids, (pace_unknown.entity).entity, pace_unknown.zoho_ids;
+    if v_ids is null then
         return;
     end if;
-    v_room := tds.unknown_room(pace_unknown.organization_id, cardinality(v_ids), pace_unknown.at);
+    with room as materialized (
+        select o.organization_id, tds.unknown_room(o.organization_id, o.wanted, pace_unknown.at) as room
+          from (select u.organization_id, count(*)::int as wanted from unnest(v_owners) u(organization_id)
+                 group by u.organization_id order by u.organization_id offset 0) o
+    ), numbered as (
+        select i.organization_id, i.zoho_id, row_number() over (partition by i.organization_id order by i.zoho_id) as n
+          from unnest(v_owners, v_ids) i(organization_id, zoho_id))
     update tds.wanted_detail w
        set unknown = true,
            -- the rest of them hour by hour
-           not_before = case when i.n > v_room
+           not_before = case when i.n > r.room
                              then date_trunc('hour', pace_unknown.at)
-                                  + make_interval(hours => (1 + (i.n - v_room - 1) / greatest(1,
+                                  + make_interval(hours => (1 + (i.n - r.room - 1) / greatest(1,
                                       tds.setting_int('unknown_details_per_hour')))::int)
                              else w.not_before end
-      from unnest(v_ids) with ordinality i(zoho_id, n)
-     where w.organization_id = pace_unknown.organization_id and w.entity = (pace_unknown.entity).entity and w.zoho_id = i.zoho_id;
+      from numbered i
+      join room r on r.organization_id = i.organization_id
+     where w.organization_id = i.organization_id and w.entity = (pace_unknown.entity).entity and w.zoho_id = i.zoho_id;
 end
 $$;
-revoke all on function tds.pace_unknown(tds.entity, text, text[], timestamptz) from public;
-comment on function tds.pace_unknown(tds.entity, text, text[], timestamptz) is
-'Lets those of these wants wait that are of records which only webhooks have told of, beyond what may be asked for of such.';
+revoke all on function tds.pace_unknown(tds.entity, text[], text[], timestamptz) from public;
+comment on function tds.pace_unknown(tds.entity, text[], text[], timestamptz) is
+'Lets those of these wants wait that are of records which only webhooks have told of, beyond what may be asked for of such by each '
+'organisation.';
 
 create or replace function tds.take_details(entity text, organization_id text, at_most int default 20, session int default null)
 returns table (zoho_id text, wanted_at timestamptz, reason text, modified_at timestamptz, run_id bigint)

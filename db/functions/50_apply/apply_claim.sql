@@ -40,6 +40,46 @@ revoke all on function tds.last_outage(bigint[]) from public;
 comment on function tds.last_outage(bigint[]) is
 'The one error that all these events failed with; null where it is not the same, a lock, or a limit of time.';
 
+create or replace function tds.prepare_new(entities text[], organization_ids text[]) returns void
+language plpgsql volatile
+set search_path = pg_catalog, pg_temp
+as $$
+declare
+    v_turn record;
+begin
+    for v_turn in
+        select distinct n.prepare_new as name, o.organization_id
+          from unnest(prepare_new.entities, prepare_new.organization_ids) o(entity, organization_id)
+          join tds.entity n on n.entity = o.entity
+         where n.prepare_new is not null
+         order by 1, 2
+    loop
+        execute format('select tds.%I($1)', v_turn.name) using v_turn.organization_id;
+    end loop;
+end
+$$;
+revoke all on function tds.prepare_new(text[], text[]) from public;
+comment on function tds.prepare_new(text[], text[]) is
+'Takes the turns that writing these entities of these organisations asks for (tds.entity.prepare_new), in one order for all workers.';
+
+create or replace function tds.prepare_claim(claim_id bigint, prepare_new text) returns void
+language plpgsql volatile
+set search_path = pg_catalog, pg_temp
+as $$
+begin
+    perform tds.prepare_new(array_agg(n.entity), array_agg(i.organization_id))
+       from tds.claim c
+      cross join lateral unnest(c.inbox_ids, c.received_ats) e(inbox_id, received_at)
+       join tds.inbox i on i.received_at = e.received_at and i.inbox_id = e.inbox_id
+       join tds.entity n on n.entity = i.entity
+      where c.claim_id = prepare_claim.claim_id and n.prepare_new = prepare_claim.prepare_new;
+end
+$$;
+revoke all on function tds.prepare_claim(bigint, text) from public;
+comment on function tds.prepare_claim(bigint, text) is
+'tds.prepare_new() for all events of a claim that share a turn: customers and vendors of one organisation do, and two workers that took '
+'it entity by entity could wait for one another.';
+
 create or replace function tds.apply_claim(
     claim_id bigint, wary boolean default false, apart boolean default false, out counts bigint[], out touches tds.touch[])
 language plpgsql volatile security definer
@@ -62,6 +102,7 @@ declare
     v_until    timestamptz;
     v_is_known boolean;
     v_outage   record;
+    v_prepared text;
 begin
     if apply_claim.apart then
         -- it waited once as long as it may
@@ -81,7 +122,7 @@ begin
     apply_claim.counts := array[0, 0, 0, 0, 0];
     apply_claim.touches := '{}';
     for v_group in
-        select i.entity, i.organization_id,
+        select i.entity, array_agg(distinct i.organization_id) as owners,
                coalesce(array_agg(i.inbox_id order by i.inbox_id) filter (where o.inbox_id is not null), '{}') as inbox_ids,
                coalesce(array_agg(i.received_at order by i.inbox_id) filter (where o.inbox_id is not null), '{}') as received_ats,
                coalesce(array_agg(i.inbox_id order by i.inbox_id) filter (where d.status = 'completed'), '{}') as done_ids,
@@ -93,30 +134,37 @@ begin
           left join lateral (select p.* from tds.inbox_open p where p.inbox_id = i.inbox_id offset 0) o on true
           left join tds.inbox_outcome d on c.redelivered and d.received_at = i.received_at and d.inbox_id = i.inbox_id
          where c.claim_id = apply_claim.claim_id
-         group by i.entity, i.organization_id
-         order by i.entity, i.organization_id
+         group by i.entity
+         order by i.entity
     loop
         select n.* into strict v_entity from tds.entity n where n.entity = v_group.entity;
-        v_verdicts := tds.apply_events(v_entity, v_group.organization_id, v_group.inbox_ids, v_group.received_ats,
-                                       apply_claim.wary, v_now, v_until);
+        -- taken apart, each record waits for its own turn
+        if not apply_claim.apart and v_entity.prepare_new <> coalesce(v_prepared, '') then
+            v_prepared := v_entity.prepare_new;
+            perform tds.prepare_claim(apply_claim.claim_id, v_prepared);
+        end if;
+        v_verdicts := tds.apply_events(v_entity, v_group.inbox_ids, v_group.received_ats, apply_claim.wary, v_now, v_until);
         if apply_claim.apart and not v_is_known then
             select o.* into v_outage from tds.last_outage(v_group.inbox_ids) o;
         end if;
-        perform tds.resolve_dead_letters(v_entity, v_group.organization_id, v_group.inbox_ids, v_group.received_ats, v_verdicts, v_now);
-        perform tds.note_life(v_entity, v_group.organization_id, v_verdicts, v_now);
-        perform tds.note_wants(v_entity, v_group.organization_id, v_verdicts, v_group.inbox_ids, v_group.received_ats);
+        perform tds.resolve_dead_letters(v_entity, v_group.owners, v_group.inbox_ids, v_group.received_ats, v_verdicts, v_now);
+        perform tds.note_life(v_entity, v_group.owners, v_verdicts, v_now);
+        perform tds.note_wants(v_entity, v_verdicts, v_group.inbox_ids, v_group.received_ats);
         perform tds.close_events(v_group.inbox_ids, v_group.entity, v_verdicts, v_now);
 
         -- applied by a worker that died before it could finish: finish for it
         v_done := tds.explode(v_group.entity, tds.read_events(v_group.entity, v_group.done_ids, v_group.done_ats));
-        apply_claim.touches := apply_claim.touches || (
-            select row(v_group.entity, v_group.organization_id, array_agg(t.zoho_id),
-                       array_agg(distinct t.zoho_id) filter (where t.unsettled),
+        apply_claim.touches := apply_claim.touches || array(
+            select row(v_group.entity, t.organization_id, array_agg(t.zoho_id),
+                       array_agg(t.zoho_id) filter (where t.unsettled),
                        min(t.observed_at) filter (where t.unsettled))::tds.touch
-              from (select v.zoho_id, v.unsettled, v.observed_at from unnest(v_verdicts) v where v.outcome = 'applied' or v.unsettled
+              from (select v.organization_id, v.zoho_id, v.unsettled, v.observed_at from unnest(v_verdicts) v
+                     where v.outcome = 'applied' or v.unsettled
                     union all
-                    select r.zoho_id, true, r.observed_at from unnest(v_done) r) t
-             where t.zoho_id is not null);
+                    select r.organization_id, r.zoho_id, true, r.observed_at from unnest(v_done) r) t
+             where t.zoho_id is not null
+             group by t.organization_id
+             order by t.organization_id);
         apply_claim.counts := (
             select array[apply_claim.counts[1] + count(*) filter (where v.outcome = 'applied'),
                          apply_claim.counts[2] + count(*) filter (where v.outcome = 'unchanged'),

@@ -141,8 +141,8 @@ begin
               from unnest(note_absences.records) r
              where r.is_delete
              group by r.zoho_id) a
-      left join lateral (select m.known from tds.meet((note_absences.entity).entity, note_absences.organization_id,
-                                                      array(select x from unnest(note_absences.records) x where x.zoho_id = a.zoho_id
+      left join lateral (select m.known from tds.meet((note_absences.entity).entity, array(
+                                                 select x from unnest(note_absences.records) x where x.zoho_id = a.zoho_id
                                                           and x.is_delete)) m
                           limit 1) k on true
      -- what was seen alive since proves nothing
@@ -224,7 +224,7 @@ begin
         select case when not r.is_delete then r
                     else row(r.ord, r.inbox_id, r.received_at, r.position, r.alone, r.zoho_id, r.modified_at, p.proved_at, 3::smallint,
                         true,
-                             r.hash, r.doc)::tds.record end
+                             r.hash, r.doc, r.organization_id)::tds.record end
           from unnest(weigh_deletions.records) r
           left join unnest(v_proved) p on p.zoho_id = r.zoho_id
          -- a hint asks for the detail; a proof counts once it is complete
@@ -233,7 +233,8 @@ begin
     weigh_deletions.verdicts := array(
         select row(r.ord, r.inbox_id, r.zoho_id, 'unchanged', r.modified_at, r.observed_at, r.rank, d.wanted,
                    case when r.zoho_id = v_probe then r.observed_at + make_interval(secs => tds.setting_int('deletion_probe_seconds'))
-                        when r.rank = 3 then r.observed_at + tds.second_look() else r.observed_at end, false)::tds.verdict
+                        when r.rank = 3 then r.observed_at + tds.second_look() else r.observed_at end, false,
+                   r.organization_id)::tds.verdict
           from unnest(weigh_deletions.records) r
           left join tds.held_deletion h on h.organization_id = weigh_deletions.organization_id
                                        and h.entity = (weigh_deletions.entity).entity and h.zoho_id = r.zoho_id
@@ -301,7 +302,7 @@ revoke all on function tds.remove_phantoms(tds.entity, text, tds.held_deletion[]
 comment on function tds.remove_phantoms(tds.entity, text, tds.held_deletion[]) is
 'Removes those records that only webhooks have ever told of and that Zoho does not have: they never were. Returns their ids.';
 
-create or replace function tds.note_life(entity tds.entity, organization_id text, verdicts tds.verdict[], at timestamptz) returns void
+create or replace function tds.note_life_of(entity tds.entity, organization_id text, verdicts tds.verdict[], at timestamptz) returns void
 language plpgsql volatile
 set search_path = pg_catalog, pg_temp
 as $$
@@ -309,22 +310,18 @@ declare
     v_alive tds.held_deletion[];
     v_dead  tds.record[];
 begin
-    if not exists (select from tds.held_deletion h
-                    where h.organization_id = note_life.organization_id and h.entity = any (tds.namesakes((note_life.entity).entity))) then
-        return;
-    end if;
     if exists (select from tds.held_deletion h
-                where h.organization_id = note_life.organization_id and h.entity = (note_life.entity).entity and h.state in ('waiting',
-                    'done'))
-       and tds.are_too_many(note_life.entity, note_life.organization_id, note_life.at) then
-        perform tds.hold_deletions(note_life.entity, note_life.organization_id, note_life.at);
+                where h.organization_id = note_life_of.organization_id and h.entity = (note_life_of.entity).entity and h.state in (
+                    'waiting', 'done'))
+       and tds.are_too_many(note_life_of.entity, note_life_of.organization_id, note_life_of.at) then
+        perform tds.hold_deletions(note_life_of.entity, note_life_of.organization_id, note_life_of.at);
     end if;
     v_alive := array(
         select h
           from tds.held_deletion h
-          join (select v.zoho_id, max(v.observed_at) as observed_at from unnest(note_life.verdicts) v
+          join (select v.zoho_id, max(v.observed_at) as observed_at from unnest(note_life_of.verdicts) v
                  where v.outcome in ('applied', 'unchanged', 'stale') group by v.zoho_id) v on v.zoho_id = h.zoho_id
-         where h.organization_id = note_life.organization_id and h.entity = any (tds.namesakes((note_life.entity).entity))
+         where h.organization_id = note_life_of.organization_id and h.entity = any (tds.namesakes((note_life_of.entity).entity))
            and v.observed_at > greatest(h.announced_at, h.missing_at, h.proved_at)
          order by h.entity, h.zoho_id
            -- whoever holds one is noting another absence of it, which is then weighed against the row
@@ -332,35 +329,67 @@ begin
     delete from tds.held_deletion h using unnest(v_alive) a where (h.organization_id, h.entity, h.zoho_id) = (a.organization_id,
         a.entity, a.zoho_id);
     -- the spell is over: all that it held back are asked for
-    perform tds.release_deletions(a.entity, a.organization_id, note_life.at)
+    perform tds.release_deletions(a.entity, a.organization_id, note_life_of.at)
        from (select distinct x.entity, x.organization_id from unnest(v_alive) x where x.state = 'held' order by 1, 2) a;
     -- told late, of before its proved deletion
     v_dead := array(
-        select row(0, 0, note_life.at, 1, true, h.zoho_id, null, h.proved_at, 3::smallint, true, 0, '{}')::tds.record
+        select row(0, 0, note_life_of.at, 1, true, h.zoho_id, null, h.proved_at, 3::smallint, true, 0, '{}',
+                   h.organization_id)::tds.record
           from tds.held_deletion h
-         where h.organization_id = note_life.organization_id and h.entity = (note_life.entity).entity and h.state in ('done', 'confirmed')
-           and h.zoho_id in (select v.zoho_id from unnest(note_life.verdicts) v where v.outcome = 'applied' and v.observed_at < h.proved_at)
+         where h.organization_id = note_life_of.organization_id and h.entity = (note_life_of.entity).entity
+           and h.state in ('done', 'confirmed')
+           and h.zoho_id in (select v.zoho_id from unnest(note_life_of.verdicts) v
+                              where v.outcome = 'applied' and v.observed_at < h.proved_at)
          order by h.zoho_id);
     -- of two 404s that alone proved it only the later one still says so
-    perform tds.want((note_life.entity).entity, note_life.organization_id, d.wishes)
+    perform tds.want((note_life_of.entity).entity, note_life_of.organization_id, d.wishes)
        from (select array_agg(row(h.zoho_id, 'seen between two 404s', h.proved_at + interval '1 microsecond', null, null)::tds.wish
                               order by h.zoho_id) as wishes
                from tds.held_deletion h
-              where h.organization_id = note_life.organization_id and h.entity = (note_life.entity).entity and h.state = 'done'
+              where h.organization_id = note_life_of.organization_id and h.entity = (note_life_of.entity).entity and h.state = 'done'
                 and h.announced_at is null and h.missing_at is null
-                and h.zoho_id in (select v.zoho_id from unnest(note_life.verdicts) v
+                and h.zoho_id in (select v.zoho_id from unnest(note_life_of.verdicts) v
                                    where v.outcome in ('applied', 'unchanged', 'stale')
                                      and v.observed_at > h.absent_at and v.observed_at < h.proved_at and v.wanted is null)) d
       where d.wishes is not null;
     if v_dead <> '{}' then
-        perform tds.apply_resolved(note_life.entity, note_life.organization_id, v_dead, note_life.at);
+        perform tds.apply_resolved(note_life_of.entity, v_dead, note_life_of.at);
     end if;
 end
 $$;
-revoke all on function tds.note_life(tds.entity, text, tds.verdict[], timestamptz) from public;
-comment on function tds.note_life(tds.entity, text, tds.verdict[], timestamptz) is
+revoke all on function tds.note_life_of(tds.entity, text, tds.verdict[], timestamptz) from public;
+comment on function tds.note_life_of(tds.entity, text, tds.verdict[], timestamptz) is
 'What these verdicts mean for deletions: whatever was seen alive after its proof is none; once one that was held back is, all are '
 'asked for again.';
+
+create or replace function tds.note_life(entity tds.entity, owners text[], verdicts tds.verdict[], at timestamptz) returns void
+language plpgsql volatile
+set search_path = pg_catalog, pg_temp
+as $$
+declare
+    v_names  constant text[] := tds.namesakes((note_life.entity).entity);
+    v_owners constant text[] := array(select distinct h.organization_id from tds.held_deletion h
+                                       where h.organization_id = any (note_life.owners) and h.entity = any (v_names));
+    v_group  record;
+begin
+    -- hardly ever any
+    if v_owners = '{}' then
+        return;
+    end if;
+    for v_group in
+        select v.organization_id, array_agg(v) as verdicts
+          from unnest(note_life.verdicts) v
+         where v.organization_id in (select o.id from unnest(v_owners) o(id))
+         group by v.organization_id
+         order by v.organization_id
+    loop
+        perform tds.note_life_of(note_life.entity, v_group.organization_id, v_group.verdicts, note_life.at);
+    end loop;
+end
+$$;
+revoke all on function tds.note_life(tds.entity, text[], tds.verdict[], timestamptz) from public;
+comment on function tds.note_life(tds.entity, text[], tds.verdict[], timestamptz) is
+'tds.note_life_of() for those organisations of a batch that have deletions in hand. owners: the organisations of the verdicts, each once.';
 
 create or replace function tds.release_deletions(entity text, organization_id text, at timestamptz) returns bigint
 language plpgsql volatile

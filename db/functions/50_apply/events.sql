@@ -38,7 +38,8 @@ as $$
     select (e.n - 1) << 32, i.inbox_id, i.received_at, i.record_id is not null, i.observed_at,
            (i.headers ->> 'modified_at')::timestamptz, tds.shape_rank(i.shape), i.event = 'delete',
            case when f.are_any then tds.unless_forgotten(k, i.organization_id, r.records) else r.records end,
-           coalesce(r.look_closer, i.look_closer, tds.has_long_number(i.body, true))
+           coalesce(r.look_closer, i.look_closer, tds.has_long_number(i.body, true)),
+           i.organization_id
       from tds.entity k
      cross join unnest($2, $3) with ordinality e(inbox_id, received_at, n)
      -- offset 0: one by one by key; a table that was believed to be empty would be read whole
@@ -90,7 +91,8 @@ declare
 begin
     return (
         select array_agg(row(e.first_ord + p.position, e.inbox_id, e.received_at, p.position::int, e.alone, v.zoho_id, v.modified_at,
-                             e.observed_at, e.rank, e.is_delete, v.hash, p.doc)::tds.record order by e.first_ord + p.position)
+                             e.observed_at, e.rank, e.is_delete, v.hash, p.doc, e.organization_id)::tds.record
+                         order by e.first_ord + p.position)
           from unnest(explode.events) e
          cross join lateral jsonb_array_elements(e.records) with ordinality p(doc, position)
          cross join lateral tds.versions(p.doc, v_id_key, e.modified_at, e.rank, e.observed_at) v

@@ -1,35 +1,32 @@
 create or replace function tds.resolve_dead_letters(
-    entity tds.entity, organization_id text, inbox_ids bigint[], received_ats timestamptz[], verdicts tds.verdict[], at timestamptz)
-returns void
+    entity tds.entity, owners text[], inbox_ids bigint[], received_ats timestamptz[], verdicts tds.verdict[], at timestamptz) returns void
 language plpgsql volatile
 set search_path = pg_catalog, pg_temp
 as $$
 declare
-    v_told text[];
-    v_dead text[];
     v_ords bigint[];
 begin
     if not exists (select from tds.dead_letter d
-                    where d.organization_id = resolve_dead_letters.organization_id
+                    where d.organization_id = any (resolve_dead_letters.owners)
                       and d.entity = (resolve_dead_letters.entity).entity and d.resolved_at is null) then
         return;
     end if;
-    v_told := array(select distinct v.zoho_id from unnest(resolve_dead_letters.verdicts) v
-                     where v.outcome in ('applied', 'unchanged') and v.zoho_id is not null);
-    v_dead := array(
-        select distinct d.zoho_id
-          from tds.dead_letter d
-         where d.organization_id = resolve_dead_letters.organization_id
-           and d.entity = (resolve_dead_letters.entity).entity
-           and d.resolved_at is null
-           -- as the index dead_letter_told_idx has it
-           and coalesce(d.zoho_id, md5(d.record)) = any (v_told)
-           and d.zoho_id is not null);
-    if v_dead = '{}' then
+    v_ords := array(
+        select v.ord
+          from unnest(resolve_dead_letters.verdicts) v
+         where v.outcome in ('applied', 'unchanged') and v.zoho_id is not null
+           and exists (select from tds.dead_letter d
+                        where d.organization_id = v.organization_id
+                          and d.entity = (resolve_dead_letters.entity).entity
+                          and d.resolved_at is null
+                          -- as the index dead_letter_told_idx has it
+                          and coalesce(d.zoho_id, md5(d.record)) = v.zoho_id
+                          and d.zoho_id is not null
+                        -- looked up by its key, each
+                        offset 0));
+    if v_ords = '{}' then
         return;
     end if;
-    v_ords := array(select v.ord from unnest(resolve_dead_letters.verdicts) v
-                     where v.outcome in ('applied', 'unchanged') and v.zoho_id = any (v_dead));
     with overtaken as materialized (
         select o.dead_letter_id, max(r.inbox_id) as inbox_id
           from unnest(tds.explode((resolve_dead_letters.entity).entity,
@@ -38,7 +35,7 @@ begin
          -- offset 0: each looked up by its key, and not each compared with each
          cross join lateral (
                 select d.* from tds.dead_letter d
-                 where d.organization_id = resolve_dead_letters.organization_id
+                 where d.organization_id = r.organization_id
                    and d.entity = (resolve_dead_letters.entity).entity
                    and d.resolved_at is null
                    and coalesce(d.zoho_id, md5(d.record)) = r.zoho_id
@@ -58,13 +55,14 @@ begin
      where d.dead_letter_id = o.dead_letter_id;
 end
 $$;
-revoke all on function tds.resolve_dead_letters(tds.entity, text, bigint[], timestamptz[], tds.verdict[], timestamptz) from public;
-comment on function tds.resolve_dead_letters(tds.entity, text, bigint[], timestamptz[], tds.verdict[], timestamptz) is
-'Closes dead letters whose record has been told anew since.';
+revoke all on function tds.resolve_dead_letters(tds.entity, text[], bigint[], timestamptz[], tds.verdict[], timestamptz) from public;
+comment on function tds.resolve_dead_letters(tds.entity, text[], bigint[], timestamptz[], tds.verdict[], timestamptz) is
+'Closes dead letters whose record has been told anew since, by these events. owners: the organisations they are of, each once.';
 
 create or replace function tds.dead(culprit tds.record) returns tds.verdict
 language sql immutable parallel safe
-as $$ select row($1.ord, $1.inbox_id, $1.zoho_id, 'dead', $1.modified_at, $1.observed_at, $1.rank, null, null, false)::tds.verdict $$;
+as $$ select row($1.ord, $1.inbox_id, $1.zoho_id, 'dead', $1.modified_at, $1.observed_at, $1.rank, null, null, false,
+                  $1.organization_id)::tds.verdict $$;
 comment on function tds.dead(tds.record) is 'The verdict on a record that became a dead letter.';
 
 create or replace function tds.is_hint(entity tds.entity, organization_id text, told tds.record) returns boolean
@@ -112,7 +110,8 @@ begin
       -- what exceeds a bound is not written out: its event has it
       join (select u.ord, row(u.ord, u.inbox_id, u.received_at, u.position, u.alone, u.zoho_id, u.modified_at, u.observed_at, u.rank,
                               u.is_delete, u.hash,
-                              case when u.ord not in (select x.ord from unnest(v_exceeding) x) then u.doc end)::tds.record as told
+                              case when u.ord not in (select x.ord from unnest(v_exceeding) x) then u.doc end,
+                              u.organization_id)::tds.record as told
               from unnest(bury_culprits.records) u) r on r.ord = c.ord;
     if v_found.items is null then
         return array[]::tds.verdict[];
@@ -121,7 +120,8 @@ begin
                              v_found.reasons, 'ZB001', null, 1, bury_culprits.at);
     return array(
         select row(d.ord, d.inbox_id, d.zoho_id, d.outcome, d.modified_at, d.observed_at, d.rank,
-                   case when v_found.hints[r.n] then 'a hint that cannot be read' end, d.wanted_at, d.unsettled)::tds.verdict
+                   case when v_found.hints[r.n] then 'a hint that cannot be read' end, d.wanted_at, d.unsettled,
+                   d.organization_id)::tds.verdict
           from generate_subscripts(v_found.items, 1) r(n)
          cross join lateral tds.dead(v_found.items[r.n]) d
          order by r.n);
@@ -211,7 +211,8 @@ begin
           from unnest(bury_records.paths, bury_records.told, bury_records.reasons) with ordinality b(path, told, reason, n)
           join (select r.*, r.doc::text as record
                   from unnest(bury_records.culprits) with ordinality
-                       r(ord, inbox_id, received_at, position, alone, zoho_id, modified_at, observed_at, rank, is_delete, hash, doc, n)) c
+                       r(ord, inbox_id, received_at, position, alone, zoho_id, modified_at, observed_at, rank, is_delete, hash, doc,
+                         organization_id, n)) c
             on c.n = b.n
          order by b.n
     ), told as materialized (

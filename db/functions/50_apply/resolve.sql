@@ -408,7 +408,7 @@ as $$
                               or coalesce((select l.m from jsonb_to_recordset(($3).layers) l(m timestamptz, keys jsonb)
                                             where l.keys ? $5), ($3).modified_at) < ($2).modified_at)
                     then 'detail older than the record' end,
-               ($2).observed_at, ($2).modified_at is null or $4 or $1 = 'over' and ($2).rank = 2)::tds.verdict
+               ($2).observed_at, ($2).modified_at is null or $4 or $1 = 'over' and ($2).rank = 2, ($2).organization_id)::tds.verdict
       from (select coalesce(($3).doc || ($2).doc, ($2).doc) as merged offset 0) d
     offset 0
 $$;
@@ -417,8 +417,8 @@ comment on function tds.plainly(text, tds.record, tds.record_state, boolean, tex
 'laterally; the planner puts its text in the place of the call.';
 
 create or replace function tds.resolve(
-    entity tds.entity, organization_id text, records tds.record[],
-    out states tds.record_state[], out verdicts tds.verdict[])
+    entity tds.entity, records tds.record[],
+    out organization_ids text[], out states tds.record_state[], out verdicts tds.verdict[], out folded bigint[])
 language plpgsql stable
 set search_path = pg_catalog, pg_temp
 as $$
@@ -440,19 +440,30 @@ begin
                      from jsonb_to_recordset((m.known).layers) l(m timestamptz, keys jsonb)
                     cross join lateral jsonb_array_elements_text(l.keys) o(key)
                     where l.m < (m.incoming).modified_at) as contested
-          from tds.meet((resolve.entity).entity, resolve.organization_id, resolve.records) m
+          from tds.meet((resolve.entity).entity, resolve.records) m
     ), plain as (
-        select p.state, p.verdict
+        select (m.i).organization_id, p.state, p.verdict
           from met m
          cross join lateral tds.plainly(m.kind, m.i, m.t, m.contested, resolve.entity.detail_key) p
          where m.kind in ('new', 'over')
+    ), known as materialized (
+        -- one row a record, however many tellings meet it
+        select distinct on ((m.i).organization_id, (m.t).zoho_id) (m.i).organization_id, m.t
+          from met m
+         where m.kind = 'fold' and (m.t).zoho_id is not null
+         order by (m.i).organization_id, (m.t).zoho_id
+    ), owner as materialized (
+        select r.organization_id, r.records, coalesce(k.states, '{}') as states
+          from (select (m.i).organization_id, array_agg(m.i) as records from met m where m.kind = 'fold'
+                 group by (m.i).organization_id) r
+          left join (select n.organization_id, array_agg(n.t) as states from known n group by n.organization_id) k
+            on k.organization_id = r.organization_id
     ), folded as materialized (
-        select f.*, tds.lacks_elements((f.state).doc)
-                    or tds.lost_elements((select (k.t).doc from met k where (k.t).zoho_id = (f.state).zoho_id limit 1),
-                        (f.state).doc) as lacks
-          from tds.fold(array(select m.i from met m where m.kind = 'fold'),
-                        array(select distinct m.t from met m where m.kind = 'fold' and (m.t).zoho_id is not null),
-                        resolve.entity.detail_key, v_fields, tds.second_look()) f
+        select o.organization_id, f.*,
+               tds.lacks_elements((f.state).doc) or tds.lost_elements((k.t).doc, (f.state).doc) as lacks
+          from owner o
+         cross join lateral tds.fold(o.records, o.states, resolve.entity.detail_key, v_fields, tds.second_look()) f
+          left join known k on k.organization_id = o.organization_id and (k.t).zoho_id = (f.state).zoho_id
     ), judged as (
         select row((m.i).ord, (m.i).inbox_id, (m.i).zoho_id,
                    case when f.changed and (f.authors is null or (m.i).ord = any (f.authors)) then 'applied'
@@ -471,28 +482,32 @@ begin
                              and tds.tells_less((m.i).doc, resolve.entity.detail_key) and (f.state).doc ? resolve.entity.detail_key
                         then tds.less_reason()
                         else f.wanted end,
-                   f.wanted_at, f.unsettled)::tds.verdict as verdict
+                   f.wanted_at, f.unsettled, f.organization_id)::tds.verdict as verdict
           from met m
-          join folded f on (f.state).zoho_id = (m.i).zoho_id
+          join folded f on f.organization_id = (m.i).organization_id and (f.state).zoho_id = (m.i).zoho_id
          where m.kind = 'fold'
     )
-    select (select array_agg(s.state order by (s.state).zoho_id)
-              from (select p.state from plain p
-                    union all
-                    select f.state from folded f where f.changed) s),
+    select s.organization_ids, s.states,
            (select array_agg(v.verdict)
               from (select p.verdict from plain p
                     union all
                     select j.verdict from judged j
                     union all
                     select row((m.i).ord, (m.i).inbox_id, (m.i).zoho_id, 'unchanged', (m.i).modified_at, (m.i).observed_at,
-                               (m.i).rank, null, null, false)::tds.verdict
-                      from met m where m.kind = 'unchanged') v)
-      into resolve.states, resolve.verdicts;
+                               (m.i).rank, null, null, false, (m.i).organization_id)::tds.verdict
+                      from met m where m.kind = 'unchanged') v),
+           (select array_agg((m.i).ord) from met m where m.kind = 'fold' and not (m.i).is_delete)
+      into resolve.organization_ids, resolve.states, resolve.verdicts, resolve.folded
+      from (select array_agg(w.organization_id order by w.organization_id, (w.state).zoho_id) as organization_ids,
+                   array_agg(w.state order by w.organization_id, (w.state).zoho_id) as states
+              from (select p.organization_id, p.state from plain p
+                    union all
+                    select f.organization_id, f.state from folded f where f.changed) w) s;
 end
 $$;
-comment on function tds.resolve(tds.entity, text, tds.record[]) is
-'What a set of records means: the states to write, and a verdict on each record. Reads, never writes.';
+comment on function tds.resolve(tds.entity, tds.record[]) is
+'What a set of records means: the states to write, in key order and each of the organisation told beside it, a verdict on each record, and '
+'which of them were folded key by key with others or with what is stored. Reads, never writes.';
 
 
 insert into tds.setting (name, value, description) values

@@ -138,7 +138,7 @@ comment on function tds.wait_alone(tds.record, text, text, text, text, timestamp
 'tds.give_up_waiting(). Returns parked, or retried where it leaves its page for an event of its own.';
 
 create or replace function tds.go_on_alone(
-    organization_id text, records tds.record[], error_code text, error text, error_context text, at timestamptz) returns tds.verdict[]
+    records tds.record[], error_code text, error text, error_context text, at timestamptz) returns tds.verdict[]
 language plpgsql volatile
 set search_path = pg_catalog, pg_temp
 as $$
@@ -149,52 +149,57 @@ declare
 begin
     foreach v_record in array go_on_alone.records loop
         v_verdict := tds.dead(v_record);
-        v_verdict.outcome := tds.wait_alone(v_record, go_on_alone.organization_id, go_on_alone.error_code,
-                                            go_on_alone.error, go_on_alone.error_context, go_on_alone.at);
+        v_verdict.outcome := tds.wait_alone(v_record, v_record.organization_id, go_on_alone.error_code, go_on_alone.error,
+                                            go_on_alone.error_context, go_on_alone.at);
         v_verdicts := v_verdicts || v_verdict;
     end loop;
     return v_verdicts;
 end
 $$;
-revoke all on function tds.go_on_alone(text, tds.record[], text, text, text, timestamptz) from public;
-comment on function tds.go_on_alone(text, tds.record[], text, text, text,
-    timestamptz) is 'tds.wait_alone() for each of these; returns the verdicts.';
+revoke all on function tds.go_on_alone(tds.record[], text, text, text, timestamptz) from public;
+comment on function tds.go_on_alone(tds.record[], text, text, text, timestamptz) is
+'tds.wait_alone() for each of these; returns the verdicts.';
 
-create or replace function tds.leave_locked(entity tds.entity, organization_id text, records tds.record[], at timestamptz)
-returns tds.verdict[]
+create or replace function tds.leave_locked(entity tds.entity, records tds.record[], at timestamptz) returns tds.verdict[]
 language plpgsql volatile
 set search_path = pg_catalog, pg_temp
 as $$
 declare
-    v_ids  constant text[] := array(select distinct r.zoho_id from unnest(leave_locked.records) r where r.zoho_id is not null order by 1);
-    v_free text[];
-    v_held text[];
-    v_xids xid[];
+    v_owners text[];
+    v_ids    text[];
+    v_held   tds.record[];
+    v_xids   xid[];
 begin
     begin
         -- one look finds them all, where halving would wait for each
         execute format($sql$
-            select array(select t.%1$I from zoho.%2$I t where t.organization_id = $1 and t.%1$I = any ($2) order by t.%1$I
-                            for no key update skip locked)$sql$,
+            select array_agg(f.organization_id), array_agg(f.zoho_id)
+              from (select t.organization_id, t.%1$I as zoho_id
+                      from (select distinct r.organization_id, r.zoho_id from unnest($1) r where r.zoho_id is not null) k
+                      join zoho.%2$I t on t.organization_id = k.organization_id and t.%1$I = k.zoho_id
+                     order by t.organization_id, t.%1$I
+                       for no key update of t skip locked) f$sql$,
             (leave_locked.entity).target_key, (leave_locked.entity).target)
-           into v_free using leave_locked.organization_id, v_ids;
+           into v_owners, v_ids using leave_locked.records;
     exception when lock_not_available then
         raise exception using errcode = '55006', message = format('zoho.%s is locked', (leave_locked.entity).target),
             detail = tds.lock_holders_told((leave_locked.entity).entity), hint = 'select * from tds_lock_holders';
     end;
     execute format($sql$
-        select array_agg(t.%1$I), array_agg(t.xmax) from zoho.%2$I t
-         where t.organization_id = $1 and t.%1$I = any ($2) and t.%1$I <> all ($3)$sql$,
+        select coalesce(array_agg(r), '{}'), array_agg(t.xmax)
+          from unnest($1) r
+          join zoho.%2$I t on t.organization_id = r.organization_id and t.%1$I = r.zoho_id
+         where (r.organization_id, r.zoho_id) not in (
+               select f.organization_id, f.zoho_id from unnest($2, $3) f(organization_id, zoho_id))$sql$,
         (leave_locked.entity).target_key, (leave_locked.entity).target)
-       into v_held, v_xids using leave_locked.organization_id, v_ids, v_free;
-    return tds.go_on_alone(leave_locked.organization_id,
-                           array(select r from unnest(leave_locked.records) r where r.zoho_id = any (v_held)), '55P03',
+       into v_held, v_xids using leave_locked.records, v_owners, v_ids;
+    return tds.go_on_alone(v_held, '55P03',
                            concat_ws(': ', 'its row is locked', tds.lock_holders_told((leave_locked.entity).entity, v_xids)), null,
-                               leave_locked.at);
+                           leave_locked.at);
 end
 $$;
-revoke all on function tds.leave_locked(tds.entity, text, tds.record[], timestamptz) from public;
-comment on function tds.leave_locked(tds.entity, text, tds.record[], timestamptz) is
+revoke all on function tds.leave_locked(tds.entity, tds.record[], timestamptz) from public;
+comment on function tds.leave_locked(tds.entity, tds.record[], timestamptz) is
 'Leaves out those records whose rows another session holds locked; returns the verdicts on them. Raises 55006 where all of the table is '
 'locked.';
 

@@ -81,12 +81,27 @@ revoke all on function tds.remove_twins(text, text, text[]) from public;
 comment on function tds.remove_twins(text, text, text[]) is
 'Removes the second row of those of these contacts that stand as customer and as vendor, which nobody writes: Zoho has one of each id.';
 
+create or replace function tds.write_states_of(entity text, organization_id text, states tds.record_state[], at timestamptz) returns text[]
+language plpgsql volatile
+set search_path = pg_catalog, pg_temp
+as $$
+declare
+    v_owners  constant text[] := array(select write_states_of.organization_id from unnest(write_states_of.states));
+    v_written constant bigint[] := tds.write_states(write_states_of.entity, v_owners, write_states_of.states, write_states_of.at);
+begin
+    return array(select write_states_of.states[w.n].zoho_id from unnest(v_written) w(n));
+end
+$$;
+revoke all on function tds.write_states_of(text, text, tds.record_state[], timestamptz) from public;
+comment on function tds.write_states_of(text, text, tds.record_state[], timestamptz) is
+'tds.write_states() of one organisation; returns the ids written.';
+
 create or replace function tds.write_whole(entity text, organization_id text, states tds.record_state[], at timestamptz) returns text[]
 language plpgsql volatile
 set search_path = pg_catalog, pg_temp
 as $$
 declare
-    v_written constant text[] := tds.write_states(write_whole.entity, write_whole.organization_id, write_whole.states, write_whole.at);
+    v_written constant text[] := tds.write_states_of(write_whole.entity, write_whole.organization_id, write_whole.states, write_whole.at);
 begin
     -- the writer leaves what hangs on the record to its hook, which goes by what the document has: rows that it knows nothing of, too
     perform tds.whole_rows(write_whole.entity, write_whole.organization_id, write_whole.states, v_written, write_whole.at);
@@ -136,9 +151,9 @@ create or replace function tds.numbered(records tds.record[], first bigint) retu
 language sql immutable
 as $$
     select coalesce(array_agg(row($2 + r.n, r.inbox_id, r.received_at, r.position, r.alone, r.zoho_id, r.modified_at, r.observed_at, r.rank,
-                                  r.is_delete, r.hash, r.doc)::tds.record order by r.n), '{}')
+                                  r.is_delete, r.hash, r.doc, r.organization_id)::tds.record order by r.n), '{}')
       from unnest($1) with ordinality r(ord, inbox_id, received_at, position, alone, zoho_id, modified_at, observed_at, rank, is_delete,
-                                        hash, doc, n)
+                                        hash, doc, organization_id, n)
 $$;
 comment on function tds.numbered(tds.record[], bigint) is 'Records of several batches, numbered apart.';
 
@@ -198,7 +213,7 @@ begin
                         tds.second_look()) f
          order by (f.state).zoho_id);
     v_written := tds.write_whole(write_told.entity, write_told.organization_id, v_states, write_told.at);
-    perform tds.link_rows(write_told.entity, write_told.organization_id, v_written);
+    perform tds.link_rows(write_told.entity, array(select write_told.organization_id from unnest(v_written)), v_written);
     return v_written;
 end
 $$;
@@ -218,7 +233,8 @@ declare
     v_told  tds.record[];
 begin
     select 0::bigint, 0::bigint, v_now, false, write_forced.observed_at, write_forced.modified_at, 3::smallint, false, b.records,
-           b.look_closer
+           b.look_closer,
+           write_forced.organization_id
       into v_event
       from tds.entity n
      cross join lateral tds.body_records(convert_from(write_forced.body, 'UTF8'), n.list_key, n.record_key, n.id_key) b

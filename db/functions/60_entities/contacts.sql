@@ -20,32 +20,38 @@ $$;
 revoke all on function tds.lock_contacts(text) from public;
 comment on function tds.lock_contacts(text) is 'Whoever writes an organisation''s contacts does it alone until the transaction ends.';
 
-create or replace function tds.prepare_contacts(organization_id text, states tds.record_state[]) returns void
+create or replace function tds.prepare_contacts(organization_ids text[], states tds.record_state[]) returns void
 language plpgsql volatile
 set search_path = pg_catalog, pg_temp
 as $$
 begin
-    perform tds.lock_contacts(prepare_contacts.organization_id);
+    perform tds.lock_contacts(o.id)
+       from (select distinct u.id from unnest(prepare_contacts.organization_ids) u(id) order by u.id) o;
     update zoho.contacts t
        set contact_type = tds.contact_type(s.doc, t.contact_type)
-      from unnest(prepare_contacts.states) s
-     where t.organization_id = prepare_contacts.organization_id
+      from unnest(prepare_contacts.organization_ids, prepare_contacts.states) s(
+           organization_id, zoho_id, doc, version, hash, modified_at, observed_at, rank, read_at, deleted_at, layers, inbox_id)
+     where t.organization_id = s.organization_id
        and t.zoho_contact_id = s.zoho_id
        and t.sync_version = s.version - 1
        and t.contact_type <> tds.contact_type(s.doc, t.contact_type);
 end
 $$;
-revoke all on function tds.prepare_contacts(text, tds.record_state[]) from public;
-comment on function tds.prepare_contacts(text, tds.record_state[]) is
+revoke all on function tds.prepare_contacts(text[], tds.record_state[]) from public;
+comment on function tds.prepare_contacts(text[], tds.record_state[]) is
 'Before contacts are written: locks, and moves those whose type has changed into the other table.';
 
-create or replace function tds.told_contact_addresses(organization_id text, zoho_ids text[], at timestamptz)
+create or replace function tds.told_contact_addresses(organization_ids text[], zoho_ids text[], at timestamptz)
 returns setof zoho.contact_addresses
 language sql stable
 as $$
     select c.organization_id, c.contact_type, c.zoho_contact_id, a.position::int, a.address_type, w.address_id,
            w.attention, w.address, w.street2, w.city, w.state, w.zip, w.country, w.country_code, w.phone, w.fax, $3
-      from zoho.contacts c
+      from unnest($1, $2) k(organization_id, zoho_contact_id)
+     cross join lateral (select c.* from zoho.contacts c
+                          where c.organization_id = k.organization_id
+                            and c.zoho_contact_id between k.zoho_contact_id and k.zoho_contact_id
+                          order by c.zoho_contact_id offset 0) c
      cross join lateral jsonb_to_record(c.zoho_metadata) m(billing_address jsonb, shipping_address jsonb, addresses jsonb)
      cross join lateral (
            select 1, 'billing', m.billing_address
@@ -64,34 +70,43 @@ as $$
                                 tds.json_word(d.street2) as street2, tds.json_word(d.city) as city, tds.json_word(d.state) as state,
                                 coalesce(tds.json_word(d.zip), tds.json_word(d.zipcode)) as zip, tds.json_word(d.country) as country,
                                 tds.json_word(d.phone) as phone, tds.json_word(d.fax) as fax offset 0) w
-     where c.organization_id = $1
-       and c.zoho_contact_id = any ($2)
-       and coalesce(w.attention, w.address, w.street2, w.city, w.state, w.zip, w.country, w.phone, w.fax) is not null
+     where coalesce(w.attention, w.address, w.street2, w.city, w.state, w.zip, w.country, w.phone, w.fax) is not null
 $$;
-comment on function tds.told_contact_addresses(text, text[], timestamptz) is
-'The address rows that the documents of these contacts tell of: 1 billing, 2 shipping, then the others. The planner puts its text in the '
+comment on function tds.told_contact_addresses(text[], text[], timestamptz) is
+'The address rows that the documents of these contacts, each of the organisation told beside it, tell of: 1 billing, 2 shipping, then '
+'the others. The planner puts its text in the '
 'place of the call.';
 
-create or replace function tds.write_contact_addresses(organization_id text, zoho_ids text[], at timestamptz) returns void
+create or replace function tds.write_contact_addresses(organization_ids text[], zoho_ids text[], at timestamptz) returns void
 language plpgsql volatile
 set search_path = pg_catalog, pg_temp
 as $$
 begin
     with wanted as materialized (
-        select w.* from tds.told_contact_addresses(write_contact_addresses.organization_id, write_contact_addresses.zoho_ids,
+        select w.* from tds.told_contact_addresses(write_contact_addresses.organization_ids, write_contact_addresses.zoho_ids,
                                                    write_contact_addresses.at) w
+    ), left_over as materialized (
+        select t.organization_id, t.contact_type, t.zoho_contact_id, t.position, t.place
+          from unnest(write_contact_addresses.organization_ids, write_contact_addresses.zoho_ids) k(organization_id, zoho_id)
+         cross join (values ('customer'), ('vendor')) y(contact_type)
+         cross join lateral (select t.*, t.ctid as place from zoho.contact_addresses t
+                              where t.organization_id = k.organization_id and t.contact_type = y.contact_type
+                                and t.zoho_contact_id between k.zoho_id and k.zoho_id
+                              order by t.zoho_contact_id, t.position offset 0) t
+         where (t.organization_id, t.contact_type, t.zoho_contact_id, t.position) not in (
+               select w.organization_id, w.contact_type, w.zoho_contact_id, w.position from wanted w)
     ), gone as (
+        -- by their places, as whoever writes an organisation's contacts does it alone; both partitions have such places
         delete from zoho.contact_addresses a
-         where a.organization_id = write_contact_addresses.organization_id
-           and a.zoho_contact_id = any (write_contact_addresses.zoho_ids)
-           and (a.contact_type, a.zoho_contact_id, a.position) not in (
-                   select w.contact_type, w.zoho_contact_id, w.position from wanted w))
+         where a.ctid = any (array(select l.place from left_over l))
+           and case when (a.organization_id, a.contact_type, a.zoho_contact_id, a.position) in (
+                         select l.organization_id, l.contact_type, l.zoho_contact_id, l.position from left_over l) then true end)
     insert into zoho.contact_addresses as a (
         organization_id, contact_type, zoho_contact_id, position, address_type, zoho_address_id, attention, address, street2,
         city, state, zip, country, country_code, phone, fax, synced_at)
     select w.*
       from wanted w
-     order by w.contact_type, w.zoho_contact_id, w.position
+     order by w.organization_id, w.contact_type, w.zoho_contact_id, w.position
     on conflict on constraint contact_addresses_pkey do update
        set address_type = excluded.address_type, zoho_address_id = excluded.zoho_address_id,
            attention = excluded.attention, address = excluded.address, street2 = excluded.street2,
@@ -104,8 +119,8 @@ begin
             excluded.city, excluded.state, excluded.zip, excluded.country, excluded.country_code, excluded.phone, excluded.fax);
 end
 $$;
-revoke all on function tds.write_contact_addresses(text, text[], timestamptz) from public;
-comment on function tds.write_contact_addresses(text, text[], timestamptz) is
+revoke all on function tds.write_contact_addresses(text[], text[], timestamptz) from public;
+comment on function tds.write_contact_addresses(text[], text[], timestamptz) is
 'Makes the address rows of these contacts what their documents say: 1 billing, 2 shipping, then the others.';
 
 select tds.register(jsonb_build_object(
@@ -194,7 +209,7 @@ select tds.map_child(e.entity, 'contact_persons', 'contact_persons', 'zoho_conta
 $$) from (values ('customers'), ('vendors')) e(entity);
 
 select tds.write_beside(e.entity, 'contact_addresses', 'zoho_contact_id', 'x.position::text', 'told_contact_addresses',
-                        'tds.write_contact_addresses($1, $2, $3)')
+                        'tds.write_contact_addresses(array_fill($1, array[cardinality($2)]), $2, $3)')
   from (values ('customers'), ('vendors')) e(entity);
 
 select tds.link('contacts', 'pricelist_id', 'zoho_pricebook_id', 'pricelists', 'zoho_pricebook_id');

@@ -1,13 +1,17 @@
 -- The API calls them price books. A list has prices by item, prices by item and quantity (brackets), or one percentage.
 
-create or replace function tds.told_product_prices(organization_id text, zoho_ids text[], at timestamptz)
+create or replace function tds.told_product_prices(organization_ids text[], zoho_ids text[], at timestamptz)
 returns setof zoho.product_prices
 language sql stable
 as $$
-    select distinct on (l.zoho_pricebook_id, i.zoho_item_id, b.start_quantity)
+    select distinct on (l.organization_id, l.zoho_pricebook_id, i.zoho_item_id, b.start_quantity)
            l.organization_id, l.zoho_pricebook_id, i.zoho_item_id, b.start_quantity, b.end_quantity, l.id, p.id, b.zoho_pricebook_item_id,
            b.rate, b.discount, f.currency, $3
-      from zoho.pricelists l
+      from unnest($1, $2) o(organization_id, zoho_pricebook_id)
+     cross join lateral (select l.* from zoho.pricelists l
+                          where l.organization_id = o.organization_id
+                            and l.zoho_pricebook_id between o.zoho_pricebook_id and o.zoho_pricebook_id
+                          order by l.zoho_pricebook_id limit 1) l
      cross join lateral (select tds.json_word(l.zoho_metadata -> 'currency_code') as currency offset 0) f
      cross join lateral jsonb_array_elements(coalesce(tds.json_array(l.zoho_metadata -> 'pricebook_items'),
                                                       '[]')) with ordinality r(doc, n)
@@ -26,45 +30,55 @@ as $$
                                     or tds.json_number(c.doc -> 'pricebook_discount') = 0
                                      then tds.json_number(c.doc -> 'pricebook_discount') end as discount) b
       left join zoho.products p on p.organization_id = l.organization_id and p.zoho_item_id = i.zoho_item_id
-     where l.organization_id = $1
-       and l.zoho_pricebook_id = any ($2)
-     order by l.zoho_pricebook_id, i.zoho_item_id, b.start_quantity, e.n desc, c.n desc
+     order by l.organization_id, l.zoho_pricebook_id, i.zoho_item_id, b.start_quantity, e.n desc, c.n desc
 $$;
-comment on function tds.told_product_prices(text, text[], timestamptz) is
-'The prices that the documents of these price lists tell of: a row an item, or a row a bracket. The planner puts its text in the place of '
+comment on function tds.told_product_prices(text[], text[], timestamptz) is
+'The prices that the documents of these price lists, each of the organisation told beside it, tell of: a row an item, or a '
+'row a bracket. The planner puts its text in the place of '
 'the call.';
 
-create or replace function tds.write_product_prices(organization_id text, zoho_ids text[], at timestamptz, believed boolean default false)
+create or replace function tds.write_product_prices(
+    organization_ids text[], zoho_ids text[], at timestamptz, believed boolean default false)
 returns void
 language plpgsql volatile
 set search_path = pg_catalog, pg_temp
 as $$
 begin
     -- all rows in key order before any is written: what goes and what stays are two sets, and who links products takes both in one
-    perform from zoho.product_prices t
-      where t.organization_id = write_product_prices.organization_id and t.zoho_pricebook_id = any (write_product_prices.zoho_ids)
-      order by t.zoho_pricebook_id, t.zoho_item_id, t.start_quantity
-        for update;
+    perform from (select u.organization_id, u.zoho_id
+                    from unnest(write_product_prices.organization_ids, write_product_prices.zoho_ids) u(organization_id, zoho_id)
+                   order by u.organization_id, u.zoho_id offset 0) k
+      cross join lateral (select from zoho.product_prices t
+                           where t.organization_id = k.organization_id and t.zoho_pricebook_id between k.zoho_id and k.zoho_id
+                           order by t.zoho_pricebook_id, t.zoho_item_id, t.start_quantity
+                             for update) t;
     with told as materialized (
-        select w.* from tds.told_product_prices(write_product_prices.organization_id, write_product_prices.zoho_ids,
+        select w.* from tds.told_product_prices(write_product_prices.organization_ids, write_product_prices.zoho_ids,
                                                 write_product_prices.at) w
+    ), known as materialized (
+        select k.organization_id, t.zoho_pricebook_id, t.zoho_item_id, t.start_quantity, t.place,
+               count(*) over (partition by k.organization_id, t.zoho_pricebook_id) as prices
+          from unnest(write_product_prices.organization_ids, write_product_prices.zoho_ids) k(organization_id, zoho_id)
+         cross join lateral (select t.zoho_pricebook_id, t.zoho_item_id, t.start_quantity, t.ctid as place from zoho.product_prices t
+                              where t.organization_id = k.organization_id and t.zoho_pricebook_id between k.zoho_id and k.zoho_id
+                              order by t.zoho_pricebook_id, t.zoho_item_id, t.start_quantity offset 0) t
     ), gone as (
+        -- by their places, which are locked: the plan is right even if it was made while the table was empty
         delete from zoho.product_prices t
-         where t.organization_id = write_product_prices.organization_id
-           and t.zoho_pricebook_id = any (write_product_prices.zoho_ids)
-           -- a list that has lost all of its many prices at once has to say so twice
-           and (write_product_prices.believed
-                or exists (select from told w where w.zoho_pricebook_id = t.zoho_pricebook_id)
-                or (select count(*) from zoho.product_prices k
-                     where k.organization_id = t.organization_id and k.zoho_pricebook_id = t.zoho_pricebook_id) <= 5)
-           and not exists (select from told w where (w.zoho_pricebook_id, w.zoho_item_id, w.start_quantity)
-                                                  = (t.zoho_pricebook_id, t.zoho_item_id, t.start_quantity)))
+         where t.ctid = any (array(
+               select k.place from known k
+                where (k.organization_id, k.zoho_pricebook_id, k.zoho_item_id, k.start_quantity) not in (
+                      select w.organization_id, w.zoho_pricebook_id, w.zoho_item_id, w.start_quantity from told w)
+                  -- a list that has lost all of its many prices at once has to say so twice
+                  and case when write_product_prices.believed or k.prices <= 5 then true
+                           else (k.organization_id, k.zoho_pricebook_id) in (
+                                select w.organization_id, w.zoho_pricebook_id from told w) end)))
     insert into zoho.product_prices as t (
         organization_id, zoho_pricebook_id, zoho_item_id, start_quantity, end_quantity, pricelist_id, product_id, zoho_pricebook_item_id,
         rate, discount, currency, synced_at)
     select w.*
       from told w
-     order by w.zoho_pricebook_id, w.zoho_item_id, w.start_quantity
+     order by w.organization_id, w.zoho_pricebook_id, w.zoho_item_id, w.start_quantity
     on conflict on constraint product_prices_pkey do update
        set end_quantity = excluded.end_quantity, pricelist_id = excluded.pricelist_id, product_id = excluded.product_id,
            zoho_pricebook_item_id = excluded.zoho_pricebook_item_id, rate = excluded.rate, discount = excluded.discount,
@@ -74,8 +88,8 @@ begin
                              excluded.rate, excluded.discount, excluded.currency);
 end
 $$;
-revoke all on function tds.write_product_prices(text, text[], timestamptz, boolean) from public;
-comment on function tds.write_product_prices(text, text[], timestamptz, boolean) is
+revoke all on function tds.write_product_prices(text[], text[], timestamptz, boolean) from public;
+comment on function tds.write_product_prices(text[], text[], timestamptz, boolean) is
 'Makes the prices of these lists what their documents say: a row an item, or a row a bracket. One that told of more than 5 prices and '
 'now of '
 'none keeps them, unless that is believed: once it was said twice.';
@@ -131,7 +145,7 @@ $$);
 
 select tds.write_beside('pricelists', 'product_prices', 'zoho_pricebook_id',
                         'concat_ws(''/'', x.zoho_item_id, trim_scale(x.start_quantity))', 'told_product_prices',
-                        'tds.write_product_prices($1, $2, $3, true)',
+                        'tds.write_product_prices(array_fill($1, array[cardinality($2)]), $2, $3, true)',
                         -- one that told of many and now of none is asked a second time
                         'tds.is_blank_list(s.doc -> ''pricebook_items'') and exists (select from tds.wanted_detail w where '
                         'w.organization_id = own.organization_id and w.entity = ''pricelists'' and w.zoho_id = s.zoho_id '

@@ -1,10 +1,13 @@
-create or replace function tds.told_stock_levels(organization_id text, zoho_ids text[], at timestamptz) returns setof zoho.stock_levels
+create or replace function tds.told_stock_levels(organization_ids text[], zoho_ids text[], at timestamptz) returns setof zoho.stock_levels
 language sql stable
 as $$
-    select distinct on (p.zoho_item_id, l.zoho_warehouse_id)
+    select distinct on (p.organization_id, p.zoho_item_id, l.zoho_warehouse_id)
            p.organization_id, p.zoho_item_id, l.zoho_warehouse_id, p.id, w.id, l.warehouse_name, l.on_hand, l.available, l.committed,
            l.actual_available, $3
-      from zoho.products p
+      from unnest($1, $2) k(organization_id, zoho_item_id)
+     cross join lateral (select p.* from zoho.products p
+                          where p.organization_id = k.organization_id and p.zoho_item_id between k.zoho_item_id and k.zoho_item_id
+                          order by p.zoho_item_id limit 1) p
      -- newer organisations say locations, older ones warehouses
      cross join lateral jsonb_array_elements(coalesce(nullif(tds.json_array(p.zoho_metadata -> 'locations'), '[]'),
                                                       tds.json_array(p.zoho_metadata -> 'warehouses'), '[]')) with ordinality r(doc, n)
@@ -24,53 +27,64 @@ as $$
                                                          e.doc -> 'warehouse_actual_available_stock'))
                                     as actual_available) l
       left join zoho.warehouses w on w.organization_id = p.organization_id and w.zoho_warehouse_id = l.zoho_warehouse_id
-     where p.organization_id = $1
-       and p.zoho_item_id = any ($2)
-     order by p.zoho_item_id, l.zoho_warehouse_id, e.n desc
+     order by p.organization_id, p.zoho_item_id, l.zoho_warehouse_id, e.n desc
 $$;
-comment on function tds.told_stock_levels(text, text[], timestamptz) is
-'The stock levels that the documents of these products tell of. The planner puts its text in the place of the call.';
+comment on function tds.told_stock_levels(text[], text[], timestamptz) is
+'The stock levels that the documents of these products tell of, each of the organisation told beside it. The planner puts '
+'its text in the place of the call.';
 
-create or replace function tds.write_stock_levels(organization_id text, zoho_ids text[], at timestamptz) returns void
+create or replace function tds.write_stock_levels(organization_ids text[], zoho_ids text[], at timestamptz) returns void
 language plpgsql volatile
 set search_path = pg_catalog, pg_temp
 as $$
 begin
     -- all rows in key order before any is written: what goes and what stays are two sets, and who links warehouses takes both in one
-    perform from zoho.stock_levels t
-      where t.organization_id = write_stock_levels.organization_id and t.zoho_item_id = any (write_stock_levels.zoho_ids)
-      order by t.zoho_item_id, t.zoho_warehouse_id
-        for update;
+    perform from (select u.organization_id, u.zoho_id
+                    from unnest(write_stock_levels.organization_ids, write_stock_levels.zoho_ids) u(organization_id, zoho_id)
+                   order by u.organization_id, u.zoho_id offset 0) k
+      cross join lateral (select from zoho.stock_levels t
+                           where t.organization_id = k.organization_id and t.zoho_item_id between k.zoho_id and k.zoho_id
+                           order by t.zoho_item_id, t.zoho_warehouse_id
+                             for update) t;
     with told as materialized (
-        select w.* from tds.told_stock_levels(write_stock_levels.organization_id, write_stock_levels.zoho_ids, write_stock_levels.at) w
-    ), gone as (
-        delete from zoho.stock_levels t
-         where t.organization_id = write_stock_levels.organization_id
-           and t.zoho_item_id = any (write_stock_levels.zoho_ids)
-           -- no places at all are no statement against a stock
-           and not exists (select from zoho.products p
-                            where p.organization_id = t.organization_id and p.zoho_item_id = t.zoho_item_id
-                              and tds.lacks_elements(p.zoho_metadata))
-           and not exists (select from told w where (w.zoho_item_id, w.zoho_warehouse_id) = (t.zoho_item_id, t.zoho_warehouse_id))
+        select w.* from tds.told_stock_levels(write_stock_levels.organization_ids, write_stock_levels.zoho_ids, write_stock_levels.at) w
     ), known as materialized (
-        select t.zoho_item_id, t.zoho_warehouse_id from zoho.stock_levels t
-         where t.organization_id = write_stock_levels.organization_id and t.zoho_item_id = any (write_stock_levels.zoho_ids)
+        select k.organization_id, t.zoho_item_id, t.zoho_warehouse_id, t.place
+          from unnest(write_stock_levels.organization_ids, write_stock_levels.zoho_ids) k(organization_id, zoho_id)
+         cross join lateral (select t.zoho_item_id, t.zoho_warehouse_id, t.ctid as place from zoho.stock_levels t
+                              where t.organization_id = k.organization_id and t.zoho_item_id between k.zoho_id and k.zoho_id
+                              order by t.zoho_item_id, t.zoho_warehouse_id offset 0) t
+    ), gone as (
+        -- by their places, which are locked: the plan is right even if it was made while the table was empty
+        delete from zoho.stock_levels t
+         where t.ctid = any (array(
+               select d.place
+                 from (select k.* from known k
+                        where (k.organization_id, k.zoho_item_id, k.zoho_warehouse_id) not in (
+                              select w.organization_id, w.zoho_item_id, w.zoho_warehouse_id from told w) offset 0) d
+                cross join lateral (select p.zoho_metadata from zoho.products p
+                                     where p.organization_id = d.organization_id
+                                       and p.zoho_item_id between d.zoho_item_id and d.zoho_item_id
+                                     order by p.zoho_item_id limit 1) p
+                -- no places at all are no statement against a stock
+                where not tds.lacks_elements(p.zoho_metadata)))
     ), come as (
         -- a new place of a product whose places were known is the other half of a transfer; the triggers see only what changes or goes
         insert into zoho.stock_history (organization_id, zoho_item_id, zoho_warehouse_id, kind, quantity_before, quantity, recorded_at, day)
-        select write_stock_levels.organization_id, w.zoho_item_id, w.zoho_warehouse_id, 'change', 0, w.on_hand,
-               write_stock_levels.at, tds.day_of(write_stock_levels.organization_id, write_stock_levels.at)
+        select w.organization_id, w.zoho_item_id, w.zoho_warehouse_id, 'change', 0, w.on_hand,
+               write_stock_levels.at, tds.day_of(w.organization_id, write_stock_levels.at)
           from told w
          where w.on_hand <> 0
-           and w.zoho_item_id in (select k.zoho_item_id from known k)
-           and (w.zoho_item_id, w.zoho_warehouse_id) not in (select k.zoho_item_id, k.zoho_warehouse_id from known k)
-         order by w.zoho_item_id, w.zoho_warehouse_id)
+           and (w.organization_id, w.zoho_item_id) in (select k.organization_id, k.zoho_item_id from known k)
+           and (w.organization_id, w.zoho_item_id, w.zoho_warehouse_id) not in (
+               select k.organization_id, k.zoho_item_id, k.zoho_warehouse_id from known k)
+         order by w.organization_id, w.zoho_item_id, w.zoho_warehouse_id)
     insert into zoho.stock_levels as t (
         organization_id, zoho_item_id, zoho_warehouse_id, product_id, warehouse_id, warehouse_name, on_hand, available, committed,
         actual_available, synced_at)
     select w.*
       from told w
-     order by w.zoho_item_id, w.zoho_warehouse_id
+     order by w.organization_id, w.zoho_item_id, w.zoho_warehouse_id
     on conflict on constraint stock_levels_pkey do update
        set product_id = excluded.product_id, warehouse_id = excluded.warehouse_id, warehouse_name = excluded.warehouse_name,
            on_hand = excluded.on_hand, available = excluded.available, committed = excluded.committed,
@@ -80,8 +94,8 @@ begin
                              excluded.committed, excluded.actual_available);
 end
 $$;
-revoke all on function tds.write_stock_levels(text, text[], timestamptz) from public;
-comment on function tds.write_stock_levels(text, text[], timestamptz) is
+revoke all on function tds.write_stock_levels(text[], text[], timestamptz) from public;
+comment on function tds.write_stock_levels(text[], text[], timestamptz) is
 'Makes the stock levels of these products what their documents say of each place; a place no longer named has none.';
 
 create or replace function tds.shown_images(organization_id text, zoho_ids text[])
@@ -235,7 +249,8 @@ select tds.map_fields('products', 'warehouses', $$
 $$);
 
 select tds.write_beside('products', 'stock_levels', 'zoho_item_id', 'x.zoho_warehouse_id', 'told_stock_levels',
-                        'tds.write_stock_levels($1, $2, $3), tds.show_images($1, $2)', 'tds.lacks_elements(s.doc)');
+                        'tds.write_stock_levels(array_fill($1, array[cardinality($2)]), $2, $3), tds.show_images($1, $2)',
+                        'tds.lacks_elements(s.doc)');
 
 select tds.link('products', 'currency', 'organization_id', 'organizations', 'zoho_organization_id', 'currency', follows => true);
 select tds.link('stock_levels', 'warehouse_id', 'zoho_warehouse_id', 'warehouses', 'zoho_warehouse_id');

@@ -1,5 +1,6 @@
 -- The pieces that the generated functions are put together from. Aliases in them: d the fields, as jsonb by their keys;
--- s the record's state; own the call (organization_id, at); l1, l2, … the rows that links lead to.
+-- s the record's state; own the call (organization_id, at); l1, l2, … the rows that links lead to;
+-- owner what links by the organisation lead to.
 
 create or replace function tds.columns_of(entity text, list_key text)
 returns table (column_name text, expression text, link_join text)
@@ -16,7 +17,7 @@ begin
            and not (f.list_key = '' and f.key = n.id_key)
     ), linked as (
         select l.*, 'l' || row_number() over (order by l.column_name) as alias,
-               case when l.key_column = 'organization_id' then 'own.organization_id' else format('(d.%I ->> 0)', f.key) end as value
+               case when f.key is not null then format('(d.%I ->> 0)', f.key) end as value
           from tds.entity n
           left join tds.child c on c.entity = n.entity and c.list_key = columns_of.list_key
           join tds.link l on l.target = case when columns_of.list_key = '' then n.target else c.target end
@@ -28,6 +29,11 @@ begin
     select v.column_name, v.expression, null
       from tds.derived v where v.entity = columns_of.entity and v.list_key = columns_of.list_key
     union all
+    -- the same for all records of an organisation: looked up once for each of these
+    select l.column_name, format('((select o.%I from owner o) ->> own.organization_id)', l.column_name), null
+      from linked l
+     where l.key_column = 'organization_id'
+    union all
     select l.column_name, format('%s.%I', l.alias, l.parent_column), tds.fill($sql$
           left join lateral (select p.{{parent_column:I}} from zoho.{{parent:I}} p
                               where p.organization_id = own.organization_id
@@ -36,11 +42,40 @@ begin
                jsonb_build_object('parent', l.parent, 'parent_column', l.parent_column, 'parent_key', l.parent_key,
                                   'value', l.value, 'alias', l.alias))
       from linked l
+     where l.key_column <> 'organization_id'
     order by 1;
 end
 $$;
 comment on function tds.columns_of(text, text) is
 'The columns an entity''s mapping fills (or those of one of its arrays), the SQL of each, and the join it needs if it is a link.';
+
+create or replace function tds.owner_of(entity text, organizations text) returns text
+language plpgsql stable
+set search_path = pg_catalog, pg_temp
+as $$
+declare
+    v_linked text;
+begin
+    select string_agg(tds.fill($sql$jsonb_object_agg(o.organization_id, (
+                   select p.{{parent_column:I}} from zoho.{{parent:I}} p
+                    where p.organization_id = o.organization_id
+                      and p.{{parent_key:I}} between o.organization_id and o.organization_id
+                    order by p.{{parent_key:I}} limit 1)) as {{column_name:I}}$sql$,
+               jsonb_build_object('column_name', l.column_name, 'parent', l.parent, 'parent_column', l.parent_column,
+                                  'parent_key', l.parent_key)), E',\n               ' order by l.column_name)
+      into v_linked
+      from tds.entity n
+      join tds.link l on l.target = n.target
+     where n.entity = owner_of.entity and l.key_column = 'organization_id';
+    return case when v_linked is null then '' else tds.fill($sql$owner as materialized (
+        select {{linked}}
+          from (select distinct u.organization_id from {{organizations}}) o
+    ), $sql$, jsonb_build_object('linked', v_linked, 'organizations', owner_of.organizations)) end;
+end
+$$;
+comment on function tds.owner_of(text, text) is
+'SQL: the query owner of the links of an entity that go by the organisation: each as an object of what it leads to by the organisations '
+'(alias u); empty where it has none.';
 
 create or replace function tds.fields_of(entity text, list_key text, document text) returns text
 language plpgsql stable

@@ -1,3 +1,12 @@
+create or replace function tds.states_of_writer(me text) returns text
+language sql immutable
+as $$
+    select format('unnest(%1$I.organization_ids, %1$I.states) with ordinality s(
+               organization_id, zoho_id, doc, version, hash, modified_at, observed_at, rank, read_at, deleted_at, layers, inbox_id, n)', $1)
+$$;
+comment on function tds.states_of_writer(text) is
+'SQL: the states that a writer was given, each with its organisation and its place (n).';
+
 create or replace function tds.make_child_writers(entity text) returns void
 language plpgsql volatile
 set search_path = pg_catalog, pg_temp
@@ -9,49 +18,60 @@ begin
     for v_child in select c.* from tds.children_of(make_child_writers.entity) c loop
         v_name := format('write_%s_%s', make_child_writers.entity, v_child.list_key);
         perform tds.make(
-            v_name, 'organization_id text, states tds.record_state[], written text[], at timestamptz', 'void', 'volatile',
+            v_name, 'organization_ids text[], states tds.record_state[], written bigint[], at timestamptz', 'void', 'volatile',
             tds.made_comment(
                 format('Makes the rows of %s what these %s list in %s.', v_child.target, make_child_writers.entity, v_child.list_key),
                 'make_child_writers', make_child_writers.entity),
             tds.fill($body$
 begin
     -- all rows in key order before any is written: what goes and what stays are two sets, and who links them takes both in one
-    perform from zoho.{{target:I}} t
-      where t.organization_id = {{me:I}}.organization_id and t.{{parent_column:I}} = any ({{me:I}}.written)
-      order by t.{{parent_column:I}}, t.{{position_column:I}}
-        for update;
+    perform from (select s.organization_id, s.zoho_id
+                    from {{states}}
+                   where s.n = any ({{me:I}}.written)
+                   order by s.organization_id, s.zoho_id offset 0) k
+      cross join lateral (select from zoho.{{target:I}} t
+                           where t.organization_id = k.organization_id and t.{{parent_column:I}} between k.zoho_id and k.zoho_id
+                           order by t.{{parent_column:I}}, t.{{position_column:I}}
+                             for update) t;
     with wanted as materialized (
         select s.zoho_id, e.n::int as position, own.organization_id, own.at, e.doc,
                {{named}}
-          from unnest({{me:I}}.states) s
-          join unnest({{me:I}}.written) w(zoho_id) on w.zoho_id = s.zoho_id
-         cross join (select {{me:I}}.organization_id as organization_id, {{me:I}}.at as at) own
+          from {{states}}
+          join unnest({{me:I}}.written) w(n) on w.n = s.n
+         cross join lateral (select s.organization_id, {{me:I}}.at as at) own
          cross join lateral jsonb_array_elements(coalesce(tds.json_array(s.doc -> {{list_key:L}}), '[]')) with ordinality c(doc, n)
          cross join lateral (select tds.json_row(c.doc) as doc, c.n offset 0) e
          cross join lateral {{fields}} d{{joins}}
-    ), gone as (
-        delete from zoho.{{target:I}} t
-         where t.organization_id = {{me:I}}.organization_id
-           and t.{{parent_column:I}} = any ({{me:I}}.written)
+    ), known as materialized (
+        select s.organization_id, s.zoho_id, t.{{position_column:I}} as position, t.place
+          from {{states}}
+         cross join lateral (select t.{{position_column:I}}, t.ctid as place from zoho.{{target:I}} t
+                              where t.organization_id = s.organization_id and t.{{parent_column:I}} between s.zoho_id and s.zoho_id
+                              order by t.{{parent_column:I}}, t.{{position_column:I}} offset 0) t
+         where s.n = any ({{me:I}}.written)
            -- an empty array is no statement against the document's own sums
-           and t.{{parent_column:I}} not in (select s.zoho_id from unnest({{me:I}}.states) s
-                                              where tds.is_blank_list(s.doc -> {{list_key:L}}) and tds.lacks_elements(s.doc))
-           -- hashed, however few are expected
-           and (t.{{parent_column:I}}, t.{{position_column:I}}) not in (select w.zoho_id, w.position from wanted w))
+           and not (tds.is_blank_list(s.doc -> {{list_key:L}}) and tds.lacks_elements(s.doc))
+    ), gone as (
+        -- by their places, which are locked: the plan is right even if it was made while the table was empty
+        delete from zoho.{{target:I}} t
+         where t.ctid = any (array(
+               select k.place from known k
+                where (k.organization_id, k.zoho_id, k.position) not in (select w.organization_id, w.zoho_id, w.position from wanted w))))
     insert into zoho.{{target:I}} as t (
            organization_id, {{parent_column:I}}, {{position_column:I}},
            {{columns}}, zoho_metadata, synced_at)
     select w.organization_id, w.zoho_id, w.position,
            {{wanted_columns}}, w.doc, w.at
       from wanted w
-     order by w.zoho_id, w.position
+     order by w.organization_id, w.zoho_id, w.position
     on conflict on constraint {{primary_key:I}} do update
        set {{updates}}, zoho_metadata = excluded.zoho_metadata, synced_at = excluded.synced_at
      where t.zoho_metadata is distinct from excluded.zoho_metadata{{differs}};
 end
 $body$,
                 jsonb_build_object(
-                    'me', v_name, 'target', v_child.target, 'primary_key', v_child.target || '_pkey', 'list_key', v_child.list_key,
+                    'me', v_name, 'states', tds.states_of_writer(v_name), 'target', v_child.target,
+                    'primary_key', v_child.target || '_pkey', 'list_key', v_child.list_key,
                     'parent_column', v_child.parent_column, 'position_column', v_child.position_column,
                     'columns', tds.wrapped(v_child.columns, 11),
                     'wanted_columns', tds.wrapped(tds.qualified('w', v_child.columns), 11),
@@ -74,17 +94,18 @@ as $$
 begin
     return
         (select coalesce(string_agg(tds.fill($sql$
-    perform tds.{{writer:I}}({{me:I}}.organization_id, {{me:I}}.states, v_written, {{me:I}}.at);$sql$,
+    perform tds.{{writer:I}}({{me:I}}.organization_ids, {{me:I}}.states, v_written, {{me:I}}.at);$sql$,
                                              jsonb_build_object('me', after_writing.me,
                                                                 'writer', format('write_%s_%s', c.entity, c.list_key))),
                                     '' order by c.list_key), '')
            from tds.child c where c.entity = (after_writing.entity).entity)
         || case when (after_writing.entity).complete is null then '' else tds.fill($sql$
-    perform tds.{{complete:I}}({{me:I}}.organization_id, c.zoho_ids, {{me:I}}.at)
-       from (select array_agg(s.zoho_id) as zoho_ids from unnest({{me:I}}.states) s
-              where s.zoho_id in (select unnest(v_written)) and ({{complete_if}})) c
-      where c.zoho_ids is not null;$sql$,
-                jsonb_build_object('me', after_writing.me, 'complete', (after_writing.entity).complete,
+    perform tds.{{complete:I}}(array_agg(s.organization_id), array_agg(s.zoho_id), {{me:I}}.at)
+       from {{states}}
+      where s.n in (select unnest(v_written)) and ({{complete_if}})
+     having count(*) > 0;$sql$,
+                jsonb_build_object('states', tds.states_of_writer(after_writing.me), 'me', after_writing.me,
+                                   'complete', (after_writing.entity).complete,
                                    'complete_if', (after_writing.entity).complete_if)) end;
 end
 $$;
@@ -101,7 +122,7 @@ begin
         insert into tds.record_history (
             organization_id, target, zoho_id, kind, changed_at, written_at, inbox_id, back, was_version, was_hash, was_modified_at,
             was_observed_at, was_rank, was_read_at, was_layers, was_deleted_at, was_synced_at, was_event)
-        select {{me:I}}.organization_id, {{target:L}}, s.zoho_id, k.kind,
+        select s.organization_id, {{target:L}}, s.zoho_id, k.kind,
                case k.kind
                    when 'deleted' then s.deleted_at
                    when 'revived' then greatest(s.modified_at, s.read_at, s.observed_at)
@@ -109,10 +130,10 @@ begin
                    else case when s.modified_at > coalesce(b.sync_modified_at, '-infinity') then s.modified_at else s.observed_at end end,
                {{me:I}}.at, s.inbox_id, d.back, b.sync_version, b.sync_hash, b.sync_modified_at,
                b.sync_observed_at, b.sync_rank, b.sync_read_at, b.sync_layers, b.deleted_at, b.synced_at, b.sync_event
-          from unnest({{me:I}}.states) s
-          join written w on w.zoho_id = s.zoho_id
+          from {{states}}
+          join written w on w.organization_id = s.organization_id and w.zoho_id = s.zoho_id
          cross join lateral (select t.* from zoho.{{target:I}} t
-                              where t.organization_id = {{me:I}}.organization_id
+                              where t.organization_id = s.organization_id
                                 and t.{{target_key:I}} between s.zoho_id and s.zoho_id
                               order by t.{{target_key:I}} limit 1) b
          cross join lateral (select tds.put_back(b.zoho_metadata, s.doc) as back offset 0) d
@@ -121,8 +142,8 @@ begin
                                          when tds.only_completes(d.back, b.sync_layers, s.modified_at) then 'completed'
                                          else 'changed' end as kind offset 0) k
          where v_is_kept and b.sync_version = s.version - 1
-         order by s.zoho_id$sql$,
-        jsonb_build_object('me', noted_change.me, 'target', (noted_change.entity).target,
+         order by s.organization_id, s.zoho_id$sql$,
+        jsonb_build_object('me', noted_change.me, 'states', tds.states_of_writer(noted_change.me), 'target', (noted_change.entity).target,
                            'target_key', (noted_change.entity).target_key));
 end
 $$;
@@ -141,16 +162,17 @@ begin
     select n.* into strict v_entity from tds.entity n where n.entity = make_writer.entity;
     select m.* into v_made from tds.parts_of(make_writer.entity, '') m;
     perform tds.make(
-        v_name, 'organization_id text, states tds.record_state[], at timestamptz', 'text[]', 'volatile',
+        v_name, 'organization_ids text[], states tds.record_state[], at timestamptz', 'bigint[]', 'volatile',
         tds.made_comment(
-            format('Writes %s in key order, each only over the version it was resolved from; returns the ids written.', make_writer.entity),
+            format('Writes %s in key order, each of the organisation told beside it and only over the version it was resolved from; '
+                   'returns the places of those written.', make_writer.entity),
             'make_writer', make_writer.entity),
         tds.fill($body$
 declare
-    v_written text[];
+    v_written bigint[];
     v_is_kept constant boolean := tds.keeps_history({{target:L}});
 begin{{prepare}}
-    with written as (
+    with {{owner}}written as (
         insert into zoho.{{target:I}} as t (
             organization_id, {{target_key:I}},
             {{columns}},
@@ -159,11 +181,11 @@ begin{{prepare}}
         select own.organization_id, s.zoho_id,
                {{expressions}},
                s.doc, own.at, s.deleted_at, s.version, s.hash, s.modified_at, s.observed_at, s.rank, s.read_at, s.layers, s.inbox_id
-          from unnest({{me:I}}.states) s
-         cross join (select {{me:I}}.organization_id as organization_id, {{me:I}}.at as at) own
+          from {{states}}
+         cross join lateral (select s.organization_id, {{me:I}}.at as at) own
          cross join lateral {{fields}} d{{joins}}
          where {{only_if}}
-         order by s.zoho_id
+         order by s.organization_id, s.zoho_id
         on conflict on constraint {{primary_key:I}} do update
            set {{updates}},
                zoho_metadata = excluded.zoho_metadata, synced_at = excluded.synced_at, deleted_at = excluded.deleted_at,
@@ -171,19 +193,24 @@ begin{{prepare}}
                sync_observed_at = excluded.sync_observed_at, sync_rank = excluded.sync_rank, sync_read_at = excluded.sync_read_at,
                sync_layers = excluded.sync_layers, sync_event = excluded.sync_event
          where t.sync_version = excluded.sync_version - 1
-        returning t.{{target_key:I}} as zoho_id), noted as ({{noted}})
-    select coalesce(array_agg(w.zoho_id), '{}') into v_written from written w;{{after_writing}}
+        returning t.organization_id, t.{{target_key:I}} as zoho_id), noted as ({{noted}})
+    select coalesce(array_agg(s.n) filter (where (s.organization_id, s.zoho_id) in (
+               select w.organization_id, w.zoho_id from written w)), '{}')
+      into v_written
+      from {{states}};{{after_writing}}
     return v_written;
 end
 $body$,
             jsonb_build_object(
-                'me', v_name, 'target', v_entity.target, 'target_key', v_entity.target_key, 'primary_key', v_entity.target || '_pkey',
+                'me', v_name, 'states', tds.states_of_writer(v_name), 
+                'owner', tds.owner_of(make_writer.entity, format('unnest(%I.organization_ids) u(organization_id)', v_name)),
+                'target', v_entity.target, 'target_key', v_entity.target_key, 'primary_key', v_entity.target || '_pkey',
                 'columns', tds.wrapped(v_made.columns, 12), 'expressions', v_made.expressions,
                 'fields', tds.fields_of(make_writer.entity, '', 's.doc'), 'joins', v_made.joins, 'only_if', v_entity.only_if,
                 'updates', tds.wrapped(v_made.updates, 15), 'after_writing', tds.after_writing(v_entity, v_name),
                 'noted', tds.noted_change(v_entity, v_name),
                 'prepare', case when v_entity.prepare is null then '' else tds.fill($sql$
-    perform tds.{{prepare:I}}({{me:I}}.organization_id, {{me:I}}.states);$sql$,
+    perform tds.{{prepare:I}}({{me:I}}.organization_ids, {{me:I}}.states);$sql$,
                                 jsonb_build_object('me', v_name, 'prepare', v_entity.prepare)) end)));
 end
 $$;

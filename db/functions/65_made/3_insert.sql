@@ -4,7 +4,8 @@ set search_path = pg_catalog, pg_temp
 as $$
 begin
     return tds.fill($sql$
-        select e.first_ord + s.n as ord, s.n::int as position, e.inbox_id, e.received_at, e.alone, e.observed_at, e.rank, e.is_delete,
+        select e.organization_id, e.first_ord + s.n as ord, s.n::int as position, e.inbox_id,
+               e.received_at, e.alone, e.observed_at, e.rank, e.is_delete,
                v.zoho_id, v.told, v.told_at, v.modified_at, v.hash, s.doc, x.kind{{known}}
           from (select x.* from unnest({{me:I}}.events) x
                 union all
@@ -14,7 +15,7 @@ begin
                                                      else e.records end) with ordinality s(doc, n)
          cross join lateral tds.versions(s.doc, {{id_key:L}}, e.modified_at, e.rank, e.observed_at) v
           left join lateral (select t.*, t.ctid as place from zoho.{{target:I}} t
-                              where t.organization_id = {{me:I}}.organization_id
+                              where t.organization_id = e.organization_id
                                 and t.{{target_key:I}} between v.zoho_id and v.zoho_id
                               order by t.{{target_key:I}} limit 1) k on true
          cross join lateral (select
@@ -67,10 +68,10 @@ begin
     end if;
     return (select tds.fill($sql$, over as materialized (
         -- after the inserts: two sets, each in key order, and in every session the same one first
-        select m.ord, m.place, p.state, p.verdict
+        select m.organization_id, m.ord, m.place, p.state, p.verdict
           from met m
          cross join lateral tds.plainly('over', row(m.ord, m.inbox_id, m.received_at, m.position, m.alone, m.zoho_id, m.modified_at,
-             m.observed_at, m.rank, m.is_delete, m.hash, m.doc)::tds.record, m.known, false, {{detail_key:L}}) p
+             m.observed_at, m.rank, m.is_delete, m.hash, m.doc, m.organization_id)::tds.record, m.known, false, {{detail_key:L}}) p
          where m.kind = 'over' and not exists (select from mixed) and (select count(*) from written) >= 0
     ), updated as (
         update zoho.{{target:I}} t
@@ -78,13 +79,13 @@ begin
                zoho_metadata = s.doc, synced_at = own.at, sync_version = s.version, sync_hash = s.hash,
                sync_modified_at = s.modified_at, sync_observed_at = s.observed_at, sync_rank = s.rank, sync_read_at = s.read_at,
                sync_layers = s.layers, sync_event = s.inbox_id
-          from (select o.place, (o.state).* from over o order by (o.state).zoho_id offset 0) s
-         cross join (select {{me:I}}.organization_id as organization_id, {{me:I}}.at as at) own
+          from (select o.organization_id, o.place, (o.state).* from over o order by o.organization_id, (o.state).zoho_id offset 0) s
+         cross join lateral (select s.organization_id, {{me:I}}.at as at) own
          cross join lateral {{fields}} d{{joins}}
          -- the version that was read, in its place: what another worker wrote meanwhile is looked at again
          where t.ctid = s.place and t.organization_id = own.organization_id and t.{{target_key:I}} = s.zoho_id
            and t.sync_version = s.version - 1
-        returning t.{{target_key:I}} as zoho_id)$sql$,
+        returning t.organization_id, t.{{target_key:I}} as zoho_id)$sql$,
                 jsonb_build_object(
                     'me', updated_rows.me, 'target', (updated_rows.entity).target, 'target_key', (updated_rows.entity).target_key,
                     'detail_key', (updated_rows.entity).detail_key,
@@ -111,12 +112,12 @@ begin
                {{expressions}},
                e.doc, own.at
           from met m
-          join written w on w.zoho_id = m.zoho_id
-         cross join (select {{me:I}}.organization_id as organization_id, {{me:I}}.at as at) own
+          join written w on w.organization_id = m.organization_id and w.zoho_id = m.zoho_id
+         cross join lateral (select m.organization_id, {{me:I}}.at as at) own
          cross join lateral jsonb_array_elements(coalesce(tds.json_array(m.doc -> {{list_key:L}}), '[]')) with ordinality c(doc, n)
          cross join lateral (select tds.json_row(c.doc) as doc, c.n offset 0) e
          cross join lateral {{fields}} d{{joins}}
-         order by m.zoho_id, e.n)$sql$,
+         order by m.organization_id, m.zoho_id, e.n)$sql$,
                 jsonb_build_object(
                     'me', inserted_children.me, 'list_key', c.list_key, 'target', c.target, 'parent_column', c.parent_column,
                     'position_column', c.position_column, 'columns', tds.wrapped(c.columns, 15), 'expressions', c.expressions,
@@ -139,7 +140,7 @@ begin
     select m.* into v_made from tds.parts_of(make_inserter.entity, '') m;
     perform tds.make(
         v_name,
-        'organization_id text, inbox_ids bigint[], received_ats timestamptz[], events tds.event[], skip bigint[], at timestamptz, '
+        'inbox_ids bigint[], received_ats timestamptz[], events tds.event[], skip bigint[], at timestamptz, '
         'out verdicts tds.verdict[], out rest tds.record[], out begun int',
         'record', 'volatile',
         tds.made_comment(format('Writes those %s of a batch that have no row yet%s, knows the unchanged ones, and hands back the rest.',
@@ -149,13 +150,14 @@ begin
         tds.fill($body$
 -- A look-up says "between x and x order by" for "= x": only the index that ends in that column gives the order, so the plan
 -- is right even if it was made while the table was empty.
-{{declare}}begin{{prepare}}
+{{declare}}begin
     with met as materialized ({{met}}
     ), twice as (
-        select m.zoho_id from met m where m.zoho_id is not null group by m.zoho_id having count(*) > 1
+        select m.organization_id, m.zoho_id from met m where m.zoho_id is not null
+         group by m.organization_id, m.zoho_id having count(*) > 1
     ), mixed as (
         select from met m where m.kind = 'rest' union all select from twice limit 1
-    ), written as (
+    ), {{owner}}written as (
         insert into zoho.{{target:I}} as t (
             organization_id, {{target_key:I}},
             {{columns}},
@@ -167,24 +169,29 @@ begin
           -- ON CONFLICT would cost every row a look. All or none: with a rest to be written after them, two workers could wait
           -- for one another
           from (select m.*, null::jsonb as layers
-                  from met m where m.kind = 'new' and not exists (select from mixed) order by m.zoho_id offset 0) s
-         cross join (select {{me:I}}.organization_id as organization_id, {{me:I}}.at as at) own
+                  from met m where m.kind = 'new' and not exists (select from mixed)
+                 order by m.organization_id, m.zoho_id offset 0) s
+         cross join lateral (select s.organization_id, {{me:I}}.at as at) own
          cross join lateral {{fields}} d{{joins}}
-         order by s.zoho_id
-        returning t.{{target_key:I}} as zoho_id){{children}}{{updated}}
+         order by s.organization_id, s.zoho_id
+        returning t.organization_id, t.{{target_key:I}} as zoho_id){{children}}{{updated}}
     select array_agg({{verdict}}) filter (where m.done),
            array_agg(row(m.ord, m.inbox_id, m.received_at, m.position, m.alone, m.zoho_id, m.modified_at, m.observed_at, m.rank,
-                         m.is_delete, m.hash, m.doc)::tds.record order by m.ord) filter (where not m.done),
+                         m.is_delete, m.hash, m.doc, m.organization_id)::tds.record order by m.ord) filter (where not m.done),
            (count(*) filter (where m.position = 1))::int{{completed}}
       into {{me:I}}.verdicts, {{me:I}}.rest, {{me:I}}.begun{{into_completed}}
-      from (select m.*{{of_over}}, m.kind <> 'rest' and case m.kind when 'new' then w.zoho_id is not null{{over_done}}
-                                                 else m.zoho_id not in (select d.zoho_id from twice d) end as done
+      from (select m.*{{of_over}}, m.kind <> 'rest' and case m.kind when 'new' then n.are_written{{over_done}}
+                                                 else (m.organization_id, m.zoho_id) not in (
+                                                     select d.organization_id, d.zoho_id from twice d) end as done
               from met m
-              left join written w on w.zoho_id = m.zoho_id{{join_over}}) m;{{complete}}
+             -- all or none
+             cross join (select (select count(*) from written)
+                                = (select count(*) from met m where m.kind = 'new') as are_written) n{{join_over}}) m;{{complete}}
 end
 $body$,
             tds.inserter_hooks(v_entity, v_name) || tds.inserter_verdict(v_entity) || jsonb_build_object(
-                'me', v_name, 'met', tds.met_of(v_entity, v_name), 'target', v_entity.target, 'target_key', v_entity.target_key,
+                'me', v_name, 'owner', tds.owner_of(make_inserter.entity, 'met u'), 'met', tds.met_of(v_entity, v_name),
+                'target', v_entity.target, 'target_key', v_entity.target_key,
                 'columns', tds.wrapped(v_made.columns, 12),
                 -- it has been read for the version already; one that was inherited is not told by the document
                 'expressions', replace(v_made.expressions, 'tds.json_time(d.last_modified_time)',
@@ -195,7 +202,8 @@ end
 $$;
 revoke all on function tds.make_inserter(text) from public;
 comment on function tds.make_inserter(text) is
-'Makes tds.insert_<entity>() from the mapping: the way of what needs no resolving, from the parsed bodies to the rows in one statement.';
+'Makes tds.insert_<entity>() from the mapping: the way of what needs no resolving, from the parsed bodies to the rows in one statement, '
+'whichever organisations they are of.';
 
 create or replace function tds.inserter_verdict(entity tds.entity) returns jsonb
 language plpgsql stable
@@ -208,7 +216,7 @@ declare
                               when m.rank = 2 and m.modified_at is null then 'webhook without last_modified_time'
                               when m.rank > 1 and tds.lacks_elements(m.doc) then tds.empty_reason()
                               when not m.doc ? {{detail_key:L}} then 'detail older than the record' end,
-                         m.observed_at, m.kind = 'new' and m.modified_at is null)::tds.verdict$sql$,
+                         m.observed_at, m.kind = 'new' and m.modified_at is null, m.organization_id)::tds.verdict$sql$,
         jsonb_build_object('detail_key', (inserter_verdict.entity).detail_key));
 begin
     if not tds.is_plain(inserter_verdict.entity) then
@@ -218,7 +226,8 @@ begin
         'verdict', format('case when m.kind = ''over'' then m.verdict else %s end', v_new),
         'of_over', ', o.state, o.verdict',
         'over_done', E'\n                                                           when ''over'' then u.zoho_id is not null',
-        'join_over', E'\n              left join over o on o.ord = m.ord\n              left join updated u on u.zoho_id = m.zoho_id');
+        'join_over', E'\n              left join over o on o.ord = m.ord\n              left join updated u '
+                     'on u.organization_id = m.organization_id and u.zoho_id = m.zoho_id');
 end
 $$;
 comment on function tds.inserter_verdict(tds.entity) is
@@ -233,24 +242,21 @@ declare
     v_kept     constant text := case when v_is_plain
         then format(E'    v_is_kept constant boolean := tds.keeps_history(%L);\n', (inserter_hooks.entity).target) else '' end;
 begin
-    return jsonb_build_object('declare', case when v_is_plain then E'declare\n' || v_kept else '' end, 'prepare', '', 'completed', '',
+    return jsonb_build_object('declare', case when v_is_plain then E'declare\n' || v_kept else '' end, 'completed', '',
                               'into_completed', '', 'complete', '')
-        || case when (inserter_hooks.entity).prepare_new is null then '{}'::jsonb else jsonb_build_object(
-                'prepare', tds.fill($sql$
-    perform tds.{{prepare_new:I}}({{me:I}}.organization_id);$sql$,
-                    jsonb_build_object('me', inserter_hooks.me, 'prepare_new', (inserter_hooks.entity).prepare_new))) end
         || case when (inserter_hooks.entity).complete is null then '{}'::jsonb else jsonb_build_object(
-                'declare', E'declare\n    v_written text[];\n' || v_kept, 'into_completed', ', v_written',
+                'declare', E'declare\n    v_owners  text[];\n    v_written text[];\n' || v_kept, 'into_completed', ', v_owners, v_written',
                 'completed', tds.fill($sql$,
+           array_agg(m.organization_id) filter (where m.done and m.kind in ('new', 'over') and ({{complete_if}})),
            array_agg(m.zoho_id) filter (where m.done and m.kind in ('new', 'over') and ({{complete_if}}))$sql$,
                     jsonb_build_object('complete_if', replace((inserter_hooks.entity).complete_if, 's.doc',
                         case when v_is_plain then 'coalesce((m.state).doc, m.doc)' else 'm.doc' end))),
                 'complete', tds.fill($sql$
     if v_written is not null then
-        perform tds.{{complete:I}}({{me:I}}.organization_id, v_written, {{me:I}}.at);
+        perform tds.{{complete:I}}(v_owners, v_written, {{me:I}}.at);
     end if;$sql$,
                     jsonb_build_object('me', inserter_hooks.me, 'complete', (inserter_hooks.entity).complete))) end;
 end
 $$;
 comment on function tds.inserter_hooks(tds.entity, text) is
-'What an inserter does for an entity that prepares or completes its records by functions of its own, by the places of its template.';
+'What an inserter does for an entity that completes its records by a function of its own, by the places of its template.';

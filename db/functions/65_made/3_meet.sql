@@ -55,7 +55,7 @@ declare
     v_entity tds.entity;
 begin
     select n.* into strict v_entity from tds.entity n where n.entity = make_meeting.entity;
-    perform tds.make(v_name, 'organization_id text, records tds.record[]', 'setof tds.meeting', 'stable',
+    perform tds.make(v_name, 'records tds.record[]', 'setof tds.meeting', 'stable',
         tds.made_comment(format('Each of these %s beside the row it meets; see tds.meet().', make_meeting.entity),
                          'make_meeting', make_meeting.entity),
         tds.fill($body$
@@ -66,10 +66,10 @@ begin
                    row(t.{{target_key:I}}, case when k.kind in ('fold', 'over') then t.zoho_metadata end, t.sync_version,
                        t.sync_hash, t.sync_modified_at, t.sync_observed_at, t.sync_rank, t.sync_read_at, t.deleted_at,
                        t.sync_layers, t.sync_event)::tds.record_state end
-          from (select r as incoming, count(*) over (partition by r.zoho_id) as observations
+          from (select r as incoming, count(*) over (partition by r.organization_id, r.zoho_id) as observations
                   from unnest({{me:I}}.records) r) i
           left join lateral (select t.* from zoho.{{target:I}} t
-                              where t.organization_id = {{me:I}}.organization_id
+                              where t.organization_id = (i.incoming).organization_id
                                 and t.{{target_key:I}} between (i.incoming).zoho_id and (i.incoming).zoho_id
                               order by t.{{target_key:I}} limit 1) t on true
          cross join lateral (select case

@@ -132,7 +132,7 @@ begin
          cross join lateral (values
                    ({{place}}, e.doc, case when jsonb_typeof(e.doc) <> 'object' then 'not an object' end),
                    {{problems}}) f(path, value, reason)
-         where f.reason is not null$sql$,
+         where f.reason is not null and not r.is_delete$sql$,
                jsonb_build_object('me', v_name, 'elements', c.elements, 'place', c.place,
                                   'fields', tds.fields_of(make_culprits.entity, c.list_key, 'e.doc'),
                                   'problems', tds.problems_of(make_culprits.entity, c.list_key, c.place || ' || ''.'' || '))),
@@ -157,12 +157,15 @@ begin
          cross join lateral {{fields}} d
          cross join lateral (values
                    {{problems}}) f(path, value, reason)
-         where f.reason is not null and jsonb_typeof(r.doc) = 'object'{{arrays}}
+         where f.reason is not null and jsonb_typeof(r.doc) = 'object'
+           -- of a deletion nothing else is read
+           and (not r.is_delete or f.path in ({{id_key:L}}, 'last_modified_time')){{arrays}}
            ) c
      order by c.ord, c.path;
 end
 $body$,
             jsonb_build_object('me', v_name, 'fields', tds.fields_of(make_culprits.entity, '', 'r.doc'),
+                               'id_key', (select n.id_key from tds.entity n where n.entity = make_culprits.entity),
                                'problems', tds.problems_of(make_culprits.entity, '', ''), 'arrays', v_arrays)));
 end
 $$;

@@ -27,7 +27,7 @@ begin
     select b.target, tds.fill('case when {{kept_if}} then {{before}} else {{after}} end',
                               jsonb_build_object('kept_if', b.kept_if, 'before', b.before, 'after', b.after)), b.before
       from (select o.target, o.kept_if, r.before,
-                   replace(r.before, r.stored, format('tds.%I(own.organization_id, array[s.zoho_id], null)', o.told)) as after
+                   replace(r.before, r.stored, format('tds.%I(array[own.organization_id], array[s.zoho_id], null)', o.told)) as after
               from tds.beside o
              cross join lateral (select tds.fill('(select * from zoho.{{target:I}} k where k.organization_id = own.organization_id '
                                                  'and k.{{id_column:I}} = s.zoho_id)',
@@ -94,7 +94,7 @@ begin
         tds.fill($body$
 begin
     return query
-        select s.zoho_id, to_jsonb(b){{children_before}}, to_jsonb(a){{children_after}}
+        {{owner}}select s.zoho_id, to_jsonb(b){{children_before}}, to_jsonb(a){{children_after}}
           from unnest({{me:I}}.states) s
          cross join (select {{me:I}}.organization_id as organization_id) own
           join zoho.{{table:I}} t on t.organization_id = own.organization_id
@@ -110,6 +110,9 @@ end
 $body$,
             jsonb_build_object(
                 'me', v_name, 'table', tds.verified_table(v_entity.entity), 'target_key', v_entity.target_key,
+                'owner', coalesce(
+                    'with ' || nullif(rtrim(tds.owner_of(v_entity.entity, format('(select %I.organization_id) u', v_name)), ', '), '')
+                    || E'\n        ', ''),
                 'named', v_made.named || (select coalesce(string_agg(format(E',\n               null as %I', c), ''), '')
                                               from unnest(tds.unmapped_columns(make_deriver.entity)) c),
                 'columns', tds.wrapped(tds.qualified('t', v_made.columns || (

@@ -7,22 +7,21 @@ declare
 begin
     -- planned anew each time: a plan made while the tables were empty would read all of them for ever
     return tds.fill($sql$
-    if exists (select from zoho.{{target:I}} t where t.organization_id = {{me:I}}.organization_id) then
+    if exists (select from zoho.{{target:I}} t where t.organization_id = any (v_owners)) then
     execute $link$
     with waiting as (
         select {{keys}}, p.{{parent_column:I}} as value
-          from zoho.{{target:I}} t
+          from unnest($1, $2) i(organization_id, zoho_id)
+          join zoho.{{target:I}} t on t.organization_id = i.organization_id and t.{{ids_column:I}} = i.zoho_id
           join zoho.{{parent:I}} p on p.organization_id = t.organization_id and p.{{parent_key:I}} = t.{{key_column:I}}
-         where t.organization_id = $1
-           and t.{{ids_column:I}} = any ($2)
-           and {{is_missing}}
+         where {{is_missing}}
          order by {{keys}}
            for update of t)
     update zoho.{{target:I}} t
        set {{column_name:I}} = w.value
       from waiting w
      where ({{keys}}) = ({{waiting_keys}})
-    $link$ using {{me:I}}.organization_id, {{me:I}}.zoho_ids;
+    $link$ using {{me:I}}.organization_ids, {{me:I}}.zoho_ids;
     end if;
 $sql$,
         jsonb_build_object(
@@ -39,7 +38,7 @@ $sql$,
 end
 $$;
 comment on function tds.link_statement(tds.link, text, text) is
-'The statement that sets a link where it is missing, for rows whose ids_column is among the ids given.';
+'The statement that sets a link where it is missing, for rows whose organisation and ids_column are among those given.';
 
 create or replace function tds.make_linker(entity text) returns void
 language plpgsql volatile
@@ -79,10 +78,12 @@ begin
     if v_statements is null then
         return;
     end if;
-    perform tds.make(v_name, 'organization_id text, zoho_ids text[]', 'void', 'volatile',
+    perform tds.make(v_name, 'organization_ids text[], zoho_ids text[]', 'void', 'volatile',
                      tds.made_comment(format('Links these %s with the rows they name and the rows that name them, as tds.link has it.',
                                              make_linker.entity), 'make_linker', make_linker.entity),
-                     tds.fill(E'\nbegin{{statements}}\n    return;\nend\n', jsonb_build_object('statements', v_statements)));
+                     tds.fill(E'\ndeclare\n    v_owners constant text[] := array('
+                              'select distinct o.id from unnest({{me:I}}.organization_ids) o(id));\n'
+                              'begin{{statements}}\n    return;\nend\n', jsonb_build_object('me', v_name, 'statements', v_statements)));
 end
 $$;
 revoke all on function tds.make_linker(text) from public;

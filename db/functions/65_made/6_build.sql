@@ -63,13 +63,13 @@ set search_path = pg_catalog, pg_temp
 as $$
 begin
     perform tds.make_switch('write_states',
-        'organization_id text, states tds.record_state[], at timestamptz', 'text[]', 'volatile', 'write_',
-        'tds.write_<entity>(): writes resolved states, returns the ids written.');
+        'organization_ids text[], states tds.record_state[], at timestamptz', 'bigint[]', 'volatile', 'write_',
+        'tds.write_<entity>(): writes resolved states, each of the organisation told beside it, returns the places of those written.');
     perform tds.make_switch('insert_events',
-        'organization_id text, inbox_ids bigint[], received_ats timestamptz[], events tds.event[], skip bigint[], at timestamptz, '
+        'inbox_ids bigint[], received_ats timestamptz[], events tds.event[], skip bigint[], at timestamptz, '
         'out verdicts tds.verdict[], out rest tds.record[], out begun int', 'record', 'volatile', 'insert_',
         'tds.insert_<entity>(): the short way of what is new or unchanged, from the inbox or from events parsed already.');
-    perform tds.make_switch('meet', 'organization_id text, records tds.record[]', 'setof tds.meeting', 'stable', 'meet_',
+    perform tds.make_switch('meet', 'records tds.record[]', 'setof tds.meeting', 'stable', 'meet_',
         'Each record beside the row it meets: unchanged; new; over (newer than every version the row has, so that each of its keys '
         'wins); or fold, what only tds.fold() can tell. Takes no lock.');
     perform tds.make_switch('suspects', 'events tds.event[]', 'bigint[]', 'stable', 'suspects_',
@@ -77,7 +77,7 @@ begin
     perform tds.make_switch('culprits',
         'records tds.record[]', 'table (ord bigint, path text, value text, reason text)', 'stable', 'culprits_',
         'tds.culprits_<entity>(): what the strict readers refuse, and why.');
-    perform tds.make_switch('link_rows', 'organization_id text, zoho_ids text[]', 'void', 'volatile', 'link_',
+    perform tds.make_switch('link_rows', 'organization_ids text[], zoho_ids text[]', 'void', 'volatile', 'link_',
         'tds.link_<entity>(): links these records with the rows they name and the rows that name them.');
     perform tds.make_switch('check_anew', 'organization_id text, zoho_currency_id text, codes text[]', 'void', 'volatile', 'check_',
         'tds.check_<entity>(): makes the arithmetic checks of documents in a currency anew.');

@@ -14,7 +14,7 @@ begin
                                                                      read_at, deleted_at, layers, inbox_id, ord)
                  join tds.culprits(readable_states.entity, array(
                           select row(o.ord, 0, null, 1, true, o.zoho_id, o.modified_at, o.observed_at, o.rank, false, o.hash,
-                                     o.doc)::tds.record
+                                     o.doc, null)::tds.record
                             from unnest(readable_states.states) with ordinality o(zoho_id, doc, version, hash, modified_at, observed_at,
                                                                                 rank, read_at, deleted_at, layers, inbox_id, ord))) c
                    on c.ord = n.ord));
@@ -242,7 +242,7 @@ begin
                    't.%1$I)',
                    v_entity.target_key, v_entity.target)
        into v_ids using rebuild_links.organization_id, rebuild_links.after, rebuild_links.last_id;
-    perform tds.link_rows(rebuild_links.entity, rebuild_links.organization_id, v_ids);
+    perform tds.link_rows(rebuild_links.entity, array(select rebuild_links.organization_id from unnest(v_ids)), v_ids);
 end
 $$;
 revoke all on function tds.rebuild_links(text, text, text, text) from public;

@@ -16,7 +16,8 @@ begin
     end if;
     -- Zoho cannot be asked: what it told last is told once more
     return (select cardinality(t.written)::bigint from (select tds.write_told(v_entity.entity, v_own, array(
-        select row(i.n, 0, tds.now(), 1, true, t.zoho_id, t.modified_at, t.observed_at, 3::smallint, false, t.hash, t.doc)::tds.record
+        select row(i.n, 0, tds.now(), 1, true, t.zoho_id, t.modified_at, t.observed_at, 3::smallint, false, t.hash, t.doc,
+                   v_own)::tds.record
           from unnest(repair_records.zoho_ids) with ordinality i(id, n)
          cross join lateral (
                select v.zoho_id, v.modified_at, (e.event).observed_at, v.hash, e.doc

@@ -222,7 +222,8 @@ begin
              cross join lateral (select tds.without_person(t.zoho_metadata, '', 0, $3) as doc offset 0) d
              where t.organization_id = $1 and t.%2$I = any ($2)$sql$, v_group.target, v_group.target_key)
            into v_states, v_told using erase_rows.organization_id, v_group.zoho_ids, v_kept;
-        if cardinality(tds.write_states(v_group.entity, erase_rows.organization_id, v_states, erase_rows.at)) < cardinality(v_states) then
+        if cardinality(tds.write_states_of(v_group.entity, erase_rows.organization_id, v_states, erase_rows.at))
+           < cardinality(v_states) then
             raise exception using errcode = 'ZB045', message = 'a record of the person was written meanwhile', detail = v_group.entity,
                 hint = 'nothing was erased: once more, while no worker is at it';
         end if;

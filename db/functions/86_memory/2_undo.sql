@@ -227,7 +227,7 @@ declare
     v_last   constant bigint := coalesce((select max(h.history_id) from tds.record_history h), 0);
     v_child  tds.child;
 begin
-    if cardinality(tds.write_states((restore_run_rows.entity).entity, restore_run_rows.organization_id, v_states, restore_run_rows.at))
+    if cardinality(tds.write_states_of((restore_run_rows.entity).entity, restore_run_rows.organization_id, v_states, restore_run_rows.at))
        < cardinality(restore_run_rows.zoho_ids) then
         raise exception using errcode = 'ZB046', message = 'a record of the run was written meanwhile',
             detail = (restore_run_rows.entity).entity, hint = 'nothing was taken back: look once more, and again';

@@ -74,6 +74,8 @@ begin
                    ('total', d.total, tds.problem('number', d.total, false, NULL)),
                    ('write_off_amount', d.write_off_amount, tds.problem('number', d.write_off_amount, false, NULL))) f(path, value, reason)
          where f.reason is not null and jsonb_typeof(r.doc) = 'object'
+           -- of a deletion nothing else is read
+           and (not r.is_delete or f.path in ('invoice_id', 'last_modified_time'))
         union all
         select r.ord, f.path, left(coalesce(f.value #>> '{}', e.doc::text), 200), f.reason
           from unnest(culprits_invoices.records) r
@@ -109,7 +111,7 @@ begin
                    (format('line_items[%s]', e.n - 1) || '.' || 'tax_name', d.tax_name, tds.problem('text', d.tax_name, false, NULL)),
                    (format('line_items[%s]', e.n - 1) || '.' || 'tax_percentage', d.tax_percentage, tds.problem('number', d.tax_percentage, false, NULL)),
                    (format('line_items[%s]', e.n - 1) || '.' || 'unit', d.unit, tds.problem('text', d.unit, false, NULL))) f(path, value, reason)
-         where f.reason is not null
+         where f.reason is not null and not r.is_delete
            ) c
      order by c.ord, c.path;
 end

@@ -52,6 +52,8 @@ begin
                    ('sales_or_purchase_type', d.sales_or_purchase_type, tds.problem('word', d.sales_or_purchase_type, false, '50')),
                    ('status', d.status, tds.problem('word', d.status, false, NULL))) f(path, value, reason)
          where f.reason is not null and jsonb_typeof(r.doc) = 'object'
+           -- of a deletion nothing else is read
+           and (not r.is_delete or f.path in ('pricebook_id', 'last_modified_time'))
         union all
         select r.ord, f.path, left(coalesce(f.value #>> '{}', e.doc::text), 200), f.reason
           from unnest(culprits_pricelists.records) r
@@ -73,7 +75,7 @@ begin
                    (format('pricebook_items[%s]', e.n - 1) || '.' || 'pricebook_discount', d.pricebook_discount, tds.problem('number', d.pricebook_discount, false, NULL)),
                    (format('pricebook_items[%s]', e.n - 1) || '.' || 'pricebook_item_id', d.pricebook_item_id, tds.problem('id', d.pricebook_item_id, false, NULL)),
                    (format('pricebook_items[%s]', e.n - 1) || '.' || 'pricebook_rate', d.pricebook_rate, tds.problem('number', d.pricebook_rate, false, NULL))) f(path, value, reason)
-         where f.reason is not null
+         where f.reason is not null and not r.is_delete
         union all
         select r.ord, f.path, left(coalesce(f.value #>> '{}', e.doc::text), 200), f.reason
           from unnest(culprits_pricelists.records) r
@@ -99,7 +101,7 @@ begin
                    (format('pricebook_items[%s].price_brackets[%s]', o.n - 1, e.n - 1) || '.' || 'pricebook_item_id', d.pricebook_item_id, tds.problem('id', d.pricebook_item_id, false, NULL)),
                    (format('pricebook_items[%s].price_brackets[%s]', o.n - 1, e.n - 1) || '.' || 'pricebook_rate', d.pricebook_rate, tds.problem('number', d.pricebook_rate, false, NULL)),
                    (format('pricebook_items[%s].price_brackets[%s]', o.n - 1, e.n - 1) || '.' || 'start_quantity', d.start_quantity, tds.problem('number', d.start_quantity, false, NULL))) f(path, value, reason)
-         where f.reason is not null
+         where f.reason is not null and not r.is_delete
            ) c
      order by c.ord, c.path;
 end

@@ -66,6 +66,8 @@ begin
                    ('unit', d.unit, tds.problem('text', d.unit, false, NULL)),
                    ('warehouses', d.warehouses, tds.problem('array', d.warehouses, false, NULL))) f(path, value, reason)
          where f.reason is not null and jsonb_typeof(r.doc) = 'object'
+           -- of a deletion nothing else is read
+           and (not r.is_delete or f.path in ('item_id', 'last_modified_time'))
         union all
         select r.ord, f.path, left(coalesce(f.value #>> '{}', e.doc::text), 200), f.reason
           from unnest(culprits_products.records) r
@@ -89,7 +91,7 @@ begin
                    (format('locations[%s]', e.n - 1) || '.' || 'location_id', d.location_id, tds.problem('id', d.location_id, true, NULL)),
                    (format('locations[%s]', e.n - 1) || '.' || 'location_name', d.location_name, tds.problem('text', d.location_name, false, NULL)),
                    (format('locations[%s]', e.n - 1) || '.' || 'location_stock_on_hand', d.location_stock_on_hand, tds.problem('number', d.location_stock_on_hand, false, NULL))) f(path, value, reason)
-         where f.reason is not null
+         where f.reason is not null and not r.is_delete
         union all
         select r.ord, f.path, left(coalesce(f.value #>> '{}', e.doc::text), 200), f.reason
           from unnest(culprits_products.records) r
@@ -113,7 +115,7 @@ begin
                    (format('warehouses[%s]', e.n - 1) || '.' || 'warehouse_id', d.warehouse_id, tds.problem('id', d.warehouse_id, true, NULL)),
                    (format('warehouses[%s]', e.n - 1) || '.' || 'warehouse_name', d.warehouse_name, tds.problem('text', d.warehouse_name, false, NULL)),
                    (format('warehouses[%s]', e.n - 1) || '.' || 'warehouse_stock_on_hand', d.warehouse_stock_on_hand, tds.problem('number', d.warehouse_stock_on_hand, false, NULL))) f(path, value, reason)
-         where f.reason is not null
+         where f.reason is not null and not r.is_delete
            ) c
      order by c.ord, c.path;
 end

@@ -6,6 +6,14 @@ CREATE OR REPLACE FUNCTION tds.derive_products(organization_id text, states tds.
 AS $function$
 begin
     return query
+        with owner as materialized (
+        select jsonb_object_agg(o.organization_id, (
+                   select p.currency from zoho.organizations p
+                    where p.organization_id = o.organization_id
+                      and p.zoho_organization_id between o.organization_id and o.organization_id
+                    order by p.zoho_organization_id limit 1)) as currency
+          from (select distinct u.organization_id from (select derive_products.organization_id) u) o
+    )
         select s.zoho_id, to_jsonb(b) || jsonb_build_object('stock_levels', 
                (select jsonb_agg(jsonb_build_object('n', x.zoho_warehouse_id)
                                  || (to_jsonb(x) - array['organization_id', 'synced_at', 'zoho_item_id']) order by x.zoho_warehouse_id)
@@ -15,7 +23,7 @@ begin
                   from (select * from zoho.stock_levels k where k.organization_id = own.organization_id and k.zoho_item_id = s.zoho_id) x) else 
                (select jsonb_agg(jsonb_build_object('n', x.zoho_warehouse_id)
                                  || (to_jsonb(x) - array['organization_id', 'synced_at', 'zoho_item_id']) order by x.zoho_warehouse_id)
-                  from tds.told_stock_levels(own.organization_id, array[s.zoho_id], null) x) end)
+                  from tds.told_stock_levels(array[own.organization_id], array[s.zoho_id], null) x) end)
           from unnest(derive_products.states) s
          cross join (select derive_products.organization_id as organization_id) own
           join zoho.products t on t.organization_id = own.organization_id
@@ -33,7 +41,7 @@ begin
                tds.json_text(d.brand) as brand,
                tds.json_text(d.category_name) as category_name,
                coalesce(tds.json_number(d.committed_stock), tds.json_number(d.stock_committed)) as committed_stock,
-               l1.currency as currency,
+               ((select o.currency from owner o) ->> own.organization_id) as currency,
                tds.json_text(d.description) as description,
                tds.json_id(d.image_document_id) as image_document_id,
                tds.json_word(d.status) = 'active' as is_active,
@@ -73,11 +81,7 @@ begin
                       s.doc -> 'tax_percentage' as tax_percentage,
                       s.doc -> 'unit' as unit,
                       s.doc -> 'warehouses' as warehouses
-               offset 0) d
-          left join lateral (select p.currency from zoho.organizations p
-                              where p.organization_id = own.organization_id
-                                and p.zoho_organization_id between own.organization_id and own.organization_id
-                              order by p.zoho_organization_id limit 1) l1 on true) a
+               offset 0) d) a
          order by s.zoho_id;
 end
 $function$;

@@ -1,4 +1,4 @@
-CREATE OR REPLACE FUNCTION tds.insert_customers(organization_id text, inbox_ids bigint[], received_ats timestamp with time zone[], events tds.event[], skip bigint[], at timestamp with time zone, OUT verdicts tds.verdict[], OUT rest tds.record[], OUT begun integer)
+CREATE OR REPLACE FUNCTION tds.insert_customers(inbox_ids bigint[], received_ats timestamp with time zone[], events tds.event[], skip bigint[], at timestamp with time zone, OUT verdicts tds.verdict[], OUT rest tds.record[], OUT begun integer)
  RETURNS record
  LANGUAGE plpgsql
  SET search_path TO 'pg_catalog', 'pg_temp'
@@ -6,11 +6,12 @@ AS $function$
 -- A look-up says "between x and x order by" for "= x": only the index that ends in that column gives the order, so the plan
 -- is right even if it was made while the table was empty.
 declare
+    v_owners  text[];
     v_written text[];
 begin
-    perform tds.lock_contacts(insert_customers.organization_id);
     with met as materialized (
-        select e.first_ord + s.n as ord, s.n::int as position, e.inbox_id, e.received_at, e.alone, e.observed_at, e.rank, e.is_delete,
+        select e.organization_id, e.first_ord + s.n as ord, s.n::int as position, e.inbox_id,
+               e.received_at, e.alone, e.observed_at, e.rank, e.is_delete,
                v.zoho_id, v.told, v.told_at, v.modified_at, v.hash, s.doc, x.kind
           from (select x.* from unnest(insert_customers.events) x
                 union all
@@ -20,7 +21,7 @@ begin
                                                      else e.records end) with ordinality s(doc, n)
          cross join lateral tds.versions(s.doc, 'contact_id', e.modified_at, e.rank, e.observed_at) v
           left join lateral (select t.*, t.ctid as place from zoho.contacts t
-                              where t.organization_id = insert_customers.organization_id
+                              where t.organization_id = e.organization_id
                                 and t.zoho_contact_id between v.zoho_id and v.zoho_id
                               order by t.zoho_contact_id limit 1) k on true
          cross join lateral (select
@@ -44,7 +45,8 @@ begin
                     else 'rest' end as kind offset 0) x
          where e.first_ord + s.n <> all (insert_customers.skip)
     ), twice as (
-        select m.zoho_id from met m where m.zoho_id is not null group by m.zoho_id having count(*) > 1
+        select m.organization_id, m.zoho_id from met m where m.zoho_id is not null
+         group by m.organization_id, m.zoho_id having count(*) > 1
     ), mixed as (
         select from met m where m.kind = 'rest' union all select from twice limit 1
     ), written as (
@@ -86,8 +88,9 @@ begin
           -- ON CONFLICT would cost every row a look. All or none: with a rest to be written after them, two workers could wait
           -- for one another
           from (select m.*, null::jsonb as layers
-                  from met m where m.kind = 'new' and not exists (select from mixed) order by m.zoho_id offset 0) s
-         cross join (select insert_customers.organization_id as organization_id, insert_customers.at as at) own
+                  from met m where m.kind = 'new' and not exists (select from mixed)
+                 order by m.organization_id, m.zoho_id offset 0) s
+         cross join lateral (select s.organization_id, insert_customers.at as at) own
          cross join lateral (
                select s.doc -> 'addresses' as addresses,
                       s.doc -> 'billing_address' as billing_address,
@@ -127,8 +130,8 @@ begin
                               where p.organization_id = own.organization_id
                                 and p.zoho_pricebook_id between (d.pricebook_id ->> 0) and (d.pricebook_id ->> 0)
                               order by p.zoho_pricebook_id limit 1) l1 on true
-         order by s.zoho_id
-        returning t.zoho_contact_id as zoho_id), contact_persons as (
+         order by s.organization_id, s.zoho_id
+        returning t.organization_id, t.zoho_contact_id as zoho_id), contact_persons as (
         insert into zoho.contact_persons (
                organization_id, zoho_contact_id, "position",
                department, designation, email, first_name, is_primary, last_name, mobile, phone,
@@ -146,8 +149,8 @@ begin
                tds.json_id(d.contact_person_id),
                e.doc, own.at
           from met m
-          join written w on w.zoho_id = m.zoho_id
-         cross join (select insert_customers.organization_id as organization_id, insert_customers.at as at) own
+          join written w on w.organization_id = m.organization_id and w.zoho_id = m.zoho_id
+         cross join lateral (select m.organization_id, insert_customers.at as at) own
          cross join lateral jsonb_array_elements(coalesce(tds.json_array(m.doc -> 'contact_persons'), '[]')) with ordinality c(doc, n)
          cross join lateral (select tds.json_row(c.doc) as doc, c.n offset 0) e
          cross join lateral (
@@ -162,27 +165,31 @@ begin
                       e.doc -> 'phone' as phone,
                       e.doc -> 'salutation' as salutation
                offset 0) d
-         order by m.zoho_id, e.n)
+         order by m.organization_id, m.zoho_id, e.n)
     select array_agg(row(m.ord, m.inbox_id, m.zoho_id, case m.kind when 'new' then 'applied' else m.kind end,
                          m.modified_at, m.observed_at, m.rank,
                          case when m.kind <> 'new' then null
                               when m.rank = 2 and m.modified_at is null then 'webhook without last_modified_time'
                               when m.rank > 1 and tds.lacks_elements(m.doc) then tds.empty_reason()
                               when not m.doc ? 'billing_address' then 'detail older than the record' end,
-                         m.observed_at, m.kind = 'new' and m.modified_at is null)::tds.verdict) filter (where m.done),
+                         m.observed_at, m.kind = 'new' and m.modified_at is null, m.organization_id)::tds.verdict) filter (where m.done),
            array_agg(row(m.ord, m.inbox_id, m.received_at, m.position, m.alone, m.zoho_id, m.modified_at, m.observed_at, m.rank,
-                         m.is_delete, m.hash, m.doc)::tds.record order by m.ord) filter (where not m.done),
+                         m.is_delete, m.hash, m.doc, m.organization_id)::tds.record order by m.ord) filter (where not m.done),
            (count(*) filter (where m.position = 1))::int,
+           array_agg(m.organization_id) filter (where m.done and m.kind in ('new', 'over') and (true)),
            array_agg(m.zoho_id) filter (where m.done and m.kind in ('new', 'over') and (true))
-      into insert_customers.verdicts, insert_customers.rest, insert_customers.begun, v_written
-      from (select m.*, m.kind <> 'rest' and case m.kind when 'new' then w.zoho_id is not null
-                                                 else m.zoho_id not in (select d.zoho_id from twice d) end as done
+      into insert_customers.verdicts, insert_customers.rest, insert_customers.begun, v_owners, v_written
+      from (select m.*, m.kind <> 'rest' and case m.kind when 'new' then n.are_written
+                                                 else (m.organization_id, m.zoho_id) not in (
+                                                     select d.organization_id, d.zoho_id from twice d) end as done
               from met m
-              left join written w on w.zoho_id = m.zoho_id) m;
+             -- all or none
+             cross join (select (select count(*) from written)
+                                = (select count(*) from met m where m.kind = 'new') as are_written) n) m;
     if v_written is not null then
-        perform tds.write_contact_addresses(insert_customers.organization_id, v_written, insert_customers.at);
+        perform tds.write_contact_addresses(v_owners, v_written, insert_customers.at);
     end if;
 end
 $function$;
-comment on function tds.insert_customers(text,bigint[],timestamp with time zone[],tds.event[],bigint[],timestamp with time zone) is
+comment on function tds.insert_customers(bigint[],timestamp with time zone[],tds.event[],bigint[],timestamp with time zone) is
 'Writes those customers of a batch that have no row yet, knows the unchanged ones, and hands back the rest. Made by tds.make_inserter() from functions/60_entities/contacts.sql.';

@@ -1,4 +1,4 @@
-CREATE OR REPLACE FUNCTION tds.insert_invoices(organization_id text, inbox_ids bigint[], received_ats timestamp with time zone[], events tds.event[], skip bigint[], at timestamp with time zone, OUT verdicts tds.verdict[], OUT rest tds.record[], OUT begun integer)
+CREATE OR REPLACE FUNCTION tds.insert_invoices(inbox_ids bigint[], received_ats timestamp with time zone[], events tds.event[], skip bigint[], at timestamp with time zone, OUT verdicts tds.verdict[], OUT rest tds.record[], OUT begun integer)
  RETURNS record
  LANGUAGE plpgsql
  SET search_path TO 'pg_catalog', 'pg_temp'
@@ -7,7 +7,8 @@ AS $function$
 -- is right even if it was made while the table was empty.
 begin
     with met as materialized (
-        select e.first_ord + s.n as ord, s.n::int as position, e.inbox_id, e.received_at, e.alone, e.observed_at, e.rank, e.is_delete,
+        select e.organization_id, e.first_ord + s.n as ord, s.n::int as position, e.inbox_id,
+               e.received_at, e.alone, e.observed_at, e.rank, e.is_delete,
                v.zoho_id, v.told, v.told_at, v.modified_at, v.hash, s.doc, x.kind
           from (select x.* from unnest(insert_invoices.events) x
                 union all
@@ -17,7 +18,7 @@ begin
                                                      else e.records end) with ordinality s(doc, n)
          cross join lateral tds.versions(s.doc, 'invoice_id', e.modified_at, e.rank, e.observed_at) v
           left join lateral (select t.*, t.ctid as place from zoho.invoices t
-                              where t.organization_id = insert_invoices.organization_id
+                              where t.organization_id = e.organization_id
                                 and t.zoho_invoice_id between v.zoho_id and v.zoho_id
                               order by t.zoho_invoice_id limit 1) k on true
          cross join lateral (select
@@ -41,7 +42,8 @@ begin
                     else 'rest' end as kind offset 0) x
          where e.first_ord + s.n <> all (insert_invoices.skip)
     ), twice as (
-        select m.zoho_id from met m where m.zoho_id is not null group by m.zoho_id having count(*) > 1
+        select m.organization_id, m.zoho_id from met m where m.zoho_id is not null
+         group by m.organization_id, m.zoho_id having count(*) > 1
     ), mixed as (
         select from met m where m.kind = 'rest' union all select from twice limit 1
     ), written as (
@@ -105,8 +107,9 @@ begin
           -- ON CONFLICT would cost every row a look. All or none: with a rest to be written after them, two workers could wait
           -- for one another
           from (select m.*, null::jsonb as layers
-                  from met m where m.kind = 'new' and not exists (select from mixed) order by m.zoho_id offset 0) s
-         cross join (select insert_invoices.organization_id as organization_id, insert_invoices.at as at) own
+                  from met m where m.kind = 'new' and not exists (select from mixed)
+                 order by m.organization_id, m.zoho_id offset 0) s
+         cross join lateral (select s.organization_id, insert_invoices.at as at) own
          cross join lateral (
                select s.doc -> 'adjustment' as adjustment,
                       s.doc -> 'balance' as balance,
@@ -141,8 +144,8 @@ begin
                               where p.organization_id = own.organization_id
                                 and p.zoho_contact_id between (d.customer_id ->> 0) and (d.customer_id ->> 0)
                               order by p.zoho_contact_id limit 1) l1 on true
-         order by s.zoho_id
-        returning t.zoho_invoice_id as zoho_id), line_items as (
+         order by s.organization_id, s.zoho_id
+        returning t.organization_id, t.zoho_invoice_id as zoho_id), line_items as (
         insert into zoho.invoice_line_items (
                organization_id, zoho_invoice_id, line_number,
                description, discount, discount_amount, name, product_id, quantity, rate, tax_name,
@@ -163,8 +166,8 @@ begin
                tds.json_id(d.line_item_id),
                e.doc, own.at
           from met m
-          join written w on w.zoho_id = m.zoho_id
-         cross join (select insert_invoices.organization_id as organization_id, insert_invoices.at as at) own
+          join written w on w.organization_id = m.organization_id and w.zoho_id = m.zoho_id
+         cross join lateral (select m.organization_id, insert_invoices.at as at) own
          cross join lateral jsonb_array_elements(coalesce(tds.json_array(m.doc -> 'line_items'), '[]')) with ordinality c(doc, n)
          cross join lateral (select tds.json_row(c.doc) as doc, c.n offset 0) e
          cross join lateral (
@@ -185,23 +188,26 @@ begin
                               where p.organization_id = own.organization_id
                                 and p.zoho_item_id between (d.item_id ->> 0) and (d.item_id ->> 0)
                               order by p.zoho_item_id limit 1) l1 on true
-         order by m.zoho_id, e.n)
+         order by m.organization_id, m.zoho_id, e.n)
     select array_agg(row(m.ord, m.inbox_id, m.zoho_id, case m.kind when 'new' then 'applied' else m.kind end,
                          m.modified_at, m.observed_at, m.rank,
                          case when m.kind <> 'new' then null
                               when m.rank = 2 and m.modified_at is null then 'webhook without last_modified_time'
                               when m.rank > 1 and tds.lacks_elements(m.doc) then tds.empty_reason()
                               when not m.doc ? 'line_items' then 'detail older than the record' end,
-                         m.observed_at, m.kind = 'new' and m.modified_at is null)::tds.verdict) filter (where m.done),
+                         m.observed_at, m.kind = 'new' and m.modified_at is null, m.organization_id)::tds.verdict) filter (where m.done),
            array_agg(row(m.ord, m.inbox_id, m.received_at, m.position, m.alone, m.zoho_id, m.modified_at, m.observed_at, m.rank,
-                         m.is_delete, m.hash, m.doc)::tds.record order by m.ord) filter (where not m.done),
+                         m.is_delete, m.hash, m.doc, m.organization_id)::tds.record order by m.ord) filter (where not m.done),
            (count(*) filter (where m.position = 1))::int
       into insert_invoices.verdicts, insert_invoices.rest, insert_invoices.begun
-      from (select m.*, m.kind <> 'rest' and case m.kind when 'new' then w.zoho_id is not null
-                                                 else m.zoho_id not in (select d.zoho_id from twice d) end as done
+      from (select m.*, m.kind <> 'rest' and case m.kind when 'new' then n.are_written
+                                                 else (m.organization_id, m.zoho_id) not in (
+                                                     select d.organization_id, d.zoho_id from twice d) end as done
               from met m
-              left join written w on w.zoho_id = m.zoho_id) m;
+             -- all or none
+             cross join (select (select count(*) from written)
+                                = (select count(*) from met m where m.kind = 'new') as are_written) n) m;
 end
 $function$;
-comment on function tds.insert_invoices(text,bigint[],timestamp with time zone[],tds.event[],bigint[],timestamp with time zone) is
+comment on function tds.insert_invoices(bigint[],timestamp with time zone[],tds.event[],bigint[],timestamp with time zone) is
 'Writes those invoices of a batch that have no row yet, knows the unchanged ones, and hands back the rest. Made by tds.make_inserter() from functions/60_entities/invoices.sql.';

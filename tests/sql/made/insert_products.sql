@@ -1,4 +1,4 @@
-CREATE OR REPLACE FUNCTION tds.insert_products(organization_id text, inbox_ids bigint[], received_ats timestamp with time zone[], events tds.event[], skip bigint[], at timestamp with time zone, OUT verdicts tds.verdict[], OUT rest tds.record[], OUT begun integer)
+CREATE OR REPLACE FUNCTION tds.insert_products(inbox_ids bigint[], received_ats timestamp with time zone[], events tds.event[], skip bigint[], at timestamp with time zone, OUT verdicts tds.verdict[], OUT rest tds.record[], OUT begun integer)
  RETURNS record
  LANGUAGE plpgsql
  SET search_path TO 'pg_catalog', 'pg_temp'
@@ -6,11 +6,13 @@ AS $function$
 -- A look-up says "between x and x order by" for "= x": only the index that ends in that column gives the order, so the plan
 -- is right even if it was made while the table was empty.
 declare
+    v_owners  text[];
     v_written text[];
     v_is_kept constant boolean := tds.keeps_history('products');
 begin
     with met as materialized (
-        select e.first_ord + s.n as ord, s.n::int as position, e.inbox_id, e.received_at, e.alone, e.observed_at, e.rank, e.is_delete,
+        select e.organization_id, e.first_ord + s.n as ord, s.n::int as position, e.inbox_id,
+               e.received_at, e.alone, e.observed_at, e.rank, e.is_delete,
                v.zoho_id, v.told, v.told_at, v.modified_at, v.hash, s.doc, x.kind,
                case when x.kind = 'over' then k.place end as place,
                case when x.kind = 'over'
@@ -24,7 +26,7 @@ begin
                                                      else e.records end) with ordinality s(doc, n)
          cross join lateral tds.versions(s.doc, 'item_id', e.modified_at, e.rank, e.observed_at) v
           left join lateral (select t.*, t.ctid as place from zoho.products t
-                              where t.organization_id = insert_products.organization_id
+                              where t.organization_id = e.organization_id
                                 and t.zoho_item_id between v.zoho_id and v.zoho_id
                               order by t.zoho_item_id limit 1) k on true
          cross join lateral (select
@@ -62,9 +64,17 @@ begin
                     else 'rest' end as kind offset 0) x
          where e.first_ord + s.n <> all (insert_products.skip)
     ), twice as (
-        select m.zoho_id from met m where m.zoho_id is not null group by m.zoho_id having count(*) > 1
+        select m.organization_id, m.zoho_id from met m where m.zoho_id is not null
+         group by m.organization_id, m.zoho_id having count(*) > 1
     ), mixed as (
         select from met m where m.kind = 'rest' union all select from twice limit 1
+    ), owner as materialized (
+        select jsonb_object_agg(o.organization_id, (
+                   select p.currency from zoho.organizations p
+                    where p.organization_id = o.organization_id
+                      and p.zoho_organization_id between o.organization_id and o.organization_id
+                    order by p.zoho_organization_id limit 1)) as currency
+          from (select distinct u.organization_id from met u) o
     ), written as (
         insert into zoho.products as t (
             organization_id, zoho_item_id,
@@ -81,7 +91,7 @@ begin
                tds.json_text(d.brand),
                tds.json_text(d.category_name),
                coalesce(tds.json_number(d.committed_stock), tds.json_number(d.stock_committed)),
-               l1.currency,
+               ((select o.currency from owner o) ->> own.organization_id),
                tds.json_text(d.description),
                tds.json_id(d.image_document_id),
                tds.json_word(d.status) = 'active',
@@ -100,8 +110,9 @@ begin
           -- ON CONFLICT would cost every row a look. All or none: with a rest to be written after them, two workers could wait
           -- for one another
           from (select m.*, null::jsonb as layers
-                  from met m where m.kind = 'new' and not exists (select from mixed) order by m.zoho_id offset 0) s
-         cross join (select insert_products.organization_id as organization_id, insert_products.at as at) own
+                  from met m where m.kind = 'new' and not exists (select from mixed)
+                 order by m.organization_id, m.zoho_id offset 0) s
+         cross join lateral (select s.organization_id, insert_products.at as at) own
          cross join lateral (
                select s.doc -> 'actual_available_stock' as actual_available_stock,
                       s.doc -> 'actual_committed_stock' as actual_committed_stock,
@@ -128,17 +139,13 @@ begin
                       s.doc -> 'unit' as unit,
                       s.doc -> 'warehouses' as warehouses
                offset 0) d
-          left join lateral (select p.currency from zoho.organizations p
-                              where p.organization_id = own.organization_id
-                                and p.zoho_organization_id between own.organization_id and own.organization_id
-                              order by p.zoho_organization_id limit 1) l1 on true
-         order by s.zoho_id
-        returning t.zoho_item_id as zoho_id), over as materialized (
+         order by s.organization_id, s.zoho_id
+        returning t.organization_id, t.zoho_item_id as zoho_id), over as materialized (
         -- after the inserts: two sets, each in key order, and in every session the same one first
-        select m.ord, m.place, p.state, p.verdict
+        select m.organization_id, m.ord, m.place, p.state, p.verdict
           from met m
          cross join lateral tds.plainly('over', row(m.ord, m.inbox_id, m.received_at, m.position, m.alone, m.zoho_id, m.modified_at,
-             m.observed_at, m.rank, m.is_delete, m.hash, m.doc)::tds.record, m.known, false, 'brand') p
+             m.observed_at, m.rank, m.is_delete, m.hash, m.doc, m.organization_id)::tds.record, m.known, false, 'brand') p
          where m.kind = 'over' and not exists (select from mixed) and (select count(*) from written) >= 0
     ), updated as (
         update zoho.products t
@@ -149,7 +156,7 @@ begin
                brand = tds.json_text(d.brand),
                category_name = tds.json_text(d.category_name),
                committed_stock = coalesce(tds.json_number(d.committed_stock), tds.json_number(d.stock_committed)),
-               currency = l1.currency,
+               currency = ((select o.currency from owner o) ->> own.organization_id),
                description = tds.json_text(d.description),
                image_document_id = tds.json_id(d.image_document_id),
                is_active = tds.json_word(d.status) = 'active',
@@ -166,8 +173,8 @@ begin
                zoho_metadata = s.doc, synced_at = own.at, sync_version = s.version, sync_hash = s.hash,
                sync_modified_at = s.modified_at, sync_observed_at = s.observed_at, sync_rank = s.rank, sync_read_at = s.read_at,
                sync_layers = s.layers, sync_event = s.inbox_id
-          from (select o.place, (o.state).* from over o order by (o.state).zoho_id offset 0) s
-         cross join (select insert_products.organization_id as organization_id, insert_products.at as at) own
+          from (select o.organization_id, o.place, (o.state).* from over o order by o.organization_id, (o.state).zoho_id offset 0) s
+         cross join lateral (select s.organization_id, insert_products.at as at) own
          cross join lateral (
                select s.doc -> 'actual_available_stock' as actual_available_stock,
                       s.doc -> 'actual_committed_stock' as actual_committed_stock,
@@ -194,37 +201,37 @@ begin
                       s.doc -> 'unit' as unit,
                       s.doc -> 'warehouses' as warehouses
                offset 0) d
-          left join lateral (select p.currency from zoho.organizations p
-                              where p.organization_id = own.organization_id
-                                and p.zoho_organization_id between own.organization_id and own.organization_id
-                              order by p.zoho_organization_id limit 1) l1 on true
          -- the version that was read, in its place: what another worker wrote meanwhile is looked at again
          where t.ctid = s.place and t.organization_id = own.organization_id and t.zoho_item_id = s.zoho_id
            and t.sync_version = s.version - 1
-        returning t.zoho_item_id as zoho_id)
+        returning t.organization_id, t.zoho_item_id as zoho_id)
     select array_agg(case when m.kind = 'over' then m.verdict else row(m.ord, m.inbox_id, m.zoho_id, case m.kind when 'new' then 'applied' else m.kind end,
                          m.modified_at, m.observed_at, m.rank,
                          case when m.kind <> 'new' then null
                               when m.rank = 2 and m.modified_at is null then 'webhook without last_modified_time'
                               when m.rank > 1 and tds.lacks_elements(m.doc) then tds.empty_reason()
                               when not m.doc ? 'brand' then 'detail older than the record' end,
-                         m.observed_at, m.kind = 'new' and m.modified_at is null)::tds.verdict end) filter (where m.done),
+                         m.observed_at, m.kind = 'new' and m.modified_at is null, m.organization_id)::tds.verdict end) filter (where m.done),
            array_agg(row(m.ord, m.inbox_id, m.received_at, m.position, m.alone, m.zoho_id, m.modified_at, m.observed_at, m.rank,
-                         m.is_delete, m.hash, m.doc)::tds.record order by m.ord) filter (where not m.done),
+                         m.is_delete, m.hash, m.doc, m.organization_id)::tds.record order by m.ord) filter (where not m.done),
            (count(*) filter (where m.position = 1))::int,
+           array_agg(m.organization_id) filter (where m.done and m.kind in ('new', 'over') and (coalesce((m.state).doc, m.doc) ?| array['locations', 'warehouses'])),
            array_agg(m.zoho_id) filter (where m.done and m.kind in ('new', 'over') and (coalesce((m.state).doc, m.doc) ?| array['locations', 'warehouses']))
-      into insert_products.verdicts, insert_products.rest, insert_products.begun, v_written
-      from (select m.*, o.state, o.verdict, m.kind <> 'rest' and case m.kind when 'new' then w.zoho_id is not null
+      into insert_products.verdicts, insert_products.rest, insert_products.begun, v_owners, v_written
+      from (select m.*, o.state, o.verdict, m.kind <> 'rest' and case m.kind when 'new' then n.are_written
                                                            when 'over' then u.zoho_id is not null
-                                                 else m.zoho_id not in (select d.zoho_id from twice d) end as done
+                                                 else (m.organization_id, m.zoho_id) not in (
+                                                     select d.organization_id, d.zoho_id from twice d) end as done
               from met m
-              left join written w on w.zoho_id = m.zoho_id
+             -- all or none
+             cross join (select (select count(*) from written)
+                                = (select count(*) from met m where m.kind = 'new') as are_written) n
               left join over o on o.ord = m.ord
-              left join updated u on u.zoho_id = m.zoho_id) m;
+              left join updated u on u.organization_id = m.organization_id and u.zoho_id = m.zoho_id) m;
     if v_written is not null then
-        perform tds.write_stock_levels(insert_products.organization_id, v_written, insert_products.at);
+        perform tds.write_stock_levels(v_owners, v_written, insert_products.at);
     end if;
 end
 $function$;
-comment on function tds.insert_products(text,bigint[],timestamp with time zone[],tds.event[],bigint[],timestamp with time zone) is
+comment on function tds.insert_products(bigint[],timestamp with time zone[],tds.event[],bigint[],timestamp with time zone) is
 'Writes those products of a batch that have no row yet or are later than all that it knows, knows the unchanged ones, and hands back the rest. Made by tds.make_inserter() from functions/60_entities/products.sql.';

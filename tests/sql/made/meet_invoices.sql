@@ -1,4 +1,4 @@
-CREATE OR REPLACE FUNCTION tds.meet_invoices(organization_id text, records tds.record[])
+CREATE OR REPLACE FUNCTION tds.meet_invoices(records tds.record[])
  RETURNS SETOF tds.meeting
  LANGUAGE plpgsql
  STABLE
@@ -11,10 +11,10 @@ begin
                    row(t.zoho_invoice_id, case when k.kind in ('fold', 'over') then t.zoho_metadata end, t.sync_version,
                        t.sync_hash, t.sync_modified_at, t.sync_observed_at, t.sync_rank, t.sync_read_at, t.deleted_at,
                        t.sync_layers, t.sync_event)::tds.record_state end
-          from (select r as incoming, count(*) over (partition by r.zoho_id) as observations
+          from (select r as incoming, count(*) over (partition by r.organization_id, r.zoho_id) as observations
                   from unnest(meet_invoices.records) r) i
           left join lateral (select t.* from zoho.invoices t
-                              where t.organization_id = meet_invoices.organization_id
+                              where t.organization_id = (i.incoming).organization_id
                                 and t.zoho_invoice_id between (i.incoming).zoho_id and (i.incoming).zoho_id
                               order by t.zoho_invoice_id limit 1) t on true
          cross join lateral (select case
@@ -50,5 +50,5 @@ begin
                    else 'fold' end) k(kind);
 end
 $function$;
-comment on function tds.meet_invoices(text,tds.record[]) is
+comment on function tds.meet_invoices(tds.record[]) is
 'Each of these invoices beside the row it meets; see tds.meet(). Made by tds.make_meeting() from functions/60_entities/invoices.sql.';

@@ -1,10 +1,10 @@
-CREATE OR REPLACE FUNCTION tds.write_invoices(organization_id text, states tds.record_state[], at timestamp with time zone)
- RETURNS text[]
+CREATE OR REPLACE FUNCTION tds.write_invoices(organization_ids text[], states tds.record_state[], at timestamp with time zone)
+ RETURNS bigint[]
  LANGUAGE plpgsql
  SET search_path TO 'pg_catalog', 'pg_temp'
 AS $function$
 declare
-    v_written text[];
+    v_written bigint[];
     v_is_kept constant boolean := tds.keeps_history('invoices');
 begin
     with written as (
@@ -65,8 +65,9 @@ begin
                tds.json_id(d.customer_id),
                tds.json_time(d.last_modified_time),
                s.doc, own.at, s.deleted_at, s.version, s.hash, s.modified_at, s.observed_at, s.rank, s.read_at, s.layers, s.inbox_id
-          from unnest(write_invoices.states) s
-         cross join (select write_invoices.organization_id as organization_id, write_invoices.at as at) own
+          from unnest(write_invoices.organization_ids, write_invoices.states) with ordinality s(
+               organization_id, zoho_id, doc, version, hash, modified_at, observed_at, rank, read_at, deleted_at, layers, inbox_id, n)
+         cross join lateral (select s.organization_id, write_invoices.at as at) own
          cross join lateral (
                select s.doc -> 'adjustment' as adjustment,
                       s.doc -> 'balance' as balance,
@@ -102,7 +103,7 @@ begin
                                 and p.zoho_contact_id between (d.customer_id ->> 0) and (d.customer_id ->> 0)
                               order by p.zoho_contact_id limit 1) l1 on true
          where true
-         order by s.zoho_id
+         order by s.organization_id, s.zoho_id
         on conflict on constraint invoices_pkey do update
            set adjustment = excluded.adjustment, amount_paid = excluded.amount_paid,
                balance = excluded.balance, balance_differs = excluded.balance_differs,
@@ -123,11 +124,11 @@ begin
                sync_observed_at = excluded.sync_observed_at, sync_rank = excluded.sync_rank, sync_read_at = excluded.sync_read_at,
                sync_layers = excluded.sync_layers, sync_event = excluded.sync_event
          where t.sync_version = excluded.sync_version - 1
-        returning t.zoho_invoice_id as zoho_id), noted as (
+        returning t.organization_id, t.zoho_invoice_id as zoho_id), noted as (
         insert into tds.record_history (
             organization_id, target, zoho_id, kind, changed_at, written_at, inbox_id, back, was_version, was_hash, was_modified_at,
             was_observed_at, was_rank, was_read_at, was_layers, was_deleted_at, was_synced_at, was_event)
-        select write_invoices.organization_id, 'invoices', s.zoho_id, k.kind,
+        select s.organization_id, 'invoices', s.zoho_id, k.kind,
                case k.kind
                    when 'deleted' then s.deleted_at
                    when 'revived' then greatest(s.modified_at, s.read_at, s.observed_at)
@@ -135,10 +136,11 @@ begin
                    else case when s.modified_at > coalesce(b.sync_modified_at, '-infinity') then s.modified_at else s.observed_at end end,
                write_invoices.at, s.inbox_id, d.back, b.sync_version, b.sync_hash, b.sync_modified_at,
                b.sync_observed_at, b.sync_rank, b.sync_read_at, b.sync_layers, b.deleted_at, b.synced_at, b.sync_event
-          from unnest(write_invoices.states) s
-          join written w on w.zoho_id = s.zoho_id
+          from unnest(write_invoices.organization_ids, write_invoices.states) with ordinality s(
+               organization_id, zoho_id, doc, version, hash, modified_at, observed_at, rank, read_at, deleted_at, layers, inbox_id, n)
+          join written w on w.organization_id = s.organization_id and w.zoho_id = s.zoho_id
          cross join lateral (select t.* from zoho.invoices t
-                              where t.organization_id = write_invoices.organization_id
+                              where t.organization_id = s.organization_id
                                 and t.zoho_invoice_id between s.zoho_id and s.zoho_id
                               order by t.zoho_invoice_id limit 1) b
          cross join lateral (select tds.put_back(b.zoho_metadata, s.doc) as back offset 0) d
@@ -147,11 +149,15 @@ begin
                                          when tds.only_completes(d.back, b.sync_layers, s.modified_at) then 'completed'
                                          else 'changed' end as kind offset 0) k
          where v_is_kept and b.sync_version = s.version - 1
-         order by s.zoho_id)
-    select coalesce(array_agg(w.zoho_id), '{}') into v_written from written w;
-    perform tds.write_invoices_line_items(write_invoices.organization_id, write_invoices.states, v_written, write_invoices.at);
+         order by s.organization_id, s.zoho_id)
+    select coalesce(array_agg(s.n) filter (where (s.organization_id, s.zoho_id) in (
+               select w.organization_id, w.zoho_id from written w)), '{}')
+      into v_written
+      from unnest(write_invoices.organization_ids, write_invoices.states) with ordinality s(
+               organization_id, zoho_id, doc, version, hash, modified_at, observed_at, rank, read_at, deleted_at, layers, inbox_id, n);
+    perform tds.write_invoices_line_items(write_invoices.organization_ids, write_invoices.states, v_written, write_invoices.at);
     return v_written;
 end
 $function$;
-comment on function tds.write_invoices(text,tds.record_state[],timestamp with time zone) is
-'Writes invoices in key order, each only over the version it was resolved from; returns the ids written. Made by tds.make_writer() from functions/60_entities/invoices.sql.';
+comment on function tds.write_invoices(text[],tds.record_state[],timestamp with time zone) is
+'Writes invoices in key order, each of the organisation told beside it and only over the version it was resolved from; returns the places of those written. Made by tds.make_writer() from functions/60_entities/invoices.sql.';

@@ -1,14 +1,19 @@
-CREATE OR REPLACE FUNCTION tds.write_invoices_line_items(organization_id text, states tds.record_state[], written text[], at timestamp with time zone)
+CREATE OR REPLACE FUNCTION tds.write_invoices_line_items(organization_ids text[], states tds.record_state[], written bigint[], at timestamp with time zone)
  RETURNS void
  LANGUAGE plpgsql
  SET search_path TO 'pg_catalog', 'pg_temp'
 AS $function$
 begin
     -- all rows in key order before any is written: what goes and what stays are two sets, and who links them takes both in one
-    perform from zoho.invoice_line_items t
-      where t.organization_id = write_invoices_line_items.organization_id and t.zoho_invoice_id = any (write_invoices_line_items.written)
-      order by t.zoho_invoice_id, t.line_number
-        for update;
+    perform from (select s.organization_id, s.zoho_id
+                    from unnest(write_invoices_line_items.organization_ids, write_invoices_line_items.states) with ordinality s(
+               organization_id, zoho_id, doc, version, hash, modified_at, observed_at, rank, read_at, deleted_at, layers, inbox_id, n)
+                   where s.n = any (write_invoices_line_items.written)
+                   order by s.organization_id, s.zoho_id offset 0) k
+      cross join lateral (select from zoho.invoice_line_items t
+                           where t.organization_id = k.organization_id and t.zoho_invoice_id between k.zoho_id and k.zoho_id
+                           order by t.zoho_invoice_id, t.line_number
+                             for update) t;
     with wanted as materialized (
         select s.zoho_id, e.n::int as position, own.organization_id, own.at, e.doc,
                tds.json_text(d.description) as description,
@@ -24,9 +29,10 @@ begin
                tds.json_text(d.unit) as unit,
                tds.json_id(d.item_id) as zoho_item_id,
                tds.json_id(d.line_item_id) as zoho_line_item_id
-          from unnest(write_invoices_line_items.states) s
-          join unnest(write_invoices_line_items.written) w(zoho_id) on w.zoho_id = s.zoho_id
-         cross join (select write_invoices_line_items.organization_id as organization_id, write_invoices_line_items.at as at) own
+          from unnest(write_invoices_line_items.organization_ids, write_invoices_line_items.states) with ordinality s(
+               organization_id, zoho_id, doc, version, hash, modified_at, observed_at, rank, read_at, deleted_at, layers, inbox_id, n)
+          join unnest(write_invoices_line_items.written) w(n) on w.n = s.n
+         cross join lateral (select s.organization_id, write_invoices_line_items.at as at) own
          cross join lateral jsonb_array_elements(coalesce(tds.json_array(s.doc -> 'line_items'), '[]')) with ordinality c(doc, n)
          cross join lateral (select tds.json_row(c.doc) as doc, c.n offset 0) e
          cross join lateral (
@@ -47,15 +53,22 @@ begin
                               where p.organization_id = own.organization_id
                                 and p.zoho_item_id between (d.item_id ->> 0) and (d.item_id ->> 0)
                               order by p.zoho_item_id limit 1) l1 on true
-    ), gone as (
-        delete from zoho.invoice_line_items t
-         where t.organization_id = write_invoices_line_items.organization_id
-           and t.zoho_invoice_id = any (write_invoices_line_items.written)
+    ), known as materialized (
+        select s.organization_id, s.zoho_id, t.line_number as position, t.place
+          from unnest(write_invoices_line_items.organization_ids, write_invoices_line_items.states) with ordinality s(
+               organization_id, zoho_id, doc, version, hash, modified_at, observed_at, rank, read_at, deleted_at, layers, inbox_id, n)
+         cross join lateral (select t.line_number, t.ctid as place from zoho.invoice_line_items t
+                              where t.organization_id = s.organization_id and t.zoho_invoice_id between s.zoho_id and s.zoho_id
+                              order by t.zoho_invoice_id, t.line_number offset 0) t
+         where s.n = any (write_invoices_line_items.written)
            -- an empty array is no statement against the document's own sums
-           and t.zoho_invoice_id not in (select s.zoho_id from unnest(write_invoices_line_items.states) s
-                                              where tds.is_blank_list(s.doc -> 'line_items') and tds.lacks_elements(s.doc))
-           -- hashed, however few are expected
-           and (t.zoho_invoice_id, t.line_number) not in (select w.zoho_id, w.position from wanted w))
+           and not (tds.is_blank_list(s.doc -> 'line_items') and tds.lacks_elements(s.doc))
+    ), gone as (
+        -- by their places, which are locked: the plan is right even if it was made while the table was empty
+        delete from zoho.invoice_line_items t
+         where t.ctid = any (array(
+               select k.place from known k
+                where (k.organization_id, k.zoho_id, k.position) not in (select w.organization_id, w.zoho_id, w.position from wanted w))))
     insert into zoho.invoice_line_items as t (
            organization_id, zoho_invoice_id, line_number,
            description, discount, discount_amount, name, product_id, quantity, rate, tax_name,
@@ -64,7 +77,7 @@ begin
            w.description, w.discount, w.discount_amount, w.name, w.product_id, w.quantity, w.rate,
            w.tax_name, w.tax_rate, w.total_amount, w.unit, w.zoho_item_id, w.zoho_line_item_id, w.doc, w.at
       from wanted w
-     order by w.zoho_id, w.position
+     order by w.organization_id, w.zoho_id, w.position
     on conflict on constraint invoice_line_items_pkey do update
        set description = excluded.description, discount = excluded.discount,
            discount_amount = excluded.discount_amount, name = excluded.name,
@@ -88,5 +101,5 @@ begin
         or t.zoho_line_item_id is distinct from excluded.zoho_line_item_id;
 end
 $function$;
-comment on function tds.write_invoices_line_items(text,tds.record_state[],text[],timestamp with time zone) is
+comment on function tds.write_invoices_line_items(text[],tds.record_state[],bigint[],timestamp with time zone) is
 'Makes the rows of invoice_line_items what these invoices list in line_items. Made by tds.make_child_writers() from functions/60_entities/invoices.sql.';

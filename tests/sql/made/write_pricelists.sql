@@ -1,10 +1,10 @@
-CREATE OR REPLACE FUNCTION tds.write_pricelists(organization_id text, states tds.record_state[], at timestamp with time zone)
- RETURNS text[]
+CREATE OR REPLACE FUNCTION tds.write_pricelists(organization_ids text[], states tds.record_state[], at timestamp with time zone)
+ RETURNS bigint[]
  LANGUAGE plpgsql
  SET search_path TO 'pg_catalog', 'pg_temp'
 AS $function$
 declare
-    v_written text[];
+    v_written bigint[];
     v_is_kept constant boolean := tds.keeps_history('pricelists');
 begin
     with written as (
@@ -32,8 +32,9 @@ begin
                tds.json_time(d.created_time),
                tds.json_time(d.last_modified_time),
                s.doc, own.at, s.deleted_at, s.version, s.hash, s.modified_at, s.observed_at, s.rank, s.read_at, s.layers, s.inbox_id
-          from unnest(write_pricelists.states) s
-         cross join (select write_pricelists.organization_id as organization_id, write_pricelists.at as at) own
+          from unnest(write_pricelists.organization_ids, write_pricelists.states) with ordinality s(
+               organization_id, zoho_id, doc, version, hash, modified_at, observed_at, rank, read_at, deleted_at, layers, inbox_id, n)
+         cross join lateral (select s.organization_id, write_pricelists.at as at) own
          cross join lateral (
                select s.doc -> 'created_time' as created_time,
                       s.doc -> 'currency_code' as currency_code,
@@ -54,7 +55,7 @@ begin
                       s.doc -> 'status' as status
                offset 0) d
          where true
-         order by s.zoho_id
+         order by s.organization_id, s.zoho_id
         on conflict on constraint pricelists_pkey do update
            set currency = excluded.currency, decimal_place = excluded.decimal_place,
                description = excluded.description, effective_from = excluded.effective_from,
@@ -68,11 +69,11 @@ begin
                sync_observed_at = excluded.sync_observed_at, sync_rank = excluded.sync_rank, sync_read_at = excluded.sync_read_at,
                sync_layers = excluded.sync_layers, sync_event = excluded.sync_event
          where t.sync_version = excluded.sync_version - 1
-        returning t.zoho_pricebook_id as zoho_id), noted as (
+        returning t.organization_id, t.zoho_pricebook_id as zoho_id), noted as (
         insert into tds.record_history (
             organization_id, target, zoho_id, kind, changed_at, written_at, inbox_id, back, was_version, was_hash, was_modified_at,
             was_observed_at, was_rank, was_read_at, was_layers, was_deleted_at, was_synced_at, was_event)
-        select write_pricelists.organization_id, 'pricelists', s.zoho_id, k.kind,
+        select s.organization_id, 'pricelists', s.zoho_id, k.kind,
                case k.kind
                    when 'deleted' then s.deleted_at
                    when 'revived' then greatest(s.modified_at, s.read_at, s.observed_at)
@@ -80,10 +81,11 @@ begin
                    else case when s.modified_at > coalesce(b.sync_modified_at, '-infinity') then s.modified_at else s.observed_at end end,
                write_pricelists.at, s.inbox_id, d.back, b.sync_version, b.sync_hash, b.sync_modified_at,
                b.sync_observed_at, b.sync_rank, b.sync_read_at, b.sync_layers, b.deleted_at, b.synced_at, b.sync_event
-          from unnest(write_pricelists.states) s
-          join written w on w.zoho_id = s.zoho_id
+          from unnest(write_pricelists.organization_ids, write_pricelists.states) with ordinality s(
+               organization_id, zoho_id, doc, version, hash, modified_at, observed_at, rank, read_at, deleted_at, layers, inbox_id, n)
+          join written w on w.organization_id = s.organization_id and w.zoho_id = s.zoho_id
          cross join lateral (select t.* from zoho.pricelists t
-                              where t.organization_id = write_pricelists.organization_id
+                              where t.organization_id = s.organization_id
                                 and t.zoho_pricebook_id between s.zoho_id and s.zoho_id
                               order by t.zoho_pricebook_id limit 1) b
          cross join lateral (select tds.put_back(b.zoho_metadata, s.doc) as back offset 0) d
@@ -92,14 +94,19 @@ begin
                                          when tds.only_completes(d.back, b.sync_layers, s.modified_at) then 'completed'
                                          else 'changed' end as kind offset 0) k
          where v_is_kept and b.sync_version = s.version - 1
-         order by s.zoho_id)
-    select coalesce(array_agg(w.zoho_id), '{}') into v_written from written w;
-    perform tds.write_product_prices(write_pricelists.organization_id, c.zoho_ids, write_pricelists.at)
-       from (select array_agg(s.zoho_id) as zoho_ids from unnest(write_pricelists.states) s
-              where s.zoho_id in (select unnest(v_written)) and (s.doc ? 'pricebook_items')) c
-      where c.zoho_ids is not null;
+         order by s.organization_id, s.zoho_id)
+    select coalesce(array_agg(s.n) filter (where (s.organization_id, s.zoho_id) in (
+               select w.organization_id, w.zoho_id from written w)), '{}')
+      into v_written
+      from unnest(write_pricelists.organization_ids, write_pricelists.states) with ordinality s(
+               organization_id, zoho_id, doc, version, hash, modified_at, observed_at, rank, read_at, deleted_at, layers, inbox_id, n);
+    perform tds.write_product_prices(array_agg(s.organization_id), array_agg(s.zoho_id), write_pricelists.at)
+       from unnest(write_pricelists.organization_ids, write_pricelists.states) with ordinality s(
+               organization_id, zoho_id, doc, version, hash, modified_at, observed_at, rank, read_at, deleted_at, layers, inbox_id, n)
+      where s.n in (select unnest(v_written)) and (s.doc ? 'pricebook_items')
+     having count(*) > 0;
     return v_written;
 end
 $function$;
-comment on function tds.write_pricelists(text,tds.record_state[],timestamp with time zone) is
-'Writes pricelists in key order, each only over the version it was resolved from; returns the ids written. Made by tds.make_writer() from functions/60_entities/pricelists.sql.';
+comment on function tds.write_pricelists(text[],tds.record_state[],timestamp with time zone) is
+'Writes pricelists in key order, each of the organisation told beside it and only over the version it was resolved from; returns the places of those written. Made by tds.make_writer() from functions/60_entities/pricelists.sql.';

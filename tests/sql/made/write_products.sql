@@ -1,13 +1,20 @@
-CREATE OR REPLACE FUNCTION tds.write_products(organization_id text, states tds.record_state[], at timestamp with time zone)
- RETURNS text[]
+CREATE OR REPLACE FUNCTION tds.write_products(organization_ids text[], states tds.record_state[], at timestamp with time zone)
+ RETURNS bigint[]
  LANGUAGE plpgsql
  SET search_path TO 'pg_catalog', 'pg_temp'
 AS $function$
 declare
-    v_written text[];
+    v_written bigint[];
     v_is_kept constant boolean := tds.keeps_history('products');
 begin
-    with written as (
+    with owner as materialized (
+        select jsonb_object_agg(o.organization_id, (
+                   select p.currency from zoho.organizations p
+                    where p.organization_id = o.organization_id
+                      and p.zoho_organization_id between o.organization_id and o.organization_id
+                    order by p.zoho_organization_id limit 1)) as currency
+          from (select distinct u.organization_id from unnest(write_products.organization_ids) u(organization_id)) o
+    ), written as (
         insert into zoho.products as t (
             organization_id, zoho_item_id,
             actual_available_stock, actual_committed_stock, available_for_sale_stock, available_stock,
@@ -24,7 +31,7 @@ begin
                tds.json_text(d.brand),
                tds.json_text(d.category_name),
                coalesce(tds.json_number(d.committed_stock), tds.json_number(d.stock_committed)),
-               l1.currency,
+               ((select o.currency from owner o) ->> own.organization_id),
                tds.json_text(d.description),
                tds.json_id(d.image_document_id),
                tds.json_word(d.status) = 'active',
@@ -39,8 +46,9 @@ begin
                tds.json_time(d.created_time),
                tds.json_time(d.last_modified_time),
                s.doc, own.at, s.deleted_at, s.version, s.hash, s.modified_at, s.observed_at, s.rank, s.read_at, s.layers, s.inbox_id
-          from unnest(write_products.states) s
-         cross join (select write_products.organization_id as organization_id, write_products.at as at) own
+          from unnest(write_products.organization_ids, write_products.states) with ordinality s(
+               organization_id, zoho_id, doc, version, hash, modified_at, observed_at, rank, read_at, deleted_at, layers, inbox_id, n)
+         cross join lateral (select s.organization_id, write_products.at as at) own
          cross join lateral (
                select s.doc -> 'actual_available_stock' as actual_available_stock,
                       s.doc -> 'actual_committed_stock' as actual_committed_stock,
@@ -67,12 +75,8 @@ begin
                       s.doc -> 'unit' as unit,
                       s.doc -> 'warehouses' as warehouses
                offset 0) d
-          left join lateral (select p.currency from zoho.organizations p
-                              where p.organization_id = own.organization_id
-                                and p.zoho_organization_id between own.organization_id and own.organization_id
-                              order by p.zoho_organization_id limit 1) l1 on true
          where true
-         order by s.zoho_id
+         order by s.organization_id, s.zoho_id
         on conflict on constraint products_pkey do update
            set actual_available_stock = excluded.actual_available_stock,
                actual_committed_stock = excluded.actual_committed_stock,
@@ -91,11 +95,11 @@ begin
                sync_observed_at = excluded.sync_observed_at, sync_rank = excluded.sync_rank, sync_read_at = excluded.sync_read_at,
                sync_layers = excluded.sync_layers, sync_event = excluded.sync_event
          where t.sync_version = excluded.sync_version - 1
-        returning t.zoho_item_id as zoho_id), noted as (
+        returning t.organization_id, t.zoho_item_id as zoho_id), noted as (
         insert into tds.record_history (
             organization_id, target, zoho_id, kind, changed_at, written_at, inbox_id, back, was_version, was_hash, was_modified_at,
             was_observed_at, was_rank, was_read_at, was_layers, was_deleted_at, was_synced_at, was_event)
-        select write_products.organization_id, 'products', s.zoho_id, k.kind,
+        select s.organization_id, 'products', s.zoho_id, k.kind,
                case k.kind
                    when 'deleted' then s.deleted_at
                    when 'revived' then greatest(s.modified_at, s.read_at, s.observed_at)
@@ -103,10 +107,11 @@ begin
                    else case when s.modified_at > coalesce(b.sync_modified_at, '-infinity') then s.modified_at else s.observed_at end end,
                write_products.at, s.inbox_id, d.back, b.sync_version, b.sync_hash, b.sync_modified_at,
                b.sync_observed_at, b.sync_rank, b.sync_read_at, b.sync_layers, b.deleted_at, b.synced_at, b.sync_event
-          from unnest(write_products.states) s
-          join written w on w.zoho_id = s.zoho_id
+          from unnest(write_products.organization_ids, write_products.states) with ordinality s(
+               organization_id, zoho_id, doc, version, hash, modified_at, observed_at, rank, read_at, deleted_at, layers, inbox_id, n)
+          join written w on w.organization_id = s.organization_id and w.zoho_id = s.zoho_id
          cross join lateral (select t.* from zoho.products t
-                              where t.organization_id = write_products.organization_id
+                              where t.organization_id = s.organization_id
                                 and t.zoho_item_id between s.zoho_id and s.zoho_id
                               order by t.zoho_item_id limit 1) b
          cross join lateral (select tds.put_back(b.zoho_metadata, s.doc) as back offset 0) d
@@ -115,14 +120,19 @@ begin
                                          when tds.only_completes(d.back, b.sync_layers, s.modified_at) then 'completed'
                                          else 'changed' end as kind offset 0) k
          where v_is_kept and b.sync_version = s.version - 1
-         order by s.zoho_id)
-    select coalesce(array_agg(w.zoho_id), '{}') into v_written from written w;
-    perform tds.write_stock_levels(write_products.organization_id, c.zoho_ids, write_products.at)
-       from (select array_agg(s.zoho_id) as zoho_ids from unnest(write_products.states) s
-              where s.zoho_id in (select unnest(v_written)) and (s.doc ?| array['locations', 'warehouses'])) c
-      where c.zoho_ids is not null;
+         order by s.organization_id, s.zoho_id)
+    select coalesce(array_agg(s.n) filter (where (s.organization_id, s.zoho_id) in (
+               select w.organization_id, w.zoho_id from written w)), '{}')
+      into v_written
+      from unnest(write_products.organization_ids, write_products.states) with ordinality s(
+               organization_id, zoho_id, doc, version, hash, modified_at, observed_at, rank, read_at, deleted_at, layers, inbox_id, n);
+    perform tds.write_stock_levels(array_agg(s.organization_id), array_agg(s.zoho_id), write_products.at)
+       from unnest(write_products.organization_ids, write_products.states) with ordinality s(
+               organization_id, zoho_id, doc, version, hash, modified_at, observed_at, rank, read_at, deleted_at, layers, inbox_id, n)
+      where s.n in (select unnest(v_written)) and (s.doc ?| array['locations', 'warehouses'])
+     having count(*) > 0;
     return v_written;
 end
 $function$;
-comment on function tds.write_products(text,tds.record_state[],timestamp with time zone) is
-'Writes products in key order, each only over the version it was resolved from; returns the ids written. Made by tds.make_writer() from functions/60_entities/products.sql.';
+comment on function tds.write_products(text[],tds.record_state[],timestamp with time zone) is
+'Writes products in key order, each of the organisation told beside it and only over the version it was resolved from; returns the places of those written. Made by tds.make_writer() from functions/60_entities/products.sql.';
