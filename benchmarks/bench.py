@@ -25,6 +25,7 @@ class Sizes:
     products: int
     invoices: int
     webhooks: int
+    mixed: int
     waiting: int
     few_waiting: int
     aged: int

@@ -17,7 +17,7 @@ import psutil
 import psycopg
 from rich.console import Console
 
-from benchmarks import backlog, products, pulling, receiving, sharding
+from benchmarks import backlog, mixing, products, pulling, receiving, sharding
 from benchmarks import peers as peer_rows
 from benchmarks.bench import Bench, Sizes, Story, tell_in_turn
 from benchmarks.mirror import BenchError
@@ -28,6 +28,7 @@ from tds_db.errors import TdsError
 HERE = Path(__file__).parent
 STORIES: tuple[Story, ...] = (
     *products.STORIES,
+    *mixing.STORIES,
     *backlog.STORIES,
     *pulling.STORIES,
     *receiving.STORIES,
@@ -36,6 +37,7 @@ STORIES: tuple[Story, ...] = (
 )
 ROWS: tuple[Row, ...] = (
     *products.ROWS,
+    *mixing.ROWS,
     *backlog.ROWS,
     *pulling.ROWS,
     *receiving.ROWS,
@@ -50,6 +52,7 @@ WIDTH = 190  # characters; a table cut to a terminal's width says less than one 
 @click.option("--products", default=20_000, help="Products of a load.")
 @click.option("--invoices", default=4_000, help="Invoices of a load.")
 @click.option("--webhooks", default=20_000, help="Single-record webhooks.")
+@click.option("--mixed", default=5_000, help="Webhooks of many organisations mixed.")
 @click.option("--waiting", default=1_000_000, help="Events waiting in the long queue.")
 @click.option("--few-waiting", default=10_000, help="Events waiting in the short queue.")
 @click.option("--aged", default=500_000, help="Events worked off without vacuum.")
