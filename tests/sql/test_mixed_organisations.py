@@ -151,3 +151,23 @@ def test_organisations_mixed_end_as_each_does_alone(conn: psycopg.Connection, ba
             assert told == state(conn, alone(organization)), (seed, organization)
             seen.update(what for what in STATE if told[what])
     assert set(STATE) - set(seen) <= (set() if bad else {"dead letters", "absences"})
+
+
+@pytest.mark.parametrize("company", ["alone", "beside a body that nobody can read"])
+def test_a_value_under_a_newer_one_is_read_whatever_came_with_it(
+    conn: psycopg.Connection, company: str
+) -> None:
+    first, neighbour = mixed(0)[:2]
+    bodies = [
+        product("1", last_modified_time="2026-06-03T09:00:00Z", rate=3),
+        product("1", last_modified_time="2026-06-02T09:00:00Z", rate="dear"),
+    ]
+    for minute, item in enumerate(bodies):
+        tell(conn, first, ("products", {"item": item}, "webhook", "upsert"), minute)
+    if company != "alone":
+        conn.execute("select tds.receive('products', '{', %s)", [neighbour])
+    drain(conn)
+    told = state(conn, first)
+    # overtaken at once by the newer one, but told
+    assert [(row[2], row[4]) for row in told["dead letters"]] == [("rate", False)]
+    assert [row[6] for row in told["products"]] == [3]
