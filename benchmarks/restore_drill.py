@@ -173,6 +173,13 @@ class Load:
             backup = back_up(self._dsn, directory)
             return Moment(backup, time.monotonic() - began, known)
 
+    def another(self) -> None:
+        """Waits until one more is acknowledged, which no backup taken before can have."""
+        with self._lock:
+            known = len(self.acknowledged)
+        while len(self.acknowledged) == known:
+            time.sleep(PAUSE)
+
     def _send(self) -> None:
         with self._store() as store:
             while not self._stopping.wait(PAUSE):

@@ -94,6 +94,16 @@ def all_servers(config: pytest.Config) -> Servers:
     return config.stash[SERVERS]
 
 
+@pytest.fixture(autouse=True)
+def same_environment() -> Iterator[None]:
+    """What a command sets in this process, as from a file of variables, is no other test's."""
+    before = dict(os.environ)
+    yield
+    for name in os.environ.keys() - before.keys():
+        del os.environ[name]
+    os.environ.update(before)
+
+
 @pytest.fixture(scope="session", params=RUNNING)
 def test_server(request: pytest.FixtureRequest) -> TestServer:
     """The shared server of a leg, for tests that make databases of their own."""

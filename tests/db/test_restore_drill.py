@@ -24,6 +24,7 @@ def test_what_is_restored_under_load_ends_as_its_source(
     prepare(database.conninfo)
     with Load(database.conninfo, by_sql(database.conninfo), f"{SEED}/{database.leg}") as load:
         moment = load.moment(tmp_path, backlog=True)
+        load.another()
     assert moment.backup.tables["tds.inbox_open"] > 0
     with database.connect(autocommit=True) as conn:
         drain(conn)
