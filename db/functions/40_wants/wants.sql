@@ -186,7 +186,8 @@ begin
                   from unnest(note_wants.verdicts) v
                   left join (select i.inbox_id, u.run_id, tds.wants_details(u.options) as wants_details
                                from unnest(note_wants.inbox_ids, note_wants.received_ats) e(inbox_id, received_at)
-                               join tds.inbox i on i.received_at = e.received_at and i.inbox_id = e.inbox_id
+                              cross join lateral (select x.inbox_id, x.run_id from tds.inbox x
+                                                   where x.received_at = e.received_at and x.inbox_id = e.inbox_id offset 0) i
                                join tds.run u on u.run_id = i.run_id) r on r.inbox_id = v.inbox_id
                  where (v.wanted is not null or v_hints and v.rank = 2 and v.outcome = 'applied')
                    and r.wants_details is not false

@@ -70,7 +70,7 @@ begin
     perform tds.prepare_new(array_agg(n.entity), array_agg(i.organization_id))
        from tds.claim c
       cross join lateral unnest(c.inbox_ids, c.received_ats) e(inbox_id, received_at)
-       join tds.inbox i on i.received_at = e.received_at and i.inbox_id = e.inbox_id
+      cross join lateral (select x.* from tds.inbox x where x.received_at = e.received_at and x.inbox_id = e.inbox_id offset 0) i
        join tds.entity n on n.entity = i.entity
       where c.claim_id = prepare_claim.claim_id and n.prepare_new = prepare_claim.prepare_new;
 end
@@ -132,7 +132,8 @@ begin
          -- offset 0: one by one by key; a table that was believed to be empty would be read whole
          cross join lateral (select x.* from tds.inbox x where x.received_at = e.received_at and x.inbox_id = e.inbox_id offset 0) i
           left join lateral (select p.* from tds.inbox_open p where p.inbox_id = i.inbox_id offset 0) o on true
-          left join tds.inbox_outcome d on c.redelivered and d.received_at = i.received_at and d.inbox_id = i.inbox_id
+          left join lateral (select y.status from tds.inbox_outcome y
+                              where c.redelivered and y.received_at = i.received_at and y.inbox_id = i.inbox_id offset 0) d on true
          where c.claim_id = apply_claim.claim_id
          group by i.entity
          order by i.entity
