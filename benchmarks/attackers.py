@@ -78,10 +78,13 @@ async def honest(url: str, seconds: float) -> tuple[list[float], int]:
     return latencies, refused
 
 
-async def _attack(urls: Sequence[str], seed: int, connections: int, count: int) -> Counter[int]:
+async def _attack(
+    urls: Sequence[str], seed: int, connections: int, count: int, seconds: float
+) -> Counter[int]:
     told: Counter[int] = Counter()
     rng = random.Random(seed)
     left = iter(range(count))
+    end = time.monotonic() + seconds
 
     def made() -> bytes:
         one = hostile(rng)
@@ -93,6 +96,8 @@ async def _attack(urls: Sequence[str], seed: int, connections: int, count: int) 
         where = urlsplit(url)
         streams = None
         for _ in left:
+            if time.monotonic() > end:
+                break
             try:
                 if streams is None:
                     streams = await asyncio.open_connection(where.hostname, where.port)
@@ -109,20 +114,32 @@ async def _attack(urls: Sequence[str], seed: int, connections: int, count: int) 
 
 
 def attack(
-    urls: Sequence[str], seed: int, connections: int, count: int, into: multiprocessing.Queue[Counter[int]]
+    urls: Sequence[str],
+    seed: int,
+    connections: int,
+    count: int,
+    seconds: float,
+    *,
+    into: multiprocessing.Queue[Counter[int]],
 ) -> None:
     """A process of attackers; puts how often each status came (0: closed, -1: no answer)."""
-    into.put(asyncio.run(_attack(urls, seed, connections, count)))
+    into.put(asyncio.run(_attack(urls, seed, connections, count, seconds)))
 
 
 @contextmanager
-def attacking(urls: Sequence[str], seed: int, connections: int, count: int) -> Iterator[Counter[int]]:
-    """Attackers in processes of their own; their counts are whole after the block."""
+def attacking(
+    urls: Sequence[str], seed: int, connections: int, count: int, seconds: float = float("inf")
+) -> Iterator[Counter[int]]:
+    """Attackers in processes of their own, until so many requests or seconds; then their counts are whole."""
     told: Counter[int] = Counter()
     into: multiprocessing.Queue[Counter[int]] = multiprocessing.Queue()
     shares = [connections // PROCESSES + (n < connections % PROCESSES) for n in range(PROCESSES)]
     started = [
-        multiprocessing.Process(target=attack, args=(urls, seed + n, share, count // PROCESSES, into))
+        multiprocessing.Process(
+            target=attack,
+            args=(urls, seed + n, share, count // PROCESSES, seconds),
+            kwargs={"into": into},
+        )
         for n, share in enumerate(shares)
         if share
     ]
@@ -235,6 +252,7 @@ def main(requests: int, seconds: float, connections: int, seed: int, place: Path
                 seed + attackers,
                 attackers,
                 int(40 * attackers * seconds) if attackers < 50 else int(500 * seconds),
+                seconds,
             ) as told:
                 seen = beats(urls)
                 latencies, refused = asyncio.run(honest(urls[0], seconds))

@@ -14,9 +14,14 @@ from pathlib import Path
 from typing import cast
 
 import pytest
+from hypothesis import settings
 
 from tests import clock
 from tests.db.servers import PGTAP_TEMPLATE, Database, PrivateServer, Servers, TestServer, legs
+
+# the same examples each time
+settings.register_profile("suite", derandomize=True)
+settings.load_profile("suite")
 
 LEGS = legs()
 RUNNING = [leg for leg, reason in LEGS.items() if not reason]
