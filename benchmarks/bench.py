@@ -14,8 +14,8 @@ import psycopg
 from rich.console import Console
 
 from benchmarks import data
-from benchmarks.mirror import BenchError
-from benchmarks.server import BenchServer
+from benchmarks.mirror import BenchError, drain_all, expect
+from benchmarks.server import BenchServer, settle
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -145,3 +145,16 @@ def tell_in_turn(
                 samples[name].append(value)
             figures = ", ".join(f"{name} {value:,.0f}" for name, value in told.items())
             bench.log.print(f"round {number}: {story.name} in {seconds():.1f} s: {figures}", highlight=False)
+
+
+def timed_drain(conn: psycopg.Connection, records: int, **counts: int) -> float:
+    """Settles, drains what was received and returns records a second.
+
+    Raises:
+        BenchError: another number of records was applied, unchanged, dead …
+    """
+    settle(conn)
+    with stopwatch() as seconds:
+        outcome = drain_all(conn)
+    expect(outcome, **counts)
+    return records / seconds()

@@ -10,11 +10,10 @@ from functools import partial
 
 import psycopg
 
-from benchmarks.bench import Bench, Story, stopwatch
+from benchmarks.bench import Bench, Story, timed_drain
 from benchmarks.data import ORGANIZATION
-from benchmarks.mirror import BATCH, drain_all, expect
+from benchmarks.mirror import BATCH
 from benchmarks.rows import Row
-from benchmarks.server import settle
 
 MANY = (1, 50, 1_000)
 """Organisations of a story."""
@@ -41,13 +40,13 @@ def mixed(bench: Bench, organisations: int) -> Mapping[str, float]:
         conn.execute("update tds.setting set value = %s where name = 'organization_ids'", [json.dumps(names)])
         told = {}
         _receive(conn, names, table.singles())
-        told["new"] = _drain(conn, count, applied=count)
+        told["new"] = timed_drain(conn, count, applied=count)
         time.sleep(1.1)  # a last_modified_time has whole seconds
         now = datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%S%z")
         _receive(conn, names, table.changed(1, 4, seed, now).singles())
-        told["edit"] = _drain(conn, count, applied=count)
+        told["edit"] = timed_drain(conn, count, applied=count)
         _receive(conn, names, table.changed(1, 2, seed).singles())
-        told["late"] = _drain(conn, count, stale=count)
+        told["late"] = timed_drain(conn, count, stale=count)
     return {f"mixed_{kind}_{organisations}": speed for kind, speed in told.items()}
 
 
@@ -59,14 +58,6 @@ def _receive(conn: psycopg.Connection, organisations: Sequence[str], bodies: Seq
             "select count(*) from tds.receive_many(%s, %b, %s)",
             [["products"] * len(part), part, owners[first : first + BATCH]],
         )
-
-
-def _drain(conn: psycopg.Connection, records: int, **counts: int) -> float:
-    settle(conn)
-    with stopwatch() as seconds:
-        outcome = drain_all(conn)
-    expect(outcome, **counts)
-    return records / seconds()
 
 
 STORIES = tuple(

@@ -8,7 +8,7 @@ from datetime import UTC, datetime
 
 import psycopg
 
-from benchmarks.bench import Bench, Story, stopwatch
+from benchmarks.bench import Bench, Story, stopwatch, timed_drain
 from benchmarks.limit import (
     BY_DOCUMENT,
     BY_STAMP,
@@ -70,15 +70,6 @@ def _run(conn: psycopg.Connection, statement: str, records: int) -> float:
     return records / seconds()
 
 
-def _drain(conn: psycopg.Connection, records: int, **counts: int) -> float:
-    """Settles, drains what was received and returns records a second."""
-    settle(conn)
-    with stopwatch() as seconds:
-        outcome = drain_all(conn)
-    expect(outcome, **counts)
-    return records / seconds()
-
-
 def limit_of_products(bench: Bench) -> Mapping[str, float]:
     """The limit: first load, and two re-syncs with its two guards."""
     table = bench.products()
@@ -107,17 +98,17 @@ def apply_products(bench: Bench) -> Mapping[str, float]:
         receive(conn, "products", table.pages(), "list")
         settle(conn)
         since = wal_position(conn)
-        first = _drain(conn, count, applied=count)
+        first = timed_drain(conn, count, applied=count)
         wal_first = wal_of_the_mirror(conn, since)
         bench.same("products", "process_batch", fingerprint(conn, "zoho", PRODUCTS))
         _note_left_out(bench, conn, "apply", PRODUCTS)
         receive(conn, "products", second.pages(), "list")
-        again = _drain(conn, count, applied=changed, unchanged=count - changed)
+        again = timed_drain(conn, count, applied=changed, unchanged=count - changed)
         bench.same("products again", "process_batch", fingerprint(conn, "zoho", PRODUCTS))
         receive(conn, "products", second.pages(), "list")
         settle(conn)
         since = wal_position(conn)
-        _drain(conn, count, unchanged=count)
+        timed_drain(conn, count, unchanged=count)
         wal_again = wal_of_the_mirror(conn, since)
     return {"apply": first, "apply_again": again, "wal_first": wal_first, "wal_again": wal_again}
 
@@ -157,7 +148,7 @@ def bad_records(bench: Bench) -> Mapping[str, float]:
     bad = len(range(BAD_EVERY // 2, len(table.rows), BAD_EVERY))
     with bench.connected() as conn:
         receive(conn, "products", table.spoiled(BAD_EVERY).pages(), "list")
-        speed = _drain(conn, len(table.rows), applied=len(table.rows) - bad, dead=bad)
+        speed = timed_drain(conn, len(table.rows), applied=len(table.rows) - bad, dead=bad)
     return {"bad": speed}
 
 
@@ -177,7 +168,7 @@ def webhooks(bench: Bench) -> Mapping[str, float]:
     table = bench.products(bench.sizes.webhooks)
     with bench.connected() as conn:
         receive_webhooks(conn, "products", table.singles())
-        speed = _drain(conn, len(table.rows), applied=len(table.rows))
+        speed = timed_drain(conn, len(table.rows), applied=len(table.rows))
         bench.same("products singly", "webhooks", fingerprint(conn, "zoho", PRODUCTS))
     return {"webhooks": speed}
 
@@ -201,13 +192,13 @@ def edits(bench: Bench) -> Mapping[str, float]:
         receive(conn, "products", table.pages(), "list")
         expect(drain_all(conn), applied=len(table.rows))
         receive_webhooks(conn, "products", table.changed(1, 2, bench.sizes.seed).singles())
-        late = _drain(conn, len(table.rows), applied=len(table.rows))
+        late = timed_drain(conn, len(table.rows), applied=len(table.rows))
         receive(conn, "products", table.changed(1, 3, bench.sizes.seed).pages(), "list")
         expect(drain_all(conn), applied=len(table.rows))
         time.sleep(1.1)  # a last_modified_time has whole seconds
         now = datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%S%z")
         receive_webhooks(conn, "products", table.changed(1, 4, bench.sizes.seed, now).singles())
-        speed = _drain(conn, len(table.rows), applied=len(table.rows))
+        speed = timed_drain(conn, len(table.rows), applied=len(table.rows))
     return {"edits": speed, "late_edits": late}
 
 
@@ -247,7 +238,7 @@ def _apply_invoices(bench: Bench, sample: str, bodies: Sequence[bytes]) -> float
     count = len(bench.invoices().rows)
     with bench.connected() as conn:
         receive(conn, "invoices", bodies, "detail")
-        speed = _drain(conn, count, applied=count)
+        speed = timed_drain(conn, count, applied=count)
         bench.same("invoices", "process_batch", fingerprint(conn, "zoho", INVOICES))
         bench.same("lines", "process_batch", fingerprint(conn, "zoho", LINES))
         _note_left_out(bench, conn, sample, INVOICES, LINES)

@@ -10,7 +10,7 @@ from typing import Any
 import psycopg
 from psycopg.rows import DictRow
 
-from tds_poller.pull import total
+from tds_poller.pull import page_context, total
 from tds_poller.zoho.client import PER_PAGE, ZohoClient
 from tds_poller.zoho.errors import OrganizationError, RefusedError, UnauthorizedError
 
@@ -144,14 +144,9 @@ async def count(client: ZohoClient, entity: Mapping[str, Any], *, exact: bool) -
                 raise
             del asked[parameter]
             return await page(number)
-        document = dict(reply.document)
-        match document.pop("page_context", None):
-            case {"has_more_page": more} | [{"has_more_page": more}]:
-                pass
-            case _:
-                more = False
-        rows = next((value for value in document.values() if isinstance(value, list)), [])
-        return len(rows), bool(more), total(reply.document)
+        told = reply.document
+        rows = next((v for key, v in told.items() if key != "page_context" and isinstance(v, list)), [])
+        return len(rows), bool(page_context(told).get("has_more_page")), total(told)
 
     rows, more, counted = await page(1)
     if counted is not None:

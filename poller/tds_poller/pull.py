@@ -284,21 +284,26 @@ def _records(endpoint: Endpoint, document: Mapping[str, Any]) -> list[Mapping[st
     return records
 
 
+def page_context(document: Mapping[str, Any]) -> Mapping[str, Any]:
+    """What an answer says of its page; the documents of invoices show an array of one. Empty: nothing."""
+    match document.get("page_context"):
+        case dict(told) | [dict(told)]:
+            return told
+    return {}
+
+
 def total(document: Mapping[str, Any]) -> int | None:
     """How many records a list has, if its answer says so in the known form: a number or its digits."""
-    match document.get("page_context"):
-        case {"total": told} | [{"total": told}] if re.fullmatch("[0-9]{1,10}", str(told)):
-            return records if (records := int(told)) <= MOST_RECORDS else None
+    told = str(page_context(document).get("total"))
+    if re.fullmatch("[0-9]{1,10}", told) and (records := int(told)) <= MOST_RECORDS:
+        return records
     return None
 
 
 def more_follows(endpoint: Endpoint, document: Mapping[str, Any], page: int, records: int) -> bool:
     """Whether a page follows: only `has_more_page` says so, and only if the rest makes sense."""
-    match document.get("page_context"):
-        # The documents of invoices show it as an array of one.
-        case {"page": shown, "has_more_page": bool(has_more)} | [
-            {"page": shown, "has_more_page": bool(has_more)}
-        ]:
+    match page_context(document):
+        case {"page": shown, "has_more_page": bool(has_more)}:
             pass
         case _:
             raise PagingError(f"GET {endpoint.api_path} answered without page_context: nobody knows its end.")

@@ -233,8 +233,7 @@ declare
     v_told  tds.record[];
 begin
     select 0::bigint, 0::bigint, v_now, false, write_forced.observed_at, write_forced.modified_at, 3::smallint, false, b.records,
-           b.look_closer,
-           write_forced.organization_id
+           null::boolean, write_forced.organization_id
       into v_event
       from tds.entity n
      cross join lateral tds.body_records(convert_from(write_forced.body, 'UTF8'), n.list_key, n.record_key, n.id_key) b

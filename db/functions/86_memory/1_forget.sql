@@ -163,7 +163,7 @@ as $$
 $$;
 comment on function tds.as_in_a_form(text, text) is 'A text as a form''s body writes it.';
 
-create or replace function tds.words_pattern(words text[], in_json boolean) returns text
+create or replace function tds.words_pattern(words text[], in_json boolean default false) returns text
 language sql immutable parallel safe
 as $$
     -- each word as it is, as JSON writes it, as JSON in JSON does, with \u, and as a form does; a short one not within another word, and
@@ -183,11 +183,6 @@ $$;
 comment on function tds.words_pattern(text[], boolean) is
 'A regular expression that finds these words, however JSON or a form writes them; in_json: but not in the names of fields. Of no words, '
 'one that finds nothing.';
-
-create or replace function tds.words_pattern(words text[]) returns text
-language sql immutable parallel safe
-as $$ select tds.words_pattern($1, false) $$;
-comment on function tds.words_pattern(text[]) is 'tds.words_pattern(words, in_json => false).';
 
 create or replace function tds.erase_rows(organization_id text, contact_id text, at timestamptz) returns bigint
 language plpgsql volatile
