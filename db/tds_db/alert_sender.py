@@ -1,16 +1,19 @@
 """Sends the messages of alerts that are due, then ends: `python -m tds_db.alert_sender`.
 
-Each step is committed before the next: a message is claimed, said to be on its way to an address, sent there,
-said to have arrived. Killed in between, what it was sending is sent again by the next sender, with the same
+Each step is committed before the next: a message is claimed, said to be on its way to an address, sent
+there, said to have arrived. What has arrived is told to whoever started this process as well, before anything
+else is done: its number and address, a line on the standard output. So it is noted even if this process is
+killed. Only what an address takes at the very moment of the kill is sent again by the next one, with the same
 Message-ID (mail), Idempotency-Key and X-TDS-Alert (webhooks): docs/alerts.md says what that means.
 """
 
 import logging
+import os
 import re
 import signal
 import sys
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from copy import copy
 from dataclasses import dataclass, field
 from types import ModuleType
@@ -245,6 +248,8 @@ def _send(
         signal.alarm(settings.alert_send_seconds)
         if _value(connection, "select tds.begin_sending(%s, %s) as value", number, address.name):
             error = address.send(message)
+            if error is None:
+                _tell(f"{number} {address.name}")
             _value(connection, "select tds.end_sending(%s, %s, %s) as value", number, address.name, error)
             log.log(
                 logging.WARNING if error else logging.INFO,
@@ -256,6 +261,12 @@ def _send(
         signal.alarm(0)
     names = [address.name for address in known]
     return bool(_value(connection, "select tds.finish_message(%s, %s) as value", number, names))
+
+
+def _tell(arrived: str) -> None:
+    """One write, whole or not at all; whoever would have read it may be gone."""
+    with suppress(OSError):
+        os.write(1, f"{arrived}\n".encode())
 
 
 def _value(connection: psycopg.Connection[DictRow], query: str, *parameters: object) -> Any:

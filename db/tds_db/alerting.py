@@ -2,6 +2,7 @@
 
 That process (`tds_db.alert_sender`) outlives whoever started it, so that a worker that is killed neither
 loses nor doubles what is being sent just then; it ends by itself, and is killed by its own alarm if it hangs.
+It says at once what has arrived, and whoever started it notes what one that died could not note any more.
 """
 
 import logging
@@ -10,6 +11,7 @@ import random
 import subprocess
 import threading
 import time
+from contextlib import suppress
 
 import psycopg
 from pydantic import SecretStr
@@ -61,6 +63,8 @@ class Sending:
         self._dsn = dsn
         self.audiences = (settings or AlertSettings()).audiences()
         self._process: subprocess.Popen[bytes] | None = None
+        self._says: int | None = None  # the end of a pipe
+        self._said = b""
         self._told = False
         self._started_at = 0.0
 
@@ -73,7 +77,7 @@ class Sending:
         Returns:
             Whether there is, or may be, something to be sent.
         """
-        if not self.audiences or self._is_at_work():
+        if not self.audiences or self._is_at_work(connection):
             return bool(self.audiences)
         row = connection.execute("select tds.messages_due(%s)", [self.audiences]).fetchone()
         assert row is not None
@@ -90,26 +94,53 @@ class Sending:
             except subprocess.TimeoutExpired:
                 log.warning("a message of an alert is still being sent")
 
-    def _is_at_work(self) -> bool:
+    def _is_at_work(self, connection: psycopg.Connection) -> bool:
         if self._process is None:
             return False
-        if (code := self._process.poll()) is None:
+        code = self._process.poll()
+        self._listen()
+        if code is None:
             return True
         if code:
             log.error("the sender of alerts ended with code %d; what it had in hand is tried again", code)
-        self._process = None
+            self._note(connection)
+        self._forget()
         return time.monotonic() - self._started_at < LEAST_SECONDS
+
+    def _listen(self) -> None:
+        with suppress(BlockingIOError):
+            while self._says is not None and (more := os.read(self._says, 65536)):
+                self._said += more
+
+    def _note(self, connection: psycopg.Connection) -> None:
+        """Notes what has arrived, as the sender would have; what is noted already stays as it is."""
+        for line in self._said.splitlines():
+            number, _, address = line.decode().partition(" ")
+            connection.execute("select tds.end_sending(%s, %s, null)", [int(number), address])
+
+    def _forget(self) -> None:
+        if self._says is not None:
+            os.close(self._says)
+        self._process, self._says, self._said = None, None, b""
 
     def _start(self) -> None:
         self._told = True
         self._started_at = time.monotonic()
-        # A session of its own: what is sent to the starter's group (Ctrl-C, a kill) does not end it half-way.
-        self._process = subprocess.Popen(
-            python("tds_db.alert_sender"),
-            stdin=subprocess.DEVNULL,
-            start_new_session=True,
-            env={**os.environ, "TDS_DATABASE_URL": self._dsn},
-        )
+        self._says, its_end = os.pipe()
+        # Neither of the two ever waits for the other.
+        os.set_blocking(self._says, False)
+        os.set_blocking(its_end, False)
+        try:
+            # A session of its own: what the starter's group is sent (Ctrl-C, a kill) does not end it midway.
+            self._process = subprocess.Popen(
+                python("tds_db.alert_sender"),
+                stdin=subprocess.DEVNULL,
+                stdout=its_end,
+                start_new_session=True,
+                env={**os.environ, "TDS_DATABASE_URL": self._dsn},
+            )
+        finally:
+            os.close(its_end)
 
 
 class Watch:

@@ -148,8 +148,9 @@ declare
 begin
     perform tds.durably();
     update tds.alert_delivery d
-       set trying = null,
-           had_by = case when end_sending.error is null then d.had_by || end_sending.address else d.had_by end,
+       set trying = nullif(d.trying, end_sending.address),
+           had_by = case when end_sending.error is null and end_sending.address <> all (d.had_by) then d.had_by || end_sending.address
+                         else d.had_by end,
            error = coalesce(left(end_sending.address || ': ' || end_sending.error, 1000), d.error)
      where d.delivery_id = end_sending.delivery_id;
     update tds.alert_address a
@@ -159,7 +160,7 @@ begin
 end
 $$;
 revoke all on function tds.end_sending(bigint, text, text) from public;
-comment on function tds.end_sending(bigint, text, text) is 'A sender tells what came of it: the address has it (error null), or not.';
+comment on function tds.end_sending(bigint, text, text) is 'What came of it: the address has it (error null), or not. Told by the sender, and by whoever started it should it have died over it.';
 
 create or replace function tds.finish_message(delivery_id bigint, addresses text[]) returns boolean
 language plpgsql volatile security definer
