@@ -30,8 +30,8 @@ SAMPLES: tuple[LiteralString, ...] = (
      where not (s.span = 60 and n between 20 and 24)""",
     """
     insert into tds.measure (name, measured_at, value)
-    select 'database_bytes', now() - n * interval '15 minutes', pg_database_size(current_database()) * (1 - n / 9000.0)
-      from generate_series(1, 2880) n""",
+    select 'database_bytes', now() - n * interval '15 minutes', s.bytes * (1 - n / 9000.0)
+      from (select pg_database_size(current_database()) as bytes) s, generate_series(1, 2880) n""",
     """
     insert into tds.heal_log (healed_at, step, subject, act, ok, detail)
     values (now() - interval '3 hours', 'claims', 'batch 41', 'given back', true, 'its worker was gone')""",
