@@ -311,3 +311,41 @@ def test_a_link_that_is_made_while_records_are_settled_is_not_lost(
         {"invoice_number": "A", "linked": False},
         {"invoice_number": "A", "linked": True},
     ]
+
+
+@contextmanager
+def of_one_slot(database: Database) -> Iterator[tuple[psycopg.Connection, psycopg.Connection]]:
+    """Two sessions that begin to look for a slot of the counters at the same number."""
+    found: dict[int, psycopg.Connection] = {}
+    try:
+        while True:
+            conn = database.connect()
+            other = found.get(conn.info.backend_pid % 16)
+            found[len(found) + 16 if other else conn.info.backend_pid % 16] = conn
+            if other:
+                yield other, conn
+                return
+    finally:
+        for conn in found.values():
+            conn.close()
+
+
+def test_who_counts_what_was_refused_waits_for_no_other(database: Database, mirror: Mirror) -> None:
+    """Nor do two wait for one another, whose transactions refuse of the same entities in another order."""
+    refused = "select status from tds.receive(%s, '{]')"
+    with of_one_slot(database) as (one, other):
+        other.execute("set local lock_timeout = '10s'")
+        for entities in (("bills", "invoices"), ("invoices", "bills")):
+            for conn, entity in zip((one, other), entities, strict=True):
+                assert conn.execute(refused, [entity]).fetchone() == ("rejected",)
+        one.commit()
+        other.commit()
+        with one.transaction():
+            one.execute(refused, ["bills"])
+    assert mirror.rows(
+        "select entity, sum(events)::int as events from tds.outcome_counter group by 1 order by 1"
+    ) == [
+        {"entity": "bills", "events": 3},
+        {"entity": "invoices", "events": 2},
+    ]
+    assert mirror.value("select count(distinct slot) from tds.outcome_counter") == 2

@@ -26,6 +26,7 @@ LOCKING = re.compile(r"pg_(?:try_)?advisory_(?:xact_)?(?:un)?lock(?:_shared)?\(\
 REGISTERED = {
     "tds.lock_class",
     "tds.api_lock_class",
+    "tds.counter_class",
     "tds.lease_class",
     "draw_lock.class",
 }
@@ -88,7 +89,7 @@ def test_every_advisory_lock_is_in_the_list(database: Database) -> None:
         for file in FUNCTIONS.rglob("*.sql")
         for name in re.findall(r"tds\.(?:try|end)_lease\('([^']+)'", file.read_text())
     }
-    assert leased | {"claim", "api session"} == with_class
+    assert leased | {"claim", "api session", "counter"} == with_class
 
 
 @pytest.mark.parametrize(
@@ -96,6 +97,7 @@ def test_every_advisory_lock_is_in_the_list(database: Database) -> None:
     [
         ("select tds.claim('products', 10)", "claim", "2 of products"),
         (f"select tds.set_budget('{ORGANIZATION}')", "api session", None),
+        ("begin; select tds.receive('unknown', '{}')", "counter", None),
         ("select tds.begin_job('observe_drift', 'by hand', false)", "job", "observe_drift"),
         ("select tds.try_lease('due jobs')", "due jobs", None),
         (f"begin; select tds.lock_contacts('{ORGANIZATION}')", "zoho.contacts", ORGANIZATION),
@@ -121,7 +123,8 @@ def test_a_lock_tells_who_holds_it(
         for statement in take.split("; "):
             holder.execute(statement.encode())
         [held] = mirror.rows("select * from tds_locks where lock = %s", lock)
-        assert held["of"] == (of if lock != "api session" else str(holder.info.backend_pid))
+        pid = holder.info.backend_pid
+        assert held["of"] == {"api session": str(pid), "counter": str(pid % 16)}.get(lock, of)
         assert (held["does"], held["pid"], held["waits_for"]) == ("holds", holder.info.backend_pid, None)
         assert held["application"].startswith("tds/doctor/")
         assert held["role"] == holder.info.user

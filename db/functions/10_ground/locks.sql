@@ -14,6 +14,13 @@ revoke all on function tds.api_lock_class() from public;
 comment on function tds.api_lock_class() is
 'First number of the advisory locks of sessions that call Zoho; the second is the backend''s pid, or the next one that is free.';
 
+create or replace function tds.counter_class() returns int
+language sql immutable parallel safe
+as $$ select 7317 $$;
+revoke all on function tds.counter_class() from public;
+comment on function tds.counter_class() is
+'First number of the advisory locks of transactions that count events; the second is the slot of tds.outcome_counter that they count in.';
+
 create or replace function tds.lease_class(name text) returns int
 language sql immutable parallel safe
 as $$ select case $1 when 'job' then 7312 when 'due jobs' then 7313 when 'alert sender' then 7315 when 'backup' then 7316 else 7314 end $$;
@@ -170,6 +177,7 @@ select k.name, k.class, k.of, k.meaning
         ('claim', tds.lock_class(), 'claim',
          'a worker has this batch in hand; not its session''s while the row of tds.claim stands: it has died'),
         ('api session', tds.api_lock_class(), 'backend', 'a process asks Zoho; its calls and leases are given up when it is gone'),
+        ('counter', tds.counter_class(), 'slot', 'a transaction counts what became of events, in rows that no other one writes meanwhile'),
         ('job', tds.lease_class('job'), 'job', 'this job runs'),
         ('due jobs', tds.lease_class('due jobs'), null, 'a worker looks for jobs that are due'),
         ('alert sender', tds.lease_class('alert sender'), null, 'a process sends the messages of alerts'),

@@ -1,14 +1,41 @@
 -- An event that ends without a record: what it needs, receive() and the apply alike.
 
+create or replace function tds.counter_slot() returns int
+language plpgsql volatile
+set search_path = pg_catalog, pg_temp
+as $$
+declare
+    -- what a transaction has already is given to it again
+    v_own  constant int := pg_backend_pid() % 16;
+    v_slot int := v_own;
+begin
+    while not pg_try_advisory_xact_lock(tds.counter_class(), v_slot) loop
+        v_slot := v_slot + 1;
+        -- somebody holds a thousand for nothing: then it may have to wait
+        if v_slot > v_own + 1000 then
+            return v_own;
+        end if;
+    end loop;
+    return v_slot;
+end
+$$;
+revoke all on function tds.counter_slot() from public;
+comment on function tds.counter_slot() is
+'The slot of tds.outcome_counter that this transaction counts in, and no other one meanwhile: so none waits for another, in whatever order '
+'it finishes its events.';
+
+comment on column tds.outcome_counter.slot is 'tds.counter_slot() of whoever counted; -1: folded, of a day past.';
+
 create or replace function tds.count_outcomes(entities text[], received_ats timestamptz[], statuses text[]) returns void
 language plpgsql volatile
 set search_path = pg_catalog, pg_temp
 as $$
 begin
     insert into tds.outcome_counter as c (entity, day, status, slot, events)
-    select o.entity, (o.received_at at time zone 'UTC')::date as day, o.status, pg_backend_pid() % 16, count(*)
+    select o.entity, (o.received_at at time zone 'UTC')::date as day, o.status, s.slot, count(*)
       from unnest(count_outcomes.entities, count_outcomes.received_ats, count_outcomes.statuses) o(entity, received_at, status)
-     group by 1, 2, 3
+     cross join tds.counter_slot() s(slot)
+     group by 1, 2, 3, 4
      order by 1, 2, 3
     on conflict on constraint outcome_counter_pkey do update set events = c.events + excluded.events;
 end

@@ -18,6 +18,10 @@ with held as (
       from held l
      where l.locktype = 'advisory' and l.objsubid = 2 and l.classid::bigint = tds.api_lock_class()
      union all
+    select 'counter', l.objid::bigint::text, l.pid, l.mode, l.granted, l.waitstart, null, null, null
+      from held l
+     where l.locktype = 'advisory' and l.objsubid = 2 and l.classid::bigint = tds.counter_class()
+     union all
     select r.name, r.of, l.pid, l.mode, l.granted, l.waitstart, n.started_at, case r.name when 'job' then r.of end, null
       from held l
       join tds.lease r on r.number = l.objid::bigint and r.backend_pid = l.pid and tds.lease_class(r.name) = l.classid::bigint
