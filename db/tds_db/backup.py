@@ -27,7 +27,7 @@ from psycopg import IsolationLevel, sql
 from tds_db.connect import LASTING, connect
 from tds_db.errors import TdsError
 from tds_db.progress import UNSEEN, Step
-from tds_db.sqlfiles import DIRECTORY, read_migrations
+from tds_db.sqlfiles import DIRECTORY, migration_hashes
 from tds_db.status import status
 from tds_db.upgrade import upgrade
 from tds_db.version import VERSION
@@ -218,8 +218,7 @@ def restore(conninfo: str, path: Path, *, lock_timeout: str = "5s", step: Step =
     """
     began = time.monotonic()
     manifest = read(path)
-    ours = {migration.id: migration.sha256 for migration in read_migrations(DIRECTORY / "migrations")}
-    if manifest["migrations"] != ours:
+    if manifest["migrations"] != migration_hashes(DIRECTORY / "migrations"):
         version = manifest["version"]
         raise BackupError(
             f"{path} was made by version {version}, with other migrations than this program, {VERSION}.",

@@ -175,8 +175,7 @@ def read_migrations(directory: Path) -> list[Migration]:
         MigrationError: a file cannot be read, depends on something unknown, or is of a kind that cannot be
             run in one transaction with all others.
     """
-    if not directory.is_dir():
-        raise MigrationError(f"{directory} is not a directory.")
+    _must_be_there(directory)
     with _reading:
         found = yoyo.read_migrations(glob.escape(str(directory)))
         files = {Path(migration.path): migration for migration in [*found, *found.post_apply]}
@@ -222,10 +221,29 @@ def read_functions(directory: Path) -> list[SqlFile]:
     Raises:
         MigrationError: a file cannot be read.
     """
+    return _read(directory, "functions")
+
+
+def migration_hashes(directory: Path) -> dict[str, str]:
+    """The SHA-256 of each migration by its id, without a look into them, which takes a third of a second.
+
+    Raises:
+        MigrationError: a file cannot be read.
+    """
+    _must_be_there(directory)
+    return {Path(file.path).stem: file.sha256 for file in _read(directory, "migrations")}
+
+
+def _must_be_there(directory: Path) -> None:
+    if not directory.is_dir():
+        raise MigrationError(f"{directory} is not a directory.")
+
+
+def _read(directory: Path, kind: str) -> list[SqlFile]:
     paths = sorted(directory.rglob("*.sql"), key=lambda path: path.relative_to(directory).parts)
     try:
         return [
-            SqlFile(f"functions/{path.relative_to(directory).as_posix()}", path.read_text(encoding="utf-8"))
+            SqlFile(f"{kind}/{path.relative_to(directory).as_posix()}", path.read_text(encoding="utf-8"))
             for path in paths
         ]
     except (OSError, ValueError) as error:

@@ -12,7 +12,7 @@ from psycopg import Connection
 
 from tds_db.connect import connect
 from tds_db.models import Change, FileState, Pgmq, Status
-from tds_db.sqlfiles import DIRECTORY, ROUTER, read_functions, read_migrations, read_router_functions
+from tds_db.sqlfiles import DIRECTORY, ROUTER, migration_hashes, read_functions, read_router_functions
 
 
 def status(conninfo: str, *, directory: Path = DIRECTORY) -> Status:
@@ -25,9 +25,9 @@ def status(conninfo: str, *, directory: Path = DIRECTORY) -> Status:
     """
     with connect("db", conninfo) as conn:
         if _exists(conn, "tds.router"):
-            migrations, functions = read_migrations(ROUTER / "migrations"), read_router_functions()
+            migrations, functions = migration_hashes(ROUTER / "migrations"), read_router_functions()
         else:
-            migrations = read_migrations(directory / "migrations")
+            migrations = migration_hashes(directory / "migrations")
             functions = read_functions(directory / "functions")
         books = _read_books(conn) if _exists(conn, "tds.sql_object") else _Books(None, {}, {}, None, [], [])
         return Status(
@@ -35,7 +35,7 @@ def status(conninfo: str, *, directory: Path = DIRECTORY) -> Status:
             server_version=conn.info.parameter_status("server_version") or "",
             version=books.version,
             pgmq=books.pgmq,
-            migrations=_compare({m.id: m.sha256 for m in migrations}, books.migrations),
+            migrations=_compare(migrations, books.migrations),
             functions=_compare({file.path: file.sha256 for file in functions}, books.files),
             changed_by_hand=books.changes,
             orphans=books.orphans,
@@ -58,8 +58,12 @@ def file_hashes(directory: Path = DIRECTORY) -> dict[str, str]:
     Raises:
         MigrationError: a file cannot be read.
     """
-    files = [*read_migrations(directory / "migrations"), *read_functions(directory / "functions")]
-    return {file.path: file.sha256 for file in files}
+    migrations = migration_hashes(directory / "migrations")
+    functions = read_functions(directory / "functions")
+    return {
+        **{f"migrations/{name}.sql": sha256 for name, sha256 in migrations.items()},
+        **{file.path: file.sha256 for file in functions},
+    }
 
 
 def read_changes(conn: Connection) -> list[Change]:
