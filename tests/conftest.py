@@ -11,7 +11,7 @@ import sys
 import threading
 from collections.abc import Generator, Iterable, Iterator
 from pathlib import Path
-from typing import cast
+from typing import TypeVar, cast
 
 import pytest
 from hypothesis import settings
@@ -25,6 +25,7 @@ settings.load_profile("suite")
 
 LEGS = legs()
 RUNNING = [leg for leg, reason in LEGS.items() if not reason]
+Thing = TypeVar("Thing")
 PGTAP = Path(__file__).parent / "pgtap"
 SERVERS = pytest.StashKey[Servers]()
 ORDER = "TDS_TEST_ORDER"
@@ -32,6 +33,11 @@ EACH_TEST = pytest.StashKey[clock.EachTest]()
 # pytest-timeout raises in the test, whose fixtures then stop what they started. One that hangs even so, in a thread that
 # is waited for, is ended with its process after these seconds more; the watchdog stops the servers.
 LAST_RESORT_SECONDS = 60.0
+
+
+def share(things: Iterable[Thing], leg: str) -> list[Thing]:
+    """Of what is divided among the legs that run, one's share: what one leg leaves is another's."""
+    return list(things)[RUNNING.index(leg) :: len(RUNNING)]
 
 
 def pytest_configure(config: pytest.Config) -> None:
