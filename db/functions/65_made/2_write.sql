@@ -7,6 +7,82 @@ $$;
 comment on function tds.states_of_writer(text) is
 'SQL: the states that a writer was given, each with its organisation and its place (n).';
 
+create or replace function tds.written_children(child_of text, child text, source text, me text) returns text
+language plpgsql stable
+set search_path = pg_catalog, pg_temp
+as $$
+begin
+    return (
+        select tds.fill($sql${{list_key}}_differing as materialized (
+        -- the elements beside the rows there are, record by record: what is the same is neither locked nor written
+        select own.organization_id, s.zoho_id, e.*, own.at
+          from {{source}}
+         cross join lateral (select s.organization_id, {{me:I}}.at as at) own
+         cross join lateral (
+               select coalesce(w.position, k.position) as position, w.position is null as is_gone, k.position is not null as is_known,
+                      w.doc,
+                      {{wanted_columns}}
+                 from (select e.n::int as position, e.doc,
+                              {{named}}
+                         from jsonb_array_elements(coalesce(tds.json_array(s.doc -> {{list_key:L}}), '[]')) with ordinality c(doc, n)
+                        cross join lateral (select tds.json_row(c.doc) as doc, c.n offset 0) e
+                        cross join lateral {{fields}} d{{joins}}
+                       offset 0) w
+                 full join (select t.{{position_column:I}} as position, t.zoho_metadata,
+                                   {{known_columns}}
+                              from zoho.{{target:I}} t
+                             where t.organization_id = s.organization_id and t.{{parent_column:I}} between s.zoho_id and s.zoho_id
+                               -- an empty array is no statement against the document's own sums
+                               and not (tds.is_blank_list(s.doc -> {{list_key:L}}) and tds.lacks_elements(s.doc))
+                             order by t.{{parent_column:I}}, t.{{position_column:I}} offset 0) k on k.position = w.position
+                where w.position is null or k.position is null
+                   or k.zoho_metadata is distinct from w.doc{{differs}}
+               offset 0) e
+    ), {{list_key}}_held as materialized (
+        -- in key order before any is written: what goes and what stays are two sets, and who links them takes both in one
+        select h.place, g.is_gone
+          from (select l.organization_id, l.zoho_id, l.position, l.is_gone
+                  from {{list_key}}_differing l where l.is_known
+                 order by l.organization_id, l.zoho_id, l.position offset 0) g
+         cross join lateral (select t.ctid as place from zoho.{{target:I}} t
+                              where t.organization_id = g.organization_id
+                                and t.{{parent_column:I}} between g.zoho_id and g.zoho_id
+                                and t.{{position_column:I}} between g.position and g.position
+                              order by t.{{parent_column:I}}, t.{{position_column:I}}
+                                for update) h
+    ), {{list_key}}_written as (
+        insert into zoho.{{target:I}} as t (
+               organization_id, {{parent_column:I}}, {{position_column:I}},
+               {{columns}}, zoho_metadata, synced_at)
+        select w.organization_id, w.zoho_id, w.position,
+               {{written_columns}}, w.doc, w.at
+          from {{list_key}}_differing w
+         where not w.is_gone and (select count(*) from {{list_key}}_held) >= 0
+         order by w.organization_id, w.zoho_id, w.position
+        on conflict on constraint {{primary_key:I}} do update
+           set {{updates}}, zoho_metadata = excluded.zoho_metadata, synced_at = excluded.synced_at)$sql$,
+                jsonb_build_object(
+                    'me', written_children.me, 'source', written_children.source, 'target', c.target,
+                    'primary_key', c.target || '_pkey', 'list_key', c.list_key,
+                    'parent_column', c.parent_column, 'position_column', c.position_column,
+                    'columns', tds.wrapped(c.columns, 15),
+                    'wanted_columns', tds.wrapped(tds.qualified('w', c.columns), 22),
+                    'known_columns', tds.wrapped(tds.qualified('t', c.columns), 35),
+                    'written_columns', tds.wrapped(tds.qualified('w', c.columns), 15),
+                    'named', replace(c.named, E'\n               ', E'\n                              '),
+                    'fields', c.fields, 'joins', c.joins,
+                    'updates', tds.wrapped(c.updates, 15),
+                    'differs', (select string_agg(format(E'\n                   or k.%I is distinct from w.%1$I', k.column_name), ''
+                                                  order by k.column_name)
+                                  from tds.columns_of(written_children.child_of, c.list_key) k)))
+          from tds.children_of(written_children.child_of) c
+         where c.list_key = written_children.child);
+end
+$$;
+comment on function tds.written_children(text, text, text, text) is
+'SQL: the queries that make the rows of an array (child) of an entity (child_of) what the documents of source (an item of FROM, alias s) '
+'have in it. Those named <array>_held say by is_gone which rows are left to be deleted, by their places, which are locked.';
+
 create or replace function tds.make_child_writers(entity text) returns void
 language plpgsql volatile
 set search_path = pg_catalog, pg_temp
@@ -23,63 +99,24 @@ begin
                 format('Makes the rows of %s what these %s list in %s.', v_child.target, make_child_writers.entity, v_child.list_key),
                 'make_child_writers', make_child_writers.entity),
             tds.fill($body$
+declare
+    v_gone tid[];
 begin
-    -- all rows in key order before any is written: what goes and what stays are two sets, and who links them takes both in one
-    perform from (select s.organization_id, s.zoho_id
-                    from {{states}}
-                   where s.n = any ({{me:I}}.written)
-                   order by s.organization_id, s.zoho_id offset 0) k
-      cross join lateral (select from zoho.{{target:I}} t
-                           where t.organization_id = k.organization_id and t.{{parent_column:I}} between k.zoho_id and k.zoho_id
-                           order by t.{{parent_column:I}}, t.{{position_column:I}}
-                             for update) t;
-    with wanted as materialized (
-        select s.zoho_id, e.n::int as position, own.organization_id, own.at, e.doc,
-               {{named}}
-          from {{states}}
-          join unnest({{me:I}}.written) w(n) on w.n = s.n
-         cross join lateral (select s.organization_id, {{me:I}}.at as at) own
-         cross join lateral jsonb_array_elements(coalesce(tds.json_array(s.doc -> {{list_key:L}}), '[]')) with ordinality c(doc, n)
-         cross join lateral (select tds.json_row(c.doc) as doc, c.n offset 0) e
-         cross join lateral {{fields}} d{{joins}}
-    ), known as materialized (
-        select s.organization_id, s.zoho_id, t.{{position_column:I}} as position, t.place
-          from {{states}}
-         cross join lateral (select t.{{position_column:I}}, t.ctid as place from zoho.{{target:I}} t
-                              where t.organization_id = s.organization_id and t.{{parent_column:I}} between s.zoho_id and s.zoho_id
-                              order by t.{{parent_column:I}}, t.{{position_column:I}} offset 0) t
-         where s.n = any ({{me:I}}.written)
-           -- an empty array is no statement against the document's own sums
-           and not (tds.is_blank_list(s.doc -> {{list_key:L}}) and tds.lacks_elements(s.doc))
-    ), gone as (
-        -- by their places, which are locked: the plan is right even if it was made while the table was empty
-        delete from zoho.{{target:I}} t
-         where t.ctid = any (array(
-               select k.place from known k
-                where (k.organization_id, k.zoho_id, k.position) not in (select w.organization_id, w.zoho_id, w.position from wanted w))))
-    insert into zoho.{{target:I}} as t (
-           organization_id, {{parent_column:I}}, {{position_column:I}},
-           {{columns}}, zoho_metadata, synced_at)
-    select w.organization_id, w.zoho_id, w.position,
-           {{wanted_columns}}, w.doc, w.at
-      from wanted w
-     order by w.organization_id, w.zoho_id, w.position
-    on conflict on constraint {{primary_key:I}} do update
-       set {{updates}}, zoho_metadata = excluded.zoho_metadata, synced_at = excluded.synced_at
-     where t.zoho_metadata is distinct from excluded.zoho_metadata{{differs}};
+    with {{written}}
+    select array_agg(h.place order by h.place) into v_gone from {{list_key}}_held h where h.is_gone;
+    if v_gone is not null then
+        delete from zoho.{{target:I}} t where t.ctid = any (v_gone);
+    end if;
 end
 $body$,
                 jsonb_build_object(
-                    'me', v_name, 'states', tds.states_of_writer(v_name), 'target', v_child.target,
-                    'primary_key', v_child.target || '_pkey', 'list_key', v_child.list_key,
-                    'parent_column', v_child.parent_column, 'position_column', v_child.position_column,
-                    'columns', tds.wrapped(v_child.columns, 11),
-                    'wanted_columns', tds.wrapped(tds.qualified('w', v_child.columns), 11),
-                    'named', v_child.named, 'fields', v_child.fields, 'joins', v_child.joins,
-                    'updates', tds.wrapped(v_child.updates, 11),
-                    'differs', (select string_agg(format(E'\n        or t.%I is distinct from excluded.%1$I', k.column_name), ''
-                                                  order by k.column_name)
-                                  from tds.columns_of(make_child_writers.entity, v_child.list_key) k))));
+                    'list_key', v_child.list_key, 'target', v_child.target,
+                    'written', tds.written_children(
+                        make_child_writers.entity, v_child.list_key, tds.fill($sql$(select u.*
+                  from {{states}}
+                 where case when u.n in (select w.n from unnest({{me:I}}.written) w(n)) then true end) s$sql$,
+                            jsonb_build_object('me', v_name, 'states', replace(tds.states_of_writer(v_name), ' s(', ' u('))),
+                        v_name))));
     end loop;
 end
 $$;
@@ -112,12 +149,11 @@ $$;
 comment on function tds.after_writing(tds.entity, text) is
 'What a writer calls once the records'' own rows are written: the writers of their arrays, and what completes the entity.';
 
-create or replace function tds.noted_change(entity tds.entity, me text) returns text
+create or replace function tds.noted_change(entity tds.entity, me text, source text) returns text
 language plpgsql stable
 set search_path = pg_catalog, pg_temp
 as $$
 begin
-    -- the row as the statement found it, which is the one that was written over: its version is the one resolved from
     return tds.fill($sql$
         insert into tds.record_history (
             organization_id, target, zoho_id, kind, changed_at, written_at, inbox_id, back, was_version, was_hash, was_modified_at,
@@ -130,12 +166,7 @@ begin
                    else case when s.modified_at > coalesce(b.sync_modified_at, '-infinity') then s.modified_at else s.observed_at end end,
                {{me:I}}.at, s.inbox_id, d.back, b.sync_version, b.sync_hash, b.sync_modified_at,
                b.sync_observed_at, b.sync_rank, b.sync_read_at, b.sync_layers, b.deleted_at, b.synced_at, b.sync_event
-          from {{states}}
-          join written w on w.organization_id = s.organization_id and w.zoho_id = s.zoho_id
-         cross join lateral (select t.* from zoho.{{target:I}} t
-                              where t.organization_id = s.organization_id
-                                and t.{{target_key:I}} between s.zoho_id and s.zoho_id
-                              order by t.{{target_key:I}} limit 1) b
+          from {{source}}
          cross join lateral (select tds.put_back(b.zoho_metadata, s.doc) as back offset 0) d
          cross join lateral (select case when s.deleted_at is not null and b.deleted_at is null then 'deleted'
                                          when s.deleted_at is null and b.deleted_at is not null then 'revived'
@@ -143,12 +174,12 @@ begin
                                          else 'changed' end as kind offset 0) k
          where v_is_kept and b.sync_version = s.version - 1
          order by s.organization_id, s.zoho_id$sql$,
-        jsonb_build_object('me', noted_change.me, 'states', tds.states_of_writer(noted_change.me), 'target', (noted_change.entity).target,
-                           'target_key', (noted_change.entity).target_key));
+        jsonb_build_object('me', noted_change.me, 'source', noted_change.source, 'target', (noted_change.entity).target));
 end
 $$;
-comment on function tds.noted_change(tds.entity, text) is
-'SQL: what the rows that are written over were, into tds.record_history, where it is kept.';
+comment on function tds.noted_change(tds.entity, text, text) is
+'SQL: what the rows that are written over were, into tds.record_history, where it is kept. source, items of FROM: s, the states written, '
+'each with its organisation; b, the rows that they are written over.';
 
 create or replace function tds.make_writer(entity text) returns void
 language plpgsql volatile
@@ -208,7 +239,15 @@ $body$,
                 'columns', tds.wrapped(v_made.columns, 12), 'expressions', v_made.expressions,
                 'fields', tds.fields_of(make_writer.entity, '', 's.doc'), 'joins', v_made.joins, 'only_if', v_entity.only_if,
                 'updates', tds.wrapped(v_made.updates, 15), 'after_writing', tds.after_writing(v_entity, v_name),
-                'noted', tds.noted_change(v_entity, v_name),
+                -- the row as the statement found it, which is the one that was written over: its version is the one resolved from
+                'noted', tds.noted_change(v_entity, v_name, tds.fill($sql${{states}}
+          join written w on w.organization_id = s.organization_id and w.zoho_id = s.zoho_id
+         cross join lateral (select t.* from zoho.{{target:I}} t
+                              where t.organization_id = s.organization_id
+                                and t.{{target_key:I}} between s.zoho_id and s.zoho_id
+                              order by t.{{target_key:I}} limit 1) b$sql$,
+                    jsonb_build_object('states', tds.states_of_writer(v_name), 'target', v_entity.target,
+                                       'target_key', v_entity.target_key))),
                 'prepare', case when v_entity.prepare is null then '' else tds.fill($sql$
     perform tds.{{prepare:I}}({{me:I}}.organization_ids, {{me:I}}.states);$sql$,
                                 jsonb_build_object('me', v_name, 'prepare', v_entity.prepare)) end)));

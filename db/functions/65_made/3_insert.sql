@@ -33,12 +33,12 @@ begin
                            'says_nothing', tds.says_nothing('k', 'v.modified_at', 'e.rank', 'v.hash', 's.doc'),
                            'over', case when not tds.is_plain(met_of.entity) then '' else tds.fill($sql$
                     -- of one moment it may be told otherwise, which is looked at closer; a read that came after a hint has the last word
-                    when not v_is_kept and (v.modified_at <> k.sync_modified_at or k.sync_rank = 2 and e.rank <> 2)
+                    when (v.modified_at <> k.sync_modified_at or k.sync_rank = 2 and e.rank <> 2)
                          and {{is_later}}
                          and not tds.may_exceed(s.doc, e.rank = 1) then 'over'$sql$,
                                jsonb_build_object('is_later', tds.is_later('k', 'v.modified_at', 'e.observed_at', 'e.rank'))) end,
                            'known', case when not tds.is_plain(met_of.entity) then '' else tds.fill($sql$,
-               case when x.kind = 'over' then k.place end as place,
+               case when x.kind = 'over' then k.place end as place, case when x.kind = 'over' then k.synced_at end as was_synced_at,
                case when x.kind = 'over'
                     then row(v.zoho_id, k.zoho_metadata, k.sync_version, k.sync_hash, k.sync_modified_at, k.sync_observed_at, k.sync_rank,
                              k.sync_read_at, null, k.sync_layers, k.sync_event)::tds.record_state end as known$sql$, '{}') end));
@@ -52,11 +52,10 @@ create or replace function tds.is_plain(entity tds.entity) returns boolean
 language sql stable
 set search_path = pg_catalog, pg_temp
 as $$
-    select ($1).prepare is null and ($1).only_if = 'true' and not exists (select from tds.child c where c.entity = ($1).entity)
+    select ($1).prepare is null and ($1).only_if = 'true'
 $$;
 comment on function tds.is_plain(tds.entity) is
-'Whether a record of the entity is one row, written for itself, so that an edit may take the short way: without arrays that have tables of '
-'their own, and without a say in what is written.';
+'Whether a record of the entity is written for itself, without a say of others in it, so that an edit may take the short way.';
 
 create or replace function tds.updated_rows(entity tds.entity, me text) returns text
 language plpgsql stable
@@ -68,7 +67,8 @@ begin
     end if;
     return (select tds.fill($sql$, over as materialized (
         -- after the inserts: two sets, each in key order, and in every session the same one first
-        select m.organization_id, m.ord, m.place, p.state, p.verdict
+        select m.organization_id, m.ord, m.place, p.state, p.verdict,
+               case when v_is_kept then m.known end as known, m.was_synced_at
           from met m
          cross join lateral tds.plainly('over', row(m.ord, m.inbox_id, m.received_at, m.position, m.alone, m.zoho_id, m.modified_at,
              m.observed_at, m.rank, m.is_delete, m.hash, m.doc, m.organization_id)::tds.record, m.known, false, {{detail_key:L}}) p
@@ -79,25 +79,46 @@ begin
                zoho_metadata = s.doc, synced_at = own.at, sync_version = s.version, sync_hash = s.hash,
                sync_modified_at = s.modified_at, sync_observed_at = s.observed_at, sync_rank = s.rank, sync_read_at = s.read_at,
                sync_layers = s.layers, sync_event = s.inbox_id
-          from (select o.organization_id, o.place, (o.state).* from over o order by o.organization_id, (o.state).zoho_id offset 0) s
+          from (select o.organization_id, o.ord, o.place, (o.state).* from over o
+                 order by o.organization_id, (o.state).zoho_id offset 0) s
          cross join lateral (select s.organization_id, {{me:I}}.at as at) own
          cross join lateral {{fields}} d{{joins}}
          -- the version that was read, in its place: what another worker wrote meanwhile is looked at again
          where t.ctid = s.place and t.organization_id = own.organization_id and t.{{target_key:I}} = s.zoho_id
            and t.sync_version = s.version - 1
-        returning t.organization_id, t.{{target_key:I}} as zoho_id)$sql$,
+        returning s.ord), noted as ({{noted}}){{children}}$sql$,
                 jsonb_build_object(
                     'me', updated_rows.me, 'target', (updated_rows.entity).target, 'target_key', (updated_rows.entity).target_key,
                     'detail_key', (updated_rows.entity).detail_key,
                     'sets', string_agg(format('%I = %s', k.column_name, k.expression), E',\n               ' order by k.column_name)
                                 filter (where k.column_name <> all (tds.key_columns((updated_rows.entity).target))),
                     'fields', tds.fields_of((updated_rows.entity).entity, '', 's.doc'),
-                    'joins', (select m.joins from tds.parts_of((updated_rows.entity).entity, '') m)))
+                    'joins', (select m.joins from tds.parts_of((updated_rows.entity).entity, '') m),
+                    'noted', tds.noted_change(updated_rows.entity, updated_rows.me, format($sql$%s
+         cross join lateral (select (s.known).doc as zoho_metadata, (s.known).version as sync_version, (s.known).hash as sync_hash,
+                                    (s.known).modified_at as sync_modified_at, (s.known).observed_at as sync_observed_at,
+                                    (s.known).rank as sync_rank, (s.known).read_at as sync_read_at, (s.known).layers as sync_layers,
+                                    (s.known).deleted_at, s.was_synced_at as synced_at, (s.known).inbox_id as sync_event) b$sql$,
+                        tds.states_over('known, o.was_synced_at'))),
+                    'children', (select coalesce(string_agg(', ' || tds.written_children(c.entity, c.list_key, tds.states_over(),
+                                                                                         updated_rows.me), '' order by c.list_key), '')
+                                   from tds.child c where c.entity = (updated_rows.entity).entity)))
               from tds.columns_of((updated_rows.entity).entity, '') k);
 end
 $$;
 comment on function tds.updated_rows(tds.entity, text) is
-'SQL: the rows of plain entities that a later record is written over, beside those that are inserted.';
+'SQL: the rows of plain entities that a later record is written over, with what hangs on them, beside those that are inserted.';
+
+create or replace function tds.states_over(further text default null) returns text
+language sql immutable parallel safe
+set search_path = pg_catalog, pg_temp
+as $$
+    select format($sql$(select o.organization_id, (o.state).*%s
+                  from over o
+                 where case when o.ord in (select u.ord from updated u) then true end) s$sql$, ', o.' || $1)
+$$;
+comment on function tds.states_over(text) is
+'SQL: the states that an inserter has written over rows, each with its organisation, and what else of the query over is asked for.';
 
 create or replace function tds.inserted_children(entity text, me text) returns text
 language plpgsql stable
@@ -225,9 +246,8 @@ begin
     return jsonb_build_object(
         'verdict', format('case when m.kind = ''over'' then m.verdict else %s end', v_new),
         'of_over', ', o.state, o.verdict',
-        'over_done', E'\n                                                           when ''over'' then u.zoho_id is not null',
-        'join_over', E'\n              left join over o on o.ord = m.ord\n              left join updated u '
-                     'on u.organization_id = m.organization_id and u.zoho_id = m.zoho_id');
+        'over_done', E'\n                                                           when ''over'' then m.ord in (select u.ord from updated u)',
+        'join_over', E'\n              left join over o on o.ord = m.ord');
 end
 $$;
 comment on function tds.inserter_verdict(tds.entity) is
@@ -239,24 +259,42 @@ set search_path = pg_catalog, pg_temp
 as $$
 declare
     v_is_plain constant boolean := tds.is_plain(inserter_hooks.entity);
-    v_kept     constant text := case when v_is_plain
-        then format(E'    v_is_kept constant boolean := tds.keeps_history(%L);\n', (inserter_hooks.entity).target) else '' end;
+    v_hooks    record;
+    v_children record;
 begin
-    return jsonb_build_object('declare', case when v_is_plain then E'declare\n' || v_kept else '' end, 'completed', '',
-                              'into_completed', '', 'complete', '')
-        || case when (inserter_hooks.entity).complete is null then '{}'::jsonb else jsonb_build_object(
-                'declare', E'declare\n    v_owners  text[];\n    v_written text[];\n' || v_kept, 'into_completed', ', v_owners, v_written',
-                'completed', tds.fill($sql$,
+    select array_remove(array[case when (inserter_hooks.entity).complete is not null then 'v_owners  text[];' end,
+                              case when (inserter_hooks.entity).complete is not null then 'v_written text[];' end,
+                              case when v_is_plain then format('v_is_kept constant boolean := tds.keeps_history(%L);',
+                                                               (inserter_hooks.entity).target) end], null) as declared,
+           case when (inserter_hooks.entity).complete is null then '' else tds.fill($sql$,
            array_agg(m.organization_id) filter (where m.done and m.kind in ('new', 'over') and ({{complete_if}})),
            array_agg(m.zoho_id) filter (where m.done and m.kind in ('new', 'over') and ({{complete_if}}))$sql$,
-                    jsonb_build_object('complete_if', replace((inserter_hooks.entity).complete_if, 's.doc',
-                        case when v_is_plain then 'coalesce((m.state).doc, m.doc)' else 'm.doc' end))),
-                'complete', tds.fill($sql$
+               jsonb_build_object('complete_if', replace((inserter_hooks.entity).complete_if, 's.doc',
+                   case when v_is_plain then 'coalesce((m.state).doc, m.doc)' else 'm.doc' end))) end as completed,
+           case when (inserter_hooks.entity).complete is null then '' else ', v_owners, v_written' end as into_completed,
+           case when (inserter_hooks.entity).complete is null then '' else tds.fill($sql$
     if v_written is not null then
         perform tds.{{complete:I}}(v_owners, v_written, {{me:I}}.at);
-    end if;$sql$,
-                    jsonb_build_object('me', inserter_hooks.me, 'complete', (inserter_hooks.entity).complete))) end;
+    end if;$sql$, jsonb_build_object('me', inserter_hooks.me, 'complete', (inserter_hooks.entity).complete)) end as complete
+      into v_hooks;
+    -- what the arrays of later records no longer have
+    select coalesce(array_agg(format('v_gone_%s tid[];', c.list_key) order by c.list_key), '{}') as declared,
+           coalesce(string_agg(format(E',\n           (select array_agg(h.place order by h.place) from %s_held h where h.is_gone)',
+                                      c.list_key), '' order by c.list_key), '') as completed,
+           coalesce(string_agg(format(', v_gone_%s', c.list_key), '' order by c.list_key), '') as into_completed,
+           coalesce(string_agg(tds.fill($sql$
+    if v_gone_{{list_key}} is not null then
+        delete from zoho.{{target:I}} t where t.ctid = any (v_gone_{{list_key}});
+    end if;$sql$, jsonb_build_object('list_key', c.list_key, 'target', c.target)), '' order by c.list_key), '') as complete
+      into v_children
+      from tds.child c where c.entity = (inserter_hooks.entity).entity and v_is_plain;
+    return jsonb_build_object(
+        'declare', coalesce(E'declare\n    ' || nullif(array_to_string(v_hooks.declared || v_children.declared, E'\n    '), '') || E'\n', ''),
+        'completed', v_hooks.completed || v_children.completed,
+        'into_completed', v_hooks.into_completed || v_children.into_completed,
+        'complete', v_children.complete || v_hooks.complete);
 end
 $$;
 comment on function tds.inserter_hooks(tds.entity, text) is
-'What an inserter does for an entity that completes its records by a function of its own, by the places of its template.';
+'What an inserter does for an entity once its statement is done, by the places of its template: rows that are gone from its arrays, and '
+'the function that completes its records.';

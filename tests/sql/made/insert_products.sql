@@ -14,7 +14,7 @@ begin
         select e.organization_id, e.first_ord + s.n as ord, s.n::int as position, e.inbox_id,
                e.received_at, e.alone, e.observed_at, e.rank, e.is_delete,
                v.zoho_id, v.told, v.told_at, v.modified_at, v.hash, s.doc, x.kind,
-               case when x.kind = 'over' then k.place end as place,
+               case when x.kind = 'over' then k.place end as place, case when x.kind = 'over' then k.synced_at end as was_synced_at,
                case when x.kind = 'over'
                     then row(v.zoho_id, k.zoho_metadata, k.sync_version, k.sync_hash, k.sync_modified_at, k.sync_observed_at, k.sync_rank,
                              k.sync_read_at, null, k.sync_layers, k.sync_event)::tds.record_state end as known
@@ -48,7 +48,7 @@ begin
                                                        and exists (select from jsonb_array_elements_text(l.keys) k(key)
                                                                     where s.doc ? k.key))) then 'unchanged'
                     -- of one moment it may be told otherwise, which is looked at closer; a read that came after a hint has the last word
-                    when not v_is_kept and (v.modified_at <> k.sync_modified_at or k.sync_rank = 2 and e.rank <> 2)
+                    when (v.modified_at <> k.sync_modified_at or k.sync_rank = 2 and e.rank <> 2)
                          and case when k.sync_rank = 2 or e.rank = 2
                              then e.observed_at > k.sync_observed_at
                                   and case when k.sync_rank = 2 then v.modified_at >= k.sync_modified_at
@@ -142,7 +142,8 @@ begin
          order by s.organization_id, s.zoho_id
         returning t.organization_id, t.zoho_item_id as zoho_id), over as materialized (
         -- after the inserts: two sets, each in key order, and in every session the same one first
-        select m.organization_id, m.ord, m.place, p.state, p.verdict
+        select m.organization_id, m.ord, m.place, p.state, p.verdict,
+               case when v_is_kept then m.known end as known, m.was_synced_at
           from met m
          cross join lateral tds.plainly('over', row(m.ord, m.inbox_id, m.received_at, m.position, m.alone, m.zoho_id, m.modified_at,
              m.observed_at, m.rank, m.is_delete, m.hash, m.doc, m.organization_id)::tds.record, m.known, false, 'brand') p
@@ -173,7 +174,8 @@ begin
                zoho_metadata = s.doc, synced_at = own.at, sync_version = s.version, sync_hash = s.hash,
                sync_modified_at = s.modified_at, sync_observed_at = s.observed_at, sync_rank = s.rank, sync_read_at = s.read_at,
                sync_layers = s.layers, sync_event = s.inbox_id
-          from (select o.organization_id, o.place, (o.state).* from over o order by o.organization_id, (o.state).zoho_id offset 0) s
+          from (select o.organization_id, o.ord, o.place, (o.state).* from over o
+                 order by o.organization_id, (o.state).zoho_id offset 0) s
          cross join lateral (select s.organization_id, insert_products.at as at) own
          cross join lateral (
                select s.doc -> 'actual_available_stock' as actual_available_stock,
@@ -204,7 +206,32 @@ begin
          -- the version that was read, in its place: what another worker wrote meanwhile is looked at again
          where t.ctid = s.place and t.organization_id = own.organization_id and t.zoho_item_id = s.zoho_id
            and t.sync_version = s.version - 1
-        returning t.organization_id, t.zoho_item_id as zoho_id)
+        returning s.ord), noted as (
+        insert into tds.record_history (
+            organization_id, target, zoho_id, kind, changed_at, written_at, inbox_id, back, was_version, was_hash, was_modified_at,
+            was_observed_at, was_rank, was_read_at, was_layers, was_deleted_at, was_synced_at, was_event)
+        select s.organization_id, 'products', s.zoho_id, k.kind,
+               case k.kind
+                   when 'deleted' then s.deleted_at
+                   when 'revived' then greatest(s.modified_at, s.read_at, s.observed_at)
+                   when 'completed' then case when s.modified_at > b.sync_modified_at then s.modified_at end
+                   else case when s.modified_at > coalesce(b.sync_modified_at, '-infinity') then s.modified_at else s.observed_at end end,
+               insert_products.at, s.inbox_id, d.back, b.sync_version, b.sync_hash, b.sync_modified_at,
+               b.sync_observed_at, b.sync_rank, b.sync_read_at, b.sync_layers, b.deleted_at, b.synced_at, b.sync_event
+          from (select o.organization_id, (o.state).*, o.known, o.was_synced_at
+                  from over o
+                 where case when o.ord in (select u.ord from updated u) then true end) s
+         cross join lateral (select (s.known).doc as zoho_metadata, (s.known).version as sync_version, (s.known).hash as sync_hash,
+                                    (s.known).modified_at as sync_modified_at, (s.known).observed_at as sync_observed_at,
+                                    (s.known).rank as sync_rank, (s.known).read_at as sync_read_at, (s.known).layers as sync_layers,
+                                    (s.known).deleted_at, s.was_synced_at as synced_at, (s.known).inbox_id as sync_event) b
+         cross join lateral (select tds.put_back(b.zoho_metadata, s.doc) as back offset 0) d
+         cross join lateral (select case when s.deleted_at is not null and b.deleted_at is null then 'deleted'
+                                         when s.deleted_at is null and b.deleted_at is not null then 'revived'
+                                         when tds.only_completes(d.back, b.sync_layers, s.modified_at) then 'completed'
+                                         else 'changed' end as kind offset 0) k
+         where v_is_kept and b.sync_version = s.version - 1
+         order by s.organization_id, s.zoho_id)
     select array_agg(case when m.kind = 'over' then m.verdict else row(m.ord, m.inbox_id, m.zoho_id, case m.kind when 'new' then 'applied' else m.kind end,
                          m.modified_at, m.observed_at, m.rank,
                          case when m.kind <> 'new' then null
@@ -219,15 +246,14 @@ begin
            array_agg(m.zoho_id) filter (where m.done and m.kind in ('new', 'over') and (coalesce((m.state).doc, m.doc) ?| array['locations', 'warehouses']))
       into insert_products.verdicts, insert_products.rest, insert_products.begun, v_owners, v_written
       from (select m.*, o.state, o.verdict, m.kind <> 'rest' and case m.kind when 'new' then n.are_written
-                                                           when 'over' then u.zoho_id is not null
+                                                           when 'over' then m.ord in (select u.ord from updated u)
                                                  else (m.organization_id, m.zoho_id) not in (
                                                      select d.organization_id, d.zoho_id from twice d) end as done
               from met m
              -- all or none
              cross join (select (select count(*) from written)
                                 = (select count(*) from met m where m.kind = 'new') as are_written) n
-              left join over o on o.ord = m.ord
-              left join updated u on u.organization_id = m.organization_id and u.zoho_id = m.zoho_id) m;
+              left join over o on o.ord = m.ord) m;
     if v_written is not null then
         perform tds.write_stock_levels(v_owners, v_written, insert_products.at);
     end if;
