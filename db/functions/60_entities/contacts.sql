@@ -136,6 +136,7 @@ select tds.register(jsonb_build_object(
                               where c.organization_id = own.organization_id and c.zoho_contact_id between s.zoho_id and s.zoho_id
                               order by c.zoho_contact_id limit 1) k on true',
     'only_if', 'k.sync_version is null or k.sync_version = s.version - 1',
+    'over_if', 'tds.contact_type(s.doc, tds.contact_type(k.zoho_metadata, k.contact_type)) = k.contact_type',
     'new_if', 'tds.contact_type(s.doc, null) is not null'))
   from (values ('customers', 30, 'customer'), ('vendors', 31, 'vendor')) e(entity, priority, kind);
 

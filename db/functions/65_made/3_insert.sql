@@ -31,13 +31,13 @@ begin
                            'id_key', (met_of.entity).id_key, 'target', (met_of.entity).target, 'target_key', (met_of.entity).target_key,
                            'detail_key', (met_of.entity).detail_key,
                            'says_nothing', tds.says_nothing('k', 'v.modified_at', 'e.rank', 'v.hash', 's.doc'),
-                           'over', case when not tds.is_plain(met_of.entity) then '' else tds.fill($sql$
+                           'over', case when tds.over_if(met_of.entity) is null then '' else tds.fill($sql$
                     -- of one moment it may be told otherwise, which is looked at closer; a read that came after a hint has the last word
                     when (v.modified_at <> k.sync_modified_at or k.sync_rank = 2 and e.rank <> 2)
                          and {{is_later}}
-                         and not tds.may_exceed(s.doc, e.rank = 1) then 'over'$sql$,
-                               jsonb_build_object('is_later', tds.is_later('k', 'v.modified_at', 'e.observed_at', 'e.rank'))) end,
-                           'known', case when not tds.is_plain(met_of.entity) then '' else tds.fill($sql$,
+                         and not tds.may_exceed(s.doc, e.rank = 1){{over_if}} then 'over'$sql$,
+                               jsonb_build_object('over_if', coalesce(' and ' || nullif(tds.over_if(met_of.entity), 'true'), ''), 'is_later', tds.is_later('k', 'v.modified_at', 'e.observed_at', 'e.rank'))) end,
+                           'known', case when tds.over_if(met_of.entity) is null then '' else tds.fill($sql$,
                case when x.kind = 'over' then k.place end as place, case when x.kind = 'over' then k.synced_at end as was_synced_at,
                case when x.kind = 'over'
                     then row(v.zoho_id, k.zoho_metadata, k.sync_version, k.sync_hash, k.sync_modified_at, k.sync_observed_at, k.sync_rank,
@@ -46,23 +46,23 @@ end
 $$;
 comment on function tds.met_of(tds.entity, text) is
 'SQL: each record of a batch, from the bodies, with its kind: new, unchanged, over (later than all that its row knows, of entities that '
-'tds.is_plain() tells), or rest, for tds.resolve().';
+'tds.over_if() tells), or rest, for tds.resolve().';
 
-create or replace function tds.is_plain(entity tds.entity) returns boolean
+create or replace function tds.over_if(entity tds.entity) returns text
 language sql stable
 set search_path = pg_catalog, pg_temp
 as $$
-    select ($1).prepare is null and ($1).only_if = 'true'
+    select coalesce(($1).over_if, case when ($1).prepare is null and ($1).only_if = 'true' then 'true' end)
 $$;
-comment on function tds.is_plain(tds.entity) is
-'Whether a record of the entity is written for itself, without a say of others in it, so that an edit may take the short way.';
+comment on function tds.over_if(tds.entity) is
+'SQL over s, a record, and k, its row: when an edit of the entity may take the short way; null: never.';
 
 create or replace function tds.updated_rows(entity tds.entity, me text) returns text
 language plpgsql stable
 set search_path = pg_catalog, pg_temp
 as $$
 begin
-    if not tds.is_plain(updated_rows.entity) then
+    if tds.over_if(updated_rows.entity) is null then
         return '';
     end if;
     return (select tds.fill($sql$, over as materialized (
@@ -107,7 +107,7 @@ begin
 end
 $$;
 comment on function tds.updated_rows(tds.entity, text) is
-'SQL: the rows of plain entities that a later record is written over, with what hangs on them, beside those that are inserted.';
+'SQL: the rows that a later record is written over, with what hangs on them, beside those that are inserted.';
 
 create or replace function tds.states_over(further text default null) returns text
 language sql immutable parallel safe
@@ -166,7 +166,7 @@ begin
         'record', 'volatile',
         tds.made_comment(format('Writes those %s of a batch that have no row yet%s, knows the unchanged ones, and hands back the rest.',
                                 make_inserter.entity,
-                                case when tds.is_plain(v_entity) then ' or are later than all that it knows' else '' end),
+                                case when tds.over_if(v_entity) is not null then ' or are later than all that it knows' else '' end),
                          'make_inserter', make_inserter.entity),
         tds.fill($body$
 -- A look-up says "between x and x order by" for "= x": only the index that ends in that column gives the order, so the plan
@@ -235,12 +235,12 @@ declare
                          m.modified_at, m.observed_at, m.rank,
                          case when m.kind <> 'new' then null
                               when m.rank = 2 and m.modified_at is null then 'webhook without last_modified_time'
-                              when m.rank > 1 and tds.lacks_elements(m.doc) then tds.empty_reason()
+                              when tds.lacks_elements(m.doc) then tds.empty_reason()
                               when not m.doc ? {{detail_key:L}} then 'detail older than the record' end,
                          m.observed_at, m.kind = 'new' and m.modified_at is null, m.organization_id)::tds.verdict$sql$,
         jsonb_build_object('detail_key', (inserter_verdict.entity).detail_key));
 begin
-    if not tds.is_plain(inserter_verdict.entity) then
+    if tds.over_if(inserter_verdict.entity) is null then
         return jsonb_build_object('verdict', v_new, 'of_over', '', 'over_done', '', 'join_over', '');
     end if;
     return jsonb_build_object(
@@ -258,19 +258,19 @@ language plpgsql stable
 set search_path = pg_catalog, pg_temp
 as $$
 declare
-    v_is_plain constant boolean := tds.is_plain(inserter_hooks.entity);
+    v_is_short constant boolean := tds.over_if(inserter_hooks.entity) is not null;
     v_hooks    record;
     v_children record;
 begin
     select array_remove(array[case when (inserter_hooks.entity).complete is not null then 'v_owners  text[];' end,
                               case when (inserter_hooks.entity).complete is not null then 'v_written text[];' end,
-                              case when v_is_plain then format('v_is_kept constant boolean := tds.keeps_history(%L);',
+                              case when v_is_short then format('v_is_kept constant boolean := tds.keeps_history(%L);',
                                                                (inserter_hooks.entity).target) end], null) as declared,
            case when (inserter_hooks.entity).complete is null then '' else tds.fill($sql$,
            array_agg(m.organization_id) filter (where m.done and m.kind in ('new', 'over') and ({{complete_if}})),
            array_agg(m.zoho_id) filter (where m.done and m.kind in ('new', 'over') and ({{complete_if}}))$sql$,
                jsonb_build_object('complete_if', replace((inserter_hooks.entity).complete_if, 's.doc',
-                   case when v_is_plain then 'coalesce((m.state).doc, m.doc)' else 'm.doc' end))) end as completed,
+                   case when v_is_short then 'coalesce((m.state).doc, m.doc)' else 'm.doc' end))) end as completed,
            case when (inserter_hooks.entity).complete is null then '' else ', v_owners, v_written' end as into_completed,
            case when (inserter_hooks.entity).complete is null then '' else tds.fill($sql$
     if v_written is not null then
@@ -287,7 +287,7 @@ begin
         delete from zoho.{{target:I}} t where t.ctid = any (v_gone_{{list_key}});
     end if;$sql$, jsonb_build_object('list_key', c.list_key, 'target', c.target)), '' order by c.list_key), '') as complete
       into v_children
-      from tds.child c where c.entity = (inserter_hooks.entity).entity and v_is_plain;
+      from tds.child c where c.entity = (inserter_hooks.entity).entity and v_is_short;
     return jsonb_build_object(
         'declare', coalesce(E'declare\n    ' || nullif(array_to_string(v_hooks.declared || v_children.declared, E'\n    '), '') || E'\n', ''),
         'completed', v_hooks.completed || v_children.completed,

@@ -202,7 +202,7 @@ begin
                          m.modified_at, m.observed_at, m.rank,
                          case when m.kind <> 'new' then null
                               when m.rank = 2 and m.modified_at is null then 'webhook without last_modified_time'
-                              when m.rank > 1 and tds.lacks_elements(m.doc) then tds.empty_reason()
+                              when tds.lacks_elements(m.doc) then tds.empty_reason()
                               when not m.doc ? 'pricebook_items' then 'detail older than the record' end,
                          m.observed_at, m.kind = 'new' and m.modified_at is null, m.organization_id)::tds.verdict end) filter (where m.done),
            array_agg(row(m.ord, m.inbox_id, m.received_at, m.position, m.alone, m.zoho_id, m.modified_at, m.observed_at, m.rank,
