@@ -153,7 +153,8 @@ as $$
 begin
     perform tds.derive(add_check.entity, '', add_check.column_name, format(
         E'case when %L = ''subtotal_differs'' and tds.lacks_elements(s.doc) then true\n'
-        '                    when s.layers is null\n                      or tds.is_of_one_version(s.doc, s.layers, s.modified_at,\n'
+        '                    when s.layers is null or jsonb_array_length(s.layers) = 1 and s.layers -> 0 -> ''keys'' = ''[]''\n'
+        '                      or tds.is_of_one_version(s.doc, s.layers, s.modified_at,\n'
         '                                               %L)\n'
         '                    then tds.differs(%s, s.doc -> %L,\n                                     s.doc, own.organization_id)\n'
         '                     and tds.is_certain(s.doc, %L) end',

@@ -48,7 +48,8 @@ begin
       into v_other
       from (select e.key, e.value, e.other, jsonb_typeof(e.value) = 'array' and coalesce(jsonb_typeof(e.other) = 'array', false) as is_rows
               from (select d.key, d.value, v_newer -> d.key as other from jsonb_each(v_older) d offset 0) e
-             where e.value::text is distinct from e.other::text) o;
+             -- what is the same byte by byte need not be written out to be compared
+             where not record_image_eq(row(e.value), row(e.other)) and e.value::text is distinct from e.other::text) o;
     v_gone := (select jsonb_agg(n.key) from jsonb_object_keys(v_newer) n(key) where not v_older ? n.key);
     if v_other.set is not null then
         v_back := jsonb_build_object('set', v_other.set);
@@ -73,7 +74,8 @@ as $$
         'n', jsonb_array_length($1),
         'at', coalesce((select jsonb_object_agg(e.n, e.doc)
                           from jsonb_array_elements($1) with ordinality e(doc, n)
-                         where e.doc::text is distinct from ($2 -> (e.n - 1)::int)::text), '{}'))
+                         where not record_image_eq(row(e.doc), row($2 -> (e.n - 1)::int))
+                           and e.doc::text is distinct from ($2 -> (e.n - 1)::int)::text), '{}'))
 $$;
 comment on function tds.rows_back(jsonb, jsonb) is
 'What makes the older of two arrays of the newer: its length, and by place what was another.';

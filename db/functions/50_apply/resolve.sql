@@ -393,8 +393,8 @@ as $$
     select row(($2).zoho_id, d.merged, coalesce(($3).version, 0) + 1, ($2).hash, ($2).modified_at, ($2).observed_at, ($2).rank,
                greatest(($3).read_at, case when ($2).rank <> 2 then ($2).observed_at end), null,
                -- nothing is left under a read that has every key of the document before it
-               case when $1 = 'new' or ($2).rank <> 2 and d.merged = ($2).doc then null
-                    when ($2).rank = 2 and d.merged = ($2).doc and ($2).doc || ($3).doc = ($3).doc
+               case when $1 = 'new' or ($2).rank <> 2 and d.carries_all then null
+                    when ($2).rank = 2 and d.carries_all and d.keys = (select count(*) from jsonb_object_keys(($2).doc))
                     then tds.layers_alike($3, ($2).doc, ($2).modified_at, ($2).observed_at)
                     else tds.layers_under(($2).doc, $3, ($2).modified_at, ($2).observed_at, ($2).rank) end,
                ($2).inbox_id)::tds.record_state,
@@ -409,7 +409,11 @@ as $$
                                             where l.keys ? $5), ($3).modified_at) < ($2).modified_at)
                     then 'detail older than the record' end,
                ($2).observed_at, ($2).modified_at is null or $4 or $1 = 'over' and ($2).rank = 2, ($2).organization_id)::tds.verdict
-      from (select coalesce(($3).doc || ($2).doc, ($2).doc) as merged offset 0) d
+      -- by their keys alone: to merge two documents goes through all that is in them
+      from (select k.keys, k.carries_all, case when k.carries_all then ($2).doc else ($3).doc || ($2).doc end as merged
+              from (select cardinality(n.names) as keys, ($2).doc ?& n.names as carries_all
+                      from (select array(select jsonb_object_keys(($3).doc)) as names offset 0) n offset 0) k
+            offset 0) d
     offset 0
 $$;
 comment on function tds.plainly(text, tds.record, tds.record_state, boolean, text) is

@@ -40,7 +40,7 @@ begin
                            'known', case when tds.over_if(met_of.entity) is null then '' else tds.fill($sql$,
                case when x.kind = 'over' then k.place end as place, case when x.kind = 'over' then k.synced_at end as was_synced_at,
                case when x.kind = 'over'
-                    then row(v.zoho_id, k.zoho_metadata, k.sync_version, k.sync_hash, k.sync_modified_at, k.sync_observed_at, k.sync_rank,
+                    then row(v.zoho_id, k.zoho_metadata || '{}', k.sync_version, k.sync_hash, k.sync_modified_at, k.sync_observed_at, k.sync_rank,
                              k.sync_read_at, null, k.sync_layers, k.sync_event)::tds.record_state end as known$sql$, '{}') end));
 end
 $$;

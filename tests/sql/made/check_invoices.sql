@@ -7,21 +7,21 @@ begin
     with judged as materialized (
         select t.zoho_invoice_id as zoho_id,
                case when 'balance_differs' = 'subtotal_differs' and tds.lacks_elements(s.doc) then true
-                    when s.layers is null
+                    when s.layers is null or jsonb_array_length(s.layers) = 1 and s.layers -> 0 -> 'keys' = '[]'
                       or tds.is_of_one_version(s.doc, s.layers, s.modified_at,
                                                '{payment_made,credits_applied,write_off_amount,tax_amount_withheld,status,total,balance}')
                     then tds.differs(tds.expected_balance(s.doc, '{payment_made,credits_applied,write_off_amount,tax_amount_withheld}'), s.doc -> 'balance',
                                      s.doc, own.organization_id)
                      and tds.is_certain(s.doc, '{tds_total,tcs_total,tds_amount,tcs_amount,total_retention_amount,payment_discount,unprocessed_payment_amount}') end as balance_differs,
                case when 'subtotal_differs' = 'subtotal_differs' and tds.lacks_elements(s.doc) then true
-                    when s.layers is null
+                    when s.layers is null or jsonb_array_length(s.layers) = 1 and s.layers -> 0 -> 'keys' = '[]'
                       or tds.is_of_one_version(s.doc, s.layers, s.modified_at,
                                                '{line_items,is_inclusive_tax,sub_total}')
                     then tds.differs(tds.expected_subtotal(s.doc), s.doc -> 'sub_total',
                                      s.doc, own.organization_id)
                      and tds.is_certain(s.doc, '{}') end as subtotal_differs,
                case when 'total_differs' = 'subtotal_differs' and tds.lacks_elements(s.doc) then true
-                    when s.layers is null
+                    when s.layers is null or jsonb_array_length(s.layers) = 1 and s.layers -> 0 -> 'keys' = '[]'
                       or tds.is_of_one_version(s.doc, s.layers, s.modified_at,
                                                '{sub_total,discount_type,discount_total,discount_amount,tax_total,shipping_charge,adjustment,roundoff_value,tds_amount,tcs_amount,total}')
                     then tds.differs(tds.expected_total(s.doc), s.doc -> 'total',

@@ -69,7 +69,7 @@ begin
                tds.json_number(d.payment_made) as amount_paid,
                tds.json_number(d.balance) as balance,
                case when 'balance_differs' = 'subtotal_differs' and tds.lacks_elements(s.doc) then true
-                    when s.layers is null
+                    when s.layers is null or jsonb_array_length(s.layers) = 1 and s.layers -> 0 -> 'keys' = '[]'
                       or tds.is_of_one_version(s.doc, s.layers, s.modified_at,
                                                '{payment_made,credits_applied,write_off_amount,tax_amount_withheld,status,total,balance}')
                     then tds.differs(tds.expected_balance(s.doc, '{payment_made,credits_applied,write_off_amount,tax_amount_withheld}'), s.doc -> 'balance',
@@ -89,7 +89,7 @@ begin
                tds.json_word(d.status) as status,
                tds.json_number(d.sub_total) as subtotal,
                case when 'subtotal_differs' = 'subtotal_differs' and tds.lacks_elements(s.doc) then true
-                    when s.layers is null
+                    when s.layers is null or jsonb_array_length(s.layers) = 1 and s.layers -> 0 -> 'keys' = '[]'
                       or tds.is_of_one_version(s.doc, s.layers, s.modified_at,
                                                '{line_items,is_inclusive_tax,sub_total}')
                     then tds.differs(tds.expected_subtotal(s.doc), s.doc -> 'sub_total',
@@ -101,7 +101,7 @@ begin
                tds.json_number(d.tds_amount) as tds_amount,
                tds.json_number(d.total) as total_amount,
                case when 'total_differs' = 'subtotal_differs' and tds.lacks_elements(s.doc) then true
-                    when s.layers is null
+                    when s.layers is null or jsonb_array_length(s.layers) = 1 and s.layers -> 0 -> 'keys' = '[]'
                       or tds.is_of_one_version(s.doc, s.layers, s.modified_at,
                                                '{sub_total,discount_type,discount_total,discount_amount,tax_total,shipping_charge,adjustment,roundoff_value,tds_amount,tcs_amount,total}')
                     then tds.differs(tds.expected_total(s.doc), s.doc -> 'total',

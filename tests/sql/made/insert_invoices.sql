@@ -15,7 +15,7 @@ begin
                v.zoho_id, v.told, v.told_at, v.modified_at, v.hash, s.doc, x.kind,
                case when x.kind = 'over' then k.place end as place, case when x.kind = 'over' then k.synced_at end as was_synced_at,
                case when x.kind = 'over'
-                    then row(v.zoho_id, k.zoho_metadata, k.sync_version, k.sync_hash, k.sync_modified_at, k.sync_observed_at, k.sync_rank,
+                    then row(v.zoho_id, k.zoho_metadata || '{}', k.sync_version, k.sync_hash, k.sync_modified_at, k.sync_observed_at, k.sync_rank,
                              k.sync_read_at, null, k.sync_layers, k.sync_event)::tds.record_state end as known
           from (select x.* from unnest(insert_invoices.events) x
                 union all
@@ -81,7 +81,7 @@ begin
                tds.json_number(d.payment_made),
                tds.json_number(d.balance),
                case when 'balance_differs' = 'subtotal_differs' and tds.lacks_elements(s.doc) then true
-                    when s.layers is null
+                    when s.layers is null or jsonb_array_length(s.layers) = 1 and s.layers -> 0 -> 'keys' = '[]'
                       or tds.is_of_one_version(s.doc, s.layers, s.modified_at,
                                                '{payment_made,credits_applied,write_off_amount,tax_amount_withheld,status,total,balance}')
                     then tds.differs(tds.expected_balance(s.doc, '{payment_made,credits_applied,write_off_amount,tax_amount_withheld}'), s.doc -> 'balance',
@@ -101,7 +101,7 @@ begin
                tds.json_word(d.status),
                tds.json_number(d.sub_total),
                case when 'subtotal_differs' = 'subtotal_differs' and tds.lacks_elements(s.doc) then true
-                    when s.layers is null
+                    when s.layers is null or jsonb_array_length(s.layers) = 1 and s.layers -> 0 -> 'keys' = '[]'
                       or tds.is_of_one_version(s.doc, s.layers, s.modified_at,
                                                '{line_items,is_inclusive_tax,sub_total}')
                     then tds.differs(tds.expected_subtotal(s.doc), s.doc -> 'sub_total',
@@ -113,7 +113,7 @@ begin
                tds.json_number(d.tds_amount),
                tds.json_number(d.total),
                case when 'total_differs' = 'subtotal_differs' and tds.lacks_elements(s.doc) then true
-                    when s.layers is null
+                    when s.layers is null or jsonb_array_length(s.layers) = 1 and s.layers -> 0 -> 'keys' = '[]'
                       or tds.is_of_one_version(s.doc, s.layers, s.modified_at,
                                                '{sub_total,discount_type,discount_total,discount_amount,tax_total,shipping_charge,adjustment,roundoff_value,tds_amount,tcs_amount,total}')
                     then tds.differs(tds.expected_total(s.doc), s.doc -> 'total',
@@ -223,7 +223,7 @@ begin
                amount_paid = tds.json_number(d.payment_made),
                balance = tds.json_number(d.balance),
                balance_differs = case when 'balance_differs' = 'subtotal_differs' and tds.lacks_elements(s.doc) then true
-                    when s.layers is null
+                    when s.layers is null or jsonb_array_length(s.layers) = 1 and s.layers -> 0 -> 'keys' = '[]'
                       or tds.is_of_one_version(s.doc, s.layers, s.modified_at,
                                                '{payment_made,credits_applied,write_off_amount,tax_amount_withheld,status,total,balance}')
                     then tds.differs(tds.expected_balance(s.doc, '{payment_made,credits_applied,write_off_amount,tax_amount_withheld}'), s.doc -> 'balance',
@@ -243,7 +243,7 @@ begin
                status = tds.json_word(d.status),
                subtotal = tds.json_number(d.sub_total),
                subtotal_differs = case when 'subtotal_differs' = 'subtotal_differs' and tds.lacks_elements(s.doc) then true
-                    when s.layers is null
+                    when s.layers is null or jsonb_array_length(s.layers) = 1 and s.layers -> 0 -> 'keys' = '[]'
                       or tds.is_of_one_version(s.doc, s.layers, s.modified_at,
                                                '{line_items,is_inclusive_tax,sub_total}')
                     then tds.differs(tds.expected_subtotal(s.doc), s.doc -> 'sub_total',
@@ -255,7 +255,7 @@ begin
                tds_amount = tds.json_number(d.tds_amount),
                total_amount = tds.json_number(d.total),
                total_differs = case when 'total_differs' = 'subtotal_differs' and tds.lacks_elements(s.doc) then true
-                    when s.layers is null
+                    when s.layers is null or jsonb_array_length(s.layers) = 1 and s.layers -> 0 -> 'keys' = '[]'
                       or tds.is_of_one_version(s.doc, s.layers, s.modified_at,
                                                '{sub_total,discount_type,discount_total,discount_amount,tax_total,shipping_charge,adjustment,roundoff_value,tds_amount,tcs_amount,total}')
                     then tds.differs(tds.expected_total(s.doc), s.doc -> 'total',

@@ -8,7 +8,7 @@ begin
     return query
         select k.kind, i.incoming,
                case when t.zoho_invoice_id is not null then
-                   row(t.zoho_invoice_id, case when k.kind in ('fold', 'over') then t.zoho_metadata end, t.sync_version,
+                   row(t.zoho_invoice_id, case when k.kind in ('fold', 'over') then t.zoho_metadata || '{}' end, t.sync_version,
                        t.sync_hash, t.sync_modified_at, t.sync_observed_at, t.sync_rank, t.sync_read_at, t.deleted_at,
                        t.sync_layers, t.sync_event)::tds.record_state end
           from (select r as incoming, count(*) over (partition by r.organization_id, r.zoho_id) as observations
