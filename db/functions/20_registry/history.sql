@@ -48,8 +48,10 @@ begin
       into v_other
       from (select e.key, e.value, e.other, jsonb_typeof(e.value) = 'array' and coalesce(jsonb_typeof(e.other) = 'array', false) as is_rows
               from (select d.key, d.value, v_newer -> d.key as other from jsonb_each(v_older) d offset 0) e
-             -- what is the same byte by byte need not be written out to be compared
-             where not record_image_eq(row(e.value), row(e.other)) and e.value::text is distinct from e.other::text) o;
+             -- equal strings are the same, and what is the same byte by byte; the rest is written out to be compared
+             where case when e.value = e.other and jsonb_typeof(e.value) in ('string', 'boolean', 'null') then false
+                        when record_image_eq(row(e.value), row(e.other)) then false
+                        else e.value::text is distinct from e.other::text end) o;
     v_gone := (select jsonb_agg(n.key) from jsonb_object_keys(v_newer) n(key) where not v_older ? n.key);
     if v_other.set is not null then
         v_back := jsonb_build_object('set', v_other.set);

@@ -335,7 +335,9 @@ begin
                       from unnest($1, $3) i(organization_id, zoho_id)
                       join tds.wanted_detail w on w.organization_id = i.organization_id and w.zoho_id = i.zoho_id
                       join zoho.%2$I t on t.organization_id = w.organization_id and t.%1$I = w.zoho_id
-                     where w.entity = $2 and t.sync_read_at is null and not w.unknown',
+                     where w.entity = $2 and t.sync_read_at is null and not w.unknown
+                       -- said of the want and of the row as well: so the index is used, however small both were when this was planned
+                       and w.zoho_id = any ($3) and t.%1$I = any ($3)',
                    (pace_unknown.entity).target_key, (pace_unknown.entity).target)
        into v_owners, v_ids using pace_unknown.organization_ids, (pace_unknown.entity).entity, pace_unknown.zoho_ids;
     if v_ids is null then
@@ -358,7 +360,8 @@ begin
                              else w.not_before end
       from numbered i
       join room r on r.organization_id = i.organization_id
-     where w.organization_id = i.organization_id and w.entity = (pace_unknown.entity).entity and w.zoho_id = i.zoho_id;
+     where w.organization_id = i.organization_id and w.entity = (pace_unknown.entity).entity and w.zoho_id = i.zoho_id
+       and w.organization_id = any (v_owners) and w.zoho_id = any (v_ids);
 end
 $$;
 revoke all on function tds.pace_unknown(tds.entity, text[], text[], timestamptz) from public;
