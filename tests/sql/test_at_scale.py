@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Callable
 from typing import Any, LiteralString
 
+import psycopg
 import pytest
 
+from tests.db.servers import Database
 from tests.sql.conftest import ORGANIZATION, Mirror, product
 
 Record = Callable[[str, object], None]
@@ -328,3 +331,125 @@ def test_counting_is_quick_with_a_million_finished_events(mirror: Mirror, record
     ):
         told = mirror.rows(f"explain (analyze, timing off, summary on) {query}")
         record_property("measured", f"{query}: {told[-1]['QUERY PLAN']}")
+
+
+LEDGER = int(os.environ.get("TDS_TEST_LEDGER_ROWS", "20000"))
+"""Rows of each table that a small batch must find its own in."""
+MANY = LEDGER // 10
+"""No node of a small batch's plans may look at more rows of one table: whatever read it whole looks at ten times as many."""
+A_LEDGER: tuple[LiteralString, ...] = (
+    "alter table tds.inbox disable trigger inbox_enqueue",
+    """
+    insert into tds.inbox (inbox_id, received_at, organization_id, entity, source, shape, event, record_id, observed_at, body)
+    select 1000000 + n, now() - n * interval '5 seconds', %(own)s, (array['products', 'invoices'])[1 + n %% 2], 'webhook', 'webhook',
+           'upsert', (n %% 5000)::text, now() - n * interval '5 seconds', '{}'
+      from generate_series(1, %(rows)s) n""",
+    "alter table tds.inbox enable always trigger inbox_enqueue",
+    "select setval('tds.inbox_id_seq', 2000000)",
+    """
+    insert into tds.inbox_outcome (inbox_id, received_at, entity, status, applied, finished_at)
+    select i.inbox_id, i.received_at, i.entity, 'completed', 1, i.received_at from tds.inbox i where i.inbox_id > 1000000""",
+    """
+    insert into tds.wanted_detail (organization_id, entity, zoho_id, reason, wanted_at, not_before)
+    select %(own)s, 'products', 'w' || n, 'new', now(), now() + interval '1 year' from generate_series(1, %(rows)s) n""",
+    """
+    insert into tds.dead_letter (inbox_id, received_at, entity, organization_id, zoho_id, observed_at, path, reason, error_code,
+                                 attempts, dead_at, of_page)
+    select i.inbox_id, i.received_at, i.entity, %(own)s, 'd' || i.inbox_id, i.received_at, '$.rate', 'not a number', 'ZB101', 1, now(),
+           false
+      from tds.inbox i where i.inbox_id > 1000000""",
+    """
+    insert into tds.record_history (organization_id, target, zoho_id, kind, written_at, back, was_version, was_observed_at, was_rank,
+                                    was_synced_at)
+    select %(own)s, 'invoices', 'h' || n, 'changed', now(), '{}', 1, now(), 3, now() from generate_series(1, %(rows)s) n""",
+    """
+    insert into zoho.products (organization_id, zoho_item_id, zoho_metadata, synced_at, sync_version, sync_observed_at, sync_rank)
+    select %(own)s, 'p' || n, '{}', now(), 1, now(), 1 from generate_series(1, %(rows)s) n""",
+    """
+    insert into zoho.invoices (organization_id, zoho_invoice_id, zoho_metadata, synced_at, sync_version, sync_observed_at, sync_rank)
+    select %(own)s, 'i' || n, '{}', now(), 1, now(), 1 from generate_series(1, %(rows)s) n""",
+    """
+    insert into zoho.invoice_line_items (organization_id, zoho_invoice_id, line_number, zoho_metadata, synced_at)
+    select %(own)s, 'i' || n, 1, '{}', now() from generate_series(1, %(rows)s) n""",
+)
+
+
+class Plans:
+    """What a session's statements looked at, nested ones too, as auto_explain tells it.
+
+    Args:
+        mirror: its connection is told of.
+    """
+
+    def __init__(self, mirror: Mirror) -> None:
+        self.mirror = mirror
+        self.read: dict[str, tuple[int, str]] = {}
+        mirror.conn.add_notice_handler(self.note)
+        for statement in (
+            "load 'auto_explain'",
+            "set auto_explain.log_min_duration = 0",
+            "set auto_explain.log_nested_statements = on",
+            "set auto_explain.log_analyze = on",
+            "set auto_explain.log_timing = off",
+            "set auto_explain.log_format = 'json'",
+            "set client_min_messages = log",
+        ):
+            mirror.conn.execute(statement.encode())
+
+    def note(self, told: psycopg.errors.Diagnostic) -> None:
+        """Keeps of each table the most rows that one node looked at, and whose node it was."""
+        _, found, plan = (told.message_primary or "").partition("plan:")
+        if found:
+            explained = json.loads(plan)
+            self.look(explained["Plan"], explained.get("Query Text", ""))
+
+    def look(self, node: dict[str, Any], query: str) -> None:
+        rows = round((node["Actual Rows"] + node.get("Rows Removed by Filter", 0)) * node["Actual Loops"])
+        if (table := node.get("Relation Name")) and rows > self.read.get(table, (0, ""))[0]:
+            self.read[table] = (rows, f"{node['Node Type']} of {query[:300]}")
+        for part in node.get("Plans", []):
+            self.look(part, query)
+
+
+def a_small_batch(mirror: Mirror, edition: int) -> dict[str, int]:
+    """A few of each kind: new and edited, unchanged and late, twice in a batch, thin, with lines and without, and a bad one."""
+    at = [f"2026-06-{9 + day:02}T09:{edition:02}:00Z" for day in (0, -3)]
+    for n in range(3):
+        lines = [{"line_item_id": f"{n}{k}", "item_id": str(k), "quantity": edition} for k in range(3 + edition % 2)]
+        invoice = {
+            "invoice_id": str(n),
+            "customer_id": "5",
+            "line_items": lines,
+            "last_modified_time": at[0],
+            "total": edition,
+        }
+        mirror.receive("products", {"item": product(str(n), rate=edition, last_modified_time=at[0])})
+        mirror.receive("products", {"item": product(f"{edition}{n}", last_modified_time=at[0])})
+        mirror.receive("invoices", {"invoice": invoice})
+        mirror.receive("invoices", {"invoice": invoice | {"invoice_id": f"{edition}{n}"}}, shape="detail")
+    total = mirror.process()
+    mirror.receive("invoices", {"invoice": {"invoice_id": "1", "total": edition}})
+    mirror.receive("invoices", {"invoice": {"invoice_id": "2", "total": 2, "last_modified_time": at[1]}})
+    mirror.receive("products", {"item": product("1", rate=edition + 1, last_modified_time=at[1])})
+    mirror.receive("products", {"item": product("2", rate=edition, last_modified_time=at[0])})
+    mirror.receive("products", {"item": product("0", rate="dear", last_modified_time=at[0])})
+    mirror.receive("products", {"item": {"item_id": "1"}}, event="delete")
+    later = mirror.process()
+    return {name: total[name] + later[name] for name in total}
+
+
+@pytest.mark.parametrize("session", ["that planned while all was empty", "of its own"])
+def test_a_small_batch_reads_no_table_whole(database: Database, mirror: Mirror, session: str) -> None:
+    """However long the ledger: whether the plans were made before it was, or after, and by whatever way a record goes."""
+    old = session != "of its own"
+    if old:
+        assert a_small_batch(mirror, 1)["applied"]
+    with database.connect(autocommit=True) as conn:
+        conn.execute("select tds.ensure_partition((now() at time zone 'UTC')::date - n) from generate_series(0, 2) n")
+        for statement in A_LEDGER:
+            conn.execute(statement, {"own": ORGANIZATION, "rows": LEDGER})
+    plans = Plans(mirror)
+    for edition in (2, 3):
+        assert a_small_batch(mirror, edition)["applied"] >= 12
+    assert {"products", "invoices", "invoice_line_items", "record_history"} & set(plans.read)
+    assert {table: told for table, told in plans.read.items() if told[0] >= MANY} == {}
