@@ -329,17 +329,26 @@ as $$
 declare
     v_owners text[];
     v_ids    text[];
+    v_places tid[];
 begin
+    -- one by one by key, and then by their places, which are locked: as a join all wants of the entity would be gone through
     execute format('select array_agg(w.organization_id order by w.organization_id, w.zoho_id),
-                           array_agg(w.zoho_id order by w.organization_id, w.zoho_id)
-                      from unnest($1, $3) i(organization_id, zoho_id)
-                      join tds.wanted_detail w on w.organization_id = i.organization_id and w.zoho_id = i.zoho_id
-                      join zoho.%2$I t on t.organization_id = w.organization_id and t.%1$I = w.zoho_id
-                     where w.entity = $2 and t.sync_read_at is null and not w.unknown
-                       -- said of the want and of the row as well: so the index is used, however small both were when this was planned
-                       and w.zoho_id = any ($3) and t.%1$I = any ($3)',
+                           array_agg(w.zoho_id order by w.organization_id, w.zoho_id),
+                           array_agg(w.place order by w.organization_id, w.zoho_id)
+                      from (select u.organization_id, u.zoho_id from unnest($1, $3) u(organization_id, zoho_id)
+                             order by u.organization_id, u.zoho_id offset 0) i
+                     cross join lateral (select k.organization_id, k.zoho_id, k.unknown, k.ctid as place
+                                           from tds.wanted_detail k
+                                          -- bounds of the whole key: to whoever has no statistics only its own index is cheap
+                                          where (k.organization_id, k.entity, k.zoho_id) >= (i.organization_id, $2, i.zoho_id)
+                                            and (k.organization_id, k.entity, k.zoho_id) <= (i.organization_id, $2, i.zoho_id)
+                                          order by k.organization_id, k.entity, k.zoho_id limit 1 for update) w
+                     cross join lateral (select m.sync_read_at from zoho.%2$I m
+                                          where m.organization_id = i.organization_id
+                                            and m.%1$I between i.zoho_id and i.zoho_id order by m.%1$I limit 1) t
+                     where t.sync_read_at is null and not w.unknown',
                    (pace_unknown.entity).target_key, (pace_unknown.entity).target)
-       into v_owners, v_ids using pace_unknown.organization_ids, (pace_unknown.entity).entity, pace_unknown.zoho_ids;
+       into v_owners, v_ids, v_places using pace_unknown.organization_ids, (pace_unknown.entity).entity, pace_unknown.zoho_ids;
     if v_ids is null then
         return;
     end if;
@@ -348,8 +357,8 @@ begin
           from (select u.organization_id, count(*)::int as wanted from unnest(v_owners) u(organization_id)
                  group by u.organization_id order by u.organization_id offset 0) o
     ), numbered as (
-        select i.organization_id, i.zoho_id, row_number() over (partition by i.organization_id order by i.zoho_id) as n
-          from unnest(v_owners, v_ids) i(organization_id, zoho_id))
+        select i.organization_id, i.place, row_number() over (partition by i.organization_id order by i.zoho_id) as n
+          from unnest(v_owners, v_ids, v_places) i(organization_id, zoho_id, place))
     update tds.wanted_detail w
        set unknown = true,
            -- the rest of them hour by hour
@@ -360,8 +369,7 @@ begin
                              else w.not_before end
       from numbered i
       join room r on r.organization_id = i.organization_id
-     where w.organization_id = i.organization_id and w.entity = (pace_unknown.entity).entity and w.zoho_id = i.zoho_id
-       and w.organization_id = any (v_owners) and w.zoho_id = any (v_ids);
+     where w.ctid = i.place;
 end
 $$;
 revoke all on function tds.pace_unknown(tds.entity, text[], text[], timestamptz) from public;

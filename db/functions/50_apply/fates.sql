@@ -181,10 +181,12 @@ begin
            and coalesce(v.parked, 0) = 0);
     insert into tds.inbox_outcome select c.* from unnest(v_closed) c order by c.received_at, c.inbox_id;
     delete from tds.inbox_open o where o.inbox_id = any (array(select c.inbox_id from unnest(v_closed) c));
-    update tds.dead_letter d
-       set of_page = true
-     where d.inbox_id = any (array(select c.inbox_id from unnest(v_closed) c where c.status = 'completed' and c.dead > 0))
-       and d.resolved_at is null and d.position is not null;
+    if exists (select from unnest(v_closed) c where c.status = 'completed' and c.dead > 0) then
+        -- planned anew each time: a plan made while there were few would go through all that are open
+        execute 'update tds.dead_letter d set of_page = true
+                  where d.inbox_id = any ($1) and d.resolved_at is null and d.position is not null'
+          using array(select c.inbox_id from unnest(v_closed) c where c.status = 'completed' and c.dead > 0);
+    end if;
     perform tds.count_outcomes(array_agg(c.entity), array_agg(c.received_at), array_agg(c.status))
        from unnest(v_closed) c
      having count(*) > 0;
