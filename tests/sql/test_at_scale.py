@@ -354,9 +354,9 @@ A_LEDGER: tuple[LiteralString, ...] = (
     select %(own)s, 'products', 'w' || n, 'new', now(), now() + interval '1 year' from generate_series(1, %(rows)s) n""",
     """
     insert into tds.dead_letter (inbox_id, received_at, entity, organization_id, zoho_id, observed_at, path, reason, error_code,
-                                 attempts, dead_at, of_page)
+                                 attempts, dead_at, of_page, resolved_at, resolution)
     select i.inbox_id, i.received_at, i.entity, %(own)s, 'd' || i.inbox_id, i.received_at, '$.rate', 'not a number', 'ZB101', 1, now(),
-           false
+           false, case when i.inbox_id %% 100 <> 0 then now() end, case when i.inbox_id %% 100 <> 0 then 'told anew' end
       from tds.inbox i where i.inbox_id > 1000000""",
     """
     insert into tds.record_history (organization_id, target, zoho_id, kind, written_at, back, was_version, was_observed_at, was_rank,

@@ -165,6 +165,7 @@ declare
     v_now     constant timestamptz := tds.now();
     v_wanted  record;
     v_doubted record;
+    v_places  tid[];
     -- whose webhooks' bodies are hints only, whatever they hold
     v_hints constant boolean := exists (select from tds.setting s
                                          where s.name = 'webhook_is_hint' and s.value ? (note_wants.entity).entity);
@@ -219,20 +220,23 @@ begin
                    and w.reason = tds.empty_reason()
                    and v.rank = 3 and v.outcome <> 'stale' and v.observed_at >= w.wanted_at
                  order by w.organization_id, w.zoho_id) d;
-        with settled as materialized (
-            select w.organization_id, w.entity, w.zoho_id
-              from (select v.organization_id, v.zoho_id, max(v.observed_at) as observed_at
+        -- one by one by key, in key order, and then by their places, which are locked
+        v_places := array(
+            select w.place
+              from (select v.organization_id, n.entity, v.zoho_id, max(v.observed_at) as observed_at
                       from unnest(note_wants.verdicts) v
+                     cross join unnest(tds.namesakes((note_wants.entity).entity)) n(entity)
                      where v.rank = 3 and v.outcome <> 'stale' and v.wanted is distinct from 'detail older than the record'
-                     group by v.organization_id, v.zoho_id) v
-              join tds.wanted_detail w on w.organization_id = v.organization_id and w.zoho_id = v.zoho_id
-             where w.entity = any (tds.namesakes((note_wants.entity).entity))
-               and w.wanted_at <= v.observed_at
-             order by w.organization_id, w.entity, w.zoho_id
-               for update of w)
-        delete from tds.wanted_detail w
-         using settled s
-         where (w.organization_id, w.entity, w.zoho_id) = (s.organization_id, s.entity, s.zoho_id);
+                     group by v.organization_id, n.entity, v.zoho_id
+                     order by v.organization_id, n.entity, v.zoho_id offset 0) v
+             cross join lateral (select k.ctid as place
+                                   from tds.wanted_detail k
+                                  -- bounds of the whole key: to whoever has no statistics only its own index is cheap
+                                  where (k.organization_id, k.entity, k.zoho_id) >= (v.organization_id, v.entity, v.zoho_id)
+                                    and (k.organization_id, k.entity, k.zoho_id) <= (v.organization_id, v.entity, v.zoho_id)
+                                    and k.wanted_at <= v.observed_at
+                                  order by k.organization_id, k.entity, k.zoho_id limit 1 for update) w);
+        delete from tds.wanted_detail w where w.ctid = any (v_places);
         if v_doubted.zoho_ids is not null then
             execute format('select tds.%I($1, $2, $3, true)', (note_wants.entity).empty_twice)
               using v_doubted.organization_ids, v_doubted.zoho_ids, v_now;

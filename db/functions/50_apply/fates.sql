@@ -6,9 +6,13 @@ as $$
 declare
     v_ords bigint[];
 begin
-    if not exists (select from tds.dead_letter d
-                    where d.organization_id = any (resolve_dead_letters.owners)
-                      and d.entity = (resolve_dead_letters.entity).entity and d.resolved_at is null) then
+    if not exists (select from unnest(resolve_dead_letters.owners) o(id)
+                     -- bounds and order that an index of what is open has: whatever was thought of the table when this was planned
+                    cross join lateral (select from tds.dead_letter d
+                                         where d.resolved_at is null
+                                           and (d.organization_id, d.entity) >= (o.id, (resolve_dead_letters.entity).entity)
+                                           and (d.organization_id, d.entity) <= (o.id, (resolve_dead_letters.entity).entity)
+                                         order by d.organization_id, d.entity, d.zoho_id limit 1) d) then
         return;
     end if;
     v_ords := array(
