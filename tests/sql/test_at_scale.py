@@ -415,7 +415,10 @@ def a_small_batch(mirror: Mirror, edition: int) -> dict[str, int]:
     """A few of each kind: new and edited, unchanged and late, twice in a batch, thin, with lines and without, and a bad one."""
     at = [f"2026-06-{9 + day:02}T09:{edition:02}:00Z" for day in (0, -3)]
     for n in range(3):
-        lines = [{"line_item_id": f"{n}{k}", "item_id": str(k), "quantity": edition} for k in range(3 + edition % 2)]
+        lines = [
+            {"line_item_id": f"{n}{k}", "item_id": str(k), "quantity": edition}
+            for k in range(3 + edition % 2)
+        ]
         invoice = {
             "invoice_id": str(n),
             "customer_id": "5",
@@ -442,7 +445,9 @@ def test_a_small_batch_reads_no_table_whole(database: Database, mirror: Mirror) 
     """However long the ledger, by whatever way a record goes, and whether the plans were made before it was long or after."""
     assert a_small_batch(mirror, 1)["applied"]
     with database.connect(autocommit=True) as conn:
-        conn.execute("select tds.ensure_partition((now() at time zone 'UTC')::date - n) from generate_series(0, 2) n")
+        conn.execute(
+            "select tds.ensure_partition((now() at time zone 'UTC')::date - n) from generate_series(0, 2) n"
+        )
         for statement in A_LEDGER:
             conn.execute(statement, {"own": ORGANIZATION, "rows": LEDGER})
         for edition, session in ((2, mirror), (3, Mirror(conn))):

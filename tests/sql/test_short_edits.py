@@ -13,7 +13,8 @@ import psycopg
 import pytest
 
 from tests.db.servers import Database
-from tests.sql.conftest import Mirror, product
+from tests.sql.conftest import Mirror
+from tests.sql.test_locks import interleave
 
 SEEDS = int(os.environ.get("TDS_TEST_EDIT_SEEDS", "1"))
 """So many histories are told, each twice."""
@@ -37,13 +38,22 @@ def applied_to(key: str) -> Any:
     """An element of what a payment or a credit is applied to."""
 
     def element(rng: Random, number: int) -> Doc:
-        return {key: rng.choice(IDS), "amount_applied": rng.randint(1, 5), "amount": rng.randint(1, 5), "date": "2026-05-01"}
+        return {
+            key: rng.choice(IDS),
+            "amount_applied": rng.randint(1, 5),
+            "amount": rng.randint(1, 5),
+            "date": "2026-05-01",
+        }
 
     return element
 
 
 def person(rng: Random, number: int) -> Doc:
-    return {"contact_person_id": f"6{number}", "first_name": rng.choice(("Ana", "Bo")), "is_primary_contact": number == 0}
+    return {
+        "contact_person_id": f"6{number}",
+        "first_name": rng.choice(("Ana", "Bo")),
+        "is_primary_contact": number == 0,
+    }
 
 
 # What each is told as: the key of one record, that of its id, its arrays, and what else it may say.
@@ -120,9 +130,15 @@ class History:
             case 1:
                 told = {name: told[name] for name in (id_key, "reference_number", "last_modified_time")}
             case 2:
-                told["last_modified_time"] = f"{self.now - timedelta(hours=self.rng.randint(1, 9)):%Y-%m-%dT%H:%M:%SZ}"
+                told["last_modified_time"] = (
+                    f"{self.now - timedelta(hours=self.rng.randint(1, 9)):%Y-%m-%dT%H:%M:%SZ}"
+                )
             case 3:
-                return {record_key: {id_key: key, "reference_number": self.now.isoformat()}}, "webhook", "delete"
+                return (
+                    {record_key: {id_key: key, "reference_number": self.now.isoformat()}},
+                    "webhook",
+                    "delete",
+                )
             case 4 if arrays:
                 told[self.rng.choice(list(arrays))] = []
             case 5 if arrays and self.rng.random() < 0.5:
@@ -147,7 +163,9 @@ class History:
             claimed.append(row[0]["claimed"])
         assert claimed[1] == claimed[0] + 1
 
-    def tell(self, organization: str, entity: str, body: Doc, shape: str, verb: str, observed_at: datetime) -> None:
+    def tell(
+        self, organization: str, entity: str, body: Doc, shape: str, verb: str, observed_at: datetime
+    ) -> None:
         self.conn.execute(
             "select tds.receive(%s, %b, %s, 'test', %s, %s, %s)",
             [entity, json.dumps(body).encode(), organization, shape, verb, observed_at],
@@ -179,7 +197,9 @@ class State:
         events = {
             inbox_id: f"event {n}"
             for n, (inbox_id,) in enumerate(
-                self.conn.execute("select inbox_id from tds.inbox where organization_id = %s order by 1", [organization])
+                self.conn.execute(
+                    "select inbox_id from tds.inbox where organization_id = %s order by 1", [organization]
+                )
             )
         }
         rows = self.conn.execute(self.query.encode(), {"organization": organization}).fetchall()
@@ -197,7 +217,11 @@ class State:
         if name == "resolution" and value:
             return " ".join("a number" if word.isdigit() else word for word in value.split())
         # a link is a number that was drawn for another row
-        return value is not None if table.startswith("zoho.") and name.endswith("_id") and not name.startswith("zoho_") else value
+        return (
+            value is not None
+            if table.startswith("zoho.") and name.endswith("_id") and not name.startswith("zoho_")
+            else value
+        )
 
 
 def spelled_out(row: Doc) -> Doc:
@@ -243,7 +267,11 @@ def test_an_edit_ends_the_same_by_the_short_way_and_by(conn: psycopg.Connection,
             if number < STEPS - 1 and number % 4:
                 continue
             short, long = (state.of(organization) for organization in history.organizations)
-            assert (set(short) - set(long), set(long) - set(short)) == (set(), set()), (seed, number, history.kinds)
+            assert (set(short) - set(long), set(long) - set(short)) == (set(), set()), (
+                seed,
+                number,
+                history.kinds,
+            )
             assert short == long
         seen |= {table for table, _ in short}
     assert "tds.record_history" in seen
@@ -267,11 +295,56 @@ def test_an_edit_needs_no_long_way(conn: psycopg.Connection, shape: str) -> None
         conn.execute("select set_config('tds.fake_now', %s, false)", [history.now.isoformat()])
         for entity, (record_key, *_) in KINDS.items():
             for key in IDS:
-                doc = history.edited(entity, key) | ({"contact_type": "customer"} if entity == "customers" else {})
+                doc = history.edited(entity, key) | (
+                    {"contact_type": "customer"} if entity == "customers" else {}
+                )
                 # told at once: Zoho's clock and ours are one
-                history.tell(f"{SHORT}0", entity, {record_key: doc}, shape, "upsert", history.now + timedelta(seconds=1))
+                history.tell(
+                    f"{SHORT}0",
+                    entity,
+                    {record_key: doc},
+                    shape,
+                    "upsert",
+                    history.now + timedelta(seconds=1),
+                )
         row = conn.execute("call tds.process_batch(null, 100000)").fetchone()
         assert row is not None
         assert row[0] == {"claimed": 30, "applied": 30, "unchanged": 0, "stale": 0, "retried": 0, "dead": 0}
         if edition == 0:
             conn.execute(NO_LONG_WAY)
+
+
+def test_an_element_that_an_edit_does_not_change_is_neither_locked_nor_written(mirror: Mirror) -> None:
+    def told(hour: int, *rates: int) -> Doc:
+        lines = [{"line_item_id": f"8{n}", "item_id": "5", "rate": rate} for n, rate in enumerate(rates)]
+        return {"invoice_id": "1", "line_items": lines, "last_modified_time": f"2026-05-01T{hour:02}:00:00Z"}
+
+    query = "select line_number, ctid::text || xmin || ' ' || xmax as place from zoho.invoice_line_items order by 1"
+    mirror.receive("invoices", {"invoice": told(1, 1, 2, 3, 4)}, shape="detail")
+    mirror.process()
+    before = {row["line_number"]: row["place"] for row in mirror.rows(query)}
+    mirror.receive("invoices", {"invoice": told(2, 1, 7, 3)}, shape="webhook")
+    mirror.process()
+    after = {row["line_number"]: row["place"] for row in mirror.rows(query)}
+    assert after.keys() == {1, 2, 3}
+    assert {number for number in after if after[number] != before[number]} == {2}
+
+
+def test_a_line_that_vanishes_while_it_is_linked_is_gone(database: Database, mirror: Mirror) -> None:
+    """Whoever links it has it, and gives it another place; the edit waits, and deletes it where it is then."""
+    lines = [{"line_item_id": str(n), "item_id": "5", "rate": n} for n in range(3)]
+    invoice = {"invoice_id": "1", "line_items": lines, "last_modified_time": "2026-05-01T01:00:00Z"}
+    mirror.receive("invoices", {"invoice": invoice}, shape="detail")
+    mirror.process()
+    later = invoice | {"line_items": lines[:1], "last_modified_time": "2026-05-01T02:00:00Z"}
+    mirror.receive("invoices", {"invoice": later}, shape="detail")
+    claim = mirror.value("select claim_id from tds.claim('invoices', 1000)")
+    interleave(
+        database,
+        "select from zoho.invoice_line_items where line_number = 2 for update",
+        "update zoho.invoice_line_items set product_id = 7 where line_number = 2",
+        f"select tds.apply_claim({claim}); commit",
+    )
+    assert mirror.rows("select line_number, product_id from zoho.invoice_line_items") == [
+        {"line_number": 1, "product_id": None}
+    ]

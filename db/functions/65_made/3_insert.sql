@@ -36,12 +36,17 @@ begin
                     when (v.modified_at <> k.sync_modified_at or k.sync_rank = 2 and e.rank <> 2)
                          and {{is_later}}
                          and not tds.may_exceed(s.doc, e.rank = 1){{over_if}} then 'over'$sql$,
-                               jsonb_build_object('over_if', coalesce(' and ' || nullif(tds.over_if(met_of.entity), 'true'), ''), 'is_later', tds.is_later('k', 'v.modified_at', 'e.observed_at', 'e.rank'))) end,
+                               jsonb_build_object(
+                                   'over_if', coalesce(E'\n                         and '
+                                                       || nullif(tds.over_if(met_of.entity), 'true'), ''),
+                                   'is_later', tds.is_later('k', 'v.modified_at', 'e.observed_at', 'e.rank'))) end,
                            'known', case when tds.over_if(met_of.entity) is null then '' else tds.fill($sql$,
                case when x.kind = 'over' then k.place end as place, case when x.kind = 'over' then k.synced_at end as was_synced_at,
                case when x.kind = 'over'
-                    then row(v.zoho_id, k.zoho_metadata || '{}', k.sync_version, k.sync_hash, k.sync_modified_at, k.sync_observed_at, k.sync_rank,
-                             k.sync_read_at, null, k.sync_layers, k.sync_event)::tds.record_state end as known$sql$, '{}') end));
+                    -- uncompressed once, not once a mention
+                    then row(v.zoho_id, k.zoho_metadata || '{}', k.sync_version, k.sync_hash, k.sync_modified_at,
+                             k.sync_observed_at, k.sync_rank, k.sync_read_at, null, k.sync_layers, k.sync_event
+                         )::tds.record_state end as known$sql$, '{}') end));
 end
 $$;
 comment on function tds.met_of(tds.entity, text) is
@@ -246,7 +251,8 @@ begin
     return jsonb_build_object(
         'verdict', format('case when m.kind = ''over'' then m.verdict else %s end', v_new),
         'of_over', ', o.state, o.verdict',
-        'over_done', E'\n                                                           when ''over'' then m.ord in (select u.ord from updated u)',
+        'over_done', E'\n                                                           '
+                     'when ''over'' then m.ord in (select u.ord from updated u)',
         'join_over', E'\n              left join over o on o.ord = m.ord');
 end
 $$;
@@ -289,7 +295,8 @@ begin
       into v_children
       from tds.child c where c.entity = (inserter_hooks.entity).entity and v_is_short;
     return jsonb_build_object(
-        'declare', coalesce(E'declare\n    ' || nullif(array_to_string(v_hooks.declared || v_children.declared, E'\n    '), '') || E'\n', ''),
+        'declare', coalesce(E'declare\n    ' || nullif(array_to_string(v_hooks.declared || v_children.declared, E'\n    '), '')
+                            || E'\n', ''),
         'completed', v_hooks.completed || v_children.completed,
         'into_completed', v_hooks.into_completed || v_children.into_completed,
         'complete', v_children.complete || v_hooks.complete);
