@@ -18,8 +18,9 @@ begin
                case when x.kind = 'over' then k.place end as place, case when x.kind = 'over' then k.synced_at end as was_synced_at,
                case when x.kind = 'over'
                     -- uncompressed once, not once a mention
-                    then row(v.zoho_id, k.zoho_metadata || '{}', k.sync_version, k.sync_hash, k.sync_modified_at, k.sync_observed_at,
-                             k.sync_rank, k.sync_read_at, null, k.sync_layers, k.sync_event)::tds.record_state end as known
+                    then row(v.zoho_id, k.zoho_metadata || '{}', k.sync_version, k.sync_hash, k.sync_modified_at,
+                             k.sync_observed_at, k.sync_rank, k.sync_read_at, null, k.sync_layers, k.sync_event
+                         )::tds.record_state end as known
           from (select x.* from unnest(insert_customers.events) x
                 union all
                 -- what is read here is read once: handed over as an array it would be copied at every step
@@ -62,7 +63,8 @@ begin
                                 or case when l.r = 2 then l.hidden <> '{}' or v.modified_at < l.m or e.observed_at <= l.o
                                         when e.rank = 2 then v.modified_at <= l.m or e.observed_at <= l.o
                                         else (v.modified_at, e.observed_at) <= (l.m, l.o) end)
-                         and not tds.may_exceed(s.doc, e.rank = 1) and tds.contact_type(s.doc, tds.contact_type(k.zoho_metadata, k.contact_type)) = k.contact_type then 'over'
+                         and not tds.may_exceed(s.doc, e.rank = 1)
+                         and tds.contact_type(s.doc, tds.contact_type(k.zoho_metadata, k.contact_type)) = k.contact_type then 'over'
                     else 'rest' end as kind offset 0) x
          where e.first_ord + s.n <> all (insert_customers.skip)
     ), twice as (

@@ -17,8 +17,9 @@ begin
                case when x.kind = 'over' then k.place end as place, case when x.kind = 'over' then k.synced_at end as was_synced_at,
                case when x.kind = 'over'
                     -- uncompressed once, not once a mention
-                    then row(v.zoho_id, k.zoho_metadata || '{}', k.sync_version, k.sync_hash, k.sync_modified_at, k.sync_observed_at,
-                             k.sync_rank, k.sync_read_at, null, k.sync_layers, k.sync_event)::tds.record_state end as known
+                    then row(v.zoho_id, k.zoho_metadata || '{}', k.sync_version, k.sync_hash, k.sync_modified_at,
+                             k.sync_observed_at, k.sync_rank, k.sync_read_at, null, k.sync_layers, k.sync_event
+                         )::tds.record_state end as known
           from (select x.* from unnest(insert_products.events) x
                 union all
                 -- what is read here is read once: handed over as an array it would be copied at every step
