@@ -11,6 +11,7 @@ from types import TracebackType
 from typing import Any, NamedTuple, Self, TypeVar
 
 import psycopg
+from psycopg.errors import Diagnostic
 from psycopg.rows import BaseRowFactory, class_row, dict_row, scalar_row, tuple_row
 from psycopg.types.json import Jsonb
 
@@ -147,19 +148,34 @@ class Mirror:
     Args:
         conninfo: libpq connection string.
         organization_id: whose data it is.
-        connections: how many at most.
+        connections: how many at most, and as many more for drains at once.
     """
 
     def __init__(self, conninfo: str, organization_id: str, *, connections: int = 4) -> None:
         self.organization_id = organization_id
         self.conninfo = conninfo
+
+        def tell(notice: Diagnostic) -> None:
+            log.warning("%s", notice_text(notice))
+
         self._pool = pool_async(
             "poller",
             conninfo,
             answer_seconds=ANSWER_SECONDS,
             settings=LASTING,
-            on_notice=lambda notice: log.warning("%s", notice_text(notice)),
+            on_notice=tell,
             min_size=1,
+            max_size=connections,
+        )
+        # A session's first drain takes many times as long as the next: they share few, opened as needed.
+        # A batch that takes longer than a worker's is cancelled by the server and comes back in halves.
+        self._drain_pool = pool_async(
+            "poller",
+            conninfo,
+            answer_seconds=worker.ANSWER_SECONDS,
+            settings={**LASTING, "statement_timeout": f"{worker.CALL_SECONDS}s"},
+            on_notice=tell,
+            min_size=0,
             max_size=connections,
         )
         self._may_drain: bool | None = None
@@ -177,6 +193,7 @@ class Mirror:
     async def __aenter__(self) -> Self:
         if self._beside is None:
             await self._pool.open(wait=True, timeout=30)
+            await self._drain_pool.open()
         return self
 
     async def __aexit__(
@@ -186,6 +203,7 @@ class Mirror:
             for task in self._drains.values():
                 task.cancel()
             await asyncio.gather(*self._drains.values(), return_exceptions=True)
+            await self._drain_pool.close()
             await self._pool.close()
 
     async def beat(self) -> bool:
@@ -634,17 +652,9 @@ class Mirror:
         return await self.drain(queue)
 
     async def _drain(self, queue: str | None) -> Mapping[str, int]:
-        async with self._pool.connection() as connection:
-            # A batch that takes longer is cancelled by the server and comes back in halves, as a worker's.
-            connection.answer_seconds = worker.ANSWER_SECONDS
-            try:
-                await connection.execute(f"set statement_timeout = '{worker.CALL_SECONDS}s'")
-                call = "call tds.process_batch(%b, 1000, null)"
-                row = await (await connection.execute(call, [queue], binary=True)).fetchone()
-            finally:
-                connection.answer_seconds = ANSWER_SECONDS
-                if not connection.closed:
-                    await connection.execute("set statement_timeout = 0")
+        async with self._drain_pool.connection() as connection:
+            call = "call tds.process_batch(%b, 1000, null)"
+            row = await (await connection.execute(call, [queue], binary=True)).fetchone()
         assert row is not None
         outcome: Mapping[str, int] = row[0]
         return outcome
