@@ -87,6 +87,9 @@ class Database:
         return {**os.environ, **{names[key]: str(value) for key, value in given.items() if key in names}}
 
 
+Furnish = Callable[[Database], object]
+
+
 class TestServer:
     """A server that hands out databases made from one upgraded template."""
 
@@ -101,10 +104,15 @@ class TestServer:
         self._templates: dict[str, str] = {}
 
     @contextmanager
-    def database(self, template: str = TEMPLATE) -> Iterator[Database]:
-        """A fresh copy of the template, dropped at the end together with its sessions."""
+    def database(self, template: str = TEMPLATE, furnish: Furnish | None = None) -> Iterator[Database]:
+        """A fresh copy of a template, dropped at the end together with its sessions.
+
+        Args:
+            template: the template's name.
+            furnish: what is done once to an upgraded database, for it to become the template of that name.
+        """
         name = f"{self._prefix}_{next(self._numbers)}"
-        source = self._template(template)
+        source = self._template(template, furnish or FURNISHED[template])
         mark = sql.SQL("alter database {} set tds.test_database = 'on'").format(sql.Identifier(name))
         try:
             with psycopg.connect(self.conninfo, autocommit=True) as conn:
@@ -147,29 +155,23 @@ class TestServer:
 
     def prepare(self) -> None:
         """Makes the template now, and not in the first test."""
-        self._template(TEMPLATE)
+        self._template(TEMPLATE, FURNISHED[TEMPLATE])
 
     def close(self) -> None:
         """Drops the templates."""
         for name in self._templates.values():
             self.drop(name)
 
-    def _template(self, kind: str) -> str:
+    def _template(self, kind: str, furnish: Furnish) -> str:
         # Of today: yesterday's has one partition less than a database that is made today.
         made = f"{kind}_{datetime.now(UTC):%Y%m%d}"
         if made not in self._templates:
             name = f"{self._prefix}_{made}"
-            source = "template1" if kind == TEMPLATE else self._template(TEMPLATE)
+            source = "template1" if kind == TEMPLATE else self._template(TEMPLATE, FURNISHED[TEMPLATE])
             with psycopg.connect(self.conninfo, autocommit=True) as conn:
                 self._create(conn, name, source)
-            template = self.named(name)
             try:
-                if kind == TEMPLATE:
-                    upgrade(template.conninfo)
-                    no_job_is_due(template)
-                else:
-                    with psycopg.connect(template.conninfo, autocommit=True) as conn:
-                        conn.execute("create extension pgtap; create extension plpgsql_check")
+                furnish(self.named(name))
             except BaseException:  # a timeout among them: the next test makes it anew
                 self.drop(name)
                 raise
@@ -223,10 +225,23 @@ class PrivateServer:
         return database
 
 
+def _upgraded(database: Database) -> None:
+    upgrade(database.conninfo)
+    no_job_is_due(database)
+
+
+def _with_pgtap(database: Database) -> None:
+    with database.connect(autocommit=True) as conn:
+        conn.execute("create extension pgtap; create extension plpgsql_check")
+
+
 def no_job_is_due(database: Database) -> None:
     """Whether a worker finds a job to do must not depend on the minute: a test that wants one due says since when."""
     with database.connect(autocommit=True) as conn:
         conn.execute("update tds.job set since = '2100-01-01'")
+
+
+FURNISHED: Mapping[str, Furnish] = {TEMPLATE: _upgraded, PGTAP_TEMPLATE: _with_pgtap}
 
 
 class Servers:

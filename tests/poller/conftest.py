@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import copy
 import os
+import time
 from collections.abc import Awaitable, Callable, Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
@@ -20,10 +22,13 @@ from tds_poller.poll import Poll, read_queue
 from tds_poller.zoho.client import ZohoClient
 from tds_poller.zoho.settings import ZohoSettings
 from tds_sandbox.clock import Clock
+from tds_sandbox.ledger import Ledger
+from tds_sandbox.limits import Limits
+from tds_sandbox.oauth import OAuth
 from tds_sandbox.organisation import Organisation
 from tds_sandbox.serve import Running, running
 from tests import clock
-from tests.db.servers import Database
+from tests.db.servers import TEMPLATE, Database, TestServer
 
 LENIENT = os.environ.get("TDS_TEST_SANDBOX", "lenient") != "strict"
 Result = TypeVar("Result")
@@ -36,6 +41,8 @@ class Poller:
     def __init__(self, sandbox: Running, database: Database) -> None:
         self.sandbox = sandbox
         self.database = database
+        self.answer: Any = None
+        """Of what furnished the two, if that was done."""
 
     def settings(self, **changes: object) -> ZohoSettings:
         """The sandbox's, whose minute lasts a tenth of a second."""
@@ -96,8 +103,76 @@ def fast_sandbox(organisation: Organisation, **options: Any) -> Iterator[Running
         yield sandbox
 
 
+class Kept:
+    """What a sandbox remembers of those who asked it; its records it makes alike each time."""
+
+    OF = (
+        (Ledger, ("calls", "violations", "by_path", "by_status", "by_code", "by_day", "_answered", "_total")),
+        (OAuth, ("_rng", "_tokens", "_refreshes", "_codes", "_refresh_tokens", "refreshed")),
+        (Limits, ("_recent", "_details", "_day", "used_today", "most_in_process")),
+    )
+
+    def __init__(self, sandbox: Running, answer: Any) -> None:
+        self.answer = answer
+        """Of what was done."""
+        self._ahead = sandbox.clock.now() - time.time()
+        self._values = [
+            copy.deepcopy({name: vars(one)[name] for name in names}) for one, names in self._of(sandbox)
+        ]
+
+    def put_back(self, sandbox: Running) -> None:
+        """Into another one of the same records; its clock is as far ahead of ours."""
+        sandbox.clock.advance(max(0.0, self._ahead - (sandbox.clock.now() - time.time())))
+        for (one, _), values in zip(self._of(sandbox), self._values, strict=True):
+            vars(one).update(copy.deepcopy(values))
+
+    def _of(self, sandbox: Running) -> list[tuple[object, tuple[str, ...]]]:
+        known = {Ledger: sandbox.ledger, OAuth: sandbox.sandbox.oauth, Limits: sandbox.limits}
+        return [(known[kind], names) for kind, names in self.OF]
+
+
+KEPT: dict[tuple[str, str], Kept] = {}
+
+
 @contextmanager
-def small_sandbox(bad_records: int = 0, *, lenient: bool = LENIENT) -> Iterator[Running]:
+def furnished(
+    server: TestServer,
+    name: str,
+    organise: Callable[[], Organisation],
+    furnish: Callable[[Poller], object] = Poller.migrate,
+    **options: Any,
+) -> Iterator[Poller]:
+    """On a sandbox and a database of its own that are as `furnish` leaves them, which is done once a server.
+
+    Args:
+        server: where the database is.
+        name: of the template; equal names have all else equal.
+        organise: makes the organisation, alike each time.
+        furnish: what is done; the organisation's records stay as they are.
+        options: of the sandbox.
+    """
+
+    def fill(database: Database) -> None:
+        with fast_sandbox(organise(), **options) as sandbox:
+            answer = furnish(Poller(sandbox, database))
+            KEPT[server.leg, name] = Kept(sandbox, answer)
+
+    # where each test begins at the same time, what one left is of the next one's future
+    template = TEMPLATE if clock.EACH in os.environ else name
+    with (
+        server.database(template, None if template == TEMPLATE else fill) as database,
+        fast_sandbox(organise(), **options) as sandbox,
+    ):
+        poller = Poller(sandbox, database)
+        if template == TEMPLATE:
+            poller.answer = furnish(poller)
+        else:
+            poller.answer = KEPT[server.leg, name].answer
+            KEPT[server.leg, name].put_back(sandbox)
+        yield poller
+
+
+def small_organisation(bad_records: int = 0, *, lenient: bool = LENIENT) -> Organisation:
     """450 items are three pages; a minute lasts a tenth of a second.
 
     Args:
@@ -105,7 +180,7 @@ def small_sandbox(bad_records: int = 0, *, lenient: bool = LENIENT) -> Iterator[
         lenient: whether it takes parameters that the documents do not list. One that does not costs a call more
             for each that it refuses, and tests count calls; `test_editions.py` tries both.
     """
-    organisation = Organisation(
+    return Organisation(
         items=450,
         contacts=60,
         invoices=20,
@@ -120,8 +195,20 @@ def small_sandbox(bad_records: int = 0, *, lenient: bool = LENIENT) -> Iterator[
         clock=Clock(600),
         lenient=lenient,
     )
-    with fast_sandbox(organisation) as sandbox:
+
+
+@contextmanager
+def small_sandbox(bad_records: int = 0, *, lenient: bool = LENIENT) -> Iterator[Running]:
+    """On a `small_organisation`."""
+    with fast_sandbox(small_organisation(bad_records, lenient=lenient)) as sandbox:
         yield sandbox
+
+
+@pytest.fixture
+def migrated(test_server: TestServer) -> Iterator[Poller]:
+    """As `poller`, when all has been fetched."""
+    with furnished(test_server, "migrated", small_organisation) as poller:
+        yield poller
 
 
 @pytest.fixture

@@ -13,21 +13,23 @@ from tds_cli.doctor import check_zoho
 from tds_sandbox.clock import Clock
 from tds_sandbox.organisation import Organisation
 from tds_sandbox.webhooks import WebhookSettings
-from tests.db.servers import Database
-from tests.poller.conftest import Poller, fast_sandbox
+from tests.db.servers import TestServer
+from tests.poller.conftest import Poller, furnished
 from tests.poller.test_sweeps import drain, settings
 
 LOG = "/reports/activitylogs"
 
 
+def organisation() -> Organisation:
+    """A small one whose day is ours."""
+    return Organisation(items=4, contacts=4, invoices=5, clock=Clock(1), lenient=True)
+
+
 @pytest.fixture
-def poller(database: Database) -> Iterator[Poller]:
-    """A small organisation whose day is ours, with webhooks that reach nobody."""
-    organisation = Organisation(items=4, contacts=4, invoices=5, clock=Clock(1), lenient=True)
+def poller(test_server: TestServer) -> Iterator[Poller]:
+    """After a migration, with webhooks that reach nobody."""
     webhooks = WebhookSettings(url="http://127.0.0.1:9", retries=0)
-    with fast_sandbox(organisation, webhooks=webhooks) as sandbox:
-        poller = Poller(sandbox, database)
-        poller.migrate()
+    with furnished(test_server, "fed", organisation, webhooks=webhooks) as poller:
         settings(poller, second_look_seconds=0)
         yield poller
 

@@ -10,6 +10,7 @@ import os
 import subprocess
 import sys
 import time
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
@@ -27,8 +28,10 @@ from tds_poller.zoho.client import ZohoClient
 from tds_poller.zoho.errors import ZohoError
 from tds_sandbox.errors import ApiError
 from tds_sandbox.images import png
+from tds_sandbox.organisation import Organisation
+from tests.db.servers import TestServer
 from tests.journeys.waiting import PATIENCE
-from tests.poller.conftest import Poller
+from tests.poller.conftest import Poller, furnished, small_organisation
 
 JPEG = b"\xff\xd8\xff\xe0\x00\x10JFIF\x00\x01" + bytes(50) + b"\xff\xd9"
 GIF = b"GIF89a\x01\x00\x01\x00\x00\x00\x00;"
@@ -70,17 +73,26 @@ class Pictures:
         )
 
 
-@pytest.fixture
-def pictures(poller: Poller, tmp_path: Path) -> Any:
-    """On products that are there already; 20 of them have a picture, so that it is quick."""
-    books = poller.sandbox.organisation
+def organisation() -> Organisation:
+    """20 of its products have a picture, so that it is quick."""
+    books = small_organisation()
     pictured = [item for item in books.book("items").records if item.image_id]
     for item in pictured[20:]:
         item.image_id = item.image_name = ""
+    return books
+
+
+@pytest.fixture
+def poller(test_server: TestServer) -> Iterator[Poller]:
+    """On products that are there already."""
+    with furnished(test_server, "pictured", organisation, lambda poller: poller.pull("products")) as poller:
+        yield poller
+
+
+@pytest.fixture
+def pictures(poller: Poller, tmp_path: Path) -> Iterator[Pictures]:
     with poller.database.connect(autocommit=True) as connection:
-        made = Pictures(poller, tmp_path / "pictures", connection)
-        made.pull()
-        yield made
+        yield Pictures(poller, tmp_path / "pictures", connection)
 
 
 def documents(pictures: Pictures) -> dict[str, str]:

@@ -59,31 +59,30 @@ def compared(poller: Poller) -> dict[str, Comparison]:
     return results
 
 
-def test_everything_arrives(poller: Poller) -> None:
-    pulled = {row.entity: (row.records, row.missing) for row in poller.migrate()}
+def test_everything_arrives(migrated: Poller) -> None:
+    pulled = {row.entity: (row.records, row.missing) for row in migrated.answer}
     assert next(iter(pulled)) == "organizations"
     assert set(pulled) >= SOURCES.keys()
     assert pulled["products"] == (450, 0)
     assert pulled["customers"][0] + pulled["vendors"][0] == 60
-    for result in compared(poller).values():
+    for result in compared(migrated).values():
         assert result.differences == []
         assert result.rows == result.records > 0
-    assert poller.pages("/items") == [1, 0, 1, 2, 3], "what turns out to be long is counted, then read"
-    summary = poller.sandbox.ledger.summary()
+    assert migrated.pages("/items") == [1, 0, 1, 2, 3], "what turns out to be long is counted, then read"
+    summary = migrated.sandbox.ledger.summary()
     assert summary["repeated"] == 1, "the first page of items"
     assert summary["violations"] == []
 
 
-def test_a_second_time_costs_the_lists_stock_and_prices_only(poller: Poller) -> None:
-    poller.migrate()
-    before = poller.sandbox.ledger.summary()["calls"]
+def test_a_second_time_costs_the_lists_stock_and_prices_only(migrated: Poller) -> None:
+    before = migrated.sandbox.ledger.summary()["calls"]
     # Stock by place and prices may change without a sign in the lists.
-    poller.migrate()
-    paths = poller.sandbox.ledger.by_path
+    migrated.migrate()
+    paths = migrated.sandbox.ledger.by_path
     assert paths["GET /contacts/{id}"] == 60
     assert paths["GET /invoices/{id}"] == 20
     assert paths["GET /customerpayments/{id}"] == 15, "whose details have no last_modified_time"
-    assert poller.sandbox.ledger.summary()["calls"] - before == 17 + 1 + 5 + 3
+    assert migrated.sandbox.ledger.summary()["calls"] - before == 17 + 1 + 5 + 3
 
 
 def test_items_cost_a_call_for_200_and_their_stock_one_for_100(database: Database) -> None:
@@ -205,20 +204,19 @@ def test_a_migration_that_was_stopped_reads_no_list_again(
     ]
 
 
-def test_deletions_are_proved_by_the_detail(poller: Poller) -> None:
-    poller.migrate()
-    change = poller.sandbox.organisation.delete("items")
-    with psycopg.connect(poller.database.conninfo, autocommit=True) as connection:
+def test_deletions_are_proved_by_the_detail(migrated: Poller) -> None:
+    change = migrated.sandbox.organisation.delete("items")
+    with psycopg.connect(migrated.database.conninfo, autocommit=True) as connection:
         connection.execute(
             "select tds.want_detail('products', %s, %s)",
-            [poller.sandbox.organisation.organization_id, change.id],
+            [migrated.sandbox.organisation.organization_id, change.id],
         )
-        poller.migrate()
+        migrated.migrate()
         deleted = connection.execute(
             "select zoho_item_id from zoho.products where deleted_at is not null"
         ).fetchall()
     assert deleted == [(change.id,)]
-    assert compared(poller)["products"].differences == []
+    assert compared(migrated)["products"].differences == []
 
 
 def test_a_detail_that_cannot_be_had_stays_wanted(poller: Poller) -> None:
@@ -333,17 +331,16 @@ DAMAGE = {
 }
 
 
-def test_the_comparison_finds_damage(poller: Poller) -> None:
-    books = poller.sandbox.organisation.books
-    poller.migrate()
+def test_the_comparison_finds_damage(migrated: Poller) -> None:
+    books = migrated.sandbox.organisation.books
     expected = {}
-    with psycopg.connect(poller.database.conninfo, autocommit=True) as connection:
+    with psycopg.connect(migrated.database.conninfo, autocommit=True) as connection:
         for number, (damage, path) in enumerate(DAMAGE.items()):
             zoho_id = books["items" if "zoho_item_id" in damage else "invoices"].records[number].id
             connection.execute(damage.encode(), [zoho_id])
             expected[zoho_id] = path
     found: dict[str, set[str]] = {}
-    for result in compared(poller).values():
+    for result in compared(migrated).values():
         for difference in result.differences:
             found.setdefault(difference.zoho_id, set()).add(difference.path)
     for zoho_id, path in expected.items():

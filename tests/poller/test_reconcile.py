@@ -24,23 +24,27 @@ from tds_sandbox.limits import UNLIMITED
 from tds_sandbox.money import round_base
 from tds_sandbox.organisation import Organisation
 from tds_sandbox.reports import REPORTS, Window
-from tests.db.servers import Database
-from tests.poller.conftest import Poller, fast_sandbox
+from tests.db.servers import TestServer
+from tests.poller.conftest import Poller, furnished
 
 MONTH = dt.date(2025, 10, 1)
 CENT = Decimal("0.01")
 Rows = list[dict[str, Any]]
 
 
-@pytest.fixture
-def books(database: Database) -> Iterator[Poller]:
+def organisation() -> Organisation:
     """Customers and vendors in several currencies."""
-    organisation = Organisation(
+    return Organisation(
         items=60, contacts=40, invoices=120, bills=30, vendorcredits=8, vendorpayments=15, creditnotes=25,
         customerpayments=60, salesorders=2, pricebooks=2, lenient=True,
     )  # fmt: skip
-    with fast_sandbox(organisation, limits=UNLIMITED) as sandbox:
-        yield Poller(sandbox, database)
+
+
+@pytest.fixture
+def books(test_server: TestServer) -> Iterator[Poller]:
+    """After a migration."""
+    with furnished(test_server, "books", organisation, limits=UNLIMITED) as poller:
+        yield poller
 
 
 def rows(poller: Poller, query: str, *parameters: object) -> Rows:
@@ -69,7 +73,6 @@ def told(poller: Poller, run_id: int, state: str) -> Rows:
 
 def test_after_a_migration_all_is_equal(books: Poller) -> None:
     """And what an ERP asks for is right to the cent; one migration for all of it."""
-    books.migrate()
     a_day_past_is_reckoned_back(books)
     the_reports_of_an_erp_are_right_to_the_cent(books)
     what_hangs_on_a_deleted_record_goes_and_comes_back_with_it(books)
@@ -157,7 +160,6 @@ CENTS: dict[str, tuple[str, str, str]] = {
 
 
 def test_every_planted_cent_is_found_and_its_document_named(books: Poller) -> None:
-    books.migrate()
     planted = {}
     for name, (statement, _, _) in CENTS.items():
         [planted[name]] = rows(books, statement)
@@ -223,7 +225,6 @@ def poll_once(books: Poller) -> None:
 
 
 def test_an_edit_between_pull_and_report_is_no_discrepancy(books: Poller) -> None:
-    books.migrate()
     organisation = books.sandbox.organisation
     open_ones = [
         i for i in organisation.books["invoices"].records
@@ -306,7 +307,6 @@ TRAPS: dict[str, tuple[str, str]] = {
 
 
 def test_a_report_that_fails_stops_nothing_and_is_not_checked(books: Poller) -> None:
-    books.migrate()
     the_night_asks_and_the_poller_does_it(books)
     traps = {name: kind for name, (kind, _) in TRAPS.items()}
     books.sandbox.sandbox.report_traps.set(traps | {"vendorpayments": "cent"})
@@ -478,7 +478,6 @@ def the_night_asks_and_the_poller_does_it(books: Poller) -> None:
 
 
 def test_the_command(books: Poller, tmp_path: Path) -> None:
-    books.migrate()
     what_is_mended_is_resolved(books)
     kept = {name: value for name, value in os.environ.items() if not name.startswith(("TDS_", "ZOHO_"))}
     own = {

@@ -19,7 +19,7 @@ from tds_poller.zoho.client import Reply, ZohoClient
 from tds_sandbox.clock import Clock
 from tds_sandbox.organisation import Organisation
 from tests.db.servers import Database
-from tests.poller.conftest import Poller, fast_sandbox
+from tests.poller.conftest import Poller, fast_sandbox, small_sandbox
 from tests.poller.test_cli import tds
 
 # The SQL is tried on every server in tests/sql; what is tried here is the program.
@@ -31,10 +31,23 @@ DELETED = """
          + (select count(*) from zoho.invoices where deleted_at is not null)"""
 
 
+MIGRATED = pytest.mark.parametrize("poller", ["migrated"], indirect=True)
+
+
 @pytest.fixture
-def conn(database: Database) -> Iterator[psycopg.Connection[Any]]:
+def poller(request: pytest.FixtureRequest, database: Database) -> Iterator[Poller]:
+    """On a sandbox of its own; of `MIGRATED`, all has been fetched from it."""
+    if hasattr(request, "param"):
+        yield request.getfixturevalue(request.param)
+    else:
+        with small_sandbox() as sandbox:
+            yield Poller(sandbox, database)
+
+
+@pytest.fixture
+def conn(poller: Poller) -> Iterator[psycopg.Connection[Any]]:
     """To a mirror that looks a second time after a second."""
-    with database.connect(autocommit=True) as connection:
+    with poller.database.connect(autocommit=True) as connection:
         connection.execute(
             "update tds.setting set value = '1' where name in ('second_look_seconds', 'deletion_probe_seconds')"
         )
@@ -75,11 +88,11 @@ SPELLS = {
 }
 
 
+@MIGRATED
 @pytest.mark.parametrize("spell", SPELLS)
 def test_a_spell_of_404s_is_held_back_told_and_over_by_itself(
     poller: Poller, environment: dict[str, str], conn: psycopg.Connection[Any], spell: str
 ) -> None:
-    poller.migrate()
     share, only = SPELLS[spell]
     poller.sandbox.faults.set(missing=share, only=only)
     for entity in ("customers", "invoices"):
@@ -202,11 +215,11 @@ def test_a_list_that_moves_while_it_is_read_loses_nobody(database: Database, ent
 NOTHING: dict[str, Any] = {"[]": [], "null": None, '""': ""}
 
 
+@MIGRATED
 @pytest.mark.parametrize("nothing", NOTHING)
 def test_a_detail_that_comes_once_without_lines_wipes_none(
     poller: Poller, conn: psycopg.Connection[Any], nothing: str
 ) -> None:
-    poller.migrate()
     lines = value(conn, "select count(*) from zoho.invoice_line_items")
     organization_id = poller.sandbox.organisation.organization_id
 

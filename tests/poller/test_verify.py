@@ -15,8 +15,8 @@ from click.testing import CliRunner, Result
 from tds_cli.main import main
 from tds_sandbox.clock import Clock
 from tds_sandbox.organisation import Organisation
-from tests.db.servers import Database
-from tests.poller.conftest import Poller, fast_sandbox
+from tests.db.servers import TestServer
+from tests.poller.conftest import Poller, furnished
 
 DAYS = 86_400
 
@@ -26,10 +26,9 @@ def tds(environment: dict[str, str], *arguments: str) -> Result:
     return CliRunner(env=environment).invoke(main, arguments, prog_name="tds")
 
 
-@pytest.fixture
-def poller(database: Database) -> Iterator[Poller]:
-    """On a small sandbox whose clock is three days behind, so that its edits are older than what is read now."""
-    organisation = Organisation(
+def organisation() -> Organisation:
+    """A small one whose clock is three days behind, so that its edits are older than what is read now."""
+    return Organisation(
         items=210,
         contacts=14,
         invoices=8,
@@ -42,9 +41,12 @@ def poller(database: Database) -> Iterator[Poller]:
         pricebooks=2,
         clock=Clock(600, start=time.time() - 3 * DAYS),
     )
-    with fast_sandbox(organisation) as sandbox:
-        poller = Poller(sandbox, database)
-        poller.migrate()
+
+
+@pytest.fixture
+def poller(test_server: TestServer) -> Iterator[Poller]:
+    """After a migration."""
+    with furnished(test_server, "verified", organisation) as poller:
         yield poller
 
 

@@ -12,8 +12,8 @@ import pytest
 
 from tds_sandbox.clock import Clock
 from tds_sandbox.organisation import Organisation
-from tests.db.servers import Database
-from tests.poller.conftest import Poller, fast_sandbox
+from tests.db.servers import TestServer
+from tests.poller.conftest import Poller, furnished
 from tests.poller.test_planted_faults import tds
 
 SIZES = {
@@ -29,11 +29,11 @@ def sizes(request: pytest.FixtureRequest) -> dict[str, Any]:
 
 
 @pytest.fixture
-def poller(database: Database, sizes: dict[str, Any]) -> Iterator[Poller]:
-    organisation = Organisation(clock=Clock(600, start=time.time() - 3 * 86_400), **sizes)
-    with fast_sandbox(organisation) as sandbox:
-        poller = Poller(sandbox, database)
-        poller.migrate()
+def poller(test_server: TestServer, sizes: dict[str, Any]) -> Iterator[Poller]:
+    def organisation() -> Organisation:
+        return Organisation(clock=Clock(600, start=time.time() - 3 * 86_400), **sizes)
+
+    with furnished(test_server, f"depths{sum(sizes.values())}", organisation) as poller:
         yield poller
 
 
