@@ -1,5 +1,7 @@
 """Showing how long things take: bars on a terminal, plain lines elsewhere, events for programs: on stderr."""
 
+from __future__ import annotations
+
 import logging
 import time
 from collections import deque
@@ -8,7 +10,7 @@ from contextlib import contextmanager
 from dataclasses import replace
 from datetime import datetime, timedelta
 from types import TracebackType
-from typing import Any, Self
+from typing import TYPE_CHECKING, Any, Self
 
 from rich.console import Console, RenderableType
 from rich.progress import (
@@ -26,9 +28,11 @@ from rich.text import Text
 
 from tds_cli.events import Events
 from tds_cli.terminal import escaped_line
-from tds_poller.mirror import Migration
-from tds_poller.zoho.budget import Waiting
-from tds_poller.zoho.client import ZohoClient
+
+if TYPE_CHECKING:  # of commands that ask Zoho for nothing as well
+    from tds_poller.mirror import Migration
+    from tds_poller.zoho.budget import Waiting
+    from tds_poller.zoho.client import ZohoClient
 
 LINE_EVERY_SECONDS = 60.0
 SAME_LINE_EVERY_SECONDS = 3600.0  # nothing has moved
@@ -43,7 +47,7 @@ AROUND = 6  # lines besides the steps
 class Step:
     """One thing that takes time and can be counted."""
 
-    def __init__(self, shown: "Steps", task: TaskID, title: str) -> None:
+    def __init__(self, shown: Steps, task: TaskID, title: str) -> None:
         self._shown = shown
         self._task = task
         self.title = title

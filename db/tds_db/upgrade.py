@@ -13,7 +13,6 @@ from pathlib import Path
 from typing import Any, LiteralString
 
 import psycopg
-from pgmq import get_embedded_install_sql, get_embedded_sql_version
 from psycopg import Connection, IsolationLevel, errors, sql
 from psycopg.conninfo import make_conninfo
 
@@ -304,7 +303,7 @@ def dump_sql(
     yield "-- The upgrade of TDS, for psql: psql -X -q -f this-file -d database\n\\set ON_ERROR_STOP on\n\n"
     yield f"begin isolation level read committed;\n{lock}{_own_file('roles.sql').text}commit;\n\n"
     yield f"begin isolation level read committed;\n{lock}{_own_file('bootstrap.sql').text}\n"
-    yield PSQL_PGMQ.format(script=get_embedded_install_sql(), record=_record_pgmq())
+    yield PSQL_PGMQ.format(script=_pgmq_script(), record=_record_pgmq())
     yield f"{WARN_OF_CHANGES}{_own_file('keep_grants.sql').text}{REMEMBER_BOOKS}\n"
     if any(migration.id not in applied for migration in migrations):
         yield _text_as_installer("find_machinery_users.sql")
@@ -522,7 +521,7 @@ def _install_pgmq(conn: Connection) -> Pgmq:
         except errors.InsufficientPrivilege:
             pass  # on this server only an administrator may; the script serves as well
     if not has_extension:
-        SqlFile("pgmq.sql (of the package pgmq)", get_embedded_install_sql()).run(conn)
+        SqlFile("pgmq.sql (of the package pgmq)", _pgmq_script()).run(conn)
     elif not _scalar(
         conn,
         "select has_schema_privilege('pgmq', 'usage') and has_schema_privilege('pgmq', 'create') "
@@ -588,7 +587,15 @@ def _record_file(file: SqlFile) -> str:
     return _sql(RECORD_FILE, path=file.path, sha256=file.sha256, version=VERSION)
 
 
+def _pgmq_script() -> str:
+    from pgmq import get_embedded_install_sql  # noqa: PLC0415 - most that import this upgrade nothing
+
+    return str(get_embedded_install_sql())
+
+
 def _record_pgmq() -> str:
+    from pgmq import get_embedded_sql_version  # noqa: PLC0415
+
     return _sql(RECORD_PGMQ, version=get_embedded_sql_version())
 
 

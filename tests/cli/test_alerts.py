@@ -5,10 +5,10 @@ from __future__ import annotations
 import json
 import os
 import subprocess
-import sys
 
 import pytest
 
+from tests import commands
 from tests.db.receivers import mailbox, webhook
 from tests.db.servers import Database
 
@@ -28,13 +28,8 @@ def ill(database: Database) -> Database:
 
 
 def tds(database: Database, *arguments: str, **environment: str) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(
-        [sys.executable, "-P", "-m", "tds_cli", "alerts", *arguments],
-        env={**os.environ, "TDS_DATABASE_URL": database.conninfo, **environment},
-        capture_output=True,
-        text=True,
-        check=False,
-    )
+    variables = {**os.environ, "TDS_DATABASE_URL": database.conninfo, **environment}
+    return commands.tds(variables, "alerts", *arguments)
 
 
 def test_an_alert_is_listed_acknowledged_and_muted(ill: Database) -> None:

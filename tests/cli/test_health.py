@@ -5,19 +5,13 @@ from __future__ import annotations
 import json
 import os
 import subprocess
-import sys
 
+from tests import commands
 from tests.db.servers import Database
 
 
 def tds(database: Database, *arguments: str) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(
-        [sys.executable, "-P", "-m", "tds_cli", *arguments],
-        env={**os.environ, "TDS_DATABASE_URL": database.conninfo},
-        capture_output=True,
-        text=True,
-        check=False,
-    )
+    return commands.tds({**os.environ, "TDS_DATABASE_URL": database.conninfo}, *arguments)
 
 
 def test_the_exit_code_is_that_of_a_monitoring_plugin(database: Database) -> None:

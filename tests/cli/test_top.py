@@ -15,9 +15,9 @@ import time
 
 import pytest
 
+from tests.commands import tds
 from tests.db.servers import Database
 from tests.journeys.waiting import PATIENCE
-from tests.poller.test_cli import tds
 
 pytestmark = pytest.mark.parametrize("test_server", ["pg18"], indirect=True)
 

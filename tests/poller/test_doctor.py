@@ -13,9 +13,9 @@ import pytest
 from tds_cli.doctor import Check, check_database, check_webhooks, check_zoho
 from tds_poller.zoho import retry
 from tds_poller.zoho.scopes import SCOPES
+from tests.commands import tds
 from tests.db.servers import Database
 from tests.poller.conftest import Poller
-from tests.poller.test_cli import tds
 from tests.poller.test_worker import until, working
 
 

@@ -29,6 +29,7 @@ from tds_poller.zoho.errors import ZohoError
 from tds_sandbox.errors import ApiError
 from tds_sandbox.images import png
 from tds_sandbox.organisation import Organisation
+from tests import commands
 from tests.db.servers import TestServer
 from tests.journeys.waiting import PATIENCE
 from tests.poller.conftest import Poller, furnished, small_organisation
@@ -457,8 +458,7 @@ def test_the_poller_removes_files_by_itself(pictures: Pictures, tmp_path: Path) 
 def test_the_command_says_what_it_did(pictures: Pictures, environment: dict[str, str]) -> None:
     def tds(*arguments: str) -> subprocess.CompletedProcess[str]:
         own = {**environment, "TDS_IMAGE_URL": str(pictures.directory)}
-        command = [sys.executable, "-P", "-m", "tds_cli", "images", *arguments]
-        return subprocess.run(command, env=own, capture_output=True, text=True, check=False)
+        return commands.tds(own, "images", *arguments)
 
     done = tds("--limit", "5", "--json")
     assert done.returncode == 0, done.stderr

@@ -219,17 +219,17 @@ def test_deletions_are_proved_by_the_detail(migrated: Poller) -> None:
     assert compared(migrated)["products"].differences == []
 
 
-def test_a_detail_that_cannot_be_had_stays_wanted(poller: Poller) -> None:
+def test_a_detail_that_cannot_be_had_stays_wanted(migrated: Poller) -> None:
     async def run(client: ZohoClient, mirror: Mirror) -> int:
-        with psycopg.connect(poller.database.conninfo, autocommit=True) as connection:
+        with psycopg.connect(migrated.database.conninfo, autocommit=True) as connection:
             connection.execute(
                 "select tds.want_detail('invoices', %s, 'not-a-number')", [mirror.organization_id]
             )
         pulled = await migrate(client, mirror, Steps(quiet=True))
         return {row.entity: row.missing for row in pulled}["invoices"]
 
-    assert poller.run(run) == 1
-    with psycopg.connect(poller.database.conninfo) as connection:
+    assert migrated.run(run) == 1
+    with psycopg.connect(migrated.database.conninfo) as connection:
         assert connection.execute(
             "select zoho_id, tries, error like '%%code 5%%' from tds.wanted_detail"
         ).fetchall() == [("not-a-number", 1, True)]

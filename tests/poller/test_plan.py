@@ -18,9 +18,9 @@ from tds_sandbox.clock import Clock
 from tds_sandbox.limits import LimitSettings
 from tds_sandbox.organisation import Organisation
 from tds_sandbox.serve import Running
+from tests.commands import tds
 from tests.db.servers import Database
 from tests.poller.conftest import Poller, fast_sandbox
-from tests.poller.test_cli import tds
 
 NOW = datetime(2026, 6, 9, 20, tzinfo=UTC)
 PLAIN: dict[str, Any] = {

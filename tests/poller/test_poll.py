@@ -30,10 +30,10 @@ from tds_sandbox.clock import Clock
 from tds_sandbox.limits import UNLIMITED
 from tds_sandbox.organisation import Organisation
 from tds_sandbox.serve import running
+from tests.commands import tds
 from tests.db.servers import Database
 from tests.journeys.waiting import wait_until
 from tests.poller.conftest import Poller
-from tests.poller.test_cli import tds
 from tests.poller.test_migrate import compared
 
 # The SQL is tried on every server in tests/sql; what is tried here is the program.

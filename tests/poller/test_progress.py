@@ -22,6 +22,7 @@ from tds_cli.progress import Bars, LeftColumn, RateColumn, Steps, told_waiting
 from tds_poller.mirror import Migration
 from tds_poller.zoho.budget import Waiting
 from tests.cli.test_events import read_event
+from tests.commands import tds
 from tests.db.servers import Database
 from tests.poller.conftest import Poller
 
@@ -322,9 +323,7 @@ def test_status_fits_fifty_columns(database: Database, tmp_path: Path) -> None:
         "TDS_DATA_DIR": str(tmp_path),
         "PATH": os.environ["PATH"],
     }
-    done = subprocess.run(
-        [TDS, "status"], env=environment | {"COLUMNS": "50"}, capture_output=True, text=True, check=False
-    )
+    done = tds(environment | {"COLUMNS": "50"}, "status")
     assert done.returncode == 4, done.stderr
     lines = (done.stdout + done.stderr).splitlines()
     assert [line for line in lines if cell_len(line) > 50] == []
@@ -332,7 +331,7 @@ def test_status_fits_fifty_columns(database: Database, tmp_path: Path) -> None:
     assert "123456789012345678901" in done.stdout
     shown = "".join(done.stdout.split())
     assert [name for name in names.values() if "".join(name.split()) not in shown] == [], "nothing is cut off"
-    wide = subprocess.run([TDS, "status"], env=environment, capture_output=True, text=True, check=False)
+    wide = tds(environment, "status")
     assert max(map(len, wide.stdout.splitlines())) > 200, "a line of a file is not broken"
 
 
@@ -343,7 +342,7 @@ def complete(environment: dict[str, str], *words: str) -> list[str]:
         "COMP_WORDS": " ".join(words),
         "COMP_CWORD": str(len(words) - 1),
     }
-    done = subprocess.run([TDS], env=environment | typed, capture_output=True, text=True, check=False)
+    done = tds(environment | typed)
     assert done.stderr == ""
     return [line.partition(",")[2] for line in done.stdout.splitlines() if line]
 

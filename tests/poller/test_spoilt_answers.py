@@ -18,9 +18,9 @@ from tds_poller.pull import pull_list
 from tds_poller.zoho.client import Reply, ZohoClient
 from tds_sandbox.clock import Clock
 from tds_sandbox.organisation import Organisation
+from tests.commands import tds
 from tests.db.servers import Database
 from tests.poller.conftest import Poller, fast_sandbox, small_sandbox
-from tests.poller.test_cli import tds
 
 # The SQL is tried on every server in tests/sql; what is tried here is the program.
 pytestmark = pytest.mark.parametrize("test_server", ["pg18"], indirect=True)

@@ -31,10 +31,10 @@ from schemathesis.specs.openapi.checks import (
 )
 
 from tds_receiver.settings import ReceiverSettings
+from tests.commands import tds
 from tests.db.servers import Database, TestServer
 from tests.journeys.waiting import wait_until
 from tests.poller.conftest import Poller, small_sandbox
-from tests.poller.test_cli import tds
 from tests.poller.test_migrate import compared
 from tests.receiver.conftest import Receive, serving
 

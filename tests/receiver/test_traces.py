@@ -14,12 +14,12 @@ import pytest
 
 from tds_db import traces
 from tds_db.errors import TdsError
+from tests.commands import started as tds
 from tests.db.servers import Database
 from tests.journeys.waiting import PATIENCE, wait_until
 from tests.poller.conftest import Poller
 from tests.poller.conftest import environment as environment  # noqa: PLC0414 - a fixture
 from tests.poller.conftest import poller as poller  # noqa: PLC0414
-from tests.poller.test_cli import tds
 from tests.receiver.test_serve import Served
 
 pytest.importorskip("opentelemetry.proto.collector.trace.v1.trace_service_pb2")
