@@ -116,24 +116,36 @@ do $$ begin
         true);
 end $$;
 """
+# A look at all objects takes longer than most files: one before the first file, and one after each.
 REMEMBER_OBJECTS = """\
 do $$ begin
     perform set_config('tds.objects', array(select version from tds.sql_object)::text, true);
+end $$;
+"""
+NAME_FILE = """\
+do $$ begin
     perform set_config('tds.file', '{path}', true);
 end $$;
 """
 RECORD_FILE = """\
-insert into tds.sql_file (path, sha256, objects, version)
-select '{path}', '{sha256}', array(
-    select object from tds.sql_object
-    where version not in (select unnest(current_setting('tds.objects')::text[]))
-    order by 1), '{version}'
-on conflict (path) do update set
-    sha256 = excluded.sha256,
-    objects = excluded.objects,
-    version = excluded.version,
-    applied_at = excluded.applied_at,
-    applied_by = excluded.applied_by;
+do $$
+declare
+    v_made record;
+begin
+    select array_agg(o.object order by o.object) as objects, array_agg(o.version) as versions into v_made
+      from tds.sql_object as o
+     where o.version not in (select unnest(current_setting('tds.objects')::text[]));
+    insert into tds.sql_file (path, sha256, objects, version)
+    values ('{path}', '{sha256}', coalesce(v_made.objects, array[]::text[]), '{version}')
+    on conflict (path) do update set
+        sha256 = excluded.sha256,
+        objects = excluded.objects,
+        version = excluded.version,
+        applied_at = excluded.applied_at,
+        applied_by = excluded.applied_by;
+    perform set_config(
+        'tds.objects', (current_setting('tds.objects')::text[] || v_made.versions)::text, true);
+end $$;
 """
 # What the last upgrade made and this one did not. One may use another, so whatever can go goes first; what
 # somebody else's object uses stays, and is an orphan.
@@ -311,8 +323,9 @@ def dump_sql(
     for migration in migrations:
         if migration.id not in applied:
             yield f"-- {migration.path}\n{migration.text}\n{_record_migration(migration)}\n"
+    yield REMEMBER_OBJECTS
     for file in functions:
-        yield f"-- {file.path}\n{_sql(REMEMBER_OBJECTS, path=file.path)}{file.text}\n{_record_file(file)}\n"
+        yield f"-- {file.path}\n{_sql(NAME_FILE, path=file.path)}{file.text}\n{_record_file(file)}\n"
     yield f"{_own_file('give_grants.sql').text}{_text_as_installer('bring_views_back.sql')}\n"
     yield f"{_forget_other_files(functions)}{DROP_UNMADE}{RECORD_HASHES}{WARN_OF_MACHINERY}"
     yield PSQL_JOBS.format(become_worker=BECOME_WORKER)
@@ -410,8 +423,9 @@ def _apply(
             _run(conn, migration)
             _execute(conn, _record_migration(migration))
         before = dict(conn.execute("select path, sha256 from tds.sql_file").fetchall())
+        _execute(conn, REMEMBER_OBJECTS)
         for file in functions:
-            _execute(conn, _sql(REMEMBER_OBJECTS, path=file.path))
+            _execute(conn, _sql(NAME_FILE, path=file.path))
             _run(conn, file)
             _execute(conn, _record_file(file))
         _own_file("give_grants.sql").run(conn)
