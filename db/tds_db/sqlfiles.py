@@ -35,7 +35,7 @@ SHARED = ("10_ground/clock.sql", "10_ground/settings.sql", "90_surface/keys.sql"
 # yoyo keeps every migration that it has read in one dictionary of the process, and resolves `depends` there.
 _reading = threading.Lock()
 # What was read last from a directory, and of which texts: it is slow to split them into statements.
-_read: dict[Path, tuple[Mapping[Path, str], Sequence[Migration]]] = {}
+_loaded: dict[Path, tuple[Mapping[Path, bytes], Sequence[Migration]]] = {}
 
 
 @dataclass(frozen=True)
@@ -181,17 +181,16 @@ def read_migrations(directory: Path) -> list[Migration]:
     """
     _must_be_there(directory)
     with _reading:
-        texts = {
-            path: path.read_text(encoding="utf-8", errors="replace")
-            for path in directory.iterdir()
-            if path.is_file()
-        }
-        if directory not in _read or _read[directory][0] != texts:
-            _read[directory] = (texts, _read_anew(directory))
-        return list(_read[directory][1])
+        try:
+            texts = {path: path.read_bytes() for path in directory.iterdir() if path.is_file()}
+        except OSError as error:
+            raise MigrationError(f"A file of {directory} cannot be read: {error}") from error
+        if directory not in _loaded or _loaded[directory][0] != texts:
+            _loaded[directory] = (texts, _load_all(directory))
+        return list(_loaded[directory][1])
 
 
-def _read_anew(directory: Path) -> list[Migration]:
+def _load_all(directory: Path) -> list[Migration]:
     import yoyo  # noqa: PLC0415 - see the module's docstring
     from yoyo.migrations import topological_sort  # noqa: PLC0415
     from yoyo.topologicalsort import CycleError  # noqa: PLC0415

@@ -28,7 +28,6 @@ from tds_sandbox.oauth import OAuth
 from tds_sandbox.organisation import Organisation
 from tds_sandbox.serve import Running, running
 from tests import clock
-from tests.conftest import RUNNING
 from tests.db.servers import TEMPLATE, Database, TestServer
 
 LENIENT = os.environ.get("TDS_TEST_SANDBOX", "lenient") != "strict"
@@ -91,11 +90,6 @@ class Poller:
         """The pages of a list asked for so far, in their order; 0 is the call that counts it."""
         queries = map(parse_qs, self.asked(path))
         return [0 if "response_option" in query else int(query["page"][0]) for query in queries]
-
-
-def share_of(database: Database, trials: int) -> range:
-    """Of so many random trials those of a leg: the legs share them."""
-    return range(RUNNING.index(database.leg), trials, len(RUNNING))
 
 
 @contextmanager

@@ -17,8 +17,8 @@ from tds_poller.mirror import Endpoint, Mirror
 from tds_poller.pull import pull_pages
 from tds_poller.zoho.client import Reply, ZohoClient
 from tds_poller.zoho.errors import RefusedError
+from tests.conftest import share
 from tests.db.servers import Database
-from tests.poller.conftest import share_of
 
 ORGANIZATION = "60069194202"
 RUNS = int(os.environ.get("TDS_SCAN_RUNS", "40"))
@@ -156,7 +156,7 @@ async def attack(database: Database, entity: str) -> None:
     """Pulls a list so many times while it is attacked."""
     states: dict[str, int] = {}
     calm = spent = 0
-    numbers = share_of(database, RUNS)
+    numbers = share(range(RUNS), database.leg)
     async with Mirror(database.conninfo, ORGANIZATION) as mirror:
         endpoint = (await mirror.endpoints())[entity]
         with psycopg.connect(database.conninfo, autocommit=True) as conn:

@@ -19,8 +19,9 @@ from tds_poller.zoho.client import ZohoClient
 from tds_sandbox.clock import Clock
 from tds_sandbox.errors import SandboxError
 from tds_sandbox.organisation import Organisation
+from tests.conftest import share
 from tests.db.servers import Database
-from tests.poller.conftest import Poller, fast_sandbox, share_of
+from tests.poller.conftest import Poller, fast_sandbox
 from tests.poller.test_scans import FIELDS, ORGANIZATION, Attacker
 
 DELETIONS = int(os.environ.get("TDS_SILENT_DELETIONS", "40"))
@@ -202,7 +203,7 @@ async def _attack(database: Database, entity: str) -> None:
         with psycopg.connect(database.conninfo, autocommit=True) as conn:
             conn.execute("update tds.setting set value = '10000' where name = 'deletions_per_hour'")
             conn.execute("update tds.setting set value = '100' where name = 'deletions_percent_per_hour'")
-            for number in share_of(database, HISTORIES):
+            for number in share(range(HISTORIES), database.leg):
                 chance = Random(f"sweep {entity} {number}")
                 attacker = Attacker(chance, entity, number, counts=chance.random() < 0.8)
                 conn.execute(f"truncate zoho.{target}, tds.wanted_detail, tds.held_deletion cascade".encode())
