@@ -33,7 +33,7 @@ from tds_sandbox.organisation import Organisation
 from tds_sandbox.reports import PREFIX as REPORTS
 from tds_sandbox.reports import SCOPE as REPORTS_SCOPE
 from tds_sandbox.reports import Traps, report
-from tds_sandbox.webhooks import Webhooks, WebhookSettings
+from tds_sandbox.webhooks import Sender, Webhooks, WebhookSettings
 
 PREFIX = "/books/v3"
 INVENTORY = "/inventory/v1/"
@@ -97,8 +97,10 @@ class Sandbox:
             )
             for own in listed
         }
+        self._sender = Sender()
         self.webhooks = {
-            own.organization_id: Webhooks(own, _own(webhooks, own.organization_id)) for own in listed
+            own.organization_id: Webhooks(own, _own(webhooks, own.organization_id), self._sender)
+            for own in listed
         }
         self._pages = Starlette(
             routes=[Route("/oauth/v2/token", self._token, methods=["POST"]), *control_routes(self)]
@@ -108,6 +110,7 @@ class Sandbox:
         """Stop the webhooks."""
         for webhooks in self.webhooks.values():
             webhooks.close()
+        self._sender.close()
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Serve one request."""
@@ -218,15 +221,15 @@ class Sandbox:
         return limits
 
     def _organisation_of(self, request: Request, path: str, account: OAuth) -> Organisation:
-        own = [self.organisations[each] for each, of in self.accounts.items() if of is account]
         if path == "/organizations":
-            return own[0]  # lists what the user has, whatever organization_id says
+            # lists what the user has, whatever organization_id says
+            return next(self.organisations[each] for each, of in self.accounts.items() if of is account)
         asked = request.query_params.get("organization_id", "")
         if path.startswith("/organizations/"):
             asked = path.removeprefix("/organizations/")
         if not (asked.isascii() and asked.isdigit()):
             raise ApiError(400, 4029, "Invalid value passed for organization_id")
-        if asked not in self.organisations or self.organisations[asked] not in own:
+        if self.accounts.get(asked) is not account:
             message = f"This user is not associated with the CompanyID/CompanyName:{asked}."
             raise ApiError(400, 6041, message)
         return self.organisations[asked]

@@ -9,7 +9,7 @@ import hmac
 import random
 import threading
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Coroutine, Sequence
 from dataclasses import dataclass, field, fields, replace
 from decimal import Decimal
 from typing import Any
@@ -48,7 +48,8 @@ class WebhookSettings:
         encoding: of the signature, ``hex`` or ``base64``; sources disagree on what Zoho does.
         query: pairs put into every URL; they are part of what is signed.
         delete_query: pairs put into the URL of delete rules besides; a body names no event.
-        paths: paths by webhook entity in place of ``/api/zoho/webhooks/{entity}``.
+        paths: paths by webhook entity in place of ``{prefix}/{entity}``.
+        prefix: of the paths.
         retries: after the first attempt.
         retry_seconds: sandbox seconds before the first retry.
         backoff: factor between one retry's wait and the next's.
@@ -66,6 +67,7 @@ class WebhookSettings:
     query: dict[str, str] = field(default_factory=dict)
     delete_query: dict[str, str] = field(default_factory=lambda: {"event": "delete"})
     paths: dict[str, str] = field(default_factory=dict)
+    prefix: str = "/api/zoho/webhooks"
     retries: int = 5
     retry_seconds: float = 60.0
     backoff: float = 2.0
@@ -226,6 +228,50 @@ def build_body(
     return text.encode(), JSON_TYPE
 
 
+class Sender:
+    """A thread that sends the webhooks of any number of organisations."""
+
+    def __init__(self) -> None:
+        self._loop = asyncio.new_event_loop()
+        self._client: httpx.AsyncClient | None = None
+        self._thread = threading.Thread(target=self._loop.run_forever, name="sandbox-webhooks", daemon=True)
+        self._thread.start()
+
+    def client(self) -> httpx.AsyncClient:
+        """What is sent with, by this thread."""
+        if self._client is None:
+            self._client = httpx.AsyncClient(limits=httpx.Limits(max_connections=None))
+        return self._client
+
+    def soon(self, act: Callable[..., object], *arguments: object) -> None:
+        """Has this thread do it, from any other."""
+        self._loop.call_soon_threadsafe(act, *arguments)
+
+    def task(self, work: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
+        """Begins it, in this thread."""
+        return self._loop.create_task(work)
+
+    def run(self, work: Coroutine[Any, Any, None]) -> None:
+        """Has this thread do it, and waits."""
+        if self._thread.is_alive():
+            asyncio.run_coroutine_threadsafe(work, self._loop).result(10)
+        else:
+            work.close()
+
+    def close(self) -> None:
+        """Ends the thread."""
+
+        async def finish() -> None:
+            if self._client is not None:
+                await self._client.aclose()
+
+        if self._thread.is_alive():
+            self.run(finish())
+            self._loop.call_soon_threadsafe(self._loop.stop)
+            self._thread.join(10)
+            self._loop.close()
+
+
 class Webhooks:
     """Sends a webhook for every change of an organisation that is not silent.
 
@@ -234,9 +280,15 @@ class Webhooks:
     Args:
         organisation: whose changes.
         settings: to begin with.
+        sender: who sends them, for other organisations too; None: one of its own, which `close` ends.
     """
 
-    def __init__(self, organisation: Organisation, settings: WebhookSettings | None = None) -> None:
+    def __init__(
+        self,
+        organisation: Organisation,
+        settings: WebhookSettings | None = None,
+        sender: Sender | None = None,
+    ) -> None:
         self.settings = settings or WebhookSettings()
         self.automation = Automation()
         """What is set in the organisation; as soon as it has workflow rules, these alone say what is sent."""
@@ -245,12 +297,10 @@ class Webhooks:
         self._changed = threading.Condition()
         self._pending = 0
         self._rng = random.Random(f"{organisation.seed}/webhooks")
-        self._loop = asyncio.new_event_loop()
+        self._sender = sender or Sender()
+        self._is_own = sender is None
         self._gate: asyncio.Semaphore | None = None
         self._tasks: set[asyncio.Task[None]] = set()
-        self._client: httpx.AsyncClient | None = None
-        self._thread = threading.Thread(target=self._loop.run_forever, name="sandbox-webhooks", daemon=True)
-        self._thread.start()
         organisation.listeners.append(self._on_change)
 
     def configure(self, **settings: Any) -> WebhookSettings:
@@ -290,7 +340,7 @@ class Webhooks:
             *settings.query.items(),
             *(settings.delete_query.items() if change.event == "delete" else ()),
         ]
-        path = settings.paths.get(target, f"/api/zoho/webhooks/{target}")
+        path = settings.paths.get(target, f"{settings.prefix}/{target}")
         url = settings.url.rstrip("/") + path + (f"?{urlencode(pairs)}" if pairs else "")
         signature = ""
         if settings.secret:
@@ -349,7 +399,7 @@ class Webhooks:
             self.deliveries.append(delivery)
             self._pending += 1
         settings = self.settings
-        self._loop.call_soon_threadsafe(self._start, delivery, settings, delay)
+        self._sender.soon(self._start, delivery, settings, delay)
 
     def resend(self, number: int) -> Delivery:
         """Send an old delivery's very bytes again, as Zoho's history page can.
@@ -365,7 +415,7 @@ class Webhooks:
         return again
 
     def _start(self, delivery: Delivery, settings: WebhookSettings, delay: float) -> None:
-        task = self._loop.create_task(self._deliver(delivery, settings, delay))
+        task = self._sender.task(self._deliver(delivery, settings, delay))
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
 
@@ -382,9 +432,8 @@ class Webhooks:
         self._finish(delivery, "failed")
 
     async def _attempt(self, delivery: Delivery, settings: WebhookSettings) -> bool:
-        if self._gate is None or self._client is None:
+        if self._gate is None:
             self._gate = asyncio.Semaphore(settings.concurrency)
-            self._client = httpx.AsyncClient(limits=httpx.Limits(max_connections=None))
         headers = {"Content-Type": delivery.content_type, "User-Agent": "ZohoBooks"}
         if delivery.signature:
             headers[SIGNATURE_HEADER] = delivery.signature
@@ -393,7 +442,7 @@ class Webhooks:
             attempt = Attempt(time.time(), 0.0, None)
             began = time.monotonic()
             try:
-                answer = await self._client.post(
+                answer = await self._sender.client().post(
                     delivery.url, content=delivery.body, headers=headers, timeout=timeout
                 )
                 attempt.status = answer.status_code
@@ -432,11 +481,7 @@ class Webhooks:
             for task in tasks:
                 task.cancel()
             await asyncio.gather(*tasks, return_exceptions=True)
-            if self._client is not None:
-                await self._client.aclose()
 
-        if self._thread.is_alive():
-            asyncio.run_coroutine_threadsafe(finish(), self._loop).result(10)
-            self._loop.call_soon_threadsafe(self._loop.stop)
-            self._thread.join(10)
-            self._loop.close()
+        self._sender.run(finish())
+        if self._is_own:
+            self._sender.close()
