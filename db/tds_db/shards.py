@@ -32,6 +32,8 @@ PAUSE_SECONDS = 0.1
 SESSION: Mapping[str, str] = {**LASTING, "TimeZone": "UTC", "tds.carries": "on"}
 
 Conn = Connection[tuple[Any, ...]]
+Sums = dict[int, tuple[int, Any]]
+"""Of each bucket of a table, how many rows there are and a sum over them."""
 
 
 class ShardError(TdsError):
@@ -271,55 +273,60 @@ class _Move:
 
     def _copy(self) -> None:
         self._gate(self.new, "arriving", self.source.name)
-        for table in self._tables():
-            self._sync(table)
+        # what the other side may add to is carried once it changes here no more: what went stays gone
+        self._round([table for table in self._tables() if table.is_exact])
+        self._gate(self.old, "leaving", self.target.name)
+        self._wait(
+            "select tds.let_go(%s)",
+            f"programs of {self.source.name} ask Zoho for {self.organization_id} still",
+        )
 
     def _fence(self) -> None:
         # the directory has sent what is new to the other shard since this step began
         self._gate(self.old, "departed", self.target.name)
 
     def _drain(self) -> None:
+        self._wait(
+            "select working from tds.hold_events(%s)",
+            f"events of {self.organization_id} are in the hands of workers of {self.source.name}",
+        )
+
+    def _wait(self, query: str, what: str) -> None:
+        """Until a count is 0."""
         until = time.monotonic() + self.patience
-        while True:
-            row = self.old.execute(
-                "select held, working from tds.hold_events(%s)", [self.organization_id]
-            ).fetchone()
-            assert row
-            if row[1] == 0:
-                return
+        while count := _one(self.old, query, self.organization_id):
             if time.monotonic() > until:
-                raise ShardError(
-                    f"Workers of {self.source.name} have {row[1]} events of {self.organization_id} in hand.",
-                    f"Next: tds health there; then {self._again}",
-                )
+                raise ShardError(f"{count} {what}.", f"Next: tds health there; then {self._again}")
             time.sleep(PAUSE_SECONDS)
 
     def _carry(self) -> int:
         tables = self._tables()
         for _ in range(ROUNDS):
-            if sum(self._sync(table) for table in tables) == 0:
-                return sum(count for table in tables for count, _ in self._sums(self.old, table).values())
+            changed, rows = self._round(tables)
+            if not changed:
+                return rows
         raise ShardError(
             f"The rows of {self.organization_id} go on changing on {self.source.name}.",
             f"Next: see the view tds_lock_holders there; then {self._again}",
         )
+
+    def _round(self, tables: Sequence[Table]) -> tuple[int, int]:
+        """Makes the new shard's rows those of the old one; how many buckets differed, and its rows."""
+        ours, theirs = self._sums(self.old), self._sums(self.new)
+        changed = sum(
+            self._sync(table)
+            for table in tables
+            if _differing(table, ours.get(table.name, {}), theirs.get(table.name, {}))
+        )
+        return changed, sum(count for sums in ours.values() for count, _ in sums.values())
 
     def _open(self) -> None:
         self._patiently(self.new, "select tds.open_gate(%s)", self.organization_id)
 
     def _remove(self) -> None:
         self._gate(self.old, "gone", self.target.name)
-        query = "select tds.remove_moved(%s, %s, null, null, %s)"
-        removed = True
-        # what goes may leave a note of that
-        while removed:
-            removed = False
-            for table in reversed(self._tables()):
-                # other organisations may show the same picture
-                while table.name != "tds.image_file" and _one(
-                    self.old, query, table.name, self.organization_id, REMOVED_AT_ONCE
-                ):
-                    removed = True
+        while _one(self.old, "select tds.remove_left(%s, %s)", self.organization_id, REMOVED_AT_ONCE):
+            pass
 
     @property
     def _again(self) -> str:
@@ -333,29 +340,23 @@ class _Move:
             )
         ]
 
-    def _sums(self, conn: Conn, table: Table) -> dict[int, tuple[int, Any]]:
-        query = "select bucket, row_count, total from tds.bucket_sums(%s, %s, %s)"
-        return {
-            bucket: (count, total)
-            for bucket, count, total in conn.execute(query, [table.name, self.organization_id, BUCKETS])
-        }
-
-    def _differing(self, table: Table) -> list[int]:
-        ours, theirs = self._sums(self.old, table), self._sums(self.new, table)
-        buckets = {*ours, *(theirs if table.is_exact else ())}
-        return sorted(bucket for bucket in buckets if ours.get(bucket) != theirs.get(bucket))
+    def _sums(self, conn: Conn, only: str | None = None) -> dict[str, Sums]:
+        query = "select relation, bucket, row_count, total from tds.organization_sums(%s, %s, %s)"
+        found: dict[str, Sums] = {}
+        for name, bucket, count, total in conn.execute(query, [self.organization_id, BUCKETS, only]):
+            found.setdefault(name, {})[bucket] = count, total
+        return found
 
     def _sync(self, table: Table) -> int:
         """Makes the new shard's rows of a table those of the old one; how many buckets differed."""
-        if not self._differing(table):
-            return 0
         if table.name in {"tds.inbox", "tds.inbox_outcome"}:
             self._make_partitions(table)
         listed = sql.SQL(", ").join(map(sql.Identifier, table.columns))
         target = sql.SQL(table.name)  # quoted by the catalogue
         with self.new.transaction():
             self.new.execute("select tds.begin_carrying(%s)", [self.organization_id])
-            differing = self._differing(table)
+            ours, theirs = (self._sums(conn, table.name).get(table.name, {}) for conn in (self.old, self.new))
+            differing = _differing(table, ours, theirs)
             if table.is_exact:
                 query = "select tds.remove_moved(%s, %s, %s, %s)"
                 self.new.execute(query, [table.name, self.organization_id, BUCKETS, differing])
@@ -406,6 +407,11 @@ class _Move:
                 if time.monotonic() > until:
                     raise
                 time.sleep(PAUSE_SECONDS)
+
+
+def _differing(table: Table, ours: Sums, theirs: Sums) -> list[int]:
+    buckets = {*ours, *(theirs if table.is_exact else ())}
+    return sorted(bucket for bucket in buckets if ours.get(bucket) != theirs.get(bucket))
 
 
 @contextmanager

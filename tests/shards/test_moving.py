@@ -17,6 +17,7 @@ from typing import Self
 import psycopg
 import pytest
 
+from tds_db import shards
 from tests.shards.conftest import FIRST, SECOND, Cluster, product
 
 MOVES = int(os.environ.get("TDS_SHARD_MOVES", "1"))
@@ -100,6 +101,47 @@ def test_all_that_is_an_organisations_moves(cluster: Cluster) -> None:
         ("4", "a"),
     ]
     assert cluster.rows(LEFT, FIRST, shard="b") == []
+
+
+def test_nobody_asks_zoho_for_one_that_moves_and_its_minute_goes_along(cluster: Cluster) -> None:
+    budget, reserve = "select tds.set_budget(%s, 5)", "select * from tds.reserve_calls(%s, 9, 'live')"
+    with (
+        cluster.shards["a"].connect(autocommit=True) as poller,
+        cluster.shards["b"].connect(autocommit=True) as theirs,
+    ):
+        poller.execute(budget, [FIRST])
+        granted, calls, *_ = poller.execute(reserve, [FIRST]).fetchone() or ()
+        assert granted == 5
+        for call in calls[:4]:
+            poller.execute("select tds.settle_call(%s, 200, 0)", [call])
+        poller.execute("select tds.want('products', '77', %s)", [FIRST])
+        poller.execute("select tds.take_details('products', %s, 5, pg_backend_pid())", [FIRST])
+        # a move waits for whoever asks, grants nothing more, and closes nothing to webhooks
+        with pytest.raises(shards.ShardError, match="ask Zoho for 10001 still"):
+            shards.move(cluster.router.conninfo, FIRST, "b", patience=0.2)
+        assert [row[2] for row in cluster.receive((FIRST, product("1")))] == ["queued"]
+        for conn, query in ((poller, reserve), (theirs, reserve), (theirs, budget)):
+            with pytest.raises(psycopg.Error, match="is being moved") as refused:
+                conn.execute(query, [FIRST])
+            assert refused.value.sqlstate == "ZB081"
+        # what was asked for is stored; what was only taken is free again
+        poller.execute(
+            "select tds.store_detail('products', %s, '{1}', %s, now())", [FIRST, product("1", "read")]
+        )
+        poller.execute("select tds.end_asking(%s)", [FIRST])
+        cluster.move(FIRST, "b")
+        with pytest.raises(psycopg.Error, match="has moved") as gone:
+            poller.execute(budget, [FIRST])
+        assert gone.value.sqlstate == "ZB080"
+        # its ceiling and the calls of its last minute, the one without an answer too
+        theirs.execute(budget.replace(", 5", ""), [FIRST])
+        told = theirs.execute(reserve, [FIRST]).fetchone()
+        assert told
+        assert (told[0], told[4]) == (0, "the minute's calls are used up")
+        taken = theirs.execute("select zoho_id from tds.take_details('products', %s, 5)", [FIRST]).fetchall()
+        assert ("77",) in taken
+    cluster.drain()
+    assert [row[:2] for row in cluster.rows(MIRROR, FIRST, shard="b")] == [("1", "read")]
 
 
 class Load:

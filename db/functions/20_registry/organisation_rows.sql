@@ -211,11 +211,13 @@ language plpgsql stable
 set search_path = pg_catalog, pg_temp
 as $$
 begin
-    return not exists (select from tds.organization o where o.organization_id = is_served.organization_id and o.state <> 'active');
+    return not exists (select from tds.organization o where o.organization_id = is_served.organization_id and o.state <> 'active')
+       and not exists (select from tds.gate g where g.organization_id = is_served.organization_id);
 end
 $$;
 revoke all on function tds.is_served(text) from public;
-comment on function tds.is_served(text) is 'Whether Zoho is asked for an organisation: it is neither paused nor being removed.';
+comment on function tds.is_served(text) is
+'Whether Zoho is asked for an organisation: it is neither paused nor being removed, nor on its way to another shard.';
 
 create or replace function tds.note_refusal(organization_id text, refused text) returns void
 language plpgsql volatile security definer

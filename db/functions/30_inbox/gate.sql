@@ -19,7 +19,7 @@ declare
     v_gate tds.gate;
 begin
     select g.* into v_gate from tds.gate g
-     where g.state <> 'arriving' and g.organization_id = any (refuse_departed.organization_ids)
+     where g.state in ('departed', 'gone') and g.organization_id = any (refuse_departed.organization_ids)
      order by g.organization_id limit 1;
     if v_gate.organization_id is not null then
         raise exception using errcode = 'ZB080', message = 'the organisation has moved to another shard',
@@ -30,6 +30,42 @@ end
 $$;
 revoke all on function tds.refuse_departed(text[]) from public;
 comment on function tds.refuse_departed(text[]) is 'Raises ZB080 where one of the organisations has left this shard.';
+
+create or replace function tds.is_moving(organization_id text) returns boolean
+language plpgsql stable security definer
+set search_path = pg_catalog, pg_temp
+as $$
+begin
+    return exists (select from tds.gate g where g.organization_id = is_moving.organization_id);
+end
+$$;
+revoke all on function tds.is_moving(text) from public;
+comment on function tds.is_moving(text) is
+'Whether an organisation is on its way from one shard to another, or has left this one: nobody asks Zoho for it here.';
+grant execute on function tds.is_moving(text) to tds_poller, tds_operator;
+
+create or replace function tds.refuse_moving(organization_id text) returns void
+language plpgsql stable
+set search_path = pg_catalog, pg_temp
+as $$
+declare
+    v_gate tds.gate;
+begin
+    select g.* into v_gate from tds.gate g where g.organization_id = refuse_moving.organization_id;
+    if v_gate.state = 'gone' then
+        raise exception using errcode = 'ZB080', message = 'the organisation has moved to another shard',
+            detail = format('%s, to %s', v_gate.organization_id, v_gate.other), hint = 'ask for it there';
+    elsif v_gate.state is not null then
+        raise exception using errcode = 'ZB081', message = 'the organisation is being moved',
+            detail = format(case v_gate.state when 'arriving' then '%s, from %s' else '%s, to %s' end, v_gate.organization_id,
+                            v_gate.other),
+            hint = 'once more when tds shard list shows no move, on the shard where it is then';
+    end if;
+end
+$$;
+revoke all on function tds.refuse_moving(text) from public;
+comment on function tds.refuse_moving(text) is
+'Raises ZB081 where an organisation is on its way to or from another shard, ZB080 where it has left this one.';
 
 create or replace function tds.check_shard(shard text, default_organization text) returns void
 language plpgsql volatile

@@ -17,13 +17,19 @@ set search_path = pg_catalog, pg_temp
 as $$
 declare
     v_number int := pg_backend_pid();
+    v_now    constant timestamptz := tds.now();
 begin
+    perform tds.refuse_moving(set_budget.organization_id);
     -- the session's mark of life: its calls are given up when it has none; a number that somebody holds already is passed over
     if pg_backend_pid() <> all (tds.living_sessions()) then
         while not pg_try_advisory_lock(tds.api_lock_class(), v_number) loop
             v_number := v_number + 1;
         end loop;
     end if;
+    -- who does so is known, so that a move to another shard can wait for it; those that died are forgotten
+    delete from tds.asking a where a.organization_id = set_budget.organization_id and a.session <> all (tds.living_sessions());
+    insert into tds.asking (organization_id, session, since) values (set_budget.organization_id, pg_backend_pid(), v_now)
+        on conflict on constraint asking_pkey do nothing;
     return query
     insert into tds.api_budget as b (organization_id, calls_per_minute, concurrency, minute_seconds)
     values (set_budget.organization_id, set_budget.calls_per_minute, set_budget.concurrency, coalesce(set_budget.minute_seconds, 60))
@@ -38,8 +44,28 @@ $$;
 revoke all on function tds.set_budget(text, int, int, float8) from public;
 comment on function tds.set_budget(text, int, int, float8) is
 'Sets an organisation''s own ceilings (null leaves one as it is; the settings api_… hold where none was ever given) and returns those in '
-'force. A session that makes calls says so with this once: while it lives, its calls are not given up.';
+'force. A session that makes calls says so with this once: while it lives, its calls are not given up. Raises ZB080 and ZB081 where the '
+'organisation has moved to another shard, or is being moved.';
 grant execute on function tds.set_budget(text, int, int, float8) to tds_poller, tds_operator;
+
+create or replace function tds.end_asking(organization_id text) returns void
+language plpgsql volatile security definer
+set search_path = pg_catalog, pg_temp
+as $$
+begin
+    delete from tds.asking a where a.organization_id = end_asking.organization_id and a.session = pg_backend_pid();
+    -- what it had taken and not fetched is anybody's
+    update tds.wanted_detail w set leased_until = null, leased_for = null, leased_by = null
+      from (select l.organization_id, l.entity, l.zoho_id from tds.wanted_detail l
+             where l.organization_id = end_asking.organization_id and l.leased_by = pg_backend_pid()
+             order by l.organization_id, l.entity, l.zoho_id for update) t
+     where (w.organization_id, w.entity, w.zoho_id) = (t.organization_id, t.entity, t.zoho_id);
+end
+$$;
+revoke all on function tds.end_asking(text) from public;
+comment on function tds.end_asking(text) is
+'This session asks Zoho no more for an organisation, though it lives on: what tds.set_budget() began.';
+grant execute on function tds.end_asking(text) to tds_poller, tds_operator;
 
 create or replace function tds.reserve_calls(
     organization_id text, calls int default 1, purpose text default 'migration', endpoint text default '',
@@ -54,6 +80,7 @@ declare
 begin
     -- A crash of the server may forget the last half second: the ceiling is below Zoho's limit for such things too.
     set local synchronous_commit = off;
+    perform tds.refuse_moving(reserve_calls.organization_id);
     perform tds.beat();
     insert into tds.api_budget as b (organization_id) values (reserve_calls.organization_id)
         on conflict on constraint api_budget_pkey do nothing;
@@ -87,7 +114,8 @@ comment on function tds.reserve_calls(text, int, text, text) is
 'Grants up to so many calls, to be begun now, and their ids; each is ended with settle_call(). None: wait_seconds, wait_until and the '
 'reason. All processes share the minute (no more than the ceiling in any minute as Zoho sees it), the day and the calls at once of an '
 'organisation. A part of the minute and the day is kept for the purposes live and repair, a larger one by sweeps; others ask for single '
-'records (an {id} in the endpoint) at a slower pace.';
+'records (an {id} in the endpoint) at a slower pace. Raises ZB080 and ZB081 where the organisation has moved to another shard, or is being '
+'moved.';
 grant execute on function tds.reserve_calls(text, int, text, text) to tds_poller, tds_operator;
 
 create or replace function tds.question_budget(budget tds.api_budget, at timestamptz) returns tds.api_budget

@@ -128,6 +128,9 @@ begin
     return query
     select distinct q.message ->> 'organization_id' from pgmq.q_tds_pull q where q.vt <= clock_timestamp()
     union
+    -- whoever serves one that is to leave lets go of it
+    select g.organization_id from tds.gate g
+    union
     -- the next organisation by the key, and so on: there may be many wants of one
     (with recursive has as (
         (select w.organization_id from tds.wanted_detail w order by w.organization_id limit 1)
@@ -142,5 +145,6 @@ end
 $$;
 revoke all on function tds.organizations_with_work() from public;
 comment on function tds.organizations_with_work() is
-'The organisations for which a pull waits or a detail may be asked for now: whoever serves many looks here, and wakes those.';
+'The organisations for which a pull waits or a detail may be asked for now, and those on their way to another shard: whoever serves many '
+'looks here, and wakes those.';
 grant execute on function tds.organizations_with_work() to tds_poller, tds_operator;

@@ -99,6 +99,7 @@ select tds.register_retention(r.what, r.relation, null, r.reason, reason => r.re
     ('refused_parameters', 'tds.refused_parameter', 'a row a list and parameter'),
     ('own_shard', 'tds.own_shard', 'one row'),
     ('gates', 'tds.gate', 'a row an organisation that moves, or has left'),
+    ('asking', 'tds.asking', 'a row an organisation and session that asks Zoho for it; those of sessions that died go with the next'),
     ('events_held', 'tds.inbox_held', 'a row goes when its organisation has arrived'),
     ('columns_to_fill', 'tds.column_to_fill', 'a row goes when its entity is filled'),
     ('migrations', 'tds.migration', 'a row a migration'),

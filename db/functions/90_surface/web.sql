@@ -148,7 +148,9 @@ select f.organization_id, f.began_at, f.finished_at, r.lists_read, r.lists_under
          from (select distinct on (u.entity) u.* from tds.run u
                 where u.organization_id = f.organization_id and u.started_at >= f.began_at
                 order by u.entity, u.run_id desc) d) r
-  left join public.tds_api_outlook o on o.organization_id = f.organization_id
+  -- of this organisation alone: there may be many
+  left join lateral (select k.calls, k.ends_at from public.tds_api_outlook k
+                      where k.organization_id = f.organization_id offset 0) o on true
   left join public.tds_api_budget b on b.organization_id = f.organization_id
  cross join lateral (
        select min(k.settled_at) as oldest, min(k.settled_at) filter (where tds.is_detail(k.endpoint)) as oldest_single,
@@ -158,7 +160,7 @@ select f.organization_id, f.began_at, f.finished_at, r.lists_read, r.lists_under
           and (k.settled_at is null or k.settled_at > t.now - make_interval(secs => b.minute_seconds))) a
  cross join lateral (
        select coalesce(sum(c.calls), 0)::bigint as calls, coalesce(sum(c.singles), 0)::bigint as singles
-         from (select x.calls, x.singles from tds.calls_expected(f.organization_id) x
+         from (select x.calls, x.singles from tds.calls_expected(f.organization_id) x where f.finished_at is null
                 union all
                select w.calls, case when y.bulk_detail_path is null then w.calls else 0 end
                  from tds.calls_wanted(f.organization_id) w join tds.entity y on y.entity = w.entity
@@ -179,7 +181,7 @@ select f.organization_id, f.began_at, f.finished_at, r.lists_read, r.lists_under
                                and p.beat_at > t.now - interval '2 minutes') then 'nobody'
                    when b.left_this_minute = 0 or a.singles >= b.details_per_minute and l.singles = l.calls and l.calls > 0
                        then 'minute' end as wait) s
-  left join lateral tds.time_for_calls(f.organization_id, l.calls, l.singles) e on f.finished_at is null;
+  left join lateral (select y.* from tds.time_for_calls(f.organization_id, l.calls, l.singles) y where f.finished_at is null) e on true;
 comment on view public.tds_migrations is 'The newest migration of each organisation (tds migrate): how far it is, and what it waits for.';
 comment on column public.tds_migrations.organization_id is 'Zoho organisation.';
 comment on column public.tds_migrations.began_at is 'When it began.';
@@ -264,8 +266,13 @@ begin
         'dead', (select count(*) from tds.dead_letter d where d.resolved_at is null),
         'wanted', (select coalesce(sum(d.wanted), 0) from public.tds_detail_counts d),
         'calls', (select coalesce(jsonb_agg(to_jsonb(b) order by b.organization_id), '[]') from public.tds_api_budget b),
-        'migrations', (select coalesce(jsonb_agg(to_jsonb(m) order by m.organization_id), '[]') from public.tds_migrations m
-                        where m.finished_at is null or m.finished_at > v_now - interval '1 hour'),
+        -- one screen of them, those under way first
+        'migrations', (select coalesce(jsonb_agg(to_jsonb(m) order by m.organization_id), '[]')
+                         from (select f.organization_id from tds.full_pull f
+                                where f.finished_at is null or f.finished_at > v_now - interval '1 hour'
+                                order by f.finished_at desc nulls first, f.began_at, f.organization_id
+                                limit 20) k
+                        cross join lateral tds.migration_now(k.organization_id) m),
         'runs', (select coalesce(jsonb_agg(to_jsonb(r) order by r.run_id desc), '[]')
                    from (select s.* from public.tds_sync_runs s where s.finished_at is null order by s.run_id desc limit 20) r),
         'slo', (select jsonb_agg(to_jsonb(s)) from public.tds_slo s),

@@ -35,7 +35,7 @@ comment on function tds.become_shard(text, int) is
 'Makes this database the shard of that name and number: whatever it numbers from now on begins at number × 10^12. May be called again. '
 'Raises ZB082.';
 
-create or replace function tds.moved_tables() returns table (
+create or replace function tds.moved_tables(only_of text default null) returns table (
     place int, relation text, columns text[], key_columns text[], condition text, is_exact boolean, is_numbered boolean)
 language plpgsql stable
 set search_path = pg_catalog, pg_temp
@@ -54,8 +54,8 @@ begin
                  where i.indrelid = c.oid and i.indisprimary) as key_columns,
                coalesce(o.condition, 't.organization_id = %L') as condition,
                -- what a shard notes by itself of an organisation that is only arriving is not taken away
-               c.relname <> all (array['wanted_detail', 'zoho_clock', 'unknown_asked', 'api_budget', 'api_spending', 'alert_mute',
-                                       'image_file', 'column_to_fill']) as is_exact,
+               c.relname <> all (array['wanted_detail', 'zoho_clock', 'unknown_asked', 'alert_mute', 'image_file',
+                                       'column_to_fill']) as is_exact,
                -- what others are found by comes first; a row that goes may still note its stock
                case when c.relname = 'forgotten' then 0 when c.relname = 'inbox' then 1 when c.relname = 'stock_history' then 9
                     when o.condition is null then 2 else 3 end as rank
@@ -71,35 +71,47 @@ begin
                 ('tds', 'image_file', 't.sha256 in (select i.sha256 from tds.image i where i.organization_id = %L)')
                 ) o(schema, name, condition) on o.schema = n.nspname and o.name = c.relname
          where n.nspname in ('tds', 'zoho') and c.relkind in ('r', 'p') and not c.relispartition
+           and (moved_tables.only_of is null or c.oid = moved_tables.only_of::regclass)
            -- of this server, or of a moment
-           and c.relname <> all (array['gate', 'alert', 'api_call', 'lease'])
+           and c.relname <> all (array['gate', 'alert', 'asking', 'lease'])
            and (o.condition is not null or exists (select from pg_attribute g
                                                     where g.attrelid = c.oid and g.attname = 'organization_id' and not g.attisdropped))
          group by n.nspname, c.relname, c.oid, o.condition) r;
 end
 $$;
-revoke all on function tds.moved_tables() from public;
-comment on function tds.moved_tables() is
+revoke all on function tds.moved_tables(text) from public;
+comment on function tds.moved_tables(text) is
 'What is an organisation''s, in the order in which it is carried: each table, which of its rows (alias t; %L the organisation), whether '
-'the other side may have no others, and whether rows count that came there by themselves.';
+'the other side may have no others, and whether rows count that came there by themselves. only_of: this table alone.';
+
+create or replace function tds.rows_of(relation text, condition text, is_numbered boolean, organization_id text) returns text
+language plpgsql stable
+set search_path = pg_catalog, pg_temp
+as $$
+declare
+    v_own text;
+begin
+    if rows_of.is_numbered then
+        -- what came here by itself meanwhile stays
+        select format(' and not (t.inbox_id >= %s and t.inbox_id / 1000000000000 = %s)', g.first_inbox_id, s.number) into v_own
+          from tds.gate g cross join tds.own_shard s
+         where g.organization_id = rows_of.organization_id and g.state = 'arriving';
+    end if;
+    -- a relation's name comes quoted from the catalogue
+    return format('from %s t where ', rows_of.relation) || format(rows_of.condition, rows_of.organization_id) || coalesce(v_own, '');
+end
+$$;
+revoke all on function tds.rows_of(text, text, boolean, text) from public;
+comment on function tds.rows_of(text, text, boolean, text) is
+'tds.moved_rows() of a row of tds.moved_tables(): to find that takes longer than most of what is done with it.';
 
 create or replace function tds.moved_rows(relation text, organization_id text) returns text
 language plpgsql stable
 set search_path = pg_catalog, pg_temp
 as $$
-declare
-    v_table record;
-    v_own   text := '';
 begin
-    select m.condition, m.is_numbered into strict v_table from tds.moved_tables() m where m.relation = moved_rows.relation;
-    if v_table.is_numbered then
-        -- what came here by itself meanwhile stays
-        select format(' and not (t.inbox_id >= %s and t.inbox_id / 1000000000000 = %s)', g.first_inbox_id, s.number) into v_own
-          from tds.gate g cross join tds.own_shard s
-         where g.organization_id = moved_rows.organization_id and g.state = 'arriving';
-    end if;
-    return format('from %I.%I t where ', split_part(moved_rows.relation, '.', 1), split_part(moved_rows.relation, '.', 2))
-           || format(v_table.condition, moved_rows.organization_id) || coalesce(v_own, '');
+    return (select tds.rows_of(m.relation, m.condition, m.is_numbered, moved_rows.organization_id)
+              from tds.moved_tables(moved_rows.relation) m);
 end
 $$;
 revoke all on function tds.moved_rows(text, text) from public;
@@ -117,8 +129,8 @@ $$;
 revoke all on function tds.bucket_of(text[], int) from public;
 comment on function tds.bucket_of(text[], int) is 'An expression: the bucket of a row of t by its key, the same on every server.';
 
-create or replace function tds.bucket_sums(relation text, organization_id text, buckets int)
-returns table (bucket int, row_count bigint, total numeric)
+create or replace function tds.organization_sums(organization_id text, buckets int, relation_name text default null)
+returns table (relation text, bucket int, row_count bigint, total numeric)
 language plpgsql stable
 set search_path = pg_catalog, pg_temp
 set timezone = 'UTC'
@@ -130,20 +142,43 @@ as $$
 declare
     v_table record;
 begin
-    select m.columns, m.key_columns into strict v_table from tds.moved_tables() m where m.relation = bucket_sums.relation;
-    for bucket_sums.bucket, bucket_sums.row_count, bucket_sums.total in execute format(
-        'select (%s)::int, count(*), sum((''x'' || left(md5(row(%s)::text), 15))::bit(60)::bigint) %s group by 1',
-        tds.bucket_of(v_table.key_columns, bucket_sums.buckets),
-        (select string_agg(format('t.%I', c.name), ', ' order by c.n) from unnest(v_table.columns) with ordinality c(name, n)),
-        tds.moved_rows(bucket_sums.relation, bucket_sums.organization_id))
-    loop
-        return next;
+    for v_table in select m.* from tds.moved_tables(organization_sums.relation_name) m order by m.place loop
+        organization_sums.relation := v_table.relation;
+        for organization_sums.bucket, organization_sums.row_count, organization_sums.total in execute format(
+            'select (%s)::int, count(*), sum((''x'' || left(md5(row(%s)::text), 15))::bit(60)::bigint) %s group by 1',
+            tds.bucket_of(v_table.key_columns, organization_sums.buckets),
+            (select string_agg(format('t.%I', c.name), ', ' order by c.n) from unnest(v_table.columns) with ordinality c(name, n)),
+            tds.rows_of(v_table.relation, v_table.condition, v_table.is_numbered, organization_sums.organization_id))
+        loop
+            return next;
+        end loop;
     end loop;
+end
+$$;
+revoke all on function tds.organization_sums(text, int, text) from public;
+comment on function tds.organization_sums(text, int, text) is
+'Of each table that has rows of an organisation (relation_name: of this one), how many there are in each of so many buckets, and a sum '
+'over all that is in them: two shards are compared so.';
+
+create or replace function tds.bucket_sums(relation text, organization_id text, buckets int)
+returns table (bucket int, row_count bigint, total numeric)
+language plpgsql stable
+set search_path = pg_catalog, pg_temp
+set timezone = 'UTC'
+set datestyle = 'ISO'
+set intervalstyle = 'postgres'
+set extra_float_digits = 1
+set bytea_output = 'hex'
+as $$
+begin
+    return query
+    select s.bucket, s.row_count, s.total
+      from tds.organization_sums(bucket_sums.organization_id, bucket_sums.buckets, bucket_sums.relation) s;
 end
 $$;
 revoke all on function tds.bucket_sums(text, text, int) from public;
 comment on function tds.bucket_sums(text, text, int) is
-'How many rows of an organisation a table has in each of so many buckets, and a sum over all that is in them: two shards are compared so.';
+'tds.organization_sums() of one table.';
 
 create or replace function tds.begin_carrying(organization_id text) returns void
 language sql volatile
@@ -159,7 +194,7 @@ language plpgsql volatile
 set search_path = pg_catalog, pg_temp
 as $$
 declare
-    v_keys    constant text[] := (select m.key_columns from tds.moved_tables() m where m.relation = remove_moved.relation);
+    v_keys    constant text[] := (select m.key_columns from tds.moved_tables(remove_moved.relation) m);
     v_removed bigint;
 begin
     perform set_config('tds.folds_history', 'on', true);
@@ -177,6 +212,28 @@ $$;
 revoke all on function tds.remove_moved(text, text, int, int[], int) from public;
 comment on function tds.remove_moved(text, text, int, int[], int) is
 'Removes an organisation''s rows of a table: those of the chosen buckets, or at most so many; returns how many.';
+
+create or replace function tds.remove_left(organization_id text, at_most int) returns bigint
+language plpgsql volatile
+set search_path = pg_catalog, pg_temp
+as $$
+declare
+    v_table   record;
+    v_removed bigint := 0::bigint;
+begin
+    -- other organisations may show the same picture; what hangs on others goes before them
+    for v_table in select m.* from tds.moved_tables() m where m.relation <> 'tds.image_file' order by m.place desc loop
+        v_removed := v_removed + tds.remove_moved(v_table.relation, remove_left.organization_id, null, null,
+                                                  (remove_left.at_most - v_removed)::int);
+        exit when v_removed >= remove_left.at_most;
+    end loop;
+    return v_removed;
+end
+$$;
+revoke all on function tds.remove_left(text, int) from public;
+comment on function tds.remove_left(text, int) is
+'Removes at most so many rows of an organisation that has left; returns how many. Again until that is 0: what goes may leave a note of '
+'that.';
 
 create or replace function tds.set_gate(organization_id text, state text, other text) returns void
 language plpgsql volatile
@@ -199,6 +256,28 @@ revoke all on function tds.set_gate(text, text, text) from public;
 comment on function tds.set_gate(text, text, text) is
 'From its commit on an organisation''s events wait here (arriving) or are refused (departed, gone). Call it with a '
 'lock_timeout, and again.';
+
+create or replace function tds.let_go(organization_id text) returns int
+language plpgsql volatile
+set search_path = pg_catalog, pg_temp
+as $$
+declare
+    v_now    constant timestamptz := tds.now();
+    v_living constant int[] := tds.living_sessions();
+    v_asking constant int := (select count(*)::int from tds.asking a
+                               where a.organization_id = let_go.organization_id and a.session = any (v_living));
+begin
+    if v_asking = 0 then
+        -- of those that died: sessions have other numbers where it goes
+        update tds.api_call c set settled_at = v_now where c.organization_id = let_go.organization_id and c.settled_at is null;
+    end if;
+    return v_asking;
+end
+$$;
+revoke all on function tds.let_go(text) from public;
+comment on function tds.let_go(text) is
+'How many sessions ask Zoho for an organisation still, which is leaving: no further call is granted to them. 0: what they had asked for is '
+'stored, and every call of it is ended.';
 
 create or replace function tds.hold_queue(queue text, organization_id text) returns bigint
 language plpgsql volatile
@@ -281,8 +360,10 @@ begin
     if not found then
         return 0;
     end if;
-    -- whoever had leased it works for another database
-    update tds.wanted_detail w set leased_until = null, leased_by = null where w.organization_id = open_gate.organization_id;
+    -- whoever had taken it works for another database; what is answered has come along, and is processed here
+    update tds.wanted_detail w set leased_until = null, leased_for = null, leased_by = null
+     where w.organization_id = open_gate.organization_id and w.leased_by is not null;
+    update tds.run r set session = null where r.organization_id = open_gate.organization_id and r.finished_at is null;
     perform tds.send_pull(r.run_id) from tds.run r
       where r.organization_id = open_gate.organization_id and r.message_id is not null and r.state in ('queued', 'running');
     for v_due in

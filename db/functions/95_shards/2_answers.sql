@@ -71,6 +71,7 @@ begin
     when 'heal' then return query select to_jsonb(h) from tds.heal((args ->> 'dry_run')::boolean) h;
     when 'metrics' then return next tds.metrics();
     when 'files' then return next tds.installed_files();
+    when 'organizations' then return query select to_jsonb(o) from tds.organizations_listed() o;
     when 'queues' then return next to_jsonb(tds.missing_queues());
     when 'waiting' then return query select to_jsonb(w) from public.tds_waiting w;
     when 'holders' then return query select to_jsonb(h) from public.tds_lock_holders h;

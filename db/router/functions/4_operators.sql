@@ -378,6 +378,49 @@ comment on function tds.record_now(text, text, text) is 'tds.record_now() on the
 
 -- The receiver
 
+create or replace function tds.organizations_listed()
+returns table (organization_id text, name text, data_centre text, accounts_base text, api_base text, credentials text,
+    webhook_credentials text, state text)
+language plpgsql volatile security definer
+set search_path = pg_catalog, pg_temp
+as $$
+declare
+    v_now      constant timestamptz := tds.now();
+    v_answered int[];
+    v_told     jsonb[];
+begin
+    select array_agg(distinct s.number) filter (where a.error is null),
+           -- one that is being moved is a row of both: that of its own shard counts
+           array_agg(jsonb_build_object('shard', s.number, 'row', a.answer)) filter (
+               where a.error is null and a.answer is not null
+                 and s.number = coalesce((select d.shard from tds.directory d where d.organization_id = a.answer ->> 'organization_id'),
+                                         tds.default_shard()))
+      into v_answered, v_told
+      from tds.shard s
+      join tds.ask_all('organizations', is_probe => true) a on a.shard = s.name;
+    -- a shard without organisations answers with no row at all, and cannot be told from one that was not asked: its rows stay
+    delete from tds.organization_told t
+     where t.shard = any (v_answered)
+       and t.organization_id <> all (array(select u.told -> 'row' ->> 'organization_id' from unnest(v_told) u(told)));
+    insert into tds.organization_told as t (organization_id, shard, told, told_at)
+    select u.told -> 'row' ->> 'organization_id', (u.told ->> 'shard')::int, u.told -> 'row', v_now
+      from unnest(v_told) u(told)
+     order by 1
+    on conflict on constraint organization_told_pkey do update
+       set shard = excluded.shard, told = excluded.told, told_at = excluded.told_at
+     where (t.shard, t.told) is distinct from (excluded.shard, excluded.told);
+    return query
+    select t.organization_id, t.told ->> 'name', t.told ->> 'data_centre', t.told ->> 'accounts_base', t.told ->> 'api_base',
+           t.told ->> 'credentials', t.told ->> 'webhook_credentials', t.told ->> 'state'
+      from tds.organization_told t
+     order by t.organization_id;
+end
+$$;
+revoke all on function tds.organizations_listed() from public;
+comment on function tds.organizations_listed() is
+'The rows of the organisations of all shards, for receivers: each has an address and secrets of its own. Of a shard that is away, as it '
+'told them last.';
+
 create or replace function tds.beat(clock timestamptz default null) returns boolean
 language plpgsql volatile security definer
 set search_path = pg_catalog, pg_temp

@@ -13,6 +13,7 @@ from types import TracebackType
 from typing import Any, Self
 
 import httpx
+import psycopg
 
 from tds_db import traces
 from tds_db.traces import span
@@ -177,6 +178,8 @@ class ZohoClient:
     ) -> None:
         if self._ground:
             self._session.leave(self._open)
+            with suppress(psycopg.Error):  # the session has ended, and with it what it did
+                await self._budget.close()
             return
         await self._http.aclose()
         await self._session.__aexit__(kind, error, trace)
@@ -213,6 +216,7 @@ class ZohoClient:
         Raises:
             NotFoundError: there is no such record.
             LimitError: waiting for the budget takes longer than the settings allow.
+            MovingError: the organisation is being moved to another shard.
             ZohoError: everything else, see `poller.errors`.
         """
         retries = Retries(f"GET {path}")

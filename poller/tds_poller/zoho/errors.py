@@ -11,11 +11,14 @@ TdsError
      ├─ LimitError           429, and waiting for it takes longer than allowed
      ├─ UnreachableError     5xx, transport errors and answers that are not JSON, three retries later
      └─ PagingError          a list that cannot be walked to its end
+ └─ MovingError            the organisation is on its way to another shard: its poller there asks
 """
 
 import re
 from collections.abc import Iterable
 from datetime import datetime
+
+import psycopg
 
 from tds_db.errors import TdsError
 
@@ -87,6 +90,18 @@ class LimitError(ZohoError):
 
 class UnreachableError(ZohoError):
     """Zoho, or the way to it, is out of order."""
+
+
+class MovingError(TdsError):
+    """The organisation is on its way to another shard, or has left this one: nothing is asked for it here."""
+
+    @classmethod
+    def of(cls, error: psycopg.Error) -> "MovingError | None":
+        """What the database said, if it is that."""
+        if error.sqlstate not in {"ZB080", "ZB081"}:
+            return None
+        said = f"{error.diag.message_primary}: {error.diag.message_detail}"
+        return cls(f"{said[0].upper()}{said[1:]}.", f"Next: {error.diag.message_hint}")
 
 
 class PagingError(ZohoError):
