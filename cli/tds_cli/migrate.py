@@ -25,9 +25,11 @@ from tds_poller.migrate import Pulled
 from tds_poller.migrate import migrate as migrate_all
 from tds_poller.mirror import Mirror
 from tds_poller.organisations import Served, served
-from tds_poller.zoho.client import ZohoClient
+from tds_poller.tasks import ended
+from tds_poller.zoho.client import Ground, ZohoClient
 
 LOOK_SECONDS = 2.0  # between looks at how far all is
+CONNECTIONS = 8
 
 
 @click.command()
@@ -77,18 +79,23 @@ class Migrated:
 async def _migrate(
     dsn: str, chosen: Sequence[Served], *, restart: bool, wait: bool, as_json: bool
 ) -> tuple[list[Migrated], list[tuple[str, TdsError]]]:
+    # of all, however many they are
+    root, ground = Mirror(dsn, "", connections=CONNECTIONS), Ground(dsn)
+
     async def one(each: Served, shown: Steps | Titled) -> Migrated:
         settings = each.needed()
         if wait:
             settings = settings.model_copy(update={"longest_wait": inf})
-        async with Mirror(dsn, settings.organization_id) as mirror, ZohoClient(settings, dsn) as client:
+        mirror = root.beside(settings.organization_id)
+        async with ZohoClient(settings, dsn, ground=ground) as client:
             shown.show_client(client)
             async with whole_shown(mirror, shown):
                 pulled = await migrate_all(client, mirror, shown, restart=restart)
             return Migrated(settings.organization_id, pulled, client.calls, client.calls_left)
 
-    with Steps(as_json=as_json) as steps:
-        return await beside_one_another(chosen, steps, one)
+    async with root, ground:
+        with Steps(as_json=as_json) as steps:
+            return await beside_one_another(chosen, steps, one)
 
 
 def _show(done: Sequence[Migrated], *, is_only: bool, as_json: bool) -> None:
@@ -137,6 +144,4 @@ async def whole_shown(mirror: Mirror, steps: Steps | Titled) -> AsyncIterator[No
         yield
         steps.show_whole(await mirror.migration())
     finally:
-        watching.cancel()
-        with suppress(asyncio.CancelledError):
-            await watching
+        await ended(watching)

@@ -2,10 +2,11 @@
 
 import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
-from contextlib import asynccontextmanager, suppress
+from contextlib import asynccontextmanager
 
 from tds_cli.progress import Step, Steps, Titled
 from tds_poller.mirror import Mirror
+from tds_poller.tasks import ended
 
 LOOK_SECONDS = 0.3  # between looks at how far the runs are
 
@@ -74,6 +75,4 @@ async def watched(watch: Watch, *, to_the_end: bool) -> AsyncIterator[None]:
         else:
             await watch.look()
     finally:
-        looking.cancel()
-        with suppress(asyncio.CancelledError):
-            await looking
+        await ended(looking)

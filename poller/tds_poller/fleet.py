@@ -18,10 +18,11 @@ from pydantic import ValidationError
 from tds_db.errors import TdsError
 from tds_db.images import ImageSettings
 from tds_poller.mirror import Mirror
-from tds_poller.organisations import Served, served
+from tds_poller.organisations import Known, Served, served
 from tds_poller.poll import LOOK_SECONDS, OUTAGE_SECONDS, TELL_SECONDS, Poll, RestartWantedError, told_alive
+from tds_poller.tasks import ended
 from tds_poller.zoho.client import Ground, ZohoClient
-from tds_poller.zoho.errors import AuthorizationError, LimitError, UnreachableError
+from tds_poller.zoho.errors import AuthorizationError, LimitError, MovingError, UnreachableError
 from tds_poller.zoho.settings import ZohoSettings
 
 log = logging.getLogger(__name__)
@@ -54,6 +55,7 @@ class Fleet:
         self._only = only
         self._root = Mirror(dsn, "", connections=CONNECTIONS)
         self._ground = Ground(dsn)
+        self._known: Known = {}
         self._serving: dict[str, tuple[Served, asyncio.Task[None]]] = {}
         self._wakes: dict[str, asyncio.Event] = {}
         self.runs: list[int] = []
@@ -71,7 +73,7 @@ class Fleet:
         """
         async with self._root, self._ground:
             try:
-                self._adjust(first)
+                await self._adjust(first)
                 looked_at = asyncio.get_running_loop().time()
                 told_at = -TELL_SECONDS
                 while True:
@@ -85,7 +87,7 @@ class Fleet:
                             await told_alive(self._root)
                         if now - looked_at >= RELOAD_SECONDS:
                             looked_at = now
-                            self._adjust(await asyncio.to_thread(self._chosen))
+                            await self._adjust(await asyncio.to_thread(self._chosen))
                         if len(self._serving) > FEW:
                             for organization_id in await self._root.organizations_with_work():
                                 self._wake(organization_id)
@@ -123,20 +125,22 @@ class Fleet:
 
     def _chosen(self) -> list[Served]:
         try:
-            found = served(self._dsn)
+            found = served(self._dsn, known=self._known)
         except ValidationError:
             return []  # the last row was taken away, and the environment has none
         return [each for each in found if not self._only or each.organization_id in self._only]
 
-    def _adjust(self, wanted: Sequence[Served]) -> None:
+    async def _adjust(self, wanted: Sequence[Served]) -> None:
         """Begins with those who are new or changed, and lets go of those who are gone."""
         by_id = {each.organization_id: each for each in wanted}
+        gone = []
         for organization_id, (before, task) in list(self._serving.items()):
             now = by_id.get(organization_id)
             if now is None or _is_changed(before, now):
                 log.info("organisation %s: %s", organization_id, "let go of" if now is None else "begun anew")
-                task.cancel()
+                gone.append(task)
                 self._serving.pop(organization_id)
+        await ended(*gone)
         is_alone = len(by_id) == 1
         for organization_id, each in by_id.items():
             if organization_id not in self._serving:
@@ -147,9 +151,7 @@ class Fleet:
 
     async def _end(self, organization_ids: Sequence[str]) -> None:
         tasks = [self._serving.pop(each)[1] for each in organization_ids]
-        for task in tasks:
-            task.cancel()
-        await asyncio.gather(*tasks, return_exceptions=True)
+        await ended(*tasks)
 
     def _wake(self, organization_id: str) -> None:
         if organization_id in self._wakes:
@@ -159,6 +161,7 @@ class Fleet:
         """Polls for one organisation until cancelled; what is wrong with it alone stops it alone."""
         mirror = self._root.beside(each.organization_id)
         wake = self._wakes[each.organization_id] = asyncio.Event()
+        told = ""
         while True:
             pause = REFUSED_SECONDS
             try:
@@ -175,6 +178,11 @@ class Fleet:
                 await self._refused(mirror, error)
             except RestartWantedError:
                 raise
+            except MovingError as error:
+                pause = LOOK_SECONDS  # it is gone soon, or has arrived
+                if told != error.message:
+                    told = error.message
+                    log.info("organisation %s: %s", each.organization_id, told)
             except (LimitError, UnreachableError) as error:
                 pause = error.seconds if isinstance(error, LimitError) else OUTAGE_SECONDS
                 log.warning("Organisation %s: %s", each.organization_id, error.message)
@@ -209,6 +217,8 @@ class Fleet:
 
 def _is_changed(before: Served, now: Served) -> bool:
     """Whether it is to be asked for in another way than before."""
+    if before is now:
+        return False
     said = [each.problem.message if each.problem else None for each in (before, now)]
     return _facts(before.settings) != _facts(now.settings) or said[0] != said[1]
 

@@ -8,6 +8,7 @@ from tds_db.progress import Steps
 from tds_poller.details import PAUSE_SECONDS, fetch_details
 from tds_poller.mirror import Endpoint, Mirror
 from tds_poller.pull import pull_organization, pull_pages
+from tds_poller.tasks import ended
 from tds_poller.zoho.client import ZohoClient
 
 LOOK_SECONDS = 2.0  # between looks at how many details there are
@@ -112,8 +113,7 @@ async def _details(client: ZohoClient, mirror: Mirror, endpoint: Endpoint, steps
         try:
             missing = await fetch_details(client, mirror, endpoint) if wanted else 0
         finally:
-            watching.cancel()
-            await asyncio.gather(watching, return_exceptions=True)
+            await ended(watching)
         done = await mirror.migrated(endpoint.entity)
         step.at(done, done + missing)
         return missing

@@ -18,7 +18,9 @@ from psycopg.types.json import Jsonb
 from tds_db import worker
 from tds_db.connect import LASTING, pool_async
 from tds_db.errors import TdsError, notice_text
+from tds_poller.tasks import ended
 from tds_poller.zoho.client import PER_PAGE
+from tds_poller.zoho.errors import MovingError
 
 log = logging.getLogger(__name__)
 Row = TypeVar("Row")
@@ -200,9 +202,7 @@ class Mirror:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         if self._beside is None:
-            for task in self._drains.values():
-                task.cancel()
-            await asyncio.gather(*self._drains.values(), return_exceptions=True)
+            await ended(*self._drains.values())
             await self._drain_pool.close()
             await self._pool.close()
 
@@ -449,9 +449,18 @@ class Mirror:
         return runs
 
     async def refusal(self) -> str | None:
-        """Why no pulls are to be done now; None: they are."""
-        refusal: str | None = await self._row(scalar_row, "select tds.bulk_sync_refusal()")
-        return refusal
+        """Why no pulls are to be done now; None: they are.
+
+        Raises:
+            MovingError: the organisation is being moved to another shard.
+        """
+        query = "select tds.bulk_sync_refusal(), tds.is_moving(%b)"
+        refusal, is_moving = await self._row(tuple_row, query, self.organization_id)
+        if is_moving:
+            told = f"Organisation {self.organization_id} is being moved to another shard, or has been."
+            raise MovingError(told, "Next: tds shard list")
+        said: str | None = refusal
+        return said
 
     async def setting(self, name: str) -> int:
         """A setting that is a whole number."""
@@ -460,10 +469,6 @@ class Mirror:
     async def fail_run(self, run: Run, error: str) -> None:
         """Ends a run that cannot be gone on with."""
         await self._row(scalar_row, "select tds.finish_run(%b, 'failed', %b)", run.run_id, error)
-
-    async def complete_run(self, run: Run) -> None:
-        """Ends a run that has no pages to store."""
-        await self._row(scalar_row, "select tds.finish_run(%b, 'complete')", run.run_id)
 
     async def take_details(self, entity: str, limit: int, session: int) -> Mapping[str, Want]:
         """Leases up to `limit` records whose detail is wanted: for two minutes, while the session lives.
@@ -511,6 +516,22 @@ class Mirror:
             scalar_row,
             "select tds.store_detail(%b, %b, %b, %b, %b, %b, %b)",
             *(entity, self.organization_id, list(zoho_ids), body, sent_at, event, modified_at),
+        )
+
+    async def store_organization(self, run: Run, body: bytes, sent_at: datetime, calls: int) -> None:
+        """Stores the organisation itself and completes the run that was for it, both or neither.
+
+        Args:
+            run: whose list it is.
+            body: as it came.
+            sent_at: when it was asked for.
+            calls: how many calls it took.
+        """
+        await self._row(
+            tuple_row,
+            """select tds.store_detail(%b, %b, '{}', %b, %b), tds.note_progress(%b, %b, 1),
+                      tds.finish_run(%b, 'complete')""",
+            *(run.entity, self.organization_id, body, sent_at, run.run_id, calls, run.run_id),
         )
 
     async def repair(self, entity: str, zoho_ids: Sequence[str], asked_by: str | None) -> int:

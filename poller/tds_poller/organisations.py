@@ -38,13 +38,18 @@ class Served:
         return self.settings
 
 
-def settings_of(row: Organisation) -> ZohoSettings:
+def settings_of(row: Organisation, found: Mapping[str, str] | None = None) -> ZohoSettings:
     """An organisation's settings: its row, and what its reference leads to.
+
+    Args:
+        row: the organisation.
+        found: what stands where its credentials are, if that is known already; see `resolved`.
 
     Raises:
         NotThereError: that is not there, or incomplete.
     """
-    found = resolved(row.credentials)
+    if found is None:
+        found = resolved(row.credentials)
     if missing := [name for name in NEEDED if name not in found]:
         raise NotThereError(
             f"Where organisation {row.organization_id} has its credentials ({row.credentials}) "
@@ -69,12 +74,17 @@ def settings_of(row: Organisation) -> ZohoSettings:
     )
 
 
-def served(dsn: str, only: Collection[str] = ()) -> list[Served]:
+Known = dict[str, tuple[Organisation, Mapping[str, str], Served]]
+"""What was made of each row and its credentials at the last look: to make it takes longer than to look."""
+
+
+def served(dsn: str, only: Collection[str] = (), known: Known | None = None) -> list[Served]:
     """The organisations to serve: those of `only`, else every row that is active and that of the environment.
 
     Args:
         dsn: libpq connection string of the database.
         only: ids.
+        known: what a look before this has made; it is brought up to date.
 
     Returns:
         The environment's first. One whose credentials are not there is among them, with its problem.
@@ -98,22 +108,28 @@ def served(dsn: str, only: Collection[str] = ()) -> list[Served]:
         raise wrong
     for row in rows.values():
         if row.state == State.ACTIVE:
-            found[row.organization_id] = _served(row)
+            found[row.organization_id] = _served(row, {} if known is None else known)
     for organization_id in only:
         if organization_id not in found:
             raise _not_served(organization_id, rows, found)
     return [each for each in found.values() if not only or each.organization_id in only]
 
 
-def _served(row: Organisation) -> Served:
+def _served(row: Organisation, known: Known) -> Served:
     try:
-        return Served(row.organization_id, settings_of(row))
+        found = resolved(row.credentials)
+        match known.get(row.organization_id):
+            case (before, told, made) if before == row and told == found:
+                return made
+        made = Served(row.organization_id, settings_of(row, found))
+        known[row.organization_id] = row, found, made
+        return made
     except TdsError as problem:
         return Served(row.organization_id, problem=problem)
     except ValidationError as error:
-        named = ", ".join(str(found["loc"][0]) for found in error.errors(include_input=False))
-        told = f"What {row.credentials} says of organisation {row.organization_id} is unfit: {named}."
-        return Served(row.organization_id, problem=NotThereError(told, "Next: tds doctor"))
+        named = ", ".join(str(each["loc"][0]) for each in error.errors(include_input=False))
+        said = f"What {row.credentials} says of organisation {row.organization_id} is unfit: {named}."
+        return Served(row.organization_id, problem=NotThereError(said, "Next: tds doctor"))
 
 
 def _listed(dsn: str) -> Sequence[Organisation]:

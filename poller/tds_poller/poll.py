@@ -7,6 +7,7 @@ visible again, and a run whose cursor says where to go on.
 
 import asyncio
 import logging
+import random
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager, suppress
 from datetime import datetime
@@ -27,9 +28,17 @@ from tds_poller.images import fetch_images, prune_known
 from tds_poller.mirror import Endpoint, Mirror, OutOfTurnError, Want
 from tds_poller.pull import pull_organization, pull_pages
 from tds_poller.reconcile import reconcile_some
+from tds_poller.tasks import ended
 from tds_poller.verify import do_asked
 from tds_poller.zoho.client import ZohoClient
-from tds_poller.zoho.errors import AuthorizationError, LimitError, PagingError, UnreachableError, ZohoError
+from tds_poller.zoho.errors import (
+    AuthorizationError,
+    LimitError,
+    MovingError,
+    PagingError,
+    UnreachableError,
+    ZohoError,
+)
 
 log = logging.getLogger(__name__)
 
@@ -97,7 +106,9 @@ class Poll:
         self._woken, self._idle_seconds = woken, idle_seconds
 
     async def _rest(self) -> None:
-        seconds = SOON_SECONDS if self._fetched else self._idle_seconds()
+        await self._rest_for(SOON_SECONDS if self._fetched else self._idle_seconds())
+
+    async def _rest_for(self, seconds: float) -> None:
         if self._woken is None:
             await asyncio.sleep(seconds)
             return
@@ -111,10 +122,14 @@ class Poll:
 
         Raises:
             AuthorizationError: Zoho refuses us; trying again would do harm.
+            MovingError: the organisation is being moved to another shard.
         """
         while True:
             try:
                 await self._prepare()
+                # where there are many, not all of them look at once; whoever has work is woken
+                if (seconds := self._idle_seconds()) > LOOK_SECONDS:
+                    await self._rest_for(random.uniform(0, seconds))
                 while True:
                     if not await self._turn():
                         await self._rest()
@@ -127,7 +142,7 @@ class Poll:
 
         Raises:
             ZohoError: Zoho cannot be asked any further now.
-            TdsError: bulk sync is off.
+            TdsError: bulk sync is off, or the organisation is being moved to another shard.
         """
         await self._prepare()
         try:
@@ -161,9 +176,9 @@ class Poll:
         """
         self._patient = patient
         await self._tell()
+        self._refusal = await self._mirror.refusal()
         if self._closed_until > asyncio.get_running_loop().time():
             return False
-        self._refusal = await self._mirror.refusal()
         try:
             if self._refusal is None and (message := await self._next()):
                 await self._pull(message)
@@ -231,9 +246,7 @@ class Poll:
         try:
             yield
         finally:
-            heart.cancel()
-            with suppress(asyncio.CancelledError):
-                await heart
+            await ended(heart)
 
     async def _pull(self, message: Message) -> None:
         """Does what a message asks for, and deletes it; or leaves it for later."""
@@ -251,7 +264,13 @@ class Poll:
                 if (await self._mirror.run(run_id)).state == RunState.RUNNING:
                     await self._show(message, self._visibility)
                     return
-            except (LimitError, UnreachableError, AuthorizationError, asyncio.CancelledError) as error:
+            except (
+                LimitError,
+                UnreachableError,
+                AuthorizationError,
+                MovingError,
+                asyncio.CancelledError,
+            ) as error:
                 await self._show(message, self._pause(error) if isinstance(error, LimitError) else 0)
                 if isinstance(error, LimitError) and self._patient and self._client.purpose == "sweep":
                     # What a sweep may not spend is there for all else, the other pulls of its list among it.

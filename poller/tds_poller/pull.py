@@ -13,6 +13,7 @@ from typing import Any, Self
 
 from tds_db.runs import RunState
 from tds_poller.mirror import Endpoint, Mirror, OutOfTurnError, Run
+from tds_poller.tasks import ended
 from tds_poller.zoho.client import Reply, ZohoClient
 from tds_poller.zoho.errors import PagingError, RefusedError, ZohoError
 
@@ -219,9 +220,7 @@ class _Pages:
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        for task in self._asked.values():
-            task.cancel()
-        await asyncio.gather(*self._asked.values(), return_exceptions=True)
+        await ended(*self._asked.values())
 
     async def get(self, run: Run, page: int) -> Reply:
         """One page; raises as `ZohoClient.get` does."""
@@ -249,9 +248,7 @@ async def pull_organization(client: ZohoClient, mirror: Mirror, endpoint: Endpoi
         ZohoError: it could not be read.
     """
     reply = await client.get(f"{endpoint.api_path}/{mirror.organization_id}")
-    await mirror.store_detail(endpoint.entity, [], reply.body, reply.sent_at)
-    await mirror.note_progress(run.run_id, reply.calls, 1)
-    await mirror.complete_run(run)
+    await mirror.store_organization(run, reply.body, reply.sent_at, reply.calls)
 
 
 def _query(endpoint: Endpoint, run: Run, page: int) -> dict[str, str]:

@@ -41,13 +41,18 @@ class Address(NamedTuple):
     """Whether DELETE is taken with a signature."""
 
 
-def settings_of(reference: str) -> ReceiverSettings:
-    """What the webhooks of an organisation ask for, from where a reference says.
+def settings_of(reference: str, found: Mapping[str, str] | None = None) -> ReceiverSettings:
+    """What the webhooks of an organisation ask for.
+
+    Args:
+        reference: where that stands.
+        found: what stands there, if that is known already; see `resolved`.
 
     Raises:
         NotThereError: nothing is there, or no secret that can be used; no value is shown.
     """
-    found = resolved(reference)
+    if found is None:
+        found = resolved(reference)
     prefix = "ZOHO_WEBHOOK_"
     told: dict[str, object] = {"webhook_secrets": {}, "webhook_tokens": {}}
     for kind in NESTED:
@@ -96,6 +101,7 @@ class Organisations:
         self._only = settings.only
         self._rows: Mapping[str, Organisation] | None = None
         self._secrets: dict[str, ReceiverSettings] = {}
+        self._kept: dict[str, tuple[Mapping[str, str], ReceiverSettings]] = {}
         self._addresses: dict[str, Address] = {}
         self._default = Address(
             None, lru_cache(maxsize=256)(settings.credentials), settings.is_open, settings.signed_delete
@@ -117,13 +123,35 @@ class Organisations:
                 raise
             found = []  # a database of before there were any
         rows = [Organisation.of(row) for row in found]
-        secrets, problems = await asyncio.to_thread(_read, rows)
+        secrets, problems = await asyncio.to_thread(self._read, rows)
         for organization_id, problem in problems.items():
             kept = "; those of before are still good" if organization_id in self._secrets else ""
             log.error(
                 "secrets cannot be read", extra={"organization_id": organization_id, "error": problem + kept}
             )
         self._take(rows, secrets)
+
+    def _read(
+        self, rows: Collection[Organisation]
+    ) -> tuple[dict[str, ReceiverSettings], dict[str, str]]:
+        secrets, problems = {}, {}
+        kept: dict[str, tuple[Mapping[str, str], ReceiverSettings]] = {}
+        for row in rows:
+            if row.state == State.REMOVING:
+                continue
+            try:
+                found = resolved(row.webhook_credentials)
+                before = self._kept.get(row.organization_id)
+                # to make them takes ten times as long as to look whether they are the same
+                same = before[1] if before is not None and before[0] == found else None
+                made = same or settings_of(row.webhook_credentials, found)
+            except TdsError as error:
+                problems[row.organization_id] = error.message
+            else:
+                kept[row.organization_id] = found, made
+                secrets[row.organization_id] = made
+        self._kept = kept
+        return secrets, problems
 
     def _take(self, rows: Collection[Organisation], secrets: Mapping[str, ReceiverSettings]) -> None:
         self._rows = {row.organization_id: row for row in rows}
@@ -204,13 +232,3 @@ class Organisations:
         return self._addresses[organization_id]
 
 
-def _read(rows: Collection[Organisation]) -> tuple[dict[str, ReceiverSettings], dict[str, str]]:
-    secrets, problems = {}, {}
-    for row in rows:
-        if row.state == State.REMOVING:
-            continue
-        try:
-            secrets[row.organization_id] = settings_of(row.webhook_credentials)
-        except TdsError as error:
-            problems[row.organization_id] = error.message
-    return secrets, problems

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import importlib
 import json
 import os
@@ -21,6 +22,7 @@ from tds_cli.exits import FAILED
 from tds_cli.explanations import explanation
 from tds_cli.main import COMMANDS
 from tds_db.worker import drain
+from tds_poller.zoho.session import Session
 from tds_receiver.settings import ReceiverSettings
 from tds_sandbox.clock import Clock
 from tds_sandbox.limits import LimitSettings
@@ -237,3 +239,21 @@ def test_what_is_refused_is_not_stored_and_what_is_removed_is_gone(group: Group)
     assert removed["rows"] > 10
     assert group.mirrored(LIVE) == {}
     assert {row["organization_id"] for row in group.run("org", "list", "--json")} == {LARGE, REVOKED}
+
+
+def test_one_that_is_let_go_of_ends_no_session_of_the_others(database: Database) -> None:
+    """They share one, whose life says what they have taken."""
+
+    async def ask() -> list[int]:
+        pids = []
+        async with Session(database.conninfo) as session:
+            for _ in range(2):
+                pids.append((await session.row("select pg_backend_pid() as pid"))["pid"])
+                asking = asyncio.create_task(session.row("select pg_sleep(0.1)::text as slept"))
+                await asyncio.sleep(0.02)
+                asking.cancel()
+                with pytest.raises(asyncio.CancelledError):
+                    await asking
+        return pids
+
+    assert len(set(asyncio.run(ask()))) == 1

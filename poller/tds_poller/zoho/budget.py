@@ -7,8 +7,10 @@ from dataclasses import dataclass
 from datetime import datetime
 
 import httpx
+import psycopg
+from psycopg.rows import DictRow
 
-from tds_poller.zoho.errors import LimitError
+from tds_poller.zoho.errors import LimitError, MovingError
 from tds_poller.zoho.session import Session
 from tds_poller.zoho.settings import ZohoSettings
 
@@ -16,6 +18,7 @@ log = logging.getLogger(__name__)
 
 TOLD_SECONDS = 5.0  # pauses longer than this are worth a line in the log
 SHOWN_SECONDS = 1.0  # and these are worth a word to whoever looks
+LOOK_SECONDS = 20.0  # in a long wait: whether the organisation is still to be asked for here
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,6 +42,7 @@ class Budget:
         self._settings = settings
         self._turns: defaultdict[tuple[str, bool], asyncio.Lock] = defaultdict(asyncio.Lock)
         self._waiting: dict[tuple[str, bool], Waiting] = {}
+        self._given_back: set[asyncio.Task[None]] = set()
         self.calls_per_minute = 0
         self.concurrency = 0
         self.minute_seconds = 60.0
@@ -50,14 +54,25 @@ class Budget:
         return max(self._waiting.values(), key=lambda wait: wait.until, default=None)
 
     async def open(self) -> None:
-        """Shows the database that this session lives, and learns the ceilings in force."""
-        row = await self._session.row(
-            "select *, pg_backend_pid() as session from tds.set_budget(%s, %s, %s, %s)",
-            self._settings.organization_id,
-            self._settings.calls_per_minute,
-            self._settings.concurrency,
-            self._settings.minute_seconds,
-        )
+        """Shows the database that this session lives, and learns the ceilings in force.
+
+        Raises:
+            MovingError: the organisation is being moved to another shard.
+        """
+        try:
+            row = await self._session.row(
+                "select *, pg_backend_pid() as session from tds.set_budget(%s, %s, %s, %s)",
+                self._settings.organization_id,
+                self._settings.calls_per_minute,
+                self._settings.concurrency,
+                self._settings.minute_seconds,
+            )
+        except psycopg.Error as error:
+            if (moving := MovingError.of(error)) is None:
+                raise
+            if self.session:
+                return  # a new connection, which others share: the next call says so
+            raise moving from error
         self.calls_per_minute = row["calls_per_minute_now"]
         self.concurrency = row["concurrency_now"]
         self.minute_seconds = row["minute_seconds_now"]
@@ -75,6 +90,7 @@ class Budget:
 
         Raises:
             LimitError: the wait is longer than the settings allow.
+            MovingError: the organisation is being moved to another shard.
         """
         # One of each purpose asks at a time: in turn, and not all of them again and again.
         # Single records have a slower pace of their own, for which no list need wait.
@@ -82,10 +98,21 @@ class Budget:
         async with self._turns[turn]:
             waited = 0.0
             while True:
-                row = await self._session.row(
-                    "select * from tds.reserve_calls(%s, 1, %s, %s)",
-                    *(self._settings.organization_id, purpose, endpoint),
+                asked = asyncio.create_task(
+                    self._session.row(
+                        "select * from tds.reserve_calls(%s, 1, %s, %s)",
+                        *(self._settings.organization_id, purpose, endpoint),
+                    )
                 )
+                try:
+                    row = await asyncio.shield(asked)
+                except asyncio.CancelledError:
+                    asked.add_done_callback(self._give_back)
+                    raise
+                except psycopg.Error as error:
+                    if (moving := MovingError.of(error)) is None:
+                        raise
+                    raise moving from error
                 if row["granted"]:
                     return int(row["call_ids"][0])
                 seconds: float = row["wait_seconds"]
@@ -99,9 +126,20 @@ class Budget:
                 if seconds >= SHOWN_SECONDS:
                     self._waiting[turn] = Waiting(row["reason"], row["wait_until"])
                 try:
-                    await asyncio.sleep(seconds)
+                    await asyncio.sleep(min(seconds, LOOK_SECONDS))
                 finally:
                     self._waiting.pop(turn, None)
+
+    def _give_back(self, asked: asyncio.Task[DictRow]) -> None:
+        """Whoever reserved a call is gone: it is not made."""
+        if not asked.cancelled() and asked.exception() is None and asked.result()["granted"]:
+            task = asyncio.create_task(self.cancel(int(asked.result()["call_ids"][0])))
+            self._given_back.add(task)
+            task.add_done_callback(self._given_back.discard)
+
+    async def close(self) -> None:
+        """Shows the database that this session asks no more for the organisation."""
+        await self._session.row("select tds.end_asking(%s)", self._settings.organization_id)
 
     async def cancel(self, call_id: int) -> None:
         """Gives back a call that was not made."""

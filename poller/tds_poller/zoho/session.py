@@ -2,7 +2,7 @@
 
 import asyncio
 import logging
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from types import TracebackType
 from typing import Self
 
@@ -49,11 +49,18 @@ class Session:
     async def row(self, query: str, *parameters: object) -> DictRow:
         """The one row of a statement, a transaction of its own.
 
-        A connection that broke is opened anew and the statement sent once more: it must bear that.
+        A connection that broke is opened anew and the statement sent once more: it must bear that. Whoever is
+        cancelled leaves it to its end: cut off, it would end the session, and with it all that the others who
+        share it have taken.
 
         Raises:
             psycopg.Error: the database refuses, or cannot be reached.
         """
+        asked = asyncio.create_task(self._row(query, parameters))
+        asked.add_done_callback(_look)
+        return await asyncio.shield(asked)
+
+    async def _row(self, query: str, parameters: Sequence[object]) -> DictRow:
         for again in (True, False):
             connection = await self._open()
             try:
@@ -91,3 +98,9 @@ class Session:
         """It is called no more."""
         if on_connect in self._on_connect:
             self._on_connect.remove(on_connect)
+
+
+def _look(done: asyncio.Task[DictRow]) -> None:
+    """Takes note of what came of it: nobody may be waiting any more."""
+    if not done.cancelled() and (error := done.exception()) is not None:
+        log.debug("%s %s", type(error).__name__, str(error).strip())
