@@ -131,9 +131,7 @@ class Organisations:
             )
         self._take(rows, secrets)
 
-    def _read(
-        self, rows: Collection[Organisation]
-    ) -> tuple[dict[str, ReceiverSettings], dict[str, str]]:
+    def _read(self, rows: Collection[Organisation]) -> tuple[dict[str, ReceiverSettings], dict[str, str]]:
         secrets, problems = {}, {}
         kept: dict[str, tuple[Mapping[str, str], ReceiverSettings]] = {}
         for row in rows:
@@ -230,5 +228,3 @@ class Organisations:
         if organization_id not in self._addresses:
             raise UnavailableError(f"the secrets of organisation {organization_id} cannot be read")
         return self._addresses[organization_id]
-
-
