@@ -160,8 +160,8 @@ begin
 end
 $$;
 revoke all on function tds.end_sending(bigint, text, text) from public;
-comment on function tds.end_sending(bigint, text, text) is 'What came of it: the address has it (error null), or not. Told by the sender, and by whoever started it should it have died over '
-'it.';
+comment on function tds.end_sending(bigint, text, text) is
+'What came of it: the address has it (error null), or not. Told by the sender, and by whoever started it should it have died over it.';
 
 create or replace function tds.finish_message(delivery_id bigint, addresses text[]) returns boolean
 language plpgsql volatile security definer
