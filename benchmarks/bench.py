@@ -26,6 +26,10 @@ class Sizes:
     invoices: int
     webhooks: int
     mixed: int
+    few_rows: int
+    many_rows: int
+    huge_rows: int
+    past: int
     waiting: int
     few_waiting: int
     aged: int
@@ -67,6 +71,13 @@ class Bench:
         """The catalogue."""
         size = count or self.sizes.products
         table: data.Table = self.once(f"products {size}", lambda: data.products(size, self.sizes.seed))
+        return table
+
+    def plain_products(self, count: int) -> data.Table:
+        """A catalogue of rows of 1 KB."""
+        table: data.Table = self.once(
+            f"plain products {count}", lambda: data.products(count, self.sizes.seed, plain=True)
+        )
         return table
 
     def invoices(self) -> data.Table:

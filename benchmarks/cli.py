@@ -17,7 +17,7 @@ import psutil
 import psycopg
 from rich.console import Console
 
-from benchmarks import backlog, mixing, products, pulling, receiving, sharding
+from benchmarks import backlog, large, looks, mixing, products, pulling, receiving, sharding
 from benchmarks import peers as peer_rows
 from benchmarks.bench import Bench, Sizes, Story, tell_in_turn
 from benchmarks.mirror import BenchError
@@ -29,6 +29,8 @@ HERE = Path(__file__).parent
 STORIES: tuple[Story, ...] = (
     *products.STORIES,
     *mixing.STORIES,
+    *large.STORIES,
+    *looks.STORIES,
     *backlog.STORIES,
     *pulling.STORIES,
     *receiving.STORIES,
@@ -38,6 +40,8 @@ STORIES: tuple[Story, ...] = (
 ROWS: tuple[Row, ...] = (
     *products.ROWS,
     *mixing.ROWS,
+    *large.ROWS,
+    *looks.ROWS,
     *backlog.ROWS,
     *pulling.ROWS,
     *receiving.ROWS,
@@ -53,6 +57,10 @@ WIDTH = 190  # characters; a table cut to a terminal's width says less than one 
 @click.option("--invoices", default=4_000, help="Invoices of a load.")
 @click.option("--webhooks", default=20_000, help="Single-record webhooks.")
 @click.option("--mixed", default=5_000, help="Webhooks of many organisations mixed.")
+@click.option("--few-rows", default=100_000, help="Rows of a mirror that large ones are compared with.")
+@click.option("--many-rows", default=500_000, help="Rows of the larger mirror whose rows webhooks edit.")
+@click.option("--huge-rows", default=1_000_000, help="Rows of the largest mirror, of 10,000 an organisation.")
+@click.option("--past", default=300_000, help="Finished events that lie behind the largest mirror.")
 @click.option("--waiting", default=1_000_000, help="Events waiting in the long queue.")
 @click.option("--few-waiting", default=10_000, help="Events waiting in the short queue.")
 @click.option("--aged", default=500_000, help="Events worked off without vacuum.")

@@ -57,6 +57,14 @@ PAGES: dict[str, tuple[LiteralString, str]] = {
 }
 
 
+def fill(owner: Connection, events: int, organizations: int = 1) -> None:
+    """So many events of a month, and what else has come together meanwhile, of organisations in turn."""
+    given = {"events": events, "organization": ORGANIZATION, "organizations": organizations}
+    for statement in (Path(__file__).with_suffix(".sql")).read_text().split(";\n"):
+        if statement.strip():
+            owner.execute(statement.encode(), given)
+
+
 def _taken(what: Callable[[], Any], times: int) -> tuple[float, float]:
     """The least and the median: on a busy machine the one says what the other would be on an idle one."""
     taken = []
@@ -97,9 +105,7 @@ def _measure(conninfo: str, events: int, times: int) -> None:
     upgrade(conninfo)
     os.environ["TDS_API_KEY"] = KEY
     with connect("benchmark", conninfo, autocommit=True) as owner:
-        for statement in (Path(__file__).with_suffix(".sql")).read_text().split(";\n"):
-            if statement.strip():
-                owner.execute(statement.encode(), {"events": events, "organization": ORGANIZATION})
+        fill(owner, events)
         settings = ReceiverSettings.model_validate({"organization_id": ORGANIZATION, "connections": 2})
         with serving(conninfo, settings) as client:
             client.headers["x-api-key"] = KEY

@@ -85,13 +85,13 @@ def pages(rows: Iterable[str], list_key: str, size: int = PER_PAGE) -> Iterator[
         ).encode()
 
 
-def products(count: int, seed: int) -> Table:
-    """List rows of `/items`."""
+def products(count: int, seed: int, *, plain: bool = False) -> Table:
+    """List rows of `/items`; plain: without the custom fields and the longer description, about 1 KB."""
     organisation = Organisation(seed=seed, items=count, unstamped_share=0)
     rng = random.Random(f"{seed}/bench")
     book = organisation.book("items")
     rows = [
-        encode(book.entity.list_row(organisation, record) | _extras(rng, number))
+        encode(book.entity.list_row(organisation, record) | ({} if plain else _extras(rng, number)))
         for number, record in enumerate(book.records)
     ]
     return Table("items", "item", rows)

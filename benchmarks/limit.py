@@ -17,6 +17,7 @@ no faster (2.7 to 3.0 thousand invoices a second, all of them).
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
@@ -147,7 +148,8 @@ class Limit:
     def __init__(self, conn: psycopg.Connection) -> None:
         self._conn = conn
         conn.execute(
-            "create table bench.page (n int generated always as identity primary key, body text not null)"
+            "create table bench.page (n int generated always as identity primary key, body text not null, "
+            "organization_id text)"
         )
         # Its pages are stored as the inbox stores them, compressed or not.
         conn.execute(
@@ -165,23 +167,31 @@ class Limit:
             # what LIKE leaves out: how long a row may be before its document is compressed or cut off
             conn.execute(f"alter table bench.{target.table} set (toast_tuple_target = 4080)".encode())
 
-    def stage(self, bodies: Iterable[bytes]) -> None:
-        """Replaces the staged pages."""
+    def stage(self, bodies: Iterable[bytes], organizations: Iterable[str] = ()) -> None:
+        """Replaces the staged pages; organizations: whose each is, for `products(mixed=True)`."""
         self._conn.execute("truncate bench.page restart identity")
-        with self._conn.cursor() as cursor, cursor.copy("copy bench.page (body) from stdin") as copy:
-            for body in bodies:
-                copy.write_row([body.decode()])
+        with (
+            self._conn.cursor() as cursor,
+            cursor.copy("copy bench.page (body, organization_id) from stdin") as copy,
+        ):
+            for body, organization in itertools.zip_longest(bodies, organizations):
+                copy.write_row([body.decode(), organization])
 
-    def products(self, *, guard: str | None = None, records: str = "p.body::jsonb -> 'items'") -> str:
+    def products(
+        self, *, guard: str | None = None, records: str = "p.body::jsonb -> 'items'", mixed: bool = False
+    ) -> str:
         """The statement that loads products.
 
         Args:
             guard: what must hold for an existing row `t` to be updated.
             records: the array of records in a page `p`.
+            mixed: whether each page is of the organisation that was staged with it.
         """
-        filled = self._filled(PRODUCTS)
+        filled, owner = self._filled(PRODUCTS), ""
+        if mixed:
+            filled["organization_id"], owner = "e.organization_id", "p.organization_id, "
         return (
-            "with e as materialized (select e.doc from bench.page p "
+            f"with e as materialized (select {owner}e.doc from bench.page p "
             f"cross join lateral jsonb_array_elements({records}) e(doc)) "
             f"{_insert(PRODUCTS, filled)} from e "
             f"cross join lateral jsonb_to_record(e.doc) d({PRODUCTS.reads}) "

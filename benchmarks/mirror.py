@@ -26,21 +26,37 @@ class BenchError(Exception):
     """A measurement that did not do what it was to measure."""
 
 
-def receive(conn: psycopg.Connection, entity: str, bodies: Iterable[bytes], shape: str) -> None:
+def receive(
+    conn: psycopg.Connection,
+    entity: str,
+    bodies: Iterable[bytes],
+    shape: str,
+    organization: str = ORGANIZATION,
+) -> None:
     """Stores bodies as the poller does, each in a transaction of its own."""
     for body in bodies:
         conn.execute(
-            "select status from tds.receive(%s, %b, %s, 'poller', %s)", [entity, body, ORGANIZATION, shape]
+            "select status from tds.receive(%s, %b, %s, 'poller', %s)", [entity, body, organization, shape]
         )
 
 
-def receive_webhooks(conn: psycopg.Connection, entity: str, bodies: Sequence[bytes]) -> None:
-    """Stores bodies as the receiver does when many come at once."""
+def receive_webhooks(
+    conn: psycopg.Connection, entity: str, bodies: Sequence[bytes], organizations: Sequence[str] = ()
+) -> None:
+    """Stores bodies as the receiver does when many come at once.
+
+    Args:
+        conn: in autocommit mode.
+        entity: of all of them.
+        bodies: the webhooks.
+        organizations: whose each is; none: all are of the one organisation.
+    """
+    owners = list(organizations) or [ORGANIZATION] * len(bodies)
     for first in range(0, len(bodies), BATCH):
         part = list(bodies[first : first + BATCH])
         conn.execute(
             "select count(*) from tds.receive_many(%s, %b, %s)",
-            [[entity] * len(part), part, [ORGANIZATION] * len(part)],
+            [[entity] * len(part), part, owners[first : first + BATCH]],
         )
 
 

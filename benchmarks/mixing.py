@@ -4,15 +4,13 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from datetime import UTC, datetime
 from functools import partial
 
-import psycopg
-
 from benchmarks.bench import Bench, Story, timed_drain
 from benchmarks.data import ORGANIZATION
-from benchmarks.mirror import BATCH
+from benchmarks.mirror import receive_webhooks
 from benchmarks.rows import Row
 
 MANY = (1, 50, 1_000)
@@ -39,25 +37,16 @@ def mixed(bench: Bench, organisations: int) -> Mapping[str, float]:
         names = [str(int(ORGANIZATION) + number) for number in range(organisations)]
         conn.execute("update tds.setting set value = %s where name = 'organization_ids'", [json.dumps(names)])
         told = {}
-        _receive(conn, names, table.singles())
+        owners = [names[number % len(names)] for number in range(count)]
+        receive_webhooks(conn, "products", table.singles(), owners)
         told["new"] = timed_drain(conn, count, applied=count)
         time.sleep(1.1)  # a last_modified_time has whole seconds
         now = datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%S%z")
-        _receive(conn, names, table.changed(1, 4, seed, now).singles())
+        receive_webhooks(conn, "products", table.changed(1, 4, seed, now).singles(), owners)
         told["edit"] = timed_drain(conn, count, applied=count)
-        _receive(conn, names, table.changed(1, 2, seed).singles())
+        receive_webhooks(conn, "products", table.changed(1, 2, seed).singles(), owners)
         told["late"] = timed_drain(conn, count, stale=count)
     return {f"mixed_{kind}_{organisations}": speed for kind, speed in told.items()}
-
-
-def _receive(conn: psycopg.Connection, organisations: Sequence[str], bodies: Sequence[bytes]) -> None:
-    owners = [organisations[number % len(organisations)] for number in range(len(bodies))]
-    for first in range(0, len(bodies), BATCH):
-        part = list(bodies[first : first + BATCH])
-        conn.execute(
-            "select count(*) from tds.receive_many(%s, %b, %s)",
-            [["products"] * len(part), part, owners[first : first + BATCH]],
-        )
 
 
 STORIES = tuple(

@@ -39,6 +39,7 @@ def create_app(settings: ReceiverSettings, conninfo: str) -> ASGIApp:
         conninfo,
         connections=settings.connections,
         organization_id=settings.organization_id,
+        lane=organisations.lane,
         on_tell=organisations.load,
     )
     metrics = Metrics()

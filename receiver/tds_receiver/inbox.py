@@ -3,14 +3,19 @@
 `Inbox.put` is the only door. While a commit is under way, the events that arrive queue up, and whoever
 commits next takes all of them, up to a bound: no timer holds anything back, and under load one wait for the
 disk serves many. Each event is acknowledged after the commit that holds it, and never before.
+
+Where a router stands before several shards, each shard is a lane: what waits for one of them shares a commit
+there, beside those of the others, and one that is slow or frozen keeps nobody else waiting.
 """
 
 import asyncio
+import itertools
 import logging
 import time
 from collections import deque
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from contextlib import suppress
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from types import TracebackType
 from typing import Any, Literal, NamedTuple, Self
@@ -33,6 +38,7 @@ EMPTY_TURNS = 3  # of the event loop without a new event, until a batch is taken
 STEP_IN_SECONDS = 0.05  # how long a commit takes until the next connection begins another beside it
 TELL_SECONDS = 10.0  # between two signs of life
 STOP_SECONDS = 1.0  # for the last one
+MOST_CONNECTIONS = 16  # that are made for lanes; of more lanes some wait for each other
 STRAYS = 50  # addresses remembered between two signs
 IDLE_SECONDS = 1.0  # a connection unused for longer is tried before an event is trusted to it
 # The server ends what its time is over for; the connection ends what nobody answers.
@@ -73,6 +79,15 @@ class Accepted(NamedTuple):
 class _Waiting(NamedTuple):
     event: Event
     answer: asyncio.Future[Accepted]
+    number: int
+
+
+@dataclass(slots=True)
+class _Lane:
+    """Events that may share a commit, and how many commits of them are under way."""
+
+    waiting: deque[_Waiting] = field(default_factory=deque)
+    busy: int = 0
 
 
 Connection = AsyncConnection[TupleRow]
@@ -86,12 +101,14 @@ class Inbox:
     Args:
         conninfo: libpq connection string.
         connections: how many may commit at once. One does, as long as it is quick: what waits for it shares
-            its next commit, which is cheaper than two. Only where one takes long, another steps in.
+            its next commit, which is cheaper than two. Only where one takes long, another steps in. Of
+            several lanes each has one, so that there are at least as many as lanes.
         waiting: events that may wait; more are turned away at once.
         waiting_bytes: the same for the sum of their bodies.
         batch: most events of one commit.
         batch_bytes: most bytes of the bodies of one commit of several events.
         organization_id: whose events are that name no organisation; the database decides that.
+        lane: tells by an event's organisation which others it shares a commit with.
         on_tell: is given a connection with every sign of life, about every `TELL_SECONDS`.
     """
 
@@ -105,6 +122,7 @@ class Inbox:
         batch: int = 128,
         batch_bytes: int = 4 * 2**20,
         organization_id: str | None = None,
+        lane: Callable[[str | None], int] = lambda _: 0,
         on_tell: Callable[[Connection], Awaitable[None]] | None = None,
     ) -> None:
         self._conninfo = conninfo
@@ -115,11 +133,13 @@ class Inbox:
         self._batch = batch
         self._batch_bytes = batch_bytes
         self._organization_id = organization_id
-        self._waiting: deque[_Waiting] = deque()
+        self._lane = lane
+        self._lanes: dict[int, _Lane] = {}
+        self._numbers = itertools.count()
+        self._count = 0
         self._bytes = 0
         self._idle: deque[asyncio.Future[None]] = deque()
         self._connected = 0
-        self._busy = 0
         self._connecting: set[asyncio.Task[Any] | None] = set()
         self._stopping = False
         self._told_at = float("-inf")
@@ -128,11 +148,13 @@ class Inbox:
         self._committers: list[asyncio.Task[None]] = []
 
     async def __aenter__(self) -> Self:
-        self._committers = [
-            asyncio.create_task(self._commit_forever(), name=f"committer {number}")
-            for number in range(self._connections)
-        ]
+        for _ in range(self._connections):
+            self._add_committer()
         return self
+
+    def _add_committer(self) -> None:
+        name = f"committer {len(self._committers)}"
+        self._committers.append(asyncio.create_task(self._commit_forever(), name=name))
 
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
@@ -152,13 +174,15 @@ class Inbox:
         Raises:
             UnavailableError: the database is away, too busy or refuses.
         """
-        if len(self._waiting) >= self._most_waiting or self._bytes + len(event.body) > self._most_bytes:
-            raise UnavailableError(f"{len(self._waiting)} events with {self._bytes} bytes wait already")
+        if self._count >= self._most_waiting or self._bytes + len(event.body) > self._most_bytes:
+            raise UnavailableError(f"{self._count} events with {self._bytes} bytes wait already")
         loop = asyncio.get_running_loop()
         answer: asyncio.Future[Accepted] = loop.create_future()
-        self._waiting.append(_Waiting(event, answer))
+        lane = self._lane_of(event)
+        lane.waiting.append(_Waiting(event, answer, next(self._numbers)))
+        self._count += 1
         self._bytes += len(event.body)
-        if not self._busy and len(self._waiting) == 1:
+        if not lane.busy and len(lane.waiting) == 1:
             self._wake()
         late = loop.call_later(ANSWER_SECONDS, _give_up, answer)
         try:
@@ -166,19 +190,36 @@ class Inbox:
         finally:
             late.cancel()
 
+    def _lane_of(self, event: Event) -> _Lane:
+        number = self._lane(event.organization_id)
+        if (lane := self._lanes.get(number)) is None:
+            lane = self._lanes[number] = _Lane()
+            if len(self._committers) < min(len(self._lanes), MOST_CONNECTIONS):
+                self._add_committer()
+        return lane
+
+    def _next(self) -> _Lane | None:
+        """The lane whose oldest event has waited longest, of those in which no commit is under way."""
+        alone = len(self._lanes) == 1
+        return min(
+            (lane for lane in self._lanes.values() if lane.waiting and (alone or not lane.busy)),
+            key=lambda lane: lane.waiting[0].number,
+            default=None,
+        )
+
     def _wake(self) -> None:
         """Has an idle committer look for events."""
-        while self._waiting and self._idle:
+        while self._idle and self._next() is not None:
             if not (woken := self._idle.popleft()).done():
                 woken.set_result(None)
                 return
 
-    async def _gather(self) -> None:
+    async def _gather(self, lane: _Lane) -> None:
         """Lets those in that have arrived already: as long as there are more after each turn of the loop."""
         seen, turns = 0, 0
-        while turns < EMPTY_TURNS and len(self._waiting) < self._batch:
-            turns = 0 if len(self._waiting) > seen else turns + 1
-            seen = len(self._waiting)
+        while turns < EMPTY_TURNS and len(lane.waiting) < self._batch:
+            turns = 0 if len(lane.waiting) > seen else turns + 1
+            seen = len(lane.waiting)
             await asyncio.sleep(0)
 
     async def _commit_forever(self) -> None:
@@ -210,7 +251,7 @@ class Inbox:
         await self._tell(connection)
         used = time.monotonic()
         while not self._stopping:
-            while not self._waiting:
+            while (lane := self._next()) is None:
                 woken = asyncio.get_running_loop().create_future()
                 self._idle.append(woken)
                 try:
@@ -221,31 +262,40 @@ class Inbox:
                     await self._tell(connection)
                     used = time.monotonic()
                 else:
-                    if not self._waiting:
+                    if not self._count:
                         await self._tell(connection)
             if time.monotonic() - used > IDLE_SECONDS:
                 # If it died meanwhile, another one is made, and who waits does not notice.
                 async with asyncio.timeout(TRY_SECONDS):
                     await connection.execute("")
-            self._busy += 1
-            stepping_in = asyncio.get_running_loop().call_later(STEP_IN_SECONDS, self._wake)
-            await self._gather()
-            batch = self._take()
-            try:
-                async with asyncio.timeout(COMMIT_SECONDS):
-                    if batch:
-                        await _store(connection, batch)
-            except (Error, TimeoutError) as error:
-                _refuse(batch, _told(error))
-                # They have waited as long as this one took, and would have to wait as long again.
-                self._turn_away(_told(error))
-                raise
-            finally:
-                self._busy -= 1
-                stepping_in.cancel()
-                _refuse(batch, "interrupted")
+            await self._commit(connection, lane)
             used = time.monotonic()
             await self._tell(connection)
+
+    async def _commit(self, connection: Connection, lane: _Lane) -> None:
+        """Commits what waits in a lane.
+
+        Raises:
+            Error, TimeoutError: the connection is of no use any more.
+        """
+        lane.busy += 1
+        self._wake()  # of another lane something may wait
+        stepping_in = asyncio.get_running_loop().call_later(STEP_IN_SECONDS, self._wake)
+        await self._gather(lane)
+        batch = self._take(lane)
+        try:
+            async with asyncio.timeout(COMMIT_SECONDS):
+                if batch:
+                    await _store(connection, batch)
+        except (Error, TimeoutError) as error:
+            _refuse(batch, _told(error))
+            # They have waited as long as this one took, and would have to wait as long again.
+            self._turn_away(_told(error), [lane])
+            raise
+        finally:
+            lane.busy -= 1
+            stepping_in.cancel()
+            _refuse(batch, "interrupted")
 
     async def _tell(self, connection: Connection) -> None:
         """Tells, now and then, that events can be stored, and what came to no address of ours."""
@@ -303,24 +353,29 @@ class Inbox:
                 "receiver", self._conninfo, tuple_row, settings=settings, may_share=True, **CONNECTION
             )
 
-    def _take(self) -> list[_Waiting]:
+    def _take(self, lane: _Lane) -> list[_Waiting]:
         """The events of the next commit, oldest first; at least one if anybody still waits for any."""
         batch: list[_Waiting] = []
         size = 0
-        while self._waiting and len(batch) < self._batch:
-            if self._waiting[0].answer.done():  # given up: the sender comes again
-                self._bytes -= len(self._waiting.popleft().event.body)
-                continue
-            size += len(self._waiting[0].event.body)
-            if batch and size > self._batch_bytes:
-                break
-            batch.append(self._waiting.popleft())
-            self._bytes -= len(batch[-1].event.body)
+        while lane.waiting and len(batch) < self._batch:
+            first = lane.waiting[0]
+            if not first.answer.done():  # else given up: the sender comes again
+                size += len(first.event.body)
+                if batch and size > self._batch_bytes:
+                    break
+                batch.append(first)
+            lane.waiting.popleft()
+            self._count -= 1
+            self._bytes -= len(first.event.body)
         return batch
 
-    def _turn_away(self, reason: str) -> None:
-        waiting, self._waiting, self._bytes = self._waiting, deque(), 0
-        _refuse(waiting, reason)
+    def _turn_away(self, reason: str, lanes: Sequence[_Lane] | None = None) -> None:
+        """Refuses what waits, in these lanes or in all."""
+        for lane in self._lanes.values() if lanes is None else lanes:
+            waiting, lane.waiting = lane.waiting, deque()
+            self._count -= len(waiting)
+            self._bytes -= sum(len(each.event.body) for each in waiting)
+            _refuse(waiting, reason)
 
 
 async def _store(connection: Connection, batch: Sequence[_Waiting]) -> None:
@@ -346,7 +401,7 @@ async def _store(connection: Connection, batch: Sequence[_Waiting]) -> None:
         await _store(connection, batch[:half])
         await _store(connection, batch[half:])
         return
-    for (_, answer), (inbox_id, status) in zip(batch, rows, strict=True):
+    for (_, answer, _), (inbox_id, status) in zip(batch, rows, strict=True):
         if answer.done():
             continue
         if status == "unavailable":  # a router says so: that organisation's shard is away, others are not
@@ -361,7 +416,7 @@ def _give_up(answer: asyncio.Future[Accepted]) -> None:
 
 
 def _refuse(batch: Sequence[_Waiting] | deque[_Waiting], reason: str) -> None:
-    for _, answer in batch:
+    for _, answer, _ in batch:
         if not answer.done():
             answer.set_exception(UnavailableError(reason))
 

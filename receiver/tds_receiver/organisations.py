@@ -26,6 +26,8 @@ from tds_receiver.settings import Credentials, ReceiverSettings
 log = logging.getLogger(__name__)
 
 NESTED = ("SECRETS", "TOKENS")
+HAS_LANES = "select to_regprocedure('tds.lanes()') is not null"  # of a router
+LANES = "select organization_id, lane from tds.lanes()"
 
 
 class Address(NamedTuple):
@@ -103,12 +105,13 @@ class Organisations:
         self._secrets: dict[str, ReceiverSettings] = {}
         self._kept: dict[str, tuple[Mapping[str, str], ReceiverSettings]] = {}
         self._addresses: dict[str, Address] = {}
+        self._lanes: Mapping[str | None, int] = {}
         self._default = Address(
             None, lru_cache(maxsize=256)(settings.credentials), settings.is_open, settings.signed_delete
         )
 
     async def load(self, connection: AsyncConnection[TupleRow]) -> None:
-        """Reads the rows, and the secrets where they say.
+        """Reads the rows, the secrets where they say, and of a router which shard an organisation is on.
 
         Args:
             connection: in autocommit.
@@ -122,6 +125,8 @@ class Organisations:
             if connection.closed or error.sqlstate not in NOT_KNOWN:
                 raise
             found = []  # a database of before there were any
+        if await (await connection.execute(HAS_LANES)).fetchone() == (True,):
+            self._lanes = dict(await (await connection.execute(LANES)).fetchall())
         rows = [Organisation.of(row) for row in found]
         secrets, problems = await asyncio.to_thread(self._read, rows)
         for organization_id, problem in problems.items():
@@ -168,6 +173,14 @@ class Organisations:
             )
             for organization_id, settings in self._secrets.items()
         }
+
+    def lane(self, organization_id: str | None) -> int:
+        """The shard of an organisation, of those that the router's directory does not know the default one.
+
+        It may have moved since: the router knows. Without a router all are in one lane.
+        """
+        own = self._own.organization_id if organization_id is None else organization_id
+        return self._lanes.get(own, self._lanes.get(None, 0))
 
     def is_known(self, organization_id: str) -> bool:
         """Whether it is served here.

@@ -14,6 +14,10 @@ from tests.db.servers import Database
 from tests.receiver.test_webhooks import events
 
 Answer = tuple[int, str] | str
+WAITING = """
+    select from pg_locks
+     where locktype = 'advisory' and not granted
+       and database = (select oid from pg_database where datname = current_database())"""
 
 
 def event(number: object, **more: object) -> Event:
@@ -182,3 +186,45 @@ def test_an_idle_connection_that_died_costs_nobody_a_webhook(
             return (await inbox.put(event(2))).status
 
     assert asyncio.run(story()) == "queued"
+
+
+def test_a_lane_that_is_held_up_keeps_no_other_waiting(
+    database: Database, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("tds_receiver.inbox.SETTINGS", {"statement_timeout": "2min", "lock_timeout": "2min"})
+    for name in ("COMMIT_SECONDS", "ANSWER_SECONDS"):
+        monkeypatch.setattr(f"tds_receiver.inbox.{name}", 120.0)
+    spoil(
+        database,
+        """create function public.hold() returns trigger language plpgsql as
+               $$ begin perform pg_advisory_xact_lock(20); return new; end $$;
+           create trigger hold before insert on tds.inbox for each row
+               when (new.organization_id = '1') execute function public.hold()""",
+    )
+
+    async def story() -> tuple[str, bool, str]:
+        async with Inbox(
+            database.conninfo, connections=1, lane=lambda organization: int(organization or 0)
+        ) as inbox:
+            with database.connect(autocommit=True) as holder:
+                holder.execute("select pg_advisory_lock(20)")
+                held = asyncio.create_task(inbox.put(event(1)._replace(organization_id="1")))
+                while not holder.execute(WAITING).fetchall():  # noqa: ASYNC110 - a lock of the server's
+                    await asyncio.sleep(0.01)
+                other = await inbox.put(event(2)._replace(organization_id="2"))
+                was_held = not held.done()
+                holder.execute("select pg_advisory_unlock(20)")
+            return other.status, was_held, (await held).status
+
+    assert asyncio.run(story()) == ("queued", True, "queued")
+
+
+def test_what_waits_for_one_lane_shares_a_commit(database: Database) -> None:
+    sent = [event(number)._replace(organization_id=str(1 + number % 2)) for number in range(40)]
+    answers = together(database, sent, lane=lambda organization: int(organization or 0))
+    assert [answer[1] for answer in answers] == ["queued"] * 40
+    with psycopg.connect(database.conninfo) as conn:
+        shared = conn.execute(
+            "select count(distinct organization_id) from tds.inbox group by xmin::text"
+        ).fetchall()
+    assert set(shared) == {(1,)}

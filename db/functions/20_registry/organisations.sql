@@ -145,11 +145,22 @@ comment on function tds.organization_named(text) is
 'That organisation, if anything is known of it: a row, a setting, a pull or its own record. Raises ZB070 where nothing is.';
 
 create or replace function tds.default_organization() returns text
-language sql stable
+language plpgsql stable
+set search_path = pg_catalog, pg_temp
 as $$
-    select coalesce(nullif(current_setting('tds.organization_id', true), ''), nullif(tds.setting_text('organization_id'), 'default'),
-                    (select min(o.organization_id) from tds.organization o where o.state <> 'removing' having count(*) = 1),
-                    tds.setting_text('organization_id'))
+declare
+    v_own constant text := nullif(current_setting('tds.organization_id', true), '');
+    v_set text;
+begin
+    if v_own is not null then
+        return v_own;
+    end if;
+    v_set := tds.setting_text('organization_id');
+    if v_set <> 'default' then
+        return v_set;
+    end if;
+    return coalesce((select min(o.organization_id) from tds.organization o where o.state <> 'removing' having count(*) = 1), v_set);
+end
 $$;
 comment on function tds.default_organization() is
 'Whose a body is that names no organisation: the session''s (tds.organization_id, which a receiver sets to its own), else the setting''s, '

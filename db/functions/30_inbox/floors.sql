@@ -225,7 +225,6 @@ comment on function tds.forget_floor(text) is 'Has a table read from its beginni
 
 create or replace function tds.queue_table(queue text) returns text
 language sql stable
-set search_path = pg_catalog, pg_temp
 as $$ select format('pgmq.%I', 'q_' || tds.queue_name($1)) $$;
 comment on function tds.queue_table(text) is 'The name of the table of pgmq''s that holds the queue.';
 

@@ -240,6 +240,13 @@ begin
             v_ords := null;
             v_looks := false;
     end;
+    if cardinality(v_ords) = greatest(cardinality(receive_many.entity), cardinality(receive_many.body),
+                                      cardinality(receive_many.organization_id), cardinality(receive_many.event),
+                                      cardinality(receive_many.headers)) then
+        return query
+        select t.ord, t.inbox_id, t.status from unnest(v_ords, v_inbox_ids, v_statuses) t(ord, inbox_id, status) order by 1;
+        return;
+    end if;
     return query
     select t.ord, t.inbox_id, t.status
       from unnest(v_ords, v_inbox_ids, v_statuses) t(ord, inbox_id, status)

@@ -6,9 +6,14 @@ grant usage, create on schema plproxy to tds_owner;
 set local role tds_owner;
 
 create or replace function plproxy.get_cluster_version(cluster_name text) returns int
-language sql stable
+language plpgsql stable
 set search_path = pg_catalog, pg_temp
-as $$ select r.cluster_version from tds.router r $$;
+as $$
+begin
+    -- asked before every call: its plan is kept
+    return (select r.cluster_version from tds.router r);
+end
+$$;
 revoke all on function plproxy.get_cluster_version(text) from public;
 comment on function plproxy.get_cluster_version(text) is 'PL/Proxy asks: whether it has to read the shards anew.';
 

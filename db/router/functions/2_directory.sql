@@ -37,6 +37,22 @@ $$;
 revoke all on function tds.shard_of(text) from public;
 comment on function tds.shard_of(text) is 'The number of the shard that has an organisation''s rows; null: the default organisation''s.';
 
+create or replace function tds.lanes() returns table (organization_id text, lane int)
+language plpgsql stable security definer
+set search_path = pg_catalog, pg_temp
+as $$
+begin
+    return query
+    select d.organization_id, coalesce(d.arrives_at, d.shard) from tds.directory d
+     union all
+    select null, tds.default_shard();
+end
+$$;
+revoke all on function tds.lanes() from public;
+comment on function tds.lanes() is
+'On which shard each organisation''s events are stored; of null, those that the directory does not know. A receiver lets those that go to '
+'one shard share a commit.';
+
 create or replace function tds.shard_to_write(organization_id text) returns int
 language plpgsql stable
 set search_path = pg_catalog, pg_temp

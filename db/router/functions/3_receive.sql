@@ -145,25 +145,25 @@ begin
     while v_open <> '{}' loop
         v_moved := '{}';
         for v_part in
-            with item as (
-                select b.n::int as n, b.entity, coalesce(b.body, '') as body, coalesce(b.event, 'upsert') as event,
-                       b.headers::text as headers,
-                       coalesce(b.organization_id, (select d.organization_id from tds.directory d
-                                                     where b.organization_id is null
-                                                       and d.organization_id = tds.named_organization(b.body)))
-                           as organization_id
-                  from unnest(receive_many.entity, receive_many.body, receive_many.organization_id, receive_many.event,
-                              receive_many.headers) with ordinality b(entity, body, organization_id, event, headers, n)
-                 where b.n = any (v_open))
-            select coalesce(d.arrives_at, d.shard, tds.default_shard()) as number, array_agg(i.n order by i.n) as ords,
-                   array_agg(i.entity order by i.n) as entities, string_agg(i.body, '' order by i.n) as bodies,
-                   array_agg(octet_length(i.body) order by i.n) as lengths,
-                   array_agg(coalesce(i.organization_id, '') order by i.n) as organization_ids, array_agg(i.event order by i.n) as events,
-                   array_agg(i.headers order by i.n) as headers
-              from item i
-              left join tds.directory d on d.organization_id = coalesce(i.organization_id, v_default)
-             group by 1
-             order by 1
+            -- sorted once, so that no list has to be
+            select i.number, array_agg(i.n) as ords, array_agg(i.entity) as entities, string_agg(i.body, '') as bodies,
+                   array_agg(octet_length(i.body)) as lengths, array_agg(i.organization_id) as organization_ids,
+                   array_agg(i.event) as events, array_agg(i.headers) as headers
+              from (select coalesce(d.arrives_at, d.shard, tds.default_shard()) as number, b.n::int as n, b.entity,
+                           coalesce(b.body, '') as body, coalesce(b.event, 'upsert') as event, b.headers::text as headers,
+                           coalesce(o.id, '') as organization_id
+                      from unnest(receive_many.entity, receive_many.body, receive_many.organization_id, receive_many.event,
+                                  receive_many.headers) with ordinality b(entity, body, organization_id, event, headers, n)
+                     cross join lateral (
+                            select coalesce(b.organization_id,
+                                            (select k.organization_id from tds.directory k
+                                              where b.organization_id is null
+                                                and k.organization_id = tds.named_organization(b.body))) as id offset 0) o
+                      left join tds.directory d on d.organization_id = coalesce(o.id, v_default)
+                     where b.n = any (v_open)
+                     order by 1, 2) i
+             group by i.number
+             order by i.number
         loop
             select array_agg(r.ord) as ords, array_agg(r.inbox_id) as ids, array_agg(r.status) as statuses,
                    coalesce(array_agg(r.ord) filter (where r.status = 'moved'), '{}') as moved
@@ -180,6 +180,13 @@ begin
         v_open := v_moved;
         perform pg_sleep(0.02);
     end loop;
+    if cardinality(v_ords) = cardinality(receive_many.entity) then
+        return query
+        select u.ord, u.inbox_id, case u.status when 'moved' then 'unavailable' else u.status end
+          from unnest(v_ords, v_ids, v_statuses) u(ord, inbox_id, status)
+         order by u.ord;
+        return;
+    end if;
     return query
     select t.ord, t.inbox_id, t.status
       from (select distinct on (u.ord) u.ord, u.inbox_id, case u.status when 'moved' then 'unavailable' else u.status end as status

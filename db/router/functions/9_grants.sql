@@ -3,7 +3,7 @@ grant usage on schema tds to tds_receiver, tds_poller, tds_operator, tds_reader;
 grant execute on function
     tds.receive(text, bytea, text, text, text, text, timestamptz, bigint, jsonb),
     tds.receive_many(text[], bytea[], text[], text, text, text[], jsonb[]), tds.beat(timestamptz), tds.stop_program(),
-    tds.note_strays(text[], int[]),
+    tds.note_strays(text[], int[]), tds.lanes(),
     tds.check_api_key(bytea), tds.api_key_scope(bytea), tds.begin_api_session(bytea, bytea, int), tds.api_session_key(bytea),
     tds.end_api_session(bytea), tds.api_request_pull(text, jsonb, text, text), tds.api_run(bigint), tds.api_runs(text, text, bigint, int),
     tds.api_cancel_run(bigint), tds.why_no_option(text, text), tds.bulk_sync_refusal(), tds.installed_files(), tds.missing_queues(),
