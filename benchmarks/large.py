@@ -16,12 +16,12 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from functools import partial
 
-import psutil
 import psycopg
 
 from benchmarks.bench import Bench, Story, stopwatch
 from benchmarks.data import ORGANIZATION, Table
 from benchmarks.limit import BY_STAMP, Limit
+from benchmarks.memory import cpu_of
 from benchmarks.mirror import BenchError, drain_all, expect, receive, receive_webhooks
 from benchmarks.products import CHANGED, SINGLE_PRODUCT
 from benchmarks.rows import Row
@@ -154,12 +154,6 @@ def large(bench: Bench, size: str) -> Large:
     rows = {"few": bench.sizes.few_rows, "many": bench.sizes.many_rows, "huge": bench.sizes.huge_rows}[size]
     made: Large = bench.once(f"large {size}", lambda: _make(bench, size, rows, with_limit=size != "huge"))
     return made
-
-
-def cpu_of(pid: int) -> float:
-    """Seconds of CPU that a process has used."""
-    times = psutil.Process(pid).cpu_times()
-    return times.user + times.system
 
 
 @contextmanager

@@ -19,7 +19,8 @@ import psycopg
 from benchmarks.bench import Bench, Story
 from benchmarks.dashboard import KEY, PAGES, fill
 from benchmarks.data import ORGANIZATION
-from benchmarks.large import cpu_of, large
+from benchmarks.large import large
+from benchmarks.memory import cpu_of
 from benchmarks.receiving import receiving
 from benchmarks.rows import Row
 from tds_receiver.api.store import CACHE_SECONDS

@@ -1,4 +1,4 @@
-"""Resident memory of processes, as the kernel counts it.
+"""Resident memory and CPU time of processes, as the kernel counts them.
 
 Not getrusage: its maximum survives exec, so that a child begins with the size of whoever started it.
 """
@@ -7,6 +7,8 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
+
+import psutil
 
 
 def peak_bytes() -> int:
@@ -21,3 +23,9 @@ def peak_of(pid: int) -> int:
     except (FileNotFoundError, ProcessLookupError):
         return 0
     return next((int(line.split()[1]) * 1024 for line in lines if line.startswith("VmHWM:")), 0)
+
+
+def cpu_of(pid: int) -> float:
+    """Seconds of CPU that a process has used."""
+    times = psutil.Process(pid).cpu_times()
+    return times.user + times.system

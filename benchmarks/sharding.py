@@ -7,15 +7,19 @@ import os
 import re
 import subprocess
 import tempfile
+from collections import defaultdict
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
+import psutil
 import psycopg
 from psycopg import sql
 from psycopg.conninfo import make_conninfo
 
 from benchmarks.bench import Bench, Story
+from benchmarks.memory import cpu_of
 from benchmarks.mirror import BenchError
 from benchmarks.receiving import SECONDS, receiving, template, wrk
 from benchmarks.rows import Row
@@ -45,6 +49,28 @@ ROWS = (
         "alone_calls",
         unit="/s",
     ),
+    Row(
+        "router",
+        "CPU time of an accepted webhook: router and shards against the one database",
+        "routed_cpu",
+        "alone_cpu",
+        unit="µs",
+    ),
+    Row(
+        "router",
+        "of it that of the router alone, against the one database",
+        "router_cpu",
+        "alone_cpu",
+        unit="µs",
+    ),
+    Row(
+        "router",
+        "webhooks accepted with a core for each shard and one for the router, by that CPU time: "
+        "three shards against two",
+        "three_shards",
+        "two_shards",
+        unit="/s",
+    ),
 )
 
 
@@ -71,6 +97,19 @@ class Cluster:
         for name in (ALONE, *SHARDS):
             with psycopg.connect(self.dsn(name), autocommit=True) as conn:
                 settle(conn)
+
+    def cpu(self) -> dict[tuple[int, str], float]:
+        """Seconds of CPU that each session has used, by process and database."""
+        with psycopg.connect(self.dsn(ALONE)) as conn:
+            found = conn.execute(
+                "select pid, datname from pg_stat_activity "
+                "where datname is not null and pid <> pg_backend_pid()"
+            ).fetchall()
+        used = {}
+        for pid, name in found:
+            with suppress(psutil.NoSuchProcess):  # it has ended since
+                used[pid, name] = cpu_of(pid)
+        return used
 
     def _count(self, name: str) -> int:
         with psycopg.connect(self.dsn(name)) as conn:
@@ -127,6 +166,7 @@ def compare(bench: Bench) -> Mapping[str, float]:
         for name, stored in ((ALONE, (ALONE,)), (ROUTER, SHARDS)):
             with receiving(cluster.dsn(name)) as receiver:
                 cluster.settle()
+                before, own = cluster.cpu(), cpu_of(receiver.pid)
                 rate, told = wrk(
                     receiver.url,
                     CONNECTIONS,
@@ -135,8 +175,18 @@ def compare(bench: Bench) -> Mapping[str, float]:
                     cluster.stored(*stored),
                     organizations=",".join(ORGANIZATIONS),
                 )
+                used: defaultdict[str, float] = defaultdict(float)
+                for (pid, database), seconds in cluster.cpu().items():
+                    used[database] += seconds - before.get((pid, database), 0.0)
+                own = (cpu_of(receiver.pid) - own) / (rate * SECONDS)
             samples[f"{name}_hooks"] = rate
-            bench.notes[f"{name}_hooks"] = told
+            bench.notes[f"{name}_hooks"] = f"{told}; CPU of the receiver {1e6 * own:.0f} µs each"
+            samples[f"{name}_cpu"] = 1e6 * used[name] / (rate * SECONDS)
+            if name == ROUTER:
+                shard = 1e6 * sum(used[each] for each in SHARDS) / (rate * SECONDS)
+                samples["routed_cpu"] = samples["router_cpu"] + shard
+                for number, word in ((2, "two"), (3, "three")):
+                    samples[f"{word}_shards"] = 1e6 * min(number / shard, 1 / samples["router_cpu"])
             cluster.settle()
             samples[f"{name}_calls"] = _pgbench(bench, cluster.dsn(name), place, next(numbers))
     return samples
@@ -171,5 +221,13 @@ def _pgbench(bench: Bench, dsn: str, place: Path, base: int) -> float:
 
 
 STORIES = (
-    Story("router", ("router_hooks", "alone_hooks", "router_calls", "alone_calls"), compare, rounds=3),
+    Story(
+        "router",
+        (
+            *(f"{name}_{what}" for name in (ROUTER, ALONE) for what in ("hooks", "calls", "cpu")),
+            *("routed_cpu", "two_shards", "three_shards"),
+        ),
+        compare,
+        rounds=3,
+    ),
 )

@@ -5,7 +5,7 @@ commits next takes all of them, up to a bound: no timer holds anything back, and
 disk serves many. Each event is acknowledged after the commit that holds it, and never before.
 
 Where a router stands before several shards, each shard is a lane: what waits for one of them shares a commit
-there, beside those of the others, and one that is slow or frozen keeps nobody else waiting.
+there, one lane after the other, and the others go on without one that is slow or frozen.
 """
 
 import asyncio
@@ -84,7 +84,7 @@ class _Waiting(NamedTuple):
 
 @dataclass(slots=True)
 class _Lane:
-    """Events that may share a commit, and how many commits of them are under way."""
+    """Events that may share a commit; `busy`: how many commits of them are under way."""
 
     waiting: deque[_Waiting] = field(default_factory=deque)
     busy: int = 0
@@ -101,8 +101,8 @@ class Inbox:
     Args:
         conninfo: libpq connection string.
         connections: how many may commit at once. One does, as long as it is quick: what waits for it shares
-            its next commit, which is cheaper than two. Only where one takes long, another steps in. Of
-            several lanes each has one, so that there are at least as many as lanes.
+            its next commit, which is cheaper than two. Only where one takes long, another steps in, of
+            several lanes in another one: there are at least as many as lanes.
         waiting: events that may wait; more are turned away at once.
         waiting_bytes: the same for the sum of their bodies.
         batch: most events of one commit.
@@ -138,6 +138,8 @@ class Inbox:
         self._numbers = itertools.count()
         self._count = 0
         self._bytes = 0
+        self._busy = 0
+        self._late = 0
         self._idle: deque[asyncio.Future[None]] = deque()
         self._connected = 0
         self._connecting: set[asyncio.Task[Any] | None] = set()
@@ -182,7 +184,7 @@ class Inbox:
         lane.waiting.append(_Waiting(event, answer, next(self._numbers)))
         self._count += 1
         self._bytes += len(event.body)
-        if not lane.busy and len(lane.waiting) == 1:
+        if self._busy == self._late and len(lane.waiting) == 1:
             self._wake()
         late = loop.call_later(ANSWER_SECONDS, _give_up, answer)
         try:
@@ -199,7 +201,7 @@ class Inbox:
         return lane
 
     def _next(self) -> _Lane | None:
-        """The lane whose oldest event has waited longest, of those in which no commit is under way."""
+        """The lane whose oldest event has waited longest; of several none in which a commit is under way."""
         alone = len(self._lanes) == 1
         return min(
             (lane for lane in self._lanes.values() if lane.waiting and (alone or not lane.busy)),
@@ -279,8 +281,15 @@ class Inbox:
             Error, TimeoutError: the connection is of no use any more.
         """
         lane.busy += 1
-        self._wake()  # of another lane something may wait
-        stepping_in = asyncio.get_running_loop().call_later(STEP_IN_SECONDS, self._wake)
+        self._busy += 1
+        late: list[bool] = []
+
+        def step_in() -> None:
+            late.append(True)
+            self._late += 1
+            self._wake()
+
+        stepping_in = asyncio.get_running_loop().call_later(STEP_IN_SECONDS, step_in)
         await self._gather(lane)
         batch = self._take(lane)
         try:
@@ -294,6 +303,8 @@ class Inbox:
             raise
         finally:
             lane.busy -= 1
+            self._busy -= 1
+            self._late -= len(late)
             stepping_in.cancel()
             _refuse(batch, "interrupted")
 
