@@ -17,7 +17,7 @@ import psutil
 import psycopg
 from rich.console import Console
 
-from benchmarks import backlog, large, looks, mixing, products, pulling, receiving, sharding
+from benchmarks import backlog, large, looks, mixing, products, pulling, receiving, service, sharding
 from benchmarks import peers as peer_rows
 from benchmarks.bench import Bench, Sizes, Story, tell_in_turn
 from benchmarks.mirror import BenchError
@@ -30,6 +30,7 @@ STORIES: tuple[Story, ...] = (
     *products.STORIES,
     *mixing.STORIES,
     *large.STORIES,
+    *service.STORIES,  # before looks, which adds organisations without secrets
     *looks.STORIES,
     *backlog.STORIES,
     *pulling.STORIES,
@@ -42,6 +43,7 @@ ROWS: tuple[Row, ...] = (
     *mixing.ROWS,
     *large.ROWS,
     *looks.ROWS,
+    *service.ROWS,
     *backlog.ROWS,
     *pulling.ROWS,
     *receiving.ROWS,

@@ -17,15 +17,24 @@ def peak_bytes() -> int:
 
 
 def peak_of(pid: int) -> int:
-    """The most resident memory a process has had (VmHWM); 0 if it is gone, or not on Linux."""
-    try:
-        lines = Path(f"/proc/{pid}/status").read_text().splitlines()
-    except (FileNotFoundError, ProcessLookupError):
-        return 0
-    return next((int(line.split()[1]) * 1024 for line in lines if line.startswith("VmHWM:")), 0)
+    """The most resident memory a process has had; 0 if it is gone, or not on Linux."""
+    return _status(pid, "VmHWM:")
 
 
 def cpu_of(pid: int) -> float:
     """Seconds of CPU that a process has used."""
     times = psutil.Process(pid).cpu_times()
     return times.user + times.system
+
+
+def anonymous_of(pid: int) -> int:
+    """The resident memory of a process that it shares with no other; 0 if it is gone, or not on Linux."""
+    return _status(pid, "RssAnon:")
+
+
+def _status(pid: int, name: str) -> int:
+    try:
+        lines = Path(f"/proc/{pid}/status").read_text().splitlines()
+    except (FileNotFoundError, ProcessLookupError):
+        return 0
+    return next((int(line.split()[1]) * 1024 for line in lines if line.startswith(name)), 0)

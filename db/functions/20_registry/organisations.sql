@@ -87,7 +87,14 @@ declare
     v_target constant text := (tds.entity_named(organizations_of.entity)).target;
     v_ids    text[];
 begin
-    execute format('select array(select distinct t.organization_id from zoho.%I t order by 1)', v_target) into v_ids;
+    -- from one to the next by the index that the organisation leads, however many rows each has
+    execute format($sql$
+        with recursive g(id) as (
+            (select t.organization_id from zoho.%1$I t order by t.organization_id limit 1)
+             union all
+            select (select t.organization_id from zoho.%1$I t where t.organization_id > g.id order by t.organization_id limit 1)
+              from g where g.id is not null)
+        select array(select g.id from g where g.id is not null order by g.id)$sql$, v_target) into v_ids;
     return v_ids;
 end
 $$;

@@ -136,9 +136,9 @@ declare
     v_number constant text := tds.number_column(v_entity.target);
     v_told   jsonb;
 begin
-    -- the SKU and the e-mail are found by indexes that the organisation leads, the latter only where it is not endless
+    -- all are found by indexes that the organisation leads, the e-mail only where it is not endless
     for v_told in execute format(
-        'select to_jsonb(m) from zoho.%1$I m where m.%2$I = $1 union all '
+        'select to_jsonb(m) from zoho.%1$I m where m.%2$I = $1 and m.organization_id = any ($2) union all '
         'select to_jsonb(m) from zoho.%1$I m where m.%3$I = $1 and m.%2$I <> $1 and m.organization_id = any ($2) '
         'and char_length($1) <= 320 and char_length(m.%3$I) <= 320 limit 20',
         v_entity.target, v_entity.target_key, coalesce(v_number, v_entity.target_key))
