@@ -358,3 +358,23 @@ def test_a_bound_reader_sees_one_organisation_and_nothing_else(mirror: Mirror, r
     remove(mirror, ONE, 5000)
     assert mirror.value("select count(*) from pg_namespace where nspname = %s", f"tds_org_{ONE}") == 0
     assert holding(mirror, ONE) == {}
+
+
+def test_organisations_with_rows_and_records_of_any_are_found(mirror: Mirror) -> None:
+    assert mirror.value("select tds.organizations_of('products')") == []
+    mirror.conn.execute(
+        """insert into zoho.products (organization_id, zoho_item_id, sku, zoho_metadata, synced_at, sync_version,
+                                      sync_observed_at, sync_rank)
+           select o, n::text, o || '-' || n, '{}', now(), 1, now(), 3
+             from unnest(%s::text[]) o, generate_series(1, 3) n order by 1, 2""",
+        [[THIRD, ONE, OTHER]],
+    )
+    assert mirror.value("select tds.organizations_of('products')") == [ONE, OTHER, THIRD]
+    found = "select organization_id, zoho_id from tds.find_record('products', %s) order by 1"
+    assert [tuple(row.values()) for row in mirror.rows(found, "2")] == [
+        (ONE, "2"),
+        (OTHER, "2"),
+        (THIRD, "2"),
+    ]
+    assert [row["zoho_id"] for row in mirror.rows(found, f"{OTHER}-3")] == ["3"]
+    assert mirror.rows(found, "4") == []
