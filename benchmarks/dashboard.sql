@@ -61,7 +61,8 @@ insert into tds.sample (span_seconds, at, received, completed, dead, parked, wai
 select s.span, to_timestamp(floor(extract(epoch from now()) / s.span) * s.span) - n * s.span * interval '1 second',
        k.counts, k.counts, 1, 2, 3, 0.5, 12, 40, 30
   from (values (60, 2880), (900, 768), (21600, 360)) s(span, many), generate_series(1, s.many) n,
-       lateral (select jsonb_object_agg(e.entity, 5 + length(e.entity) + n * 0) as counts from tds.entity e) k;
+       lateral (select jsonb_object_agg(e.entity, 5 + length(e.entity) + n * 0) as counts from tds.entity e) k
+on conflict do nothing;
 
 insert into zoho.products (organization_id, zoho_item_id, name, sku, stock_quantity, is_active, synced_at, zoho_metadata,
                            sync_version, sync_observed_at, sync_rank)

@@ -188,7 +188,10 @@ def look(bench: Bench) -> Mapping[str, float]:
 
 def _pages(conn: psycopg.Connection) -> list[Look]:
     os.environ["TDS_API_KEY"] = KEY
-    with receiving(conn.info.dsn) as receiver, httpx.Client(base_url=receiver.url, trust_env=False) as client:
+    with (
+        receiving(conn.info.dsn) as receiver,
+        httpx.Client(base_url=receiver.url, trust_env=False, timeout=PATIENCE) as client,
+    ):
         client.headers["x-api-key"] = KEY
         paths = {name: f"/dashboard{path}" for name, (_, path) in PAGES.items() if path or name == "overview"}
         looks = [

@@ -56,8 +56,8 @@ begin
     end if;
     select min(coalesce(l.at, f.finished_at)) into v_since
       from tds.full_pull f
-     cross join lateral (select max(r.finished_at) from tds.reconcile_run r
-                          where r.organization_id = f.organization_id and r.error is null and r.compared > 0) l(at)
+      left join (select r.organization_id, max(r.finished_at) as at from tds.reconcile_run r
+                  where r.error is null and r.compared > 0 group by r.organization_id) l on l.organization_id = f.organization_id
      where f.finished_at is not null;
     return row(coalesce(extract(epoch from check_reconcile_late.at - v_since) / 3600, 0), coalesce(format('the last was %s', v_since), 'no '
                'organisation has been migrated'), v_since)::tds.finding;

@@ -185,8 +185,9 @@ begin
         v_id := v_found -> 0 ->> 'zoho_id';
     end if;
     v_entity := tds.entity_named(dashboard_record.entity);
-    execute format('select to_jsonb(m) - ''zoho_metadata'' - ''sync_layers'' - ''sync_hash'' from zoho.%I m where m.%I = $1 limit 1',
-                   v_entity.target, v_entity.target_key) into v_row using v_id;
+    execute format('select to_jsonb(m) - ''zoho_metadata'' - ''sync_layers'' - ''sync_hash'' from zoho.%I m '
+                   'where m.organization_id = any ($2) and m.%I = $1 limit 1',
+                   v_entity.target, v_entity.target_key) into v_row using v_id, tds.organizations_of(dashboard_record.entity);
     return jsonb_build_object(
         'at', tds.now(),
         'sql', jsonb_build_object(
