@@ -172,18 +172,22 @@ def _questions(conn: psycopg.Connection) -> dict[str, dict[str, str]]:
 def look(bench: Bench) -> Mapping[str, float]:
     """Looks at everything, a number of times."""
     conn: psycopg.Connection = bench.once("furnished", lambda: _furnish(bench))
-    conn.execute(f"set statement_timeout = '{PATIENCE}s'".encode())
     told = {"look_bound": LIMIT}
-    for group, questions in _questions(conn).items():
-        looks = [
-            _timed(name, conn.info.backend_pid, lambda query=query: conn.execute(query.encode()).fetchall())  # type: ignore[misc]
-            for name, query in questions.items()
-        ]
-        if group == "pages":
-            looks = _pages(conn)
-        told[f"look_{group}"] = _tell(bench, group, looks)
-    conn.execute("reset statement_timeout")
+    conn.execute(f"set statement_timeout = '{PATIENCE}s'".encode())
+    try:
+        for group, questions in _questions(conn).items():
+            looks = _pages(conn) if group == "pages" else _asked(conn, questions)
+            told[f"look_{group}"] = _tell(bench, group, looks)
+    finally:
+        conn.execute("reset statement_timeout")
     return told
+
+
+def _asked(conn: psycopg.Connection, questions: Mapping[str, str]) -> list[Look]:
+    return [
+        _timed(name, conn.info.backend_pid, lambda query=query: conn.execute(query.encode()).fetchall())  # type: ignore[misc]
+        for name, query in questions.items()
+    ]
 
 
 def _pages(conn: psycopg.Connection) -> list[Look]:
