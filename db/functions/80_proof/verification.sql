@@ -385,7 +385,7 @@ revoke all on function tds.lost_records(text, text) from public;
 comment on function tds.lost_records(text, text) is
 'Records whose detail came, or that were on the newest whole list, as far as the inbox has them, and that have no row.';
 
-create or replace function tds.table_differences(entity text)
+create or replace function tds.table_differences(entity text, of_organization text)
 returns table (organization_id text, difference tds.difference)
 language plpgsql stable
 set search_path = pg_catalog, pg_temp
@@ -419,7 +419,8 @@ begin
     end loop;
     for table_differences.organization_id in
         select distinct f.id from (select r.organization_id from tds.run r where r.entity = v_entity.entity
-                                    union select unnest(tds.organizations_of(table_differences.entity))) f(id) order by 1
+                                    union select unnest(tds.organizations_of(table_differences.entity))) f(id)
+         where table_differences.of_organization is null or f.id = table_differences.of_organization order by 1
     loop
         return query
         select table_differences.organization_id, row(l.zoho_id, v_table, '', '', 'missing', null, null, v_mend)::tds.difference
@@ -427,9 +428,10 @@ begin
     end loop;
 end
 $$;
-revoke all on function tds.table_differences(text) from public;
-comment on function tds.table_differences(text) is
-'Rows of an entity''s tables that hang on no record, or are of an organisation that nobody knows, and records whose row is lost.';
+revoke all on function tds.table_differences(text, text) from public;
+comment on function tds.table_differences(text, text) is
+'Rows of an entity''s tables that hang on no record, or are of an organisation that nobody knows, and records whose row is lost (of '
+'of_organization; null: of all).';
 
 create or replace function tds.begin_verification(
     depth text, entities text[] default null, organization_id text default null, sample int default null, seed text default null,
@@ -617,7 +619,7 @@ begin
     if v_own is null then
         for v_each in
             select d.organization_id, array_agg(d.difference) as differences
-              from tds.table_differences(v_entity) d
+              from tds.table_differences(v_entity, v_run.organization_id) d
              where v_run.organization_id is null or d.organization_id = v_run.organization_id or not tds.is_own(d.organization_id)
              group by d.organization_id
         loop

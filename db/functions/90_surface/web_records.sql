@@ -176,6 +176,7 @@ as $$
 declare
     v_found  jsonb;
     v_id     text := dashboard_record.looked_for;
+    v_owner  text;
     v_entity tds.entity;
     v_row    jsonb;
 begin
@@ -183,11 +184,14 @@ begin
                   from tds.find_record(dashboard_record.entity, dashboard_record.looked_for) f);
     if jsonb_array_length(v_found) = 1 then
         v_id := v_found -> 0 ->> 'zoho_id';
+        -- what came of others is not searched for it
+        v_owner := v_found -> 0 ->> 'organization_id';
     end if;
     v_entity := tds.entity_named(dashboard_record.entity);
     execute format('select to_jsonb(m) - ''zoho_metadata'' - ''sync_layers'' - ''sync_hash'' from zoho.%I m '
                    'where m.organization_id = any ($2) and m.%I = $1 limit 1',
-                   v_entity.target, v_entity.target_key) into v_row using v_id, tds.organizations_of(dashboard_record.entity);
+                   v_entity.target, v_entity.target_key)
+       into v_row using v_id, case when v_owner is null then tds.organizations_of(dashboard_record.entity) else array[v_owner] end;
     return jsonb_build_object(
         'at', tds.now(),
         'sql', jsonb_build_object(
@@ -197,9 +201,9 @@ begin
             'story', format('select * from tds.explain_record(%L, %L);', dashboard_record.entity, v_id)),
         'entity', dashboard_record.entity, 'id', v_id, 'found', v_found, 'most',
         dashboard_record.at_most, 'row', v_row,
-        'now', (select coalesce(jsonb_agg(to_jsonb(n)), '[]') from tds.record_now(dashboard_record.entity, v_id) n),
+        'now', (select coalesce(jsonb_agg(to_jsonb(n)), '[]') from tds.record_now(dashboard_record.entity, v_id, v_owner) n),
         'story', (select coalesce(jsonb_agg(to_jsonb(s) order by s.inbox_id, s."position"), '[]')
-                    from (select x.* from tds.explain_record(dashboard_record.entity, v_id) x
+                    from (select x.* from tds.explain_record(dashboard_record.entity, v_id, v_owner) x
                            order by x.inbox_id desc, x."position" desc limit dashboard_record.at_most) s));
 end
 $$;
