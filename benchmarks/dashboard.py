@@ -37,8 +37,8 @@ PAGES: dict[str, tuple[LiteralString, str]] = {
     ),
     "one dead letter": ("select tds.dashboard_letter(5000)", "/dead/5000"),
     "a record's story": (
-        "select tds.dashboard_record('products', '4700')",
-        "/records?entity=products&id=4700",
+        "select tds.dashboard_record('products', '4600000000000004700')",
+        "/records?entity=products&id=4600000000000004700",
     ),
     "a record by its number": (
         "select tds.dashboard_record('products', 'SKU-77')",

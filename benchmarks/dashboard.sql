@@ -13,8 +13,8 @@ alter table tds.inbox disable trigger inbox_enqueue;
 
 insert into tds.inbox (inbox_id, received_at, organization_id, entity, source, shape, event, record_id, observed_at, body)
 select o.inbox_id, o.received_at, (%(organization)s::bigint + o.inbox_id %% %(organizations)s)::text, o.entity, 'webhook',
-       'webhook', 'upsert', (o.inbox_id %% 50000)::text,
-       o.received_at, '{"item": {"item_id": "' || o.inbox_id %% 50000 || '", "rate": "x"}}'
+       'webhook', 'upsert', (4600000000000000000 + o.inbox_id %% 50000)::text,
+       o.received_at, '{"item": {"item_id": "' || 4600000000000000000 + o.inbox_id %% 50000 || '", "rate": "x"}}'
   from tds.inbox_outcome o where o.finished_at = o.received_at + interval '2 seconds';
 
 alter table tds.inbox enable always trigger inbox_enqueue;
@@ -66,7 +66,8 @@ on conflict do nothing;
 
 insert into zoho.products (organization_id, zoho_item_id, name, sku, stock_quantity, is_active, synced_at, zoho_metadata,
                            sync_version, sync_observed_at, sync_rank)
-select %(organization)s, n::text, 'Product ' || n, 'SKU-' || n, n %% 40, true, now(), '{"item_id": "1"}', 1, now(), 3
+select %(organization)s, (4600000000000000000 + n)::text, 'Product ' || n, 'SKU-' || n, n %% 40, true, now(), '{"item_id": "1"}', 1,
+       now(), 3
   from generate_series(1, 50000) n;
 
 insert into tds.reconcile_run (organization_id, as_of, month, requested_at, requested_by, finished_at, compared, differing)
