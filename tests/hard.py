@@ -91,9 +91,9 @@ def main() -> int:
         default=[],
         help="a number that chooses an order of the tests; repeat it",
     )
-    parser.add_argument("tests", nargs="*", help="for pytest, after -- (default: -n 2 --dist worksteal)")
+    parser.add_argument("tests", nargs="*", help="for pytest, after -- (default: -n 3 --dist worksteal)")
     given = parser.parse_args()
-    arguments = given.tests or ["-n", "2", "--dist", "worksteal", "-q"]
+    arguments = given.tests or ["-n", "3", "--dist", "worksteal", "-q"]
     done: list[Run] = []
     with tempfile.TemporaryDirectory(prefix="tds-clock-") as made:
         place = Path(made)
