@@ -32,6 +32,7 @@ RATE = 20.0  # events a second
 SECONDS = 15.0  # of each disturbance
 WITHIN = 60.0  # after its end
 ANSWER = 12.0  # until a sender gives up: Zoho waits ten
+TRUSTED = httpx.create_ssl_context()  # read once: for each event it would take longer than to send it
 
 
 @dataclass
@@ -55,7 +56,8 @@ class Sender:
         body = json.dumps({"item": {"item_id": item, "name": item}}).encode()
         began = time.monotonic()
         with suppress(httpx.HTTPError):
-            answer = httpx.post(f"{self.url}/api/zoho/webhooks/products", content=body, timeout=ANSWER)
+            url = f"{self.url}/api/zoho/webhooks/products"
+            answer = httpx.post(url, content=body, timeout=ANSWER, verify=TRUSTED)
             if answer.status_code == 202:
                 self.acknowledged.add(item)
         self.slowest = max(self.slowest, time.monotonic() - began)
