@@ -334,7 +334,8 @@ def test_who_counts_what_was_refused_waits_for_no_other(database: Database, mirr
     """Nor do two wait for one another, whose transactions refuse of the same entities in another order."""
     refused = "select status from tds.receive(%s, '{]')"
     with of_one_slot(database) as (one, other):
-        other.execute("set local lock_timeout = '10s'")
+        for conn in (one, other):
+            conn.execute("set local lock_timeout = '10s'")
         for entities in (("bills", "invoices"), ("invoices", "bills")):
             for conn, entity in zip((one, other), entities, strict=True):
                 assert conn.execute(refused, [entity]).fetchone() == ("rejected",)
