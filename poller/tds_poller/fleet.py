@@ -134,13 +134,12 @@ class Fleet:
         """Begins with those who are new or changed, and lets go of those who are gone."""
         by_id = {each.organization_id: each for each in wanted}
         gone = []
-        for organization_id, (before, task) in list(self._serving.items()):
+        for organization_id, (before, _) in self._serving.items():
             now = by_id.get(organization_id)
             if now is None or _is_changed(before, now):
                 log.info("organisation %s: %s", organization_id, "let go of" if now is None else "begun anew")
-                gone.append(task)
-                self._serving.pop(organization_id)
-        await ended(*gone)
+                gone.append(organization_id)
+        await self._end(gone)
         is_alone = len(by_id) == 1
         for organization_id, each in by_id.items():
             if organization_id not in self._serving:

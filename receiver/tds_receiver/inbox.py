@@ -138,8 +138,8 @@ class Inbox:
         self._numbers = itertools.count()
         self._count = 0
         self._bytes = 0
-        self._busy = 0
-        self._late = 0
+        self._prompt = 0
+        """Commits under way that have not taken long so far."""
         self._idle: deque[asyncio.Future[None]] = deque()
         self._connected = 0
         self._connecting: set[asyncio.Task[Any] | None] = set()
@@ -184,7 +184,7 @@ class Inbox:
         lane.waiting.append(_Waiting(event, answer, next(self._numbers)))
         self._count += 1
         self._bytes += len(event.body)
-        if self._busy == self._late and len(lane.waiting) == 1:
+        if not self._prompt and len(lane.waiting) == 1:
             self._wake()
         late = loop.call_later(ANSWER_SECONDS, _give_up, answer)
         try:
@@ -281,12 +281,13 @@ class Inbox:
             Error, TimeoutError: the connection is of no use any more.
         """
         lane.busy += 1
-        self._busy += 1
-        late: list[bool] = []
+        self._prompt += 1
+        is_prompt = True
 
         def step_in() -> None:
-            late.append(True)
-            self._late += 1
+            nonlocal is_prompt
+            is_prompt = False
+            self._prompt -= 1
             self._wake()
 
         stepping_in = asyncio.get_running_loop().call_later(STEP_IN_SECONDS, step_in)
@@ -303,8 +304,7 @@ class Inbox:
             raise
         finally:
             lane.busy -= 1
-            self._busy -= 1
-            self._late -= len(late)
+            self._prompt -= is_prompt
             stepping_in.cancel()
             _refuse(batch, "interrupted")
 

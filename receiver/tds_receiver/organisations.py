@@ -137,24 +137,22 @@ class Organisations:
         self._take(rows, secrets)
 
     def _read(self, rows: Collection[Organisation]) -> tuple[dict[str, ReceiverSettings], dict[str, str]]:
-        secrets, problems = {}, {}
         kept: dict[str, tuple[Mapping[str, str], ReceiverSettings]] = {}
+        problems: dict[str, str] = {}
         for row in rows:
             if row.state == State.REMOVING:
                 continue
             try:
                 found = resolved(row.webhook_credentials)
-                before = self._kept.get(row.organization_id)
+                made = self._kept.get(row.organization_id)
                 # to make them takes ten times as long as to look whether they are the same
-                same = before[1] if before is not None and before[0] == found else None
-                made = same or settings_of(row.webhook_credentials, found)
+                if made is None or made[0] != found:
+                    made = found, settings_of(row.webhook_credentials, found)
+                kept[row.organization_id] = made
             except TdsError as error:
                 problems[row.organization_id] = error.message
-            else:
-                kept[row.organization_id] = found, made
-                secrets[row.organization_id] = made
         self._kept = kept
-        return secrets, problems
+        return {organization_id: made for organization_id, (_, made) in kept.items()}, problems
 
     def _take(self, rows: Collection[Organisation], secrets: Mapping[str, ReceiverSettings]) -> None:
         self._rows = {row.organization_id: row for row in rows}

@@ -27,7 +27,7 @@ MIRROR = """
     select zoho_item_id, name, sync_version, zoho_metadata::text from zoho.products where organization_id = %s order by 1"""
 LEFT = """
     select m.relation from tds.moved_tables() m
-     where m.relation <> 'tds.image_file' and exists (select from tds.bucket_sums(m.relation, %s, 8))"""
+     where m.relation <> 'tds.image_file' and exists (select from tds.organization_sums(%s, 8, m.relation))"""
 
 
 def test_all_that_is_an_organisations_moves(cluster: Cluster) -> None:

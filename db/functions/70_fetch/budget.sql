@@ -18,16 +18,17 @@ as $$
 declare
     v_number int := pg_backend_pid();
     v_now    constant timestamptz := tds.now();
+    v_living constant int[] := tds.living_sessions();
 begin
     perform tds.refuse_moving(set_budget.organization_id);
     -- the session's mark of life: its calls are given up when it has none; a number that somebody holds already is passed over
-    if pg_backend_pid() <> all (tds.living_sessions()) then
+    if pg_backend_pid() <> all (v_living) then
         while not pg_try_advisory_lock(tds.api_lock_class(), v_number) loop
             v_number := v_number + 1;
         end loop;
     end if;
     -- who does so is known, so that a move to another shard can wait for it; those that died are forgotten
-    delete from tds.asking a where a.organization_id = set_budget.organization_id and a.session <> all (tds.living_sessions());
+    delete from tds.asking a where a.organization_id = set_budget.organization_id and a.session <> all (v_living);
     insert into tds.asking (organization_id, session, since) values (set_budget.organization_id, pg_backend_pid(), v_now)
         on conflict on constraint asking_pkey do nothing;
     return query

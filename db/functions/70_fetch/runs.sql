@@ -129,7 +129,7 @@ begin
     select distinct q.message ->> 'organization_id' from pgmq.q_tds_pull q where q.vt <= clock_timestamp()
     union
     -- whoever serves one that is to leave lets go of it
-    select g.organization_id from tds.gate g
+    select g.organization_id from tds.gate g where g.state <> 'gone'
     union
     -- the next organisation by the key, and so on: there may be many wants of one
     (with recursive has as (

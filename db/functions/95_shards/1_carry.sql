@@ -160,26 +160,6 @@ comment on function tds.organization_sums(text, int, text) is
 'Of each table that has rows of an organisation (relation_name: of this one), how many there are in each of so many buckets, and a sum '
 'over all that is in them: two shards are compared so.';
 
-create or replace function tds.bucket_sums(relation text, organization_id text, buckets int)
-returns table (bucket int, row_count bigint, total numeric)
-language plpgsql stable
-set search_path = pg_catalog, pg_temp
-set timezone = 'UTC'
-set datestyle = 'ISO'
-set intervalstyle = 'postgres'
-set extra_float_digits = 1
-set bytea_output = 'hex'
-as $$
-begin
-    return query
-    select s.bucket, s.row_count, s.total
-      from tds.organization_sums(bucket_sums.organization_id, bucket_sums.buckets, bucket_sums.relation) s;
-end
-$$;
-revoke all on function tds.bucket_sums(text, text, int) from public;
-comment on function tds.bucket_sums(text, text, int) is
-'tds.organization_sums() of one table.';
-
 create or replace function tds.begin_carrying(organization_id text) returns void
 language sql volatile
 set search_path = pg_catalog, pg_temp
