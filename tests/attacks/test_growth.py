@@ -80,6 +80,18 @@ def test_many_keys_cost_what_they_are(mirror: Mirror) -> None:
     )
 
 
+def test_many_values_cost_what_they_are(mirror: Mirror) -> None:
+    """Of a record so long that it is looked at closer, before anything reads it."""
+
+    def told(item_id: str, count: int) -> None:
+        tell(mirror, item_id, "detail", 1, {"weights": list(range(count))})
+
+    told("1", 6 * FEW)
+    few = spent(mirror, lambda: told("2", 6 * FEW))
+    many = spent(mirror, lambda: told("3", 6 * FEW * 2 * TIMES))
+    assert many / few < 2 * LINEAR
+
+
 @pytest.mark.slow
 def test_many_lines_cost_what_they_are(mirror: Mirror) -> None:
     def invoice(number: str, count: int, rate: int) -> None:

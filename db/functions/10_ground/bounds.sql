@@ -37,8 +37,9 @@ comment on function tds.has_long_number(text, boolean) is
 create or replace function tds.is_long_number(value numeric, digits int) returns boolean
 language sql immutable parallel safe
 as $$
-    -- nothing here writes the number out
-    select scale($1) > $2 or abs($1) >= ('1e' || $2)::numeric
+    -- nothing here writes the number out; ::text, because || with an integer is no more than stable, and would keep the planner from
+    -- putting this text in the place of the call
+    select scale($1) > $2 or abs($1) >= ('1e' || $2::text)::numeric
 $$;
 comment on function tds.is_long_number(numeric, int) is
 'Whether a number, written out, has more than so many digits before its point or after it.';
@@ -129,7 +130,9 @@ begin
         excess.value := tds.excess_value(excess.doc);
         return;
     end if;
-    v_has_long := exists (select from jsonb_path_query(excess.doc, '$.** ? (@.type() == "number")') n(told)
+    -- not jsonb_path_query(): it takes each of its finds from the front of a list, which takes time in proportion to their square
+    v_has_long := exists (select from jsonb_array_elements(
+                                   jsonb_path_query_array(excess.doc, 'strict $.** ? (@.type() == "number")')) n(told)
                            where tds.is_long_number(n.told::numeric, v_digits));
     if not v_has_long and pg_column_size(excess.doc) <= v_floor then
         return;
@@ -149,7 +152,10 @@ begin
     )
     select coalesce(nullif(n.path, ''), '$'), tds.excess_value(n.told), e.reason
       into excess.path, excess.value, excess.reason
-      from node n
+      -- what is short can only be too long a number, or have too long a key: hardly any is looked at closer
+      from (select o.* from node o
+             where pg_column_size(o.told) > v_floor or octet_length(o.key) > v_characters
+                or v_has_long and jsonb_typeof(o.told) = 'number' offset 0) n
      cross join lateral (select tds.excess_of(n.key, n.told, v_digits, v_characters, v_keys, v_elements) as reason offset 0) e
      where e.reason is not null
      limit 1;

@@ -120,7 +120,8 @@ begin
           from unnest(shared_words.words) w(word)
           join (select lower(v.told #>> '{}') as told
                   from zoho.contacts t
-                 cross join lateral jsonb_path_query(t.zoho_metadata, '$.** ? (@.type() == "string")') v(told)
+                 cross join lateral jsonb_array_elements(jsonb_path_query_array(t.zoho_metadata, 'strict $.** ? (@.type() == "string")'))
+                       v(told)
                  where not (t.organization_id = shared_words.organization_id and t.zoho_contact_id = shared_words.contact_id)
                  union
                 select lower(p.name) from zoho.products p
