@@ -88,6 +88,17 @@ def test_what_was_emptied_or_entered_by_hand_is_read(mirror: Mirror) -> None:
     assert mirror.value(READ, 400) == [1]
 
 
+def test_who_drains_a_queue_that_looks_idle_moves_its_floor_where_it_has_to(mirror: Mirror) -> None:
+    work_off(mirror, 2000)
+    mirror.conn.execute("update tds.reading_floor set floor = 1 where relation = 'pgmq.q_tds_products'")
+    for _ in range(2):  # it is known by the second look that nobody sends any more
+        mirror.process()
+    assert mirror.value(FLOOR) == 2001
+    mirror.conn.execute("alter table pgmq.q_tds_products alter msg_id restart")
+    events(mirror, 1, 2)
+    assert sum(mirror.process()["applied"] for _ in range(2)) == 2
+
+
 def test_health_names_who_holds_the_old_snapshot(database: Database, mirror: Mirror) -> None:
     mirror.conn.execute(
         "update tds.setting set value = value || %s where name = 'health_oldest_transaction'",

@@ -94,13 +94,9 @@ create or replace function tds.last_number(relation regclass) returns bigint
 language plpgsql stable
 set search_path = pg_catalog, pg_temp
 as $$
-declare
-    v_sequence constant regclass :=
-        pg_get_serial_sequence(last_number.relation::text, tds.identity_column(last_number.relation)::text)::regclass;
-    v_last     bigint;
 begin
-    execute format('select s.last_value - (not s.is_called)::int from %s s', v_sequence) into v_last;
-    return v_last;
+    return coalesce(pg_sequence_last_value(
+        pg_get_serial_sequence(last_number.relation::text, tds.identity_column(last_number.relation)::text)::regclass), 0);
 end
 $$;
 revoke all on function tds.last_number(regclass) from public;
@@ -166,6 +162,15 @@ as $$ select $1 < $2 - 10000 $$;
 comment on function tds.holds_up(bigint, bigint) is
 'Whether a message that is hidden, or in work, lies so far below the one that was read that its number is better set aside.';
 
+create or replace function tds.is_near(floor bigint, sent bigint) returns boolean
+language sql immutable parallel safe
+as $$
+    -- beyond the next number: the numbers have begun anew
+    select $1 between $2 - 498 and $2 + 1
+$$;
+comment on function tds.is_near(bigint, bigint) is
+'Whether a floor may stay: from it to the last number that was given there is little to walk over.';
+
 create or replace function tds.move_floor(at tds.reading_floor, read bigint) returns void
 language plpgsql volatile
 set search_path = pg_catalog, pg_temp
@@ -179,8 +184,8 @@ declare
     v_settled  bigint;
 begin
     v_next.sent := tds.last_number(v_relation);
-    if (move_floor.at).floor between v_next.sent - 498 and v_next.sent + 1 then
-        return; -- there is little to walk over
+    if tds.is_near((move_floor.at).floor, v_next.sent) then
+        return;
     end if;
     v_low := tds.lowest_number(v_relation, (move_floor.at).floor);
     -- it stands where it can; and an older look than this moment's would not see what was sent since

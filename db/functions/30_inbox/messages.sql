@@ -91,6 +91,25 @@ comment on function tds.read_messages(text, int) is
 'Reads as many messages as hold about max_records records, from the queue''s floor on, and makes them invisible for the setting '
 'visibility_seconds.';
 
+create or replace function tds.is_idle(queue text) returns boolean
+language plpgsql volatile security definer
+set search_path = pg_catalog, pg_temp
+as $$
+declare
+    v_table constant text := tds.queue_table(is_idle.queue);
+    v_floor constant tds.reading_floor := tds.floor_of(v_table);
+begin
+    return v_floor.aside = '{}'
+           and tds.lowest_number(v_table::regclass, v_floor.floor) is null
+           -- else the floor has to move, which a reading does
+           and tds.is_near(v_floor.floor, tds.last_number(v_table::regclass));
+end
+$$;
+revoke all on function tds.is_idle(text) from public;
+comment on function tds.is_idle(text) is
+'Whether nothing is in a queue, and nothing has to be done about it. Most queues are, whenever a worker looks, and a look costs less than '
+'a reading.';
+
 create or replace function tds.queue_show(queue text, msg_ids bigint[], seconds int) returns void
 language plpgsql volatile
 set search_path = pg_catalog, pg_temp

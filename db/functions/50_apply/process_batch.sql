@@ -47,6 +47,7 @@ declare
     v_lock    constant text := tds.setting_int('lock_wait_ms') operator(pg_catalog.||) 'ms';
     v_limit   constant interval := pg_catalog.current_setting('statement_timeout')::pg_catalog.interval;
     v_queue   text;
+    v_is_idle boolean;
     v_claimed text[];
     v_claim   record;
     v_applied record;
@@ -75,6 +76,7 @@ begin
     commit and chain;
     foreach v_queue in array tds.queues(process_batch.queue) loop
         v_wary := false;
+        v_is_idle := false;
         v_code := null;
         v_context := null;
         begin
@@ -86,11 +88,12 @@ begin
                 perform tds.end_hung(v_queue);
                 perform tds.free_claims(v_queue);
             end if;
+            v_is_idle := tds.is_idle(v_queue);
         exception when others then
             get stacked diagnostics v_code = returned_sqlstate, v_error = message_text;
         end;
         commit and chain;
-        while v_code is null and pg_catalog.clock_timestamp() operator(pg_catalog.<) v_until loop
+        while v_code is null and not v_is_idle and pg_catalog.clock_timestamp() operator(pg_catalog.<) v_until loop
             v_cut := false;
             begin
                 perform tds.our_terms(v_lock, true);
