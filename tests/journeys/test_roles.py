@@ -1,4 +1,4 @@
-"""Each program with the login made for it, as a process, on a server where nobody who takes part is a superuser."""
+"""Each program and command with the login made for it, on a server where nobody who takes part is a superuser."""
 
 from __future__ import annotations
 
@@ -17,6 +17,7 @@ import psycopg
 import pytest
 
 from tds_db.upgrade import upgrade
+from tests.commands import tds
 from tests.conftest import RUNNING, all_servers
 from tests.journeys.programs import TDS, Program, environment
 from tests.journeys.waiting import wait_until
@@ -49,15 +50,7 @@ class Company:
 
     def run(self, role: str, *command: str) -> subprocess.CompletedProcess[str]:
         """A command with the login of that role, to its end."""
-        return subprocess.run(
-            [*TDS, *command],
-            env=self.environment(role),
-            cwd=ROOT,
-            capture_output=True,
-            text=True,
-            check=False,
-            timeout=240,
-        )
+        return tds(self.environment(role), *command)
 
     def look(self, query: str, role: str = "tds_reader") -> list[tuple[Any, ...]]:
         with psycopg.connect(self.logins[role], autocommit=True) as conn:
