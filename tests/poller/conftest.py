@@ -31,6 +31,8 @@ from tests import clock
 from tests.db.servers import TEMPLATE, Database, TestServer
 
 LENIENT = os.environ.get("TDS_TEST_SANDBOX", "lenient") != "strict"
+MINUTE_SECONDS = 0.1
+"""Of the pollers that ask a fast sandbox."""
 Result = TypeVar("Result")
 Task = Callable[[ZohoClient, Mirror], Awaitable[Result]]
 
@@ -49,7 +51,7 @@ class Poller:
         names = {
             name.lower().removeprefix("zoho_"): value for name, value in self.sandbox.environment.items()
         }
-        return ZohoSettings.model_validate({"minute_seconds": 0.1, **names, **changes})
+        return ZohoSettings.model_validate({"minute_seconds": MINUTE_SECONDS, **names, **changes})
 
     def run(self, task: Task[Result], **changes: object) -> Result:
         """Runs a task with a client and the mirror of its own."""
@@ -94,12 +96,13 @@ class Poller:
 
 @contextmanager
 def fast_sandbox(organisation: Organisation, **options: Any) -> Iterator[Running]:
-    """A sandbox whose minute lasts a tenth of a second, but whose tokens last an hour of ours.
+    """A sandbox for pollers whose minute lasts a tenth of a second, but whose tokens last an hour of ours.
 
-    An hour of its own is six seconds: how many tokens a test asks for would depend on the machine's speed.
+    To such a poller a token's hour is six seconds: how many a test asks for, of which the eleventh in ten minutes is
+    refused, would depend on the machine's speed.
     """
     with running(organisation, **options) as sandbox:
-        sandbox.sandbox.oauth.lives *= round(organisation.clock.scale)
+        sandbox.sandbox.oauth.lives *= round(60 / MINUTE_SECONDS)
         yield sandbox
 
 
@@ -225,7 +228,7 @@ def environment(poller: Poller, tmp_path: Path) -> dict[str, str]:
     own = {
         "TDS_DATABASE_URL": poller.database.conninfo,
         "TDS_DATA_DIR": str(tmp_path),
-        "ZOHO_MINUTE_SECONDS": "0.1",
+        "ZOHO_MINUTE_SECONDS": str(MINUTE_SECONDS),
     }
     return {**kept, **own, **poller.sandbox.environment}
 
