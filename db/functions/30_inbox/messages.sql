@@ -92,7 +92,7 @@ comment on function tds.read_messages(text, int) is
 'visibility_seconds.';
 
 create or replace function tds.is_idle(queue text) returns boolean
-language plpgsql volatile security definer
+language plpgsql stable security definer
 set search_path = pg_catalog, pg_temp
 as $$
 declare
