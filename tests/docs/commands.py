@@ -162,7 +162,7 @@ class Story:
         self._sql("call tds.process_batch()")
 
     def mend(self) -> None:
-        self._sql("alter function tds.is_of(regclass, text) cost 200")
+        self._sql("alter function tds.names_of(regclass) cost 200")
 
     def _first_runs(self) -> dict[int, int]:
         """The runs of a migration begin at the same time: numbers for them in the order of the entities' names."""

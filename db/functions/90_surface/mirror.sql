@@ -1,13 +1,19 @@
-create or replace function tds.is_of(target regclass, name text) returns boolean
+create or replace function tds.names_of(target regclass) returns text[]
 language plpgsql stable
 set search_path = pg_catalog, pg_temp
 as $$
 begin
-    return is_of.target = to_regclass('zoho.' || is_of.name)
-        or exists (select from pg_inherits h where h.inhparent = to_regclass('zoho.' || is_of.name) and h.inhrelid = is_of.target);
+    return array(select c.relname::text
+                   from (select names_of.target::oid
+                          union all
+                         select h.inhparent from pg_inherits h where h.inhrelid = names_of.target) t(id)
+                   join pg_class c on c.oid = t.id
+                  where c.relnamespace = 'zoho'::regnamespace
+                  order by 1);
 end
 $$;
-comment on function tds.is_of(regclass, text) is 'Whether a table is the mirror''s table of that name, or a partition of it.';
+comment on function tds.names_of(regclass) is
+'The names by which the mapping may speak of a table of the mirror: its own, and that of the table it is a partition of.';
 
 create or replace function tds.compress_well() returns void
 language plpgsql volatile
@@ -70,7 +76,8 @@ language plpgsql stable
 set search_path = pg_catalog, pg_temp
 as $$
 declare
-    v_told text;
+    v_names constant text[] := tds.names_of(mirror_column_comment.target);
+    v_told  text;
 begin
     v_told := case mirror_column_comment.column_name
         when 'id' then 'Our number for the row: what other tables'' links hold.'
@@ -93,10 +100,10 @@ begin
         end;
     v_told := coalesce(v_told,
         (select min(v.description) from tds.derived v where v.column_name = mirror_column_comment.column_name
-            and v.entity in (select n.entity from tds.entity n where tds.is_of(mirror_column_comment.target, n.target))),
+            and v.entity in (select n.entity from tds.entity n where n.target = any (v_names))),
         (select format('%s.%s where %s.%s is this row''s %s; null until it is mirrored.', l.parent, l.parent_column, l.parent,
                        l.parent_key, l.key_column)
-           from tds.link l where l.column_name = mirror_column_comment.column_name and tds.is_of(mirror_column_comment.target, l.target)));
+           from tds.link l where l.column_name = mirror_column_comment.column_name and l.target = any (v_names)));
     if v_told is not null then
         return v_told;
     end if;
@@ -105,8 +112,7 @@ begin
       from tds.field f
       join tds.entity n on n.entity = f.entity
      where f.column_name = mirror_column_comment.column_name
-       and tds.is_of(mirror_column_comment.target, coalesce(
-               (select c.target from tds.child c where c.entity = f.entity and c.list_key = f.list_key), n.target));
+       and coalesce((select c.target from tds.child c where c.entity = f.entity and c.list_key = f.list_key), n.target) = any (v_names);
     return coalesce(v_told,
         (select col_description(a.attrelid, a.attnum) from pg_attribute a
           where a.attrelid = mirror_column_comment.target and a.attname = mirror_column_comment.column_name),
