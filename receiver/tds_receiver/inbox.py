@@ -5,7 +5,8 @@ commits next takes all of them, up to a bound: no timer holds anything back, and
 disk serves many. Each event is acknowledged after the commit that holds it, and never before.
 
 Where a router stands before several shards, each shard is a lane: what waits for one of them shares a commit
-there, one lane after the other, and the others go on without one that is slow or frozen.
+there. Lanes commit in rounds, all at the same time on connections of their own, and the next round takes what
+has come to any of them meanwhile; a lane that is slow or frozen is left behind, and the others go on.
 """
 
 import asyncio
@@ -82,7 +83,7 @@ class _Waiting(NamedTuple):
     number: int
 
 
-@dataclass(slots=True)
+@dataclass(slots=True, eq=False)
 class _Lane:
     """Events that may share a commit; `busy`: how many commits of them are under way."""
 
@@ -100,9 +101,9 @@ class Inbox:
 
     Args:
         conninfo: libpq connection string.
-        connections: how many may commit at once. One does, as long as it is quick: what waits for it shares
-            its next commit, which is cheaper than two. Only where one takes long, another steps in, of
-            several lanes in another one: there are at least as many as lanes.
+        connections: how many may commit at once; there are at least as many as lanes. In a lane one does, as
+            long as it is quick: what waits for it shares its next commit, which is cheaper than two. Only
+            where one takes long, another steps in, of several lanes in the others.
         waiting: events that may wait; more are turned away at once.
         waiting_bytes: the same for the sum of their bodies.
         batch: most events of one commit.
@@ -140,6 +141,8 @@ class Inbox:
         self._bytes = 0
         self._prompt = 0
         """Commits under way that have not taken long so far."""
+        self._due: list[_Lane] = []
+        """Those of the round that nobody has begun yet."""
         self._idle: deque[asyncio.Future[None]] = deque()
         self._connected = 0
         self._connecting: set[asyncio.Task[Any] | None] = set()
@@ -200,28 +203,48 @@ class Inbox:
                 self._add_committer()
         return lane
 
-    def _next(self) -> _Lane | None:
-        """The lane whose oldest event has waited longest; of several none in which a commit is under way."""
+    def _ready(self) -> list[_Lane]:
+        """The lanes with events, the oldest first; of several none in which a commit is under way."""
         alone = len(self._lanes) == 1
-        return min(
-            (lane for lane in self._lanes.values() if lane.waiting and (alone or not lane.busy)),
-            key=lambda lane: lane.waiting[0].number,
-            default=None,
-        )
+        ready = [lane for lane in self._lanes.values() if lane.waiting and (alone or not lane.busy)]
+        return sorted(ready, key=lambda lane: lane.waiting[0].number)
 
     def _wake(self) -> None:
         """Has an idle committer look for events."""
-        while self._idle and self._next() is not None:
+        while self._idle and (self._due or (not self._prompt and self._ready())):
             if not (woken := self._idle.popleft()).done():
                 woken.set_result(None)
                 return
 
-    async def _gather(self, lane: _Lane) -> None:
+    async def _next(self, last: _Lane | None) -> _Lane | None:
+        """A lane whose turn it is: of this round, or of a new one if nobody is under way with this one.
+
+        Args:
+            last: the lane in which the caller has committed before: its session knows the way there.
+        """
+        self._due = [lane for lane in self._due if lane in self._ready()]
+        if not self._due and not self._prompt and self._ready():
+            self._prompt += 1  # nobody else begins one
+            try:
+                await self._gather()
+            finally:
+                self._prompt -= 1
+            self._due = self._ready()
+        if not self._due:
+            return None
+        mine = last if last in self._due else self._due[0]
+        self._due.remove(mine)
+        for _ in self._due:
+            self._wake()
+        return mine
+
+    async def _gather(self) -> None:
         """Lets those in that have arrived already: as long as there are more after each turn of the loop."""
         seen, turns = 0, 0
-        while turns < EMPTY_TURNS and len(lane.waiting) < self._batch:
-            turns = 0 if len(lane.waiting) > seen else turns + 1
-            seen = len(lane.waiting)
+        while turns < EMPTY_TURNS and seen < self._batch:
+            arrived = sum(len(lane.waiting) for lane in self._ready())
+            turns = 0 if arrived > seen else turns + 1
+            seen = arrived
             await asyncio.sleep(0)
 
     async def _commit_forever(self) -> None:
@@ -252,27 +275,30 @@ class Inbox:
     async def _commit_on(self, connection: Connection) -> None:
         await self._tell(connection)
         used = time.monotonic()
+        lane: _Lane | None = None
         while not self._stopping:
-            while (lane := self._next()) is None:
-                woken = asyncio.get_running_loop().create_future()
-                self._idle.append(woken)
-                try:
-                    async with asyncio.timeout(TELL_SECONDS):
-                        await woken
-                except TimeoutError:
-                    self._idle.remove(woken)
+            if (turn := await self._next(lane)) is not None:
+                lane = turn
+                if time.monotonic() - used > IDLE_SECONDS:
+                    # If it died meanwhile, another one is made, and who waits does not notice.
+                    async with asyncio.timeout(TRY_SECONDS):
+                        await connection.execute("")
+                await self._commit(connection, lane)
+                used = time.monotonic()
+                await self._tell(connection)
+                continue
+            woken = asyncio.get_running_loop().create_future()
+            self._idle.append(woken)
+            try:
+                async with asyncio.timeout(TELL_SECONDS):
+                    await woken
+            except TimeoutError:
+                self._idle.remove(woken)
+                await self._tell(connection)
+                used = time.monotonic()
+            else:
+                if not self._count:
                     await self._tell(connection)
-                    used = time.monotonic()
-                else:
-                    if not self._count:
-                        await self._tell(connection)
-            if time.monotonic() - used > IDLE_SECONDS:
-                # If it died meanwhile, another one is made, and who waits does not notice.
-                async with asyncio.timeout(TRY_SECONDS):
-                    await connection.execute("")
-            await self._commit(connection, lane)
-            used = time.monotonic()
-            await self._tell(connection)
 
     async def _commit(self, connection: Connection, lane: _Lane) -> None:
         """Commits what waits in a lane.
@@ -291,7 +317,6 @@ class Inbox:
             self._wake()
 
         stepping_in = asyncio.get_running_loop().call_later(STEP_IN_SECONDS, step_in)
-        await self._gather(lane)
         batch = self._take(lane)
         try:
             async with asyncio.timeout(COMMIT_SECONDS):

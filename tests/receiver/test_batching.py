@@ -9,7 +9,7 @@ from typing import Any
 import psycopg
 import pytest
 
-from tds_receiver.inbox import Event, Inbox, UnavailableError
+from tds_receiver.inbox import Accepted, Event, Inbox, UnavailableError
 from tests.db.servers import Database
 from tests.receiver.test_webhooks import events
 
@@ -18,6 +18,15 @@ WAITING = """
     select from pg_locks
      where locktype = 'advisory' and not granted
        and database = (select oid from pg_database where datname = current_database())"""
+SESSIONS = """
+    select from pg_stat_activity
+     where application_name like 'tds/receiver/%' and datname = current_database() and state = 'idle'"""
+# whoever stores an event of these organisations waits for the lock of its number
+HOLD = """
+    create function public.hold() returns trigger language plpgsql as
+        $$ begin perform pg_advisory_xact_lock(new.organization_id::int); return new; end $$;
+    create trigger hold before insert on tds.inbox for each row
+        when (new.organization_id in ('1', '2', '3')) execute function public.hold()"""
 
 
 def event(number: object, **more: object) -> Event:
@@ -188,32 +197,56 @@ def test_an_idle_connection_that_died_costs_nobody_a_webhook(
     assert asyncio.run(story()) == "queued"
 
 
+def lane_of(organization: str | None) -> int:
+    """Each organisation has a lane of its own."""
+    return int(organization or 0)
+
+
+def patient(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A commit is never taken for slow, nor given up."""
+    monkeypatch.setattr("tds_receiver.inbox.SETTINGS", {"statement_timeout": "2min", "lock_timeout": "2min"})
+    for name in ("COMMIT_SECONDS", "ANSWER_SECONDS", "STEP_IN_SECONDS", "TELL_SECONDS"):
+        monkeypatch.setattr(f"tds_receiver.inbox.{name}", 120.0)
+
+
+def put(inbox: Inbox, number: int, organization_id: str) -> asyncio.Task[Accepted]:
+    """Sends an event, and does not wait for the answer."""
+    return asyncio.create_task(inbox.put(event(number)._replace(organization_id=organization_id)))
+
+
+async def warm(inbox: Inbox, holder: psycopg.Connection[Any], lanes: int) -> None:
+    """Sends an event to each of so many lanes, and waits until each has its connection."""
+    for number in range(1, lanes + 1):
+        await inbox.put(event(f"w{number}")._replace(organization_id=str(number)))
+    async with asyncio.timeout(30):
+        while len(holder.execute(SESSIONS).fetchall()) < lanes:  # noqa: ASYNC110 - sessions of the server's
+            await asyncio.sleep(0.01)
+    await asyncio.sleep(0.1)
+
+
+async def until_waiting(holder: psycopg.Connection[Any], count: int) -> None:
+    """Waits until so many sessions wait for the lock."""
+    async with asyncio.timeout(30):
+        while len(holder.execute(WAITING).fetchall()) < count:  # noqa: ASYNC110 - a lock of the server's
+            await asyncio.sleep(0.01)
+
+
 def test_a_lane_that_is_held_up_keeps_no_other_waiting(
     database: Database, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("tds_receiver.inbox.SETTINGS", {"statement_timeout": "2min", "lock_timeout": "2min"})
-    for name in ("COMMIT_SECONDS", "ANSWER_SECONDS"):
-        monkeypatch.setattr(f"tds_receiver.inbox.{name}", 120.0)
-    spoil(
-        database,
-        """create function public.hold() returns trigger language plpgsql as
-               $$ begin perform pg_advisory_xact_lock(20); return new; end $$;
-           create trigger hold before insert on tds.inbox for each row
-               when (new.organization_id = '1') execute function public.hold()""",
-    )
+    patient(monkeypatch)
+    monkeypatch.setattr("tds_receiver.inbox.STEP_IN_SECONDS", 0.05)
+    spoil(database, HOLD)
 
     async def story() -> tuple[str, bool, str]:
-        async with Inbox(
-            database.conninfo, connections=1, lane=lambda organization: int(organization or 0)
-        ) as inbox:
+        async with Inbox(database.conninfo, connections=1, lane=lane_of) as inbox:
             with database.connect(autocommit=True) as holder:
-                holder.execute("select pg_advisory_lock(20)")
+                holder.execute("select pg_advisory_lock(1)")
                 held = asyncio.create_task(inbox.put(event(1)._replace(organization_id="1")))
-                while not holder.execute(WAITING).fetchall():  # noqa: ASYNC110 - a lock of the server's
-                    await asyncio.sleep(0.01)
-                other = await inbox.put(event(2)._replace(organization_id="2"))
+                await until_waiting(holder, 1)
+                other = await inbox.put(event(2)._replace(organization_id="4"))
                 was_held = not held.done()
-                holder.execute("select pg_advisory_unlock(20)")
+                holder.execute("select pg_advisory_unlock(1)")
             return other.status, was_held, (await held).status
 
     assert asyncio.run(story()) == ("queued", True, "queued")
@@ -221,10 +254,64 @@ def test_a_lane_that_is_held_up_keeps_no_other_waiting(
 
 def test_what_waits_for_one_lane_shares_a_commit(database: Database) -> None:
     sent = [event(number)._replace(organization_id=str(1 + number % 2)) for number in range(40)]
-    answers = together(database, sent, lane=lambda organization: int(organization or 0))
+    answers = together(database, sent, lane=lane_of)
     assert [answer[1] for answer in answers] == ["queued"] * 40
     with psycopg.connect(database.conninfo) as conn:
         shared = conn.execute(
             "select count(distinct organization_id) from tds.inbox group by xmin::text"
         ).fetchall()
     assert set(shared) == {(1,)}
+
+
+def test_lanes_commit_at_the_same_time(database: Database, monkeypatch: pytest.MonkeyPatch) -> None:
+    patient(monkeypatch)
+    spoil(database, HOLD)
+
+    async def story() -> list[str]:
+        async with Inbox(database.conninfo, connections=1, lane=lane_of) as inbox:
+            with database.connect(autocommit=True) as holder:
+                await warm(inbox, holder, 3)
+                holder.execute("select pg_advisory_lock(1)")
+                holder.execute("select pg_advisory_lock(2), pg_advisory_lock(3)")
+                puts = [put(inbox, 1, "1")]
+                await until_waiting(holder, 1)
+                puts += [put(inbox, 2, "2"), put(inbox, 3, "3")]
+                await asyncio.sleep(0)
+                holder.execute("select pg_advisory_unlock(1)")
+                await puts[0]
+                await until_waiting(holder, 2)
+                holder.execute("select pg_advisory_unlock_all()")
+            return [(await each).status for each in puts]
+
+    assert asyncio.run(story()) == ["queued"] * 3
+
+
+def test_the_next_round_takes_what_came_while_one_lane_was_under_way(
+    database: Database, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Who is through early does not begin with the first that comes, and halve its batches so."""
+    patient(monkeypatch)
+    spoil(database, HOLD)
+
+    async def story() -> list[str]:
+        async with Inbox(database.conninfo, connections=1, lane=lane_of) as inbox:
+            with database.connect(autocommit=True) as holder:
+                await warm(inbox, holder, 4)
+                holder.execute("select pg_advisory_lock(1)")
+                early, held = put(inbox, 1, "4"), put(inbox, 2, "1")
+                await early
+                await until_waiting(holder, 1)
+                first = put(inbox, 3, "4")
+                await asyncio.sleep(0.1)
+                second = put(inbox, 4, "4")
+                await asyncio.sleep(0)
+                holder.execute("select pg_advisory_unlock(1)")
+            return [(await each).status for each in (held, first, second)]
+
+    assert asyncio.run(story()) == ["queued"] * 3
+    with psycopg.connect(database.conninfo) as conn:
+        shared = conn.execute(
+            """select array_agg(record_id order by record_id) from tds.inbox
+                where record_id not like 'w%' group by xmin::text"""
+        ).fetchall()
+    assert sorted(shared) == [(["1"],), (["2"],), (["3", "4"],)]
