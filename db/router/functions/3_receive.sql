@@ -5,9 +5,11 @@ language plpgsql stable
 set search_path = pg_catalog, pg_temp
 as $$
 begin
+    if check_source.source = 'webhook' and check_source.shape = 'webhook' and check_source.run_id is null then
+        return;
+    end if;
     -- within a function that runs as its owner these two still say who called it
-    if (check_source.source is distinct from 'webhook' or check_source.shape is distinct from 'webhook' or check_source.run_id is not null)
-       and not exists (
+    if not exists (
            select from pg_catalog.pg_roles r
             where (r.rolname in ('tds_poller', 'tds_worker', 'tds_operator')
                    or r.oid = (select c.relowner from pg_catalog.pg_class c where c.oid = 'tds.router'::regclass))
@@ -122,6 +124,26 @@ revoke all on function tds.store_on_shard(int, int[], text[], bytea, int[], text
 comment on function tds.store_on_shard(int, int[], text[], bytea, int[], text[], text[], text[], text, text, text) is
 'Stores bodies on one shard: as tds.receive_many() answers, or unavailable for each (not stored, as far as is known), or moved.';
 
+create or replace function tds.named_organizations(organization_id text[], body bytea[], length int) returns text[]
+language plpgsql stable
+set search_path = pg_catalog, pg_temp
+as $$
+begin
+    return array(
+        select coalesce(b.organization_id,
+                        (select d.organization_id from tds.directory d
+                          where b.organization_id is null and d.organization_id = tds.named_organization(b.body)),
+                        '')
+          from unnest(named_organizations.organization_id, named_organizations.body, array_fill(0, array[named_organizations.length]))
+               with ordinality b(organization_id, body, _, n)
+         where b.n <= named_organizations.length
+         order by b.n);
+end
+$$;
+revoke all on function tds.named_organizations(text[], bytea[], int) from public;
+comment on function tds.named_organizations(text[], bytea[], int) is
+'Whose each of so many bodies is: by the caller''s word, else by the body''s if the directory knows that organisation, else ''''.';
+
 create or replace function tds.receive_many(
     entity text[], body bytea[], organization_id text[] default null, source text default 'webhook',
     shape text default 'webhook', event text[] default null, headers jsonb[] default null)
@@ -133,66 +155,57 @@ as $$
 declare
     v_default  constant text := tds.default_organization();
     v_until    constant timestamptz := clock_timestamp() + interval '2.5 seconds';
-    v_open     int[] := array(select generate_series(1, cardinality(receive_many.entity)));
-    v_part     record;
+    v_length   constant int := coalesce(cardinality(receive_many.entity), 0);
+    v_asked    text[] := receive_many.organization_id;
+    v_shards   int[];
+    v_number   int;
+    v_told     record;
     v_ords     int[] := '{}';
     v_ids      bigint[] := '{}';
     v_statuses text[] := '{}';
+    v_open     int[];
     v_moved    int[];
-    v_told     record;
 begin
     perform tds.check_source(receive_many.source, receive_many.shape, null);
-    while v_open <> '{}' loop
+    if coalesce(cardinality(v_asked), 0) <> v_length or array_position(v_asked, null) is not null then
+        v_asked := tds.named_organizations(v_asked, receive_many.body, v_length);
+    end if;
+    loop
+        v_shards := array(select coalesce((select coalesce(d.arrives_at, d.shard) from tds.directory d
+                                            where d.organization_id = coalesce(nullif(o.id, ''), v_default)), tds.default_shard())
+                            from unnest(v_asked) with ordinality o(id, n)
+                           order by o.n);
         v_moved := '{}';
-        for v_part in
-            -- sorted once, so that no list has to be
-            select i.number, array_agg(i.n) as ords, array_agg(i.entity) as entities, string_agg(i.body, '') as bodies,
-                   array_agg(octet_length(i.body)) as lengths, array_agg(i.organization_id) as organization_ids,
-                   array_agg(i.event) as events, array_agg(i.headers) as headers
-              from (select coalesce(d.arrives_at, d.shard, tds.default_shard()) as number, b.n::int as n, b.entity,
-                           coalesce(b.body, '') as body, coalesce(b.event, 'upsert') as event, b.headers::text as headers,
-                           coalesce(o.id, '') as organization_id
-                      from unnest(receive_many.entity, receive_many.body, receive_many.organization_id, receive_many.event,
-                                  receive_many.headers) with ordinality b(entity, body, organization_id, event, headers, n)
-                     cross join lateral (
-                            select coalesce(b.organization_id,
-                                            (select k.organization_id from tds.directory k
-                                              where b.organization_id is null
-                                                and k.organization_id = tds.named_organization(b.body))) as id offset 0) o
-                      left join tds.directory d on d.organization_id = coalesce(o.id, v_default)
-                     where b.n = any (v_open)
-                     order by 1, 2) i
-             group by i.number
-             order by i.number
-        loop
-            select array_agg(r.ord) as ords, array_agg(r.inbox_id) as ids, array_agg(r.status) as statuses,
-                   coalesce(array_agg(r.ord) filter (where r.status = 'moved'), '{}') as moved
+        foreach v_number in array array(select distinct s.number from unnest(v_shards) s(number) order by 1) loop
+            select array_agg(r.ord) filter (where r.status <> 'moved') as ords,
+                   array_agg(r.inbox_id) filter (where r.status <> 'moved') as ids,
+                   array_agg(r.status) filter (where r.status <> 'moved') as statuses,
+                   array_agg(r.ord) filter (where r.status = 'moved') as moved
               into v_told
-              from tds.store_on_shard(v_part.number, v_part.ords, v_part.entities, v_part.bodies, v_part.lengths, v_part.organization_ids,
-                                      v_part.events, v_part.headers, receive_many.source, receive_many.shape, v_default) r;
-            v_moved := v_moved || v_told.moved;
+              from (-- in the order of the arrays: this only goes through them
+                    select array_agg(b.n::int) as ords, array_agg(b.entity) as entities, string_agg(coalesce(b.body, ''), '') as bodies,
+                           array_agg(coalesce(octet_length(b.body), 0)) as lengths, array_agg(b.organization_id) as organization_ids,
+                           array_agg(coalesce(b.event, 'upsert')) as events, array_agg(b.headers::text) as headers
+                      from unnest(receive_many.entity, receive_many.body, v_asked, receive_many.event, receive_many.headers, v_shards)
+                           with ordinality b(entity, body, organization_id, event, headers, number, n)
+                     where b.n <= v_length and b.number is not distinct from v_number and (v_open is null or b.n = any (v_open))
+                    having count(*) > 0) p
+             cross join lateral tds.store_on_shard(v_number, p.ords, p.entities, p.bodies, p.lengths, p.organization_ids, p.events,
+                                                   p.headers, receive_many.source, receive_many.shape, v_default) r;
             v_ords := v_ords || v_told.ords;
             v_ids := v_ids || v_told.ids;
             v_statuses := v_statuses || v_told.statuses;
+            v_moved := v_moved || v_told.moved;
         end loop;
         -- moved between the look into the directory and the shard: the next look knows where
         exit when v_moved = '{}' or clock_timestamp() > v_until;
         v_open := v_moved;
         perform pg_sleep(0.02);
     end loop;
-    if cardinality(v_ords) = cardinality(receive_many.entity) then
-        return query
-        select u.ord, u.inbox_id, case u.status when 'moved' then 'unavailable' else u.status end
-          from unnest(v_ords, v_ids, v_statuses) u(ord, inbox_id, status)
-         order by u.ord;
-        return;
-    end if;
     return query
-    select t.ord, t.inbox_id, t.status
-      from (select distinct on (u.ord) u.ord, u.inbox_id, case u.status when 'moved' then 'unavailable' else u.status end as status
-              from unnest(v_ords, v_ids, v_statuses) with ordinality u(ord, inbox_id, status, n)
-             order by u.ord, u.n desc) t
-     order by t.ord;
+    select u.ord, u.inbox_id, coalesce(u.status, 'unavailable')
+      from unnest(v_ords || v_moved, v_ids, v_statuses) u(ord, inbox_id, status)
+     order by u.ord;
 end
 $$;
 revoke all on function tds.receive_many(text[], bytea[], text[], text, text, text[], jsonb[]) from public;
