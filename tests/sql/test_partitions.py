@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import threading
 
+import psycopg
+import pytest
+
 from tests.db.servers import Database
 from tests.journeys.waiting import PATIENCE
 from tests.sql.conftest import Mirror, product
@@ -58,3 +61,20 @@ def test_partitions_are_made_14_days_ahead(mirror: Mirror) -> None:
     first = "select min(right(inhrelid::regclass::text, 8)) from pg_inherits where inhparent = 'tds.inbox'::regclass"
     mirror.conn.execute("select set_config('tds.fake_now', %s, false)", [mirror.value(first) + " 12:00+00"])
     assert mirror.value("select tds.ensure_partitions()") == 0
+
+
+def test_who_has_once_waited_for_a_partition_does_not_wait_again(database: Database) -> None:
+    """Until it is another one, a day later or made anew."""
+    ensure = "select tds.ensure_partition((tds.now() at time zone 'UTC')::date)"
+    told, new = database.connect(autocommit=True), database.connect(autocommit=True)
+    with told, new, database.connect() as maker:
+        told.execute(ensure)
+        for conn in (told, new):
+            conn.execute("set lock_timeout = '100ms'")
+        maker.execute("lock table tds.partition_lock in share row exclusive mode")
+        assert told.execute(ensure).fetchone() == (False,)
+        with pytest.raises(psycopg.errors.LockNotAvailable):
+            new.execute(ensure)
+        told.execute("select set_config('tds.fake_now', (now() + interval '1 day')::text, false)")
+        with pytest.raises(psycopg.errors.LockNotAvailable):
+            told.execute(ensure)

@@ -6,6 +6,7 @@ declare
     v_now   constant timestamptz := tds.now();
     v_due   record;
     v_waits text[];
+    v_added record;
 begin
     -- an organisation that is on its way to another shard, or has left this one
     if exists (select from tds.gate) then
@@ -15,11 +16,16 @@ begin
         perform tds.refuse_departed(array(select distinct e.organization_id from added e where e.source <> 'retry' order by 1));
         v_waits := array(select g.organization_id from tds.gate g where g.state = 'arriving');
     end if;
+    select bool_or(e.source <> 'retry') as come, bool_or(e.refusal is not null or n.entity is null) as die,
+           bool_or(e.source <> 'poller' and e.refusal is null) as are_urgent
+      into v_added
+      from added e
+      left join tds.entity n on n.entity = e.entity;
     -- what came is acknowledged with this commit; a retry was acknowledged when it came
-    if exists (select from added e where e.source <> 'retry') then
+    if v_added.come then
         perform tds.durably();
     end if;
-    if exists (select from added e where e.refusal is not null or e.entity not in (select n.entity from tds.entity n)) then
+    if v_added.die then
         perform tds.bury_event(e.inbox_id, e.received_at, e.entity,
                                coalesce(e.refusal, format('unknown entity %s', e.entity)),
                                case when e.refusal is null then 'ZB002' else 'ZB001' end,
@@ -71,7 +77,7 @@ begin
         perform tds.queue_send(v_due.queue, v_due.inbox_ids, v_due.received_ats, v_due.pages);
     end loop;
     -- the poller drains what it brings, and workers look every second anyway: only what came by itself is urgent
-    if exists (select from added e where e.source <> 'poller' and e.refusal is null) and tds.setting_text('notify') = 'true' then
+    if v_added.are_urgent and tds.setting_text('notify') = 'true' then
         perform pg_notify('tds_inbox', '');
     end if;
     return null;

@@ -30,13 +30,16 @@ set search_path = pg_catalog, pg_temp
 as $$
 declare
     v_suffix constant text := to_char(ensure_partition.day, 'YYYYMMDD');
+    v_made   constant text := to_regclass('tds.inbox_' || v_suffix)::oid || ' ' || to_regclass('tds.inbox_outcome_' || v_suffix)::oid;
     v_parent text;
 begin
-    if to_regclass('tds.inbox_' || v_suffix) is not null
-       and to_regclass('tds.inbox_outcome_' || v_suffix) is not null then
+    if v_made is not null then
         -- a commit can be seen before it tells other sessions what they have to forget: who made it has told them all once this
-        -- lock is free, and without that an insert could still miss the partition
-        perform tds.await_partitions();
+        -- lock is free, and without that an insert could still miss the partition; once told, a session knows
+        if current_setting('tds.partitions_known', true) is distinct from v_made then
+            perform tds.await_partitions();
+            perform set_config('tds.partitions_known', v_made, false);
+        end if;
         return false;
     end if;
     -- CREATE … PARTITION OF deadlocks against concurrent inserts; CREATE LIKE and ATTACH under one lock do not

@@ -157,7 +157,8 @@ begin
                     when g.organization_id is null then tds.organization_problem(l.organization_id, v_default)
                     when receive_set.shape = 'webhook' then tds.address_problem(g.organization_id, l.organization_id) end as refusal
           from tds.look(receive_set.entity, receive_set.body) l
-          join unnest(receive_set.organization_id) with ordinality g(organization_id, n) on g.n = l.n
+          -- arrays are looked into by number: a join would carry their bodies along
+         cross join lateral (select receive_set.organization_id[l.n] as organization_id) g
          -- what is refused is told why, one by one
          where receive_set.shape <> 'webhook' or l.records is null or l.records <= 1 or tds.why_too_many(l.records) is null
     ), first as materialized (
@@ -180,13 +181,12 @@ begin
     ), stored as (
         insert into tds.inbox (inbox_id, received_at, organization_id, entity, source, shape, event, record_id, observed_at,
                                headers, body, refusal)
-        select f.inbox_id, v_now, f.organization_id, f.entity, receive_set.source, receive_set.shape, b.event, f.record_id,
-               v_now + coalesce(c.skew, interval '0') - (cardinality(receive_set.body) - f.n) * interval '1 microsecond', b.headers, b.body,
-               f.refusal
-          from unnest(receive_set.event, receive_set.headers, receive_set.body) with ordinality b(event, headers, body, n)
-          join fresh f on f.n = b.n
-          left join tds.zoho_clock c on c.organization_id = f.organization_id
-         order by f.n
+        select f.inbox_id, v_now, f.organization_id, f.entity, receive_set.source, receive_set.shape, receive_set.event[f.n], f.record_id,
+               v_now + coalesce(f.skew, interval '0') - (cardinality(receive_set.body) - f.n) * interval '1 microsecond',
+               receive_set.headers[f.n], receive_set.body[f.n], f.refusal
+          from (select n.*, c.skew
+                  from fresh n left join tds.zoho_clock c on c.organization_id = n.organization_id
+                 order by n.n) f
     ), told as (
         select f.n, f.inbox_id, case when f.target is null or f.refusal is not null then 'rejected' else 'queued' end as status from fresh f
         union all
@@ -221,12 +221,11 @@ declare
 begin
     perform tds.check_source(receive_many.source, receive_many.shape, null);
     begin
-        -- arrays of one length, so that none of them pads another with nulls
-        select array_agg(convert_from(coalesce(b.body, ''), 'UTF8') order by b.n), array_agg(b.organization_id order by b.n),
-               array_agg(coalesce(b.event, 'upsert') order by b.n)
+        -- arrays of one length, so that none of them pads another with nulls; unnest() gives them in their order
+        select array_agg(convert_from(coalesce(b.body, ''), 'UTF8')), array_agg(b.organization_id),
+               array_agg(coalesce(b.event, 'upsert'))
           into v_texts, v_asked, v_events
-          from unnest(receive_many.body, receive_many.organization_id, receive_many.event)
-               with ordinality b(body, organization_id, event, n)
+          from unnest(receive_many.body, receive_many.organization_id, receive_many.event) b(body, organization_id, event)
          where receive_many.shape <> 'list';
         select s.ords, s.inbox_ids, s.statuses into v_ords, v_inbox_ids, v_statuses
           from tds.receive_set(receive_many.entity, v_texts, v_asked, receive_many.source, receive_many.shape, v_events,
