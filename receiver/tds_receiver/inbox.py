@@ -222,8 +222,9 @@ class Inbox:
         Args:
             last: the lane in which the caller has committed before: its session knows the way there.
         """
-        self._due = [lane for lane in self._due if lane in self._ready()]
-        if not self._due and not self._prompt and self._ready():
+        ready = self._ready()
+        self._due = [lane for lane in self._due if lane in ready]
+        if ready and not self._due and not self._prompt:
             self._prompt += 1  # nobody else begins one
             try:
                 await self._gather()
