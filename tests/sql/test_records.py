@@ -361,6 +361,38 @@ def test_a_lease_dies_with_its_fetcher_unless_its_answer_is_stored(
     assert mirror.rows("select zoho_id from tds.wanted_detail") == [{"zoho_id": "2"}]
 
 
+def test_a_repaired_row_has_the_version_of_the_detail_that_repaired_it(mirror: Mirror) -> None:
+    detail = {
+        "invoice_id": "1",
+        "last_modified_time": MOMENT,
+        "reference_number": "as it is",
+        "line_items": [],
+    }
+    version = "select reference_number, sync_rank, sync_modified_at, sync_read_at from zoho.invoices"
+    stored = "select tds.store_detail('invoices', %s, '{1}', %b, '2026-06-09T14:00:00Z')"
+    told = json.dumps({"invoice": detail}).encode()
+    mirror.conn.execute("select tds.want_detail('invoices', %s, '1', 'test')", [ORGANIZATION])
+    mirror.conn.execute(stored, [ORGANIZATION, told])
+    mirror.process()
+    read = mirror.rows(version)
+    assert [(row["reference_number"], row["sync_rank"]) for row in read] == [("as it is", 3)]
+    mirror.conn.execute(
+        "update zoho.invoices set reference_number = 'spoilt', sync_rank = 2, sync_modified_at = now()"
+    )
+    mirror.conn.execute("select tds.repair_records('invoices', '{1}', %s)", [ORGANIZATION])
+    assert mirror.rows("select zoho_id from tds.take_details('invoices', %s)", ORGANIZATION) == [
+        {"zoho_id": "1"}
+    ]
+    mirror.conn.execute(stored, [ORGANIZATION, told])
+    assert mirror.rows(version) == read, "it does not wait for its turn"
+    mirror.process()
+    assert mirror.rows(version) == read
+    newer = detail | {"reference_number": "edited", "last_modified_time": "2026-06-10T09:46:21-0400"}
+    mirror.receive("invoices", {"invoice": newer})
+    mirror.process()
+    assert mirror.value("select reference_number from zoho.invoices") == "edited"
+
+
 def test_a_new_need_does_not_wait_for_the_lease_of_an_older_one(mirror: Mirror) -> None:
     mirror.receive(
         "invoices", {"invoices": [{"invoice_id": "1", "last_modified_time": MOMENT}]}, shape="list"
