@@ -9,6 +9,7 @@ NEAR = {
     "db/functions/10_ground": (
         "pgtap/readers", "sql/test_documents.py", "sql/test_records.py", "sql/test_raw_first.py", "sql/test_roles.py",
     ),
+    "db/functions/10_ground/bounds.sql": ("attacks/test_bounds.py", "attacks/test_growth.py", "sql/test_retention.py"),
     "db/functions/10_ground/locks.sql": ("sql/test_locks.py", "sql/test_concurrency.py", "sql/test_jobs.py"),
     "db/functions/20_registry": (
         "sql/test_documents.py", "sql/test_records.py", "sql/test_pulls.py", "sql/test_raw_first.py", "sql/test_custom_fields.py",
