@@ -463,7 +463,8 @@ $$;
 comment on function tds.opened(jsonb, text, text, text) is
 'Records in which JSON as text is JSON wherever the mapping, or else Zoho''s documents, have an object or an array.';
 
-create or replace function tds.body_records(body text, list_key text, record_key text, id_key text, looks boolean default false)
+create or replace function tds.body_records(
+    body text, list_key text, record_key text, id_key text, looks boolean default false, bare boolean default false)
 returns table (records jsonb, look_closer boolean)
 language sql stable parallel safe rows 1
 as $$
@@ -473,7 +474,7 @@ as $$
                      -- what tds.has_inner_json() asks of a text, without writing the record out
                      and not f.first @? '$.** ? (@ starts with "{" || @ starts with "[")' then l.list
                 when jsonb_typeof(j.doc -> $3 -> $4) = 'string' and not (o.is_odd and tds.has_inner_json(j.body))
-                then jsonb_build_array(j.doc -> $3)
+                then case when $6 then j.doc -> $3 else jsonb_build_array(j.doc -> $3) end
                 else tds.opened(tds.payload(j.doc, $2, $3, $4), $2, $4, j.body) end,
            case when $5 then o.is_odd and tds.has_long_number(j.body, false) end
       from (select b.body, tds.document(b.body) as doc
@@ -483,8 +484,8 @@ as $$
      cross join lateral (select not $5 or tds.is_odd(j.body) as is_odd offset 0) o
     offset 0
 $$;
-comment on function tds.body_records(text, text, text, text, boolean) is
+comment on function tds.body_records(text, text, text, text, boolean, boolean) is
 'The one way from a stored body to its records: an array, null where it holds none; and, where the caller looks, whether it may hold a '
 'number of more digits than the setting number_digits (look_closer: tds.has_long_number(); a page of a list is looked at when it is '
-'stored). One row, so that it can be joined laterally; the planner puts its text in the place of the call. Raises class 22 for a body that '
-'is not JSON.';
+'stored). bare: one wrapped record is told as it is, not as an array, to make which all of it would be gone through. One row, so that it '
+'can be joined laterally; the planner puts its text in the place of the call. Raises class 22 for a body that is not JSON.';

@@ -47,46 +47,43 @@ as $$ select case when jsonb_typeof($1 -> 'price_precision') = 'number' and ($1 
 comment on function tds.precision_of(jsonb, text) is
 'Decimals of a document''s amounts: its price_precision, else its currency''s, which is looked up only then, else 2.';
 
-create or replace function tds.expected_subtotal(doc jsonb) returns numeric
-language sql immutable parallel safe
+create or replace function tds.expected_sums(doc jsonb, payments text[])
+returns table (subtotal numeric, total numeric, balance numeric)
+language sql stable parallel safe rows 1
 as $$
+    -- offset 0: each amount is read once, not once a mention
     select case when $1 -> 'line_items' in ('[]', 'null', '""') then 0
-                when jsonb_typeof($1 -> 'line_items') = 'array' and $1 ->> 'is_inclusive_tax' is distinct from 'true' then
-               (select sum(tds.amount_of(e.doc -> 'item_total')) from jsonb_array_elements($1 -> 'line_items') e(doc)) end
-$$;
-comment on function tds.expected_subtotal(jsonb) is
-'What a document''s lines add up to, nothing where it tells of none; null while they are unknown, or hold their taxes.';
-
-create or replace function tds.expected_total(doc jsonb) returns numeric
-language sql immutable parallel safe
-as $$
-    -- what is withheld or collected at the source is in the total or not: either reading may be the document's
-    select t.total + case when t.total <> tds.amount_of($1 -> 'total') and t.total + t.at_source = tds.amount_of($1 -> 'total')
-                          then t.at_source else 0 end
-      from (select tds.amount_of($1 -> 'sub_total')
+                when jsonb_typeof($1 -> 'line_items') = 'array' and a.holds_taxes is distinct from 'true' then
+               (select sum(tds.amount_of(e.doc -> 'item_total')) from jsonb_array_elements($1 -> 'line_items') e(doc)) end,
+           -- what is withheld or collected at the source is in the total or not: either reading may be the document's
+           case when a.holds_taxes is distinct from 'true' and ($1 ? 'discount_type' or a.discount_total = 0)
+                then t.total + case when t.total <> a.total and t.total + a.at_source = a.total then a.at_source else 0 end end,
+           case when $1 ->> 'status' not in ('void', 'draft') and tds.amount_of($1 -> $2[1]) is not null
+                then a.total - (select sum(coalesce(tds.amount_of($1 -> p.key), 0)) from unnest($2) p(key)) end
+      from (select $1 ->> 'is_inclusive_tax' as holds_taxes, tds.amount_of($1 -> 'sub_total') as sub_total,
+                   tds.amount_of($1 -> 'discount_total') as discount_total, tds.amount_of($1 -> 'tax_total') as tax_total,
+                   coalesce(tds.amount_of($1 -> 'shipping_charge'), 0) + coalesce(tds.amount_of($1 -> 'adjustment'), 0)
+                   + coalesce(tds.amount_of($1 -> 'roundoff_value'), 0) as charges,
+                   coalesce(tds.amount_of($1 -> 'tcs_amount'), 0) - coalesce(tds.amount_of($1 -> 'tds_amount'), 0) as at_source,
+                   tds.amount_of($1 -> 'total') as total
+            offset 0) a
+     cross join lateral (select
+           a.sub_total
            -- a list row's 10 % or 10 without the amount it makes cannot be told from one another
            - case when $1 ->> 'discount_type' is distinct from 'entity_level' then 0
-                  else coalesce(tds.amount_of($1 -> 'discount_total'), tds.amount_of($1 -> 'discount_amount'),
+                  else coalesce(a.discount_total, tds.amount_of($1 -> 'discount_amount'),
                                 case when coalesce(tds.amount_of($1 -> 'discount'), 0) = 0 then 0 end) end
-           + tds.amount_of($1 -> 'tax_total')
-           + coalesce(tds.amount_of($1 -> 'shipping_charge'), 0) + coalesce(tds.amount_of($1 -> 'adjustment'), 0)
-           + coalesce(tds.amount_of($1 -> 'roundoff_value'), 0) as total,
-             coalesce(tds.amount_of($1 -> 'tcs_amount'), 0) - coalesce(tds.amount_of($1 -> 'tds_amount'), 0) as at_source) t
-     where $1 ->> 'is_inclusive_tax' is distinct from 'true' and ($1 ? 'discount_type' or tds.amount_of($1 -> 'discount_total') = 0)
+           + a.tax_total + a.charges as total
+            offset 0) t
+    offset 0
 $$;
-comment on function tds.expected_total(jsonb) is
-'sub_total, less a discount of the whole document, plus tax, shipping, adjustment and rounding, and tcs_amount less tds_amount where the '
-'document''s total has them; null where one is unknown or prices hold their taxes.';
-
-create or replace function tds.expected_balance(doc jsonb, payments text[]) returns numeric
-language sql immutable parallel safe
-as $$
-    select tds.amount_of($1 -> 'total') - (select sum(coalesce(tds.amount_of($1 -> p.key), 0)) from unnest($2) p(key))
-     where $1 ->> 'status' not in ('void', 'draft') and tds.amount_of($1 -> $2[1]) is not null
-$$;
-comment on function tds.expected_balance(jsonb, text[]) is
-'The total less what was paid, credited or written off (the keys given); null where the first of them is unknown (lists tell what '
-'was written off, but not what was paid), and for void and draft documents.';
+comment on function tds.expected_sums(jsonb, text[]) is
+'What the other amounts of a document make of three of them; null where one is unknown. subtotal: what its lines add up to, nothing where '
+'it tells of none; null where they hold their taxes. total: sub_total, less a discount of the whole document, plus tax, shipping, '
+'adjustment and rounding, and tcs_amount less tds_amount where the document''s total has them; null where prices hold their taxes. '
+'balance: the total less what was paid, credited or written off (payments: their keys); null where the first of them is unknown (lists '
+'tell what was written off, but not what was paid), and for void and draft documents. One row, so that it can be joined laterally; the '
+'planner puts its text in the place of the call.';
 
 create or replace function tds.differs(expected numeric, told jsonb, doc jsonb, organization_id text) returns boolean
 language sql stable parallel safe
@@ -145,42 +142,44 @@ comment on function tds.is_of_one_version(jsonb, jsonb, timestamptz, text[]) is
 'Whether these keys of a merged document were told of the same edit (see tds.record_state): a list row''s new balance and what an '
 'older detail says was paid do not belong together.';
 
-create or replace function tds.add_check(entity text, column_name text, expected text, told text, keys text[], description text)
-    returns void
+create or replace function tds.add_check(entity text, what text, told text, keys text[], description text) returns void
 language plpgsql volatile
 set search_path = pg_catalog, pg_temp
 as $$
+declare
+    v_column constant text := add_check.what || '_differs';
 begin
-    perform tds.derive(add_check.entity, '', add_check.column_name, format(
-        E'case when %L = ''subtotal_differs'' and tds.lacks_elements(s.doc) then true\n'
-        '                    when s.layers is null or jsonb_array_length(s.layers) = 1 and s.layers -> 0 -> ''keys'' = ''[]''\n'
-        '                      or tds.is_of_one_version(s.doc, s.layers, s.modified_at,\n'
-        '                                               %L)\n'
-        '                    then tds.differs(%s, s.doc -> %L,\n                                     s.doc, own.organization_id)\n'
-        '                     and tds.is_certain(s.doc, %L) end',
-        add_check.column_name, add_check.keys, add_check.expected, add_check.told, tds.doubts(add_check.column_name)),
-            add_check.description);
+    perform tds.derive(add_check.entity, '', v_column, format(
+        $sql$case %swhen s.layers is null or jsonb_array_length(s.layers) = 1 and s.layers -> 0 -> 'keys' = '[]'
+                      or tds.is_of_one_version(s.doc, s.layers, s.modified_at,
+                                               %L)
+                    then tds.differs(sums.%I, s.doc -> %L, s.doc, own.organization_id)
+                     and tds.is_certain(s.doc, %L) end$sql$,
+        case when add_check.what = 'subtotal' then E'when tds.lacks_elements(s.doc) then true\n                    ' else '' end,
+        add_check.keys, add_check.what, add_check.told, tds.doubts(v_column)),
+        add_check.description);
 end
 $$;
-revoke all on function tds.add_check(text, text, text, text, text[], text) from public;
-comment on function tds.add_check(text, text, text, text, text[], text) is
-'Adds one arithmetic check: whether what is told under a key differs from the SQL of what is expected; null while the keys it '
-'goes by are of several versions, and where there is reason for doubt (tds.doubts()).';
+revoke all on function tds.add_check(text, text, text, text[], text) from public;
+comment on function tds.add_check(text, text, text, text[], text) is
+'Adds one arithmetic check: whether what is told under a key differs from what is expected, a column of tds.expected_sums(); null while '
+'the keys it goes by are of several versions, and where there is reason for doubt (tds.doubts()).';
 
 create or replace function tds.map_document(entity text) returns void
 language plpgsql volatile
 set search_path = pg_catalog, pg_temp
 as $$
 begin
-    perform tds.add_check(map_document.entity, 'subtotal_differs', 'tds.expected_subtotal(s.doc)', 'sub_total',
-                          '{line_items,is_inclusive_tax,sub_total}',
+    update tds.entity n
+       set joins = n.joins || format('cross join lateral tds.expected_sums(s.doc, %L) sums', tds.balance_keys(n.entity))
+     where n.entity = map_document.entity;
+    perform tds.add_check(map_document.entity, 'subtotal', 'sub_total', '{line_items,is_inclusive_tax,sub_total}',
                           'Whether the lines add up to something else than the subtotal; null while that is unknown.');
-    perform tds.add_check(map_document.entity, 'total_differs', 'tds.expected_total(s.doc)', 'total',
+    perform tds.add_check(map_document.entity, 'total', 'total',
                           '{sub_total,discount_type,discount_total,discount_amount,tax_total,'
                           'shipping_charge,adjustment,roundoff_value,tds_amount,tcs_amount,total}',
                           'Whether subtotal, discount, taxes and charges make another total; null while that is unknown.');
-    perform tds.add_check(map_document.entity, 'balance_differs',
-                          format('tds.expected_balance(s.doc, %L)', tds.balance_keys(map_document.entity)), 'balance',
+    perform tds.add_check(map_document.entity, 'balance', 'balance',
                           tds.balance_keys(map_document.entity) || '{status,total,balance}'::text[],
                           'Whether the total less payments and credits is another balance; null while that is unknown.');
 end

@@ -32,24 +32,30 @@ comment on function tds.believed_time(timestamptz, timestamptz) is
 'What a last_modified_time is taken for by whoever was told it then: itself; the moment of the telling, where it lies ahead of that by no '
 'more than the setting stamp_ahead_seconds; else null, as if there were none.';
 
+create or replace function tds.as_array(records jsonb) returns jsonb
+language sql immutable parallel safe
+as $$ select case when jsonb_typeof($1) = 'object' then jsonb_build_array($1) else $1 end $$;
+comment on function tds.as_array(jsonb) is 'Records as an array, where one was told by itself.';
+
 create or replace function tds.stored_events(entity text, inbox_ids bigint[], received_ats timestamptz[]) returns setof tds.event
 language sql stable
 as $$
     select (e.n - 1) << 32, i.inbox_id, i.received_at, i.record_id is not null, i.observed_at,
            (i.headers ->> 'modified_at')::timestamptz, tds.shape_rank(i.shape), i.event = 'delete',
-           case when f.are_any then tds.unless_forgotten(k, i.organization_id, r.records) else r.records end,
+           case when f.are_any then tds.unless_forgotten(k, i.organization_id, tds.as_array(r.records)) else r.records end,
            coalesce(r.look_closer, i.look_closer, tds.has_long_number(i.body, true)),
            i.organization_id
       from tds.entity k
      cross join unnest($2, $3) with ordinality e(inbox_id, received_at, n)
      -- offset 0: one by one by key; a table that was believed to be empty would be read whole
      cross join lateral (select x.* from tds.inbox x where x.received_at = e.received_at and x.inbox_id = e.inbox_id offset 0) i
-     cross join lateral tds.body_records(i.body, k.list_key, k.record_key, k.id_key, i.shape <> 'list') r
+     cross join lateral tds.body_records(i.body, k.list_key, k.record_key, k.id_key, i.shape <> 'list', true) r
      cross join (select exists (select from tds.forgotten) as are_any) f
      where k.entity = $1
 $$;
 comment on function tds.stored_events(text, bigint[], timestamptz[]) is
-'These events of one entity with their bodies parsed, numbered by their places; records is null where a body holds none. The planner '
+'These events of one entity with their bodies parsed, numbered by their places; records is null where a body holds none, and a record by '
+'itself where it is wrapped alone. The planner '
 'puts its text in the place of the call. What describes forgotten persons is taken out. Raises class 22 for a body that is not JSON.';
 
 create or replace function tds.versions(doc jsonb, id_key text, inherited timestamptz, rank smallint, observed_at timestamptz)
@@ -73,7 +79,8 @@ language plpgsql stable
 set search_path = pg_catalog, pg_temp
 as $$
 begin
-    return (select array_agg(e order by e.first_ord)
+    return (select array_agg(row(e.first_ord, e.inbox_id, e.received_at, e.alone, e.observed_at, e.modified_at, e.rank, e.is_delete,
+                                 tds.as_array(e.records), e.look_closer, e.organization_id)::tds.event order by e.first_ord)
               from tds.stored_events(read_events.entity, read_events.inbox_ids, read_events.received_ats) e
              where e.records is not null);
 end

@@ -394,7 +394,7 @@ as $$
                greatest(($3).read_at, case when ($2).rank <> 2 then ($2).observed_at end), null,
                -- nothing is left under a read that has every key of the document before it
                case when $1 = 'new' or ($2).rank <> 2 and d.carries_all then null
-                    when ($2).rank = 2 and d.carries_all and d.keys = (select count(*) from jsonb_object_keys(($2).doc))
+                    when d.is_alike
                     then tds.layers_alike($3, ($2).doc, ($2).modified_at, ($2).observed_at)
                     else tds.layers_under(($2).doc, $3, ($2).modified_at, ($2).observed_at, ($2).rank) end,
                ($2).inbox_id)::tds.record_state,
@@ -410,9 +410,12 @@ as $$
                     then 'detail older than the record' end,
                ($2).observed_at, ($2).modified_at is null or $4 or $1 = 'over' and ($2).rank = 2, ($2).organization_id)::tds.verdict
       -- by their keys alone: to merge two documents goes through all that is in them
-      from (select k.keys, k.carries_all, case when k.carries_all then ($2).doc else ($3).doc || ($2).doc end as merged
-              from (select cardinality(n.names) as keys, ($2).doc ?& n.names as carries_all
-                      from (select array(select jsonb_object_keys(($3).doc)) as names offset 0) n offset 0) k
+      from (select k.is_alike, k.carries_all, case when k.carries_all then ($2).doc else ($3).doc || ($2).doc end as merged
+              from (select n.is_alike, n.is_alike or ($2).doc ?& n.names as carries_all
+                      -- the keys of an object lie in an order of their own
+                      from (select n.names, ($2).rank = 2 and record_image_eq(row(n.names),
+                                                                             row(array(select jsonb_object_keys(($2).doc)))) as is_alike
+                              from (select array(select jsonb_object_keys(($3).doc)) as names offset 0) n offset 0) n offset 0) k
             offset 0) d
     offset 0
 $$;
@@ -466,7 +469,7 @@ begin
         select o.organization_id, f.*,
                tds.lacks_elements((f.state).doc) or tds.lost_elements((k.t).doc, (f.state).doc) as lacks
           from owner o
-         cross join lateral tds.fold(o.records, o.states, resolve.entity.detail_key, v_fields, tds.second_look()) f
+         cross join lateral tds.fold(o.records, o.states, resolve.entity.detail_key, v_fields, (select tds.second_look())) f
           left join known k on k.organization_id = o.organization_id and (k.t).zoho_id = (f.state).zoho_id
     ), judged as (
         select row((m.i).ord, (m.i).inbox_id, (m.i).zoho_id,

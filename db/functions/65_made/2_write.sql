@@ -167,7 +167,7 @@ begin
                {{me:I}}.at, s.inbox_id, d.back, b.sync_version, b.sync_hash, b.sync_modified_at,
                b.sync_observed_at, b.sync_rank, b.sync_read_at, b.sync_layers, b.deleted_at, b.synced_at, b.sync_event
           from {{source}}
-         cross join lateral (select tds.put_back(b.zoho_metadata, s.doc) as back offset 0) d
+         cross join lateral tds.put_back(b.zoho_metadata, s.doc) d
          cross join lateral (select case when s.deleted_at is not null and b.deleted_at is null then 'deleted'
                                          when s.deleted_at is null and b.deleted_at is not null then 'revived'
                                          when tds.only_completes(d.back, b.sync_layers, s.modified_at) then 'completed'

@@ -11,8 +11,13 @@ begin
                 union all
                 -- what is read here is read once: handed over as an array it would be copied at every step
                 select y.* from tds.stored_events({{entity:L}}, {{me:I}}.inbox_ids, {{me:I}}.received_ats) y) e
-         cross join lateral jsonb_array_elements(case when e.look_closer and {{me:I}}.events is null then tds.unlooked(e.records)
-                                                     else e.records end) with ordinality s(doc, n)
+         cross join lateral (select case when e.look_closer and {{me:I}}.events is null then tds.unlooked(e.records)
+                                         else e.records end as told offset 0) r
+         cross join lateral (
+               select a.doc, a.n
+                 from jsonb_array_elements(case when jsonb_typeof(r.told) = 'array' then r.told end) with ordinality a(doc, n)
+                union all
+               select r.told, 1 where jsonb_typeof(r.told) = 'object') s
          cross join lateral tds.versions(s.doc, {{id_key:L}}, e.modified_at, e.rank, e.observed_at) v
           left join lateral (select t.*, t.ctid as place from zoho.{{target:I}} t
                               where t.organization_id = e.organization_id
@@ -72,7 +77,7 @@ begin
     end if;
     return (select tds.fill($sql$, over as materialized (
         -- after the inserts: two sets, each in key order, and in every session the same one first
-        select m.organization_id, m.ord, m.place, p.state, p.verdict,
+        select m.organization_id, m.ord, m.place, m.told, m.told_at, p.state, p.verdict,
                case when v_is_kept then m.known end as known, m.was_synced_at
           from met m
          cross join lateral tds.plainly('over', row(m.ord, m.inbox_id, m.received_at, m.position, m.alone, m.zoho_id, m.modified_at,
@@ -84,7 +89,7 @@ begin
                zoho_metadata = s.doc, synced_at = own.at, sync_version = s.version, sync_hash = s.hash,
                sync_modified_at = s.modified_at, sync_observed_at = s.observed_at, sync_rank = s.rank, sync_read_at = s.read_at,
                sync_layers = s.layers, sync_event = s.inbox_id
-          from (select o.organization_id, o.ord, o.place, (o.state).* from over o
+          from (select o.organization_id, o.ord, o.place, o.told, o.told_at, (o.state).* from over o
                  order by o.organization_id, (o.state).zoho_id offset 0) s
          cross join lateral (select s.organization_id, {{me:I}}.at as at) own
          cross join lateral {{fields}} d{{joins}}
@@ -95,7 +100,11 @@ begin
                 jsonb_build_object(
                     'me', updated_rows.me, 'target', (updated_rows.entity).target, 'target_key', (updated_rows.entity).target_key,
                     'detail_key', (updated_rows.entity).detail_key,
-                    'sets', string_agg(format('%I = %s', k.column_name, k.expression), E',\n               ' order by k.column_name)
+                    -- what the record tells has been read for its version already
+                    'sets', string_agg(format('%I = %s', k.column_name, replace(
+                                k.expression, 'tds.json_time(d.last_modified_time)',
+                                'case when s.told <> '''' then s.told_at else tds.json_time(d.last_modified_time) end')),
+                                       E',\n               ' order by k.column_name)
                                 filter (where k.column_name <> all (tds.key_columns((updated_rows.entity).target))),
                     'fields', tds.fields_of((updated_rows.entity).entity, '', 's.doc'),
                     'joins', (select m.joins from tds.parts_of((updated_rows.entity).entity, '') m),

@@ -27,6 +27,7 @@ begin
           from zoho.{{target:I}} t
          cross join lateral (select t.zoho_metadata as doc, t.sync_layers as layers, t.sync_modified_at as modified_at) s
          cross join lateral (select t.organization_id) own
+         {{joins}}
          where t.organization_id = {{me:I}}.organization_id
            and (t.currency = any ({{me:I}}.codes) or t.zoho_metadata ->> 'currency_id' = {{me:I}}.zoho_currency_id)
            and (tds.amount_of(t.zoho_metadata -> 'price_precision') between 0 and 6) is not true
@@ -40,7 +41,7 @@ begin
 end
 $body$,
             jsonb_build_object('me', v_name, 'target', v_entity.target, 'target_key', v_entity.target_key,
-                               'named', v_checks.named, 'columns', v_checks.columns,
+                               'named', v_checks.named, 'columns', v_checks.columns, 'joins', v_entity.joins,
                                'judged', tds.qualified('j', v_checks.columns), 'kept', tds.qualified('t', v_checks.columns))));
 end
 $$;

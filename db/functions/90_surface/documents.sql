@@ -17,11 +17,11 @@ select c.entity, d.organization_id, d.zoho_id, d.number, c.what, c.expected, c.t
         select 'vendor_credits', t.organization_id, t.zoho_vendor_credit_id, t.vendor_credit_number, t.currency, t.status,
                t.zoho_modified_at, t.subtotal_differs, t.total_differs, t.balance_differs, t.zoho_metadata
           from zoho.vendor_credits t where t.deleted_at is null and (t.subtotal_differs or t.total_differs or t.balance_differs)) d
+ cross join lateral tds.expected_sums(d.doc, tds.balance_keys(d.entity)) e
  cross join lateral (values
-       ('subtotal', d.subtotal_differs, tds.expected_subtotal(d.doc), tds.amount_of(d.doc -> 'sub_total')),
-       ('total', d.total_differs, tds.expected_total(d.doc), tds.amount_of(d.doc -> 'total')),
-       ('balance', d.balance_differs, tds.expected_balance(d.doc, tds.balance_keys(d.entity)), tds.amount_of(d.doc -> 'balance'))) c0(what,
-           differs, expected, told)
+       ('subtotal', d.subtotal_differs, e.subtotal, tds.amount_of(d.doc -> 'sub_total')),
+       ('total', d.total_differs, e.total, tds.amount_of(d.doc -> 'total')),
+       ('balance', d.balance_differs, e.balance, tds.amount_of(d.doc -> 'balance'))) c0(what, differs, expected, told)
  cross join lateral (select d.entity, c0.what, c0.expected, c0.told where c0.differs) c
  union all
 select p.entity, p.organization_id, p.zoho_payment_id, p.payment_number, 'applied', 0, p.applied, p.applied, p.currency, null,

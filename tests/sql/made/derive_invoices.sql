@@ -68,12 +68,10 @@ begin
                 select tds.json_number(d.adjustment) as adjustment,
                tds.json_number(d.payment_made) as amount_paid,
                tds.json_number(d.balance) as balance,
-               case when 'balance_differs' = 'subtotal_differs' and tds.lacks_elements(s.doc) then true
-                    when s.layers is null or jsonb_array_length(s.layers) = 1 and s.layers -> 0 -> 'keys' = '[]'
+               case when s.layers is null or jsonb_array_length(s.layers) = 1 and s.layers -> 0 -> 'keys' = '[]'
                       or tds.is_of_one_version(s.doc, s.layers, s.modified_at,
                                                '{payment_made,credits_applied,write_off_amount,tax_amount_withheld,status,total,balance}')
-                    then tds.differs(tds.expected_balance(s.doc, '{payment_made,credits_applied,write_off_amount,tax_amount_withheld}'), s.doc -> 'balance',
-                                     s.doc, own.organization_id)
+                    then tds.differs(sums.balance, s.doc -> 'balance', s.doc, own.organization_id)
                      and tds.is_certain(s.doc, '{tds_total,tcs_total,tds_amount,tcs_amount,total_retention_amount,payment_discount,unprocessed_payment_amount}') end as balance_differs,
                tds.json_number(d.credits_applied) as credits_applied,
                tds.json_word(d.currency_code) as currency,
@@ -88,24 +86,21 @@ begin
                tds.json_number(d.shipping_charge) as shipping_charge,
                tds.json_word(d.status) as status,
                tds.json_number(d.sub_total) as subtotal,
-               case when 'subtotal_differs' = 'subtotal_differs' and tds.lacks_elements(s.doc) then true
+               case when tds.lacks_elements(s.doc) then true
                     when s.layers is null or jsonb_array_length(s.layers) = 1 and s.layers -> 0 -> 'keys' = '[]'
                       or tds.is_of_one_version(s.doc, s.layers, s.modified_at,
                                                '{line_items,is_inclusive_tax,sub_total}')
-                    then tds.differs(tds.expected_subtotal(s.doc), s.doc -> 'sub_total',
-                                     s.doc, own.organization_id)
+                    then tds.differs(sums.subtotal, s.doc -> 'sub_total', s.doc, own.organization_id)
                      and tds.is_certain(s.doc, '{}') end as subtotal_differs,
                tds.json_number(d.tax_total) as tax_total,
                tds.json_number(d.tax_amount_withheld) as tax_withheld,
                tds.json_number(d.tcs_amount) as tcs_amount,
                tds.json_number(d.tds_amount) as tds_amount,
                tds.json_number(d.total) as total_amount,
-               case when 'total_differs' = 'subtotal_differs' and tds.lacks_elements(s.doc) then true
-                    when s.layers is null or jsonb_array_length(s.layers) = 1 and s.layers -> 0 -> 'keys' = '[]'
+               case when s.layers is null or jsonb_array_length(s.layers) = 1 and s.layers -> 0 -> 'keys' = '[]'
                       or tds.is_of_one_version(s.doc, s.layers, s.modified_at,
                                                '{sub_total,discount_type,discount_total,discount_amount,tax_total,shipping_charge,adjustment,roundoff_value,tds_amount,tcs_amount,total}')
-                    then tds.differs(tds.expected_total(s.doc), s.doc -> 'total',
-                                     s.doc, own.organization_id)
+                    then tds.differs(sums.total, s.doc -> 'total', s.doc, own.organization_id)
                      and tds.is_certain(s.doc, '{tds_total,tcs_total,tds_amount,tcs_amount,is_tds_applied,tax_amount_withheld,total_retention_amount,is_reverse_charge_applied,shipping_charge_tax}') end as total_differs,
                tds.json_number(d.write_off_amount) as write_off_amount,
                tds.json_time(d.created_time) as zoho_created_at,
@@ -142,6 +137,7 @@ begin
                       s.doc -> 'total' as total,
                       s.doc -> 'write_off_amount' as write_off_amount
                offset 0) d
+          cross join lateral tds.expected_sums(s.doc, '{payment_made,credits_applied,write_off_amount,tax_amount_withheld}') sums
           left join lateral (select p.id from zoho.customers p
                               where p.organization_id = own.organization_id
                                 and p.zoho_contact_id between (d.customer_id ->> 0) and (d.customer_id ->> 0)

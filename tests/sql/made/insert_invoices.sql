@@ -23,8 +23,13 @@ begin
                 union all
                 -- what is read here is read once: handed over as an array it would be copied at every step
                 select y.* from tds.stored_events('invoices', insert_invoices.inbox_ids, insert_invoices.received_ats) y) e
-         cross join lateral jsonb_array_elements(case when e.look_closer and insert_invoices.events is null then tds.unlooked(e.records)
-                                                     else e.records end) with ordinality s(doc, n)
+         cross join lateral (select case when e.look_closer and insert_invoices.events is null then tds.unlooked(e.records)
+                                         else e.records end as told offset 0) r
+         cross join lateral (
+               select a.doc, a.n
+                 from jsonb_array_elements(case when jsonb_typeof(r.told) = 'array' then r.told end) with ordinality a(doc, n)
+                union all
+               select r.told, 1 where jsonb_typeof(r.told) = 'object') s
          cross join lateral tds.versions(s.doc, 'invoice_id', e.modified_at, e.rank, e.observed_at) v
           left join lateral (select t.*, t.ctid as place from zoho.invoices t
                               where t.organization_id = e.organization_id
@@ -82,12 +87,10 @@ begin
                tds.json_number(d.adjustment),
                tds.json_number(d.payment_made),
                tds.json_number(d.balance),
-               case when 'balance_differs' = 'subtotal_differs' and tds.lacks_elements(s.doc) then true
-                    when s.layers is null or jsonb_array_length(s.layers) = 1 and s.layers -> 0 -> 'keys' = '[]'
+               case when s.layers is null or jsonb_array_length(s.layers) = 1 and s.layers -> 0 -> 'keys' = '[]'
                       or tds.is_of_one_version(s.doc, s.layers, s.modified_at,
                                                '{payment_made,credits_applied,write_off_amount,tax_amount_withheld,status,total,balance}')
-                    then tds.differs(tds.expected_balance(s.doc, '{payment_made,credits_applied,write_off_amount,tax_amount_withheld}'), s.doc -> 'balance',
-                                     s.doc, own.organization_id)
+                    then tds.differs(sums.balance, s.doc -> 'balance', s.doc, own.organization_id)
                      and tds.is_certain(s.doc, '{tds_total,tcs_total,tds_amount,tcs_amount,total_retention_amount,payment_discount,unprocessed_payment_amount}') end,
                tds.json_number(d.credits_applied),
                tds.json_word(d.currency_code),
@@ -102,24 +105,21 @@ begin
                tds.json_number(d.shipping_charge),
                tds.json_word(d.status),
                tds.json_number(d.sub_total),
-               case when 'subtotal_differs' = 'subtotal_differs' and tds.lacks_elements(s.doc) then true
+               case when tds.lacks_elements(s.doc) then true
                     when s.layers is null or jsonb_array_length(s.layers) = 1 and s.layers -> 0 -> 'keys' = '[]'
                       or tds.is_of_one_version(s.doc, s.layers, s.modified_at,
                                                '{line_items,is_inclusive_tax,sub_total}')
-                    then tds.differs(tds.expected_subtotal(s.doc), s.doc -> 'sub_total',
-                                     s.doc, own.organization_id)
+                    then tds.differs(sums.subtotal, s.doc -> 'sub_total', s.doc, own.organization_id)
                      and tds.is_certain(s.doc, '{}') end,
                tds.json_number(d.tax_total),
                tds.json_number(d.tax_amount_withheld),
                tds.json_number(d.tcs_amount),
                tds.json_number(d.tds_amount),
                tds.json_number(d.total),
-               case when 'total_differs' = 'subtotal_differs' and tds.lacks_elements(s.doc) then true
-                    when s.layers is null or jsonb_array_length(s.layers) = 1 and s.layers -> 0 -> 'keys' = '[]'
+               case when s.layers is null or jsonb_array_length(s.layers) = 1 and s.layers -> 0 -> 'keys' = '[]'
                       or tds.is_of_one_version(s.doc, s.layers, s.modified_at,
                                                '{sub_total,discount_type,discount_total,discount_amount,tax_total,shipping_charge,adjustment,roundoff_value,tds_amount,tcs_amount,total}')
-                    then tds.differs(tds.expected_total(s.doc), s.doc -> 'total',
-                                     s.doc, own.organization_id)
+                    then tds.differs(sums.total, s.doc -> 'total', s.doc, own.organization_id)
                      and tds.is_certain(s.doc, '{tds_total,tcs_total,tds_amount,tcs_amount,is_tds_applied,tax_amount_withheld,total_retention_amount,is_reverse_charge_applied,shipping_charge_tax}') end,
                tds.json_number(d.write_off_amount),
                tds.json_time(d.created_time),
@@ -163,6 +163,7 @@ begin
                       s.doc -> 'total' as total,
                       s.doc -> 'write_off_amount' as write_off_amount
                offset 0) d
+          cross join lateral tds.expected_sums(s.doc, '{payment_made,credits_applied,write_off_amount,tax_amount_withheld}') sums
           left join lateral (select p.id from zoho.customers p
                               where p.organization_id = own.organization_id
                                 and p.zoho_contact_id between (d.customer_id ->> 0) and (d.customer_id ->> 0)
@@ -213,7 +214,7 @@ begin
                               order by p.zoho_item_id limit 1) l1 on true
          order by m.organization_id, m.zoho_id, e.n), over as materialized (
         -- after the inserts: two sets, each in key order, and in every session the same one first
-        select m.organization_id, m.ord, m.place, p.state, p.verdict,
+        select m.organization_id, m.ord, m.place, m.told, m.told_at, p.state, p.verdict,
                case when v_is_kept then m.known end as known, m.was_synced_at
           from met m
          cross join lateral tds.plainly('over', row(m.ord, m.inbox_id, m.received_at, m.position, m.alone, m.zoho_id, m.modified_at,
@@ -224,12 +225,10 @@ begin
            set adjustment = tds.json_number(d.adjustment),
                amount_paid = tds.json_number(d.payment_made),
                balance = tds.json_number(d.balance),
-               balance_differs = case when 'balance_differs' = 'subtotal_differs' and tds.lacks_elements(s.doc) then true
-                    when s.layers is null or jsonb_array_length(s.layers) = 1 and s.layers -> 0 -> 'keys' = '[]'
+               balance_differs = case when s.layers is null or jsonb_array_length(s.layers) = 1 and s.layers -> 0 -> 'keys' = '[]'
                       or tds.is_of_one_version(s.doc, s.layers, s.modified_at,
                                                '{payment_made,credits_applied,write_off_amount,tax_amount_withheld,status,total,balance}')
-                    then tds.differs(tds.expected_balance(s.doc, '{payment_made,credits_applied,write_off_amount,tax_amount_withheld}'), s.doc -> 'balance',
-                                     s.doc, own.organization_id)
+                    then tds.differs(sums.balance, s.doc -> 'balance', s.doc, own.organization_id)
                      and tds.is_certain(s.doc, '{tds_total,tcs_total,tds_amount,tcs_amount,total_retention_amount,payment_discount,unprocessed_payment_amount}') end,
                credits_applied = tds.json_number(d.credits_applied),
                currency = tds.json_word(d.currency_code),
@@ -244,33 +243,30 @@ begin
                shipping_charge = tds.json_number(d.shipping_charge),
                status = tds.json_word(d.status),
                subtotal = tds.json_number(d.sub_total),
-               subtotal_differs = case when 'subtotal_differs' = 'subtotal_differs' and tds.lacks_elements(s.doc) then true
+               subtotal_differs = case when tds.lacks_elements(s.doc) then true
                     when s.layers is null or jsonb_array_length(s.layers) = 1 and s.layers -> 0 -> 'keys' = '[]'
                       or tds.is_of_one_version(s.doc, s.layers, s.modified_at,
                                                '{line_items,is_inclusive_tax,sub_total}')
-                    then tds.differs(tds.expected_subtotal(s.doc), s.doc -> 'sub_total',
-                                     s.doc, own.organization_id)
+                    then tds.differs(sums.subtotal, s.doc -> 'sub_total', s.doc, own.organization_id)
                      and tds.is_certain(s.doc, '{}') end,
                tax_total = tds.json_number(d.tax_total),
                tax_withheld = tds.json_number(d.tax_amount_withheld),
                tcs_amount = tds.json_number(d.tcs_amount),
                tds_amount = tds.json_number(d.tds_amount),
                total_amount = tds.json_number(d.total),
-               total_differs = case when 'total_differs' = 'subtotal_differs' and tds.lacks_elements(s.doc) then true
-                    when s.layers is null or jsonb_array_length(s.layers) = 1 and s.layers -> 0 -> 'keys' = '[]'
+               total_differs = case when s.layers is null or jsonb_array_length(s.layers) = 1 and s.layers -> 0 -> 'keys' = '[]'
                       or tds.is_of_one_version(s.doc, s.layers, s.modified_at,
                                                '{sub_total,discount_type,discount_total,discount_amount,tax_total,shipping_charge,adjustment,roundoff_value,tds_amount,tcs_amount,total}')
-                    then tds.differs(tds.expected_total(s.doc), s.doc -> 'total',
-                                     s.doc, own.organization_id)
+                    then tds.differs(sums.total, s.doc -> 'total', s.doc, own.organization_id)
                      and tds.is_certain(s.doc, '{tds_total,tcs_total,tds_amount,tcs_amount,is_tds_applied,tax_amount_withheld,total_retention_amount,is_reverse_charge_applied,shipping_charge_tax}') end,
                write_off_amount = tds.json_number(d.write_off_amount),
                zoho_created_at = tds.json_time(d.created_time),
                zoho_customer_id = tds.json_id(d.customer_id),
-               zoho_modified_at = tds.json_time(d.last_modified_time),
+               zoho_modified_at = case when s.told <> '' then s.told_at else tds.json_time(d.last_modified_time) end,
                zoho_metadata = s.doc, synced_at = own.at, sync_version = s.version, sync_hash = s.hash,
                sync_modified_at = s.modified_at, sync_observed_at = s.observed_at, sync_rank = s.rank, sync_read_at = s.read_at,
                sync_layers = s.layers, sync_event = s.inbox_id
-          from (select o.organization_id, o.ord, o.place, (o.state).* from over o
+          from (select o.organization_id, o.ord, o.place, o.told, o.told_at, (o.state).* from over o
                  order by o.organization_id, (o.state).zoho_id offset 0) s
          cross join lateral (select s.organization_id, insert_invoices.at as at) own
          cross join lateral (
@@ -303,6 +299,7 @@ begin
                       s.doc -> 'total' as total,
                       s.doc -> 'write_off_amount' as write_off_amount
                offset 0) d
+          cross join lateral tds.expected_sums(s.doc, '{payment_made,credits_applied,write_off_amount,tax_amount_withheld}') sums
           left join lateral (select p.id from zoho.customers p
                               where p.organization_id = own.organization_id
                                 and p.zoho_contact_id between (d.customer_id ->> 0) and (d.customer_id ->> 0)
@@ -329,7 +326,7 @@ begin
                                     (s.known).modified_at as sync_modified_at, (s.known).observed_at as sync_observed_at,
                                     (s.known).rank as sync_rank, (s.known).read_at as sync_read_at, (s.known).layers as sync_layers,
                                     (s.known).deleted_at, s.was_synced_at as synced_at, (s.known).inbox_id as sync_event) b
-         cross join lateral (select tds.put_back(b.zoho_metadata, s.doc) as back offset 0) d
+         cross join lateral tds.put_back(b.zoho_metadata, s.doc) d
          cross join lateral (select case when s.deleted_at is not null and b.deleted_at is null then 'deleted'
                                          when s.deleted_at is null and b.deleted_at is not null then 'revived'
                                          when tds.only_completes(d.back, b.sync_layers, s.modified_at) then 'completed'

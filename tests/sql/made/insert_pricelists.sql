@@ -24,8 +24,13 @@ begin
                 union all
                 -- what is read here is read once: handed over as an array it would be copied at every step
                 select y.* from tds.stored_events('pricelists', insert_pricelists.inbox_ids, insert_pricelists.received_ats) y) e
-         cross join lateral jsonb_array_elements(case when e.look_closer and insert_pricelists.events is null then tds.unlooked(e.records)
-                                                     else e.records end) with ordinality s(doc, n)
+         cross join lateral (select case when e.look_closer and insert_pricelists.events is null then tds.unlooked(e.records)
+                                         else e.records end as told offset 0) r
+         cross join lateral (
+               select a.doc, a.n
+                 from jsonb_array_elements(case when jsonb_typeof(r.told) = 'array' then r.told end) with ordinality a(doc, n)
+                union all
+               select r.told, 1 where jsonb_typeof(r.told) = 'object') s
          cross join lateral tds.versions(s.doc, 'pricebook_id', e.modified_at, e.rank, e.observed_at) v
           left join lateral (select t.*, t.ctid as place from zoho.pricelists t
                               where t.organization_id = e.organization_id
@@ -123,7 +128,7 @@ begin
          order by s.organization_id, s.zoho_id
         returning t.organization_id, t.zoho_pricebook_id as zoho_id), over as materialized (
         -- after the inserts: two sets, each in key order, and in every session the same one first
-        select m.organization_id, m.ord, m.place, p.state, p.verdict,
+        select m.organization_id, m.ord, m.place, m.told, m.told_at, p.state, p.verdict,
                case when v_is_kept then m.known end as known, m.was_synced_at
           from met m
          cross join lateral tds.plainly('over', row(m.ord, m.inbox_id, m.received_at, m.position, m.alone, m.zoho_id, m.modified_at,
@@ -145,11 +150,11 @@ begin
                rounding_type = tds.json_word(d.rounding_type),
                sales_or_purchase = tds.json_word(d.sales_or_purchase_type),
                zoho_created_at = tds.json_time(d.created_time),
-               zoho_modified_at = tds.json_time(d.last_modified_time),
+               zoho_modified_at = case when s.told <> '' then s.told_at else tds.json_time(d.last_modified_time) end,
                zoho_metadata = s.doc, synced_at = own.at, sync_version = s.version, sync_hash = s.hash,
                sync_modified_at = s.modified_at, sync_observed_at = s.observed_at, sync_rank = s.rank, sync_read_at = s.read_at,
                sync_layers = s.layers, sync_event = s.inbox_id
-          from (select o.organization_id, o.ord, o.place, (o.state).* from over o
+          from (select o.organization_id, o.ord, o.place, o.told, o.told_at, (o.state).* from over o
                  order by o.organization_id, (o.state).zoho_id offset 0) s
          cross join lateral (select s.organization_id, insert_pricelists.at as at) own
          cross join lateral (
@@ -193,7 +198,7 @@ begin
                                     (s.known).modified_at as sync_modified_at, (s.known).observed_at as sync_observed_at,
                                     (s.known).rank as sync_rank, (s.known).read_at as sync_read_at, (s.known).layers as sync_layers,
                                     (s.known).deleted_at, s.was_synced_at as synced_at, (s.known).inbox_id as sync_event) b
-         cross join lateral (select tds.put_back(b.zoho_metadata, s.doc) as back offset 0) d
+         cross join lateral tds.put_back(b.zoho_metadata, s.doc) d
          cross join lateral (select case when s.deleted_at is not null and b.deleted_at is null then 'deleted'
                                          when s.deleted_at is null and b.deleted_at is not null then 'revived'
                                          when tds.only_completes(d.back, b.sync_layers, s.modified_at) then 'completed'

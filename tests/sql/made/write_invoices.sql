@@ -21,12 +21,10 @@ begin
                tds.json_number(d.adjustment),
                tds.json_number(d.payment_made),
                tds.json_number(d.balance),
-               case when 'balance_differs' = 'subtotal_differs' and tds.lacks_elements(s.doc) then true
-                    when s.layers is null or jsonb_array_length(s.layers) = 1 and s.layers -> 0 -> 'keys' = '[]'
+               case when s.layers is null or jsonb_array_length(s.layers) = 1 and s.layers -> 0 -> 'keys' = '[]'
                       or tds.is_of_one_version(s.doc, s.layers, s.modified_at,
                                                '{payment_made,credits_applied,write_off_amount,tax_amount_withheld,status,total,balance}')
-                    then tds.differs(tds.expected_balance(s.doc, '{payment_made,credits_applied,write_off_amount,tax_amount_withheld}'), s.doc -> 'balance',
-                                     s.doc, own.organization_id)
+                    then tds.differs(sums.balance, s.doc -> 'balance', s.doc, own.organization_id)
                      and tds.is_certain(s.doc, '{tds_total,tcs_total,tds_amount,tcs_amount,total_retention_amount,payment_discount,unprocessed_payment_amount}') end,
                tds.json_number(d.credits_applied),
                tds.json_word(d.currency_code),
@@ -41,24 +39,21 @@ begin
                tds.json_number(d.shipping_charge),
                tds.json_word(d.status),
                tds.json_number(d.sub_total),
-               case when 'subtotal_differs' = 'subtotal_differs' and tds.lacks_elements(s.doc) then true
+               case when tds.lacks_elements(s.doc) then true
                     when s.layers is null or jsonb_array_length(s.layers) = 1 and s.layers -> 0 -> 'keys' = '[]'
                       or tds.is_of_one_version(s.doc, s.layers, s.modified_at,
                                                '{line_items,is_inclusive_tax,sub_total}')
-                    then tds.differs(tds.expected_subtotal(s.doc), s.doc -> 'sub_total',
-                                     s.doc, own.organization_id)
+                    then tds.differs(sums.subtotal, s.doc -> 'sub_total', s.doc, own.organization_id)
                      and tds.is_certain(s.doc, '{}') end,
                tds.json_number(d.tax_total),
                tds.json_number(d.tax_amount_withheld),
                tds.json_number(d.tcs_amount),
                tds.json_number(d.tds_amount),
                tds.json_number(d.total),
-               case when 'total_differs' = 'subtotal_differs' and tds.lacks_elements(s.doc) then true
-                    when s.layers is null or jsonb_array_length(s.layers) = 1 and s.layers -> 0 -> 'keys' = '[]'
+               case when s.layers is null or jsonb_array_length(s.layers) = 1 and s.layers -> 0 -> 'keys' = '[]'
                       or tds.is_of_one_version(s.doc, s.layers, s.modified_at,
                                                '{sub_total,discount_type,discount_total,discount_amount,tax_total,shipping_charge,adjustment,roundoff_value,tds_amount,tcs_amount,total}')
-                    then tds.differs(tds.expected_total(s.doc), s.doc -> 'total',
-                                     s.doc, own.organization_id)
+                    then tds.differs(sums.total, s.doc -> 'total', s.doc, own.organization_id)
                      and tds.is_certain(s.doc, '{tds_total,tcs_total,tds_amount,tcs_amount,is_tds_applied,tax_amount_withheld,total_retention_amount,is_reverse_charge_applied,shipping_charge_tax}') end,
                tds.json_number(d.write_off_amount),
                tds.json_time(d.created_time),
@@ -98,6 +93,7 @@ begin
                       s.doc -> 'total' as total,
                       s.doc -> 'write_off_amount' as write_off_amount
                offset 0) d
+          cross join lateral tds.expected_sums(s.doc, '{payment_made,credits_applied,write_off_amount,tax_amount_withheld}') sums
           left join lateral (select p.id from zoho.customers p
                               where p.organization_id = own.organization_id
                                 and p.zoho_contact_id between (d.customer_id ->> 0) and (d.customer_id ->> 0)
@@ -143,7 +139,7 @@ begin
                               where t.organization_id = s.organization_id
                                 and t.zoho_invoice_id between s.zoho_id and s.zoho_id
                               order by t.zoho_invoice_id limit 1) b
-         cross join lateral (select tds.put_back(b.zoho_metadata, s.doc) as back offset 0) d
+         cross join lateral tds.put_back(b.zoho_metadata, s.doc) d
          cross join lateral (select case when s.deleted_at is not null and b.deleted_at is null then 'deleted'
                                          when s.deleted_at is null and b.deleted_at is not null then 'revived'
                                          when tds.only_completes(d.back, b.sync_layers, s.modified_at) then 'completed'

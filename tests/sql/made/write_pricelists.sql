@@ -88,7 +88,7 @@ begin
                               where t.organization_id = s.organization_id
                                 and t.zoho_pricebook_id between s.zoho_id and s.zoho_id
                               order by t.zoho_pricebook_id limit 1) b
-         cross join lateral (select tds.put_back(b.zoho_metadata, s.doc) as back offset 0) d
+         cross join lateral tds.put_back(b.zoho_metadata, s.doc) d
          cross join lateral (select case when s.deleted_at is not null and b.deleted_at is null then 'deleted'
                                          when s.deleted_at is null and b.deleted_at is not null then 'revived'
                                          when tds.only_completes(d.back, b.sync_layers, s.modified_at) then 'completed'
