@@ -36,12 +36,12 @@ insert into tds.setting (name, value, description) values
         'tds_owner may set temp_file_limit (grant set on parameter temp_file_limit to tds_owner).')
 on conflict on constraint setting_pkey do nothing;
 
-create or replace function tds.limit_temporary_files() returns void
+create or replace function tds.limit_temporary_files(temporary_mb int default null) returns void
 language plpgsql volatile
 set search_path = pg_catalog, pg_temp
 as $$
 declare
-    v_ours constant bigint := tds.setting_int('temporary_mb') * 1024::bigint * 1024;
+    v_ours constant bigint := coalesce(limit_temporary_files.temporary_mb, tds.setting_int('temporary_mb')) * 1024::bigint * 1024;
 begin
     if (current_setting('temp_file_limit') = '-1' or pg_size_bytes(current_setting('temp_file_limit')) > v_ours)
        and has_parameter_privilege('temp_file_limit', 'set') then
@@ -49,7 +49,8 @@ begin
     end if;
 end
 $$;
-revoke all on function tds.limit_temporary_files() from public;
-comment on function tds.limit_temporary_files() is
-'Bounds the temporary files of this session by the setting temporary_mb, to the end of the transaction or of the function that calls it; '
-'where that may not be set, or is less, it stays as it is. What goes beyond fails with 53400.';
+revoke all on function tds.limit_temporary_files(int) from public;
+comment on function tds.limit_temporary_files(int) is
+'Bounds the temporary files of this session by the setting temporary_mb (the argument, of whoever has read it), to the end of the '
+'transaction or of the function that calls it; where that may not be set, or is less, it stays as it is. What goes beyond fails with '
+'53400.';

@@ -52,13 +52,13 @@ comment on function tds.read_messages(regclass, bigint, bigint[], boolean, int, 
 'As pgmq.read(), of messages with a number from since on, and of these numbers where they are given: those that can be seen, the oldest '
 'first.';
 
-create or replace function tds.read_messages(queue text, max_records int) returns setof tds.message
+create or replace function tds.read_messages(queue text, max_records int, unseen_seconds int default null) returns setof tds.message
 language plpgsql volatile
 set search_path = pg_catalog, pg_temp
 as $$
 declare
     v_table   constant regclass := tds.queue_table(read_messages.queue)::regclass;
-    v_seconds constant int := tds.setting_int('visibility_seconds');
+    v_seconds constant int := coalesce(read_messages.unseen_seconds, tds.setting_int('visibility_seconds'));
     v_first   constant int := greatest(1, read_messages.max_records / 200);
     v_floor   constant tds.reading_floor := tds.floor_of(tds.queue_table(read_messages.queue));
     v_read    tds.message[] := array[]::tds.message[];
@@ -86,10 +86,10 @@ begin
     return query select * from unnest(v_read);
 end
 $$;
-revoke all on function tds.read_messages(text, int) from public;
-comment on function tds.read_messages(text, int) is
+revoke all on function tds.read_messages(text, int, int) from public;
+comment on function tds.read_messages(text, int, int) is
 'Reads as many messages as hold about max_records records, from the queue''s floor on, and makes them invisible for the setting '
-'visibility_seconds.';
+'visibility_seconds (unseen_seconds, of whoever has read it).';
 
 create or replace function tds.is_idle(queue text) returns boolean
 language plpgsql stable security definer

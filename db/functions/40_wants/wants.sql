@@ -180,7 +180,7 @@ begin
                        row(v.zoho_id, coalesce(v.wanted, 'a webhook is a hint'),
                            coalesce(v.wanted_at, v.observed_at)
                            -- a detail is no answer to the doubt that it brings itself
-                           + case when v.rank = 3 and tds.is_own_doubt(v.wanted) then tds.second_look()
+                           + case when v.rank = 3 and tds.is_own_doubt(v.wanted) then (select tds.second_look())
                                   else interval '0' end,
                            -- what a webhook claims is no version for others to inherit
                            case when v.rank <> 2 then v.modified_at end, r.run_id)::tds.wish as wish

@@ -81,7 +81,8 @@ comment on function tds.prepare_claim(bigint, text) is
 'it entity by entity could wait for one another.';
 
 create or replace function tds.apply_claim(
-    claim_id bigint, wary boolean default false, apart boolean default false, out counts bigint[], out touches tds.touch[])
+    claim_id bigint, wary boolean default false, apart boolean default false, temporary_mb int default null,
+    out counts bigint[], out touches tds.touch[])
 language plpgsql volatile security definer
 set search_path = pg_catalog, pg_temp
 -- one record or a thousand, the plan is the same; planning anew would cost more than the work of a small batch
@@ -117,7 +118,7 @@ begin
          where c.claim_id = apply_claim.claim_id
          group by c.claim_id;
     end if;
-    perform tds.limit_temporary_files();
+    perform tds.limit_temporary_files(apply_claim.temporary_mb);
     select null::text as error_code, null::text as error into v_outage;
     apply_claim.counts := array[0, 0, 0, 0, 0];
     apply_claim.touches := '{}';
@@ -186,8 +187,9 @@ begin
     end if;
 end
 $$;
-revoke all on function tds.apply_claim(bigint, boolean, boolean) from public;
-comment on function tds.apply_claim(bigint, boolean, boolean) is
+revoke all on function tds.apply_claim(bigint, boolean, boolean, int) from public;
+comment on function tds.apply_claim(bigint, boolean, boolean, int) is
 'Applies a claimed batch: rows, outcomes, wants and dead letters in one transaction. counts: applied, unchanged, stale, '
 'retried, dead. wary: look for the unreadable before trying. apart: it failed as a whole, so find what fails alone, and leave that out. '
+'temporary_mb: the setting, of whoever has read it. '
 'Safe to do twice. Raises what is no record''s fault, and ZB040 when the claim has been taken over.';

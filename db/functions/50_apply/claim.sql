@@ -1,12 +1,14 @@
-create or replace function tds.claim(queue text, max_records int, out claim_id bigint, out events int, out apart boolean)
+create or replace function tds.claim(
+    queue text, max_records int, solo_at int default null, unseen_seconds int default null,
+    out claim_id bigint, out events int, out apart boolean)
 language plpgsql volatile security definer
 set search_path = pg_catalog, pg_temp
 set enable_seqscan = off
 as $$
 declare
     v_now      constant timestamptz := tds.now();
-    v_solo_at  constant int := tds.setting_int('crashes_before_solo');
-    v_messages tds.message[] := array(select m from tds.read_messages(claim.queue, claim.max_records) m);
+    v_solo_at  constant int := coalesce(claim.solo_at, tds.setting_int('crashes_before_solo'));
+    v_messages tds.message[] := array(select m from tds.read_messages(claim.queue, claim.max_records, claim.unseen_seconds) m);
     v_at_most  int;
     v_first    bigint;
     v_kept     bigint[];
@@ -57,12 +59,13 @@ begin
     claim.events := cardinality(v_messages);
 end
 $$;
-revoke all on function tds.claim(text, int) from public;
-comment on function tds.claim(text, int) is
+revoke all on function tds.claim(text, int, int, int) from public;
+comment on function tds.claim(text, int, int, int) is
 'Takes a batch out of a queue and names it; null where the queue is empty. apart: an event in it failed alone before, so begin by '
 'taking it '
 'apart. Commit before working on it, so that the '
-'attempt is on record. Takes the session advisory lock of the claim.';
+'attempt is on record. Takes the session advisory lock of the claim. solo_at, unseen_seconds: the settings crashes_before_solo and '
+'visibility_seconds, of whoever has read them.';
 
 create or replace function tds.claimed_queues() returns text[]
 language plpgsql stable security definer

@@ -258,7 +258,9 @@ begin
     if v_claim.claim_id is not null then
         -- what is left comes again, and is linked then
         perform tds.queue_done(v_claim.queue, array(select m.msg_id from unnest(v_claim.msg_ids) m(msg_id) where m.msg_id <> all (v_left)));
-        perform tds.queue_show(v_claim.queue, v_left, tds.setting_int('outage_max_seconds'));
+        if v_left <> '{}' then
+            perform tds.queue_show(v_claim.queue, v_left, tds.setting_int('outage_max_seconds'));
+        end if;
     end if;
     return v_error;
 end

@@ -45,6 +45,9 @@ as $$
 declare
     v_until   timestamptz;
     v_lock    constant text := tds.setting_int('lock_wait_ms') operator(pg_catalog.||) 'ms';
+    v_solo_at constant int := tds.setting_int('crashes_before_solo');
+    v_unseen  constant int := tds.setting_int('visibility_seconds');
+    v_files   constant int := tds.setting_int('temporary_mb');
     v_limit   constant interval := pg_catalog.current_setting('statement_timeout')::pg_catalog.interval;
     v_queue   text;
     v_is_idle boolean;
@@ -98,7 +101,8 @@ begin
             begin
                 perform tds.our_terms(v_lock, true);
                 perform tds.beat();
-                select c.claim_id, c.events, c.apart into v_claim from tds.claim(v_queue, process_batch.max_records) c;
+                select c.claim_id, c.events, c.apart into v_claim
+                  from tds.claim(v_queue, process_batch.max_records, v_solo_at, v_unseen) c;
             exception when others then
                 get stacked diagnostics v_code = returned_sqlstate, v_error = message_text;
             end;
@@ -110,7 +114,7 @@ begin
                 v_hint := null;
                 begin
                     perform tds.our_terms(v_lock, false);
-                    select a.counts, a.touches into v_applied from tds.apply_claim(v_claim.claim_id, v_wary, v_apart) a;
+                    select a.counts, a.touches into v_applied from tds.apply_claim(v_claim.claim_id, v_wary, v_apart, v_files) a;
                 exception when query_canceled or others then
                     get stacked diagnostics v_code = returned_sqlstate, v_error = message_text, v_hint = pg_exception_hint,
                                             v_second = pg_exception_context;

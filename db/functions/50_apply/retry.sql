@@ -58,7 +58,7 @@ begin
           from (select d.* from (select w.* from tds.inbox_open w
                                   where w.retry_at <= give_up_waiting.at
                                     and w.waiting_since < give_up_waiting.at
-                                                          - make_interval(hours => tds.setting_int('outage_gives_up_hours'))
+                                                          - make_interval(hours => (select tds.setting_int('outage_gives_up_hours')))
                                     and w.error_code <> '55P03'
                                   -- by the index of what is parked
                                   order by w.retry_at

@@ -210,7 +210,7 @@ begin
     v_states := array(
         select f.state
           from tds.fold(v_told, array(select tds.forget_row(k, v_told) from unnest(v_known) k), v_entity.detail_key, v_fields,
-                        tds.second_look()) f
+                        (select tds.second_look())) f
          order by (f.state).zoho_id);
     v_written := tds.write_whole(write_told.entity, write_told.organization_id, v_states, write_told.at);
     perform tds.link_rows(write_told.entity, array(select write_told.organization_id from unnest(v_written)), v_written);

@@ -21,8 +21,8 @@ grant execute on function
 grant execute on procedure tds.process_batch(text, int, jsonb) to tds_worker, tds_operator;
 grant execute on function
     tds.now(), tds.setting_text(text), tds.setting_int(text), tds.outcome(jsonb, int, bigint[]), tds.queues(text),
-    tds.send_due_retries(), tds.claimed_queues(), tds.free_claims(text), tds.is_idle(text), tds.claim(text, int),
-    tds.apply_claim(bigint, boolean, boolean),
+    tds.send_due_retries(), tds.claimed_queues(), tds.free_claims(text), tds.is_idle(text), tds.claim(text, int, int, int),
+    tds.apply_claim(bigint, boolean, boolean, int),
     tds.finish_claim(bigint, tds.touch[], boolean), tds.release_claim(bigint, text, text, text, boolean), tds.unlock_claim(bigint),
         tds.lock_class(),
     tds.durably(), tds.our_terms(text, boolean), tds.stops_all(text), tds.error_context(text)
