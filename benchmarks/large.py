@@ -124,9 +124,12 @@ def _make(bench: Bench, name: str, rows: int, *, with_limit: bool) -> Large:
     made = Large(conn, base, organizations, bench.sizes.seed)
     if with_limit:
         made.limit = Limit(conn)
-        conn.execute(
-            "insert into bench.products select * from zoho.products order by organization_id, zoho_item_id"
-        )
+        for first in range(0, count, COPIED):
+            conn.execute(
+                "insert into bench.products select p.* from zoho.products p "
+                "where p.organization_id = any (%s) order by p.organization_id, p.zoho_item_id",
+                [organizations[first : first + COPIED]],
+            )
     settle(conn)
     bench.notes[f"edits_{name}"] = f"{rows:,} rows of {count:,} organisations"
     time.sleep(1.1)  # a last_modified_time has whole seconds: every edit is newer than the list

@@ -164,8 +164,14 @@ class Limit:
             conn.execute(
                 f"create table bench.{target.table} (like zoho.{target.table} including all)".encode()
             )
-            # what LIKE leaves out: how long a row may be before its document is compressed or cut off
-            conn.execute(f"alter table bench.{target.table} set (toast_tuple_target = 4080)".encode())
+            # what LIKE leaves out: how long a row may be before its document is compressed or cut off, and
+            # how full a page
+            options = conn.execute(
+                "select array_to_string(c.reloptions, ', ') from pg_class c where c.oid = %s::regclass",
+                [f"zoho.{target.table}"],
+            ).fetchone()
+            assert options is not None
+            conn.execute(f"alter table bench.{target.table} set ({options[0]})".encode())
 
     def stage(self, bodies: Iterable[bytes], organizations: Iterable[str] = ()) -> None:
         """Replaces the staged pages; organizations: whose each is, for `products(mixed=True)`."""

@@ -130,6 +130,25 @@ $$;
 revoke all on function tds.show_images(text, text[]) from public;
 comment on function tds.show_images(text, text[]) is 'Lets these products show the picture that was fetched of their document, or none.';
 
+create or replace function tds.forget_image() returns trigger
+language plpgsql volatile
+set search_path = pg_catalog, pg_temp
+as $$
+begin
+    update zoho.products p
+       set image_url = null
+     where p.organization_id = new.organization_id and p.zoho_item_id = new.zoho_item_id;
+    return null;
+end
+$$;
+revoke all on function tds.forget_image() from public;
+comment on function tds.forget_image() is 'Trigger: a product with another picture has none to show until that one is fetched.';
+
+-- afterwards: a trigger before it would have every row locked, and that written to the WAL, to be asked whether it fires
+create or replace trigger products_image_changed after update of image_document_id on zoho.products
+    for each row when (old.image_document_id is distinct from new.image_document_id and new.image_url is not null)
+    execute function tds.forget_image();
+
 create or replace function tds.note_stock() returns trigger
 language plpgsql volatile
 set search_path = pg_catalog, pg_temp

@@ -1,18 +1,3 @@
-create or replace function tds.forget_image() returns trigger
-language plpgsql volatile
-set search_path = pg_catalog, pg_temp
-as $$
-begin
-    new.image_url := null;
-    return new;
-end
-$$;
-revoke all on function tds.forget_image() from public;
-comment on function tds.forget_image() is 'Trigger: a product with another picture has none to show until that one is fetched.';
-
-create or replace trigger products_image_changed before update of image_document_id on zoho.products
-    for each row when (old.image_document_id is distinct from new.image_document_id) execute function tds.forget_image();
-
 create or replace function tds.take_images(organization_id text, at_most int default 20)
 returns table (zoho_item_id text, image_document_id text)
 language plpgsql volatile security definer
