@@ -83,7 +83,7 @@ begin
     -- A fifth has room for a record of 1.6 KB; documents lie beside their rows, which are half as long, and edited a few times
     for v_table in
         select c.oid::regclass as name,
-               case when tds.is_of(c.oid, 'products') or tds.is_of(c.oid, 'contacts') then 80 else 90 end as fillfactor
+               case when tds.names_of(c.oid) && '{products,contacts}' then 80 else 90 end as fillfactor
           from pg_class c
           join pg_attribute a on a.attrelid = c.oid and a.attname = 'sync_version' and not a.attisdropped
          where c.relnamespace = 'zoho'::regnamespace and c.relkind = 'r'
