@@ -109,6 +109,18 @@ comment on column tds.sql_hash.book is
 'This table''s oid when it was taken: a dump restored elsewhere has another, and prints some views in another way, too.';
 comment on column tds.sql_hash.taken_at is 'When that upgrade began.';
 
+do $$
+begin
+    if not exists (select from pg_catalog.pg_attribute as a
+                   where a.attrelid = 'tds.sql_hash'::pg_catalog.regclass and a.attname = 'seen') then
+        alter table tds.sql_hash add column seen text, add column names numeric;
+    end if;
+end
+$$;
+comment on column tds.sql_hash.seen is
+'The row of the catalogue that the hash was taken of, as in tds.sql_row: while it stands there, only names of others can have changed.';
+comment on column tds.sql_hash.names is 'tds.names_hash() then; null with seen: one that did not say, whose hash is always taken anew.';
+
 -- The search_path decides which names are printed with their schema.
 create or replace function tds.object_hash(classid oid, objid oid) returns text
 language plpgsql stable
@@ -134,31 +146,71 @@ comment on function tds.object_hash(oid, oid) is
 'Hash of what an object does: the text and the properties of a routine, the query of a view, a trigger and whether it fires. Owner, '
 'grants and comments do not count.';
 
+-- What is printed names schemas, types, functions, tables and columns as they are called now, so one that is renamed changes objects whose
+-- own rows stay. Partitions come and go with the days, and nothing of ours names one.
+create or replace function tds.names_hash() returns numeric
+language plpgsql stable
+set search_path = pg_catalog, pg_temp
+as $$
+begin
+    return (
+        with ours as materialized (
+            select n.oid, n.nspname
+              from pg_namespace n where n.nspname in ('tds', 'zoho', 'public', 'pgmq')
+        ), relation as materialized (
+            select c.oid, c.relname, c.reltype
+              from pg_class c
+              join ours o on o.oid = c.relnamespace
+             where not c.relispartition and c.relkind in ('r', 'p', 'v', 'm', 'f', 'c')
+               and (o.nspname <> 'public' or pg_get_userbyid(c.relowner) = 'tds_owner')
+        )
+        select sum(hashtextextended(f.name, f.place))
+          from (select o.nspname as name, o.oid::bigint as place from ours o
+                 union all
+                select r.relname, r.oid::bigint from relation r
+                 union all
+                select a.attname, (a.attrelid::bigint << 16) + a.attnum
+                  from pg_attribute a
+                  join relation r on r.oid = a.attrelid
+                 where a.attnum > 0
+                 union all
+                select t.typname, t.oid::bigint
+                  from pg_type t
+                  join ours o on o.oid = t.typnamespace
+                 where t.typrelid = 0 and t.typelem = 0 and o.nspname <> 'public'
+                 union all
+                select p.proname, p.oid::bigint
+                  from pg_proc p
+                  join ours o on o.oid = p.pronamespace
+                 where o.nspname <> 'public') f(name, place));
+end
+$$;
+revoke all on function tds.names_hash() from public;
+comment on function tds.names_hash() is
+'Changes whenever a schema, type, relation, column or routine that objects of TDS may name is made, dropped or called otherwise.';
+
 -- CREATE OR REPLACE renews a routine's dependency on its schema, a view's rule and a trigger's row; GRANT, COMMENT and
 -- ALTER … SET leave these rows alone. So a changed place of that row tells which file created or replaced what.
 -- A quoted name that needs no quotes is a word that this version of PostgreSQL reserves and another one does not.
-create or replace view tds.sql_object as
-select
-    (select i.type || ' ' || regexp_replace(replace(i.identity, 'pg_catalog.', ''), '\."([a-z_][a-z0-9_]*)"', '.\1', 'g')
-     from pg_catalog.pg_identify_object(o.classid, o.objid, 0) as i) as object,
-    o.objid || ' ' || o.place as version,
-    tds.object_hash(o.classid, o.objid) as hash
+create or replace view tds.sql_row as
+select o.classid, o.objid, o.objid || ' ' || o.place as version, o.objid || ' ' || o.seen as seen
 from (
-    select d.classid, d.objid, d.ctid as place, p.pronamespace as namespace, p.proowner as owner
+    select d.classid, d.objid, d.ctid as place, p.xmin::text || ' ' || p.ctid::text as seen, p.pronamespace as namespace, p.proowner as owner
     from pg_catalog.pg_proc as p
     join pg_catalog.pg_depend as d
         on d.classid = 'pg_catalog.pg_proc'::regclass
         and d.objid = p.oid
         and d.refclassid = 'pg_catalog.pg_namespace'::regclass
-    where p.oid <> 'tds.object_hash'::regproc
+    where p.oid not in ('tds.object_hash'::regproc, 'tds.names_hash'::regproc)
     union all
-    select 'pg_catalog.pg_class'::regclass, c.oid, r.ctid, c.relnamespace, c.relowner
+    select 'pg_catalog.pg_class'::regclass, c.oid, r.ctid, concat_ws(' ', r.xmin, r.ctid, c.reloptions), c.relnamespace, c.relowner
     from pg_catalog.pg_class as c
     join pg_catalog.pg_rewrite as r on r.ev_class = c.oid and r.rulename = '_RETURN'
     where c.oid not in (
+        coalesce(pg_catalog.to_regclass('tds.sql_row'), 0),
         coalesce(pg_catalog.to_regclass('tds.sql_object'), 0), coalesce(pg_catalog.to_regclass('public.tds_changed_by_hand'), 0))
     union all
-    select 'pg_catalog.pg_trigger'::regclass, t.oid, t.ctid, c.relnamespace, c.relowner
+    select 'pg_catalog.pg_trigger'::regclass, t.oid, t.ctid, t.xmin::text || ' ' || t.ctid::text, c.relnamespace, c.relowner
     from pg_catalog.pg_trigger as t
     join pg_catalog.pg_class as c on c.oid = t.tgrelid
     where not t.tgisinternal and t.tgparentid = 0
@@ -166,27 +218,58 @@ from (
 join pg_catalog.pg_namespace as n on n.oid = o.namespace
 where n.nspname in ('tds', 'zoho')
     or (n.nspname = 'public' and pg_catalog.pg_get_userbyid(o.owner) = 'tds_owner');
+comment on view tds.sql_row is 'The rows of the catalogue in which functions, procedures, views and triggers of TDS stand: seen without printing one.';
+comment on column tds.sql_row.classid is 'Its catalogue.';
+comment on column tds.sql_row.objid is 'Its number there.';
+comment on column tds.sql_row.version is 'Changes whenever it is created or replaced.';
+comment on column tds.sql_row.seen is 'Changes whenever its row is written, by whatever.';
+
+create or replace view tds.sql_object as
+select
+    (select i.type || ' ' || regexp_replace(replace(i.identity, 'pg_catalog.', ''), '\."([a-z_][a-z0-9_]*)"', '.\1', 'g')
+     from pg_catalog.pg_identify_object(o.classid, o.objid, 0) as i) as object,
+    o.version,
+    tds.object_hash(o.classid, o.objid) as hash,
+    o.seen
+from tds.sql_row as o;
 comment on view tds.sql_object is
 'Functions, procedures, views and triggers of TDS. Those that no row of tds.sql_file names are orphans.';
 comment on column tds.sql_object.object is 'Kind, name and arguments.';
 comment on column tds.sql_object.version is 'Changes whenever it is created or replaced.';
 comment on column tds.sql_object.hash is 'Changes whenever it is made to do something else.';
+comment on column tds.sql_object.seen is 'As in tds.sql_row.';
 
--- Materialized: a join would have the hash of every view of the server, information_schema's among them, before it asks whose it is.
+-- Printed and hashed is only what may have changed: what stands in another row than the upgrade left it in, or everything, once something
+-- is called otherwise. Materialized: a join would have the hash of every view of the server, information_schema's among them, before it
+-- asks whose it is.
 create or replace view public.tds_changed_by_hand as
-with o as materialized (select s.object, s.hash from tds.sql_object as s)
+with place as materialized (
+    select tds.names_hash() as names, pg_catalog.current_setting('server_version_num')::int / 10000 as server_version,
+           'tds.sql_hash'::regclass::oid as book
+), suspect as materialized (
+    select h.object, h.hash, h.taken_at, h.server_version = p.server_version and h.book = p.book as is_here
+    from tds.sql_hash as h
+    cross join place as p
+    where not coalesce(h.names = p.names and h.server_version = p.server_version and h.book = p.book, false)
+        or h.seen not in (select r.seen from tds.sql_row as r)
+), o as materialized (
+    select s.object, s.hash
+    from tds.sql_object as s
+    where exists (select from suspect)
+        and (s.seen not in (select h.seen from tds.sql_hash as h where h.seen is not null)
+            or exists (select from tds.sql_hash as h cross join place as p
+                       where not coalesce(h.names = p.names and h.server_version = p.server_version and h.book = p.book, false)))
+)
 
 select
     h.object,
     case when o.object is null then 'dropped' else 'changed' end as change,
     (select max(f.path) from tds.sql_file as f where h.object = any (f.objects)) as file,
     h.taken_at as upgraded_at
-from tds.sql_hash as h
+from suspect as h
 left join o on o.object = h.object
 where o.object is null
-    or (o.hash <> h.hash
-        and (h.server_version = pg_catalog.current_setting('server_version_num')::int / 10000 and h.book = 'tds.sql_hash'::regclass
-            or split_part(h.object, ' ', 1) in ('function', 'procedure')));
+    or (o.hash <> h.hash and (h.is_here or split_part(h.object, ' ', 1) in ('function', 'procedure')));
 comment on view public.tds_changed_by_hand is
 'Functions, procedures, views and triggers of TDS that are not as the last upgrade left them: somebody changed or dropped them. '
 'The next upgrade (tds db upgrade) sets them right again; what is to stay belongs into the file.';

@@ -195,9 +195,11 @@ end $$;
 """
 RECORD_HASHES = """\
 delete from tds.sql_hash;
-insert into tds.sql_hash (object, hash, book)
-select object, hash, 'tds.sql_hash'::regclass from tds.sql_object
-where object in (select unnest(objects) from tds.sql_file);
+insert into tds.sql_hash (object, hash, book, seen, names)
+select o.object, o.hash, 'tds.sql_hash'::regclass, o.seen, n.names
+from tds.sql_object as o
+cross join (select tds.names_hash() as names offset 0) as n
+where o.object in (select unnest(objects) from tds.sql_file);
 """
 GRANT_PGMQ = """\
 grant usage, create on schema pgmq to tds_owner;

@@ -372,6 +372,71 @@ def test_grants_owners_comments_and_doing_the_same_anew_are_no_change(chain: Dat
     assert status(chain.conninfo, directory=files.directory).current
 
 
+ALL_PRINTED = """
+    select h.object, case when o.object is null then 'dropped' else 'changed' end
+      from tds.sql_hash as h
+      left join (select object, hash from tds.sql_object offset 0) as o on o.object = h.object
+     where o.hash is distinct from h.hash
+     order by h.object
+"""
+BY_HAND = (
+    "grant execute on function tds.a_base(int) to tds_reader",
+    "alter table tds.thing rename column at to since",
+    "create or replace view tds.seen as select 2 as one",
+    "alter table tds.thing rename to matter",
+    "alter type tds.mood rename to temper",
+    "alter function tds.feel(tds.temper) stable",
+    "alter function tds.a_base(int) rename to a_basis",
+    "alter table tds.matter add column more text",
+    "create view public.b_view as select 1 as one",
+    "alter table tds.matter rename to thing",
+    "vacuum full pg_catalog.pg_proc",
+    "create or replace function tds.a_basis(x int) returns int language sql as 'select 3'",
+    "drop view tds.seen",
+)
+
+
+def test_what_is_told_is_what_printing_everything_tells(chain: Database, files: Files) -> None:
+    """After each change, those of names that others are printed with among them."""
+    files.migration(
+        "0009_mood.sql",
+        "create type tds.mood as enum ('good'); alter table tds.thing add column at timestamptz, add column how tds.mood;",
+    )
+    files.function(
+        "30_layer/mood.sql",
+        "create or replace function tds.feel(how tds.mood) returns int language sql as 'select 1';\n"
+        "create or replace view tds.seen as select t.at, t.how from tds.thing as t;\n"
+        "create or replace trigger told before update of how on tds.thing for each row execute function tds.touch();",
+    )
+    upgrade(chain.conninfo, directory=files.directory)
+    told = list[list[tuple[object, ...]]]()
+    with chain.connect(autocommit=True) as conn:
+        for statement in BY_HAND:
+            conn.execute(statement.encode())
+            told.append(
+                conn.execute("select object, change from public.tds_changed_by_hand order by object").fetchall()
+            )
+            assert told[-1] == conn.execute(ALL_PRINTED).fetchall(), statement
+    assert told[0] == []
+    assert ("view tds.seen", "changed") in told[1]
+    assert ("trigger told on tds.thing", "dropped") in told[3]
+    assert ("function tds.feel(tds.mood)", "dropped") in told[4]
+    assert ("view tds.seen", "dropped") in told[-1]
+
+
+def test_nothing_is_printed_while_nothing_was_touched(chain: Database) -> None:
+    with chain.connect(autocommit=True) as conn:
+        conn.execute(
+            "create or replace function tds.object_hash(classid oid, objid oid) returns text language plpgsql stable as "
+            "$$begin raise 'printed %', objid::regproc; end$$"
+        )
+        conn.execute("analyze; create table public.of_somebody (x int)")
+        assert conn.execute("select * from public.tds_changed_by_hand").fetchall() == []
+        conn.execute("grant execute on function tds.a_base(int) to tds_reader")
+        with pytest.raises(psycopg.Error, match=r"printed tds\.a_base"):
+            conn.execute("select * from public.tds_changed_by_hand")
+
+
 def test_no_file_drops_what_its_older_self_made() -> None:
     dropping = re.compile(r"^drop (function|procedure|view|trigger)\b", re.MULTILINE)
     assert [file.path for file in read_functions(DIRECTORY / "functions") if dropping.search(file.text)] == []

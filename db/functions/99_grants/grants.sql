@@ -104,7 +104,7 @@ grant execute on function tds.is_blank_list(jsonb), tds.is_number(text), tds.app
     to tds_operator, tds_reader;
 
 -- who compares what stands there with the books
-grant execute on function tds.object_hash(oid, oid) to tds_reader, tds_operator;
+grant execute on function tds.object_hash(oid, oid), tds.names_hash() to tds_reader, tds_operator;
 
 -- the operator sends things on their way again
 grant execute on function
