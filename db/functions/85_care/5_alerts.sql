@@ -112,6 +112,10 @@ create or replace function tds.raise_alerts(audiences text[] default array['oper
 language plpgsql volatile security definer
 set search_path = pg_catalog, pg_temp
 set lock_timeout = '1s'
+-- all that is compared here is compared as a set, and looked up by its index: a table that was empty when it was last analysed, and fills
+-- within this very statement, would be read whole for each row of it
+set enable_nestloop = off
+set enable_seqscan = off
 as $$
 declare
     v_now    constant timestamptz := tds.now();
@@ -135,7 +139,9 @@ begin
                next_command = n.next_command, updated_at = n.updated_at, resolved_at = n.resolved_at, well_since = n.well_since,
                milder_since = n.milder_since, flaps = n.flaps, announced = n.announced, remind = n.remind,
                acknowledged_at = n.acknowledged_at, acknowledged_by = n.acknowledged_by, acknowledged_until = n.acknowledged_until
-          from stepped n where a.alert_id = n.alert_id
+          from stepped n
+         -- named twice: only those are read of all there ever were
+         where a.alert_id = n.alert_id and a.alert_id = any (array(select i.alert_id from stepped i))
     )
     insert into tds.alert (organization_id, kind, entity, audience, severity, worst, value, unit, threshold, since, summary, says,
                            next_command, opened_at, updated_at, flaps)
@@ -181,8 +187,8 @@ begin
            and tds.muted_until(a.organization_id, a.kind, a.entity, write_messages.at) is null
     ), told as (
         update tds.alert a
-           set announced = case when u.change = 'resolved' then 'resolved' else a.severity end, remind = false
-          from untold u where a.alert_id = (u.alert).alert_id
+           set announced = case when a.resolved_at is not null then 'resolved' else a.severity end, remind = false
+         where a.alert_id = any (array(select (u.alert).alert_id from untold u))
     )
     insert into tds.alert_delivery (audience, change, severity, alert_ids, title, body, created_at, next_try_at)
     select g.audience, g.change, g.severity, array(select l.alert_id from unnest(g.alerts) l order by l.alert_id),

@@ -72,6 +72,9 @@ comment on function tds.product_line(text, text) is 'A product as a message name
 create or replace function tds.alert_signals(audiences text[], at timestamptz) returns setof tds.alert_signal
 language plpgsql stable
 set search_path = pg_catalog, pg_temp
+-- whoever asks may have them off, for what it does with the answer
+set enable_nestloop = on
+set enable_seqscan = on
 as $$
 begin
     if 'operations' = any (alert_signals.audiences) then
