@@ -38,8 +38,12 @@ begin
     select sum(g.records)::bigint, string_agg(format('%s of %s', g.records, g.entity), ', ' order by g.records desc, g.entity),
            min(g.since)
       into v_records, v_told, v_since
-      from (select d.entity, count(distinct (d.organization_id, d.zoho_id)) as records, min(d.since) as since
-              from tds.verification_difference d where d.closed_at is null group by d.entity) g;
+      from (select r.entity, count(*) as records, min(r.since) as since
+              from (select d.entity, d.organization_id, d.zoho_id, min(d.since) as since
+                      from tds.verification_difference d
+                     where d.closed_at is null
+                     group by d.entity, d.organization_id, d.zoho_id) r
+             group by r.entity) g;
     return row(coalesce(v_records, 0), coalesce(v_told, 'none'), v_since)::tds.finding;
 end
 $$;
