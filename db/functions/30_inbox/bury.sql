@@ -56,8 +56,10 @@ begin
            bury_event.reason, bury_event.error_code, bury_event.error_context, 1, bury_event.at
       from tds.inbox i
      where i.received_at = bury_event.received_at and i.inbox_id = bury_event.inbox_id;
-    insert into tds.inbox_outcome (inbox_id, received_at, entity, status, dead, finished_at)
-    values (bury_event.inbox_id, bury_event.received_at, bury_event.entity, 'dead_letter', 1, bury_event.at);
+    insert into tds.inbox_outcome (inbox_id, received_at, entity, status, dead, finished_at, organization_id)
+    values (bury_event.inbox_id, bury_event.received_at, bury_event.entity, 'dead_letter', 1, bury_event.at,
+            (select i.organization_id from tds.inbox i
+              where i.received_at = bury_event.received_at and i.inbox_id = bury_event.inbox_id));
     delete from tds.inbox_open o where o.inbox_id = bury_event.inbox_id;
     perform tds.count_outcomes(array[bury_event.entity], array[bury_event.received_at], array['dead_letter']);
 end

@@ -47,8 +47,8 @@ begin
     end if;
 
     -- a retry is put into inbox_open by the one who parks it
-    insert into tds.inbox_open (inbox_id, received_at, queue, entity)
-    select e.inbox_id, e.received_at, n.queue, e.entity
+    insert into tds.inbox_open (inbox_id, received_at, queue, entity, organization_id)
+    select e.inbox_id, e.received_at, n.queue, e.entity, e.organization_id
       from added e
       join tds.entity n on n.entity = e.entity
      where e.refusal is null and e.source <> 'retry' and (v_waits is null or e.organization_id <> all (v_waits))

@@ -173,7 +173,8 @@ begin
                    close_events.at,
                    case when greatest(v.applied, v.unchanged, v.stale, v.retried, v.dead) < v.records then (
                        select string_agg(left(r.outcome, 1), '' order by r.ord)
-                         from unnest(close_events.verdicts) r where r.inbox_id = o.inbox_id) end)::tds.inbox_outcome
+                         from unnest(close_events.verdicts) r where r.inbox_id = o.inbox_id) end,
+                   o.organization_id)::tds.inbox_outcome
           from tds.inbox_open o
           left join (select v.inbox_id, count(*) as records,
                             count(*) filter (where v.outcome = 'applied') as applied,

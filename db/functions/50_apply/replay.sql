@@ -184,8 +184,8 @@ declare
     v_queued bigint[];
     v_sent   int := tds.requeue_unfinished();
 begin
-    insert into tds.inbox_open (inbox_id, received_at, queue, entity)
-    select i.inbox_id, i.received_at, n.queue, i.entity
+    insert into tds.inbox_open (inbox_id, received_at, queue, entity, organization_id)
+    select i.inbox_id, i.received_at, n.queue, i.entity, i.organization_id
       from tds.inbox i
       join tds.entity n on n.entity = i.entity
      where i.refusal is null

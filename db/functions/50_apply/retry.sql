@@ -94,9 +94,9 @@ begin
             jsonb_build_object('of_event', v_event.inbox_id, 'position', (leave_page.culprit).position),
             (leave_page.culprit).doc::text)
     returning inbox_id into v_inbox_id;
-    insert into tds.inbox_open (inbox_id, received_at, queue, entity, retry_at, error_code, error, error_context)
+    insert into tds.inbox_open (inbox_id, received_at, queue, entity, retry_at, error_code, error, error_context, organization_id)
     values (v_inbox_id, leave_page.at, v_queue, v_event.entity, leave_page.at + leave_page.pause, leave_page.error_code,
-            left(leave_page.error, 1000), leave_page.error_context);
+            left(leave_page.error, 1000), leave_page.error_context, leave_page.organization_id);
     return v_inbox_id;
 end
 $$;

@@ -102,6 +102,7 @@ select tds.register_retention(r.what, r.relation, null, r.reason, reason => r.re
     ('asking', 'tds.asking', 'a row an organisation and session that asks Zoho for it; those of sessions that died go with the next'),
     ('events_held', 'tds.inbox_held', 'a row goes when its organisation has arrived'),
     ('columns_to_fill', 'tds.column_to_fill', 'a row goes when its entity is filled'),
+    ('outcomes_to_note', 'tds.outcome_to_note', 'a row at most, which goes when they are noted'),
     ('migrations', 'tds.migration', 'a row a migration'),
     ('sql_files', 'tds.sql_file', 'a row a file of functions'),
     ('sql_hashes', 'tds.sql_hash', 'a row an object of the schema'),

@@ -64,8 +64,9 @@ begin
       join pg_namespace n on n.oid = c.relnamespace
      where n.nspname in ('tds', 'zoho') and c.relkind = 'r'
        and exists (select from pg_attribute a where a.attrelid = c.oid and a.attname = 'organization_id' and not a.attisdropped)
-       and c.oid not in ('tds.organization'::regclass, 'tds.api_budget'::regclass)
-       and not exists (select from pg_inherits i where i.inhrelid = c.oid and i.inhparent = 'tds.inbox'::regclass)
+       and c.oid not in ('tds.organization'::regclass, 'tds.api_budget'::regclass, 'tds.inbox_open'::regclass)
+       and not exists (select from pg_inherits i
+                        where i.inhrelid = c.oid and i.inhparent in ('tds.inbox'::regclass, 'tds.inbox_outcome'::regclass))
      union all
     select 10000 + v.n, v.relation, v.statement
       from (values
@@ -125,8 +126,16 @@ begin
          where i.organization_id = org_erase_bodies.organization_id
            and not exists (select from tds.inbox_open o where o.inbox_id = i.inbox_id)
          limit org_erase_bodies.most
+    ), bodiless as materialized (
+        select o.received_at, o.inbox_id
+          from tds.inbox_outcome o
+         where o.organization_id = org_erase_bodies.organization_id
+           and not exists (select from tds.inbox i where i.received_at = o.received_at and i.inbox_id = o.inbox_id)
+         limit org_erase_bodies.most
     ), outcomes as (
-        delete from tds.inbox_outcome o using taken s where o.received_at = s.received_at and o.inbox_id = s.inbox_id
+        delete from tds.inbox_outcome o
+         using (select t.received_at, t.inbox_id from taken t union all select b.received_at, b.inbox_id from bodiless b) s
+         where o.received_at = s.received_at and o.inbox_id = s.inbox_id
         returning o.entity, (o.received_at at time zone 'UTC')::date as day, o.status
     ), counted as (
         select o.entity, o.day, o.status, count(*) as events from outcomes o group by o.entity, o.day, o.status
@@ -141,15 +150,17 @@ begin
         on conflict on constraint outcome_past_pkey do update set events = p.events + excluded.events
     ), samples as (
         delete from tds.drift d using taken s where d.first_inbox_id = s.inbox_id
+    ), bodies as (
+        delete from tds.inbox i using taken s where i.received_at = s.received_at and i.inbox_id = s.inbox_id
     )
-    delete from tds.inbox i using taken s where i.received_at = s.received_at and i.inbox_id = s.inbox_id;
-    get diagnostics v_rows = row_count;
+    select (select count(*) from taken) + (select count(*) from bodiless) into v_rows;
     return v_rows;
 end
 $$;
 revoke all on function tds.org_erase_bodies(text, int) from public;
 comment on function tds.org_erase_bodies(text, int) is
-'Erases finished events of an organisation: bodies, outcomes and what was noted of unknown keys in them; the counters say what is left.';
+'Erases finished events of an organisation: bodies, outcomes, also of bodies that are gone, and what was noted of unknown keys in them; '
+'the counters say what is left.';
 
 create or replace function tds.org_erase_some(told tds.organization, most int, out pos int, out relation text, out removed bigint)
 language plpgsql volatile

@@ -20,16 +20,21 @@ select o.inbox_id, o.received_at, o.entity,
             else 'pending' end as status,
        o.attempts, o.retry_at, o.error_code, o.error, null::timestamptz as finished_at,
        null::int as applied, null::int as unchanged, null::int as stale, null::int as retried, null::int as dead,
-       o.error_context,
-       -- looked up only where it is asked for
-       (select i.organization_id from tds.inbox i where i.received_at = o.received_at and i.inbox_id = o.inbox_id) as organization_id
+       o.error_context, o.organization_id
   from tds.inbox_open o
   left join (select l.claim_id, e.inbox_id from tds.claim l cross join lateral unnest(l.inbox_ids) e(inbox_id)) c on c.inbox_id = o.inbox_id
  union all
 select d.inbox_id, d.received_at, d.entity, d.status,
+       null, null, null, null, d.finished_at, d.applied, d.unchanged, d.stale, d.retried, d.dead, null, d.organization_id
+  from tds.inbox_outcome d
+ where d.organization_id is not null
+ union all
+select d.inbox_id, d.received_at, d.entity, d.status,
        null, null, null, null, d.finished_at, d.applied, d.unchanged, d.stale, d.retried, d.dead, null,
+       -- finished before that was noted: looked up where it is asked for
        (select i.organization_id from tds.inbox i where i.received_at = d.received_at and i.inbox_id = d.inbox_id)
   from tds.inbox_outcome d
+ where d.organization_id is null
  union all
 select l.inbox_id, l.received_at, l.entity, 'dead_letter', l.attempts, null, l.error_code, concat_ws(': ', l.path, l.reason), l.dead_at,
        null, null, null, null, 1, null, l.organization_id
@@ -53,7 +58,8 @@ comment on column public.tds_sync_queue.retried is 'Records that went on alone a
 comment on column public.tds_sync_queue.dead is 'Records that became dead letters.';
 comment on column public.tds_sync_queue.error_context is
 'Where in the functions its last failure happened, the innermost first, while it is open.';
-comment on column public.tds_sync_queue.organization_id is 'Zoho organisation; null: its body is not kept any more.';
+comment on column public.tds_sync_queue.organization_id is
+'Zoho organisation; null: the event named none, or was finished before that was noted and its body is not kept any more.';
 
 create or replace view public.tds_queue_counts as
 select s.status, sum(s.events)::bigint as events
@@ -72,7 +78,7 @@ comment on column public.tds_queue_counts.status is 'pending, processing, failed
 comment on column public.tds_queue_counts.events is 'How many events.';
 
 create or replace view public.tds_waiting as
-select o.inbox_id, o.received_at, o.entity, i.organization_id, i.record_id as zoho_id, coalesce(o.waiting_since, o.received_at) as since,
+select o.inbox_id, o.received_at, o.entity, o.organization_id, i.record_id as zoho_id, coalesce(o.waiting_since, o.received_at) as since,
     o.retry_at,
        o.attempts + o.waits + o.crashes as tries, o.error_code, o.error
   from tds.inbox_open o

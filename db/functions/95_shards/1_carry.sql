@@ -73,7 +73,7 @@ begin
          where n.nspname in ('tds', 'zoho') and c.relkind in ('r', 'p') and not c.relispartition
            and (moved_tables.only_of is null or c.oid = moved_tables.only_of::regclass)
            -- of this server, or of a moment
-           and c.relname <> all (array['gate', 'alert', 'asking', 'lease'])
+           and c.relname <> all (array['gate', 'alert', 'asking', 'lease', 'inbox_open'])
            and (o.condition is not null or exists (select from pg_attribute g
                                                     where g.attrelid = c.oid and g.attname = 'organization_id' and not g.attisdropped))
          group by n.nspname, c.relname, c.oid, o.condition) r;
@@ -317,9 +317,7 @@ begin
       from (select n.queue from tds.entity n group by n.queue order by n.queue) q;
     delete from pgmq.q_tds_pull m where m.message ->> 'organization_id' = hold_events.organization_id;
     hold_events.working := (
-        select count(*) from tds.inbox_open o
-          join tds.inbox i on i.received_at = o.received_at and i.inbox_id = o.inbox_id
-         where i.organization_id = hold_events.organization_id);
+        select count(*) from tds.inbox_open o where o.organization_id = hold_events.organization_id);
 end
 $$;
 revoke all on function tds.hold_events(text) from public;
@@ -351,9 +349,9 @@ begin
             delete from tds.inbox_held h where h.organization_id = open_gate.organization_id returning h.*
         ), opened as (
             insert into tds.inbox_open (inbox_id, received_at, queue, entity, attempts, crashes, error_code, error, error_context,
-                                        waiting_since, waits, at_most)
+                                        waiting_since, waits, at_most, organization_id)
             select g.inbox_id, g.received_at, g.queue, g.entity, g.attempts, g.crashes, g.error_code, g.error, g.error_context,
-                   g.waiting_since, g.waits, g.at_most
+                   g.waiting_since, g.waits, g.at_most, g.organization_id
               from gone g order by g.inbox_id
             returning inbox_id, received_at, queue)
         select o.queue, array_agg(o.inbox_id order by o.inbox_id) as inbox_ids,
