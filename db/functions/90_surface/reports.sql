@@ -15,9 +15,15 @@ comment on column public.tds_stock_disagreements.sum_of_places is 'Sum over its 
 comment on column public.tds_stock_disagreements.difference is 'The one less the other.';
 
 create or replace view public.tds_sku_conflicts as
-select p.organization_id, p.sku, count(*) as products, array_agg(p.zoho_item_id order by p.zoho_item_id) as zoho_item_ids
-  from zoho.products p where p.sku is not null and p.deleted_at is null
- group by p.organization_id, p.sku having count(*) > 1;
+select k.organization_id, k.sku, k.products, c.zoho_item_ids
+  -- the index alone tells which, and most are in none
+  from (select p.organization_id, p.sku, count(*) as products
+          from zoho.products p where p.sku is not null and p.deleted_at is null
+         group by p.organization_id, p.sku having count(*) > 1) k
+ cross join lateral (
+       select array_agg(p.zoho_item_id order by p.zoho_item_id) as zoho_item_ids
+         from zoho.products p
+        where p.organization_id = k.organization_id and p.sku = k.sku and p.deleted_at is null) c;
 comment on view public.tds_sku_conflicts is 'SKUs that several products share.';
 comment on column public.tds_sku_conflicts.organization_id is 'Zoho organisation.';
 comment on column public.tds_sku_conflicts.sku is 'The SKU.';
