@@ -119,7 +119,7 @@ grant execute on function tds.time_for_calls(text, bigint, bigint) to tds_operat
 
 create or replace view public.tds_migrations as
 select f.organization_id, f.began_at, f.finished_at, r.lists_read, r.lists_under_way, n.lists, r.records, r.details_fetched,
-       o.calls as calls_left, round(m.done::numeric / nullif(m.done + m.to_do, 0), 3) as progress,
+       case when b.organization_id is not null then i.calls end as calls_left, round(m.done::numeric / nullif(m.done + m.to_do, 0), 3) as progress,
        case when f.finished_at is null then o.ends_at end as eta,
        case when f.finished_at is not null then null
             when s.wait = 'pause' then format('Zoho, until %s: %s', b.paused_until, b.pause_reason)
@@ -149,8 +149,17 @@ select f.organization_id, f.began_at, f.finished_at, r.lists_read, r.lists_under
                 where u.organization_id = f.organization_id and u.started_at >= f.began_at
                 order by u.entity, u.run_id desc) d) r
   -- of this organisation alone: there may be many
-  left join lateral (select k.calls, k.ends_at from public.tds_api_outlook k
+  left join lateral (select k.ends_at
+                       from (select where f.finished_at is null offset 0) y
+                      cross join public.tds_api_outlook k
                       where k.organization_id = f.organization_id offset 0) o on true
+ cross join lateral (
+       select coalesce(sum(case when y.bulk_detail_path is null then w.details else ceil(w.details / 100.0)::bigint end), 0)::bigint
+                  as calls,
+              coalesce(sum(w.details) filter (where y.bulk_detail_path is null), 0)::bigint as singles
+         from (select d.entity, count(*) as details from tds.wanted_detail d
+                where d.organization_id = f.organization_id group by d.entity) w
+         join tds.entity y on y.entity = w.entity) i
   left join public.tds_api_budget b on b.organization_id = f.organization_id
  cross join lateral (
        select min(k.settled_at) as oldest, min(k.settled_at) filter (where tds.is_detail(k.endpoint)) as oldest_single,
@@ -162,13 +171,11 @@ select f.organization_id, f.began_at, f.finished_at, r.lists_read, r.lists_under
        select coalesce(sum(c.calls), 0)::bigint as calls, coalesce(sum(c.singles), 0)::bigint as singles
          from (select x.calls, x.singles from tds.calls_expected(f.organization_id) x where f.finished_at is null
                 union all
-               select w.calls, case when y.bulk_detail_path is null then w.calls else 0 end
-                 from tds.calls_wanted(f.organization_id) w join tds.entity y on y.entity = w.entity
-                where f.finished_at is null) c) l
+               select i.calls, i.singles where f.finished_at is null) c) l
  cross join lateral (
        select greatest(0, coalesce((select sum(g.calls) from tds.api_spending g
                                      where g.organization_id = f.organization_id and g.purpose = 'migration'), 0)
-                          - f.spent_before)::bigint as done, l.calls as to_do) m
+                          - f.spent_before)::bigint as done, l.calls as to_do offset 0) m
  cross join lateral (
        select case when f.finished_at is not null then null
                    when b.paused_until is not null then 'pause'
@@ -181,7 +188,8 @@ select f.organization_id, f.began_at, f.finished_at, r.lists_read, r.lists_under
                                and p.beat_at > t.now - interval '2 minutes') then 'nobody'
                    when b.left_this_minute = 0 or a.singles >= b.details_per_minute and l.singles = l.calls and l.calls > 0
                        then 'minute' end as wait) s
-  left join lateral (select y.* from tds.time_for_calls(f.organization_id, l.calls, l.singles) y where f.finished_at is null) e on true;
+  left join lateral (select y.* from (select where f.finished_at is null offset 0) u
+                      cross join tds.time_for_calls(f.organization_id, l.calls, l.singles) y) e on true;
 comment on view public.tds_migrations is 'The newest migration of each organisation (tds migrate): how far it is, and what it waits for.';
 comment on column public.tds_migrations.organization_id is 'Zoho organisation.';
 comment on column public.tds_migrations.began_at is 'When it began.';
