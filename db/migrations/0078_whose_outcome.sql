@@ -13,6 +13,10 @@ comment on column tds.inbox_outcome.organization_id is
 'Zoho organisation, as in tds.inbox; null: it named none, or it was finished before this was noted.';
 create index inbox_outcome_organization_idx on tds.inbox_outcome (organization_id, received_at) where organization_id is not null;
 create index inbox_outcome_unnoted_idx on tds.inbox_outcome (inbox_id) where organization_id is null;
+-- counts of all events read these alone
+drop index tds.inbox_outcome_status_idx;
+create index inbox_outcome_status_idx on tds.inbox_outcome (status, entity) where organization_id is not null;
+create index inbox_outcome_unnoted_status_idx on tds.inbox_outcome (status, entity) where organization_id is null;
 
 create table tds.outcome_to_note (
     only_row boolean primary key default true check (only_row),

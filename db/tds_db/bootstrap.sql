@@ -164,7 +164,7 @@ begin
              where not c.relispartition and c.relkind in ('r', 'p', 'v', 'm', 'f', 'c')
                and (o.nspname <> 'public' or pg_get_userbyid(c.relowner) = 'tds_owner')
         )
-        select sum(hashtextextended(f.name, f.place))
+        select sum(hashnameextended(f.name, f.place))
           from (select o.nspname as name, o.oid::bigint as place from ours o
                  union all
                 select r.relname, r.oid::bigint from relation r
@@ -195,7 +195,8 @@ comment on function tds.names_hash() is
 create or replace view tds.sql_row as
 select o.classid, o.objid, o.objid || ' ' || o.place as version, o.objid || ' ' || o.seen as seen
 from (
-    select d.classid, d.objid, d.ctid as place, p.xmin::text || ' ' || p.ctid::text as seen, p.pronamespace as namespace, p.proowner as owner
+    select d.classid, d.objid, d.ctid as place, p.xmin::text || ' ' || p.ctid::text as seen, p.pronamespace as namespace,
+        p.proowner as owner
     from pg_catalog.pg_proc as p
     join pg_catalog.pg_depend as d
         on d.classid = 'pg_catalog.pg_proc'::regclass
@@ -218,7 +219,8 @@ from (
 join pg_catalog.pg_namespace as n on n.oid = o.namespace
 where n.nspname in ('tds', 'zoho')
     or (n.nspname = 'public' and pg_catalog.pg_get_userbyid(o.owner) = 'tds_owner');
-comment on view tds.sql_row is 'The rows of the catalogue in which functions, procedures, views and triggers of TDS stand: seen without printing one.';
+comment on view tds.sql_row is
+'The rows of the catalogue in which functions, procedures, views and triggers of TDS stand: seen without printing one.';
 comment on column tds.sql_row.classid is 'Its catalogue.';
 comment on column tds.sql_row.objid is 'Its number there.';
 comment on column tds.sql_row.version is 'Changes whenever it is created or replaced.';

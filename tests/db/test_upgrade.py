@@ -414,7 +414,9 @@ def test_what_is_told_is_what_printing_everything_tells(chain: Database, files: 
         for statement in BY_HAND:
             conn.execute(statement.encode())
             told.append(
-                conn.execute("select object, change from public.tds_changed_by_hand order by object").fetchall()
+                conn.execute(
+                    "select object, change from public.tds_changed_by_hand order by object"
+                ).fetchall()
             )
             assert told[-1] == conn.execute(ALL_PRINTED).fetchall(), statement
     assert told[0] == []

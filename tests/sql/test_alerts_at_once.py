@@ -20,13 +20,23 @@ def test_alerts_that_open_at_once_are_not_looked_for_one_in_all(mirror: Mirror) 
         select %s, n::text, 'Product ' || n, 1, true, 5, now(), '{}', 1, now(), 3 from generate_series(1, %s) n""",
         [ORGANIZATION, MANY],
     )
-    [told] = mirror.rows("explain (analyze, buffers, timing off, format json) select tds.raise_alerts(array['business'])")
-    assert mirror.value("select count(*) from tds.alert where resolved_at is null and kind = 'low_stock'") == MANY
+    [told] = mirror.rows(
+        "explain (analyze, buffers, timing off, format json) select tds.raise_alerts(array['business'])"
+    )
+    assert (
+        mirror.value("select count(*) from tds.alert where resolved_at is null and kind = 'low_stock'")
+        == MANY
+    )
     assert pages(told) < PAGES_EACH * MANY
     mirror.conn.execute("update zoho.products set stock_quantity = 9 where zoho_item_id::int % 2 = 0")
     mirror.conn.execute("update tds.setting set value = '0' where name = 'alert_well_seconds'")
-    [told] = mirror.rows("explain (analyze, buffers, timing off, format json) select tds.raise_alerts(array['business'])")
-    assert mirror.value("select count(*) from tds.alert where resolved_at is null and kind = 'low_stock'") == MANY / 2
+    [told] = mirror.rows(
+        "explain (analyze, buffers, timing off, format json) select tds.raise_alerts(array['business'])"
+    )
+    assert (
+        mirror.value("select count(*) from tds.alert where resolved_at is null and kind = 'low_stock'")
+        == MANY / 2
+    )
     assert pages(told) < PAGES_EACH * MANY
 
 

@@ -36,10 +36,16 @@ def agree(mirror: Mirror) -> None:
     told = mirror.rows(TOLD)
     assert told == mirror.rows(BY_BODY)
     for owner in OWNERS:
-        assert mirror.rows(f"select inbox_id, status from tds_sync_queue where organization_id = '{owner}' order by 1, 2") == [
-            {"inbox_id": row["inbox_id"], "status": row["status"]} for row in told if row["organization_id"] == owner
+        assert mirror.rows(
+            f"select inbox_id, status from tds_sync_queue where organization_id = '{owner}' order by 1, 2"
+        ) == [
+            {"inbox_id": row["inbox_id"], "status": row["status"]}
+            for row in told
+            if row["organization_id"] == owner
         ]
-        assert mirror.rows(f"select inbox_id from tds_waiting where organization_id = '{owner}' order by 1") == mirror.rows(
+        assert mirror.rows(
+            f"select inbox_id from tds_waiting where organization_id = '{owner}' order by 1"
+        ) == mirror.rows(
             "select o.inbox_id from tds.inbox_open o join tds.inbox i using (received_at, inbox_id) "
             f"where o.error is not null and i.organization_id = '{owner}' order by 1"
         )
@@ -49,7 +55,9 @@ def agree(mirror: Mirror) -> None:
 def test_whose_an_event_is_is_what_its_body_says(mirror: Mirror, seed: int) -> None:
     """Over random histories, those of events finished before it was noted among them."""
     chance = random.Random(seed)
-    mirror.conn.execute("update tds.setting set value = %s where name = 'organization_ids'", [json.dumps(OWNERS)])
+    mirror.conn.execute(
+        "update tds.setting set value = %s where name = 'organization_ids'", [json.dumps(OWNERS)]
+    )
     for number in range(30):
         tell(mirror, chance, number)
         if chance.random() < 0.2:
@@ -57,7 +65,9 @@ def test_whose_an_event_is_is_what_its_body_says(mirror: Mirror, seed: int) -> N
         if chance.random() < 0.1:
             mirror.conn.execute("update tds.inbox_outcome set organization_id = null where inbox_id % 3 = 0")
         if chance.random() < 0.1:
-            mirror.rows("select tds.replay(d.dead_letter_id) from tds.dead_letter d where d.resolved_at is null limit 1")
+            mirror.rows(
+                "select tds.replay(d.dead_letter_id) from tds.dead_letter d where d.resolved_at is null limit 1"
+            )
     agree(mirror)
     assert {row["organization_id"] for row in mirror.rows(TOLD)} == set(OWNERS)
     mirror.conn.execute("delete from tds.inbox_open")
@@ -73,7 +83,9 @@ def test_what_was_finished_before_is_noted_step_by_step(mirror: Mirror) -> None:
     mirror.conn.execute("insert into tds.outcome_to_note (up_to) select max(inbox_id) from tds.inbox_outcome")
     left = [mirror.value("select tds.fill_new_columns(1)") for _ in range(4)]
     assert left == [1, 1, 0, 0]
-    assert mirror.rows("select distinct organization_id from tds.inbox_outcome") == [{"organization_id": ORGANIZATION}]
+    assert mirror.rows("select distinct organization_id from tds.inbox_outcome") == [
+        {"organization_id": ORGANIZATION}
+    ]
     assert mirror.rows("select * from tds.outcome_to_note") == []
 
 

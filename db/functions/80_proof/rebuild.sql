@@ -353,46 +353,6 @@ comment on function tds.fill_apart(tds.column_to_fill, int, timestamptz) is
 'Makes the next rows anew, as many as can be; a row that cannot be made alone is set aside (tds.set_aside) and gone past. Returns the last '
 'id that is done; null: there is no more.';
 
-create or replace function tds.note_whose_outcomes(batch int) returns int
-language plpgsql volatile
-set search_path = pg_catalog, pg_temp
-as $$
-declare
-    v_due  tds.outcome_to_note;
-    v_last bigint;
-begin
-    select d.* into v_due from tds.outcome_to_note d for update skip locked;
-    if not found then
-        return 0;
-    end if;
-    with next as materialized (
-        select o.received_at, o.inbox_id
-          from tds.inbox_outcome o
-         where o.organization_id is null and o.inbox_id > v_due.after and o.inbox_id <= v_due.up_to
-         order by o.inbox_id
-         limit note_whose_outcomes.batch
-    ), noted as (
-        update tds.inbox_outcome o set organization_id = w.organization_id
-          from next n
-         -- "offset 0": looked up one by one, whatever the planner takes the days to hold
-         cross join lateral (select i.organization_id from tds.inbox i
-                              where i.received_at = n.received_at and i.inbox_id = n.inbox_id and i.organization_id is not null
-                             offset 0) w
-         where o.received_at = n.received_at and o.inbox_id = n.inbox_id
-    )
-    select max(n.inbox_id) into v_last from next n having count(*) = note_whose_outcomes.batch;
-    if v_last is null then
-        delete from tds.outcome_to_note;
-        return 0;
-    end if;
-    update tds.outcome_to_note d set after = v_last;
-    return 1;
-end
-$$;
-revoke all on function tds.note_whose_outcomes(int) from public;
-comment on function tds.note_whose_outcomes(int) is
-'One step of noting whose the events are that were finished before that was noted: so many of them. Returns 0 when all are done.';
-
 create or replace function tds.fill_new_columns(batch int default 1000) returns int
 language plpgsql volatile security definer
 set search_path = pg_catalog, pg_temp

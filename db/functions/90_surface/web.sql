@@ -119,7 +119,8 @@ grant execute on function tds.time_for_calls(text, bigint, bigint) to tds_operat
 
 create or replace view public.tds_migrations as
 select f.organization_id, f.began_at, f.finished_at, r.lists_read, r.lists_under_way, n.lists, r.records, r.details_fetched,
-       case when b.organization_id is not null then i.calls end as calls_left, round(m.done::numeric / nullif(m.done + m.to_do, 0), 3) as progress,
+       case when b.organization_id is not null then i.calls end as calls_left,
+       round(m.done::numeric / nullif(m.done + m.to_do, 0), 3) as progress,
        case when f.finished_at is null then o.ends_at end as eta,
        case when f.finished_at is not null then null
             when s.wait = 'pause' then format('Zoho, until %s: %s', b.paused_until, b.pause_reason)
