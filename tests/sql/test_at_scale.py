@@ -90,9 +90,9 @@ def a_month_of_events(mirror: Mirror) -> None:
     )
     mirror.conn.execute(
         """
-        insert into tds.inbox_outcome (inbox_id, received_at, entity, status, applied, finished_at)
+        insert into tds.inbox_outcome (inbox_id, received_at, entity, status, applied, finished_at, organization_id)
         select e.n, e.at, (array['products', 'invoices', 'bills'])[1 + e.n %% 3],
-               case when e.n %% 100 = 0 then 'dead_letter' else 'completed' end, 1, e.at + interval '2 seconds'
+               case when e.n %% 100 = 0 then 'dead_letter' else 'completed' end, 1, e.at + interval '2 seconds', '60069194202'
           from (select n, now() - interval '30 days' + n * (interval '30 days' / (%(events)s + 1)) as at
                   from generate_series(1, %(events)s) n) e""",
         {"events": EVENTS},
@@ -198,6 +198,8 @@ HABITS = (
     "select * from tds_sync_queue order by inbox_id desc limit 20",
     "select * from tds_sync_queue order by finished_at desc limit 20",
     "select * from tds_sync_queue where inbox_id = 400000",
+    "select * from tds_sync_queue where organization_id = '60069194202' order by received_at desc limit 1000",
+    "select count(*) from tds_sync_queue where organization_id = '70069194203'",
     "select count(*) from tds_sync_queue where received_at > now() - interval '1 day'",
     "select * from tds_inbox_events order by received_at desc limit 20",
     "select * from tds_inbox_events order by inbox_id desc limit 20",

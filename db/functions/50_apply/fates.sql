@@ -278,8 +278,8 @@ begin
     with next as materialized (
         select o.received_at, o.inbox_id
           from tds.inbox_outcome o
-         where o.organization_id is null and o.inbox_id > v_due.after and o.inbox_id <= v_due.up_to
-         order by o.inbox_id
+         where o.inbox_id <= v_due.up_to
+         order by o.inbox_id desc
          limit note_whose_outcomes.batch
     ), noted as (
         update tds.inbox_outcome o set organization_id = w.organization_id
@@ -288,17 +288,17 @@ begin
          cross join lateral (select i.organization_id from tds.inbox i
                               where i.received_at = n.received_at and i.inbox_id = n.inbox_id and i.organization_id is not null
                              offset 0) w
-         where o.received_at = n.received_at and o.inbox_id = n.inbox_id
+         where o.received_at = n.received_at and o.inbox_id = n.inbox_id and o.organization_id is null
     )
-    select max(n.inbox_id) into v_last from next n having count(*) = note_whose_outcomes.batch;
+    select min(n.inbox_id) into v_last from next n having count(*) = note_whose_outcomes.batch;
     if v_last is null then
         delete from tds.outcome_to_note;
         return 0;
     end if;
-    update tds.outcome_to_note d set after = v_last;
+    update tds.outcome_to_note d set up_to = v_last - 1;
     return 1;
 end
 $$;
 revoke all on function tds.note_whose_outcomes(int) from public;
 comment on function tds.note_whose_outcomes(int) is
-'One step of noting whose the events are that were finished before that was noted: so many of them. Returns 0 when all are done.';
+'One step of noting whose the events are that were finished before that was noted: so many, the newest first. Returns 0 when all are done.';

@@ -27,14 +27,6 @@ select o.inbox_id, o.received_at, o.entity,
 select d.inbox_id, d.received_at, d.entity, d.status,
        null, null, null, null, d.finished_at, d.applied, d.unchanged, d.stale, d.retried, d.dead, null, d.organization_id
   from tds.inbox_outcome d
- where d.organization_id is not null
- union all
-select d.inbox_id, d.received_at, d.entity, d.status,
-       null, null, null, null, d.finished_at, d.applied, d.unchanged, d.stale, d.retried, d.dead, null,
-       -- finished before that was noted: looked up where it is asked for
-       (select i.organization_id from tds.inbox i where i.received_at = d.received_at and i.inbox_id = d.inbox_id)
-  from tds.inbox_outcome d
- where d.organization_id is null
  union all
 select l.inbox_id, l.received_at, l.entity, 'dead_letter', l.attempts, null, l.error_code, concat_ws(': ', l.path, l.reason), l.dead_at,
        null, null, null, null, 1, null, l.organization_id
@@ -59,7 +51,8 @@ comment on column public.tds_sync_queue.dead is 'Records that became dead letter
 comment on column public.tds_sync_queue.error_context is
 'Where in the functions its last failure happened, the innermost first, while it is open.';
 comment on column public.tds_sync_queue.organization_id is
-'Zoho organisation; null: the event named none, or was finished before that was noted and its body is not kept any more.';
+'Zoho organisation; null: the event named none, or was finished before version 0078 of the schema and its body was gone by then. While '
+'an upgrade to that is noting it, older ones are null, too: tds.outcome_to_note says up to which number.';
 
 create or replace view public.tds_queue_counts as
 select s.status, sum(s.events)::bigint as events
