@@ -195,10 +195,10 @@ end $$;
 """
 RECORD_HASHES = """\
 delete from tds.sql_hash;
+with n as materialized (select tds.names_hash() as names)
 insert into tds.sql_hash (object, hash, book, seen, names)
-select o.object, o.hash, 'tds.sql_hash'::regclass, o.seen, n.names
+select o.object, o.hash, 'tds.sql_hash'::regclass, o.seen, (select n.names from n)
 from tds.sql_object as o
-cross join (select tds.names_hash() as names offset 0) as n
 where o.object in (select unnest(objects) from tds.sql_file);
 """
 GRANT_PGMQ = """\
