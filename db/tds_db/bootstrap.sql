@@ -248,19 +248,21 @@ create or replace view public.tds_changed_by_hand as
 with place as materialized (
     select tds.names_hash() as names, pg_catalog.current_setting('server_version_num')::int / 10000 as server_version,
            'tds.sql_hash'::regclass::oid as book
-), suspect as materialized (
-    select h.object, h.hash, h.taken_at, h.server_version = p.server_version and h.book = p.book as is_here
+), known as materialized (
+    select h.object, h.hash, h.taken_at, h.seen, h.server_version = p.server_version and h.book = p.book as is_here,
+           coalesce(h.names = p.names and h.server_version = p.server_version and h.book = p.book, false) as is_called_so
     from tds.sql_hash as h
     cross join place as p
-    where not coalesce(h.names = p.names and h.server_version = p.server_version and h.book = p.book, false)
-        or h.seen not in (select r.seen from tds.sql_row as r)
+), suspect as materialized (
+    select k.object, k.hash, k.taken_at, k.is_here
+    from known as k
+    where not k.is_called_so or k.seen not in (select r.seen from tds.sql_row as r)
 ), o as materialized (
     select s.object, s.hash
     from tds.sql_object as s
     where exists (select from suspect)
-        and (s.seen not in (select h.seen from tds.sql_hash as h where h.seen is not null)
-            or exists (select from tds.sql_hash as h cross join place as p
-                       where not coalesce(h.names = p.names and h.server_version = p.server_version and h.book = p.book, false)))
+        and (s.seen not in (select k.seen from known as k where k.seen is not null)
+            or exists (select from known as k where not k.is_called_so))
 )
 
 select
