@@ -31,6 +31,7 @@ from tds_sandbox.organisation import Organisation
 from tds_sandbox.serve import Running, environment, running
 from tests.db.servers import Database
 from tests.journeys.waiting import PATIENCE
+from tests.poller.conftest import MINUTE_SECONDS
 from tests.receiver.conftest import serving
 
 LARGE, REVOKED, LIVE = "81000000001", "81000000002", "81000000003"
@@ -52,7 +53,7 @@ class Group:
             "TDS_DATABASE_URL": self.database.conninfo,
             "TDS_DATA_DIR": str(self.directory),
             "TDS_ENV_FILE": "",
-            "ZOHO_MINUTE_SECONDS": "0.1",
+            "ZOHO_MINUTE_SECONDS": str(MINUTE_SECONDS),
             "ZOHO_API_BASE": self.sandbox.url,
             "ZOHO_ACCOUNTS_BASE": self.sandbox.url,
         }
@@ -121,7 +122,7 @@ def group(database: Database, tmp_path: Path) -> Iterator[Group]:
     limits = {each: LimitSettings(per_minute=most + 10) for each, most in PER_MINUTE.items()}
     with running(organisations, limits=limits, credentials=credentials) as sandbox:
         for account in sandbox.sandbox.accounts.values():
-            account.lives *= 600
+            account.lives *= round(60 / MINUTE_SECONDS)
         made = Group(sandbox, database, tmp_path)
         for each in SIZES:
             made.value(
