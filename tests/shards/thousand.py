@@ -472,6 +472,7 @@ class Thousand:
             for change in organisation.changes:
                 # that a record is gone is believed when it was told twice
                 changes[organization_id, change.id] += 2 if change.event == "delete" else 1
+        moves = self._moves_of_stock(changes)
         homes = self.homes()
         read: dict[tuple[str, str], list[float]] = defaultdict(list)
         wasted: list[str] = []
@@ -482,7 +483,7 @@ class Thousand:
             needless = True
             excused = False
             before: list[float] = []
-            for what, most in units(call.organization_id, call.path, call.query, changes):
+            for what, most in units(call.organization_id, call.path, call.query, changes, moves):
                 before = read[call.organization_id, what]
                 needless &= len(before) >= most
                 excused |= bool(before) and self._may_be_lost(
@@ -494,6 +495,17 @@ class Thousand:
                 told = f"{call.organization_id} {call.path}?{call.query}, as {ago} sandbox seconds before"
                 (lost if excused else wasted).append(told)
         return wasted, lost
+
+    def _moves_of_stock(self, changes: Mapping[tuple[str, str], int]) -> Counter[tuple[str, str]]:
+        """How often a document in which an item stands was changed, by organisation and item: its stock may have moved."""
+        moves = Counter[tuple[str, str]]()
+        for organization_id, organisation in self.organisations.items():
+            for kind in KINDS_OF_DOCUMENTS:
+                for row in map(read_json, organisation.truth_lines(kind)):
+                    if times := changes.get((organization_id, row["id"])):
+                        for line in row["document"]["line_items"]:
+                            moves[organization_id, line["item_id"]] += times
+        return moves
 
     def _may_be_lost(self, before: Sequence[float], home: str, organization_id: str) -> bool:
         windows = self.shards[home].killed
@@ -522,13 +534,18 @@ def secret_of(organization_id: str) -> str:
 
 
 def units(
-    organization_id: str, path: str, query: str, changes: Mapping[tuple[str, str], int]
+    organization_id: str,
+    path: str,
+    query: str,
+    changes: Mapping[tuple[str, str], int],
+    moves: Mapping[tuple[str, str], int],
 ) -> Iterator[tuple[str, int]]:
-    """What a call reads, and how often there is reason to: a record once, and once more for each change of it."""
+    """What a call reads, and how often there is reason to: a record once, and once more for each change of it, or of its stock."""
     told = dict(parse_qsl(query))
     if "item_ids" in told:
         for each in told["item_ids"].split(","):
-            yield f"/itemdetails/{each}", 1 + changes[organization_id, each]
+            key = organization_id, each
+            yield f"/itemdetails/{each}", 1 + changes[key] + moves[key]
         return
     last = path.rsplit("/", 1)[-1]
     if last.isdigit() and last != organization_id:
