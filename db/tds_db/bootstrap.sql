@@ -189,14 +189,24 @@ revoke all on function tds.names_hash() from public;
 comment on function tds.names_hash() is
 'Changes whenever a schema, type, relation, column or routine that objects of TDS may name is made, dropped or called otherwise.';
 
+-- Its name and meaning were others once; a view keeps its columns.
+do $$ begin
+    if exists (select from pg_catalog.pg_attribute where attrelid = pg_catalog.to_regclass('tds.sql_object') and attname = 'version') then
+        alter view tds.sql_object rename column version to command;
+        alter view tds.sql_row rename column version to command;
+    end if;
+end $$;
+
 -- CREATE OR REPLACE renews a routine's dependency on its schema, a view's rule and a trigger's row; GRANT, COMMENT and
--- ALTER … SET leave these rows alone. So a changed place of that row tells which file created or replaced what.
+-- ALTER … SET leave these rows alone. So the command that wrote that row tells which file created or replaced what. Savepoints have numbers
+-- of their own, all of them later than the transaction's.
 -- A quoted name that needs no quotes is a word that this version of PostgreSQL reserves and another one does not.
 create or replace view tds.sql_row as
-select o.classid, o.objid, o.objid || ' ' || o.place as version, o.objid || ' ' || o.seen as seen
+select o.classid, o.objid, case when age(o.maker) <= 0 then lpad(o.command::text, 10, '0') end as command,
+       o.objid || ' ' || o.seen as seen
 from (
-    select d.classid, d.objid, d.ctid as place, p.xmin::text || ' ' || p.ctid::text as seen, p.pronamespace as namespace,
-        p.proowner as owner
+    select d.classid, d.objid, d.xmin as maker, d.cmin as command, p.xmin::text || ' ' || p.ctid::text as seen,
+        p.pronamespace as namespace, p.proowner as owner
     from pg_catalog.pg_proc as p
     join pg_catalog.pg_depend as d
         on d.classid = 'pg_catalog.pg_proc'::regclass
@@ -204,14 +214,15 @@ from (
         and d.refclassid = 'pg_catalog.pg_namespace'::regclass
     where p.oid not in ('tds.object_hash'::regproc, 'tds.names_hash'::regproc)
     union all
-    select 'pg_catalog.pg_class'::regclass, c.oid, r.ctid, concat_ws(' ', r.xmin, r.ctid, c.reloptions), c.relnamespace, c.relowner
+    select 'pg_catalog.pg_class'::regclass, c.oid, r.xmin, r.cmin, concat_ws(' ', r.xmin, r.ctid, c.reloptions), c.relnamespace,
+        c.relowner
     from pg_catalog.pg_class as c
     join pg_catalog.pg_rewrite as r on r.ev_class = c.oid and r.rulename = '_RETURN'
     where c.oid not in (
         coalesce(pg_catalog.to_regclass('tds.sql_row'), 0),
         coalesce(pg_catalog.to_regclass('tds.sql_object'), 0), coalesce(pg_catalog.to_regclass('public.tds_changed_by_hand'), 0))
     union all
-    select 'pg_catalog.pg_trigger'::regclass, t.oid, t.ctid, t.xmin::text || ' ' || t.ctid::text, c.relnamespace, c.relowner
+    select 'pg_catalog.pg_trigger'::regclass, t.oid, t.xmin, t.cmin, t.xmin::text || ' ' || t.ctid::text, c.relnamespace, c.relowner
     from pg_catalog.pg_trigger as t
     join pg_catalog.pg_class as c on c.oid = t.tgrelid
     where not t.tgisinternal and t.tgparentid = 0
@@ -223,21 +234,22 @@ comment on view tds.sql_row is
 'The rows of the catalogue in which functions, procedures, views and triggers of TDS stand: seen without printing one.';
 comment on column tds.sql_row.classid is 'Its catalogue.';
 comment on column tds.sql_row.objid is 'Its number there.';
-comment on column tds.sql_row.version is 'Changes whenever it is created or replaced.';
+comment on column tds.sql_row.command is
+'Which command of the transaction that asks created or replaced it, of ten digits, so that texts are in the order of numbers; null: none.';
 comment on column tds.sql_row.seen is 'Changes whenever its row is written, by whatever.';
 
 create or replace view tds.sql_object as
 select
     (select i.type || ' ' || regexp_replace(replace(i.identity, 'pg_catalog.', ''), '\."([a-z_][a-z0-9_]*)"', '.\1', 'g')
      from pg_catalog.pg_identify_object(o.classid, o.objid, 0) as i) as object,
-    o.version,
+    o.command,
     tds.object_hash(o.classid, o.objid) as hash,
     o.seen
 from tds.sql_row as o;
 comment on view tds.sql_object is
 'Functions, procedures, views and triggers of TDS. Those that no row of tds.sql_file names are orphans.';
 comment on column tds.sql_object.object is 'Kind, name and arguments.';
-comment on column tds.sql_object.version is 'Changes whenever it is created or replaced.';
+comment on column tds.sql_object.command is 'As in tds.sql_row.';
 comment on column tds.sql_object.hash is 'Changes whenever it is made to do something else.';
 comment on column tds.sql_object.seen is 'As in tds.sql_row.';
 

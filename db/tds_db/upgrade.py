@@ -116,36 +116,43 @@ do $$ begin
         true);
 end $$;
 """
-# A look at all objects takes longer than most files: one before the first file, and one after each.
-REMEMBER_OBJECTS = """\
-do $$ begin
-    perform set_config('tds.objects', array(select version from tds.sql_object)::text, true);
-end $$;
-"""
 NAME_FILE = """\
 do $$ begin
     perform set_config('tds.file', '{path}', true);
 end $$;
 """
+# What a file makes is written by commands between the one that writes its row and that of the file before.
 RECORD_FILE = """\
-do $$
-declare
-    v_made record;
-begin
-    select array_agg(o.object order by o.object) as objects, array_agg(o.version) as versions into v_made
-      from tds.sql_object as o
-     where o.version not in (select unnest(current_setting('tds.objects')::text[]));
-    insert into tds.sql_file (path, sha256, objects, version)
-    values ('{path}', '{sha256}', coalesce(v_made.objects, array[]::text[]), '{version}')
-    on conflict (path) do update set
-        sha256 = excluded.sha256,
-        objects = excluded.objects,
-        version = excluded.version,
-        applied_at = excluded.applied_at,
-        applied_by = excluded.applied_by;
-    perform set_config(
-        'tds.objects', (current_setting('tds.objects')::text[] || v_made.versions)::text, true);
-end $$;
+insert into tds.sql_file (path, sha256, objects, version)
+values ('{path}', '{sha256}', array[]::text[], '{version}')
+on conflict (path) do update set
+    sha256 = excluded.sha256,
+    objects = excluded.objects,
+    version = excluded.version,
+    applied_at = excluded.applied_at,
+    applied_by = excluded.applied_by;
+"""
+RECORD_OBJECTS = """\
+with step as (
+    select null as path, m.xmin as maker, m.cmin as command from tds.migration as m
+    union all
+    select f.path, f.xmin, f.cmin from tds.sql_file as f
+), turn as (
+    select s.path, lpad(s.command::text, 10, '0') as command,
+        lag(lpad(s.command::text, 10, '0'), 1, '') over (order by lpad(s.command::text, 10, '0')) as after
+    from step as s
+    where age(s.maker) <= 0
+), made as materialized (
+    select o.object, o.command from tds.sql_object as o where o.command is not null
+)
+update tds.sql_file as f set objects = m.objects
+from (
+    select t.path, array_agg(o.object order by o.object) as objects
+    from turn as t
+    join made as o on o.command > t.after and o.command < t.command
+    group by t.path
+) as m
+where m.path = f.path;
 """
 # What the last upgrade made and this one did not. One may use another, so whatever can go goes first; what
 # somebody else's object uses stays, and is an orphan.
@@ -159,7 +166,7 @@ begin
         v_dropped := false;
         for v_object in
             select o.object from tds.sql_object as o
-            where o.object = any (current_setting('tds.booked')::text[])
+            where o.object in (select unnest(current_setting('tds.booked')::text[]))
                 and o.object not in (select unnest(f.objects) from tds.sql_file as f)
             order by split_part(o.object, ' ', 1) desc, o.object
         loop
@@ -325,9 +332,9 @@ def dump_sql(
     for migration in migrations:
         if migration.id not in applied:
             yield f"-- {migration.path}\n{migration.text}\n{_record_migration(migration)}\n"
-    yield REMEMBER_OBJECTS
     for file in functions:
         yield f"-- {file.path}\n{_sql(NAME_FILE, path=file.path)}{file.text}\n{_record_file(file)}\n"
+    yield RECORD_OBJECTS
     yield f"{_own_file('give_grants.sql').text}{_text_as_installer('bring_views_back.sql')}\n"
     yield f"{_forget_other_files(functions)}{DROP_UNMADE}{RECORD_HASHES}{WARN_OF_MACHINERY}"
     yield PSQL_JOBS.format(become_worker=BECOME_WORKER)
@@ -418,18 +425,19 @@ def _apply(
         _execute(conn, REMEMBER_BOOKS)
         booked = _names(
             conn,
-            "select object from tds.sql_object where object = any (current_setting('tds.booked')::text[])",
+            "select object from tds.sql_object "
+            "where object in (select unnest(current_setting('tds.booked')::text[]))",
         )
         pending = _pending(migrations, _applied_migrations(conn))
         for migration in pending:
             _run(conn, migration)
             _execute(conn, _record_migration(migration))
         before = dict(conn.execute("select path, sha256 from tds.sql_file").fetchall())
-        _execute(conn, REMEMBER_OBJECTS)
         for file in functions:
             _execute(conn, _sql(NAME_FILE, path=file.path))
             _run(conn, file)
             _execute(conn, _record_file(file))
+        _execute(conn, RECORD_OBJECTS)
         _own_file("give_grants.sql").run(conn)
         _as_installer(conn, "bring_views_back.sql")
         _execute(conn, _forget_other_files(functions))

@@ -117,12 +117,13 @@ begin
            string_agg(k.expression, E',\n               ' order by k.column_name),
            string_agg(format('%s as %I', k.expression, k.column_name), E',\n               ' order by k.column_name),
            string_agg(format('%I = excluded.%1$I', k.column_name), ', ' order by k.column_name)
-               filter (where k.column_name <> all (tds.key_columns(coalesce(c.target, n.target)))),
+               filter (where k.column_name <> all (p.names)),
            case when parts_of.list_key = '' and n.joins <> '' then E'\n          ' || n.joins else '' end
            || coalesce(string_agg(k.link_join, '' order by k.column_name), '')
       into parts_of.columns, parts_of.expressions, parts_of.named, parts_of.updates, parts_of.joins
       from tds.entity n
       left join tds.child c on c.entity = n.entity and c.list_key = parts_of.list_key
+     cross join lateral (select tds.key_columns(coalesce(c.target, n.target)) as names offset 0) p
      cross join lateral tds.columns_of(n.entity, parts_of.list_key) k
      where n.entity = parts_of.entity
      group by n.entity, n.joins;

@@ -105,7 +105,7 @@ begin
                                 k.expression, 'tds.json_time(d.last_modified_time)',
                                 'case when s.told <> '''' then s.told_at else tds.json_time(d.last_modified_time) end')),
                                        E',\n               ' order by k.column_name)
-                                filter (where k.column_name <> all (tds.key_columns((updated_rows.entity).target))),
+                                filter (where k.column_name not in (select unnest(tds.key_columns((updated_rows.entity).target)))),
                     'fields', tds.fields_of((updated_rows.entity).entity, '', 's.doc'),
                     'joins', (select m.joins from tds.parts_of((updated_rows.entity).entity, '') m),
                     'noted', tds.noted_change(updated_rows.entity, updated_rows.me, format($sql$%s

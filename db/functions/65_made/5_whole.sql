@@ -28,7 +28,7 @@ begin
          where n.entity = unmapped_columns.entity
            and a.attname not in (n.target_key, 'id', 'organization_id', 'zoho_metadata', 'synced_at', 'deleted_at', 'image_url')
            and a.attname not like 'sync\_%'
-           and a.attname not in (select k.column_name from tds.columns_of(n.entity, '') k)
+           and a.attname not in (select k.column_name from tds.columns_of(unmapped_columns.entity, '') k)
          order by a.attname);
 end
 $$;
