@@ -145,8 +145,8 @@ def cron_database(request: pytest.FixtureRequest) -> Database:
 
 @pytest.fixture
 def server(request: pytest.FixtureRequest) -> Iterator[PrivateServer]:
-    """A server of the test's own, with fsync on, for being killed."""
-    private = all_servers(request.config).private()
+    """A server of the test's own with an upgraded database `tds`, and with fsync on, for being killed."""
+    private = all_servers(request.config).private(upgraded=True)
     yield private
     private.stop()
 

@@ -271,10 +271,31 @@ class Servers:
             }[leg]()
         return self._started[leg]
 
-    def private(self, leg: str = "pg18", settings: Mapping[str, str] | None = None) -> PrivateServer:
-        """A new server with the binaries of a local leg, stopped at the end of the run at the latest."""
-        bin_dir = DEBIAN if leg == "pg15" else None
-        return PrivateServer(self.directory / f"private{next(self._numbers)}", bin_dir, settings)
+    def private(
+        self, leg: str = "pg18", settings: Mapping[str, str] | None = None, *, upgraded: bool = False
+    ) -> PrivateServer:
+        """A server of one's own with the binaries of a local leg, stopped at the end of the run at the latest.
+
+        Args:
+            leg: whose binaries.
+            settings: of the server.
+            upgraded: a copy of one whose database `tds` is upgraded, and not one that is new.
+        """
+        data_dir = self.directory / f"private{next(self._numbers)}"
+        if upgraded:
+            # shutil would not keep the owner, who is another one if we are root
+            subprocess.run(["cp", "-a", self._upgraded(leg), data_dir], check=True)
+        return PrivateServer(data_dir, _binaries(leg), settings)
+
+    def _upgraded(self, leg: str) -> Path:
+        made = self.directory / f"{leg}_{datetime.now(UTC):%Y%m%d}"
+        if not made.exists():
+            unfinished = made.with_suffix(".unfinished")
+            server = PrivateServer(unfinished, _binaries(leg), FAST)
+            server.database()
+            server.stop()
+            unfinished.rename(made)
+        return made
 
     def close(self) -> None:
         """Stops everything; the watchdog does the local servers."""
@@ -307,6 +328,10 @@ class Servers:
         server = TestServer("given", conninfo, embedded.package_bin_dir())
         self._at_end.append(server.close)
         return server
+
+
+def _binaries(leg: str) -> Path | None:
+    return DEBIAN if leg == "pg15" else None
 
 
 def _place() -> str:

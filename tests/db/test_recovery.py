@@ -47,7 +47,9 @@ class Archive:
         self.files.chmod(0o777)
         self.bin_dir = bin_dir
         command = f"'test ! -f {self.files}/%f && cp %p {self.files}/%f'"
-        self.server = servers.private(LEG, {"archive_mode": "on", "archive_command": command, "fsync": "off"})
+        self.server = servers.private(
+            LEG, {"archive_mode": "on", "archive_command": command, "fsync": "off"}, upgraded=True
+        )
         self.owner = (self.server.data_dir / "pgdata").stat()
 
     def owned(self, path: Path) -> Path:

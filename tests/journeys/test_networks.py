@@ -136,7 +136,9 @@ def namespace() -> Iterator[Namespace]:
 @pytest.fixture
 def distant(namespace: Namespace, request: pytest.FixtureRequest) -> Iterator[PrivateServer]:
     """A server of the test's own that the namespace reaches by TCP."""
-    private = all_servers(request.config).private(settings={"listen_addresses": f"'{namespace.database}'"})
+    private = all_servers(request.config).private(
+        upgraded=True, settings={"listen_addresses": f"'{namespace.database}'"}
+    )
     with (private.data_dir / "pgdata" / "pg_hba.conf").open("a") as rules:
         rules.write(f"host all all {namespace.programs}/32 scram-sha-256\n")
     database = private.database()

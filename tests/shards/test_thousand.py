@@ -28,7 +28,9 @@ def servers(request: pytest.FixtureRequest) -> Iterator[dict[str, PrivateServer]
         pytest.skip(reason)
     # as little is forgotten in a crash as the sandbox's minute is short
     made = {
-        name: all_servers(request.config).private("pg15", {"wal_writer_delay": "10ms", "fsync": "off"})
+        name: all_servers(request.config).private(
+            "pg15", {"wal_writer_delay": "10ms", "fsync": "off"}, upgraded=True
+        )
         for name in ("a", "b")
     }
     yield made
