@@ -186,20 +186,27 @@ def limit_of_edits(bench: Bench) -> Mapping[str, float]:
 
 
 def edits(bench: Bench) -> Mapping[str, float]:
-    """Webhooks of edits, an event each: of before a list was read that did not show them, and of after."""
+    """Webhooks of edits, an event each: a row's first since it was loaded, as the limit's are."""
+    table = bench.products(bench.sizes.webhooks)
+    with bench.connected() as conn:
+        receive(conn, "products", table.pages(), "list")
+        expect(drain_all(conn), applied=len(table.rows))
+        time.sleep(1.1)  # a last_modified_time has whole seconds
+        now = datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%S%z")
+        receive_webhooks(conn, "products", table.changed(1, 2, bench.sizes.seed, now).singles())
+        speed = timed_drain(conn, len(table.rows), applied=len(table.rows))
+    return {"edits": speed}
+
+
+def late_edits(bench: Bench) -> Mapping[str, float]:
+    """The same of edits that were made before a list was read, which does not show them."""
     table = bench.products(bench.sizes.webhooks)
     with bench.connected() as conn:
         receive(conn, "products", table.pages(), "list")
         expect(drain_all(conn), applied=len(table.rows))
         receive_webhooks(conn, "products", table.changed(1, 2, bench.sizes.seed).singles())
-        late = timed_drain(conn, len(table.rows), applied=len(table.rows))
-        receive(conn, "products", table.changed(1, 3, bench.sizes.seed).pages(), "list")
-        expect(drain_all(conn), applied=len(table.rows))
-        time.sleep(1.1)  # a last_modified_time has whole seconds
-        now = datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%S%z")
-        receive_webhooks(conn, "products", table.changed(1, 4, bench.sizes.seed, now).singles())
         speed = timed_drain(conn, len(table.rows), applied=len(table.rows))
-    return {"edits": speed, "late_edits": late}
+    return {"late_edits": speed}
 
 
 def limit_of_invoices(bench: Bench) -> Mapping[str, float]:
@@ -259,7 +266,8 @@ STORIES = (
     Story("limit, single records", ("limit_single",), limit_of_singles),
     Story("webhooks", ("webhooks",), webhooks),
     Story("limit, edits", ("limit_edits",), limit_of_edits),
-    Story("edits", ("edits", "late_edits"), edits),
+    Story("edits", ("edits",), edits),
+    Story("late edits", ("late_edits",), late_edits),
     Story("limit, invoices", ("limit_invoices",), limit_of_invoices),
     Story("process_batch, invoices", ("invoices",), apply_invoices),
     Story("limit, single invoices", ("limit_invoices_single",), limit_of_single_invoices),
