@@ -40,7 +40,10 @@ def poller(test_server: TestServer, sizes: dict[str, Any]) -> Iterator[Poller]:
 def verified(environment: dict[str, str], *arguments: str) -> tuple[int, dict[str, Any]]:
     done = tds(environment, "verify", "--json", "--wait", "0", *arguments)
     assert done.stdout, done.output
-    return done.exit_code, json.loads(done.stdout)
+    told = json.loads(done.stdout)
+    if "--depth" in arguments:
+        assert ("tds repair --all-differing" in done.stderr) is not told["agree"]
+    return done.exit_code, told
 
 
 def test_every_depth_finds_what_it_can_see_and_fix_mends(poller: Poller, environment: dict[str, str]) -> None:
