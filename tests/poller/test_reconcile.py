@@ -208,11 +208,17 @@ def test_every_planted_cent_is_found_and_its_document_named(books: Poller) -> No
 
 def what_is_mended_is_resolved(books: Poller) -> None:
     [planted] = rows(books, CENTS["a balance"][0])
+    told = "select (tds.check_reconcile(tds.now())).value"
     reconciled(books)
-    assert rows(books, "select from tds_discrepancies") != []
+    assert (
+        rows(books, "select count(*) as value from tds_discrepancies where note is null")
+        == rows(books, told)
+        != [{"value": 0}]
+    )
     do(books, "update zoho.invoices set balance = balance - 0.01 where zoho_invoice_id = %s", planted["id"])
     reconciled(books)
     assert rows(books, "select from tds_discrepancies") == []
+    assert rows(books, told) == [{"value": 0}]
     assert rows(books, "select from tds.discrepancy where resolved_at is not null") != []
 
 

@@ -188,6 +188,16 @@ def test_events_that_wait_are_waited_for_and_told(poller: Poller, environment: d
         assert 0.3 < time.monotonic() - began < 30
         assert [result["waiting"] for result in json.loads(done.stdout)["entities"]] == [0]
 
+        newer = json.dumps({"item": {"item_id": record.id, "name": record.id}})
+        connection.execute(receive, [newer, poller.sandbox.organisation.organization_id])
+        worker = threading.Timer(1.5, connection.execute, ["call tds.process_batch()"])
+        worker.start()
+        began = time.monotonic()
+        one = ("products", "--depth", "details", "--id", record.id)
+        done = tds(environment, "verify", *one, "--wait", "60", "--json")
+        worker.join()
+        assert 1.5 < time.monotonic() - began < 30, done.output
+
 
 def test_what_cannot_be_read_and_what_comes_twice(poller: Poller, environment: dict[str, str]) -> None:
     done = tds(environment, "verify", "sheep")
