@@ -9,7 +9,7 @@ from functools import cache
 
 import pytest
 
-WORDS = "TDS_MUTANT_WORDS"
+WORDS = "TDS_TEST_MUTANT_WORDS"
 
 
 @cache

@@ -30,6 +30,9 @@ NEAR = {
         "sql/test_order_free.py", "sql/test_explain.py", "sql/test_concurrency.py", "sql/test_rebuild.py",
         "sql/test_locks.py", "journeys/test_worker_death.py", "poller/test_worker.py", "poller/test_migrate.py",
     ),
+    "db/functions/50_apply/replay.sql": (
+        "sql/test_records.py", "sql/test_isolation.py", "db/test_backup.py", "poller/test_cli.py",
+    ),
     "db/functions/60_entities": (
         "sql/test_life.py",
         "sql/test_documents.py", "sql/test_stock_and_prices.py", "sql/test_records.py", "sql/test_arithmetic.py",
