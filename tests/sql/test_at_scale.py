@@ -14,8 +14,9 @@ from tests.db.servers import Database
 from tests.sql.conftest import ORGANIZATION, Mirror, product
 
 Record = Callable[[str, object], None]
-PRODUCTS = 50_000
-EVENTS = 1_000_000
+PRODUCTS = 10_000
+EVENTS = int(os.environ.get("TDS_TEST_EVENTS", "500000"))
+"""Finished ones. Whoever reads all of them looks at more pages and rows than any bound allows."""
 
 
 def pull(mirror: Mirror) -> dict[str, int]:
@@ -84,7 +85,7 @@ def test_an_unchanged_resync_leaves_no_trace_in_the_mirror(mirror: Mirror, recor
 
 
 def a_month_of_events(mirror: Mirror) -> None:
-    """A million finished events of thirty days, with what else has come together meanwhile."""
+    """So many finished events of thirty days, with what else has come together meanwhile."""
     mirror.rows(
         "select tds.ensure_partition((now() at time zone 'UTC')::date - n) from generate_series(0, 30) n"
     )
@@ -257,7 +258,7 @@ def measure(mirror: Mirror, query: str) -> tuple[float, int, int]:
 @pytest.mark.slow
 @pytest.mark.timeout(900)
 def test_no_view_reads_the_history(mirror: Mirror, record_property: Record) -> None:
-    """Every view, and what is asked of the queue, judged by what is read of a million events: the clock is only told."""
+    """Every view, and what is asked of the queue, judged by what is read of a long history: the clock is only told."""
     a_month_of_events(mirror)
     views = mirror.rows(
         """
@@ -291,7 +292,7 @@ EVERYTHING = ("select * from tds_sync_queue", "select * from tds_inbox_events")
 
 @pytest.mark.slow
 @pytest.mark.timeout(900)
-def test_counting_is_quick_with_a_million_finished_events(mirror: Mirror, record_property: Record) -> None:
+def test_counting_is_quick_with_many_finished_events(mirror: Mirror, record_property: Record) -> None:
     """Cost is judged by what is read, not by the clock: no body, and from the counters only rows of the counters."""
     mirror.conn.execute(
         """
@@ -310,14 +311,14 @@ def test_counting_is_quick_with_a_million_finished_events(mirror: Mirror, record
     mirror.receive("products", {"item": product("1")})
     counts = mirror.rows("SELECT status, COUNT(*) FROM tds_sync_queue GROUP BY status")
     assert {row["status"]: row["count"] for row in counts} == {
-        "completed": 990_000,
-        "dead_letter": 10_000,
+        "completed": EVENTS - EVENTS // 100,
+        "dead_letter": EVENTS // 100,
         "pending": 1,
     }
     quick = mirror.rows("select status, events from tds_queue_counts")
     assert {row["status"]: row["events"] for row in quick} == {
-        "completed": 990_000,
-        "dead_letter": 10_000,
+        "completed": EVENTS - EVENTS // 100,
+        "dead_letter": EVENTS // 100,
         "pending": 1,
     }
     plan = "\n".join(row["QUERY PLAN"] for row in mirror.rows("explain select * from tds_queue_counts"))
