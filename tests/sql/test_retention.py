@@ -195,10 +195,10 @@ def test_snapshots_have_a_small_form_and_thin_to_months(
     mirror: Mirror, record_property: Callable[[str, object], None]
 ) -> None:
     at(mirror, BEGINNING)
-    stock(mirror)
+    stock(mirror, 100)
     for day in range(100):
         at(mirror, BEGINNING + timedelta(days=day))
-        assert mirror.value("select tds.snapshot_stock()") == 1200, "once a day"
+        assert mirror.value("select tds.snapshot_stock()") == 400, "once a day"
         assert mirror.value("select tds.snapshot_stock()") == 0
         if day == 2:
             large = mirror.value("select pg_total_relation_size('zoho.stock_history')") / 3
@@ -206,14 +206,14 @@ def test_snapshots_have_a_small_form_and_thin_to_months(
         assert retain(mirror)["stock_days"][1] is None
         assert mirror.value("select count(*) from tds_stock_days") == before or day > 90
     days = mirror.rows("select day, count(*) as rows from tds_stock_days group by day order by day")
-    assert {row["rows"] for row in days} == {1200}
+    assert {row["rows"] for row in days} == {400}
     dates = [row["day"] for row in days]
     assert dates[0] == BEGINNING.date(), "the first of its month"
     assert len(dates) == 91 + 1
     assert mirror.value("select count(distinct day) from zoho.stock_history") <= 2
     small = mirror.value("select pg_total_relation_size('tds.stock_day')") / len(days)
     record_property(
-        "measured", f"a day's snapshot of 1,200 quantities: {large:,.0f} bytes as rows, {small:,.0f} kept"
+        "measured", f"a day's snapshot of 400 quantities: {large:,.0f} bytes as rows, {small:,.0f} kept"
     )
     assert small < large / 10
     shown = mirror.rows(

@@ -61,8 +61,9 @@ declare
 begin
     for v_items in
         select o.organization_id, o.day, array_agg(i.zoho_item_id order by i.zoho_item_id) as items
+          -- once an organisation, and not once a product
           from (select g.organization_id, tds.day_of(g.organization_id, v_now) as day
-                  from unnest(tds.organizations_of('products')) g(organization_id)) o
+                  from unnest(tds.organizations_of('products')) g(organization_id) offset 0) o
          cross join lateral (
                select p.zoho_item_id from zoho.products p where p.organization_id = o.organization_id
                 union
