@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import json
+import os
 import random
 import threading
 import time
@@ -20,6 +21,10 @@ from tests.db.servers import Database
 
 ORGANIZATION = "60069194202"
 BEGIN = datetime(2026, 6, 9, 12, 0, tzinfo=UTC)
+ORDERS = int(os.environ.get("TDS_TEST_ORDERS", "240"))
+"""How many orders of a story are tried, divided among the legs; 720 are every order of six observations."""
+RECORDS = int(os.environ.get("TDS_TEST_RECORDS", "16"))
+"""Of how many records two workers are told at once, each in an order of its own."""
 FIRST, SECOND = "2026-06-09T07:00:00-0400", "2026-06-09T07:30:00-0400"
 
 
@@ -125,7 +130,7 @@ def orders(story: Sequence[Observation], sample: int) -> Iterator[tuple[Observat
 @pytest.mark.parametrize("story", STORIES.values(), ids=STORIES.keys())
 @pytest.mark.parametrize("at_once", [1, 3])
 def test_every_order_ends_in_the_same_row(database: Database, story: list[Observation], at_once: int) -> None:
-    mine = share(orders(story, 720), database.leg)
+    mine = share(orders(story, ORDERS), database.leg)
     by_order = dict(zip((f"77{n:08}" for n in itertools.count()), mine, strict=False))
     with database.connect(autocommit=True) as conn:
         for step in range(len(story)):
@@ -151,7 +156,7 @@ def test_two_workers_end_in_the_same_row(database: Database, seed: int) -> None:
     """Interleavings over two workers that take a few messages at a time, for many records at once."""
     story = STORIES["all of it"]
     chance = random.Random(seed)
-    item_ids = [f"88{n:08}" for n in range(40)]
+    item_ids = [f"88{n:08}" for n in range(RECORDS)]
     with database.connect(autocommit=True) as conn:
         for observation in story:
             store(conn, observation, item_ids)
