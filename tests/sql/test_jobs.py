@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import random
 import signal
 import subprocess
 import sys
@@ -11,6 +12,7 @@ import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
+from datetime import UTC, datetime, timedelta
 
 import psycopg
 import pytest
@@ -102,6 +104,29 @@ def test_a_schedule_counts_in_its_time_zone(mirror: Mirror) -> None:
         "select tds.cron_next('0 6 * * *', '2026-06-09 10:00+00', 'Europe/Berlin') = '2026-06-10 04:00+00'"
     )
     assert mirror.value(query)
+
+
+def test_the_short_way_of_utc_is_the_long_way(mirror: Mirror) -> None:
+    """Of a zone by another name every clock time is looked at for being there once, twice or not at all."""
+    chance = random.Random(5)
+    fields = [("*", "*/7", "0", "59", "7,3", "10-50/20"), ("*", "*/5", "0", "23", "7,3", "9-17"),
+              ("*", "31", "*/10", "1,29"), ("*", "2", "*/3"), ("*", "0", "1-5", "7")]  # fmt: skip
+    schedules = [" ".join(map(chance.choice, fields)) for _ in range(300)]
+    moments = [
+        datetime(2027, 12, 27, tzinfo=UTC)
+        + chance.choice((60, 1)) * timedelta(seconds=chance.randrange(10_000))
+        for _ in schedules
+    ]
+    [found] = mirror.rows(
+        """select count(n.short) as found, count(*) filter (where n.short is distinct from n.long) as differing
+             from unnest(%s::text[], %s::timestamptz[]) s(schedule, after)
+            cross join lateral (select tds.cron_next(s.schedule, s.after) as short,
+                                       tds.cron_next(s.schedule, s.after, 'Etc/UTC') as long) n""",
+        schedules,
+        moments,
+    )
+    assert found["found"] > 250
+    assert found["differing"] == 0
 
 
 @pytest.mark.parametrize(

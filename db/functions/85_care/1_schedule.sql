@@ -45,6 +45,9 @@ declare
     v_either  constant boolean := v_fields[3] not like '*%' and v_fields[5] not like '*%';
     v_day     date := (v_after - interval '2 hours')::date;
     v_dates   date[] := array[]::date[];
+    v_first   int;
+    v_next    int;
+    v_wall    timestamp;
 begin
     if cardinality(v_fields) <> 5 then
         raise exception using errcode = 'ZB020', message = 'schedule not understood', detail = cron_next.schedule,
@@ -65,6 +68,21 @@ begin
         end if;
         v_day := v_day + 1;
     end loop;
+    if cron_next.zone = 'UTC' then
+        -- no hour comes twice there, nor not at all: the first minute of the first hour that is left
+        select min(m.minute), min(m.minute) filter (where m.minute > extract(minute from v_after)) into v_first, v_next
+          from unnest(v_minutes) m(minute);
+        foreach v_day in array v_dates loop
+            v_wall := v_day + (
+                select min(make_interval(hours => h.hour,
+                                         mins => case when v_day = v_after::date and h.hour = extract(hour from v_after)
+                                                      then v_next else v_first end))
+                  from unnest(v_hours) h(hour)
+                 where v_day > v_after::date or v_day = v_after::date and h.hour >= extract(hour from v_after));
+            exit when v_wall is not null;
+        end loop;
+        return v_wall at time zone 'UTC';
+    end if;
     return (
         select i.at
           from (select d.day + make_interval(hours => h.hour, mins => m.minute) as wall
