@@ -113,11 +113,10 @@ class TestServer:
         """
         name = f"{self._prefix}_{next(self._numbers)}"
         source = self._template(template, furnish or FURNISHED[template])
-        mark = sql.SQL("alter database {} set tds.test_database = 'on'").format(sql.Identifier(name))
         try:
             with psycopg.connect(self.conninfo, autocommit=True) as conn:
                 self._create(conn, name, source)
-                conn.execute(mark)
+                self._mark(conn, name)
             yield self.named(name)
         finally:
             self.drop(name)
@@ -170,6 +169,7 @@ class TestServer:
             source = "template1" if kind == TEMPLATE else self._template(TEMPLATE, FURNISHED[TEMPLATE])
             with psycopg.connect(self.conninfo, autocommit=True) as conn:
                 self._create(conn, name, source)
+                self._mark(conn, name)
             try:
                 furnish(self.named(name))
             except BaseException:  # a timeout among them: the next test makes it anew
@@ -177,6 +177,9 @@ class TestServer:
                 raise
             self._templates[made] = name
         return self._templates[made]
+
+    def _mark(self, conn: Connection, name: str) -> None:
+        conn.execute(sql.SQL("alter database {} set tds.test_database = 'on'").format(sql.Identifier(name)))
 
     def _create(self, conn: Connection, name: str, template: str) -> None:
         conn.execute(

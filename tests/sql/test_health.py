@@ -17,7 +17,7 @@ from typing import Any
 import psycopg
 import pytest
 
-from tests.db.servers import Database
+from tests.db.servers import Database, TestServer
 from tests.sql.conftest import ORGANIZATION, Mirror, product
 
 BEGINNING = datetime(2026, 6, 9, 10, 0, tzinfo=UTC)
@@ -40,11 +40,16 @@ class Ward:
         self.neighbours = 0
         self.products = 1000
         self.tell_time()
+
+    def furnish(self) -> None:
+        """What is the same of each."""
         self.run("update tds.job set enabled = job in ('health', 'heal'), since = tds.now()")
         self.run("select tds.accept_drift()")
         # that a job is switched off is an illness of its own; what is looked at each hour is looked at each time
         self.run("update tds.setting set value = value || '{\"minutes\": 15}' where name like 'health\\_%'")
         self.threshold("jobs_off", warning=None)
+        # or else the first healing makes them
+        self.run("select tds.ensure_partitions()")
 
     def run(self, statement: str, *parameters: Any) -> None:
         self.mirror.conn.execute(statement.encode() if not parameters else statement, parameters or None)
@@ -89,10 +94,19 @@ class Ward:
         return rows[0] if rows else None
 
 
+def furnish(database: Database) -> None:
+    with database.connect(autocommit=True) as conn:
+        Ward(Mirror(conn), database).furnish()
+
+
 @pytest.fixture
-def ward(mirror: Mirror, database: Database) -> Iterator[Ward]:
-    with ExitStack() as stack:
-        ward = Ward(mirror, database)
+def ward(test_server: TestServer) -> Iterator[Ward]:
+    with (
+        test_server.database("ward", furnish) as database,
+        database.connect(autocommit=True) as conn,
+        ExitStack() as stack,
+    ):
+        ward = Ward(Mirror(conn), database)
         ward.stack = stack
         yield ward
 
