@@ -27,9 +27,9 @@ from psycopg import IsolationLevel, sql
 from tds_db.connect import LASTING, connect
 from tds_db.errors import TdsError
 from tds_db.progress import UNSEEN, Step
-from tds_db.sqlfiles import DIRECTORY, migration_hashes
+from tds_db.sqlfiles import DIRECTORY, migration_hashes, read_functions
 from tds_db.status import status
-from tds_db.upgrade import upgrade
+from tds_db.upgrade import install_jobs, upgrade
 from tds_db.version import VERSION
 
 FORMAT = 1
@@ -87,10 +87,13 @@ LEFT_BEHIND = """
     select d.datname from pg_database d
      where d.datname like %s and pg_has_role(d.datdba, 'member')
        and not exists (select from pg_stat_activity a where a.datid = d.oid)"""
+# What is enabled always is to be so again: ENABLE alone is less.
 TRIGGERED = """
-    select distinct tgrelid::regclass::text
+    select tgrelid::regclass::text, quote_ident(tgname),
+           case tgenabled when 'A' then 'enable always' else 'enable' end
       from pg_trigger t join pg_class c on c.oid = t.tgrelid
-     where not t.tgisinternal and c.relnamespace::regnamespace::text in ('tds', 'zoho') order by 1"""
+     where not t.tgisinternal and t.tgenabled <> 'D' and c.relnamespace::regnamespace::text in ('tds', 'zoho')
+     order by 1, 2"""
 
 
 class BackupError(TdsError):
@@ -233,8 +236,14 @@ def restore(conninfo: str, path: Path, *, lock_timeout: str = "5s", step: Step =
         ).fetchone()
         requeued = int(going_on[0]) if going_on else _load(conn, path, manifest, step)
         conn.commit()
-    # functions of this version write their rows of the registries over those of an earlier one
-    upgrade(conninfo, lock_timeout=lock_timeout)
+    ours = {file.path: file.sha256 for file in read_functions(DIRECTORY / "functions")}
+    if manifest.get("functions") == ours:
+        with connect("restore", conninfo) as conn, as_owner(conn):
+            install_jobs(conn)  # as the rows have them
+            conn.commit()
+    else:
+        # ours write their rows of the registries over those of other functions
+        upgrade(conninfo, lock_timeout=lock_timeout)
     with connect("restore", conninfo, autocommit=True) as conn:
         conn.execute("analyze")
         with as_owner(conn):
@@ -289,6 +298,7 @@ def _write(
         "taken_at": taken_at.isoformat(),
         "server_version": conn.info.server_version,
         "migrations": dict(conn.execute("select id, content_hash from tds.migration").fetchall()),
+        "functions": dict(conn.execute("select path, sha256 from tds.sql_file").fetchall()),
         "tables": tables,
         "partitions": [list(row) for row in conn.execute(PARTITIONS)],
         "sequences": dict(conn.execute(SEQUENCES).fetchall()),
@@ -318,9 +328,9 @@ def _load(conn: psycopg.Connection, path: Path, manifest: Mapping[str, Any], ste
     tables = manifest["tables"]
     _check_names(conn, path, manifest)
     _refuse_rows(conn, tables)
-    triggered = [row[0] for row in conn.execute(TRIGGERED)]
-    for name in triggered:
-        conn.execute(f"alter table {name} disable trigger user".encode())
+    triggers = conn.execute(TRIGGERED).fetchall()
+    for name, trigger, _ in triggers:
+        conn.execute(f"alter table {name} disable trigger {trigger}".encode())
     conn.execute(("truncate " + ", ".join(tables)).encode())
     _make_partitions(conn, manifest["partitions"])
     step.at(0, total := sum(table["rows"] for table in tables.values()))
@@ -332,8 +342,8 @@ def _load(conn: psycopg.Connection, path: Path, manifest: Mapping[str, Any], ste
                 step.at(done, total)
     for name, last in manifest["sequences"].items():
         conn.execute("select setval(%s, %s)", [name, last])
-    for name in triggered:
-        conn.execute(f"alter table {name} enable trigger user".encode())
+    for name, trigger, enable in triggers:
+        conn.execute(f"alter table {name} {enable} trigger {trigger}".encode())
     conn.execute("select tds.ensure_partitions()")
     row = conn.execute("select tds.requeue_unprocessed()").fetchone()
     requeued = int(row[0]) if row else 0

@@ -8,6 +8,7 @@ import random
 import stat
 import zipfile
 from pathlib import Path
+from unittest.mock import Mock
 
 import psycopg
 import pytest
@@ -15,7 +16,6 @@ from click.testing import CliRunner
 
 from tds_cli.main import main
 from tds_db.backup import BackupError, back_up, forget, read, restore
-from tds_db.upgrade import upgrade
 from tests.conftest import RUNNING, all_servers
 from tests.db.servers import Database, PrivateServer, TestServer
 from tests.sql.conftest import Mirror, product
@@ -43,6 +43,18 @@ END = """
 LEDGER = "select status, count(*) from tds_sync_queue group by 1 order by 1"
 
 
+def with_manifest(backup: Path, copy: Path, **changes: object) -> Path:
+    """The same backup, which says something else of itself."""
+    manifest = read(backup)
+    with zipfile.ZipFile(backup) as source, zipfile.ZipFile(copy, "w") as target:
+        for name in source.namelist():
+            body = source.read(name)
+            if name == "manifest.json":
+                body = json.dumps(manifest | changes).encode()
+            target.writestr(name, body)
+    return copy
+
+
 @pytest.fixture(params=RUNNING)
 def target(request: pytest.FixtureRequest) -> TestServer:
     """The server that is restored on."""
@@ -67,6 +79,7 @@ def test_what_is_restored_goes_on_to_the_same_end(
             if chance.random() < 0.3:
                 source.process()
         conn.execute("update tds.setting set value = '77' where name = 'api_details_per_minute'")
+        conn.execute("update tds.job set in_pg_cron = true")
         backup = back_up(database.conninfo, tmp_path)
         # what comes later is not in it
         source.receive("products", {"item": product("later")})
@@ -76,7 +89,7 @@ def test_what_is_restored_goes_on_to_the_same_end(
         conn.execute("delete from tds.inbox_open where (inbox_id) not in (select inbox_id from tds.inbox)")
         source.process()
         want, ledger = source.rows(END), source.rows(LEDGER)
-    with target.empty_database() as new:
+    with target.database() as new:
         done = restore(new.conninfo, backup.path)
         assert done.rows == backup.rows
         with new.connect(autocommit=True) as conn:
@@ -86,6 +99,7 @@ def test_what_is_restored_goes_on_to_the_same_end(
             assert copy.rows(END) == want
             assert copy.rows(LEDGER) == ledger
             assert copy.rows("select object from tds_changed_by_hand") == []
+            assert copy.value("select not bool_or(in_pg_cron) from tds.job"), "here is none"
             # what comes now gets a number of its own
             copy.receive("products", {"item": product("new")})
             copy.process()
@@ -108,7 +122,7 @@ def test_pgmq_may_be_an_extension_on_either_side(
         assert Mirror(conn).process()["applied"] == 1
         Mirror(conn).receive("products", {"item": product("2")})
     back = back_up(extension, tmp_path / "back")
-    with all_servers(request.config).get("pg18").empty_database() as script:
+    with all_servers(request.config).get("pg18").database() as script:
         assert restore(script.conninfo, back.path).requeued == 1
         with script.connect(autocommit=True) as conn:
             assert Mirror(conn).value("select kind from tds.pgmq_install") == "sql"
@@ -117,29 +131,28 @@ def test_pgmq_may_be_an_extension_on_either_side(
 
 
 def test_one_that_is_stopped_after_its_rows_are_there_goes_on(
-    database: Database, empty_database: Database, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    database: Database, test_server: TestServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     with database.connect(autocommit=True) as conn:
         Mirror(conn).receive("products", {"item": product("1")})
-    backup = back_up(database.conninfo, tmp_path)
-    real, calls = upgrade, []
-
-    def stopped(conninfo: str, **named: str) -> object:
-        calls.append(conninfo)
-        if len(calls) == 2:
-            raise KeyboardInterrupt
-        return real(conninfo, **named)  # type: ignore[arg-type]
-
-    monkeypatch.setattr("tds_db.backup.upgrade", stopped)
-    with pytest.raises(KeyboardInterrupt):
-        restore(empty_database.conninfo, backup.path)
-    assert restore(empty_database.conninfo, backup.path).requeued == 1
-    with empty_database.connect(autocommit=True) as conn:
-        copy = Mirror(conn)
-        assert copy.process()["applied"] == 1
-        assert copy.value("select count(*) from tds.restoring") == 0
-    with pytest.raises(BackupError, match="The database is not empty"):
-        restore(empty_database.conninfo, backup.path)
+        conn.execute("update tds.heal_step set description = 'of old'")
+    # of other functions, which takes an upgrade once the rows are there
+    backup = with_manifest(
+        back_up(database.conninfo, tmp_path).path, tmp_path / "old.tdsbackup", functions={}
+    )
+    with test_server.database() as new:
+        with monkeypatch.context() as patch:
+            patch.setattr("tds_db.backup.upgrade", Mock(side_effect=KeyboardInterrupt))
+            with pytest.raises(KeyboardInterrupt):
+                restore(new.conninfo, backup)
+        assert restore(new.conninfo, backup).requeued == 1
+        with new.connect(autocommit=True) as conn:
+            copy = Mirror(conn)
+            assert copy.value("select count(*) from tds.heal_step where description = 'of old'") == 0
+            assert copy.process()["applied"] == 1
+            assert copy.value("select count(*) from tds.restoring") == 0
+        with pytest.raises(BackupError, match="The database is not empty"):
+            restore(new.conninfo, backup)
 
 
 def test_what_was_applied_and_not_yet_finished_is_finished_by_the_copy(
@@ -159,7 +172,7 @@ def test_what_was_applied_and_not_yet_finished_is_finished_by_the_copy(
         linked = "select count(*) from zoho.invoices where customer_id is not null"
         assert (source.value("select count(*) from zoho.contacts"), source.value(linked)) == (1, 0)
         backup = back_up(database.conninfo, tmp_path)
-    with test_server.empty_database() as new:
+    with test_server.database() as new:
         assert restore(new.conninfo, backup.path).requeued == 1
         with new.connect(autocommit=True) as conn:
             copy = Mirror(conn)
@@ -199,14 +212,7 @@ def test_what_is_damaged_or_another_versions_changes_nothing(database: Database,
         with pytest.raises(BackupError, match=r"no whole backup|damaged"):
             read(backup)
     backup.write_bytes(whole)
-    manifest = read(backup)
-    other = tmp_path / "other.tdsbackup"
-    with zipfile.ZipFile(backup) as source, zipfile.ZipFile(other, "w") as target:
-        for name in source.namelist():
-            body = source.read(name)
-            if name == "manifest.json":
-                body = json.dumps(manifest | {"migrations": {}, "version": "0.0.9"}).encode()
-            target.writestr(name, body)
+    other = with_manifest(backup, tmp_path / "other.tdsbackup", migrations={}, version="0.0.9")
     with pytest.raises(BackupError, match="pip install tds-mirror"):
         restore(database.conninfo, other)
     assert forget(tmp_path, 1) == []
