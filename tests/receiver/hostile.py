@@ -112,7 +112,9 @@ def plain(rng: random.Random, path: str) -> Hostile:
         "application/json;charset",
     )
     body = rng.randbytes(rng.randrange(4000)) if rng.random() < 0.2 else text(rng)
-    return Hostile(path, body, {"content-type": rng.choice(kinds)})
+    # what begins as UTF-16 does is kept in UTF-8, should it be any
+    is_utf16 = b"\0" in body[:2] or body[:2] in (b"\xff\xfe", b"\xfe\xff")
+    return Hostile(path, body, {"content-type": rng.choice(kinds)}, is_plain=not is_utf16)
 
 
 def form(rng: random.Random, path: str) -> Hostile:
