@@ -21,6 +21,7 @@ from tds_sandbox.limits import UNLIMITED
 from tds_sandbox.organisation import Organisation
 from tests.cli.test_mistakes import invoke
 from tests.conftest import RUNNING, all_servers
+from tests.docs.world import scratch
 from tests.poller.conftest import fast_sandbox
 
 EVENTS = Path(__file__).parents[2] / "docs/events.md"
@@ -84,6 +85,7 @@ def empty(request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.Mo
         }
         for name, value in variables.items():
             monkeypatch.setenv(name, value)
+        monkeypatch.setattr("tds_db.backups.scratch", lambda _: scratch(server))
         monkeypatch.chdir(tmp_path)
         yield other.conninfo
 

@@ -262,7 +262,8 @@ def _commits(statement: str) -> bool:
 
 
 @contextmanager
-def _scratch(server: TestServer) -> Iterator[str]:
+def scratch(server: TestServer) -> Iterator[str]:
+    """A database that a backup is verified in, with the schema already: its making is tests/db/test_backup.py's."""
     with server.database() as fresh:
         yield fresh.conninfo
 
@@ -301,8 +302,7 @@ def world(server: TestServer, database: Database, directory: Path) -> Iterator[W
         # a day of calls and of people's hands passes here within minutes
         patch.setattr("tds_sandbox.oauth.REFRESHES", 1000)
         sandbox.sandbox.oauth.lives *= 600
-        # a scratch database made of nothing is tests/db/test_backups.py's
-        patch.setattr("tds_db.backups.scratch", lambda _: _scratch(server))
+        patch.setattr("tds_db.backups.scratch", lambda _: scratch(server))
         program = Program("up", [*TDS, "up", "--port", str(port)], environment(**ours), directory)
         program.start()
         try:
