@@ -5,20 +5,25 @@
 
 from __future__ import annotations
 
+import io
+import logging
 import os
 import random
 import signal
 import subprocess
 import sys
+import threading
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
+from unittest.mock import patch
 
 import pytest
 
+from tds_db import alert_sender
 from tests.db.receivers import Hook, Mailbox, mailbox, webhook
 from tests.db.servers import Database
 
@@ -97,11 +102,20 @@ class Desk:
         self.conn.close()
 
     def send(self) -> str:
-        """Sends what is due; returns the log."""
-        process = self.start(ONCE)
-        _, log = process.communicate(timeout=PATIENCE)
-        assert process.returncode == 0, log
-        return log
+        """Sends what is due, in this process; returns the log."""
+        log, root, us = io.StringIO(), logging.getLogger(), threading.get_ident()
+        listener, level = logging.StreamHandler(log), root.level
+        listener.addFilter(lambda record: record.thread == us)  # who receives has a log, too
+        root.addHandler(listener)
+        root.setLevel(logging.INFO)
+        try:
+            # the alarm is pytest's here
+            with patch.dict(os.environ, self.environment), patch.object(alert_sender, "signal"):
+                assert alert_sender.main() == 0, log.getvalue()
+        finally:
+            root.removeHandler(listener)
+            root.setLevel(level)
+        return log.getvalue()
 
     def waiting(self) -> int:
         return int(self.value("select count(*) from tds_alert_messages where state = 'waiting'"))
