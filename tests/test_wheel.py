@@ -1,13 +1,15 @@
 """The wheel: nothing in it but names of ours, and it works wherever somebody stands."""
 
+import fcntl
 import json
+import os
 import shutil
 import signal
 import subprocess
 import sys
 import time
 import zipfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from functools import partial
 from pathlib import Path
 
@@ -24,62 +26,66 @@ ROOT = Path(__file__).parents[1]
 OTHERS = ("db", "poller", "receiver", "sandbox", "tds_mirror", "click", "psycopg")
 
 
+def once(factory: pytest.TempPathFactory, name: str, make: Callable[[Path], object]) -> Path:
+    """A folder that the first process of a run makes, for all of them."""
+    place = factory.getbasetemp()
+    if "PYTEST_XDIST_WORKER" in os.environ:
+        place = place.parent
+    made, unfinished = place / name, place / f"{name}.unfinished"
+    with (place / f"{name}.lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        if not made.exists():
+            shutil.rmtree(unfinished, ignore_errors=True)
+            unfinished.mkdir()
+            make(unfinished)
+            unfinished.rename(made)
+    return made
+
+
+def pip(*arguments: str) -> None:
+    """Runs it, for packages without those that they need."""
+    subprocess.run([sys.executable, "-m", "pip", *arguments, "--quiet", "--no-deps"], check=True)
+
+
 @pytest.fixture(scope="module")
 def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The wheel of this tree, made as pip makes it."""
-    tree, out = tmp_path_factory.mktemp("tree"), tmp_path_factory.mktemp("wheel")
-    # a copy, because setuptools leaves build/ and egg-info beside what it builds
-    for name in (
-        "README.md",
-        "LICENSE",
-        "pyproject.toml",
-        "db",
-        "receiver",
-        "poller",
-        "cli",
-        "demo",
-        "sandbox",
-    ):
-        source, target = ROOT / name, tree / name
-        if source.is_dir():
-            shutil.copytree(source, target, ignore=shutil.ignore_patterns("__pycache__"))
-        else:
-            shutil.copy(source, target)
-    command = [
-        sys.executable,
-        "-m",
-        "pip",
-        "wheel",
-        "--quiet",
-        "--no-deps",
-        "--wheel-dir",
-        str(out),
-        str(tree),
-    ]
-    subprocess.run(command, check=True)
-    [made] = out.glob("*.whl")
+
+    def make(out: Path) -> None:
+        tree = tmp_path_factory.mktemp("tree")
+        # a copy, because setuptools leaves build/ and egg-info beside what it builds
+        for name in (
+            "README.md",
+            "LICENSE",
+            "pyproject.toml",
+            "db",
+            "receiver",
+            "poller",
+            "cli",
+            "demo",
+            "sandbox",
+        ):
+            source, target = ROOT / name, tree / name
+            if source.is_dir():
+                shutil.copytree(source, target, ignore=shutil.ignore_patterns("__pycache__"))
+            else:
+                shutil.copy(source, target)
+        pip("wheel", "--no-build-isolation", "--wheel-dir", str(out), str(tree))
+
+    [made] = once(tmp_path_factory, "wheel", make).glob("*.whl")
     return made
 
 
 @pytest.fixture(scope="module")
 def site(wheel: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder of packages that has the wheel, less what the product does not need."""
-    place = tmp_path_factory.mktemp("site")
-    command = [
-        sys.executable,
-        "-m",
-        "pip",
-        "install",
-        "--quiet",
-        "--no-deps",
-        "--target",
-        str(place),
-        str(wheel),
-    ]
-    subprocess.run(command, check=True)
-    for extra in ("tds_sandbox", "tds_demo"):
-        (place / extra).rename(place / f"not_{extra}")
-    return place
+
+    def make(place: Path) -> None:
+        pip("install", "--target", str(place), str(wheel))
+        for extra in ("tds_sandbox", "tds_demo"):
+            (place / extra).rename(place / f"not_{extra}")
+
+    return once(tmp_path_factory, "site", make)
 
 
 @pytest.fixture
