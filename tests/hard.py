@@ -1,4 +1,4 @@
-"""`make test-hard`: the whole suite on a busy machine, at other times of the day, in other orders; says which tests failed when.
+"""`make test-hard`: the whole suite on a busy machine, at other times of the day, in other orders, in full; says which tests failed when.
 
 It changes nothing in the tests: beside them processes keep all cores busy, or the wall clock shows another time to
 them, to the programs they start and to the servers (tests/clock).
@@ -23,10 +23,15 @@ from tests import clock
 ROOT = Path(__file__).parents[1]
 # The last one is where clocks in Europe are put forward.
 TIMES = ("23:59:30", "09:00", "13:35", "20:45", "2027-03-28T00:59:30")
-# Random trials, of which a run of every day makes a share.
+# The amounts of which a run of every day makes a share; docs/testing.md says of what they are.
 FULL = {
-    "TDS_HOSTILE": "20000",
-    "TDS_KILLS": "3",
+    "TDS_TEST_EVENTS": "1000000",
+    "TDS_TEST_HISTORIES": "1000",
+    "TDS_TEST_HOSTILE": "20000",
+    "TDS_TEST_HOSTILE_SETTINGS": "all",
+    "TDS_TEST_KILLS": "3",
+    "TDS_TEST_ORDERS": "720",
+    "TDS_TEST_RECORDS": "40",
 }
 BUSY = "while True: sum(range(10000))"
 
@@ -55,14 +60,14 @@ def busy(processes: int) -> Iterator[None]:
 
 
 def suite(name: str, variables: Mapping[str, str], arguments: list[str], place: Path) -> Run:
-    """Runs pytest with these arguments; amounts that the environment says are its own."""
+    """Runs pytest with these arguments."""
     report = place / "report.xml"
     report.unlink(missing_ok=True)
     began = time.monotonic()
     code = subprocess.run(
         [sys.executable, "-m", "pytest", f"--junitxml={report}", *arguments],
         cwd=ROOT,
-        env={**FULL, **os.environ, **variables},
+        env=os.environ | variables,
         check=False,
     ).returncode
     return Run(name, variables, tuple(failures(report)), code, time.monotonic() - began)
@@ -96,6 +101,9 @@ def main() -> int:
         default=[],
         help="a number that chooses an order of the tests; repeat it",
     )
+    parser.add_argument(
+        "--full", action="store_true", help="once with the full amounts of what is tried at random"
+    )
     parser.add_argument("tests", nargs="*", help="for pytest, after -- (default: -n 3 --dist worksteal)")
     given = parser.parse_args()
     arguments = given.tests or ["-n", "3", "--dist", "worksteal", "-q"]
@@ -111,6 +119,8 @@ def main() -> int:
         for text in given.each_at:
             moved = clock.environment(place, text) | {clock.EACH: text}
             done.append(suite(f"every test at {text}", moved, arguments, place))
+        if given.full:
+            done.append(suite("in full", FULL, arguments, place))
         for seed in given.shuffle:
             done.append(suite(f"order {seed}", {"TDS_TEST_ORDER": str(seed)}, arguments, place))
     print()

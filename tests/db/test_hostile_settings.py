@@ -207,9 +207,9 @@ def test_all_work_whatever_is_set_or_say_what_is_in_the_way(world: World, hostil
 
 
 def levels(hostile: Hostile, leg: str) -> list[str]:
-    """Of the database and the role one on each leg, in turn; both with TDS_HOSTILE_SETTINGS=all."""
+    """Of the database and the role one on each leg, in turn; both with TDS_TEST_HOSTILE_SETTINGS=all."""
     both = ["database", "role"]
-    if os.environ.get("TDS_HOSTILE_SETTINGS") == "all" or hostile.is_limit or len(RUNNING) == 1:
+    if os.environ.get("TDS_TEST_HOSTILE_SETTINGS") == "all" or hostile.is_limit or len(RUNNING) == 1:
         return both
     return [both[(SETTINGS_AGAINST_US.index(hostile) + RUNNING.index(leg)) % 2]]
 

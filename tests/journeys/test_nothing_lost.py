@@ -4,8 +4,7 @@ A feeder sends webhooks to the receiver, a poller pulls from the sandbox, two wo
 server with fsync and synchronous_commit on. At moments that depend on a seed one of them is SIGKILLed: a
 worker, the command that keeps the workers, the receiver, the poller, the postmaster, a backend. What ended is
 started again, as a supervisor would. In the end the database is compared with what the feeder was told and
-with what the sandbox has. `TDS_KILLS` says how many times as many kills there are; `make test-hard` has three
-times as many.
+with what the sandbox has. `TDS_TEST_KILLS` says how many times as many kills there are.
 """
 
 from __future__ import annotations
@@ -28,7 +27,7 @@ from tests.journeys.feeder import NOBODY_LISTENS, Key, modified
 from tests.journeys.stage import Stage, staged
 
 SEED = 2
-TIMES = int(os.environ.get("TDS_KILLS", "1"))
+TIMES = int(os.environ.get("TDS_TEST_KILLS", "1"))
 KILLS = {
     victim: count * TIMES
     for victim, count in {

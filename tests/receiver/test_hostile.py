@@ -1,7 +1,7 @@
 """Hostile requests: none is answered 5xx, none hangs, what is taken is stored, and nothing grows.
 
-`TDS_HOSTILE` says how many are sent to each server, others to each; without it as many as a few seconds allow. `make test-hard`
-sends 20,000, of which the bodies alone, were they kept, would be more than a receiver may grow by.
+`TDS_TEST_HOSTILE` says how many are sent to each server, others to each; without it as many as a few seconds allow. Of 20,000 the
+bodies alone, were they kept, would be more than a receiver may grow by.
 """
 
 from __future__ import annotations
@@ -97,7 +97,7 @@ async def send_all(urls: list[str], requests: list[Hostile], told: Told) -> None
 def test_whatever_is_sent(serving: list[Served], database: Database, test_server: TestServer) -> None:
     urls = [served.url for served in serving]
     processes = [psutil.Process(served.pid) for served in serving]
-    count = int(os.environ.get("TDS_HOSTILE", "1500"))
+    count = int(os.environ.get("TDS_TEST_HOSTILE", "1500"))
     rng = random.Random(20_261_124 + RUNNING.index(test_server.leg))
     requests = [hostile(rng) for _ in range(count)]
     warm = len(requests) // 5

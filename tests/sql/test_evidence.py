@@ -18,7 +18,7 @@ from tests.db.servers import Database
 from tests.sql.evidence_model import KEYS, Seen, Story, shown, story
 
 BEGIN = datetime(2026, 6, 9, 12, 0, tzinfo=UTC)
-HISTORIES = int(os.environ.get("TDS_EVIDENCE_HISTORIES", 240 // len(RUNNING)))
+HISTORIES = int(os.environ.get("TDS_TEST_HISTORIES", 240 // len(RUNNING)))
 """How many are tried on each leg, others on each; 10,000 take some minutes."""
 AT_ONCE = 250
 """So many are told of one organisation: whatever came later is looked at again, so that fewer are faster."""
