@@ -61,6 +61,7 @@ NEAR = {
         "sql/test_jobs.py", "sql/test_fold_counters.py", "sql/test_partitions.py", "sql/test_stock_and_prices.py",
         "receiver/test_bulk_sync.py",
     ),
+    "db/functions/85_care/backups.sql": ("db/test_backups.py", "sql/test_health.py"),
     "db/functions/85_care/checks_reconcile.sql": ("poller/test_reconcile.py", "sql/test_health.py"),
     "db/functions/86_memory/3_remove.sql": ("sql/test_organisations.py",),
     "db/functions/86_memory": ("sql/test_forget.py", "sql/test_undo.py", "sql/test_rollback.py", "sql/test_history.py"),

@@ -63,6 +63,19 @@ def test_partitions_are_made_14_days_ahead(mirror: Mirror) -> None:
     assert mirror.value("select tds.ensure_partitions()") == 0
 
 
+def test_the_day_after_those_that_are_kept_together_has_partitions(mirror: Mirror) -> None:
+    of_inbox = "from pg_inherits where inhparent = 'tds.inbox'::regclass"
+    last = mirror.value(f"select to_date(max(right(inhrelid::regclass::text, 8)), 'YYYYMMDD') {of_inbox}")
+    for parent in ("inbox", "inbox_outcome"):
+        mirror.conn.execute(
+            "select tds.forget_days(%s, (%s::date + 1)::timestamp at time zone 'UTC', 100)", [parent, last]
+        )
+    made = "select to_regclass('tds.inbox_' || to_char(%s::date + %s, 'YYYYMMDD')) is not null"
+    for later, is_made in ((0, False), (1, True)):
+        mirror.conn.execute("select tds.ensure_partition(%s::date + %s)", [last, later])
+        assert mirror.value(made, last, later) is is_made
+
+
 def test_who_has_once_waited_for_a_partition_does_not_wait_again(database: Database) -> None:
     """Until it is another one, a day later or made anew."""
     ensure = "select tds.ensure_partition((tds.now() at time zone 'UTC')::date)"
