@@ -80,8 +80,8 @@ NEAR = {
     "db/tds_db/worker.py": ("poller/test_worker.py", "sql/test_jobs.py", "journeys/test_worker_death.py", "poller/test_up.py"),
     "receiver/tds_receiver": (
         "receiver/test_bodies.py", "receiver/test_signature.py", "receiver/test_webhooks.py", "receiver/test_batching.py",
-        "receiver/test_limits.py", "receiver/test_hostile.py", "receiver/test_bulk_sync.py", "receiver/test_serve.py",
-        "poller/test_cli.py",
+        "receiver/test_limits.py", "receiver/test_organisations.py", "receiver/test_hostile.py", "receiver/test_bulk_sync.py",
+        "receiver/test_serve.py", "poller/test_cli.py",
     ),
     "receiver/tds_receiver/api": (
         "receiver/test_bulk_sync.py", "receiver/test_authenticity.py", "receiver/test_dashboard.py", "receiver/test_webhooks.py",
