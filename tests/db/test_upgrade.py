@@ -271,6 +271,7 @@ def test_each_file_owns_what_it_creates_not_what_it_grants(empty_database: Datab
         "grant execute on all functions in schema tds to tds_reader;\n"
         "comment on function tds.one() is 'One.';\nalter function tds.one() stable;",
     )
+    files.migration("0002_two.sql", "create function tds.two() returns int language sql as 'select 2';\n")
     for _ in range(2):
         upgrade(empty_database.conninfo, directory=files.directory)
         with empty_database.connect() as conn:
