@@ -224,6 +224,20 @@ def test_snapshots_have_a_small_form_and_thin_to_months(
     assert [row["quantity"] for row in shown] == [49, 9, 5, 1]
 
 
+def test_each_place_keeps_its_own_first_snapshot_of_a_month(mirror: Mirror) -> None:
+    days = [("1", "2026-01-05"), ("1", "2026-01-06"), ("2", "2026-01-08"), ("2", "2026-01-09")]
+    for place, day in days:
+        mirror.conn.execute(
+            "insert into tds.stock_day (organization_id, day, zoho_warehouse_id, recorded_at, zoho_item_ids, quantities) "
+            "values (%s, %s, %s, %s, '{7}', '{1}')",
+            [ORGANIZATION, day, place, day],
+        )
+    at(mirror, BEGINNING + timedelta(days=300))
+    retain(mirror)
+    left = mirror.rows("select zoho_warehouse_id as place, day::text from tds.stock_day order by 1, 2")
+    assert left == [{"place": "1", "day": "2026-01-05"}, {"place": "2", "day": "2026-01-08"}]
+
+
 def test_snapshots_bear_the_organisations_day(mirror: Mirror) -> None:
     mirror.conn.execute(
         "insert into zoho.organizations (organization_id, zoho_organization_id, time_zone, zoho_metadata, synced_at, sync_version, "
