@@ -18,8 +18,8 @@ from tds_sandbox import app
 from tds_sandbox.clock import Clock
 from tds_sandbox.oauth import Credentials
 from tds_sandbox.organisation import Organisation
-from tests.db.servers import Database
-from tests.poller.conftest import Poller, fast_sandbox, small_sandbox
+from tests.db.servers import Database, TestServer
+from tests.poller.conftest import LENIENT, Poller, fast_sandbox, furnished, small_organisation, small_sandbox
 from tests.poller.test_migrate import compared
 from tests.poller.test_plan import look
 
@@ -34,14 +34,13 @@ def refusals(poller: Poller) -> int:
 
 
 @pytest.fixture
-def strict(database: Database) -> Iterator[Poller]:
-    """On a sandbox that refuses what the documents do not list."""
-    with small_sandbox(lenient=False) as sandbox:
-        yield Poller(sandbox, database)
+def strict(test_server: TestServer) -> Iterator[Poller]:
+    """After a migration from a sandbox that refuses what the documents do not list."""
+    with furnished(test_server, "strict", lambda: small_organisation(lenient=False)) as poller:
+        yield poller
 
 
 def test_what_an_edition_refuses_is_left_off_and_remembered(strict: Poller) -> None:
-    strict.migrate()
     for result in compared(strict).values():
         assert result.differences == []
         assert result.rows == result.records > 0
@@ -74,11 +73,11 @@ def test_what_an_edition_refuses_is_left_off_and_remembered(strict: Poller) -> N
     ]
 
 
-def test_a_plan_counts_a_list_whose_parameters_are_refused(strict: Poller) -> None:
-    found, _ = look(strict.sandbox, strict.database)
+def test_a_plan_counts_a_list_whose_parameters_are_refused(database: Database, strict: Poller) -> None:
+    with small_sandbox(lenient=False) as sandbox:
+        found, _ = look(sandbox, database)
     assert found["products"] == Cost("products", 450, "counted by Zoho", 5, 5)
     assert [row for row in found.values() if row.how.startswith("not readable")] == []
-    strict.migrate()
     before = refusals(strict)
     again, _ = look(strict.sandbox, strict.database)
     assert again["products"].records == 450
@@ -92,6 +91,16 @@ def test_a_lenient_edition_takes_what_it_is_asked(database: Database) -> None:
         assert refusals(poller) == 0
         assert rows(poller, "select count(*) from tds.refused_parameter") == [(0,)]
         assert "sort_column=created_time" in poller.asked("/items")[0]
+
+
+@pytest.fixture
+def poller(database: Database) -> Iterator[Poller]:
+    """On a sandbox with a few of each."""
+    organisation = Organisation(
+        items=60, contacts=12, invoices=6, bills=4, pricebooks=3, clock=Clock(600), lenient=LENIENT
+    )
+    with fast_sandbox(organisation) as sandbox:
+        yield Poller(sandbox, database)
 
 
 def test_ids_may_be_integers_in_details_too(poller: Poller, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -147,7 +156,7 @@ def test_the_six_bodies_as_they_are_typed_without_a_pause(poller: Poller) -> Non
         dict(BODIES), ("complete", None)
     )
     books = poller.sandbox.organisation.books
-    assert (runs["products"]["records"], runs["bills"]["records"]) == (450, len(books["bills"].records))
+    assert (runs["products"]["records"], runs["bills"]["records"]) == (60, len(books["bills"].records))
     stocked = rows(poller, "select count(*) from zoho.products where stock_quantity is not null")[0][0]
     assert runs["stock"]["details"] == stocked > 0
     for table in (

@@ -27,7 +27,7 @@ from tds_poller.zoho.errors import PagingError, UnreachableError
 from tds_sandbox.clock import Clock
 from tds_sandbox.organisation import Organisation
 from tests.db.servers import Database
-from tests.poller.conftest import Poller, fast_sandbox, small_sandbox
+from tests.poller.conftest import LENIENT, Poller, fast_sandbox, small_sandbox
 
 SOURCES = {"products": "items", "customers": "contacts", "vendors": "contacts", "invoices": "invoices"}
 
@@ -86,19 +86,19 @@ def test_a_second_time_costs_the_lists_stock_and_prices_only(migrated: Poller) -
 
 
 def test_items_cost_a_call_for_200_and_their_stock_one_for_100(database: Database) -> None:
-    with fast_sandbox(Organisation(items=2218, clock=Clock(600), lenient=True)) as sandbox:
+    with fast_sandbox(Organisation(items=618, clock=Clock(600), lenient=True)) as sandbox:
         poller = Poller(sandbox, database)
         poller.migrate()
         paths = sandbox.ledger.by_path
-        assert (paths["GET /items"], paths["GET /itemdetails"], paths["GET /items/{id}"]) == (14, 23, 0)
-        assert poller.pages("/items") == [1, 0, *range(1, 13)]
+        assert (paths["GET /items"], paths["GET /itemdetails"], paths["GET /items/{id}"]) == (6, 7, 0)
+        assert poller.pages("/items") == [1, 0, *range(1, 5)]
         with psycopg.connect(database.conninfo) as connection:
             [counts] = connection.execute(
                 """select count(*), count(*) filter (where p.zoho_metadata ? 'locations') from zoho.products p"""
             )
             [(levels,)] = connection.execute("select count(distinct zoho_item_id) from zoho.stock_levels")
         tracked = counts[1]
-        assert (counts[0], levels) == (2218, tracked)
+        assert (counts[0], levels) == (618, tracked)
         assert tracked > 0
 
 
@@ -178,9 +178,18 @@ def test_an_outage_leaves_the_run_to_be_gone_on_with(poller: Poller, monkeypatch
         assert connection.execute(query).fetchall() == [("complete",)]
 
 
+@pytest.fixture
+def few_documents(database: Database) -> Iterator[Poller]:
+    """On a sandbox with pages of items, and little else."""
+    organisation = Organisation(items=450, contacts=8, invoices=6, clock=Clock(600), lenient=LENIENT)
+    with fast_sandbox(organisation) as sandbox:
+        yield Poller(sandbox, database)
+
+
 def test_a_migration_that_was_stopped_reads_no_list_again(
-    poller: Poller, monkeypatch: pytest.MonkeyPatch
+    few_documents: Poller, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    poller = few_documents
     monkeypatch.setattr("tds_poller.zoho.retry.PAUSES", (0, 0, 0))
     poller.sandbox.faults.set(error_500=1.0, only=r"^/invoices/\d+$")
     with pytest.raises(UnreachableError):

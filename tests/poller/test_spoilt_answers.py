@@ -255,7 +255,7 @@ def test_what_the_rules_cost_of_a_migration_and_of_a_quiet_day(
     database: Database, conn: psycopg.Connection[Any]
 ) -> None:
     """At most 5 % more calls than the plan's minimum: each page and each detail once."""
-    organisation = Organisation(clock=Clock(600), lenient=True, items=250, contacts=250, invoices=450)
+    organisation = Organisation(clock=Clock(600), lenient=True, items=210, contacts=210, invoices=250)
     with fast_sandbox(organisation) as sandbox:
         poller = Poller(sandbox, database)
 
