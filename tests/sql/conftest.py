@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 from collections.abc import Iterator
 from typing import Any
@@ -10,10 +11,11 @@ import psycopg
 import pytest
 from psycopg.rows import dict_row
 
-from tests.db.servers import Database
+from tests.db.servers import Database, TestServer
 
 ORGANIZATION = "60069194202"
 MOMENT = "2026-06-09T09:46:21-0400"
+NUMBERS = itertools.count(1)
 
 
 class Mirror:
@@ -60,6 +62,19 @@ class Mirror:
 def mirror(database: Database) -> Iterator[Mirror]:
     with database.connect(autocommit=True) as conn:
         yield Mirror(conn)
+
+
+@pytest.fixture(scope="module")
+def shared(test_server: TestServer) -> Iterator[Mirror]:
+    """One database for the tests of a module that ask for it: each tells of records of its own."""
+    with test_server.database() as fresh, fresh.connect(autocommit=True) as conn:
+        yield Mirror(conn)
+
+
+@pytest.fixture
+def own_id() -> str:
+    """Of a record that no other test tells of."""
+    return f"88{next(NUMBERS):010}"
 
 
 def product(item_id: Any, **changed: Any) -> dict[str, Any]:

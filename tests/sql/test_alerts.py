@@ -259,9 +259,9 @@ def test_a_mute_can_be_ended(house: House) -> None:
         ("select tds.mute_alerts(null, tds.now() + interval '1 hour')", "ZB062"),
     ],
 )
-def test_what_cannot_be_is_refused(mirror: Mirror, deed: str, code: str) -> None:
+def test_what_cannot_be_is_refused(shared: Mirror, deed: str, code: str) -> None:
     with pytest.raises(psycopg.Error) as caught:
-        mirror.conn.execute(deed.encode())
+        shared.conn.execute(deed.encode())
     assert caught.value.sqlstate == code
 
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from decimal import Decimal
 from functools import partial
 from typing import Any
@@ -17,7 +17,7 @@ from urllib.parse import quote
 import pytest
 
 from tds_demo.compare import ENTITIES
-from tests.db.servers import Database, TestServer
+from tests.db.servers import Database
 from tests.sql.conftest import ORGANIZATION, Mirror
 
 Record = dict[str, Any]
@@ -238,13 +238,6 @@ OTHER_NAMES = {
     "pricelists": ("pricelist", "price_list"),
     "sales_orders": ("order", "sales_order"),
 }
-
-
-@pytest.fixture(scope="module")
-def shared(test_server: TestServer) -> Iterator[Mirror]:
-    """One database for all kinds and forms."""
-    with test_server.database() as fresh, fresh.connect(autocommit=True) as conn:
-        yield Mirror(conn)
 
 
 def row_of(mirror: Mirror, kind: Kind, zoho_id: str) -> dict[str, Any]:

@@ -94,19 +94,19 @@ def run(mirror: Mirror, job: str = "probe") -> str:
         ("0 0 29 2 *", "2026-06-09 00:00:00", "2028-02-29 00:00:00"),
     ],
 )
-def test_a_schedule_means_what_cron_means(mirror: Mirror, schedule: str, after: str, expected: str) -> None:
+def test_a_schedule_means_what_cron_means(shared: Mirror, schedule: str, after: str, expected: str) -> None:
     query = "select tds.cron_next(%s, %s::timestamp at time zone 'UTC') at time zone 'UTC' = %s::timestamp"
-    assert mirror.value(query, schedule, after, expected)
+    assert shared.value(query, schedule, after, expected)
 
 
-def test_a_schedule_counts_in_its_time_zone(mirror: Mirror) -> None:
+def test_a_schedule_counts_in_its_time_zone(shared: Mirror) -> None:
     query = (
         "select tds.cron_next('0 6 * * *', '2026-06-09 10:00+00', 'Europe/Berlin') = '2026-06-10 04:00+00'"
     )
-    assert mirror.value(query)
+    assert shared.value(query)
 
 
-def test_the_short_way_of_utc_is_the_long_way(mirror: Mirror) -> None:
+def test_the_short_way_of_utc_is_the_long_way(shared: Mirror) -> None:
     """Of a zone by another name every clock time is looked at for being there once, twice or not at all."""
     chance = random.Random(5)
     fields = [("*", "*/7", "0", "59", "7,3", "10-50/20"), ("*", "*/5", "0", "23", "7,3", "9-17"),
@@ -117,7 +117,7 @@ def test_the_short_way_of_utc_is_the_long_way(mirror: Mirror) -> None:
         + chance.choice((60, 1)) * timedelta(seconds=chance.randrange(10_000))
         for _ in schedules
     ]
-    [found] = mirror.rows(
+    [found] = shared.rows(
         """select count(n.short) as found, count(*) filter (where n.short is distinct from n.long) as differing
              from unnest(%s::text[], %s::timestamptz[]) s(schedule, after)
             cross join lateral (select tds.cron_next(s.schedule, s.after) as short,
@@ -134,9 +134,9 @@ def test_the_short_way_of_utc_is_the_long_way(mirror: Mirror) -> None:
     ["", "* * * *", "* * * * * *", "60 * * * *", "5/2 * * * *", "*/0 * * * *", "a * * * *",
      "9-3 * * * *", "1,,2 * * * *", "0 0 31 2 *", "@daily", "5 seconds"],
 )  # fmt: skip
-def test_what_cron_would_not_understand_is_no_schedule(mirror: Mirror, schedule: str) -> None:
+def test_what_cron_would_not_understand_is_no_schedule(shared: Mirror, schedule: str) -> None:
     with pytest.raises(psycopg.Error) as caught:
-        add(mirror, "select 1", schedule)
+        add(shared, "select 1", schedule)
     assert caught.value.sqlstate == "ZB020"
 
 
@@ -491,7 +491,7 @@ def test_pg_cron_really_runs_them(cron: Mirror) -> None:
     ],
 )
 def test_a_schedule_skips_no_hour_when_the_clocks_are_changed(
-    mirror: Mirror, schedule: str, after: str, expected: str
+    shared: Mirror, schedule: str, after: str, expected: str
 ) -> None:
     query = "select tds.cron_next(%s, %s, 'Europe/Berlin') = %s::timestamptz"
-    assert mirror.value(query, schedule, after, expected)
+    assert shared.value(query, schedule, after, expected)

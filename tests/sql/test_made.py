@@ -9,7 +9,8 @@ from pathlib import Path
 import pytest
 
 from tds_db.sqlfiles import DIRECTORY
-from tests.db.servers import Database
+from tests.db.servers import Database, TestServer
+from tests.sql.conftest import Mirror
 
 MADE = Path(__file__).parent / "made"
 # A document with lines, a record with hooks and arrays without a table, one without line items, one with two names.
@@ -37,14 +38,13 @@ SHOWN = (
 RENEW = "If this is what the mapping is to make: make golden, and look at what git diff shows."
 
 
-def made(database: Database, name: str) -> str:
+def made(mirror: Mirror, name: str) -> str:
     """A made function as SQL, with its comment."""
-    with database.connect() as conn:
-        rows = conn.execute(
-            "select pg_get_functiondef(p.oid), format(%s, p.oid::regprocedure, obj_description(p.oid, 'pg_proc'))"
-            "  from pg_proc p where p.pronamespace = 'tds'::regnamespace and p.proname = %s",
-            ["comment on function %s is\n%L;", name],
-        ).fetchall()
+    rows = mirror.conn.execute(
+        "select pg_get_functiondef(p.oid), format(%s, p.oid::regprocedure, obj_description(p.oid, 'pg_proc'))"
+        "  from pg_proc p where p.pronamespace = 'tds'::regnamespace and p.proname = %s",
+        ["comment on function %s is\n%L;", name],
+    ).fetchall()
     assert len(rows) == 1, f"{name} is made {len(rows)} times"
     definition, comment = rows[0]
     return f"{definition.rstrip()};\n{comment}\n"
@@ -52,16 +52,16 @@ def made(database: Database, name: str) -> str:
 
 @pytest.mark.parametrize("name", SHOWN)
 def test_what_is_made_is_as_it_was_reviewed(
-    database: Database, name: str, request: pytest.FixtureRequest
+    shared: Mirror, test_server: TestServer, name: str, request: pytest.FixtureRequest
 ) -> None:
     file = MADE / f"{name}.sql"
-    now = made(database, name)
+    now = made(shared, name)
     if request.config.getoption("--golden"):
         file.write_text(now, encoding="utf-8")
         return
     before = file.read_text(encoding="utf-8") if file.exists() else ""
     difference = difflib.unified_diff(
-        before.splitlines(), now.splitlines(), f"made/{name}.sql", database.leg, lineterm=""
+        before.splitlines(), now.splitlines(), f"made/{name}.sql", test_server.leg, lineterm=""
     )
     assert before == now, "\n".join([*difference, RENEW])
 

@@ -20,8 +20,7 @@ def at(minutes: float) -> datetime:
     return NOW + timedelta(minutes=minutes)
 
 
-@pytest.fixture
-def clock(mirror: Mirror) -> Callable[[float], None]:
+def clock_of(mirror: Mirror) -> Callable[[float], None]:
     """Sets the clock so many minutes after noon."""
 
     def set_to(minutes: float) -> None:
@@ -29,6 +28,16 @@ def clock(mirror: Mirror) -> Callable[[float], None]:
 
     set_to(0)
     return set_to
+
+
+@pytest.fixture
+def clock(mirror: Mirror) -> Callable[[float], None]:
+    return clock_of(mirror)
+
+
+@pytest.fixture
+def shared_clock(shared: Mirror) -> Callable[[float], None]:
+    return clock_of(shared)
 
 
 def wanted(mirror: Mirror) -> dict[str, str]:
@@ -57,29 +66,30 @@ def told(mirror: Mirror, entity: str, body: Any, shape: str = "webhook", **named
 )
 @pytest.mark.parametrize("shape", ["list", "detail"])
 def test_no_stamp_of_a_webhook_locks_zoho_out(
-    mirror: Mirror, clock: Callable[[float], None], stamp: str, shape: str
+    shared: Mirror, shared_clock: Callable[[float], None], own_id: str, stamp: str, shape: str
 ) -> None:
+    mirror, clock = shared, shared_clock
+    shown = "select name, unit_price::float from zoho.products where zoho_item_id = %s"
+
     def read(name: str, **changed: Any) -> None:
-        record = product("5", name=name, last_modified_time=EDITED, brand="", **changed)
+        record = product(own_id, name=name, last_modified_time=EDITED, brand="", **changed)
         told(mirror, "products", {"items": [record]} if shape == "list" else {"item": record}, shape)
 
     read("Zoho's")
     clock(5)
-    told(mirror, "products", {"item": product("5", name="forged", rate=1.23, last_modified_time=stamp)})
-    assert mirror.value("select name from zoho.products") == "forged", "a hint is shown at once"
+    told(mirror, "products", {"item": product(own_id, name="forged", rate=1.23, last_modified_time=stamp)})
+    assert mirror.value(shown, own_id) == "forged", "a hint is shown at once"
     clock(10)
     read("Zoho's")
-    assert mirror.rows("select name, unit_price::float from zoho.products") == [
-        {"name": "Zoho's", "unit_price": 1.5}
-    ]
+    assert mirror.rows(shown, own_id) == [{"name": "Zoho's", "unit_price": 1.5}]
     clock(11)
     read("Zoho's own edit", rate=7)
-    assert mirror.value("select name from zoho.products") == "Zoho's own edit"
+    assert mirror.value(shown, own_id) == "Zoho's own edit"
     clock(12)
-    told(mirror, "products", {"item": product("5", name="forged", rate=1.23, last_modified_time=stamp)})
+    told(mirror, "products", {"item": product(own_id, name="forged", rate=1.23, last_modified_time=stamp)})
     clock(14)
     read("Zoho's own edit", rate=7)
-    assert mirror.value("select name from zoho.products") == "Zoho's own edit"
+    assert mirror.value(shown, own_id) == "Zoho's own edit"
 
 
 def test_a_read_that_contradicts_a_hint_is_asked_once_more(
@@ -254,24 +264,27 @@ EMPTIED = {
 @pytest.mark.parametrize("kind", EMPTIED)
 @pytest.mark.parametrize("shape", ["detail", "webhook"])
 def test_an_empty_array_is_no_statement_against_the_sums(
-    mirror: Mirror, clock: Callable[[float], None], kind: str, empty: Any, shape: str
+    shared: Mirror, shared_clock: Callable[[float], None], own_id: str, kind: str, empty: Any, shape: str
 ) -> None:
     entity, key, document, array, children, count = EMPTIED[kind]
-    told(mirror, entity, {key: document}, "detail")
-    clock(1)
-    told(mirror, entity, {key: document | {array: empty}}, shape)
-    rows = f"select count(*) from {children}"
-    assert mirror.value(rows) == count
-    assert len(wanted(mirror)) == 1
+    id_key = next(iter(document))
+    document, before = document | {id_key: own_id}, wanted(shared)
+    told(shared, entity, {key: document}, "detail")
+    shared_clock(1)
+    told(shared, entity, {key: document | {array: empty}}, shape)
+    rows = f"select count(*) from {children} where zoho_{id_key} = %s"
+    mismatches = "select count(*) from tds_document_mismatches where entity = %s"
+    assert shared.value(rows, own_id) == count
+    assert wanted(shared).keys() - before.keys() == {own_id}
     if entity in ("invoices", "bills", "payments") and shape == "detail":
-        assert mirror.value("select count(*) from tds_document_mismatches where entity = %s", entity) == 1
+        assert shared.value(mismatches, entity) == 1
     if kind == "places" and shape == "detail":
-        assert mirror.value("select count(*) from tds_stock_disagreements") == 1
-    assert mirror.rows(f"select * from tds.rebuild_difference('{entity}')") == []
-    clock(5)
-    told(mirror, entity, {key: document}, "detail")
-    assert (mirror.value(rows), wanted(mirror)) == (count, {})
-    assert mirror.value("select count(*) from tds_document_mismatches") == 0
+        assert shared.value("select count(*) from tds_stock_disagreements") == 1
+    assert shared.rows(f"select * from tds.rebuild_difference('{entity}')") == []
+    shared_clock(5)
+    told(shared, entity, {key: document}, "detail")
+    assert (shared.value(rows, own_id), wanted(shared)) == (count, before)
+    assert shared.value("select count(*) from tds_document_mismatches") == 0
 
 
 def test_a_price_list_that_says_twice_that_it_is_empty_is_believed(
