@@ -355,12 +355,15 @@ def test_an_endpoint_of_several_kinds_looks_into_what_is_wrapped(mirror: Mirror,
 
 
 @pytest.mark.parametrize("text", ["[NEW] Cable", "{promo}", "[", "{}", "[1]", '{"a": 1}', '"quoted"'])
-def test_a_text_that_looks_like_json_is_a_text(mirror: Mirror, text: str) -> None:
+def test_a_text_that_looks_like_json_is_a_text(shared: Mirror, own_id: str, text: str) -> None:
     texts = {"name": text, "description": text, "notes": text, "sku": text, "cf_note": text}
-    mirror.receive("products", form([("item_id", "1"), *texts.items(), ("rate", "11")]))
-    mirror.receive("products", {"item": {"item_id": "2", "rate": "11", **texts}})
-    assert mirror.process()["applied"] == 2
-    rows = mirror.rows("select name, description, sku, zoho_metadata from zoho.products")
+    shared.receive("products", form([("item_id", f"{own_id}1"), *texts.items(), ("rate", "11")]))
+    shared.receive("products", {"item": {"item_id": f"{own_id}2", "rate": "11", **texts}})
+    assert shared.process()["applied"] == 2
+    rows = shared.rows(
+        "select name, description, sku, zoho_metadata from zoho.products where zoho_item_id ^@ %s", own_id
+    )
+    assert len(rows) == 2
     for row in rows:
         assert (row["name"], row["description"], row["sku"]) == (text, text, text)
         assert row["zoho_metadata"] | texts == row["zoho_metadata"]
@@ -441,21 +444,20 @@ def test_what_only_describes_costs_no_record(mirror: Mirror) -> None:
     ],
 )  # fmt: skip
 def test_every_bad_value_is_named_at_once(
-    mirror: Mirror, entity: str, record: Record, path: str, value: str
+    shared: Mirror, own_id: str, entity: str, record: Record, path: str, value: str
 ) -> None:
-    mirror.receive(entity, record)
-    assert mirror.process()["dead"] == 1
-    assert mirror.rows("select zoho_id, path, value, attempts from tds.dead_letter") == [
-        {"zoho_id": "1", "path": path, "value": value, "attempts": 1}
-    ]
-    assert (
-        mirror.value("select reason from tds.wanted_detail where zoho_id = '1'")
-        == "a hint that cannot be read"
-    )
+    [(name, fields)] = record.items()
+    record = {name: fields | {next(iter(fields)): own_id}}
+    shared.receive(entity, record)
+    assert shared.process()["dead"] == 1
+    dead = "select path, value, attempts from tds.dead_letter where zoho_id = %s"
+    assert shared.rows(dead, own_id) == [{"path": path, "value": value, "attempts": 1}]
+    wants = "select reason from tds.wanted_detail where zoho_id = %s"
+    assert shared.value(wants, own_id) == "a hint that cannot be read"
     # a detail is no hint: it is what there is
-    mirror.receive(entity, record, "detail")
-    mirror.process()
-    assert mirror.value("select count(*) from tds.wanted_detail") == 0
+    shared.receive(entity, record, "detail")
+    shared.process()
+    assert shared.rows(wants, own_id) == []
 
 
 def test_an_empty_object_of_php_and_days_told_as_midnights(mirror: Mirror) -> None:
