@@ -21,10 +21,12 @@ from rich.console import Console
 from tds_cli.progress import Bars, LeftColumn, RateColumn, Steps, told_waiting
 from tds_poller.mirror import Migration
 from tds_poller.zoho.budget import Waiting
+from tds_sandbox.clock import Clock
+from tds_sandbox.organisation import Organisation
 from tests.cli.test_events import read_event
 from tests.commands import tds
 from tests.db.servers import Database
-from tests.poller.conftest import Poller
+from tests.poller.conftest import LENIENT, Poller, fast_sandbox
 
 TDS = str(Path(sys.executable).with_name("tds"))
 
@@ -197,7 +199,13 @@ def test_bars_on_a_terminal(poller: Poller, environment: dict[str, str]) -> None
     shown = io.BytesIO()
     command = [sys.executable, "-P", "-m", "tds_cli", "migrate"]
     wide = {**environment, "TERM": "xterm", "COLUMNS": "140"}
-    with subprocess.Popen(command, env=wide, stderr=theirs, stdout=subprocess.DEVNULL) as process:
+    few = Organisation(items=234, contacts=8, invoices=6, bills=4, clock=Clock(600), lenient=LENIENT)
+    with (
+        fast_sandbox(few) as sandbox,
+        subprocess.Popen(
+            command, env=wide | sandbox.environment, stderr=theirs, stdout=subprocess.DEVNULL
+        ) as process,
+    ):
         os.close(theirs)
         # reading from a terminal that nobody writes to any more is an error
         while True:
@@ -208,7 +216,7 @@ def test_bars_on_a_terminal(poller: Poller, environment: dict[str, str]) -> None
     os.close(ours)
     text = shown.getvalue().decode()
     assert process.returncode == 0, text
-    assert "450" in text
+    assert "234" in text
     assert "━" in text, "a bar"
     assert "/s" in text
     with poller.database.connect() as conn:

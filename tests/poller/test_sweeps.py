@@ -48,7 +48,7 @@ def poller(database: Database) -> Iterator[Poller]:
     """An organisation with enough of each for several pages, and enough that may go."""
     size = max(1, DELETIONS // 40)
     organisation = Organisation(
-        items=250 * size, contacts=230 * size, invoices=40 * size, bills=25 * size, vendorcredits=12 * size,
+        items=250 * size, contacts=60 * size, invoices=40 * size, bills=25 * size, vendorcredits=12 * size,
         vendorpayments=12 * size, creditnotes=12 * size, customerpayments=20 * size, salesorders=12 * size,
         pricebooks=8 * size, clock=Clock(600), lenient=True,
     )  # fmt: skip
