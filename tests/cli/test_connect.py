@@ -9,6 +9,7 @@ import stat
 import subprocess
 import time
 from collections.abc import Iterator
+from contextlib import chdir
 from pathlib import Path
 
 import pytest
@@ -19,6 +20,7 @@ from tds_poller.zoho.settings import DATA_CENTRES
 from tds_sandbox.oauth import Credentials
 from tds_sandbox.organisation import Organisation
 from tds_sandbox.serve import Running, running
+from tests.commands import tds
 from tests.db.servers import Database
 from tests.journeys.programs import TDS, environment
 from tests.journeys.waiting import PATIENCE
@@ -37,17 +39,9 @@ class Folder:
         )
 
     def tds(self, *arguments: str, stdin: str = "", **changes: str) -> subprocess.CompletedProcess[str]:
-        """Runs the command here."""
-        return subprocess.run(
-            [*TDS, *arguments],
-            env=self.variables | changes,
-            cwd=self.path,
-            input=stdin,
-            capture_output=True,
-            text=True,
-            check=False,
-            timeout=PATIENCE,
-        )
+        """Runs the command here, in this process."""
+        with chdir(self.path):
+            return tds(self.variables | changes, *arguments, stdin=stdin)
 
     def connect(self, *arguments: str, stdin: str = "", **changes: str) -> subprocess.CompletedProcess[str]:
         """Without the doctor."""
