@@ -73,11 +73,13 @@ def test_status_and_upgrade_tell_what_was_changed_by_hand(
     assert run("status").exit_code == 0
 
 
-def test_dump_sql_with_pending_leaves_out_what_is_there(given: Database) -> None:
+def test_dump_sql_with_pending_leaves_out_what_is_there(
+    database: Database, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("TDS_DATABASE_URL", database.conninfo)
     whole = run("dump-sql")
     assert (whole.exit_code, whole.stderr) == (0, "")
     assert "-- migrations/0001_inbox.sql" in whole.stdout
-    run("upgrade")
     assert "-- migrations/" not in run("dump-sql", "--pending").stdout
 
 
