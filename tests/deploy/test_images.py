@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import re
 import shutil
 import subprocess
@@ -39,7 +40,10 @@ def test_the_steps_of_the_image_make_a_program_that_works(tmp_path: Path) -> Non
     tree, place = copied_to(tmp_path / "src"), tmp_path / "opt" / "tds"
     assert "RUN sh deploy/docker/build.sh /opt/tds" in (DOCKER / "Dockerfile").read_text()
     subprocess.run(
-        ["sh", str(tree / "deploy/docker/build.sh"), str(place), sys.executable], cwd=tmp_path, check=True
+        ["sh", str(tree / "deploy/docker/build.sh"), str(place), sys.executable],
+        cwd=tmp_path,
+        env=os.environ | {"PIP_COMPILE": "0"},  # what is not imported need not be compiled
+        check=True,
     )
     said = subprocess.run(
         [place / "bin" / "tds", "--version"], cwd=tmp_path, check=True, capture_output=True, text=True
