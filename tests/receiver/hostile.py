@@ -215,6 +215,11 @@ def hostile(rng: random.Random) -> Hostile:
     return rng.choices(KINDS, weights=[40, 15, 12, 10, 10, 13])[0](rng, path)
 
 
+def long(rng: random.Random) -> Hostile:
+    """A body of no use that is long: of a few hundred of them, were they kept, a receiver would grow."""
+    return Hostile(f"/api/zoho/webhooks/{rng.choice(ENDPOINTS)}", rng.randbytes(100_000).hex().encode())
+
+
 def wired(one: Hostile) -> bytes:
     """A request as it goes over the wire."""
     lines = {"Host": "x", **one.headers, "Content-Length": str(len(one.body))}

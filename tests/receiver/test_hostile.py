@@ -1,7 +1,6 @@
 """Hostile requests: none is answered 5xx, none hangs, what is taken is stored, and nothing grows.
 
-`TDS_TEST_HOSTILE` says how many are sent to each server, others to each; without it as many as a few seconds allow. Of 20,000 the
-bodies alone, were they kept, would be more than a receiver may grow by.
+`TDS_TEST_HOSTILE` says how many are sent to each server, others to each; without it as many as a few seconds allow.
 """
 
 from __future__ import annotations
@@ -24,13 +23,15 @@ import pytest
 from tds_db.worker import drain
 from tests.conftest import RUNNING
 from tests.db.servers import Database, TestServer
-from tests.receiver.hostile import Hostile, answered, hostile, wired
+from tests.receiver.hostile import Hostile, answered, hostile, long, wired
 from tests.receiver.test_serve import Served
 
 PROCESSES = 2
 AT_ONCE = 16
 SLOWEST_SECONDS = 10.0  # Zoho's patience
 GROWTH_BYTES = 24 * 2**20
+LONG = 500
+"""So many bodies of 200,000 bytes are among them: twice what all receivers together may grow by."""
 CUT_OFF = 0
 """Whoever is refused while still sending may find the connection closed before having read why."""
 ANSWERS = {CUT_OFF, 200, 202, 400, 401, 404, 405, 408, 413, 415, 431}
@@ -99,7 +100,8 @@ def test_whatever_is_sent(serving: list[Served], database: Database, test_server
     processes = [psutil.Process(served.pid) for served in serving]
     count = int(os.environ.get("TDS_TEST_HOSTILE", "1500"))
     rng = random.Random(20_261_124 + RUNNING.index(test_server.leg))
-    requests = [hostile(rng) for _ in range(count)]
+    requests = [hostile(rng) for _ in range(count)] + [long(rng) for _ in range(LONG)]
+    rng.shuffle(requests)
     warm = len(requests) // 5
     told = Told()
 
