@@ -40,8 +40,8 @@ def refused(mirror: Mirror, query: str, *parameters: Any) -> psycopg.Error:
         "select tds.refuse_deletions('sheep')",
     ],
 )
-def test_an_unknown_entity_is_told_in_one_way(mirror: Mirror, query: str) -> None:
-    error = refused(mirror, query)
+def test_an_unknown_entity_is_told_in_one_way(shared: Mirror, query: str) -> None:
+    error = refused(shared, query)
     assert (error.sqlstate, error.diag.message_primary, error.diag.message_detail) == (
         "ZB002",
         "unknown entity",
@@ -53,8 +53,8 @@ def test_an_unknown_entity_is_told_in_one_way(mirror: Mirror, query: str) -> Non
 @pytest.mark.parametrize(
     "query", ["begin_pull(%s)", "cancel_run(%s)", "api_run(%s)", "store_page(%s, 1, '{}', now(), false)"]
 )
-def test_an_unknown_run_is_told_in_one_way(mirror: Mirror, query: str) -> None:
-    error = refused(mirror, f"select tds.{query}", 4711)
+def test_an_unknown_run_is_told_in_one_way(shared: Mirror, query: str) -> None:
+    error = refused(shared, f"select tds.{query}", 4711)
     assert (error.sqlstate, error.diag.message_detail) == ("ZB012", "4711")
     assert error.diag.message_hint == "select * from tds_sync_runs"
 
@@ -67,13 +67,12 @@ def test_an_unknown_run_is_told_in_one_way(mirror: Mirror, query: str) -> None:
         ("ZB013", {"own_organization", "price_of"}),
     ],
 )
-def test_each_is_raised_by_one(database: Database, code: str, raisers: set[str]) -> None:
-    with database.connect() as conn:
-        found = conn.execute(
-            "select proname from pg_proc where pronamespace = 'tds'::regnamespace and prosrc ~ ('raise[^;]*errcode = ''' || %s)",
-            [code],
-        ).fetchall()
-    assert {name for (name,) in found} == raisers
+def test_each_is_raised_by_one(shared: Mirror, code: str, raisers: set[str]) -> None:
+    found = shared.rows(
+        "select proname from pg_proc where pronamespace = 'tds'::regnamespace and prosrc ~ ('raise[^;]*errcode = ''' || %s)",
+        code,
+    )
+    assert {row["proname"] for row in found} == raisers
 
 
 def known(mirror: Mirror, *organizations: str) -> None:
