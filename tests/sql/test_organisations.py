@@ -73,13 +73,13 @@ def test_an_organisation_is_added_changed_paused_and_resumed(mirror: Mirror) -> 
     ],
 )
 def test_what_makes_no_sense_is_refused_by_name_and_nothing_is_written(
-    mirror: Mirror, call: str, code: str
+    shared: Mirror, call: str, code: str
 ) -> None:
-    error = refused(mirror, f"select tds.{call}")
+    error = refused(shared, f"select tds.{call}")
     assert error.sqlstate == code
     assert "1000." not in str(error)
-    assert mirror.value("select count(*) from tds.organization") == 0
-    assert mirror.value("select count(*) from tds.api_budget") == 0
+    assert shared.value("select count(*) from tds.organization") == 0
+    assert shared.value("select count(*) from tds.api_budget") == 0
 
 
 def test_one_that_is_there_is_not_added_and_one_that_goes_is_not_touched(mirror: Mirror) -> None:
