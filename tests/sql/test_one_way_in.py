@@ -73,13 +73,13 @@ select (select coalesce(jsonb_agg(to_jsonb(i.r) order by (i.r).ord), '[]') from 
 
 
 @pytest.mark.parametrize("form", BODIES)
-def test_the_inserter_and_a_second_look_read_the_same(mirror: Mirror, form: str) -> None:
+def test_the_inserter_and_a_second_look_read_the_same(shared: Mirror, form: str) -> None:
     body, shape, named = BODIES[form]
-    mirror.receive("products", body, shape, **named)
-    # beside a deletion nothing is inserted, so that all that was read comes back
-    mirror.receive("products", {"item": product("9")}, event="delete")
-    with mirror.conn.transaction(force_rollback=True):
-        row = mirror.conn.execute(BOTH_WAYS, {"org": ORGANIZATION}).fetchone()
+    with shared.conn.transaction(force_rollback=True):
+        shared.receive("products", body, shape, **named)
+        # beside a deletion nothing is inserted, so that all that was read comes back
+        shared.receive("products", {"item": product("9")}, event="delete")
+        row = shared.conn.execute(BOTH_WAYS, {"org": ORGANIZATION}).fetchone()
     assert row is not None
     inserter, second_look = row
     assert inserter[-1]["zoho_id"] == "9"
