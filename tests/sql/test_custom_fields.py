@@ -79,19 +79,22 @@ STORIES: dict[str, tuple[list[Telling], dict[str, Any]]] = {
 
 
 @pytest.mark.parametrize("story", STORIES)
-def test_of_each_field_the_newest_telling_counts_in_any_order(mirror: Mirror, story: str) -> None:
+def test_of_each_field_the_newest_telling_counts_in_any_order(
+    shared: Mirror, own_id: str, story: str
+) -> None:
     tellings, expected = STORIES[story]
     for number, order in enumerate(permutations(tellings), 1):
+        item_id = f"{own_id}{number}"
         for shape, modified, minute, fields in order:
-            record = product(str(number), **fields) | {"last_modified_time": modified}
+            record = product(item_id, **fields) | {"last_modified_time": modified}
             if not modified:
-                record = {"item_id": str(number), **fields}
+                record = {"item_id": item_id, **fields}
             body = {"items": [record]} if shape == "list" else {"item": record}
             at = f"2026-06-12 10:{minute:02}:00+00"
-            mirror.receive("products", body, shape=shape, observed_at=at)
-            mirror.process()
-        fields_now = mirror.rows(
-            "select api_name, value, value_text from tds_custom_fields where zoho_id = %s", str(number)
+            shared.receive("products", body, shape=shape, observed_at=at)
+            shared.process()
+        fields_now = shared.rows(
+            "select api_name, value, value_text from tds_custom_fields where zoho_id = %s", item_id
         )
         assert {row["api_name"]: row["value"] for row in fields_now} == expected, [t[:3] for t in order]
         shown = {name: value if isinstance(value, str) else f"{value}.00" for name, value in expected.items()}
