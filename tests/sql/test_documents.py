@@ -63,58 +63,76 @@ DOCUMENTS: dict[str, tuple[str, dict[str, Any]]] = {
     "credit_notes": ("creditnote", {"creditnote_id": "72", "customer_id": "10", "total_credits_used": 0}),
     "sales_orders": ("salesorder", {"salesorder_id": "73", "customer_id": "10"}),
 }
-PARENTS = [
-    ("customers", "contact", contact("10", "customer")),
-    ("vendors", "contact", contact("20", "vendor")),
-    ("products", "item", product("500", brand="")),
-]
+
+
+def line_items(entity: str) -> str:
+    return {"sales_orders": "sales_order_line_items"}.get(entity, f"{entity[:-1]}_line_items")
 
 
 @pytest.mark.parametrize("parents_first", [True, False])
 @pytest.mark.parametrize("entity", DOCUMENTS)
 def test_a_document_has_its_lines_and_finds_its_parents_whichever_comes_first(
-    mirror: Mirror, entity: str, parents_first: bool
+    shared: Mirror, own_id: str, entity: str, parents_first: bool
 ) -> None:
     key, head = DOCUMENTS[entity]
-    told = [(entity, key, amounts(**head))]
-    for name, record_key, record in PARENTS + told if parents_first else told + PARENTS:
-        assert mirror.receive(name, {record_key: record}, shape="detail") == "queued"
-        assert mirror.process()["applied"] == 1
-    contact_id, children = ("vendor_id", "vendors") if "vendor_id" in head else ("customer_id", "customers")
-    table = {"sales_orders": "sales_order_line_items"}.get(entity, f"{entity[:-1]}_line_items")
-    assert mirror.rows(
-        f"select d.{contact_id} = c.id as linked, total_amount from zoho.{entity} d, zoho.{children} c"
+    id_key, parent_key = next(iter(head)), "vendor_id" if "vendor_id" in head else "customer_id"
+    customer, vendor, item = (f"{own_id}{number}" for number in range(3))
+    parents = [
+        ("customers", "contact", contact(customer, "customer")),
+        ("vendors", "contact", contact(vendor, "vendor")),
+        ("products", "item", product(item, brand="")),
+    ]
+    parent, children = (vendor, "vendors") if parent_key == "vendor_id" else (customer, "customers")
+    document = amounts(
+        **head | {id_key: own_id, parent_key: parent}, line_items=[line(1, item), line(2, item)]
+    )
+    told = [(entity, key, document)]
+    for name, record_key, record in parents + told if parents_first else told + parents:
+        assert shared.receive(name, {record_key: record}, shape="detail") == "queued"
+        assert shared.process()["applied"] == 1
+    assert shared.rows(
+        f"select d.{parent_key} = c.id as linked, total_amount from zoho.{entity} d, zoho.{children} c"
+        f" where d.zoho_{id_key} = %s and c.zoho_contact_id = %s",
+        own_id,
+        parent,
     ) == [{"linked": True, "total_amount": 21}]
-    assert mirror.rows(
-        f"select line_number, product_id = p.id as linked, total_amount from zoho.{table}, zoho.products p order by 1"
+    assert shared.rows(
+        f"select line_number, product_id = p.id as linked, total_amount from zoho.{line_items(entity)} l, zoho.products p"
+        f" where l.zoho_{id_key} = %s and p.zoho_item_id = %s order by 1",
+        own_id,
+        item,
     ) == [
         {"line_number": 1, "linked": True, "total_amount": 10},
         {"line_number": 2, "linked": True, "total_amount": 10},
     ]
-    assert mirror.rows("select * from tds_document_mismatches") == []
+    assert shared.rows("select * from tds_document_mismatches where zoho_id = %s", own_id) == []
 
 
 @pytest.mark.parametrize("entity", DOCUMENTS)
-def test_lines_that_are_gone_go_and_a_list_row_leaves_them(mirror: Mirror, entity: str) -> None:
+def test_lines_that_are_gone_go_and_a_list_row_leaves_them(shared: Mirror, own_id: str, entity: str) -> None:
     key, head = DOCUMENTS[entity]
-    table = {"sales_orders": "sales_order_line_items"}.get(entity, f"{entity[:-1]}_line_items")
-    mirror.receive(entity, {key: amounts(**head)}, shape="detail")
-    mirror.process()
-    mirror.receive(
+    id_key = next(iter(head))
+    head = head | {id_key: own_id}
+    where = f"from zoho.{line_items(entity)} where zoho_{id_key} = %s"
+    shared.receive(entity, {key: amounts(**head)}, shape="detail")
+    shared.process()
+    shared.receive(
         entity,
         {key: amounts(**head, line_items=[line(2, total=20)], last_modified_time=LATER)},
         shape="detail",
     )
-    mirror.process()
-    assert mirror.rows(f"select line_number, total_amount from zoho.{table}") == [
+    shared.process()
+    assert shared.rows(f"select line_number, total_amount {where}", own_id) == [
         {"line_number": 1, "total_amount": 20}
     ]
     row = {**head, "status": "closed", "last_modified_time": "2026-06-11T09:46:21-0400"}
-    list_key = mirror.value("select list_key from tds.entity where entity = %s", entity)
-    mirror.receive(entity, {list_key: [row]}, shape="list")
-    assert mirror.process()["applied"] == 1
-    assert mirror.value(f"select count(*) from zoho.{table}") == 1
-    assert mirror.value("select reason from tds.wanted_detail") == "detail older than the record"
+    list_key = shared.value("select list_key from tds.entity where entity = %s", entity)
+    shared.receive(entity, {list_key: [row]}, shape="list")
+    assert shared.process()["applied"] == 1
+    assert shared.value(f"select count(*) {where}", own_id) == 1
+    assert shared.rows("select reason from tds.wanted_detail where zoho_id = %s", own_id) == [
+        {"reason": "detail older than the record"}
+    ]
 
 
 def test_only_a_404_is_a_deletion(mirror: Mirror) -> None:
@@ -199,14 +217,14 @@ def test_a_detail_without_a_time_settles_what_asked_for_it(mirror: Mirror) -> No
     ],
 )
 def test_what_does_not_add_up_is_flagged_and_kept(
-    mirror: Mirror, changed: dict[str, Any], expected: list[tuple[str, float, float]]
+    shared: Mirror, own_id: str, changed: dict[str, Any], expected: list[tuple[str, float, float]]
 ) -> None:
-    mirror.receive(
-        "invoices", {"invoice": amounts(invoice_id="60", payment_made=0, **changed)}, shape="detail"
+    shared.receive(
+        "invoices", {"invoice": amounts(invoice_id=own_id, payment_made=0, **changed)}, shape="detail"
     )
-    assert mirror.process()["applied"] == 1
-    rows = mirror.rows(
-        "select what, expected::float8, found::float8 from tds_document_mismatches order by what desc"
+    assert shared.process()["applied"] == 1
+    rows = shared.rows(
+        "select what, expected::float8, found::float8 from tds_document_mismatches where zoho_id = %s", own_id
     )
     assert sorted(tuple(row.values()) for row in rows) == sorted(expected)
 
@@ -232,11 +250,12 @@ def test_a_balance_is_judged_only_by_payments_of_the_same_edit(mirror: Mirror) -
 
 
 @pytest.mark.parametrize("list_key", ["vendor_credits", "vendorcredits"])
-def test_vendor_credits_are_read_under_either_name(mirror: Mirror, list_key: str) -> None:
-    credit = {**DOCUMENTS["vendor_credits"][1], "last_modified_time": MOMENT}
-    mirror.receive("vendor_credits", {list_key: [credit]}, shape="list")
-    assert mirror.process()["applied"] == 1
-    assert mirror.value("select zoho_vendor_credit_id from zoho.vendor_credits") == "71"
+def test_vendor_credits_are_read_under_either_name(shared: Mirror, own_id: str, list_key: str) -> None:
+    credit = {**DOCUMENTS["vendor_credits"][1], "vendor_credit_id": own_id, "last_modified_time": MOMENT}
+    shared.receive("vendor_credits", {list_key: [credit]}, shape="list")
+    assert shared.process()["applied"] == 1
+    found = "select count(*) from zoho.vendor_credits where zoho_vendor_credit_id = %s"
+    assert shared.value(found, own_id) == 1
 
 
 def test_a_payment_reduces_the_balance_that_is_expected(mirror: Mirror) -> None:
