@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import threading
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +12,8 @@ import psycopg
 import pytest
 
 from tds_db.connect import connect
-from tests.db.servers import Database
+from tests.db.servers import Database, TestServer
+from tests.journeys.waiting import wait_until
 from tests.sql.conftest import ORGANIZATION, Mirror, product
 
 ROOT = Path(__file__).parents[2]
@@ -92,6 +94,18 @@ def test_every_advisory_lock_is_in_the_list(database: Database) -> None:
     assert leased | {"claim", "api session", "counter"} == with_class
 
 
+@pytest.fixture(scope="module")
+def in_work(test_server: TestServer) -> Iterator[tuple[Database, Mirror]]:
+    """A database with a product that waits, a customer and a pull: one batch has been claimed there."""
+    with test_server.database() as database, database.connect(autocommit=True) as conn:
+        mirror = Mirror(conn)
+        mirror.receive("products", {"item": product("1")})
+        mirror.receive("customers", {"contact": {"contact_id": "1", "contact_type": "customer"}})
+        conn.execute("call tds.process_batch('contacts')")
+        conn.execute("select tds.request_pull('bills', '{}', %s)", [ORGANIZATION])
+        yield database, mirror
+
+
 @pytest.mark.parametrize(
     ("take", "lock", "of"),
     [
@@ -112,13 +126,10 @@ def test_every_advisory_lock_is_in_the_list(database: Database) -> None:
     ],
 )  # fmt: skip
 def test_a_lock_tells_who_holds_it(
-    mirror: Mirror, database: Database, take: str, lock: str, of: str | None
+    in_work: tuple[Database, Mirror], take: str, lock: str, of: str | None
 ) -> None:
-    mirror.receive("products", {"item": product("1")})
-    mirror.receive("customers", {"contact": {"contact_id": "1", "contact_type": "customer"}})
-    mirror.conn.execute("call tds.process_batch('contacts')")
-    mirror.conn.execute("select tds.request_pull('bills', '{}', %s)", [ORGANIZATION])
-    assert mirror.rows("select * from tds_locks") == []
+    database, mirror = in_work
+    wait_until(lambda: mirror.rows("select * from tds_locks") == [], "nobody holds anything")
     with connect("doctor", database.conninfo, autocommit=True) as holder:
         for statement in take.split("; "):
             holder.execute(statement.encode())
