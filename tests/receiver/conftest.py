@@ -42,9 +42,9 @@ def serving(conninfo: str, settings: ReceiverSettings) -> Iterator[httpx.Client]
         listener.close()
 
 
-@pytest.fixture
-def receiver(database: Database) -> Iterator[Receive]:
-    """Starts receivers on the test's database: `receiver(webhook_secret=…)` gives a client of one."""
+@contextmanager
+def receivers(database: Database) -> Iterator[Receive]:
+    """Starts receivers on a database: `receiver(webhook_secret=…)` gives a client of one."""
     with ExitStack() as stack:
 
         def start(**settings: object) -> httpx.Client:
@@ -52,4 +52,11 @@ def receiver(database: Database) -> Iterator[Receive]:
             made = ReceiverSettings.model_validate(defaults | settings)
             return stack.enter_context(serving(database.conninfo, made))
 
+        yield start
+
+
+@pytest.fixture
+def receiver(database: Database) -> Iterator[Receive]:
+    """Starts receivers on the test's database."""
+    with receivers(database) as start:
         yield start

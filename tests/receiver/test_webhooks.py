@@ -22,9 +22,9 @@ from tds_receiver.body import RefusedError, gunzip
 from tds_sandbox.organisation import Organisation
 from tds_sandbox.serve import running
 from tds_sandbox.webhooks import FORMS, WebhookSettings
-from tests.db.servers import Database
+from tests.db.servers import Database, TestServer
 from tests.journeys.waiting import PATIENCE, wait_until
-from tests.receiver.conftest import Receive
+from tests.receiver.conftest import Receive, receivers
 
 ITEM = {
     "item": {
@@ -187,13 +187,19 @@ def test_a_slow_sender_is_not_waited_for(receiver: Receive) -> None:
     assert receiver(body_seconds=0.2).post(PRODUCTS, content=slowly()).status_code == 408
 
 
+@pytest.fixture(scope="module")
+def two_secrets(test_server: TestServer) -> Iterator[httpx.Client]:
+    """A client of a receiver that knows two secrets, for all forms."""
+    with test_server.database() as database, receivers(database) as receiver:
+        yield receiver(webhook_secret=f"another1another1,{SECRET}")
+
+
 @pytest.mark.parametrize("encoding", ["hex", "base64"])
 @pytest.mark.parametrize("form", FORMS)
-def test_what_the_sandbox_signs_is_taken(receiver: Receive, form: str, encoding: str) -> None:
-    client = receiver(webhook_secret=f"another1another1,{SECRET}")
+def test_what_the_sandbox_signs_is_taken(two_secrets: httpx.Client, form: str, encoding: str) -> None:
     organisation = Organisation(items=20, contacts=3, invoices=1)
     settings = WebhookSettings(
-        url=str(client.base_url),
+        url=str(two_secrets.base_url),
         secret=SECRET,
         form=form,
         encoding=encoding,
