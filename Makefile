@@ -39,7 +39,7 @@ demo: setup
 	$(BIN)/python -P -m tds_demo
 
 test: setup
-	$(BIN)/python -m pytest -n 3 --dist worksteal
+	$(BIN)/python -m pytest -n 4 --dist worksteal
 
 # The suite on a busy machine and at other times of the day: make test-hard ARGS="--runs 1 --at 23:59:30"
 test-hard: setup

@@ -104,9 +104,9 @@ def main() -> int:
     parser.add_argument(
         "--full", action="store_true", help="once with the full amounts of what is tried at random"
     )
-    parser.add_argument("tests", nargs="*", help="for pytest, after -- (default: -n 3 --dist worksteal)")
+    parser.add_argument("tests", nargs="*", help="for pytest, after -- (default: -n 4 --dist worksteal)")
     given = parser.parse_args()
-    arguments = given.tests or ["-n", "3", "--dist", "worksteal", "-q"]
+    arguments = given.tests or ["-n", "4", "--dist", "worksteal", "-q"]
     done: list[Run] = []
     with tempfile.TemporaryDirectory(prefix="tds-clock-") as made:
         place = Path(made)
