@@ -134,6 +134,7 @@ class Thousand:
         self.migrated_at = 0
         """How many calls had been made when all was done; what is asked for after that is a nightly read of all lists."""
         self._began = time.monotonic()
+        self._began_at = sandbox.clock.now()
         self._tend_at = 0.0
         self._directory = directory
         self._stop = threading.Event()
@@ -491,8 +492,10 @@ class Thousand:
                 )
                 before.append(call.at)
             if needless:
-                ago = ", ".join(f"{call.at - at:.0f}" for at in before[:-1])
-                told = f"{call.organization_id} {call.path}?{call.query}, as {ago} sandbox seconds before"
+                scale = self.sandbox.clock.scale
+                ago = ", ".join(f"{(call.at - at) / scale:.2f}" for at in before[:-1])
+                when = f"{(call.at - self._began_at) / scale:.1f} s after the beginning"
+                told = f"{call.organization_id} {call.path}?{call.query}, {when}, as {ago} s before"
                 (lost if excused else wasted).append(told)
         return wasted, lost
 
