@@ -61,6 +61,35 @@ def test_an_older_wish_takes_nothing_away(mirror: Mirror) -> None:
     assert found | {"modified_at": None} == before[0] | {"modified_at": None}
 
 
+@pytest.mark.parametrize("first", ["the answer", "the wish"])
+def test_an_answer_that_waits_serves_what_was_wished_for_before_it_was_asked_for(
+    mirror: Mirror, first: str
+) -> None:
+    def taken() -> list[str]:
+        query = "select zoho_id from tds.take_details('invoices', %s, 9, 4711)"
+        return [row["zoho_id"] for row in mirror.rows(query, ORGANIZATION)]
+
+    def meanwhile() -> None:
+        wish(mirror, '(1,a document names it,"2026-06-01 10:05+00",,)')
+
+    wish(mirror, '(1,list,"2026-06-01 10:00+00",,)')
+    assert taken() == ["1"]
+    body = json.dumps({"invoice": {"invoice_id": "1", "last_modified_time": MOMENT, "line_items": []}})
+    steps = [
+        lambda: mirror.value(
+            "select tds.store_detail('invoices', %s, '{1}', %s, '2026-06-01 10:06+00')",
+            ORGANIZATION,
+            body.encode(),
+        ),
+        meanwhile,
+    ]
+    for step in steps if first == "the answer" else reversed(steps):
+        step()
+    assert taken() == [], "its answer is stored, and only has to be processed"
+    wish(mirror, '(1,webhook,"2026-06-01 10:07+00",,)')
+    assert taken() == ["1"], "it was edited after it had been asked for"
+
+
 WISHES = (
     '(1,a,"2026-06-01 10:00+00","2026-06-01 09:00+00",)',
     '(1,b,"2026-06-01 11:00+00","2026-06-01 08:00+00",4)',

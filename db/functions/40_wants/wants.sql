@@ -6,6 +6,18 @@ as $$ select ($1.wanted_at, coalesce($1.run_id, 0)) > ($2.wanted_at, coalesce($2
 comment on function tds.is_newer_wish(tds.wanted_detail, tds.wanted_detail) is
 'Whether a wish is newer than what is known of it: by its time, and of one moment by its run.';
 
+create or replace function tds.is_answered(want tds.wanted_detail) returns boolean
+language sql immutable parallel safe
+as $$ select ($1).leased_until is not null and ($1).leased_by is null and ($1).error is null $$;
+comment on function tds.is_answered(tds.wanted_detail) is
+'Whether the answer to a want is stored and being processed: nobody has to be asked, as far as is known.';
+
+create or replace function tds.needs_asking(wish tds.wanted_detail, known tds.wanted_detail) returns boolean
+language sql immutable parallel safe
+as $$ select tds.is_newer_wish($1, $2) and not (tds.is_answered($2) and $1.wanted_at <= $2.leased_for) $$;
+comment on function tds.needs_asking(tds.wanted_detail, tds.wanted_detail) is
+'Whether a wish is newer than what is known of it, and than the request whose answer is stored and being processed, if one is.';
+
 create or replace function tds.want(entity text, organization_ids text[], wishes tds.wish[]) returns bigint
 language plpgsql volatile
 set search_path = pg_catalog, pg_temp
@@ -45,9 +57,9 @@ begin
            not_before = case when tds.is_newer_wish(excluded, w) then excluded.not_before else w.not_before end,
            tries = case when tds.is_newer_wish(excluded, w) then 0 else w.tries end,
            error = case when tds.is_newer_wish(excluded, w) then null else w.error end,
-           leased_until = case when tds.is_newer_wish(excluded, w) then null else w.leased_until end,
-           leased_for = case when tds.is_newer_wish(excluded, w) then null else w.leased_for end,
-           leased_by = case when tds.is_newer_wish(excluded, w) then null else w.leased_by end
+           leased_until = case when tds.needs_asking(excluded, w) then null else w.leased_until end,
+           leased_for = case when tds.needs_asking(excluded, w) then null else w.leased_for end,
+           leased_by = case when tds.needs_asking(excluded, w) then null else w.leased_by end
      where tds.is_newer_wish(excluded, w)
         or greatest(w.modified_at, excluded.modified_at) is distinct from w.modified_at
         or greatest(w.run_id, excluded.run_id) is distinct from w.run_id;
@@ -59,8 +71,9 @@ revoke all on function tds.want(text, text[], tds.wish[]) from public;
 comment on function tds.want(text, text[], tds.wish[]) is
 'The one way into tds.wanted_detail: asks for the details of these records, each of the organisation told beside it, in key order, and '
 'returns how many that was news of. A newer '
-'wish takes over time (Zoho''s; nobody asks before it has come), reason and run, and clears tries, error and lease; the version is the '
-'greatest told. Raises ZB002 for an entity that the API does not tell of, ZB015 for what is no record''s id.';
+'wish takes over time (Zoho''s; nobody asks before it has come), reason and run, and clears tries, error and lease, but not that of a '
+'later request whose answer is stored; the version is the greatest told. Raises ZB002 for an entity that the API does not tell of, '
+'ZB015 for what is no record''s id.';
 
 create or replace function tds.want(entity text, organization_id text, wishes tds.wish[]) returns bigint
 language plpgsql volatile
@@ -281,12 +294,6 @@ comment on function tds.is_free(tds.wanted_detail, int[], timestamptz) is
 'Whether a wanted detail may be taken: its time has come, and nobody has it, whoever had it has died or was too slow, or the need is '
 'newer than that.';
 
-create or replace function tds.is_answered(want tds.wanted_detail) returns boolean
-language sql immutable parallel safe
-as $$ select ($1).leased_until is not null and ($1).leased_by is null and ($1).error is null $$;
-comment on function tds.is_answered(tds.wanted_detail) is
-'Whether the answer to a want is stored and being processed: nobody has to be asked, as far as is known.';
-
 insert into tds.setting (name, value, description) values
     ('unknown_details_per_hour', '100',
         'Details asked for within an hour, at most, of records that only webhooks have told of; the rest waits.'),
@@ -477,11 +484,14 @@ begin
     with answered as materialized (
         select w.zoho_id from tds.wanted_detail w
          where w.organization_id = store_detail.organization_id and w.entity = store_detail.entity
-           and w.zoho_id = any (store_detail.zoho_ids) and w.leased_by is not null
+           and w.zoho_id = any (store_detail.zoho_ids)
+           -- whoever has it in hand, or nobody any more: it was wished for anew between the request and the answer
+           and (w.leased_by is not null or w.leased_until is null and w.wanted_at <= store_detail.observed_at)
          order by w.zoho_id
            for update)
     update tds.wanted_detail w
-       set leased_by = null, leased_until = v_now + interval '2 minutes'
+       set leased_by = null, leased_until = v_now + interval '2 minutes',
+           leased_for = greatest(w.leased_for, store_detail.observed_at)
       from answered a
      where (w.organization_id, w.entity, w.zoho_id) = (store_detail.organization_id, store_detail.entity, a.zoho_id);
     get diagnostics v_answered = row_count;
