@@ -134,12 +134,11 @@ on conflict (path) do update set
 """
 RECORD_OBJECTS = """\
 with step as (
-    select null as path, m.xmin as maker, m.cmin as command from tds.migration as m
+    select null as path, m.xmin as maker, lpad(m.cmin::text, 10, '0') as command from tds.migration as m
     union all
-    select f.path, f.xmin, f.cmin from tds.sql_file as f
+    select f.path, f.xmin, lpad(f.cmin::text, 10, '0') from tds.sql_file as f
 ), turn as (
-    select s.path, lpad(s.command::text, 10, '0') as command,
-        lag(lpad(s.command::text, 10, '0'), 1, '') over (order by lpad(s.command::text, 10, '0')) as after
+    select s.path, s.command, lag(s.command, 1, '') over (order by s.command) as after
     from step as s
     where age(s.maker) <= 0
 ), made as materialized (
