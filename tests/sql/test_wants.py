@@ -99,23 +99,17 @@ WISHES = (
 
 
 @pytest.mark.parametrize("order", list(itertools.permutations(range(len(WISHES)))), ids=str)
-def test_the_order_in_which_wishes_come_does_not_matter(pool: Mirror, order: tuple[int, ...]) -> None:
+def test_the_order_in_which_wishes_come_does_not_matter(shared: Mirror, order: tuple[int, ...]) -> None:
     outcomes = []
     for together in (True, False):
-        pool.conn.execute("delete from tds.wanted_detail")
+        shared.conn.execute("delete from tds.wanted_detail")
         for group in [order] if together else [(n,) for n in order]:
-            wish(pool, *(WISHES[n] for n in group))
-        outcomes.append(pool.rows(WANTED))
+            wish(shared, *(WISHES[n] for n in group))
+        outcomes.append(shared.rows(WANTED))
     assert outcomes[0] == outcomes[1]
     [found] = outcomes[0]
     assert (found["reason"], found["run_id"]) == ("d", 5)
     assert found["modified_at"].isoformat() == "2026-06-01T09:00:00+00:00"
-
-
-@pytest.fixture(scope="module")
-def pool(test_server: Any) -> Any:
-    with test_server.database() as fresh, fresh.connect(autocommit=True) as conn:
-        yield Mirror(conn)
 
 
 def test_a_new_pull_does_not_answer_for_what_failed_before_it(mirror: Mirror) -> None:
