@@ -30,6 +30,7 @@ from tds_sandbox.limits import LimitSettings
 from tds_sandbox.organisation import Organisation
 from tds_sandbox.serve import Running, running
 from tests.db.servers import Database
+from tests.poller.conftest import midnight_just_past
 
 ACT_OR_SCREEN = re.compile(
     r"^<!-- (?P<act>[^\n]+) -->$|^```console\n\$ (?P<with>(?:[A-Z_]+=\S* )*)tds (?P<command>[^\n]*)\n(?P<shown>.*?)^```$",
@@ -53,11 +54,6 @@ VARYING = [
 ]
 UNDER_WAY = re.compile(r"^\S[^:\n]*: [\d,]+( of [\d,]+)? in [^\n]*\n", re.MULTILINE)
 DONE = re.compile(r"(?:^[a-z_]+: [^\n]*done in [^\n]*\n)+", re.MULTILINE)
-
-
-def midnight_just_past() -> int:
-    """Where it is midnight in this hour, in minutes east of UTC: what is left of a day of calls lasts for all that is run."""
-    return 60 * ((12 - datetime.now(UTC).hour) % 24 - 12)
 
 
 class Story:

@@ -25,7 +25,6 @@ from tds_sandbox.serve import Running, running
 from tds_sandbox.webhooks import WebhookSettings
 from tests.db.servers import Database, TestServer
 from tests.docs.blocks import Block, Typed, is_endless, mismatch, read_call, statements, typed
-from tests.docs.commands import midnight_just_past
 from tests.journeys.programs import TDS, Program, environment
 from tests.journeys.waiting import PATIENCE, wait_until
 from tests.poller.test_up import free_port

@@ -33,7 +33,7 @@ from tds_sandbox.serve import running
 from tests.commands import tds
 from tests.db.servers import Database
 from tests.journeys.waiting import wait_until
-from tests.poller.conftest import Poller
+from tests.poller.conftest import Poller, midnight_just_past
 from tests.poller.test_migrate import compared
 
 # The SQL is tried on every server in tests/sql; what is tried here is the program.
@@ -322,9 +322,10 @@ def test_a_limit_leaves_the_pull_for_later(pulls: Pulls) -> None:
 
 def test_a_larger_plan_is_used_at_once(pulls: Pulls) -> None:
     control = f"{pulls.poller.sandbox.url}/_sandbox/limits"
-    httpx.post(control, json={"per_day": 1, "per_minute": None}).raise_for_status()
+    limits = {"per_day": 1, "per_minute": None, "midnight": midnight_just_past()}
+    httpx.post(control, json=limits).raise_for_status()
     run = pulls.ask("products")
-    # a day lasts 24 minutes of ours
+    # a day lasts 24 minutes of ours, and a poller waits five itself
     with polling(pulls, ZOHO_MINUTE_SECONDS="1"):
         wait_until(lambda: "until" in (pulls.run(run)["error"] or ""), "the day's calls are gone")
         httpx.post(control, json={"per_day": 10_000, "per_minute": None}).raise_for_status()
