@@ -33,6 +33,7 @@ from psycopg.conninfo import conninfo_to_dict, make_conninfo
 from tds_db import embedded
 from tds_db.connect import escape_credentials
 from tds_db.upgrade import upgrade
+from tests.db.reused import Content, Copy
 
 DEBIAN = Path("/usr/lib/postgresql/15/bin")
 DEBIAN_EXTENSIONS = Path("/usr/share/postgresql/15/extension")
@@ -87,6 +88,14 @@ class Database:
         return {**os.environ, **{names[key]: str(value) for key, value in given.items() if key in names}}
 
 
+@dataclass(frozen=True)
+class Reused(Database):
+    """One that is as fresh, though another test may have had it before."""
+
+    session: Connection
+    """Its session, in autocommit, which has planned what it executed for other tests; not to be closed."""
+
+
 Furnish = Callable[[Database], object]
 
 
@@ -102,6 +111,8 @@ class TestServer:
         self._prefix = f"tds_test_{os.getpid()}"
         self._numbers = itertools.count(1)
         self._templates: dict[str, str] = {}
+        self._contents: dict[str, Content] = {}
+        self._spare: dict[str, Copy] = {}
 
     @contextmanager
     def database(self, template: str = TEMPLATE, furnish: Furnish | None = None) -> Iterator[Database]:
@@ -111,20 +122,35 @@ class TestServer:
             template: the template's name.
             furnish: what is done once to an upgraded database, for it to become the template of that name.
         """
-        name = f"{self._prefix}_{next(self._numbers)}"
         source = self._template(template, furnish or FURNISHED[template])
+        name = self._next_name()
         try:
-            with psycopg.connect(self.conninfo, autocommit=True) as conn:
-                self._create(conn, name, source)
-                self._mark(conn, name)
+            self._copy(name, source)
             yield self.named(name)
         finally:
             self.drop(name)
 
     @contextmanager
+    def reused_database(self) -> Iterator[Reused]:
+        """A copy of the plain template that may have been another test's, and is what a fresh one is."""
+        source = self._template(TEMPLATE, FURNISHED[TEMPLATE])
+        copy = self._spare.pop(source, None) or self._new_copy(source)
+        kept = False
+        try:
+            database = self.named(copy.name)
+            yield Reused(**vars(database), session=copy.conn)
+            kept = source not in self._spare and copy.put_back()
+        finally:
+            if kept:
+                self._spare[source] = copy
+            else:
+                copy.conn.close()
+                self.drop(copy.name)
+
+    @contextmanager
     def empty_database(self) -> Iterator[Database]:
         """A database that nothing has been done to."""
-        name = f"{self._prefix}_{next(self._numbers)}"
+        name = self._next_name()
         with psycopg.connect(self.conninfo, autocommit=True) as conn:
             self._create(conn, name, "template1")
         try:
@@ -157,7 +183,10 @@ class TestServer:
         self._template(TEMPLATE, FURNISHED[TEMPLATE])
 
     def close(self) -> None:
-        """Drops the templates."""
+        """Drops the templates, and the copy that is kept."""
+        for copy in self._spare.values():
+            copy.conn.close()
+            self.drop(copy.name)
         for name in self._templates.values():
             self.drop(name)
 
@@ -167,9 +196,7 @@ class TestServer:
         if made not in self._templates:
             name = f"{self._prefix}_{made}"
             source = "template1" if kind == TEMPLATE else self._template(TEMPLATE, FURNISHED[TEMPLATE])
-            with psycopg.connect(self.conninfo, autocommit=True) as conn:
-                self._create(conn, name, source)
-                self._mark(conn, name)
+            self._copy(name, source)
             try:
                 furnish(self.named(name))
             except BaseException:  # a timeout among them: the next test makes it anew
@@ -177,6 +204,26 @@ class TestServer:
                 raise
             self._templates[made] = name
         return self._templates[made]
+
+    def _next_name(self) -> str:
+        return f"{self._prefix}_{next(self._numbers)}"
+
+    def _new_copy(self, source: str) -> Copy:
+        name = self._next_name()
+        try:
+            self._copy(name, source)
+            conn = psycopg.connect(self.named(name).conninfo, autocommit=True)
+            if source not in self._contents:
+                self._contents[source] = Content.of(conn)
+        except BaseException:
+            self.drop(name)
+            raise
+        return Copy(name, conn, self._contents[source])
+
+    def _copy(self, name: str, source: str) -> None:
+        with psycopg.connect(self.conninfo, autocommit=True) as conn:
+            self._create(conn, name, source)
+            self._mark(conn, name)
 
     def _mark(self, conn: Connection, name: str) -> None:
         conn.execute(sql.SQL("alter database {} set tds.test_database = 'on'").format(sql.Identifier(name)))
