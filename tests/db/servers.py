@@ -212,13 +212,12 @@ class TestServer:
         name = self._next_name()
         try:
             self._copy(name, source)
-            conn = psycopg.connect(self.named(name).conninfo, autocommit=True)
-            if source not in self._contents:
-                self._contents[source] = Content.of(conn)
+            copy = Copy(name, self.named(name).conninfo, self._contents.get(source))
         except BaseException:
             self.drop(name)
             raise
-        return Copy(name, conn, self._contents[source])
+        self._contents[source] = copy.content
+        return copy
 
     def _copy(self, name: str, source: str) -> None:
         with psycopg.connect(self.conninfo, autocommit=True) as conn:

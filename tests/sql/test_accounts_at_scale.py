@@ -17,6 +17,8 @@ import pytest
 
 from tests.db.servers import Database
 
+pytestmark = pytest.mark.new_database
+
 LINES = int(os.environ.get("TDS_ACCOUNT_LINES", "20000"))
 PER_INVOICE = 5
 LARGE = 200_000

@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import pytest
+
 from tests.sql.conftest import ORGANIZATION, Mirror
+
+pytestmark = pytest.mark.new_database
 
 MANY = 3_000
 PAGES_EACH = 60

@@ -13,6 +13,8 @@ import pytest
 from tests.db.servers import Database
 from tests.sql.conftest import ORGANIZATION, Mirror, product
 
+pytestmark = pytest.mark.new_database
+
 Record = Callable[[str, object], None]
 PRODUCTS = 10_000
 EVENTS = int(os.environ.get("TDS_TEST_EVENTS", "500000"))

@@ -368,6 +368,7 @@ def test_many_dead_letters_are_told_again_and_replayed_as_one(mirror: Mirror) ->
     assert mirror.value("select count(distinct inbox_id) from tds.inbox where source = 'replay'") == 520
 
 
+@pytest.mark.new_database
 def test_telling_dead_letters_again_looks_each_up_by_its_key(mirror: Mirror) -> None:
     mirror.receive("products", {"items": [product(str(n), rate="x") for n in range(1, 200)]}, shape="list")
     mirror.receive("products", {"items": [{"rate": n} for n in range(1, 200)]}, shape="list")

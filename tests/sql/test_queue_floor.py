@@ -7,10 +7,13 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 import psycopg
+import pytest
 
 from tests.db.servers import Database
 from tests.journeys.waiting import wait_until
 from tests.sql.conftest import MOMENT, ORGANIZATION, Mirror
+
+pytestmark = pytest.mark.new_database
 
 SEND = (
     "select count(*) from pgmq.send_batch('tds_products', array_fill('{\"page\": false}'::jsonb, array[%s]))"

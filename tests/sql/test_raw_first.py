@@ -195,6 +195,7 @@ def test_a_batch_knows_what_came_before_it(mirror: Mirror) -> None:
     assert mirror.rows(query, ["products"], [body], ["delete"])[0]["status"] == "queued"
 
 
+@pytest.mark.new_database
 def test_the_search_for_duplicates_does_not_grow_with_the_day(mirror: Mirror) -> None:
     """Even if it was planned while the day was empty, and known to be."""
     mirror.conn.execute("vacuum analyze tds.inbox")

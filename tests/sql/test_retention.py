@@ -191,6 +191,7 @@ def stock(mirror: Mirror, products: int = 300) -> None:
     mirror.process()
 
 
+@pytest.mark.new_database
 def test_snapshots_have_a_small_form_and_thin_to_months(
     mirror: Mirror, record_property: Callable[[str, object], None]
 ) -> None:

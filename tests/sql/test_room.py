@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import pytest
+
 from tests.sql.conftest import Mirror, product
+
+pytestmark = pytest.mark.new_database
 
 LATER = "2026-06-10T09:46:21-0400"
 

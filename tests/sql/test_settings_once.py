@@ -4,7 +4,11 @@ from __future__ import annotations
 
 from collections import Counter
 
+import pytest
+
 from tests.sql.conftest import Mirror, product
+
+pytestmark = pytest.mark.new_database
 
 READ = {  # of what a drain reads when nothing goes wrong
     "lock_wait_ms",
