@@ -195,3 +195,28 @@ def test_connections_that_ask_for_nothing_give_way(
         assert client.post(PRODUCTS, json=ITEM).status_code == 202
         silent[0].settimeout(60)
         assert silent[0].recv(100) == b""
+
+
+def test_who_has_the_most_connections_gives_way(receiver: Receive, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(server, "_connections", lambda: 20)
+    client = receiver(header_seconds=600)
+    address = (client.base_url.host, client.base_url.port)
+
+    def of(peer: str, many: int) -> list[socket.socket]:
+        return [
+            stack.enter_context(socket.create_connection(address, source_address=(peer, 0)))
+            for _ in range(many)
+        ]
+
+    with ExitStack() as stack:
+        many = of("127.0.0.2", 18)
+        for gone in many[:6]:
+            gone.close()
+        assert client.get("/healthz").status_code == 200
+        # twelve are left: with eight others and the client's there is one too many
+        few = of("127.0.0.3", 8)
+        many[6].settimeout(60)
+        assert many[6].recv(100) == b""
+        few[0].settimeout(60)
+        few[0].sendall(b"GET /healthz HTTP/1.1\r\nHost: x\r\n\r\n")
+        assert few[0].recv(100).startswith(b"HTTP/1.1 200")

@@ -272,6 +272,21 @@ def test_who_sends_looks_at_the_health_where_nobody_does(database: Database, hoo
         assert watch.wait(PATIENCE) == 0
 
 
+def test_who_starts_senders_keeps_nothing_of_them(database: Database, hook: Hook) -> None:
+    with desk(database, hook.url()) as at:
+        watch = at.start(WATCH)
+        files = Path(f"/proc/{watch.pid}/fd")
+        held = []
+        for number in range(4):
+            at.make("critical" if number % 2 == 0 else "ok", many=1)
+            until(lambda: at.waiting() == 0, "nothing is sent")
+            until(lambda: sender_of(watch) is None, "the sender does not end")
+            held.append(len(list(files.iterdir())))
+        watch.terminate()
+        assert watch.wait(PATIENCE) == 0
+    assert held[-1] <= held[0] + 1, "it has a pipe to each that is at work"
+
+
 def sender_of(process: subprocess.Popen[str]) -> int | None:
     """The process that sends for this one, if there is one just now."""
     children = Path(f"/proc/{process.pid}/task/{process.pid}/children").read_text().split()

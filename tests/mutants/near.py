@@ -30,6 +30,7 @@ NEAR = {
         "sql/test_order_free.py", "sql/test_explain.py", "sql/test_concurrency.py", "sql/test_rebuild.py",
         "sql/test_locks.py", "journeys/test_worker_death.py", "poller/test_worker.py", "poller/test_migrate.py",
     ),
+    "db/functions/50_apply/deletions.sql": ("sql/test_proofs.py", "sql/test_life.py", "poller/test_spoilt_answers.py"),
     "db/functions/50_apply/replay.sql": (
         "sql/test_records.py", "sql/test_isolation.py", "db/test_backup.py", "poller/test_cli.py",
     ),
@@ -61,10 +62,12 @@ NEAR = {
         "sql/test_jobs.py", "sql/test_fold_counters.py", "sql/test_partitions.py", "sql/test_stock_and_prices.py",
         "receiver/test_bulk_sync.py",
     ),
+    "db/functions/85_care/3_install.sql": ("sql/test_settings.py", "sql/test_jobs.py"),
     "db/functions/85_care/backups.sql": ("db/test_backups.py", "sql/test_health.py"),
     "db/functions/85_care/checks_reconcile.sql": ("poller/test_reconcile.py", "sql/test_health.py"),
     "db/functions/86_memory/3_remove.sql": ("sql/test_organisations.py",),
     "db/functions/86_memory": ("sql/test_forget.py", "sql/test_undo.py", "sql/test_rollback.py", "sql/test_history.py"),
+    "db/functions/90_surface/web.sql": ("sql/test_migration_progress.py", "receiver/test_dashboard.py"),
     "db/functions/90_surface": (
         "sql/test_one_door.py",
         "sql/test_raw_first.py", "sql/test_isolation.py", "sql/test_records.py", "sql/test_roles.py", "sql/test_budget.py",
@@ -76,6 +79,7 @@ NEAR = {
     "db/router": ("shards",),
     "db/functions/99_grants": ("sql/test_roles.py", "sql/test_records.py", "receiver/test_bulk_sync.py", "poller/test_cli.py"),
     "db/tds_db": ("db", "poller/test_worker.py", "sql/test_jobs.py", "sql/test_restore.py"),
+    "db/tds_db/alerting.py": ("db/test_alert_sending.py", "poller/test_worker.py"),
     "db/tds_db/images.py": ("poller/test_images.py", "receiver/test_images.py"),
     "db/tds_db/worker.py": ("poller/test_worker.py", "sql/test_jobs.py", "journeys/test_worker_death.py", "poller/test_up.py"),
     "receiver/tds_receiver": (
@@ -87,6 +91,7 @@ NEAR = {
         "receiver/test_bulk_sync.py", "receiver/test_authenticity.py", "receiver/test_dashboard.py", "receiver/test_webhooks.py",
         "receiver/test_hostile.py",
     ),
+    "receiver/tds_receiver/protocol.py": ("attacks/test_room.py", "receiver/test_limits.py", "receiver/test_hostile.py"),
     "receiver/tds_receiver/images.py": ("receiver/test_images.py",),
     "poller/tds_poller": (
         "poller/test_poll.py", "poller/test_cli.py", "poller/test_worker.py", "poller/test_migrate.py", "poller/test_verify.py",

@@ -107,3 +107,20 @@ def test_nothing_outlives_it(up: Running) -> None:
     up.process.kill()
     up.process.wait()
     until(lambda: not any(c.is_running() and c.status() != psutil.STATUS_ZOMBIE for c in children))
+
+
+def test_what_does_not_start_says_why(database: Database, tmp_path: Path) -> None:
+    variables = environment(TDS_DATABASE_URL=database.conninfo, TDS_DATA_DIR=str(tmp_path))
+    with socket.create_server(("127.0.0.1", 0)) as other:
+        port = str(other.getsockname()[1])
+        done = subprocess.run(
+            [*TDS, "up", "--workers", "1", "--port", port],
+            env=variables,
+            capture_output=True,
+            text=True,
+            timeout=PATIENCE,
+        )
+    assert done.returncode == 1
+    assert "The receiver did not start (code 1)" in done.stderr
+    assert f"Cannot listen on 127.0.0.1:{port}" in done.stderr
+    assert "tds up --port 0" in done.stderr

@@ -181,6 +181,7 @@ FORMS: dict[str, Callable[[Kind, Record], bytes]] = {
     "data in payload": lambda kind, record: told({"payload": {"data": {kind.singular: record}}}),
     "data in an event": lambda kind, record: told({"event": {"type": "x", "data": {kind.singular: record}}}),
     "text of a text in payload": lambda kind, record: told({"payload": json.dumps(json.dumps({kind.singular: record}))}),
+    "data beside another of the kind": lambda kind, record: told({"before": {kind.id_key: "9999"}, "data": record}),
     "Data": lambda kind, record: told({"Data": {kind.singular: record}}),
     "JSONString of the bare record": lambda _, record: told({"JSONString": json.dumps(record)}),
     "jsonString": lambda kind, record: told({"jsonString": json.dumps({kind.singular: record})}),
