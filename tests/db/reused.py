@@ -20,7 +20,7 @@ from psycopg.rows import tuple_row
 # Rows written since, deleted or changed; statistics are written in place, so they are counted.
 CATALOGUE = """
 select array[
-    (select concat_ws(' ', count(*), sum(xmin::text::bigint), 
+    (select concat_ws(' ', count(*), sum(xmin::text::bigint),
                       sum(reltuples::numeric) filter (where oid >= 16384)) from pg_class),
     (select concat_ws(' ', count(*), sum(xmin::text::bigint)) from pg_attribute),
     (select concat_ws(' ', count(*), sum(xmin::text::bigint)) from pg_attrdef),

@@ -30,6 +30,7 @@ NEAR = {
         "sql/test_order_free.py", "sql/test_explain.py", "sql/test_concurrency.py", "sql/test_rebuild.py",
         "sql/test_locks.py", "journeys/test_worker_death.py", "poller/test_worker.py", "poller/test_migrate.py",
     ),
+    "db/functions/50_apply/holders.sql": ("sql/test_nothing_waits.py", "sql/test_locks.py", "journeys/test_hanging.py"),
     "db/functions/50_apply/deletions.sql": ("sql/test_proofs.py", "sql/test_life.py", "poller/test_spoilt_answers.py"),
     "db/functions/50_apply/replay.sql": (
         "sql/test_records.py", "sql/test_isolation.py", "db/test_backup.py", "poller/test_cli.py",

@@ -103,6 +103,8 @@ def test_migrate_status_and_dead_letters(poller: Poller, environment: dict[str, 
     assert "dead 1" in tds(environment, "process").stdout
     assert tds(environment, "status").returncode == 4
     [letter] = json.loads(tds(environment, "dead", "list", "--json").stdout)
+    listed = tds(environment, "dead", "list").stdout
+    assert all(str(letter[name]) in listed for name in ("number", "zoho_id", "path")), listed
     assert (letter["entity"], letter["path"], letter["value"]) == ("products", "rate", "x")
     number = str(letter["number"])
     assert json.loads(tds(environment, "dead", "show", number).stdout)["reason"] == letter["reason"]

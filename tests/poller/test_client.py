@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import socket
 import time
 
 import pytest
@@ -99,6 +100,13 @@ def test_faults_are_tried_again_three_times(poller: Poller, fault: str) -> None:
         poller.run(get)
 
 
+def test_a_token_is_asked_for_four_times_and_no_more(poller: Poller) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as closed:
+        nobody = f"http://127.0.0.1:{closed.getsockname()[1]}"
+    with pytest.raises(UnreachableError, match=r"POST /oauth/v2/token: .*4 times in a row"):
+        poller.run(get, accounts_base=nobody)
+
+
 def test_what_is_wrong_is_not_tried_again(poller: Poller) -> None:
     async def wrong(client: ZohoClient, _: Mirror) -> None:
         with pytest.raises(RefusedError, match="code 2: Invalid value passed for page") as refused:
@@ -134,6 +142,13 @@ def test_short_limits_are_waited_for(poller: Poller, code: str, waits: float) ->
     began = time.monotonic()
     assert poller.run(get).startswith(b'{"code":0')
     assert time.monotonic() - began >= waits
+
+
+def test_a_limit_is_waited_for_three_times_and_no_more(poller: Poller) -> None:
+    poller.sandbox.faults.set(next=["1070"] * 4)
+    with pytest.raises(LimitError, match="code 1070"):
+        poller.run(get)
+    assert poller.sandbox.ledger.by_status["429"] == 4
 
 
 def test_long_limits_are_an_error_that_says_until_when(poller: Poller) -> None:

@@ -119,6 +119,7 @@ def test_what_does_not_start_says_why(database: Database, tmp_path: Path) -> Non
             capture_output=True,
             text=True,
             timeout=PATIENCE,
+            check=False,
         )
     assert done.returncode == 1
     assert "The receiver did not start (code 1)" in done.stderr

@@ -255,9 +255,12 @@ begin
                        (select h.was_synced_at from tds.record_history h
                          where h.organization_id = $1 and h.target = %2$L and h.zoho_id = t.%3$I order by h.history_id limit 1))
               from unnest($2, $3) g(zoho_id, history_id)
-             where t.organization_id = $1 and t.%3$I = g.zoho_id and t.synced_at = $4$sql$,
+              join tds.record_history u
+                on u.organization_id = $1 and u.target = %2$L and u.zoho_id = g.zoho_id and u.history_id = g.history_id
+             -- also what the run wrote twice, and the second time as it was before
+             where t.organization_id = $1 and t.%3$I = g.zoho_id and t.synced_at >= u.written_at$sql$,
             v_child.target, (restore_run_rows.entity).target, v_child.parent_column, v_child.list_key, v_child.position_column)
-          using restore_run_rows.organization_id, restore_run_rows.zoho_ids, restore_run_rows.history_ids, restore_run_rows.at;
+          using restore_run_rows.organization_id, restore_run_rows.zoho_ids, restore_run_rows.history_ids;
     end loop;
 end
 $$;
