@@ -1,6 +1,8 @@
 # Needs Python 3.11 or newer and make; everything else goes into .venv.
 PYTHON ?= python3
 BIN := .venv/bin
+# Tests and the demo start programs by the hundred: what Python has compiled once is kept.
+unexport PYTHONDONTWRITEBYTECODE
 
 .PHONY: setup lock sbom demo test test-hard mutants golden bench lint docs site clean
 
