@@ -50,6 +50,8 @@ FAST = {
     "shared_buffers": "128MB",
     "logging_collector": "off",
 }
+# Legs on which a test hands its database on: there we are superuser, and what is in it is all tds_owner's.
+REUSED = ("pg18", "pg15")
 # Background workers, because pg_cron would otherwise log in by TCP.
 CRON = {
     "shared_preload_libraries": "'pg_cron'",

@@ -11,7 +11,7 @@ import psycopg
 import pytest
 from psycopg.rows import dict_row
 
-from tests.db.servers import Database, Reused, TestServer
+from tests.db.servers import REUSED, Database, Reused, TestServer
 
 ORGANIZATION = "60069194202"
 MOMENT = "2026-06-09T09:46:21-0400"
@@ -61,7 +61,7 @@ class Mirror:
 @pytest.fixture
 def database(test_server: TestServer, request: pytest.FixtureRequest) -> Iterator[Database]:
     """One that is as fresh; a test marked `new_database` asks what only one that is new can tell."""
-    if request.node.get_closest_marker("new_database"):
+    if test_server.leg not in REUSED or request.node.get_closest_marker("new_database"):
         with test_server.database() as new:
             yield new
     else:
