@@ -18,9 +18,9 @@ import psutil
 import pytest
 
 from tests.db.servers import Database
-from tests.journeys.programs import environment
+from tests.journeys.programs import environment, free_port
 from tests.journeys.waiting import PATIENCE
-from tests.poller.test_up import free_port, until
+from tests.poller.test_up import until
 
 ROOT = Path(__file__).parents[1]
 OTHERS = ("db", "poller", "receiver", "sandbox", "tds_mirror", "click", "psycopg")

@@ -17,26 +17,27 @@ import psycopg
 from psycopg import Connection, pq
 from psycopg.rows import tuple_row
 
-# Rows written since, deleted or changed; statistics are written in place, so they are counted.
-CATALOGUE = """
+# Of which rows are counted, and who wrote them: so one that was written since, changed or deleted is noticed.
+CATALOGUES = (
+    *(
+        "pg_class",
+        "pg_attribute",
+        "pg_attrdef",
+        "pg_proc",
+        "pg_type",
+        "pg_constraint",
+        "pg_index",
+        "pg_trigger",
+    ),
+    *("pg_policy", "pg_rewrite", "pg_description", "pg_event_trigger", "pg_extension", "pg_default_acl"),
+    *("pg_largeobject_metadata", "pg_namespace where nspname !~ '^pg_(toast_)?temp_'"),
+)
+WRITTEN = "count(*), sum(xmin::text::bigint)::bigint"
+# Statistics are written in place.
+CATALOGUE = f"""
 select array[
-    (select concat_ws(' ', count(*), sum(xmin::text::bigint),
-                      sum(reltuples::numeric) filter (where oid >= 16384)) from pg_class),
-    (select concat_ws(' ', count(*), sum(xmin::text::bigint)) from pg_attribute),
-    (select concat_ws(' ', count(*), sum(xmin::text::bigint)) from pg_attrdef),
-    (select concat_ws(' ', count(*), sum(xmin::text::bigint)) from pg_proc),
-    (select concat_ws(' ', count(*), sum(xmin::text::bigint)) from pg_type),
-    (select concat_ws(' ', count(*), sum(xmin::text::bigint)) from pg_constraint),
-    (select concat_ws(' ', count(*), sum(xmin::text::bigint)) from pg_index),
-    (select concat_ws(' ', count(*), sum(xmin::text::bigint)) from pg_trigger),
-    (select concat_ws(' ', count(*), sum(xmin::text::bigint)) from pg_policy),
-    (select concat_ws(' ', count(*), sum(xmin::text::bigint)) from pg_rewrite),
-    (select concat_ws(' ', count(*), sum(xmin::text::bigint)) from pg_description),
-    (select concat_ws(' ', count(*), sum(xmin::text::bigint)) from pg_event_trigger),
-    (select concat_ws(' ', count(*), sum(xmin::text::bigint)) from pg_extension),
-    (select concat_ws(' ', count(*), sum(xmin::text::bigint)) from pg_default_acl),
-    (select concat_ws(' ', count(*), sum(xmin::text::bigint)) from pg_largeobject_metadata),
-    (select concat_ws(' ', count(*), sum(xmin::text::bigint)) from pg_namespace where nspname !~ '^pg_(toast_)?temp_'),
+    {", ".join(f"(select concat_ws(' ', {WRITTEN}) from {catalogue})" for catalogue in CATALOGUES)},
+    (select sum(reltuples::numeric)::text from pg_class where oid >= 16384),
     (select string_agg(setrole::text || setconfig::text, ' ' order by setrole)
        from pg_db_role_setting s where s.setdatabase = d.oid),
     (select count(*)::text from pg_prepared_xacts x where x.database = d.datname),
@@ -157,16 +158,14 @@ class Copy:
 
 
 def _catalogue(conn: Connection) -> list[str]:
-    [(found,)] = conn.execute(CATALOGUE)
+    [(found,)] = conn.execute(CATALOGUE.encode())
     return list(found)
 
 
 def _rows(conn: Connection, tables: Iterable[str] | None = None) -> dict[str, Rows]:
     if tables is None:
         tables = [table for (table,) in conn.execute(FILLED)]
-    query = " union all ".join(
-        f"select '{table}', count(*), sum(xmin::text::bigint)::bigint from only {table}" for table in tables
-    )
+    query = " union all ".join(f"select '{table}', {WRITTEN} from only {table}" for table in tables)
     return {table: Rows(number, by) for table, number, by in conn.execute(query.encode())} if query else {}
 
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import shutil
 import signal
-import socket
 import subprocess
 import tempfile
 from collections.abc import Iterator, Mapping
@@ -27,7 +26,7 @@ from tds_db.errors import PoolerError
 from tds_receiver import inbox as inbox_module
 from tds_receiver.settings import ReceiverSettings
 from tests.db.servers import Database
-from tests.journeys.programs import WORKER, Program, environment
+from tests.journeys.programs import WORKER, Program, environment, free_port
 from tests.journeys.waiting import PATIENCE, wait_until
 from tests.receiver.conftest import serving
 from tests.receiver.test_serve import Served
@@ -86,8 +85,7 @@ def pooler(database: Database, mode: str, more: str = "") -> Iterator[Bouncer]:
         if "passfile" in at
         else at.get("password", "")
     )
-    with socket.create_server(("127.0.0.1", 0)) as free:
-        port = free.getsockname()[1]
+    port = free_port()
     with tempfile.TemporaryDirectory() as place:
         settings = Path(place) / "pgbouncer.ini"
         settings.write_text(

@@ -25,10 +25,9 @@ from tds_sandbox.serve import Running, running
 from tds_sandbox.webhooks import WebhookSettings
 from tests.db.servers import Database, TestServer
 from tests.docs.blocks import Block, Typed, is_endless, mismatch, read_call, statements, typed
-from tests.journeys.programs import TDS, Program, environment
+from tests.journeys.programs import TDS, Program, environment, free_port
 from tests.journeys.waiting import PATIENCE, wait_until
 from tests.poller.conftest import midnight_just_past
-from tests.poller.test_up import free_port
 
 SECRET = "trainingsecret1"
 QUOTED = re.compile(r"""'[^']*'|"[^"$`\\]*\"""")

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import socket
 import time
 
 import pytest
@@ -22,6 +21,7 @@ from tds_poller.zoho.errors import (
 )
 from tds_poller.zoho.oauth import Token, TokenSource
 from tds_poller.zoho.settings import ZohoSettings
+from tests.journeys.programs import free_port
 from tests.poller.conftest import Poller
 
 
@@ -101,8 +101,7 @@ def test_faults_are_tried_again_three_times(poller: Poller, fault: str) -> None:
 
 
 def test_a_token_is_asked_for_four_times_and_no_more(poller: Poller) -> None:
-    with socket.create_server(("127.0.0.1", 0)) as closed:
-        nobody = f"http://127.0.0.1:{closed.getsockname()[1]}"
+    nobody = f"http://127.0.0.1:{free_port()}"
     with pytest.raises(UnreachableError, match=r"POST /oauth/v2/token: .*4 times in a row"):
         poller.run(get, accounts_base=nobody)
 

@@ -34,6 +34,7 @@ from tds_poller.poll import Poll, read_queue
 from tds_poller.zoho.client import ZohoClient
 from tds_sandbox.serve import Running
 from tests.db.servers import Database
+from tests.journeys.programs import free_port
 from tests.journeys.waiting import wait_until
 from tests.poller.conftest import Poller
 
@@ -133,8 +134,7 @@ def front() -> Iterator[tuple[Front, str]]:
 @contextmanager
 def prism(document: Path) -> Iterator[str]:
     """Prism with that document; yields its base URL."""
-    with socket.create_server(("127.0.0.1", 0)) as free:
-        port = free.getsockname()[1]
+    port = free_port()
     program = subprocess.Popen(
         [os.environ["TDS_PRISM"], "mock", "--port", str(port), str(document)],
         stdout=subprocess.DEVNULL,

@@ -15,8 +15,9 @@ import psutil
 import psycopg
 import pytest
 
+from tests.commands import started
 from tests.db.servers import Database
-from tests.journeys.programs import TDS, environment
+from tests.journeys.programs import TDS, environment, free_port
 from tests.journeys.waiting import PATIENCE
 
 
@@ -53,13 +54,6 @@ def until(condition: Callable[[], object]) -> None:
     while not condition():
         assert time.monotonic() < deadline
         time.sleep(0.05)
-
-
-def free_port() -> int:
-    """A port that nobody listens on."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
 
 
 @pytest.fixture
@@ -113,14 +107,7 @@ def test_what_does_not_start_says_why(database: Database, tmp_path: Path) -> Non
     variables = environment(TDS_DATABASE_URL=database.conninfo, TDS_DATA_DIR=str(tmp_path))
     with socket.create_server(("127.0.0.1", 0)) as other:
         port = str(other.getsockname()[1])
-        done = subprocess.run(
-            [*TDS, "up", "--workers", "1", "--port", port],
-            env=variables,
-            capture_output=True,
-            text=True,
-            timeout=PATIENCE,
-            check=False,
-        )
+        done = started(variables, "up", "--workers", "1", "--port", port)
     assert done.returncode == 1
     assert "The receiver did not start (code 1)" in done.stderr
     assert f"Cannot listen on 127.0.0.1:{port}" in done.stderr
