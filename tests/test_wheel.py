@@ -19,8 +19,7 @@ import pytest
 
 from tests.db.servers import Database
 from tests.journeys.programs import environment, free_port
-from tests.journeys.waiting import PATIENCE
-from tests.poller.test_up import until
+from tests.journeys.waiting import PATIENCE, wait_until
 
 ROOT = Path(__file__).parents[1]
 OTHERS = ("db", "poller", "receiver", "sandbox", "tds_mirror", "click", "psycopg")
@@ -172,13 +171,13 @@ def test_whatever_has_children_works_in_a_crowded_folder(
     working = start("work", "--workers", "2")
     assert serving.stdout is not None
     url = serving.stdout.readline().strip()
-    until(lambda: _answers(url))
+    wait_until(lambda: _answers(url), "it answers")
     up = start("up", "--json", "--workers", "1", "--port", str(free_port()))
     assert up.stdout is not None
     base_url = json.loads(up.stdout.readline())["base_url"]
-    until(lambda: _answers(base_url))
+    wait_until(lambda: _answers(base_url), "it answers")
     for parent in (serving, working):
-        until(partial(_steady, parent.pid, 2))
+        wait_until(partial(_steady, parent.pid, 2), "both are at work")
 
 
 def _answers(url: str) -> bool:

@@ -26,9 +26,9 @@ import pytest
 from tds_db import alert_sender
 from tests.db.receivers import Hook, Mailbox, mailbox, webhook
 from tests.db.servers import Database
+from tests.journeys.waiting import PATIENCE, wait_until
 
 KILLS = int(os.environ.get("TDS_ALERT_KILLS", "2"))
-PATIENCE = 60.0
 ONCE = (sys.executable, "-P", "-m", "tds_db.alert_sender")
 WATCH = (sys.executable, "-P", "-m", "tds_cli", "alerts", "send")
 WORKER = (sys.executable, "-P", "-m", "tds_db.worker")
@@ -128,13 +128,6 @@ def desk(database: Database, urls: str, business: str = "") -> Iterator[Desk]:
         yield made
     finally:
         made.close()
-
-
-def until(holds: Callable[[], object], what: str) -> None:
-    deadline = time.monotonic() + PATIENCE
-    while not holds():
-        assert time.monotonic() < deadline, what
-        time.sleep(0.02)
 
 
 def test_a_change_is_told_once_to_every_address(database: Database, mails: Mailbox, hook: Hook) -> None:
@@ -254,7 +247,7 @@ def test_a_worker_sends(database: Database, hook: Hook) -> None:
     with desk(database, hook.url()) as at:
         at.make("critical", many=2)
         worker = at.start(WORKER)
-        until(lambda: at.waiting() == 0, "the worker sends nothing")
+        wait_until(lambda: at.waiting() == 0, "the worker sends all")
         worker.terminate()
         _, log = worker.communicate(timeout=PATIENCE)
         assert worker.returncode == 0, log
@@ -267,7 +260,7 @@ def test_who_sends_looks_at_the_health_where_nobody_does(database: Database, hoo
         at.run("update tds.job set enabled = job in ('health', 'heal', 'retention')")
         at.run("update tds.job set since = now() - interval '3 days'")
         watch = at.start(WATCH)
-        until(lambda: any("jobs_overdue" in post["title"] for post in hook.posts), "nobody is told")
+        wait_until(lambda: any("jobs_overdue" in post["title"] for post in hook.posts), "somebody is told")
         watch.terminate()
         assert watch.wait(PATIENCE) == 0
 
@@ -279,8 +272,8 @@ def test_who_starts_senders_keeps_nothing_of_them(database: Database, hook: Hook
         held = []
         for number in range(4):
             at.make("critical" if number % 2 == 0 else "ok", many=1)
-            until(lambda: at.waiting() == 0, "nothing is sent")
-            until(lambda: sender_of(watch) is None, "the sender does not end")
+            wait_until(lambda: at.waiting() == 0, "something is sent")
+            wait_until(lambda: sender_of(watch) is None, "the sender ends")
             held.append(len(list(files.iterdir())))
         watch.terminate()
         assert watch.wait(PATIENCE) == 0
@@ -308,7 +301,7 @@ def test_what_arrived_is_noted_though_its_sender_is_cut_off_before_its_note(
         mails.on_mail = cut_off
         at.make("critical", many=2)
         watch = at.start(WATCH)
-        until(lambda: at.waiting() == 0, "something is left")
+        wait_until(lambda: at.waiting() == 0, "all is sent")
         assert len(mails.mails) == 2
         assert at.value("select sum(doubts) from tds_alert_messages") == 0
         watch.terminate()
@@ -336,7 +329,7 @@ def killed_while_sending(
             at.make("critical", many=4)
         before = got()
         process = at.start(command) if process is None else process
-        until(lambda before=before: got() > before, "nothing is sent")  # type: ignore[misc]
+        wait_until(lambda before=before: got() > before, "something is sent")  # type: ignore[misc]
         time.sleep(chance.random() * 0.05)
         if not under:
             process.kill()
@@ -345,8 +338,8 @@ def killed_while_sending(
         elif victim := sender_of(process):
             os.kill(victim, signal.SIGKILL)
     if process is not None:
-        until(lambda: at.waiting() == 0, "something is left")
-    until(lambda: at.waiting() == 0 or (at.send() is not None and at.waiting() == 0), "something is left")
+        wait_until(lambda: at.waiting() == 0, "all is sent")
+    wait_until(lambda: at.waiting() == 0 or (at.send() is not None and at.waiting() == 0), "all is sent")
     return int(at.value("select sum(doubts) from tds_alert_messages"))
 
 

@@ -25,7 +25,7 @@ from tds_db.errors import ServerError
 from tds_db.settings import DatabaseSettings
 from tests.conftest import all_servers
 from tests.db.servers import PrivateServer
-from tests.journeys.waiting import PATIENCE
+from tests.journeys.waiting import wait_until
 
 START = """
 import sys
@@ -61,13 +61,6 @@ def query(server: embedded.Server, text: str) -> object:
     with psycopg.connect(server.conninfo()) as conn:
         row = conn.execute(text.encode()).fetchone()
     return row[0] if row else None
-
-
-def wait_for(what: str, found: object) -> None:
-    deadline = time.monotonic() + PATIENCE
-    while not found():  # type: ignore[operator]
-        assert time.monotonic() < deadline, what
-        time.sleep(0.002)
 
 
 def test_it_starts_is_shared_and_stops(data_dir: Path) -> None:
@@ -123,7 +116,7 @@ def test_commands_that_come_together_share_one_server(data_dir: Path) -> None:
 @pytest.mark.parametrize("moment", ["pgdata.unfinished", "pgdata", "pgdata/postmaster.pid"])
 def test_a_command_killed_while_it_starts_the_server_is_no_harm(data_dir: Path, moment: str) -> None:
     command = start_in_another_process(data_dir)
-    wait_for(moment, (data_dir / moment).exists)
+    wait_until((data_dir / moment).exists, moment)
     command.send_signal(signal.SIGKILL)
     command.wait()
     assert query(embedded.ensure_running(data_dir), "select 1") == 1

@@ -14,7 +14,7 @@ import pytest
 from tds_db import embedded
 from tests.conftest import RUNNING, all_servers
 from tests.db.servers import DEBIAN, Database, PrivateServer
-from tests.journeys.waiting import PATIENCE
+from tests.journeys.waiting import PATIENCE, wait_until
 from tests.sql.conftest import Mirror, product
 
 NAMES = "select zoho_item_id as id, name from zoho.products order by 1"
@@ -26,13 +26,6 @@ def as_server(server: PrivateServer, *command: str | Path) -> None:
     owner = (server.data_dir / "pgdata").stat()
     account = {"user": owner.st_uid, "group": owner.st_gid, "extra_groups": []} if os.geteuid() == 0 else {}
     subprocess.run([str(word) for word in command], check=True, capture_output=True, cwd="/", **account)  # type: ignore[call-overload]
-
-
-def until(path: Path) -> None:
-    deadline = time.monotonic() + PATIENCE
-    while not path.exists():
-        assert time.monotonic() < deadline, path
-        time.sleep(0.02)
 
 
 class Archive:
@@ -116,7 +109,7 @@ def test_a_server_goes_back_to_a_moment_and_goes_on(request: pytest.FixtureReque
         conn.execute("delete from zoho.products")  # the damage
         segment = source.value("select pg_walfile_name(pg_current_wal_lsn())")
         conn.execute("select pg_switch_wal()")
-        until(archive.files / segment)
+        wait_until((archive.files / segment).exists, f"{segment} is archived")
         assert source.value("select count(*) from zoho.products") == 0
     archive.server.stop()
     recovered = archive.recover(moment)

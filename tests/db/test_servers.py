@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import time
-
 import psycopg
 import pytest
 
 from tests.db.servers import CRON_DATABASE, Database
-from tests.journeys.waiting import PATIENCE
+from tests.journeys.waiting import wait_until
 
 
 def test_a_database_is_fresh_upgraded_and_marked(database: Database) -> None:
@@ -24,9 +22,6 @@ def test_a_database_is_fresh_upgraded_and_marked(database: Database) -> None:
 
 def test_pg_cron_is_at_work_in_its_database(cron_database: Database) -> None:
     launcher = "select datname from pg_stat_activity where backend_type = 'pg_cron launcher'"
-    deadline = time.monotonic() + PATIENCE
     with cron_database.connect(autocommit=True) as conn:
-        while conn.execute(launcher).fetchone() != (CRON_DATABASE,):
-            assert time.monotonic() < deadline
-            time.sleep(0.1)
+        wait_until(lambda: conn.execute(launcher).fetchone() == (CRON_DATABASE,), "the launcher is there")
         conn.execute("select cron.unschedule(cron.schedule('tds:probe', '* * * * *', 'select 1'))")

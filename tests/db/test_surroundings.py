@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import signal
 import subprocess
-import time
 from pathlib import Path
 
 import pytest
@@ -14,7 +13,7 @@ from tds_cli.main import main
 from tds_db import embedded
 from tests.db.servers import PrivateServer
 from tests.journeys.programs import TDS, environment
-from tests.journeys.waiting import PATIENCE
+from tests.journeys.waiting import PATIENCE, wait_until
 
 ELSEWHERE = {
     "PGHOST": "nowhere.invalid",
@@ -95,10 +94,7 @@ def test_what_tds_up_started_is_stopped_even_by_the_next_one(own: PrivateServer)
     assert not embedded.is_running(own.data_dir)
     # interrupted while it starts
     early = subprocess.Popen(command, env=variables, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
-    deadline = time.monotonic() + PATIENCE
-    while not Path(own.data_dir, "up.lock").read_text():
-        assert time.monotonic() < deadline
-        time.sleep(0.01)
+    wait_until(Path(own.data_dir, "up.lock").read_text, "it has the lock")
     early.send_signal(signal.SIGTERM)
     early.wait(PATIENCE)
     assert not embedded.is_running(own.data_dir)

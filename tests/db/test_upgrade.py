@@ -6,7 +6,6 @@ import re
 import signal
 import subprocess
 import sys
-import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -23,7 +22,7 @@ from tds_db.upgrade import dump_sql, upgrade
 from tests.conftest import RUNNING, all_servers
 from tests.db.conftest import Files
 from tests.db.servers import FAST, Database, PrivateServer, TestServer
-from tests.journeys.waiting import PATIENCE
+from tests.journeys.waiting import wait_until
 
 
 def names(database: Database, query: str) -> list[object]:
@@ -134,10 +133,7 @@ def test_a_killed_upgrade_leaves_nothing_behind(empty_database: Database, files:
         "select pid from pg_stat_activity where wait_event = 'PgSleep' and datname = current_database()"
     )
     try:
-        deadline = time.monotonic() + PATIENCE
-        while not names(empty_database, sleeping):
-            assert time.monotonic() < deadline
-            time.sleep(0.02)
+        wait_until(lambda: names(empty_database, sleeping), "it sleeps")
     finally:
         process.send_signal(signal.SIGKILL)
         process.wait()
@@ -214,10 +210,10 @@ def test_after_a_deadlock_it_is_tried_again(empty_database: Database, files: Fil
         upgrading = threads.submit(
             upgrade, empty_database.conninfo, directory=files.directory, lock_timeout="1min"
         )
-        deadline = time.monotonic() + 30
-        while names(empty_database, locked) == [0] or not names(empty_database, waiting):
-            assert time.monotonic() < deadline
-            time.sleep(0.02)
+        wait_until(
+            lambda: names(empty_database, locked) != [0] and names(empty_database, waiting),
+            "it has one lock, and waits for the other",
+        )
         other.execute("lock table tds.thing")
         other.commit()
         assert upgrading.result().changed_functions == ["functions/20_layer/locks.sql"]
@@ -667,10 +663,7 @@ def test_roles_are_created_under_a_lock_that_all_databases_share(
     with ThreadPoolExecutor(1) as threads, psycopg.connect(new_server.server.conninfo()) as holder:
         holder.execute(lock)
         upgrading = threads.submit(upgrade, as_plain(new_server), directory=files.directory)
-        deadline = time.monotonic() + PATIENCE
-        while holder.execute(waiting).fetchone() != (1,):
-            assert time.monotonic() < deadline
-            time.sleep(0.02)
+        wait_until(lambda: holder.execute(waiting).fetchone() == (1,), "it waits")
         assert holder.execute("select from pg_roles where rolname = 'tds_owner'").fetchone() is None
         holder.rollback()
         assert upgrading.result().migrations == ["0001_first"]

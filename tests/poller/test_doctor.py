@@ -16,8 +16,9 @@ from tds_poller.zoho import retry
 from tds_poller.zoho.scopes import SCOPES
 from tests.commands import tds
 from tests.db.servers import Database
+from tests.journeys.waiting import wait_until
 from tests.poller.conftest import Poller
-from tests.poller.test_worker import until, working
+from tests.poller.test_worker import working
 
 
 @pytest.fixture(autouse=True)
@@ -128,7 +129,7 @@ def test_the_database(database: Database, monkeypatch: pytest.MonkeyPatch) -> No
     assert checks["workers"].next == "tds work &"
     assert ("in database" if database.leg == "pg15" else "not on this server") in checks["pg_cron"].said
     with working(database):
-        until(lambda: not wrong(lines()))
+        wait_until(lambda: not wrong(lines()), "nothing is wrong")
     with database.connect(autocommit=True) as conn:
         conn.execute("update tds.sql_file set sha256 = 'x' where path like '%%budget.sql'")
     assert wrong(lines()) == ["schema", "workers"]

@@ -31,7 +31,7 @@ from tds_sandbox.images import png
 from tds_sandbox.organisation import Organisation
 from tests import commands
 from tests.db.servers import TestServer
-from tests.journeys.waiting import PATIENCE
+from tests.journeys.waiting import PATIENCE, wait_until
 from tests.poller.conftest import Poller, furnished, small_organisation
 
 JPEG = b"\xff\xd8\xff\xe0\x00\x10JFIF\x00\x01" + bytes(50) + b"\xff\xd9"
@@ -285,10 +285,9 @@ def test_a_fetcher_that_is_killed_leaves_the_picture_wanted(
         command = [sys.executable, "-P", "-m", "tds_cli", "images"]
         own = {**environment, "TDS_IMAGE_URL": str(pictures.directory)}
         program = subprocess.Popen(command, env=own, stderr=subprocess.DEVNULL)
-        deadline = time.monotonic() + PATIENCE
-        while not (waits := pictures.rows(waiting)) or not pictures.files():
-            assert time.monotonic() < deadline
-            time.sleep(0.02)
+        waits = wait_until(
+            lambda: pictures.files() and pictures.rows(waiting), "it waits with a file in hand"
+        )
         program.kill()
         program.wait()
         while waits:

@@ -8,7 +8,6 @@ import json
 import os
 import subprocess
 import sys
-import time
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -30,7 +29,7 @@ from tds_sandbox.oauth import Credentials
 from tds_sandbox.organisation import Organisation
 from tds_sandbox.serve import Running, environment, running
 from tests.db.servers import Database
-from tests.journeys.waiting import PATIENCE
+from tests.journeys.waiting import PATIENCE, wait_until
 from tests.poller.conftest import MINUTE_SECONDS
 from tests.receiver.conftest import serving
 
@@ -87,10 +86,7 @@ class Group:
         return row[0]
 
     def until(self, query: str, *parameters: object) -> None:
-        deadline = time.monotonic() + PATIENCE
-        while not self.value(query, *parameters):
-            assert time.monotonic() < deadline, query
-            time.sleep(0.05)
+        wait_until(lambda: self.value(query, *parameters), query)
 
     def process(self) -> None:
         with self.database.connect(autocommit=True) as conn:

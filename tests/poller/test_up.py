@@ -6,8 +6,7 @@ import json
 import signal
 import socket
 import subprocess
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 
 import httpx
@@ -18,7 +17,7 @@ import pytest
 from tests.commands import started
 from tests.db.servers import Database
 from tests.journeys.programs import TDS, environment, free_port
-from tests.journeys.waiting import PATIENCE
+from tests.journeys.waiting import PATIENCE, wait_until
 
 
 class Running:
@@ -45,15 +44,7 @@ class Running:
             except httpx.TransportError:
                 return False
 
-        until(taken)
-
-
-def until(condition: Callable[[], object]) -> None:
-    """Waits for a condition."""
-    deadline = time.monotonic() + PATIENCE
-    while not condition():
-        assert time.monotonic() < deadline
-        time.sleep(0.05)
+        wait_until(taken, "it is taken")
 
 
 @pytest.fixture
@@ -79,7 +70,7 @@ def products(database: Database) -> list[str]:
 
 def test_a_webhook_becomes_a_row_and_sigterm_leaves_nothing_behind(up: Running, database: Database) -> None:
     up.send(1)
-    until(lambda: products(database) == ["1"])
+    wait_until(lambda: products(database) == ["1"], "the product is there")
     children = up.children()
     up.process.send_signal(signal.SIGTERM)
     assert up.process.wait(PATIENCE) == 0
@@ -91,7 +82,7 @@ def test_whatever_is_killed_comes_back(up: Running, database: Database) -> None:
     for victim in victims:
         victim.kill()
     up.send(2)
-    until(lambda: products(database) == ["2"])
+    wait_until(lambda: products(database) == ["2"], "the product is there")
     assert {child.pid for child in victims} & {child.pid for child in up.children()} == set()
 
 
@@ -100,7 +91,10 @@ def test_nothing_outlives_it(up: Running) -> None:
     assert len(children) >= 2
     up.process.kill()
     up.process.wait()
-    until(lambda: not any(c.is_running() and c.status() != psutil.STATUS_ZOMBIE for c in children))
+    wait_until(
+        lambda: not any(c.is_running() and c.status() != psutil.STATUS_ZOMBIE for c in children),
+        "all have ended",
+    )
 
 
 def test_what_does_not_start_says_why(database: Database, tmp_path: Path) -> None:

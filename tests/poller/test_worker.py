@@ -8,7 +8,7 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import partial
 
@@ -18,7 +18,7 @@ import pytest
 from tds_db import worker as worker_module
 from tds_db.worker import Worker
 from tests.db.servers import Database
-from tests.journeys.waiting import PATIENCE
+from tests.journeys.waiting import PATIENCE, wait_until
 
 
 @contextmanager
@@ -33,14 +33,6 @@ def working(database: Database) -> Iterator[Worker]:
         worker.stop()
         thread.join(PATIENCE)
         assert not thread.is_alive()
-
-
-def until(condition: Callable[[], object]) -> None:
-    """Waits for a condition."""
-    deadline = time.monotonic() + PATIENCE
-    while not condition():
-        assert time.monotonic() < deadline
-        time.sleep(0.005)
 
 
 def receive(connection: psycopg.Connection, item: int) -> None:
@@ -74,11 +66,11 @@ def workers(connection: psycopg.Connection) -> list[tuple[int, str]]:
 def test_what_comes_is_processed_at_once(database: Database, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(worker_module, "POLL_SECONDS", 60)
     with database.connect(autocommit=True) as connection, working(database) as worker:
-        until(lambda: workers(connection))
+        wait_until(lambda: workers(connection), "it is at work")
         time.sleep(0.1)
         for number in range(1, 6):
             receive(connection, number)
-            until(partial(has_products, connection, number))
+            wait_until(partial(has_products, connection, number), "it is applied")
         assert [name.rpartition("/")[2] for _, name in workers(connection)] == [str(os.getpid())]
         worker.stop()
         receive(connection, 99)
@@ -88,20 +80,22 @@ def test_what_was_not_told_is_found_by_looking(database: Database) -> None:
     with database.connect(autocommit=True) as connection:
         connection.execute("update tds.setting set value = 'false' where name = 'notify'")
         with working(database):
-            until(lambda: workers(connection))
+            wait_until(lambda: workers(connection), "it is at work")
             receive(connection, 1)
-            until(lambda: products(connection) == 1)
+            wait_until(lambda: products(connection) == 1, "it is applied")
 
 
 def test_it_comes_back_after_an_outage(database: Database, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(worker_module, "LONGEST_PAUSE", 0.2)
     with database.connect(autocommit=True) as connection, working(database):
-        until(lambda: workers(connection))
+        wait_until(lambda: workers(connection), "it is at work")
         [(first, _)] = workers(connection)
         connection.execute("select pg_terminate_backend(%s)", [first])
-        until(lambda: [pid for pid, _ in workers(connection) if pid != first])
+        wait_until(
+            lambda: [pid for pid, _ in workers(connection) if pid != first], "another session is at work"
+        )
         receive(connection, 1)
-        until(lambda: products(connection) == 1)
+        wait_until(lambda: products(connection) == 1, "it is applied")
 
 
 def start(database: Database, count: int) -> subprocess.Popen[bytes]:
@@ -116,22 +110,25 @@ def start(database: Database, count: int) -> subprocess.Popen[bytes]:
 def test_processes_stop_when_asked(database: Database, count: int, stop: signal.Signals) -> None:
     with database.connect(autocommit=True) as connection:
         command = start(database, count)
-        until(lambda: len(workers(connection)) == count)
+        wait_until(lambda: len(workers(connection)) == count, "all are at work")
         command.send_signal(stop)
         assert command.wait(PATIENCE) == 0
-        until(lambda: not workers(connection))
+        wait_until(lambda: not workers(connection), "all have gone")
 
 
 def test_a_killed_worker_is_replaced_and_orphans_stop(database: Database) -> None:
     with database.connect(autocommit=True) as connection:
         command = start(database, 2)
-        until(lambda: len(workers(connection)) == 2)
+        wait_until(lambda: len(workers(connection)) == 2, "both are at work")
         killed = {int(name.rpartition("/")[2]) for _, name in workers(connection)}
         os.kill(min(killed), signal.SIGKILL)
-        until(lambda: {int(name.rpartition("/")[2]) for _, name in workers(connection)} - killed)
-        until(lambda: len(workers(connection)) == 2)
+        wait_until(
+            lambda: {int(name.rpartition("/")[2]) for _, name in workers(connection)} - killed,
+            "another one is at work",
+        )
+        wait_until(lambda: len(workers(connection)) == 2, "both are at work")
         receive(connection, 1)
-        until(lambda: products(connection) == 1)
+        wait_until(lambda: products(connection) == 1, "it is applied")
         command.kill()
         command.wait(PATIENCE)
-        until(lambda: not workers(connection))
+        wait_until(lambda: not workers(connection), "all have gone")

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import hmac
-import time
 from pathlib import Path
 
 import httpx
@@ -12,7 +11,7 @@ import pytest
 
 from tds_receiver import inbox
 from tests.db.servers import Database
-from tests.journeys.waiting import PATIENCE
+from tests.journeys.waiting import wait_until
 from tests.receiver.conftest import Receive
 
 OWN, ONE, OTHER = "748139205", "81000000001", "81000000002"
@@ -40,10 +39,7 @@ def post(
 
 def until(client: httpx.Client, address: str, secret_of: str, code: int) -> None:
     """Waits until that is answered so: rows are looked at with every sign of life."""
-    deadline = time.monotonic() + PATIENCE
-    while post(client, address, secret_of)[0] != code:
-        assert time.monotonic() < deadline
-        time.sleep(0.05)
+    wait_until(lambda: post(client, address, secret_of)[0] == code, f"{code} is answered")
 
 
 @pytest.fixture

@@ -7,6 +7,7 @@ import signal
 import threading
 import time
 from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 
 import httpx
@@ -17,7 +18,7 @@ import pytest
 from tests.commands import tds
 from tests.db.servers import Database, PrivateServer
 from tests.journeys.programs import TDS, Program, environment
-from tests.journeys.waiting import PATIENCE
+from tests.journeys.waiting import PATIENCE, wait_until
 from tests.receiver.test_webhooks import PRODUCTS, events
 
 
@@ -61,6 +62,11 @@ class Sender(threading.Thread):
         self.answers: list[tuple[float, object]] = []
         self.stop = threading.Event()
         self._url, self._again, self._pause = url, again, pause
+
+    def is_taken_after(self, moment: float) -> bool:
+        """Whether its last one was acknowledged, and after that moment."""
+        told_at, answer = self.answers[-1]
+        return answer == 202 and told_at > moment
 
     def run(self) -> None:
         """Until stopped, or until nobody listens any more."""
@@ -161,10 +167,13 @@ def test_processes_and_workers_are_replaced_and_leave_with_their_parent(
     assert len(children) == 3
     record = {"item": {"item_id": "1", "name": "Toner", "last_modified_time": "2026-01-02T03:04:05-0400"}}
     assert httpx.post(url + PRODUCTS, json=record, verify=False, trust_env=False).status_code == 202
-    wait_for(lambda: products(database) == 1)
+    wait_until(lambda: products(database) == 1, "it is applied")
     for child in children:
         child.kill()
-    wait_for(lambda: len(living(program.pid)) == 3 and not set(living(program.pid)) & set(children))
+    wait_until(
+        lambda: len(living(program.pid)) == 3 and not set(living(program.pid)) & set(children),
+        "others are in their place",
+    )
     record["item"]["item_id"] = "2"
 
     def sent() -> bool:
@@ -173,11 +182,11 @@ def test_processes_and_workers_are_replaced_and_leave_with_their_parent(
         except httpx.TransportError:
             return False
 
-    wait_for(sent)
-    wait_for(lambda: products(database) == 2)
+    wait_until(sent, "it is taken")
+    wait_until(lambda: products(database) == 2, "it is applied")
     orphans = living(program.pid)
     program.kill()
-    wait_for(lambda: not [orphan for orphan in orphans if orphan.is_running()])
+    wait_until(lambda: not [orphan for orphan in orphans if orphan.is_running()], "all have ended")
 
 
 def living(pid: int) -> list[psutil.Process]:
@@ -198,15 +207,6 @@ def products(database: Database) -> int:
         row = conn.execute("select count(*) from zoho.products").fetchone()
     assert row is not None
     return int(row[0])
-
-
-def wait_for(condition: object, seconds: float = PATIENCE) -> None:
-    """Waits until it holds."""
-    assert callable(condition)
-    deadline = time.monotonic() + seconds
-    while not condition():
-        assert time.monotonic() < deadline
-        time.sleep(0.05)
 
 
 def test_logs_are_lines_of_json_without_secrets(
@@ -249,7 +249,7 @@ def test_an_outage_loses_nothing_and_ends_with_it(server: PrivateServer, tmp_pat
         server.start()
         back = time.monotonic()
         for sender in senders:
-            wait_for(lambda sender=sender: sender.answers[-1][1] == 202 and sender.answers[-1][0] > back)
+            wait_until(partial(sender.is_taken_after, back), "it is taken again")
         time.sleep(0.5)
         for sender in senders:
             sender.stop.set()

@@ -8,18 +8,18 @@ import random
 import signal
 import subprocess
 import sys
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
+from functools import partial
 
 import psycopg
 import pytest
 
 from tds_db.upgrade import install_jobs
 from tests.db.servers import Database
-from tests.journeys.waiting import PATIENCE
+from tests.journeys.waiting import PATIENCE, wait_until
 from tests.sql.conftest import Mirror
 
 OURS = [
@@ -43,13 +43,6 @@ OURS = [
     "verify_on",
 ]
 STATES = "select state, runner, error from tds.job_run where job = 'probe' order by job_run_id"
-
-
-def until(condition: Callable[[], object], patience: float = PATIENCE) -> None:
-    deadline = time.monotonic() + patience
-    while not condition():
-        assert time.monotonic() < deadline
-        time.sleep(0.02)
 
 
 def at(mirror: Mirror, moment: str) -> None:
@@ -239,7 +232,7 @@ def test_no_job_runs_beside_itself_and_no_runner_beside_another(database: Databa
             add(mirror, "select 1", job="waits")
             mirror.conn.execute("update tds.job set since = '2026-01-01' where job = 'waits'")
             first = pool.submit(due, Mirror(other))
-            until(lambda: [row["state"] for row in mirror.rows(STATES)] == ["running"])
+            wait_until(lambda: [row["state"] for row in mirror.rows(STATES)] == ["running"], "it runs")
             assert run(mirror) == "running already"
             assert due(mirror) == {}, "whoever looks first does what waits, too"
             shown = mirror.rows("select state, overdue from tds_jobs where job = 'probe'")
@@ -261,17 +254,21 @@ def test_a_killed_worker_leaves_its_job_to_the_next(database: Database, mirror: 
     with held_up(mirror):
         worker = start_worker(database)
         try:
-            until(lambda: [row["state"] for row in mirror.rows(STATES)] == ["running"])
+            wait_until(lambda: [row["state"] for row in mirror.rows(STATES)] == ["running"], "it runs")
             assert mirror.value("select runner from tds_jobs where job = 'probe'") == "worker"
         finally:
             os.kill(worker.pid, signal.SIGKILL)
             worker.wait()
-        until(lambda: mirror.value("select state from tds_jobs where job = 'probe'") == "lost")
+        wait_until(
+            lambda: mirror.value("select state from tds_jobs where job = 'probe'") == "lost", "it is lost"
+        )
         assert mirror.value("select runner from tds_jobs where job = 'probe'") == "none"
         assert mirror.value("select overdue from tds_jobs where job = 'probe'")
     second = start_worker(database)
     try:
-        until(lambda: [row["state"] for row in mirror.rows(STATES)] == ["lost", "done"])
+        wait_until(
+            lambda: [row["state"] for row in mirror.rows(STATES)] == ["lost", "done"], "it is done anew"
+        )
     finally:
         second.terminate()
         second.wait()
@@ -363,7 +360,8 @@ def test_a_worker_goes_on_where_jobs_cannot_be_run(database: Database, mirror: M
     try:
         for item in ("1", "2"):
             mirror.receive("products", {"item": {"item_id": item, "name": "x"}})
-            until(lambda: mirror.value("select count(*) from zoho.products") == int(item))  # noqa: B023
+            applied = "select count(*) = %s from zoho.products"
+            wait_until(partial(mirror.value, applied, int(item)), "it is applied")
     finally:
         worker.terminate()
         worker.wait()
@@ -469,7 +467,8 @@ def test_pg_cron_really_runs_them(cron: Mirror) -> None:
     """It knows minutes only: this waits for the next one."""
     add(cron, "select tds.ensure_partitions()")
     assert install(cron)["probe"] == "scheduled"
-    until(lambda: cron.rows("select from tds.job_run where job = 'probe' and state = 'done'"), 60 + PATIENCE)
+    done = "select from tds.job_run where job = 'probe' and state = 'done'"
+    wait_until(lambda: cron.rows(done), "its minute has come", 60 + PATIENCE)
     [shown] = cron.rows("select state, runner, last_runner, overdue from tds_jobs where job = 'probe'")
     assert shown == {"state": "done", "runner": "pg_cron", "last_runner": "pg_cron", "overdue": False}
     cron.conn.execute("delete from tds.job where job = 'probe'")

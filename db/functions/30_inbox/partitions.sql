@@ -32,6 +32,7 @@ declare
     v_suffix constant text := to_char(ensure_partition.day, 'YYYYMMDD');
     v_made   constant text := to_regclass('tds.inbox_' || v_suffix)::oid || ' ' || to_regclass('tds.inbox_outcome_' || v_suffix)::oid;
     v_parent text;
+    v_is_new boolean := false;
 begin
     if v_made is not null then
         -- a commit can be seen before it tells other sessions what they have to forget: who made it has told them all once this
@@ -55,8 +56,9 @@ begin
                        v_parent, v_parent || '_' || v_suffix,
                        ensure_partition.day::timestamp at time zone 'UTC',
                        (ensure_partition.day + 1)::timestamp at time zone 'UTC');
+        v_is_new := true;
     end loop;
-    return true;
+    return v_is_new;
 end
 $$;
 revoke all on function tds.ensure_partition(date) from public;
