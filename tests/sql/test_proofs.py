@@ -5,11 +5,14 @@ from __future__ import annotations
 import itertools
 import json
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
 
+from tests.db.servers import Database
+from tests.journeys.waiting import wait_until
 from tests.sql.conftest import ORGANIZATION, Mirror, product
 
 NOW = datetime(2026, 11, 28, 12, 0, tzinfo=UTC)
@@ -392,6 +395,56 @@ def test_a_spell_of_404s_deletes_nothing_and_ends_by_itself(
     told(mirror, "products", {"item": product(probe["zoho_id"], brand="")}, "detail")
     assert mirror.value(held) == 0
     assert wanted(mirror).keys() == set(ids) - {probe["zoho_id"]}, "all are asked for again"
+
+
+def test_a_spell_ends_by_itself_whatever_else_comes(mirror: Mirror, clock: Callable[[float], None]) -> None:
+    """Beside a deletion that was marked before it, under webhooks, and while others answer 404."""
+    clock(-110)
+    *ids, busy, gone = listed(mirror, 400)
+    for minute in (-100, -90):
+        clock(minute)
+        absent(mirror, gone)
+    assert deleted(mirror) == {gone}
+    for minute in (1, 3):
+        clock(minute)
+        absent(mirror, *ids[:60])
+    taken = []
+    for minute in range(5, 26, 5):
+        clock(minute)
+        told(mirror, "products", {"item": product(busy, name=f"edit {minute}")})
+        absent(mirror, ids[60 + minute])
+        taken += mirror.rows("select zoho_id from tds.take_details('products', %s)", ORGANIZATION)
+    assert {row["zoho_id"] for row in taken} & set(ids[:60])
+    assert deleted(mirror) == {gone}
+
+
+def test_two_batches_that_each_mark_few_do_not_mark_too_many_together(
+    database: Database, mirror: Mirror, clock: Callable[[float], None]
+) -> None:
+    """Neither sees the other's before it is committed: the second one waits until it does."""
+    ids = listed(mirror, 100)
+    clock(1)
+    for item_id in ids[:12]:
+        told(mirror, "products", {"item_id": item_id}, event="delete")
+    clock(3)
+    first, second = ids[:6], ids[6:12]
+    mirror.receive("products", [{"item_id": item_id} for item_id in first], "detail", event="delete")
+    claim = mirror.value("select claim_id from tds.claim('products', 1)")
+    mirror.conn.execute("begin")
+    mirror.value("select counts from tds.apply_claim(%s)", claim)
+    with ThreadPoolExecutor(1) as threads, database.connect(autocommit=True) as other:
+        other.execute("select set_config('tds.fake_now', %s, false)", [at(3).isoformat()])
+        body = json.dumps([{"item_id": item_id} for item_id in second]).encode()
+        other.execute(
+            "select tds.receive('products', %b, %s, 'poller', 'detail', 'delete')", [body, ORGANIZATION]
+        )
+        batch = threads.submit(other.execute, "call tds.process_batch()")
+        waits = "select wait_event_type = 'Lock' from pg_stat_activity where pid = %s"
+        wait_until(lambda: batch.done() or mirror.value(waits, other.info.backend_pid), "it waits")
+        mirror.conn.execute("commit")
+        batch.result()
+    assert deleted(mirror) == set()
+    assert mirror.value("select count(*) from tds_held_deletions where state = 'held'") == 12
 
 
 @pytest.mark.parametrize("verb", ["confirm", "refuse"])

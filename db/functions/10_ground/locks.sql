@@ -185,6 +185,7 @@ select k.name, k.class, k.of, k.meaning
         ('tds token', tds.lease_class('tds token'), 'account', 'a process refreshes the account''s access token'),
         ('tds.request_pull', null, 'organisation and entity', 'somebody asks for a pull, and a second one finds the first one''s run'),
         ('zoho.contacts', null, 'organisation', 'a batch writes the organisation''s contacts'),
+        ('tds.held_deletion', null, 'organisation and entity', 'a batch weighs deletions of an entity against all others of the last hour'),
         ('tds.ensure_partition', null, null, 'partitions of the inbox are made, or were just made'),
         ('tds.set_own_defaults', null, null, 'a role gets its own defaults in this database'),
         ('tds.unknown_asked', null, 'organisation', 'details of records that nobody knows are asked for, and counted'),

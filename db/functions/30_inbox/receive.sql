@@ -88,6 +88,8 @@ begin
     v_observed := v_now + tds.zoho_ahead(v_record.organization_id);
     v_observed := least(coalesce(receive_one.observed_at, v_observed), v_observed);
 
+    -- before the inbox is looked at: a session that learns which partitions there are while another commits one may miss it
+    perform tds.ensure_partition((v_now at time zone 'UTC')::date);
     receive_one.inbox_id := (
         select r.inbox_id
           from tds.repeats(array[v_entity], array[v_record.organization_id], array[v_record.record_id],
@@ -99,7 +101,6 @@ begin
         return;
     end if;
 
-    perform tds.ensure_partition((v_now at time zone 'UTC')::date);
     insert into tds.inbox (received_at, organization_id, entity, source, shape, event, record_id, observed_at,
                            run_id, headers, body, body_raw, refusal, look_closer)
     values (v_now, v_record.organization_id, v_entity, receive_one.source, receive_one.shape, receive_one.event,

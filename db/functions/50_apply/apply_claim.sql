@@ -124,6 +124,7 @@ begin
     apply_claim.touches := '{}';
     for v_group in
         select i.entity, array_agg(distinct i.organization_id) as owners,
+               array_agg(distinct i.organization_id) filter (where i.event = 'delete') as deleting,
                coalesce(array_agg(i.inbox_id order by i.inbox_id) filter (where o.inbox_id is not null), '{}') as inbox_ids,
                coalesce(array_agg(i.received_at order by i.inbox_id) filter (where o.inbox_id is not null), '{}') as received_ats,
                coalesce(array_agg(i.inbox_id order by i.inbox_id) filter (where d.status = 'completed'), '{}') as done_ids,
@@ -144,6 +145,9 @@ begin
         if not apply_claim.apart and v_entity.prepare_new <> coalesce(v_prepared, '') then
             v_prepared := v_entity.prepare_new;
             perform tds.prepare_claim(apply_claim.claim_id, v_prepared);
+        end if;
+        if not apply_claim.apart and v_group.deleting is not null then
+            perform tds.lock_deletions(v_group.entity, v_group.deleting);
         end if;
         v_verdicts := tds.apply_events(v_entity, v_group.inbox_ids, v_group.received_ats, apply_claim.wary, v_now, v_until);
         if apply_claim.apart and not v_is_known then

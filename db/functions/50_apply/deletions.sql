@@ -11,6 +11,19 @@ insert into tds.setting (name, value, description) values
         'How often one of the deletions held back is asked for again, in seconds: once Zoho shows it, all are.')
 on conflict on constraint setting_pkey do nothing;
 
+create or replace function tds.lock_deletions(entity text, owners text[]) returns void
+language plpgsql volatile
+set search_path = pg_catalog, pg_temp
+as $$
+begin
+    perform tds.take_turn('tds.held_deletion', o.id || ' ' || lock_deletions.entity)
+       from (select u.id from unnest(lock_deletions.owners) u(id) order by u.id) o;
+end
+$$;
+revoke all on function tds.lock_deletions(text, text[]) from public;
+comment on function tds.lock_deletions(text, text[]) is
+'Lets one batch at a time weigh deletions of an entity, of each of these organisations: few of two batches each may be too many together.';
+
 create or replace function tds.living(entity tds.entity, organization_id text) returns bigint
 language plpgsql stable
 set search_path = pg_catalog, pg_temp
@@ -67,6 +80,12 @@ comment on function tds.are_too_many(tds.entity, text, timestamptz) is
 'Whether more records of an entity that were ever read answered 404 within the last hour than the settings deletions_per_hour and '
 'deletions_percent_per_hour allow.';
 
+create or replace function tds.probe_reason() returns text
+language sql immutable parallel safe
+as $$ select 'one of the deletions held back' $$;
+comment on function tds.probe_reason() is
+'Why a record is wanted whose deletion is held back: should Zoho show it, all that are held back with it are asked for.';
+
 create or replace function tds.hold_deletions(entity tds.entity, organization_id text, at timestamptz) returns void
 language plpgsql volatile
 set search_path = pg_catalog, pg_temp
@@ -100,19 +119,24 @@ begin
           from marked m where t.organization_id = $1 and t.%2$I = m.%2$I$sql$,
                    (hold_deletions.entity).target, (hold_deletions.entity).target_key)
       using hold_deletions.organization_id, v_marked, hold_deletions.at;
-    -- nobody asks for each of them: one is asked for now and then
+    -- nobody asks for each of them: one is asked for now and then, and stays that one, however many join it
     with held as materialized (
         select w.zoho_id from tds.wanted_detail w
           join tds.held_deletion h on h.organization_id = w.organization_id and h.entity = w.entity and h.zoho_id = w.zoho_id
          where w.organization_id = hold_deletions.organization_id and w.entity = (hold_deletions.entity).entity and h.state = 'held'
+           and w.reason <> tds.probe_reason()
          order by w.zoho_id for update of w)
     delete from tds.wanted_detail w using held d
      where w.organization_id = hold_deletions.organization_id and w.entity = (hold_deletions.entity).entity and w.zoho_id = d.zoho_id;
     perform tds.want((hold_deletions.entity).entity, hold_deletions.organization_id, array(
-        select row(h.zoho_id, 'one of the deletions held back',
+        select row(h.zoho_id, tds.probe_reason(),
                    tds.zoho_now(h.organization_id) + make_interval(secs => tds.setting_int('deletion_probe_seconds')), null, null)::tds.wish
           from tds.held_deletion h
          where h.organization_id = hold_deletions.organization_id and h.entity = (hold_deletions.entity).entity and h.state = 'held'
+           and not exists (select from tds.wanted_detail w
+                             join tds.held_deletion o on o.organization_id = w.organization_id and o.entity = w.entity
+                                                     and o.zoho_id = w.zoho_id and o.state = 'held'
+                            where w.organization_id = h.organization_id and w.entity = h.entity)
          order by h.proved_at, h.zoho_id
          limit 1));
     raise warning using errcode = 'ZB016', message = 'deletions held back',
@@ -238,7 +262,7 @@ begin
           from unnest(weigh_deletions.records) r
           left join tds.held_deletion h on h.organization_id = weigh_deletions.organization_id
                                        and h.entity = (weigh_deletions.entity).entity and h.zoho_id = r.zoho_id
-         cross join lateral (select case when r.zoho_id = v_probe and r.rank = 3 then 'one of the deletions held back'
+         cross join lateral (select case when r.zoho_id = v_probe and r.rank = 3 then tds.probe_reason()
                                          when v_held or h.state is distinct from 'waiting' then null
                                          when r.rank = 3 then 'answered 404 once' else 'said to be deleted' end) d(wanted)
          where r.is_delete
@@ -311,8 +335,8 @@ declare
     v_dead  tds.record[];
 begin
     if exists (select from tds.held_deletion h
-                where h.organization_id = note_life_of.organization_id and h.entity = (note_life_of.entity).entity and h.state in (
-                    'waiting', 'done'))
+                where h.organization_id = note_life_of.organization_id and h.entity = (note_life_of.entity).entity
+                  and h.proved_at is not null and h.state in ('waiting', 'done') and h.changed_at > note_life_of.at - interval '1 hour')
        and tds.are_too_many(note_life_of.entity, note_life_of.organization_id, note_life_of.at) then
         perform tds.hold_deletions(note_life_of.entity, note_life_of.organization_id, note_life_of.at);
     end if;
