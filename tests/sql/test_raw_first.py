@@ -11,7 +11,7 @@ from urllib.parse import quote, urlencode
 import pytest
 
 from tests.db.servers import Database
-from tests.sql.conftest import Mirror, product
+from tests.sql.conftest import ORGANIZATION, Mirror, product
 
 RECORD = {"name": "كابل", "rate": 1.5}
 # The forms of a record of which the id is told.
@@ -193,6 +193,29 @@ def test_a_batch_knows_what_came_before_it(mirror: Mirror) -> None:
     mirror.receive("products", json.dumps({"items": [product("1")]}).encode(), shape="list")
     mirror.conn.execute("update tds.inbox set organization_id = 'default' where shape = 'list'")
     assert mirror.rows(query, ["products"], [body], ["delete"])[0]["status"] == "queued"
+
+
+@pytest.mark.parametrize("between", ["webhook", "detail", "same set"])
+def test_what_a_body_of_several_records_has_told_in_between_is_told_back(
+    shared: Mirror, own_id: str, between: str
+) -> None:
+    """A template may tell no time: the edit back to what was before is the very bytes of before."""
+    first = {"item_id": own_id, "rate": 1}
+    several = [{"item_id": own_id, "rate": 2}, {"item_id": f"{own_id}9", "rate": 3}]
+    shared.receive("products", {"item": product(own_id, rate=1)}, "detail")
+    shared.receive("products", first)
+    shared.process()
+    if between == "same set":
+        bodies = [json.dumps(body).encode() for body in (several, first)]
+        query = "select array_agg(status order by ord) from tds.receive_many(%s, %s::bytea[], %s)"
+        assert shared.value(query, ["products"] * 2, bodies, [ORGANIZATION] * 2) == ["queued"] * 2
+    else:
+        shared.receive("products", several if between == "webhook" else {"items": several}, between)
+        shared.process()
+        assert shared.receive("products", first) == "queued"
+    shared.process()
+    assert shared.value("select unit_price from zoho.products where zoho_item_id = %s", own_id) == 1
+    assert shared.receive("products", first) == "duplicate"
 
 
 @pytest.mark.new_database

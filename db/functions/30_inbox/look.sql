@@ -235,7 +235,7 @@ $$;
 comment on function tds.peek(text, text) is
 'tds.look() at one body; or why it cannot be read, and what can be told of it all the same.';
 
-create or replace function tds.page_since(entity text[], organization_id text, at timestamptz) returns boolean
+create or replace function tds.page_since(entity text[], organization_id text, at timestamptz, inbox_id bigint) returns boolean
 language plpgsql stable
 set search_path = pg_catalog, pg_temp
 set plan_cache_mode = force_generic_plan
@@ -251,11 +251,26 @@ begin
                    and i.shape = 'list'
                    and i.received_at >= page_since.at
                  order by i.entity, i.received_at
+                 limit 1) p)
+        -- a webhook of several records, or an answer with the details of several
+        or exists (
+        select from unnest(page_since.entity) w(name)
+         cross join lateral (
+                select from tds.inbox i
+                 where i.organization_id = page_since.organization_id
+                   and i.entity between w.name and w.name
+                   and i.record_id is null
+                   and i.shape <> 'list'
+                   and i.received_at >= page_since.at
+                   -- in one transaction all come at one moment
+                   and (i.received_at > page_since.at or i.inbox_id > page_since.inbox_id)
+                 order by i.entity, i.received_at
                  limit 1) p);
 end
 $$;
-comment on function tds.page_since(text[], text, timestamptz) is
-'Whether a page of one of these entities has come since: it may have told otherwise than what came before.';
+comment on function tds.page_since(text[], text, timestamptz, bigint) is
+'Whether a body of several records of one of these entities, a page or another, has come since that event of that moment: it may have told '
+'otherwise.';
 
 create or replace function tds.repeats(
     entity text[], organization_id text[], record_id text[], event text[], body text[], at timestamptz)
@@ -298,7 +313,7 @@ begin
              limit 1) l
      where l.shape = 'webhook' and l.event = g.event and l.body = repeats.body[g.n] and l.refusal is null
        -- asked of those alone that are repeated: to begin that search costs a third of this function
-       and not tds.page_since(m.names, g.organization_id, l.received_at);
+       and not tds.page_since(m.names, g.organization_id, l.received_at, l.inbox_id);
 end
 $$;
 comment on function tds.repeats(text[], text[], text[], text[], text[], timestamptz) is

@@ -176,6 +176,10 @@ begin
          cross join lateral tds.repeats(s.entities, s.organization_ids, s.record_ids, receive_set.event, receive_set.body, v_now) r
          where receive_set.shape = 'webhook'
            and r.n in (select f.n from first f where f.refusal is null)
+           -- what comes before it in this very set may tell of several records, and otherwise
+           and not exists (select from looked s
+                             join looked f on f.organization_id = s.organization_id and f.target = s.target
+                            where f.n = r.n and s.n < r.n and s.record_id is null)
     ), fresh as materialized (
         select f.*, nextval('tds.inbox_id_seq') as inbox_id
           from (select i.* from first i where i.n not in (select r.n from repeated r) order by i.n) f
