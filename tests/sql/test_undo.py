@@ -219,6 +219,68 @@ def test_where_no_history_is_kept_that_is_said_before_anything_is_done(runs: Run
     assert runs.mirror.rows("select name from zoho.products") == [{"name": "WRONG"}]
 
 
+@pytest.mark.parametrize("known", ["by its list", "by its detail"])
+def test_prices_and_places_that_a_run_brought_go_with_it(runs: Runs, known: str) -> None:
+    """Also where the document of before knows nothing of any, so that nothing of it says that they are gone."""
+    mirror = runs.mirror
+    mirror.conn.execute("select tds.keep_history(e) from unnest('{products,pricelists,customers}'::text[]) e")
+    day = "2026-02-{:02}T09:00:00+0000"
+    rows: dict[str, tuple[str, str, dict[str, Any]]] = {
+        "products": ("items", "item", {"item_id": "7", "name": "Cable", "stock_on_hand": 4, "rate": 1}),
+        "pricelists": (
+            "pricebooks",
+            "pricebook",
+            {"pricebook_id": "8", "name": "Retail", "status": "active", "pricebook_type": "per_item"},
+        ),
+        "customers": ("contacts", "contact", CUSTOMER),
+    }
+
+    def more(entity: str, number: int) -> dict[str, Any]:
+        told: dict[str, dict[str, Any]] = {
+            "products": {
+                "brand": "",
+                "locations": [{"location_id": str(number), "location_stock_on_hand": 4}],
+            },
+            "pricelists": {
+                "pricebook_items": [
+                    {"item_id": str(n), "pricebook_rate": number} for n in range(number, number + 7)
+                ]
+            },
+            "customers": {"billing_address": {"city": f"Basra {number}"}},
+        }
+        return told[entity]
+
+    def state() -> list[str]:
+        tables = [*TABLES, "pricelists", "product_prices"]
+        return [
+            str(r["t"])
+            for table in tables
+            for r in mirror.rows(f"select t::text as t from zoho.{table} t order by 1")
+        ]
+
+    for entity, (many, one, row) in rows.items():
+        runs.pull(entity, many, [row | {"last_modified_time": day.format(1)}])
+        if known == "by its detail":
+            detail = {one: row | more(entity, 1) | {"last_modified_time": day.format(1)}}
+            mirror.receive(entity, detail, "detail", observed_at=runs.tick())
+            mirror.process()
+    mirror.conn.execute("delete from tds.wanted_detail")
+    before = state()
+    price = "select tds.price_of('7', '8', 1)"
+    for entity, (many, one, row) in rows.items():
+        run = runs.pull(entity, many, [row | {"name": "WRONG", "last_modified_time": day.format(2)}])
+        # the detail that the run wanted
+        detail = {one: row | more(entity, 3) | {"name": "WRONG", "last_modified_time": day.format(2)}}
+        mirror.receive(entity, detail, "detail", observed_at=runs.tick(), headers=f'{{"for_run": {run}}}')
+        mirror.process()
+        if entity == "pricelists":
+            assert mirror.value(price) == 3
+        assert state() != before, entity
+        assert set(runs.undo(run, dry=False).values()) == {"restored"}
+        assert state() == before, entity
+    assert mirror.value(price) == (1 if known == "by its detail" else None)
+
+
 def test_links_that_the_run_made_are_gone_with_it(runs: Runs) -> None:
     runs.webhook("invoices", {"invoice": invoice(1, last_modified_time="2026-02-01T09:00:00+0000")})
     before = runs.state()

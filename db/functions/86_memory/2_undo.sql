@@ -226,8 +226,10 @@ declare
                                                               restore_run_rows.zoho_ids, restore_run_rows.history_ids);
     v_last   constant bigint := coalesce((select max(h.history_id) from tds.record_history h), 0);
     v_child  tds.child;
+    v_beside tds.beside;
 begin
-    if cardinality(tds.write_states_of((restore_run_rows.entity).entity, restore_run_rows.organization_id, v_states, restore_run_rows.at))
+    -- whole: of a document that knows nothing of prices or places, those that the run brought go
+    if cardinality(tds.write_whole((restore_run_rows.entity).entity, restore_run_rows.organization_id, v_states, restore_run_rows.at))
        < cardinality(restore_run_rows.zoho_ids) then
         raise exception using errcode = 'ZB046', message = 'a record of the run was written meanwhile',
             detail = (restore_run_rows.entity).entity, hint = 'nothing was taken back: look once more, and again';
@@ -261,6 +263,14 @@ begin
              where t.organization_id = $1 and t.%3$I = g.zoho_id and t.synced_at >= u.written_at$sql$,
             v_child.target, (restore_run_rows.entity).target, v_child.parent_column, v_child.list_key, v_child.position_column)
           using restore_run_rows.organization_id, restore_run_rows.zoho_ids, restore_run_rows.history_ids;
+    end loop;
+    for v_beside in select b.* from tds.beside b where b.entity = (restore_run_rows.entity).entity order by b.target loop
+        execute format('update zoho.%1$I t set synced_at = h.was_synced_at
+                          from tds.record_history h
+                         where h.history_id = any ($2) and h.organization_id = $1 and h.target = %2$L
+                           and t.organization_id = $1 and t.%3$I = h.zoho_id and t.synced_at = $3',
+                       v_beside.target, (restore_run_rows.entity).target, v_beside.id_column)
+          using restore_run_rows.organization_id, restore_run_rows.history_ids, restore_run_rows.at;
     end loop;
 end
 $$;
