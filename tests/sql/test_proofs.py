@@ -290,14 +290,29 @@ def test_an_empty_array_is_no_statement_against_the_sums(
     assert shared.value("select count(*) from tds_document_mismatches") == 0
 
 
+@pytest.mark.parametrize("asked", ["", "by the night", "by a list"])
+@pytest.mark.parametrize("first", ["detail", "webhook"])
 def test_a_price_list_that_says_twice_that_it_is_empty_is_believed(
-    mirror: Mirror, clock: Callable[[float], None]
+    mirror: Mirror, clock: Callable[[float], None], asked: str, first: str
 ) -> None:
+    """Whatever else it is asked for meanwhile."""
     document = EMPTIED["prices"][2]
     told(mirror, "pricelists", {"pricebook": document}, "detail")
-    for minute in (1, 3):
-        clock(minute)
-        told(mirror, "pricelists", {"pricebook": document | {"pricebook_items": []}}, "detail")
+    empty = {"pricebook": document | {"pricebook_items": []}}
+    clock(1)
+    told(mirror, "pricelists", empty, first)
+    assert mirror.value("select count(*) from zoho.product_prices") == 8
+    clock(3)
+    if asked == "by the night":
+        mirror.value("select tds.want_again('pricelists', %s) is null", ORGANIZATION)
+    elif asked == "by a list":
+        row = {"pricebook_id": "3", "name": "Retail 2", "last_modified_time": at(2).isoformat()}
+        told(mirror, "pricelists", {"pricebooks": [row]}, "list")
+    clock(4)
+    assert mirror.rows("select zoho_id from tds.take_details('pricelists', %s)", ORGANIZATION) == [
+        {"zoho_id": "3"}
+    ]
+    told(mirror, "pricelists", empty, "detail")
     assert (mirror.value("select count(*) from zoho.product_prices"), wanted(mirror)) == (0, {})
 
 

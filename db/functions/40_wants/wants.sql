@@ -177,7 +177,8 @@ as $$
 declare
     v_now     constant timestamptz := tds.now();
     v_wanted  record;
-    v_doubted record;
+    v_empty_owners   text[];
+    v_empty_zoho_ids text[];
     v_places  tid[];
     -- whose webhooks' bodies are hints only, whatever they hold
     v_hints constant boolean := exists (select from tds.setting s
@@ -223,16 +224,21 @@ begin
 
     -- a detail settles a want if its request was sent later and if it tells of no older edit than what is known
     if exists (select from unnest(note_wants.verdicts) v where v.rank = 3) then
-        -- one that says a second time that it has none, a price list of its prices, is believed
-        select array_agg(d.organization_id) as organization_ids, array_agg(d.zoho_id) as zoho_ids
-          into v_doubted
-          from (select distinct w.organization_id, w.zoho_id
-                  from unnest(note_wants.verdicts) v
-                  join tds.wanted_detail w on w.organization_id = v.organization_id and w.zoho_id = v.zoho_id
-                 where (note_wants.entity).empty_twice is not null and w.entity = (note_wants.entity).entity
-                   and w.reason = tds.empty_reason()
-                   and v.rank = 3 and v.outcome <> 'stale' and v.observed_at >= w.wanted_at
-                 order by w.organization_id, w.zoho_id) d;
+        -- one that says a second time that it has none, a price list of its prices, is believed: the first time is the doubt, and
+        -- whatever else it is wanted for by then, the answer to that is the second
+        if (note_wants.entity).empty_twice is not null then
+            execute format($sql$
+                select array_agg(d.organization_id), array_agg(d.zoho_id)
+                  from (select distinct w.organization_id, w.zoho_id
+                          from unnest($1) v
+                          join tds.wanted_detail w on w.organization_id = v.organization_id and w.entity = $2 and w.zoho_id = v.zoho_id
+                          join zoho.%1$I t on t.organization_id = w.organization_id and t.%2$I = w.zoho_id
+                         where v.rank = 3 and v.outcome <> 'stale' and v.observed_at >= w.wanted_at
+                           and v.wanted is distinct from tds.empty_reason() and tds.is_blank_list(t.zoho_metadata -> %3$L)
+                         order by w.organization_id, w.zoho_id) d$sql$,
+                (note_wants.entity).target, (note_wants.entity).target_key, (note_wants.entity).detail_key)
+               into v_empty_owners, v_empty_zoho_ids using note_wants.verdicts, (note_wants.entity).entity;
+        end if;
         -- one by one by key, in key order, and then by their places, which are locked
         v_places := array(
             select w.place
@@ -250,9 +256,9 @@ begin
                                     and k.wanted_at <= v.observed_at
                                   order by k.organization_id, k.entity, k.zoho_id limit 1 for update) w);
         delete from tds.wanted_detail w where w.ctid = any (v_places);
-        if v_doubted.zoho_ids is not null then
+        if v_empty_zoho_ids is not null then
             execute format('select tds.%I($1, $2, $3, true)', (note_wants.entity).empty_twice)
-              using v_doubted.organization_ids, v_doubted.zoho_ids, v_now;
+              using v_empty_owners, v_empty_zoho_ids, v_now;
         end if;
     end if;
 end
