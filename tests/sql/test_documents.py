@@ -273,3 +273,65 @@ def test_an_inherited_version_is_not_taken_for_what_the_document_says(mirror: Mi
         "select zoho_modified_at, sync_modified_at is not null as has_version from zoho.customer_payments"
     ) == [{"zoho_modified_at": None, "has_version": True}]
     assert mirror.rows("select * from tds.rebuild_difference('payments')") == []
+
+
+def test_what_is_open_is_told_of_an_organisation_whose_own_record_is_not_there(mirror: Mirror) -> None:
+    """Webhooks tell of documents, never of the organisation. A reader's rights are what the views call functions with."""
+    invoice = amounts(invoice_id="1", customer_id="10", due_date="2026-02-01", exchange_rate=1)
+    mirror.receive("invoices", {"invoice": invoice}, "detail")
+    mirror.process()
+    assert mirror.value("select count(*) from zoho.organizations") == 0
+    mirror.conn.execute("set tds.fake_now = '2026-03-01 12:00:00+00'")
+    for view, amount in [
+        ("open_balances", "owed"),
+        ("overdue_invoices", "balance"),
+        ("receivables_ageing", "days_1_30"),
+    ]:
+        for role in ("tds_owner", "tds_reader", "tds_operator"):
+            mirror.conn.execute(f"set role {role}")
+            assert mirror.rows(f"select {amount}::int as amount from tds_{view}") == [{"amount": 21}], (
+                view,
+                role,
+            )
+
+
+def test_a_sum_of_which_a_part_is_not_known_is_not_known(mirror: Mirror) -> None:
+    """Of an amount in a currency of which nothing tells the rate: an unknown amount is null, and no smaller sum."""
+
+    def tell(number: int, **changed: Any) -> None:
+        same = {
+            "customer_id": "10",
+            "vendor_id": "20",
+            "due_date": "2026-02-01",
+            "payment_made": 0,
+            "currency_code": "EUR",
+        }
+        document = amounts(**same | changed)
+        for entity, key in [("invoices", "invoice"), ("bills", "bill")]:
+            mirror.receive(entity, {key: document | {f"{key}_id": str(number)}}, "detail")
+        mirror.process()
+
+    def sums(columns: str) -> list[Any]:
+        found = mirror.rows(f"select {columns}")
+        return [None if value is None else float(value) for value in found[0].values()]
+
+    asked = """(select owed from tds_open_balances), (select owed_base as b from tds_open_balances),
+               (select balance_base as c from tds_open_balances), (select owed_base as d from tds_open_payables),
+               (select balance_base as e from tds_open_payables), (select total_base from tds_receivables_ageing),
+               (select days_over_90 from tds_receivables_ageing), (select days_1_30 from tds_receivables_ageing)"""
+    traded = """(select amount_base from tds.sales_by_item('{0}', '2026-06-01', '2026-06-30')),
+                (select amount_base as b from tds.sales_by_customer('{0}', '2026-06-01', '2026-06-30')),
+                (select with_tax_base from tds.sales_by_customer('{0}', '2026-06-01', '2026-06-30')),
+                (select amount_base as c from tds.purchases_by_item('{0}', '2026-06-01', '2026-06-30'))""".format(
+        "60069194202"
+    )
+    mirror.conn.execute("set tds.fake_now = '2026-07-01 12:00:00+00'")
+    tell(1, exchange_rate=2)
+    assert sums(asked) == [21, 42, 42, 42, 42, 42, 42, 0]
+    assert sums(traded) == [40, 40, 42, 40]
+    tell(2, exchange_rate="")
+    assert sums(asked) == [42, None, None, None, None, None, None, 0]
+    assert sums(traded) == [None] * 4
+    tell(2, exchange_rate=3, last_modified_time=LATER)
+    assert sums(asked) == [42, 105, 105, 105, 105, 105, 105, 0]
+    assert sums(traded) == [100, 100, 105, 100]

@@ -9,8 +9,10 @@ comment on function tds.base_rate(text, text, numeric) is
 
 create or replace view public.tds_open_balances as
 select d.organization_id, d.customer_id, c.name as customer_name, d.currency, sum(d.invoices) as invoices, sum(d.owed) as owed,
-       sum(d.owed_base) as owed_base, sum(d.unused) as unused_credits, sum(d.unused_base) as unused_credits_base,
-       sum(d.owed_base) - sum(d.unused_base) as balance_base
+       -- with an amount of which no rate is known the sum is not known either
+       case when count(*) = count(d.owed_base) then sum(d.owed_base) end as owed_base, sum(d.unused) as unused_credits,
+       case when count(*) = count(d.unused_base) then sum(d.unused_base) end as unused_credits_base,
+       case when count(*) = count(d.owed_base + d.unused_base) then sum(d.owed_base - d.unused_base) end as balance_base
   from (select i.organization_id, i.zoho_customer_id as customer_id, i.currency, 1 as invoices, i.balance as owed,
                round(i.balance * tds.base_rate(i.organization_id, i.currency, i.exchange_rate), 2) as owed_base, 0::numeric as unused,
                0::numeric as unused_base
@@ -34,15 +36,19 @@ comment on column public.tds_open_balances.customer_name is 'Its name.';
 comment on column public.tds_open_balances.currency is 'Currency of the documents.';
 comment on column public.tds_open_balances.invoices is 'How many invoices are open.';
 comment on column public.tds_open_balances.owed is 'Their balance.';
-comment on column public.tds_open_balances.owed_base is 'The same in the base currency, each at its own rate.';
+comment on column public.tds_open_balances.owed_base is
+'The same in the base currency, each at its own rate; null: one of them tells no rate.';
 comment on column public.tds_open_balances.unused_credits is 'What is left of credit notes and payments.';
-comment on column public.tds_open_balances.unused_credits_base is 'The same in the base currency.';
-comment on column public.tds_open_balances.balance_base is 'What is owed less what is left, in the base currency.';
+comment on column public.tds_open_balances.unused_credits_base is 'The same in the base currency; null: one of them tells no rate.';
+comment on column public.tds_open_balances.balance_base is
+'What is owed less what is left, in the base currency; null: not all of it is known.';
 
 create or replace view public.tds_open_payables as
 select d.organization_id, d.vendor_id, c.name as vendor_name, d.currency, sum(d.bills) as bills, sum(d.owed) as owed,
-       sum(d.owed_base) as owed_base, sum(d.unused) as unused_credits, sum(d.unused_base) as unused_credits_base,
-       sum(d.owed_base) - sum(d.unused_base) as balance_base
+       -- with an amount of which no rate is known the sum is not known either
+       case when count(*) = count(d.owed_base) then sum(d.owed_base) end as owed_base, sum(d.unused) as unused_credits,
+       case when count(*) = count(d.unused_base) then sum(d.unused_base) end as unused_credits_base,
+       case when count(*) = count(d.owed_base + d.unused_base) then sum(d.owed_base - d.unused_base) end as balance_base
   from (select i.organization_id, i.zoho_vendor_id as vendor_id, i.currency, 1 as bills, i.balance as owed,
                round(i.balance * tds.base_rate(i.organization_id, i.currency, i.exchange_rate), 2) as owed_base, 0::numeric as unused,
                0::numeric as unused_base
@@ -65,19 +71,37 @@ comment on column public.tds_open_payables.vendor_name is 'Its name.';
 comment on column public.tds_open_payables.currency is 'Currency of the documents.';
 comment on column public.tds_open_payables.bills is 'How many bills are open.';
 comment on column public.tds_open_payables.owed is 'Their balance.';
-comment on column public.tds_open_payables.owed_base is 'The same in the base currency, each at its own rate.';
+comment on column public.tds_open_payables.owed_base is
+'The same in the base currency, each at its own rate; null: one of them tells no rate.';
 comment on column public.tds_open_payables.unused_credits is 'What is left of vendor credits and payments.';
-comment on column public.tds_open_payables.unused_credits_base is 'The same in the base currency.';
-comment on column public.tds_open_payables.balance_base is 'What is owed less what is left, in the base currency.';
+comment on column public.tds_open_payables.unused_credits_base is 'The same in the base currency; null: one of them tells no rate.';
+comment on column public.tds_open_payables.balance_base is
+'What is owed less what is left, in the base currency; null: not all of it is known.';
+
+create or replace view tds.open_owner as
+with recursive owner(id) as (
+    -- from one to the next by the index of open invoices
+    (select i.organization_id from zoho.invoices i
+      where i.balance <> 0 and i.deleted_at is null and i.status is distinct from 'draft' and i.status is distinct from 'void'
+      order by i.organization_id limit 1)
+     union all
+    select (select i.organization_id from zoho.invoices i
+             where i.balance <> 0 and i.deleted_at is null and i.status is distinct from 'draft' and i.status is distinct from 'void'
+               and i.organization_id > o.id
+             order by i.organization_id limit 1)
+      from owner o where o.id is not null)
+select o.id as organization_id from owner o where o.id is not null;
+comment on view tds.open_owner is 'The organisations that have open invoices, also those whose own record the mirror has not.';
+comment on column tds.open_owner.organization_id is 'Zoho organisation.';
 
 create or replace view public.tds_overdue_invoices as
 select i.organization_id, i.zoho_invoice_id, i.invoice_number, i.zoho_customer_id as customer_id, i.customer_name, i.due_date,
        t.day - i.due_date as days_late, i.currency, i.balance,
        round(i.balance * tds.base_rate(i.organization_id, i.currency, i.exchange_rate), 2) as balance_base
-  from zoho.organizations o
+  from tds.open_owner o
  cross join lateral (select tds.day_of(o.organization_id, tds.now()) as day offset 0) t
   join zoho.invoices i on i.organization_id = o.organization_id and i.due_date < t.day
- where o.deleted_at is null and i.deleted_at is null and i.balance <> 0 and i.status is distinct from 'draft'
+ where i.deleted_at is null and i.balance <> 0 and i.status is distinct from 'draft'
    and i.status is distinct from 'void' and tds.counts_for_sums(i.status);
 comment on view public.tds_overdue_invoices is 'Invoices that are open and were due before today, in the organisation''s calendar.';
 comment on column public.tds_overdue_invoices.organization_id is 'Zoho organisation.';
@@ -92,22 +116,24 @@ comment on column public.tds_overdue_invoices.balance is 'What is owed of it.';
 comment on column public.tds_overdue_invoices.balance_base is 'The same in the base currency.';
 
 create or replace view public.tds_receivables_ageing as
-select v.organization_id, v.customer_id, c.name as customer_name, sum(v.owed) as total_base,
-       coalesce(sum(v.owed) filter (where v.days <= 0), 0) as not_due,
-           coalesce(sum(v.owed) filter (where v.days between 1 and 30), 0) as days_1_30,
-       coalesce(sum(v.owed) filter (where v.days between 31 and 60), 0) as days_31_60,
-       coalesce(sum(v.owed) filter (where v.days between 61 and 90), 0) as days_61_90,
-       coalesce(sum(v.owed) filter (where v.days > 90), 0) as days_over_90
+select v.organization_id, v.customer_id, c.name as customer_name, nullif(sum(v.owed), 'NaN') as total_base,
+       nullif(coalesce(sum(v.owed) filter (where v.days <= 0), 0), 'NaN') as not_due,
+       nullif(coalesce(sum(v.owed) filter (where v.days between 1 and 30), 0), 'NaN') as days_1_30,
+       nullif(coalesce(sum(v.owed) filter (where v.days between 31 and 60), 0), 'NaN') as days_31_60,
+       nullif(coalesce(sum(v.owed) filter (where v.days between 61 and 90), 0), 'NaN') as days_61_90,
+       nullif(coalesce(sum(v.owed) filter (where v.days > 90), 0), 'NaN') as days_over_90
   from (select i.organization_id, i.zoho_customer_id as customer_id, t.day - coalesce(i.due_date, i.invoice_date) as days,
-               round(i.balance * tds.base_rate(i.organization_id, i.currency, i.exchange_rate), 2) as owed
-          from zoho.organizations o
+               -- what is not known makes its sums unknown, too
+               coalesce(round(i.balance * tds.base_rate(i.organization_id, i.currency, i.exchange_rate), 2), 'NaN') as owed
+          from tds.open_owner o
          cross join lateral (select tds.day_of(o.organization_id, tds.now()) as day offset 0) t
           join zoho.invoices i on i.organization_id = o.organization_id
-         where o.deleted_at is null and i.deleted_at is null and i.balance <> 0 and i.status is distinct from 'draft'
+         where i.deleted_at is null and i.balance <> 0 and i.status is distinct from 'draft'
            and i.status is distinct from 'void' and tds.counts_for_sums(i.status)) v
   left join zoho.contacts c on c.organization_id = v.organization_id and c.zoho_contact_id = v.customer_id
  group by v.organization_id, v.customer_id, c.name;
-comment on view public.tds_receivables_ageing is 'What each customer owes in the base currency, by how long it has been due.';
+comment on view public.tds_receivables_ageing is
+'What each customer owes in the base currency, by how long it has been due. A sum is null where one of its invoices tells no rate.';
 comment on column public.tds_receivables_ageing.organization_id is 'Zoho organisation.';
 comment on column public.tds_receivables_ageing.customer_id is 'Zoho''s id of the customer.';
 comment on column public.tds_receivables_ageing.customer_name is 'Its name.';
@@ -178,36 +204,41 @@ create or replace function tds.sales_by_item(organization_id text, day_from date
 returns table (month date, item_id text, quantity numeric, amount_base numeric)
 language sql stable
 as $$
-    select date_trunc('month', l.day::timestamp)::date, l.item_id, sum(l.quantity), sum(l.base_amount)
+    select date_trunc('month', l.day::timestamp)::date, l.item_id, sum(l.quantity),
+           case when count(*) = count(l.base_amount) then sum(l.base_amount) end
       from tds.sales_lines($1, $2, $3) l
      group by 1, 2
 $$;
 comment on function tds.sales_by_item(text, date, date) is
 'What was sold of each product in each month of these days, less what was credited: quantity, and amount in the base currency, net of '
-'discounts, without tax.';
+'discounts, without tax. An amount is null where a part of it is not known.';
 
 create or replace function tds.sales_by_customer(organization_id text, day_from date, day_to date)
 returns table (month date, customer_id text, invoices bigint, amount_base numeric, with_tax_base numeric)
 language sql stable
 as $$
     select date_trunc('month', d.day::timestamp)::date, d.customer_id, count(*) filter (where d.sign = 1),
-           sum(d.sign * round(d.net * d.rate, 2)), sum(d.sign * round((d.net + d.tax) * d.rate, 2))
+           case when count(*) = count(d.net * d.rate) then sum(d.sign * round(d.net * d.rate, 2)) end,
+           case when count(*) = count((d.net + d.tax) * d.rate) then sum(d.sign * round((d.net + d.tax) * d.rate, 2)) end
       from tds.sales_documents($1, $2, $3) d
      group by 1, 2
 $$;
 comment on function tds.sales_by_customer(text, date, date) is
-'What was sold to each customer in each month of these days, less what was credited, in the base currency: without tax, and with it.';
+'What was sold to each customer in each month of these days, less what was credited, in the base currency: without tax, and with it. An '
+'amount is null where a part of it is not known.';
 
 create or replace function tds.purchases_by_item(organization_id text, day_from date, day_to date)
 returns table (month date, item_id text, quantity numeric, amount_base numeric)
 language sql stable
 as $$
-    select date_trunc('month', l.day::timestamp)::date, l.item_id, sum(l.quantity), sum(l.base_amount)
+    select date_trunc('month', l.day::timestamp)::date, l.item_id, sum(l.quantity),
+           case when count(*) = count(l.base_amount) then sum(l.base_amount) end
       from tds.purchase_lines($1, $2, $3) l
      group by 1, 2
 $$;
 comment on function tds.purchases_by_item(text, date, date) is
-'What was bought of each product in each month of these days, less what was credited by vendors.';
+'What was bought of each product in each month of these days, less what was credited by vendors. An amount is null where a part of it is '
+'not known.';
 
 revoke all on function tds.base_rate(text, text, numeric), tds.sales_by_item(text, date, date), tds.sales_by_customer(text, date, date),
     tds.purchases_by_item(text, date, date) from public;
