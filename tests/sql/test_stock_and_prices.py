@@ -130,6 +130,28 @@ def test_a_snapshot_is_taken_once_a_day(mirror: Mirror) -> None:
     assert mirror.value("select tds.snapshot_stock()") == 3
 
 
+def test_places_of_a_deleted_product_are_no_stock(mirror: Mirror) -> None:
+    """They are kept, for it may come back, and count nowhere until it has."""
+    told = [product(number, stock_on_hand=-1, brand="", **places("location", a=-1)) for number in ("1", "2")]
+    tell(mirror, told[0])
+    tell(mirror, told[1])
+    negative = "select zoho_item_id, zoho_warehouse_id is null from tds_negative_stock order by 1, 2"
+    both = [(number, whole) for number in ("1", "2") for whole in (False, True)]
+    assert values(mirror, negative) == both
+    gone = {"item": {"item_id": "1"}}
+    mirror.receive("products", gone, event="delete")
+    mirror.receive("products", gone, "detail", event="delete")
+    mirror.process()
+    assert values(mirror, "select zoho_item_id from zoho.stock_levels order by 1") == [("1",), ("2",)]
+    assert values(mirror, negative) == both[2:]
+    mirror.conn.execute("select tds.snapshot_stock()")
+    assert values(mirror, "select distinct zoho_item_id from tds_stock_days") == [("2",)]
+    tell(mirror, told[0])
+    assert values(mirror, negative) == both
+    mirror.conn.execute("select tds.snapshot_stock()")
+    assert mirror.value("select count(*) from tds_stock_days") == 4
+
+
 def test_only_a_picture_that_exists_is_shown(mirror: Mirror) -> None:
     tell(mirror, product("1", image_document_id="77", brand=""))
     assert values(mirror, "select zoho_item_id, image_document_id from tds_wanted_images") == [("1", "77")]

@@ -21,7 +21,11 @@ begin
                 select l.zoho_item_id, l.zoho_warehouse_id, l.on_hand
                   from zoho.stock_levels l
                  where l.organization_id = snapshot_items.organization_id and l.zoho_item_id = any (snapshot_items.items)
-                   and l.on_hand is not null) s
+                   and l.on_hand is not null
+                   -- the places of a deleted product are kept, for it may come back
+                   and not exists (select from zoho.products p
+                                    where p.organization_id = l.organization_id and p.zoho_item_id = l.zoho_item_id
+                                      and p.deleted_at is not null)) s
          where not exists (select from zoho.stock_history h
                             where h.kind = 'snapshot' and h.organization_id = snapshot_items.organization_id and h.day = snapshot_items.day
                               and h.zoho_item_id = s.zoho_item_id
@@ -47,8 +51,8 @@ end
 $$;
 revoke all on function tds.snapshot_items(text, date, text[], timestamptz) from public;
 comment on function tds.snapshot_items(text, date, text[], timestamptz) is
-'Writes the stock of these products into the history, where the day has none of it; one that cannot be written is set aside '
-'(tds.set_aside), and the others are written. Returns the rows.';
+'Writes the stock of these products into the history, where the day has none of it and Zoho has them; one that cannot be written is set '
+'aside (tds.set_aside), and the others are written. Returns the rows.';
 
 create or replace function tds.snapshot_stock() returns bigint
 language plpgsql volatile security definer
@@ -125,8 +129,8 @@ select l.organization_id, l.zoho_item_id, l.zoho_warehouse_id, coalesce(p.name, 
     || coalesce(l.warehouse_name, l.zoho_warehouse_id), l.on_hand
   from zoho.stock_levels l
   left join zoho.products p on p.organization_id = l.organization_id and p.zoho_item_id = l.zoho_item_id
- where l.on_hand < 0;
-comment on view public.tds_negative_stock is 'Products, and places of products, with less than nothing in stock.';
+ where l.on_hand < 0 and p.deleted_at is null;
+comment on view public.tds_negative_stock is 'Products that Zoho has, and places of such, with less than nothing in stock.';
 comment on column public.tds_negative_stock.organization_id is 'Zoho organisation.';
 comment on column public.tds_negative_stock.zoho_item_id is 'The product.';
 comment on column public.tds_negative_stock.zoho_warehouse_id is 'The place; null: all together.';
