@@ -11,7 +11,7 @@ import psycopg
 import pytest
 
 from tests.db.servers import Database
-from tests.sql.conftest import Mirror
+from tests.sql.conftest import ORGANIZATION, Mirror
 
 WORDS = [
     "Zyxqualine", "Vorblenkov", "Zyxqualine Vorblenkov", "Vorblenkov Kräuter \"Süd\" GmbH", "zyxqualine@vorblenkov.example",
@@ -221,6 +221,60 @@ def test_nothing_of_a_forgotten_person_is_in_a_dump(mirror: Mirror, database: Da
     mirror.receive("customers", {"contact": contact(last_modified_time="2026-05-01T00:00:00+0000")})
     mirror.process()
     assert mirror.value("select email from zoho.customers where zoho_contact_id = %s", CONTACT) == WORDS[4]
+
+
+def test_what_is_compared_or_repaired_brings_nobody_back(mirror: Mirror, database: Database) -> None:
+    """Whatever asks Zoho: a comparison has nothing to tell of the person, and a repair writes what a pull would."""
+    mirror.conn.execute("select set_config('tds.organization_id', %s, false)", [ORGANIZATION])
+    person, invoice = contact(), bill_of(1, CONTACT, WORDS[3], notes=WORDS[13])
+    mirror.receive("customers", {"contact": person}, "detail")
+    mirror.receive("invoices", {"invoice": invoice}, "detail")
+    mirror.process()
+    mirror.rows("select * from tds.forget(%s)", CONTACT)
+    told = {"customers": ("contact", person, CONTACT), "invoices": ("invoice", invoice, "881")}
+    after = "tds.now() + interval '1 minute'"
+    begun = f"select tds.begin_verification(%s, %s, '{ORGANIZATION}', asked_by => 'a test')"
+    lists, details = (mirror.value(begun, depth, list(told)) for depth in ("lists", "details"))
+    for entity, (key, record, zoho_id) in told.items():
+        page = json.dumps({f"{key}s": [record]}).encode()
+        body = json.dumps({key: record}).encode()
+        mirror.conn.execute(
+            f"select tds.note_lists(%s, %s, %s, tds.verify(%s, %s, array[tds.listed(%s, %b)], {after}))",
+            [lists, entity, ORGANIZATION, entity, ORGANIZATION, entity, page],
+        )
+        mirror.conn.execute(
+            f"select tds.note_detail(%s, %s, %s, array[%s], %b, {after})",
+            [details, entity, ORGANIZATION, zoho_id, body],
+        )
+        mirror.value("select tds.repair_records(%s, array[%s], %s)", entity, zoho_id, ORGANIZATION)
+        mirror.conn.execute(
+            "select tds.store_detail(%s, %s, array[%s], %b, tds.now())", [entity, ORGANIZATION, zoho_id, body]
+        )
+    assert mirror.value("select count(*) from tds.verification where checked > 0") == 2
+    assert mirror.rows("select entity, column_name, ours, should_be from tds.verification_difference") == []
+    rows = "select to_jsonb(t) as row from zoho.contacts t union all select to_jsonb(t) from zoho.invoices t"
+    assert found_in(json.dumps(mirror.rows(rows), ensure_ascii=False, default=str)) == [], (
+        "before it was swept"
+    )
+    mirror.process()
+    # a report of Zoho's has the name of everybody who owes something
+    run = mirror.value("select tds.request_reconcile(%s, null, null, 'a command')", ORGANIZATION)
+    mirror.rows("select * from tds.next_reconcile(%s, 1, %s)", ORGANIZATION, run)
+    row = {"contact_id": CONTACT, "contact_name": WORDS[3], "outstanding_receivable_amount": 7}
+    answer = {"contacts": [row], "page_context": {"page": 1, "has_more_page": False}}
+    mirror.conn.execute(
+        """select tds.reconcile_told(t.reconcile_id, t.task, array[convert_to(%s, 'UTF8')], null, tds.now(), 1)
+             from tds.reconcile_task t where t.reconcile_id = %s and t.report = 'contacts:customers'""",
+        [json.dumps(answer), run],
+    )
+    assert mirror.rows("select distinct party_name from tds.reconciliation where party_id = %s", CONTACT) == [
+        {"party_name": "[forgotten]"}
+    ]
+    mirror.conn.execute("select tds.forget_again()")
+    text = dump(database)
+    assert found_in(text) == [], [line[:300] for line in text.splitlines() if found_in(line)][:5]
+    mirror.conn.execute("call tds.verify_inside()")
+    assert mirror.rows("select entity, column_name, ours, should_be from tds_differences") == []
 
 
 def test_whom_nobody_knows_nobody_forgets(mirror: Mirror) -> None:

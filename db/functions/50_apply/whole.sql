@@ -232,8 +232,8 @@ declare
     v_event tds.event;
     v_told  tds.record[];
 begin
-    select 0::bigint, 0::bigint, v_now, false, write_forced.observed_at, write_forced.modified_at, 3::smallint, false, b.records,
-           null::boolean, write_forced.organization_id
+    select 0::bigint, 0::bigint, v_now, false, write_forced.observed_at, write_forced.modified_at, 3::smallint, false,
+           tds.unless_forgotten(n, write_forced.organization_id, b.records), null::boolean, write_forced.organization_id
       into v_event
       from tds.entity n
      cross join lateral tds.body_records(convert_from(write_forced.body, 'UTF8'), n.list_key, n.record_key, n.id_key) b
@@ -257,8 +257,8 @@ end
 $$;
 revoke all on function tds.write_forced(text, text, text[], bytea, timestamptz, timestamptz) from public;
 comment on function tds.write_forced(text, text, text[], bytea, timestamptz, timestamptz) is
-'Writes these records from an answer of Zoho''s, whatever their rows hold; returns the ids written. What cannot be read is left to the '
-'event''s own way.';
+'Writes these records from an answer of Zoho''s, whatever their rows hold, but for what describes forgotten persons; returns the ids '
+'written. What cannot be read is left to the event''s own way.';
 
 create or replace function tds.forced_absence(entity text, organization_id text, zoho_ids text[], observed_at timestamptz) returns void
 language plpgsql volatile

@@ -569,7 +569,9 @@ begin
     select (compare_report.run).reconcile_id, (compare_report.run).organization_id, (compare_report.report).report, c.measure,
            tds.counted_status(compare_report.report), v_from, v_to, case c.unit when 'base' then v_base when 'own' then c.currency end,
            (compare_report.report).party_kind, c.party_id,
-           coalesce(c.party_name, tds.party_name((compare_report.run).organization_id, (compare_report.report).party_kind, c.party_id)),
+           -- of a forgotten person the name that the mirror has
+           coalesce(case when g.zoho_contact_id is null then c.party_name end,
+                    tds.party_name((compare_report.run).organization_id, (compare_report.report).party_kind, c.party_id)),
            c.ours, c.zoho,
            case when not c.differs then 'equal' when r.reason is not null then 'not checked' else 'differs' end,
            case when c.differs then r.reason
@@ -581,6 +583,8 @@ begin
       left join tds.touched_parties((compare_report.run).organization_id, compare_report.since) t
         on t.party_kind = (compare_report.report).party_kind and t.party_id = c.party_id
       left join first_look f on f.measure = c.measure and f.party_id = c.party_id
+      left join tds.forgotten g on g.organization_id = (compare_report.run).organization_id and g.zoho_contact_id = c.party_id
+                               and (compare_report.report).party_kind in ('customer', 'vendor')
      cross join lateral (select case when c.lacking > 0 then format('%s documents have no detail or rate yet: tds pull', c.lacking)
                                      when t.party_id is not null then 'it was changed meanwhile' end) r(reason)
      order by c.measure, c.party_id;

@@ -99,7 +99,13 @@ begin
            || coalesce(s.fields, '{}'),
            r.told,
            case when r.deleted_at is null then r.kept end
-      from tds.compare_records(verify_differences.entity, verify_differences.organization_id, verify_differences.pages) r
+      from tds.compare_records(
+           verify_differences.entity, verify_differences.organization_id,
+           -- what Zoho says of forgotten persons the mirror has not, and is not to have of what differs either
+           array(select tds.unless_forgotten(n, verify_differences.organization_id, p.page)
+                   from unnest(verify_differences.pages) with ordinality p(page, place)
+                   join tds.entity n on n.entity = verify_differences.entity
+                  order by p.place)) r
       left join lateral (
            -- what a list leaves out or empty is not compared: details may say more
            select jsonb_object_agg(t.key, jsonb_build_object('zoho', t.value, 'mirror', r.kept -> t.key)) as fields
@@ -297,7 +303,7 @@ declare
     v_docs   jsonb := '[]'::jsonb;
 begin
     if note_detail.body is not null then
-        v_docs := (select coalesce(b.records, '[]')
+        v_docs := (select coalesce(tds.unless_forgotten(v_entity, note_detail.organization_id, b.records), '[]')
                      from tds.body_records(convert_from(note_detail.body, 'UTF8'), v_entity.list_key, v_entity.record_key,
                                            v_entity.id_key) b);
     end if;
