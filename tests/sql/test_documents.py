@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from typing import Any
 
 import pytest
@@ -200,6 +201,57 @@ def test_a_detail_without_a_time_settles_what_asked_for_it(mirror: Mirror) -> No
     assert mirror.process()["unchanged"] == 1
     assert mirror.value("select count(*) from tds.wanted_detail") == 0, "an unchanged row asks for nothing"
     assert mirror.value("select count(*) from zoho.customer_payment_invoices") == 1
+
+
+def test_a_detail_without_a_time_is_of_what_has_been_read_by_the_time_it_is_asked_for(mirror: Mirror) -> None:
+    """A webhook and a list told of an edit while the want waited; by the older list's time it would be asked for for ever."""
+    row = {"payment_id": "80", "customer_id": "10", "amount": 30, "last_modified_time": MOMENT}
+    mirror.receive("payments", {"customerpayments": [row]}, shape="list")
+    mirror.process()
+    edited = row | {"amount": 40, "last_modified_time": LATER}
+    mirror.receive("payments", {"payment": payment(("60", 40)) | edited})
+    mirror.process()
+    mirror.receive("payments", {"customerpayments": [edited]}, shape="list")
+    mirror.process()
+    wanted = "select zoho_id, modified_at from tds.take_details('payments', '60069194202')"
+    [want] = mirror.rows(wanted)
+    body = json.dumps({"payment": payment(("60", 40)) | {"amount": 40}}).encode()
+    mirror.conn.execute(
+        "select tds.store_detail('payments', '60069194202', '{80}', %b, tds.now(), modified_at => %s)",
+        [body, want["modified_at"]],
+    )
+    mirror.process()
+    assert mirror.value("select count(*) from tds.wanted_detail") == 0
+    assert mirror.value("select amount from zoho.customer_payment_invoices") == 40
+
+
+def test_what_zoho_answers_with_an_older_edit_is_asked_for_less_and_less(mirror: Mirror) -> None:
+    invoice = amounts(invoice_id="1", last_modified_time=LATER)
+    row = {key: value for key, value in invoice.items() if key != "line_items"}
+    mirror.receive("invoices", {"invoices": [row]}, shape="list")
+    mirror.process()
+    body = json.dumps({"invoice": invoice | {"last_modified_time": MOMENT}}).encode()
+    began = mirror.value("select tds.now()")
+    asked = 0
+    for minute in range(1, 24 * 60, 3):
+        mirror.conn.execute(
+            "select set_config('tds.fake_now', (%s + make_interval(mins => %s))::text, false)",
+            [began, minute],
+        )
+        for _ in mirror.rows("select * from tds.take_details('invoices', '60069194202')"):
+            asked += 1
+            mirror.conn.execute(
+                "select tds.store_detail('invoices', '60069194202', '{1}', %b, tds.now())", [body]
+            )
+            mirror.process()
+    assert asked < 40, "and not every two minutes"
+    [want] = mirror.rows("select tries, error from tds.wanted_detail")
+    assert (want["tries"], want["error"]) == (asked, "the detail tells of an older edit than is known")
+    assert "older edit" in str(mirror.rows("select * from tds.check_details_failed()"))
+    # whenever it tells of that edit it is settled
+    mirror.receive("invoices", {"invoice": invoice}, shape="detail")
+    mirror.process()
+    assert mirror.value("select count(*) from tds.wanted_detail") == 0
 
 
 @pytest.mark.parametrize(

@@ -163,6 +163,12 @@ language sql immutable parallel safe
 as $$ select 'read twice of one last_modified_time, differently' $$;
 comment on function tds.tie_reason() is 'Why a detail is wanted whose last_modified_time was read with two contents.';
 
+create or replace function tds.older_error() returns text
+language sql immutable parallel safe
+as $$ select 'the detail tells of an older edit than is known' $$;
+comment on function tds.older_error() is
+'Why a detail is wanted still that was answered: what Zoho answers is older than what it told before; see tds.note_wants().';
+
 create or replace function tds.is_own_doubt(reason text) returns boolean
 language sql immutable parallel safe
 as $$ select $1 in (tds.empty_reason(), tds.less_reason(), tds.tie_reason()) $$;
@@ -256,6 +262,26 @@ begin
                                     and k.wanted_at <= v.observed_at
                                   order by k.organization_id, k.entity, k.zoho_id limit 1 for update) w);
         delete from tds.wanted_detail w where w.ctid = any (v_places);
+        -- what an answer leaves standing it may leave so for ever: it is asked for again after pauses that grow
+        v_places := array(
+            select w.place
+              from (select v.organization_id, v.zoho_id, max(v.observed_at) as observed_at
+                      from unnest(note_wants.verdicts) v
+                     where v.rank = 3 and (v.outcome = 'stale' or v.wanted = 'detail older than the record')
+                     group by v.organization_id, v.zoho_id
+                     order by v.organization_id, v.zoho_id offset 0) v
+             cross join lateral (select k.ctid as place
+                                   from tds.wanted_detail k
+                                  where (k.organization_id, k.entity, k.zoho_id)
+                                        >= (v.organization_id, (note_wants.entity).entity, v.zoho_id)
+                                    and (k.organization_id, k.entity, k.zoho_id)
+                                        <= (v.organization_id, (note_wants.entity).entity, v.zoho_id)
+                                    and k.wanted_at <= v.observed_at and k.forced_by is null
+                                  order by k.organization_id, k.entity, k.zoho_id limit 1 for update) w);
+        update tds.wanted_detail w
+           set tries = w.tries + 1, error = tds.older_error(), leased_until = greatest(w.leased_until, v_now + tds.back_off(w.tries)),
+               leased_for = w.wanted_at, leased_by = null
+         where w.ctid = any (v_places);
         if v_empty_zoho_ids is not null then
             execute format('select tds.%I($1, $2, $3, true)', (note_wants.entity).empty_twice)
               using v_empty_owners, v_empty_zoho_ids, v_now;
@@ -266,7 +292,7 @@ $$;
 revoke all on function tds.note_wants(tds.entity, tds.verdict[], bigint[], timestamptz[]) from public;
 comment on function tds.note_wants(tds.entity, tds.verdict[], bigint[], timestamptz[]) is
 'Adds the details that these verdicts on these events want (but not for pages of a run without details), and takes away those that have '
-'come.';
+'come; those that came and were older than what is known are asked for again after growing pauses (tds.back_off()).';
 
 -- What is wired to the endpoints stock and prices: an item, a price list, or an adjustment of the inventory, which names the
 -- items whose stock has moved; these are asked for.
@@ -394,6 +420,28 @@ comment on function tds.pace_unknown(tds.entity, text[], text[], timestamptz) is
 'Lets those of these wants wait that are of records which only webhooks have told of, beyond what may be asked for of such by each '
 'organisation.';
 
+create or replace function tds.newest_read(entity tds.entity, organization_id text, zoho_ids text[]) returns jsonb
+language plpgsql stable
+set search_path = pg_catalog, pg_temp
+as $$
+declare
+    v_read jsonb;
+begin
+    execute format(
+        $sql$
+        select coalesce(jsonb_object_agg(t.%1$I, greatest(
+                   case when t.sync_rank <> 2 then t.sync_modified_at end,
+                   (select max(l.m) from jsonb_to_recordset(t.sync_layers) l(m timestamptz, r smallint) where l.r <> 2))), '{}')
+          from zoho.%2$I t
+         where t.organization_id = $1 and t.%1$I = any ($2)$sql$, (newest_read.entity).target_key, (newest_read.entity).target)
+       into v_read using newest_read.organization_id, newest_read.zoho_ids;
+    return v_read;
+end
+$$;
+revoke all on function tds.newest_read(tds.entity, text, text[]) from public;
+comment on function tds.newest_read(tds.entity, text, text[]) is
+'The newest last_modified_time that a read, no webhook, has told of each of these records, by their ids.';
+
 create or replace function tds.take_details(entity text, organization_id text, at_most int default 20, session int default null)
 returns table (zoho_id text, wanted_at timestamptz, reason text, modified_at timestamptz, run_id bigint)
 language plpgsql volatile security definer
@@ -402,8 +450,9 @@ as $$
 declare
     v_now    constant timestamptz := tds.now();
     v_living constant int[] := tds.living_sessions();
+    v_taken  tds.wanted_detail[];
+    v_read   jsonb;
 begin
-    return query
     with taken as (
         select w.organization_id, w.entity, w.zoho_id
           from tds.wanted_detail w
@@ -412,18 +461,28 @@ begin
            and tds.is_free(w, v_living, v_now)
          order by w.wanted_at desc, w.zoho_id
          limit take_details.at_most
-           for update skip locked)
-    update tds.wanted_detail w
-       set leased_until = v_now + interval '2 minutes', leased_for = w.wanted_at, leased_by = take_details.session
-      from taken t
-     where (w.organization_id, w.entity, w.zoho_id) = (t.organization_id, t.entity, t.zoho_id)
-    returning w.zoho_id, w.wanted_at, w.reason, w.modified_at, w.run_id;
+           for update skip locked
+    ), leased as (
+        update tds.wanted_detail w
+           set leased_until = v_now + interval '2 minutes', leased_for = w.wanted_at, leased_by = take_details.session
+          from taken t
+         where (w.organization_id, w.entity, w.zoho_id) = (t.organization_id, t.entity, t.zoho_id)
+        returning w)
+    select array_agg(l.w) into v_taken from leased l;
+    -- who asks now is told no less than what has been read since somebody wanted it
+    v_read := tds.newest_read(tds.entity_named(take_details.entity), take_details.organization_id,
+                              array(select t.zoho_id from unnest(v_taken) t where t.modified_at is not null));
+    return query
+    select t.zoho_id, t.wanted_at, t.reason,
+           case when t.modified_at is not null then greatest(t.modified_at, (v_read ->> t.zoho_id)::timestamptz) end, t.run_id
+      from unnest(v_taken) t;
 end
 $$;
 revoke all on function tds.take_details(text, text, int, int) from public;
 comment on function tds.take_details(text, text, int, int) is
 'Leases wanted details to a fetcher for two minutes, the newest want first. What it stores with tds.store_detail() settles them once it is '
-'processed. session: the fetcher''s, see tds.set_budget(); should it die, its leases die with it.';
+'processed. session: the fetcher''s, see tds.set_budget(); should it die, its leases die with it. modified_at: the version that a detail '
+'without one inherits, of the read that asked for it or a newer one.';
 
 create or replace function tds.details_to_take(organization_id text) returns table (entity text, at_most int)
 language plpgsql volatile security definer
