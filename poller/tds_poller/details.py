@@ -8,7 +8,7 @@ from datetime import UTC, datetime
 from urllib.parse import quote
 
 from tds_poller.mirror import Endpoint, Mirror, Want
-from tds_poller.pull import more_follows
+from tds_poller.pull import Walk
 from tds_poller.zoho.client import INVENTORY, PER_PAGE, Reply, ZohoClient
 from tds_poller.zoho.errors import NotFoundError, OrganizationError, RefusedError, UnauthorizedError
 
@@ -101,6 +101,7 @@ async def _from_list(
         When those it has were asked for, and when the list was.
     """
     asked_at: dict[str, datetime] = {}
+    walk = Walk(endpoint)
     page, has_more, began = 1, True, datetime.max.replace(tzinfo=UTC)
     while has_more:
         place = {"page": str(page), "per_page": str(PER_PAGE)} if endpoint.paged else {}
@@ -110,7 +111,7 @@ async def _from_list(
         if found := [zoho_id for zoho_id in told if zoho_id in wanted]:
             await mirror.store_detail(endpoint.entity, found, reply.body, reply.sent_at)
             asked_at |= dict.fromkeys(found, reply.sent_at)
-        has_more = endpoint.paged and more_follows(endpoint, reply.document, page, len(told))
+        has_more = walk.more_follows(reply.document, page, len(told))
         page += 1
     return asked_at, began
 
@@ -140,7 +141,10 @@ async def _stock_by_place(client: ZohoClient, mirror: Mirror, endpoint: Endpoint
     placeless = [
         item
         for item in reply.document[endpoint.list_key]
-        if item.get("stock_on_hand") not in (None, "") and not any(item.get(key) for key in PLACES)
+        if isinstance(item, dict)
+        and endpoint.id_key in item
+        and item.get("stock_on_hand") not in (None, "")
+        and not any(item.get(key) for key in PLACES)
     ]
     if not placeless or not await mirror.asks_inventory():
         return
@@ -156,7 +160,9 @@ async def _stock_by_place(client: ZohoClient, mirror: Mirror, endpoint: Endpoint
         except RefusedError as error:
             log.warning("%s No stock by place of product %s.", error.message, zoho_id)
             continue
-        told = found.document.get(endpoint.record_key, {})
+        told = found.document.get(endpoint.record_key)
+        if not isinstance(told, dict):
+            continue
         places = {key: told[key] for key in PLACES if told.get(key)}
         if not places:
             continue

@@ -16,6 +16,7 @@ from tds_poller.mirror import Endpoint, Mirror, OutOfTurnError, Run
 from tds_poller.tasks import ended
 from tds_poller.zoho.client import Reply, ZohoClient
 from tds_poller.zoho.errors import PagingError, RefusedError, ZohoError
+from tds_poller.zoho.retry import plain
 
 log = logging.getLogger(__name__)
 
@@ -158,6 +159,7 @@ async def _pass(
     between: Callable[[], Awaitable[None]] | None,
 ) -> Run:
     """Reads the pages that a pass lacks; says how the run stands then."""
+    walk = Walk(endpoint)
     async with _Pages(client, endpoint, known) as pages:
         page, has_more = run.next_page, True
         while has_more:
@@ -168,7 +170,7 @@ async def _pass(
                 raise
             try:
                 records = _records(endpoint, reply.document)
-                has_more = endpoint.paged and more_follows(endpoint, reply.document, page, len(records))
+                has_more = walk.more_follows(reply.document, page, len(records))
             except PagingError as error:
                 await mirror.note_progress(run.run_id, reply.calls)
                 await mirror.fail_run(run, error.message)
@@ -265,7 +267,8 @@ def _satisfy(records: Sequence[Mapping[str, Any]], since: datetime | None) -> bo
     """Whether no record says that it was modified before; one that does not say is let pass."""
     for record in records:
         with suppress(ValueError, TypeError):
-            if since is not None and datetime.fromisoformat(record.get("last_modified_time", "")) < since:
+            told = record.get("last_modified_time", "") if isinstance(record, Mapping) else ""
+            if since is not None and datetime.fromisoformat(told) < since:
                 return False
     return True
 
@@ -297,16 +300,43 @@ def total(document: Mapping[str, Any]) -> int | None:
     return None
 
 
-def more_follows(endpoint: Endpoint, document: Mapping[str, Any], page: int, records: int) -> bool:
-    """Whether a page follows: only `has_more_page` says so, and only if the rest makes sense."""
-    match page_context(document):
-        case {"page": shown, "has_more_page": bool(has_more)}:
-            pass
-        case _:
-            raise PagingError(f"GET {endpoint.api_path} answered without page_context: nobody knows its end.")
-    # Either would make an endless loop of the same page.
-    if shown != page:
-        raise PagingError(f"GET {endpoint.api_path} answered page {shown} when asked for page {page}.")
-    if has_more and not records:
-        raise PagingError(f"GET {endpoint.api_path} says that more follows page {page}, which is empty.")
-    return has_more
+class Walk:
+    """One walk through the pages of a list, which has to have an end.
+
+    Args:
+        endpoint: which list.
+    """
+
+    def __init__(self, endpoint: Endpoint) -> None:
+        self._endpoint = endpoint
+        self._before: tuple[int, list[list[Any]]] | None = None
+
+    def more_follows(self, document: Mapping[str, Any], page: int, records: int) -> bool:
+        """Whether a page follows: only `has_more_page` says so, and only if the rest makes sense.
+
+        Args:
+            document: the answer for the page.
+            page: its number.
+            records: how many are on it.
+
+        Raises:
+            PagingError: it makes none.
+        """
+        if not self._endpoint.paged:
+            return False
+        asked = f"GET {self._endpoint.api_path}"
+        match page_context(document):
+            case {"page": shown, "has_more_page": bool(has_more)}:
+                pass
+            case _:
+                raise PagingError(f"{asked} answered without page_context: nobody knows its end.")
+        # Any of these would make an endless loop of the same page.
+        if shown != page:
+            raise PagingError(f"{asked} answered page {plain(shown, 100)} when asked for page {page}.")
+        if has_more and not records:
+            raise PagingError(f"{asked} says that more follows page {page}, which is empty.")
+        rows = [value for value in document.values() if isinstance(value, list)]
+        if has_more and self._before == (page - 1, rows):
+            raise PagingError(f"{asked} says that more follows page {page}, which is the page before again.")
+        self._before = page, rows
+        return has_more

@@ -17,7 +17,7 @@ from psycopg.types.json import set_json_loads
 from tds_db.connect import connect_for_rows
 from tds_db.progress import UNSEEN, Step
 from tds_poller.mirror import Endpoint, Mirror
-from tds_poller.pull import more_follows
+from tds_poller.pull import Walk
 from tds_poller.zoho.client import PER_PAGE, ZohoClient
 from tds_poller.zoho.errors import NotFoundError, RefusedError, ZohoError
 
@@ -186,6 +186,7 @@ async def verify_entity(
     """
     # The list of organisations is of all that the user has; the mirror has one.
     path = f"{endpoint.api_path}/{own_id}" if endpoint.entity == "organizations" else endpoint.api_path
+    walk = Walk(endpoint)
     pages: list[str] = []
     since = datetime.max.replace(tzinfo=UTC)
     has_more = True
@@ -203,7 +204,7 @@ async def verify_entity(
         since = min(since, reply.sent_at)
         pages.append(books.listed(endpoint.entity, reply.body))
         records = len(json.loads(pages[-1]))
-        has_more = endpoint.paged and more_follows(endpoint, reply.document, number, records)
+        has_more = walk.more_follows(reply.document, number, records)
         step.advance(records)
     await books.settle(endpoint.entity)
     return books.compare(endpoint.entity, pages, since)

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import asyncio
 import socket
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Awaitable, Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
@@ -18,12 +19,16 @@ from starlette.responses import JSONResponse
 from starlette.routing import Route
 
 from tds_cli.progress import Steps
+from tds_db.progress import UNSEEN
 from tds_demo.compare import Comparison, Record, compare, read_json
+from tds_poller.details import fetch_taken
 from tds_poller.migrate import migrate
-from tds_poller.mirror import Mirror
+from tds_poller.mirror import Mirror, Want
 from tds_poller.pull import pull_list
+from tds_poller.verify import Books, verify_entity
 from tds_poller.zoho.client import Reply, ZohoClient
 from tds_poller.zoho.errors import PagingError, UnreachableError
+from tds_poller.zoho.webhooks import listed
 from tds_sandbox.clock import Clock
 from tds_sandbox.organisation import Organisation
 from tests.db.servers import Database
@@ -255,7 +260,7 @@ def fake_zoho(page: Callable[[int], dict[str, object]]) -> Iterator[str]:
         return JSONResponse({"code": 0, "message": "success", **page(int(request.query_params["page"]))})
 
     app = Starlette(
-        routes=[Route("/oauth/v2/token", token, methods=["POST"]), Route("/books/v3/{module}", page_of)]
+        routes=[Route("/oauth/v2/token", token, methods=["POST"]), Route("/books/v3/{module:path}", page_of)]
     )
     listener = socket.create_server(("127.0.0.1", 0))
     web = uvicorn.Server(uvicorn.Config(app, log_config=None, lifespan="off"))
@@ -291,6 +296,10 @@ ROW = {"item_id": "1"}
             lambda n: {"items": [ROW], "page_context": {"page": n, "has_more_page": "true"}},
             "without page_context",
         ),
+        (
+            lambda n: {"items": [ROW], "page_context": {"page": n, "has_more_page": True}},
+            "more follows page 2, which is the page before again",
+        ),
     ],
 )
 def test_lists_without_an_end_are_not_followed(
@@ -306,6 +315,44 @@ def test_lists_without_an_end_are_not_followed(
         [(state, error)] = connection.execute("select state, error from tds.run")
     assert state == "failed"
     assert problem in error
+
+
+def same_for_ever(number: int) -> dict[str, object]:
+    """Of each list the one page, whichever is asked for, and always another one behind it."""
+    rows = {"items": [ROW], "taxes": [{"tax_id": "1"}], "webhooks": [{"webhook_id": "1"}]}
+    return {**rows, "page_context": {"page": number, "has_more_page": True}}
+
+
+async def compare_taxes(client: ZohoClient, mirror: Mirror) -> None:
+    """With their list."""
+    endpoints = await mirror.endpoints()
+    with Books(mirror.conninfo, mirror.organization_id, 0) as books:
+        await verify_entity(client, books, endpoints["taxes"], mirror.organization_id, UNSEEN)
+
+
+async def look_for_taxes(client: ZohoClient, mirror: Mirror) -> None:
+    """In their list, which is all there is of them."""
+    endpoints = await mirror.endpoints()
+    wanted = {"2": Want(None, None)}
+    await fetch_taken(client, mirror, endpoints["taxes"], wanted)
+
+
+async def list_webhooks(client: ZohoClient, _: Mirror) -> None:
+    """As the comparison of webhooks reads them."""
+    await listed(client, "webhooks")
+
+
+@pytest.mark.parametrize("walk", [compare_taxes, look_for_taxes, list_webhooks])
+def test_whoever_walks_through_a_list_notices_that_it_has_no_end(
+    poller: Poller, walk: Callable[[ZohoClient, Mirror], Awaitable[None]]
+) -> None:
+    async def bounded(client: ZohoClient, mirror: Mirror) -> None:
+        with pytest.raises(PagingError, match="the page before"):
+            await asyncio.wait_for(walk(client, mirror), 30)
+        assert client.calls == 2
+
+    with fake_zoho(same_for_ever) as url:
+        poller.run(bounded, api_base=url, accounts_base=url)
 
 
 @pytest.mark.parametrize("list_key", ["vendor_credits", "vendorcredits"])

@@ -4,7 +4,7 @@ import asyncio
 import json
 import logging
 import random
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping
 from typing import Any, TypeVar
 
 import httpx
@@ -90,8 +90,20 @@ def json_object(response: httpx.Response) -> dict[str, Any]:
         raise TransientError(f"HTTP {response.status_code}")
     try:
         document = json.loads(response.content)
-    except ValueError:
+    except (ValueError, RecursionError):
         document = None
     if not isinstance(document, dict):
         raise TransientError(f"HTTP {response.status_code} without a JSON object")
     return document
+
+
+def code_of(document: Mapping[str, Any]) -> int | None:
+    """Zoho's code in an answer; None where something stands in its place that is none."""
+    code = document.get("code")
+    is_one = isinstance(code, int) and not isinstance(code, bool) and abs(code) < 2**31
+    return code if is_one else None
+
+
+def plain(said: object, most: int) -> str:
+    """What an answer says, as text that can be shown and stored: neither NUL nor half a character."""
+    return str(said)[:most].encode(errors="backslashreplace").decode().replace("\0", r"\x00")
