@@ -5,8 +5,9 @@ import re
 
 import click
 
-# C0 but tab and line feed, DEL, C1, and what turns the direction of writing around.
-CONTROLS = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069]")
+# C0 but tab and line feed, DEL, C1, what turns the direction of writing around, and halves of characters,
+# which no terminal takes.
+CONTROLS = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069\ud800-\udfff]")
 # In a line or a cell, these too.
 BREAKS = re.compile("[\t\n]")
 NAMES = {"\t": r"\t", "\n": r"\n"}

@@ -1,5 +1,9 @@
-"""An HTTP client that keeps no more of an answer than allowed, however small it was on its way."""
+"""An HTTP client that keeps no more of an answer than allowed, however small it was on its way.
 
+Nor does it wait for one for ever, however steadily it comes.
+"""
+
+import asyncio
 import ssl
 import zlib
 from collections.abc import AsyncIterator
@@ -11,6 +15,7 @@ import httpx
 from tds_poller.zoho.errors import TooLargeError
 
 LARGEST = 64 * 2**20  # bytes; a page of 200 documents has some hundred thousand
+LONGEST = 300.0  # seconds until an answer is whole: httpx bounds only the pause between two pieces of it
 
 
 @cache
@@ -24,21 +29,32 @@ class BoundedClient(httpx.AsyncClient):
 
     Args:
         largest: most bytes of an answer.
+        longest: seconds that it may take until it is whole.
         options: of `httpx.AsyncClient`.
     """
 
-    def __init__(self, *, largest: int = LARGEST, **options: Any) -> None:
+    def __init__(self, *, largest: int = LARGEST, longest: float = LONGEST, **options: Any) -> None:
         super().__init__(
             follow_redirects=False, headers={"accept-encoding": "gzip"}, verify=_trusted(), **options
         )
         self._largest = largest
+        self._longest = longest
 
     async def send(self, request: httpx.Request, **options: Any) -> httpx.Response:
         """See httpx.
 
         Raises:
             TooLargeError: the answer is larger than allowed, or compressed in a way that was not asked for.
+            httpx.ReadTimeout: it was not whole in time.
         """
+        try:
+            async with asyncio.timeout(self._longest):
+                return await self._whole(request, options)
+        except TimeoutError:
+            told = f"the answer was not whole within {self._longest:g} s"
+            raise httpx.ReadTimeout(told, request=request) from None
+
+    async def _whole(self, request: httpx.Request, options: dict[str, Any]) -> httpx.Response:
         response = await super().send(request, **(options | {"stream": True}))
         try:
             body = b"".join([part async for part in _bounded(response, self._largest)])

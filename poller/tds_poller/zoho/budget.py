@@ -145,7 +145,7 @@ class Budget:
         """Gives back a call that was not made."""
         await self._session.row("select tds.cancel_call(%s)", call_id)
 
-    async def settle(self, call_id: int, response: httpx.Response | None, code: object) -> float:
+    async def settle(self, call_id: int, response: httpx.Response | None, code: int | None) -> float:
         """Ends a call, also one without an answer. Returns the seconds of the pause that it brought, or 0."""
         headers = response.headers if response is not None else httpx.Headers()
         limit, left = (_number(headers, f"x-rate-limit-{name}") for name in ("limit", "remaining"))
@@ -153,7 +153,7 @@ class Budget:
             "select tds.settle_call(%s, %s, %s, %s, %s, %s, %s) as pause",
             call_id,
             response.status_code if response is not None else None,
-            code if isinstance(code, int) and not isinstance(code, bool) else None,
+            code,
             limit if limit is None else int(limit),
             left if left is None else int(left),
             _number(headers, "x-rate-limit-reset"),

@@ -29,7 +29,7 @@ from tds_poller.zoho.errors import (
     ZohoError,
 )
 from tds_poller.zoho.oauth import Token, TokenSource, fingerprint
-from tds_poller.zoho.retry import Retries, TransientError, json_object
+from tds_poller.zoho.retry import Retries, TransientError, code_of, json_object, plain
 from tds_poller.zoho.session import Session
 from tds_poller.zoho.settings import ZohoSettings
 
@@ -362,18 +362,19 @@ class ZohoClient:
                 ):
                     document = json_object(response)
             finally:
-                pause = await asyncio.shield(self._budget.settle(call, response, document.get("code")))
+                pause = await asyncio.shield(self._budget.settle(call, response, code_of(document)))
         ahead = await self._ahead(response, sent_at)
         sent_at += timedelta(seconds=ahead)
         if (left := response.headers.get("x-rate-limit-remaining", "")).isdigit():
             self.calls_left = int(left)
-        code = document.get("code", 0 if file else None)
+        code = 0 if file and "code" not in document else code_of(document)
         if response.status_code == 401 and refresh:
             self._tokens.reject(token)
         if response.status_code in ({200} if sent is None else {200, 201}) and code == 0:
             return Reply(response.content, document, sent_at, _date(response), retries.calls, ahead)
-        said = str(document.get("message", ""))[:300]
-        told = f"{retries.name}: HTTP {response.status_code}, code {code}: {said}"
+        said = plain(document.get("message", ""), 300)
+        shown = plain(document.get("code", code), 100)
+        told = f"{retries.name}: HTTP {response.status_code}, code {shown}: {said}"
         raise _error(told, response, code, sent_at, pause)
 
 
@@ -406,7 +407,7 @@ class Skew:
 
 
 def _error(
-    message: str, response: httpx.Response, code: object, sent_at: datetime, pause: float
+    message: str, response: httpx.Response, code: int | None, sent_at: datetime, pause: float
 ) -> ZohoError:
     match response.status_code:
         case 401:
@@ -430,5 +431,7 @@ def _error(
 
 def _date(response: httpx.Response) -> datetime | None:
     with suppress(KeyError, ValueError, TypeError):
-        return parsedate_to_datetime(response.headers["date"])
+        found = parsedate_to_datetime(response.headers["date"])
+        # in a header, one without a zone is GMT's too
+        return found if found.tzinfo else found.replace(tzinfo=UTC)
     return None

@@ -11,8 +11,8 @@ from pydantic import SecretStr
 from tds_poller.zoho.bounded import BoundedClient
 from tds_poller.zoho.client import BOOKS, TIMEOUT
 from tds_poller.zoho.errors import AuthorizationError, RefusedError, UnauthorizedError, UnreachableError
-from tds_poller.zoho.oauth import API_HOSTS, REFUSALS, refusal_of
-from tds_poller.zoho.retry import TransientError, json_object
+from tds_poller.zoho.oauth import API_HOSTS, REFUSALS, access_token_of, refusal_of
+from tds_poller.zoho.retry import TransientError, code_of, json_object, plain
 from tds_poller.zoho.settings import Hosts
 
 SPENT = (
@@ -68,12 +68,14 @@ async def exchange(
     url = f"{client.hosts.accounts}/oauth/v2/token"
     # Not sent twice: what came of a code whose answer was lost nobody knows.
     answer = await _json("POST", url, data=form)
-    if "access_token" not in answer:
+    try:
+        access_token = access_token_of(answer)
+    except KeyError:
         error = refusal_of(answer)
         if error == "invalid_code" and code is not None:
-            raise AuthorizationError(*SPENT)
+            raise AuthorizationError(*SPENT) from None
         unknown = (f"Zoho refuses: {error[:100]}.", "Next: tds connect, with another grant code")
-        raise AuthorizationError(*REFUSALS.get(error, unknown))
+        raise AuthorizationError(*REFUSALS.get(error, unknown)) from None
     given = answer.get("refresh_token") or (refresh_token.get_secret_value() if refresh_token else None)
     if given is None:
         raise AuthorizationError(
@@ -82,9 +84,7 @@ async def exchange(
         )
     domain = str(answer.get("api_domain", "")).rstrip("/")
     api = domain if domain in API_HOSTS and client.hosts.api in API_HOSTS else client.hosts.api
-    return Grant(
-        SecretStr(str(given)), SecretStr(str(answer["access_token"])), api, str(answer.get("scope", ""))
-    )
+    return Grant(SecretStr(str(given)), SecretStr(access_token), api, str(answer.get("scope", "")))
 
 
 async def organizations(grant: Grant) -> list[Organization]:
@@ -97,16 +97,15 @@ async def organizations(grant: Grant) -> list[Organization]:
     """
     headers = {"Authorization": f"Zoho-oauthtoken {grant.access_token.get_secret_value()}"}
     answer = await _json("GET", f"{grant.api}{BOOKS}/organizations", headers=headers)
-    if answer.get("code") in {57, 14}:
+    if code_of(answer) in {57, 14}:
         raise UnauthorizedError(
             "The grant code lacks ZohoBooks.settings.READ: the organisations cannot be listed.",
             "Next: tds connect, with a code for the whole scope string",
         )
     listed = answer.get("organizations")
-    if answer.get("code") != 0 or not isinstance(listed, list):
-        told = (
-            f"{grant.api}{BOOKS}/organizations: code {answer.get('code')}: {str(answer.get('message'))[:200]}"
-        )
+    if code_of(answer) != 0 or not isinstance(listed, list):
+        code, said = plain(answer.get("code"), 100), plain(answer.get("message"), 200)
+        told = f"{grant.api}{BOOKS}/organizations: code {code}: {said}"
         raise RefusedError(told, datetime.now(UTC), "Is ZOHO_API_BASE right? Next: tds connect")
     return [
         Organization(str(row["organization_id"]), str(row.get("name", "")), str(row.get("plan_name", "")))

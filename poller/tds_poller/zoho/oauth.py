@@ -8,6 +8,7 @@ import asyncio
 import base64
 import hashlib
 import logging
+import re
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -21,13 +22,15 @@ from psycopg.errors import InsufficientPrivilege
 
 from tds_poller.zoho.budget import TOLD_SECONDS
 from tds_poller.zoho.errors import AuthorizationError, LimitError
-from tds_poller.zoho.retry import json_object, retried
+from tds_poller.zoho.retry import json_object, plain, retried
 from tds_poller.zoho.session import Session
 from tds_poller.zoho.settings import DATA_CENTRES, ZohoSettings
 
 log = logging.getLogger(__name__)
 
 API_HOSTS = {hosts.api for hosts in DATA_CENTRES.values()}
+SECRET = re.compile("[!-~]{1,8000}")  # what a header takes; of another one the client's error would show it
+LIFETIME = 3600.0  # seconds, as Zoho's documents have it
 
 AGAIN = "The same is not sent again, unless an operator says: select tds.allow_refresh();"
 # What the token endpoint answers, with HTTP 200, when it refuses. For good: tds.is_final_refusal().
@@ -147,7 +150,7 @@ class TokenSource:
         try:
             answer = await retried("POST /oauth/v2/token", self._ask)
             error = refusal_of(answer)
-            secret, lifetime = answer["access_token"], float(answer.get("expires_in", 3600))
+            secret, lifetime = access_token_of(answer), _lifetime(answer)
         except BaseException as failure:
             # Whatever it was, the others must not wait for this one.
             await asyncio.shield(
@@ -159,7 +162,7 @@ class TokenSource:
             if isinstance(failure, KeyError):
                 raise AuthorizationError(*_refusal(error)) from None
             raise
-        domain = str(answer.get("api_domain", "")).rstrip("/")
+        domain = plain(answer.get("api_domain") or "", 200).rstrip("/")
         sealed = self._seal.encrypt(secret.encode()).decode()
         await self._session.row(
             # By the database's clock: this computer's may be hours wrong.
@@ -214,7 +217,28 @@ def _refusal(error: str) -> tuple[str, str]:
 def refusal_of(answer: Mapping[str, Any]) -> str:
     """Why the accounts server gave no token, in one spelling."""
     said = answer.get("error")
-    return str(said).lower().replace(" ", "_") if said else "no access_token in the answer"
+    return plain(said, 200).lower().replace(" ", "_") if said else "no access_token in the answer"
+
+
+def access_token_of(answer: Mapping[str, Any]) -> str:
+    """The access token that the accounts server gave.
+
+    Raises:
+        KeyError: there is none, or what is there can be none.
+    """
+    secret = answer["access_token"]
+    if not isinstance(secret, str) or not SECRET.fullmatch(secret):
+        raise KeyError("access_token")
+    return secret
+
+
+def _lifetime(answer: Mapping[str, Any]) -> float:
+    """Seconds that it lasts; what is no such number is not believed."""
+    try:
+        seconds = float(answer.get("expires_in", LIFETIME))
+    except (TypeError, ValueError, OverflowError):
+        return LIFETIME
+    return seconds if 0 <= seconds < 2**31 else LIFETIME
 
 
 def fingerprint(settings: ZohoSettings) -> str:
