@@ -14,8 +14,9 @@ from typing import Any
 import click
 
 from tds_cli.exits import EXIT_CODES, FAILED, INTERRUPTED
-from tds_cli.terminal import EscapingFormatter, echo
+from tds_cli.terminal import EscapingFormatter, echo, escaped_line
 from tds_db.processes import PARENT, end_with_parent
+from tds_db.variables import is_text
 
 HELP, HELPS = f"{__name__}.help", ("--help", "-?", "--version")
 # Name of the command: where it is, and what it does.
@@ -82,6 +83,13 @@ class Commands(click.Group):
         """See click; no command is imported for its help."""
         with formatter.section("Commands"):
             formatter.write_dl([(name, told) for name, (_, told) in COMMANDS.items()])
+
+    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
+        """See click; what a terminal in another encoding than the system's has sent is named, not stored."""
+        for number, given in enumerate(args, 1):
+            if not is_text(given):
+                ctx.fail(f"Argument {number}, {escaped_line(given)}, is no text in UTF-8.")
+        return super().parse_args(ctx, args)
 
     def invoke(self, ctx: click.Context) -> Any:
         """See click."""

@@ -16,6 +16,7 @@ from pathlib import Path
 from dotenv.parser import Binding, parse_stream
 
 from tds_db.errors import TdsError
+from tds_db.variables import is_text
 
 VARIABLE = "TDS_ENV_FILE"
 NAME = "tds.env"
@@ -46,6 +47,7 @@ def load(*, may_miss: bool = False) -> Path | None:
         EnvFileError: it cannot be read, is not to be trusted, or a line of it makes no sense.
     """
     without_returns()
+    _check_environment()
     path = env_file()
     if path is None or (not path.exists() and (VARIABLE not in os.environ or may_miss)):
         return None
@@ -64,6 +66,12 @@ def without_returns() -> None:
     for name, value in os.environ.items():
         if name.startswith(PREFIXES) and value.endswith("\r"):
             os.environ[name] = value.rstrip("\r")
+
+
+def _check_environment() -> None:
+    for name, value in os.environ.items():
+        if name.startswith(PREFIXES) and not is_text(value):
+            raise EnvFileError(f"{name} is no text in UTF-8.", f"Next: set {name} once more, and: tds doctor")
 
 
 def from_environment(name: str) -> str | None:

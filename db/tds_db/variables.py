@@ -65,6 +65,11 @@ OF_ROWS = re.compile(
 FOREIGN = re.compile(r"TDS_(.+_)?(SERVICE_(HOST|PORT)(_\w+)?|PORT(_\d+_\w+)?)|TDS_(TEST|BENCH)_\w+")
 
 
+def is_text(given: str) -> bool:
+    """Whether what the system has handed over was text in UTF-8: nothing else can be sent or stored."""
+    return not any("\ud800" <= letter <= "\udfff" for letter in given)
+
+
 def unknown(names: Iterable[str]) -> list[str]:
     """What is to be said of the names that look like a setting and are none.
 

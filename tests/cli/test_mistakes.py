@@ -308,6 +308,12 @@ MISTAKES = [
             set={"ZOHO_WEBHOOK_SECRET": "SecretOf16Letter"}),
     Mistake("webhooks without leave to see them", "webhooks check --url https://tds.example.com", "HTTP 401",
             "Next: tds doctor, which names the scope", made=without("settings.READ"), set={"ZOHO_WEBHOOK_SECRET": "SecretOf16Letter"}),
+    Mistake("argument in another encoding", "explain products caf\udce9", r"Argument 3, caf\udce9, is no text in UTF-8.",
+            "Try 'tds --help'", 2),
+    Mistake("secret in another encoding", "plan", "ZOHO_CLIENT_SECRET is no text in UTF-8.", "Next: set ZOHO_CLIENT_SECRET",
+            set={"ZOHO_CLIENT_SECRET": f"{SECRET}\udce9"}),
+    Mistake("address in another encoding", "status", "TDS_DATABASE_URL is no text in UTF-8.", "Next: set TDS_DATABASE_URL",
+            set={"TDS_DATABASE_URL": NOBODY.replace("@", "\udce9@")}),
     Mistake("file of the console that is no text", "connect --self-client tds.bin", "no text in UTF-8", "Next: tds connect --help",
             made=no_text),
 ]  # fmt: skip
