@@ -3,7 +3,7 @@
 import asyncio
 import os
 import sys
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import asdict, dataclass, replace
 from datetime import UTC, datetime
@@ -239,7 +239,8 @@ def _data_centre(settings: ZohoSettings, domain: str) -> Check:
 
 
 def _organization(settings: ZohoSettings, reply: Reply) -> Check:
-    organization: dict[str, Any] = reply.document.get("organization", {})
+    told = reply.document.get("organization")
+    organization: Mapping[str, Any] = told if isinstance(told, Mapping) else {}
     name = f"{organization.get('name', '?')} ({settings.organization_id})"
     return Check("organisation", True, f"{name}, {organization.get('currency_code', '?')}")
 

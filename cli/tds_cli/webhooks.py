@@ -3,7 +3,7 @@
 import asyncio
 import os
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 from urllib.parse import urlsplit
@@ -183,13 +183,10 @@ def _wanted(url: str | None, of: Served) -> list[Wanted]:
 async def _look(client: ZohoClient, all_wanted: Sequence[Wanted]) -> Standing:
     organization = client.organization_id
     reply = await client.get("/organizations")
-    own: Any = next(
-        (
-            row
-            for row in reply.document.get("organizations", [])
-            if str(row.get("organization_id")) == organization
-        ),
-        {},
+    told = reply.document.get("organizations")
+    rows = [row for row in told if isinstance(row, Mapping)] if isinstance(told, list) else []
+    own: Mapping[str, Any] = next(
+        (row for row in rows if str(row.get("organization_id")) == organization), {}
     )
     plan = str(own.get("plan_name", ""))
     hooks, workflows = await listed(client, "webhooks"), await listed(client, "workflows")

@@ -22,6 +22,7 @@ from tds_poller.zoho.client import Reply, ZohoClient
 from tds_poller.zoho.errors import AuthorizationError, RefusedError, UnreachableError
 from tds_poller.zoho.grant import Client, Grant, exchange, organizations
 from tds_poller.zoho.settings import Hosts, ZohoSettings
+from tests.commands import tds
 from tests.db.servers import Database
 
 # What is tried here is the program.
@@ -172,3 +173,18 @@ def test_an_answer_that_trickles_is_not_waited_for(database: Database) -> None:
         with pytest.raises(httpx.ReadTimeout, match="the answer was not whole"):
             asyncio.run(ask(url))
         assert time.monotonic() - began < 10
+
+
+ORGANIZATION = '{"code": 0, "organization": %s, "organizations": %s, "webhooks": [], "workflows": []}'
+
+
+@pytest.mark.parametrize("odd", ["5", "null", '"x"', "[5]", "[]"])
+@pytest.mark.parametrize("command", ["doctor", "webhooks check --url https://tds.example.com"])
+def test_an_organisation_that_is_none_ends_no_command(database: Database, command: str, odd: str) -> None:
+    with answering((ORGANIZATION % (odd, odd)).encode()) as url:
+        settings = {"ZOHO_CLIENT_ID": "1", "ZOHO_CLIENT_SECRET": "c", "ZOHO_REFRESH_TOKEN": "r"}
+        places = {"ZOHO_API_BASE": url, "ZOHO_ACCOUNTS_BASE": url, "TDS_DATABASE_URL": database.conninfo}
+        done = tds({**settings, **places, "ZOHO_ORGANIZATION_ID": "7"}, *command.split())
+    assert done.returncode in {1, 4}
+    assert "fault of TDS" not in done.stderr
+    assert "organisation" in done.stdout or "TDS items add or edit" in done.stdout
