@@ -233,6 +233,75 @@ def test_a_page_that_cannot_be_read_goes_on_as_it_came(mirror: Mirror) -> None:
     assert mirror.value("select count(*) from tds_dead_letter_queue") == 1
 
 
+HALF = b"a \\ud83d"
+UNREADABLE = [b"a\\u0000b", HALF, HALF + b"\\ud83d\\ude00", b"\\\\\\u0000", b"\\uDE00"]
+
+
+@pytest.mark.parametrize("name", UNREADABLE)
+def test_a_record_that_cannot_be_read_costs_its_neighbours_nothing(mirror: Mirror, name: bytes) -> None:
+    run = ask(mirror, "products")
+    begin(mirror, run)
+    good = [b'{"item_id": "1", "name": "x"}', b'{"item_id": "3", "name": "\\\\u0000 \\ud83d\\ude00"}']
+    bad = b'{"item_id": "2", "name": "%s"}' % name
+    body = b'{"items": [%s, %s, %s]}' % (good[0], bad, good[1])
+    mirror.value("select tds.store_page(%s, 1, %b, now(), false, 3)", run, body)
+    mirror.process()
+    assert mirror.rows("select zoho_item_id, name from zoho.products order by 1") == [
+        {"zoho_item_id": "1", "name": "x"},
+        {"zoho_item_id": "3", "name": "\\u0000 \U0001f600"},
+    ]
+    [letter] = mirror.rows("select inbox_id, reason from tds.dead_letter")
+    assert letter["reason"].startswith("not JSON: ")
+    stored = mirror.value(
+        "select convert_to(body, 'UTF8') from tds.inbox where inbox_id = %s", letter["inbox_id"]
+    )
+    assert json.loads(bytes(stored)) == {"item": json.loads(bad)}
+    assert row(mirror, run)["error"] is None
+
+
+def test_a_record_that_cannot_be_read_was_on_its_page(mirror: Mirror) -> None:
+    run = ask(mirror, "products")
+    begin(mirror, run)
+    body = b'{"items": [{"item_id": "1", "name": "\\ud83d"}, {"item_id": "2"}]}'
+    mirror.value("select tds.store_page(%s, 1, %b, now(), true, 2)", run, body)
+    assert mirror.value("select zoho_ids from tds.run_page where run_id = %s", run) == ["1", "2"]
+
+
+@pytest.mark.parametrize("name", UNREADABLE)
+def test_a_detail_that_cannot_be_read_costs_those_it_came_with_nothing(mirror: Mirror, name: bytes) -> None:
+    body = b'{"items": [{"item_id": "1", "name": "x"}, {"item_id": "2", "name": "%s"}]}' % name
+    query = "select tds.store_detail('products', %s, array['1', '2'], %b, tds.now())"
+    assert mirror.value(query, ORGANIZATION, body) == "queued"
+    mirror.process()
+    assert mirror.value("select array_agg(zoho_item_id) from zoho.products") == ["1"]
+    assert mirror.value("select array_agg(zoho_id) from tds.dead_letter") == ["2"]
+
+
+@pytest.mark.parametrize("name", UNREADABLE)
+def test_a_record_that_cannot_be_read_stops_no_comparison(mirror: Mirror, name: bytes) -> None:
+    mirror.receive("products", {"item": {"item_id": "1", "name": "x"}}, "detail")
+    mirror.process()
+    body = b'{"items": [{"item_id": "1", "name": "%s"}, {"item_id": "2", "name": "y"}]}' % name
+    assert mirror.value("select tds.listed('products', %b)", body) == [
+        {"item_id": "1"},
+        {"item_id": "2", "name": "y"},
+    ]
+    number = mirror.value("select tds.begin_verification('details', array['products'], %s)", ORGANIZATION)
+    detail = b'{"item": {"item_id": "1", "name": "%s"}}' % name
+    mirror.value(
+        "select tds.note_detail(%s, 'products', %s, array['1'], %b, now() + interval '1 s')",
+        number,
+        ORGANIZATION,
+        detail,
+    )
+    [found] = mirror.rows(
+        "select zoho_id, what, should_be #>> '{}' as said from tds.verification_difference where verification_id = %s",
+        number,
+    )
+    assert (found["zoho_id"], found["what"]) == ("1", "document")
+    assert found["said"].startswith("not JSON: ")
+
+
 def test_details_that_a_pull_leaves_out_are_had_by_the_next_one(mirror: Mirror) -> None:
     run = ask(mirror, "invoices", include_line_items=False)
     begin(mirror, run)

@@ -489,3 +489,65 @@ comment on function tds.body_records(text, text, text, text, boolean, boolean) i
 'number of more digits than the setting number_digits (look_closer: tds.has_long_number(); a page of a list is looked at when it is '
 'stored). bare: one wrapped record is told as it is, not as an array, to make which all of it would be gone through. One row, so that it '
 'can be joined laterally; the planner puts its text in the place of the call. Raises class 22 for a body that is not JSON.';
+
+create or replace function tds.half_characters() returns text
+language sql immutable parallel safe
+as $$
+    -- behind an even number of backslashes; half of a pair that has its other half beside it is none
+    select '(?<!\\)((?:\\\\)*)\\(u0000|ud[89ab][0-9a-f]{2}(?!\\ud[c-f][0-9a-f]{2})|(?<!\\ud[89ab][0-9a-f]{2}\\)ud[c-f][0-9a-f]{2})'
+$$;
+comment on function tds.half_characters() is
+'What escapes of JSON look like that are no character (\u0000, half of a pair), as a regular expression for the flags gi; its second part '
+'is the escape without its backslash.';
+
+create or replace function tds.set_apart(
+    body bytea, list_key text, record_key text, id_key text, out others bytea, out seen bytea, out apart bytea[])
+language plpgsql stable
+set search_path = pg_catalog, pg_temp
+as $$
+declare
+    -- no character, and in no text of anybody's: it stands where the backslash was
+    v_mark constant text := chr(64976);
+    v_text text;
+    v_doc  jsonb;
+    v_key  text;
+    v_many boolean;
+begin
+    -- nearly always that is all: neither \u0000 nor \ud nor \uD
+    if position('\x5c7530303030'::bytea in set_apart.body) = 0 and position('\x5c7564'::bytea in set_apart.body) = 0
+       and position('\x5c7544'::bytea in set_apart.body) = 0 then
+        return;
+    end if;
+    begin
+        v_text := convert_from(set_apart.body, 'UTF8');
+        if tds.document_problem(v_text) is null then
+            return;
+        end if;
+        v_doc := tds.document(regexp_replace(v_text, tds.half_characters(), '\1' || v_mark || '\2', 'gi'));
+        v_key := (select min(k.key) from jsonb_each(v_doc) k
+                   where replace(k.key, '_', '') = replace(set_apart.list_key, '_', '') and jsonb_typeof(k.value) = 'array');
+        v_many := jsonb_array_length(v_doc -> v_key) > 1;
+        select convert_to(jsonb_build_object(v_key, jsonb_agg(case when m.is_bad then m.id_only else e.doc end order by e.n))::text,
+                          'UTF8'),
+               convert_to(jsonb_build_object(v_key, coalesce(jsonb_agg(e.doc order by e.n) filter (where not m.is_bad), '[]'))::text,
+                          'UTF8'),
+               array_agg(convert_to(replace(jsonb_build_object(set_apart.record_key, e.doc)::text, v_mark, '\'), 'UTF8') order by e.n)
+                   filter (where m.is_bad)
+          into set_apart.seen, set_apart.others, set_apart.apart
+          from jsonb_array_elements(v_doc -> v_key) with ordinality e(doc, n)
+         cross join lateral (select strpos(e.doc::text, v_mark) > 0 as is_bad,
+                                    jsonb_build_object(set_apart.id_key, e.doc -> set_apart.id_key) as id_only) m
+        having count(*) > 0;
+    exception when data_exception or statement_too_complex or program_limit_exceeded then
+        v_many := false; -- it is no JSON for another reason
+    end;
+    if v_many is not true then
+        set_apart.others := null;
+        set_apart.apart := null;
+    end if;
+end
+$$;
+comment on function tds.set_apart(bytea, text, text, text) is
+'Of an answer that is JSON but for escapes that are no character (\u0000, half of an emoji): the list without the records that hold one '
+'(others), those by themselves as they came (apart; both null where there is but one record), and the list with nothing but the ids of '
+'those (seen). All null for any other answer.';

@@ -520,6 +520,8 @@ declare
     v_run_id bigint;
     v_told   timestamptz := store_detail.modified_at;
     v_answered int;
+    v_headers jsonb;
+    v_split   record;
 begin
     select array_agg(w.zoho_id order by w.zoho_id) filter (where w.forced_by is not null), string_agg(distinct w.forced_by, ', '),
            max(w.run_id)
@@ -532,16 +534,22 @@ begin
         v_told := (select max(r.modified_at)
                      from unnest(tds.newest_told(store_detail.entity, store_detail.organization_id, v_forced, 'list')) r);
     end if;
+    -- for_run: the pull that wanted them, so that it can be taken back
+    v_headers := nullif(jsonb_strip_nulls(jsonb_build_object('modified_at', v_told, 'asked_by', v_asker, 'for_run', v_run_id)), '{}');
+    select s.* into v_split
+      from tds.entity n
+     cross join lateral tds.set_apart(store_detail.body, n.list_key, n.record_key, n.id_key) s
+     where n.entity = store_detail.entity;
     select e.status into v_status
-      from tds.receive(store_detail.entity, store_detail.body, store_detail.organization_id, 'poller', 'detail', store_detail.event,
-                       store_detail.observed_at,
-                       null, nullif(jsonb_strip_nulls(jsonb_build_object(
-                           'modified_at', v_told, 'asked_by', v_asker,
-                           -- the pull that wanted them, so that it can be taken back
-                           'for_run', v_run_id)), '{}')) e;
+      from tds.receive(store_detail.entity, coalesce(v_split.others, store_detail.body), store_detail.organization_id, 'poller', 'detail',
+                       store_detail.event, store_detail.observed_at, null, v_headers) e;
+    -- what cannot be read costs its neighbours nothing
+    perform tds.receive(store_detail.entity, a.body, store_detail.organization_id, 'poller', 'detail', store_detail.event,
+                        store_detail.observed_at, null, v_headers)
+       from unnest(v_split.apart) a(body);
     if v_forced is not null and store_detail.event = 'upsert' then
-        perform tds.write_forced(store_detail.entity, store_detail.organization_id, v_forced, store_detail.body, store_detail.observed_at,
-                                 v_told);
+        perform tds.write_forced(store_detail.entity, store_detail.organization_id, v_forced,
+                                 coalesce(v_split.others, store_detail.body), store_detail.observed_at, v_told);
     elsif v_forced is not null then
         perform tds.forced_absence(store_detail.entity, store_detail.organization_id, v_forced, store_detail.observed_at);
     end if;

@@ -66,6 +66,7 @@ declare
     v_entity   tds.entity;
     v_body     bytea := store_page.body;
     v_inbox_id bigint;
+    v_split    record;
 begin
     perform tds.beat();
     v_run := tds.run_of(store_page.run_id, for_update => true);
@@ -76,13 +77,19 @@ begin
             hint = 'another process goes on with this run, or it was cancelled; select * from tds_sync_runs';
     end if;
     select n.* into strict v_entity from tds.entity n where n.entity = tds.pulled_entity(v_run.entity);
-    perform tds.note_page(v_run, v_entity, store_page.page, v_body);
+    v_split := tds.set_apart(v_body, v_entity.list_key, v_entity.record_key, v_entity.id_key);
+    perform tds.note_page(v_run, v_entity, store_page.page, coalesce(v_split.seen, v_body));
+    v_body := coalesce(v_split.others, v_body);
     if v_run.options ?| array['update_only', 'pricelist_ids', 'modified_since'] then
         v_body := tds.kept_records(v_run, v_entity, v_body);
     end if;
     select e.inbox_id into v_inbox_id
       from tds.receive(tds.pulled_entity(v_run.entity), v_body, v_run.organization_id, 'poller', 'list', 'upsert', store_page.observed_at,
                        v_run.run_id, jsonb_build_object('page', store_page.page)) e;
+    -- what cannot be read costs its neighbours nothing
+    perform tds.receive(tds.pulled_entity(v_run.entity), a.body, v_run.organization_id, 'poller', 'list', 'upsert', store_page.observed_at,
+                        v_run.run_id, jsonb_build_object('page', store_page.page))
+       from unnest(v_split.apart) a(body);
     update tds.run r
        set next_page = r.next_page + 1,
            pages = r.pages + 1,

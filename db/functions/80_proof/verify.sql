@@ -9,12 +9,15 @@ declare
     v_records jsonb;
 begin
     select array_agg(distinct f.key) || n.id_key,
-           (select b.records from tds.body_records(convert_from(listed.body, 'UTF8'), n.list_key, n.record_key, n.id_key) b)
+           (select b.records from tds.body_records(convert_from(coalesce(s.seen, listed.body), 'UTF8'), n.list_key, n.record_key,
+                                                   n.id_key) b)
       into v_keys, v_records
       from tds.entity n
+     -- of a record that cannot be read, that it is there
+     cross join lateral tds.set_apart(listed.body, n.list_key, n.record_key, n.id_key) s
       left join tds.field f on f.entity = n.entity and f.list_key = ''
      where n.entity = listed.entity
-     group by n.entity;
+     group by n.entity, s.seen;
     if v_records is null then
         raise exception using errcode = 'ZB008', message = 'no list of records', detail = listed.entity,
             hint = left(convert_from(listed.body, 'UTF8'), 200);
@@ -301,11 +304,18 @@ declare
     v_table  constant text := tds.verified_table(note_detail.entity);
     v_states constant tds.record_state[] := tds.states_of(note_detail.entity, note_detail.organization_id, note_detail.zoho_ids);
     v_docs   jsonb := '[]'::jsonb;
+    v_flaw   jsonb;
 begin
     if note_detail.body is not null then
-        v_docs := (select coalesce(tds.unless_forgotten(v_entity, note_detail.organization_id, b.records), '[]')
-                     from tds.body_records(convert_from(note_detail.body, 'UTF8'), v_entity.list_key, v_entity.record_key,
-                                           v_entity.id_key) b);
+        begin
+            v_docs := (select coalesce(tds.unless_forgotten(v_entity, note_detail.organization_id, b.records), '[]')
+                         from tds.body_records(convert_from(note_detail.body, 'UTF8'), v_entity.list_key, v_entity.record_key,
+                                               v_entity.id_key) b);
+        exception when data_exception or statement_too_complex or program_limit_exceeded then
+            -- they are there, and nobody knows what they say
+            v_flaw := to_jsonb(left('not JSON: ' || sqlerrm, 500));
+            v_docs := (select jsonb_agg(jsonb_build_object(v_entity.id_key, i.zoho_id)) from unnest(note_detail.zoho_ids) i(zoho_id));
+        end;
     end if;
     perform tds.note_differences(note_detail.verification_id, note_detail.organization_id, note_detail.entity, array(
         with told as materialized (
@@ -326,6 +336,9 @@ begin
                 select t.zoho_id, v_table, '', '', case when t.doc is null then 'extra' else 'missing' end, null, null, 'repair'
                   from told t where (t.doc is null) = t.is_alive
                  union all
+                select t.zoho_id, v_table, '', 'zoho_metadata', 'document', t.ours, v_flaw, 'repair'
+                  from told t where v_flaw is not null and t.is_alive
+                 union all
                 select e.zoho_id, e.table_name, e.row_key, e.column_name, e.what, e.ours, e.should_be, 'repair'
                   from unnest(tds.state_differences(note_detail.entity, note_detail.organization_id, v_states)) e
                  where e.what <> 'document') f));
@@ -340,7 +353,7 @@ $$;
 revoke all on function tds.note_detail(bigint, text, text, text[], bytea, timestamptz) from public;
 comment on function tds.note_detail(bigint, text, text, text[], bytea, timestamptz) is
 'Compares records field by field with Zoho''s answer for them (null: it has none of them): the document with every key that it tells, and '
-'everything that is made of the document. Stores what differs as part of a comparison.';
+'everything that is made of the document. Stores what differs as part of a comparison; so does an answer that cannot be read.';
 
 create or replace function tds.due_first(organization_id text) returns boolean
 language plpgsql stable security definer
