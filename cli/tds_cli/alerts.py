@@ -9,7 +9,7 @@ from typing import Any
 import click
 
 from tds_cli.exits import FAILED, INCOMPLETE
-from tds_cli.options import as_json
+from tds_cli.options import COUNT, NUMBER, as_json
 from tds_cli.output import print_json, print_table
 from tds_cli.terminal import echo
 from tds_db.alerting import BUSINESS, OPERATIONS, AlertSettings, Watch
@@ -44,7 +44,7 @@ def alerts() -> None:
 @alerts.command("list")
 @click.option("--all", "show_all", is_flag=True, help="Those that are over, too.")
 @click.option("--kind", help="Only of this kind: a check of tds health, low_stock, negative_stock.")
-@click.option("--limit", type=click.IntRange(1), default=100, show_default=True, help="How many.")
+@click.option("--limit", type=COUNT, default=100, show_default=True, help="How many.")
 @as_json
 def alerts_list(*, show_all: bool, kind: str | None, limit: int, as_json: bool) -> None:
     """Lists alerts, the worst first. Exit code 4: one is open that nobody has acknowledged or muted."""
@@ -64,7 +64,7 @@ def alerts_list(*, show_all: bool, kind: str | None, limit: int, as_json: bool) 
 
 
 @alerts.command("ack")
-@click.argument("number", type=int)
+@click.argument("number", type=NUMBER)
 @click.option("--by", help="Who sees to it; unsaid: who is logged in here.")
 @_until
 def alerts_ack(*, number: int, by: str | None, span: str | None, end: str | None) -> None:

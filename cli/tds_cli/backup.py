@@ -11,7 +11,7 @@ import psycopg
 from tds_cli.events import note
 from tds_cli.exits import FAILED
 from tds_cli.interrupts import goes_on
-from tds_cli.options import as_json
+from tds_cli.options import COUNT, as_json
 from tds_cli.output import print_json, print_table
 from tds_cli.progress import Steps
 from tds_cli.terminal import echo
@@ -39,9 +39,7 @@ WHY_NOT = {
 
 @click.command()
 @click.argument("directory", metavar="[DIR]", type=PATH, required=False)
-@click.option(
-    "--keep", type=click.IntRange(1), default=7, show_default=True, help="How many backups stay in DIR."
-)
+@click.option("--keep", type=COUNT, default=7, show_default=True, help="How many backups stay in DIR.")
 @click.option(
     "--verify/--no-verify", default=True, help="Whether to restore it into a scratch database, and compare."
 )
@@ -92,9 +90,7 @@ def backups() -> None:
 
 
 @backups.command("list")
-@click.option(
-    "--limit", type=click.IntRange(1), default=30, show_default=True, help="How many, newest first."
-)
+@click.option("--limit", type=COUNT, default=30, show_default=True, help="How many, newest first.")
 @as_json
 def backups_list(limit: int, as_json: bool) -> None:
     """Lists the backups that were made, and those that failed: state, size, file. SQL: tds_backups."""
@@ -108,7 +104,7 @@ def backups_list(limit: int, as_json: bool) -> None:
 
 @backups.command("schedule")
 @click.argument("directory", metavar="DIR", type=PATH)
-@click.option("--keep", type=click.IntRange(1), help="How many stay in DIR; at first 7.")
+@click.option("--keep", type=COUNT, help="How many stay in DIR; at first 7.")
 @click.option("--at", "schedule", metavar="CRON", help="When, as cron has it; at first 15 2 * * *.")
 @click.option(
     "--verify/--no-verify", default=None, help="Whether each is restored and compared; at first: yes."

@@ -6,7 +6,7 @@ import click
 import psycopg
 from psycopg.rows import DictRow
 
-from tds_cli.options import as_json, must_exist
+from tds_cli.options import COUNT, NUMBER, as_json, must_exist
 from tds_cli.output import print_json, print_table
 from tds_cli.terminal import echo
 from tds_db.connect import connect_for_rows
@@ -20,9 +20,7 @@ def dead() -> None:
 
 @dead.command("list")
 @click.option("--entity", help="Only of this entity.")
-@click.option(
-    "--limit", type=click.IntRange(1), default=100, show_default=True, help="How many, newest first."
-)
+@click.option("--limit", type=COUNT, default=100, show_default=True, help="How many, newest first.")
 @as_json
 def dead_list(entity: str | None, limit: int, as_json: bool) -> None:
     """Lists what is dead: number, record, path, value and reason."""
@@ -45,7 +43,7 @@ def dead_list(entity: str | None, limit: int, as_json: bool) -> None:
 
 
 @dead.command("show")
-@click.argument("number", type=int)
+@click.argument("number", type=NUMBER)
 def dead_show(number: int) -> None:
     """Shows all that is known of one dead letter, its record included, as JSON."""
     with connect_for_rows("dead") as connection:
@@ -58,7 +56,7 @@ def dead_show(number: int) -> None:
 
 
 @dead.command("replay")
-@click.argument("numbers", type=int, nargs=-1)
+@click.argument("numbers", type=NUMBER, nargs=-1)
 @click.option("--entity", help="All of this entity.")
 @click.option("--reason-code", help="With --entity: only those of this SQLSTATE.")
 @click.option(

@@ -8,7 +8,7 @@ import click
 
 from tds_cli.exits import INCOMPLETE
 from tds_cli.interrupts import goes_on
-from tds_cli.options import as_json
+from tds_cli.options import COUNT, as_json
 from tds_cli.organisations import by_org, for_each
 from tds_cli.output import print_json
 from tds_cli.progress import Steps
@@ -22,7 +22,7 @@ from tds_poller.zoho.settings import ZohoSettings
 
 
 @click.command()
-@click.option("--limit", type=click.IntRange(1), help="How many at most: each is a call.")
+@click.option("--limit", type=COUNT, help="How many at most: each is a call.")
 @click.option("--prune", "prunes", is_flag=True, help="Remove files instead that no product shows any more.")
 @click.option("--dry-run", is_flag=True, help="With --prune: only tell which.")
 @by_org

@@ -6,6 +6,11 @@ from typing import Any
 import click
 import psycopg
 
+COUNT = click.IntRange(1, 2**31 - 1)
+"""Of anything: as many as the database counts."""
+NUMBER = click.IntRange(1, 2**63 - 1)
+"""Of a run, an alert, a dead letter: as large as the database's are."""
+
 as_json = click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 
 

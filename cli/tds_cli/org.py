@@ -11,7 +11,7 @@ from psycopg.rows import DictRow
 
 from tds_cli.events import note
 from tds_cli.exits import FAILED
-from tds_cli.options import as_json
+from tds_cli.options import COUNT, as_json
 from tds_cli.output import print_json, print_table
 from tds_cli.progress import Steps
 from tds_cli.terminal import echo
@@ -56,9 +56,9 @@ def _options(command: Any) -> Any:
                 metavar="REFERENCE",
                 help="Where the secrets of its webhooks stand; else with the credentials.",
             ),
-            click.option("--calls-per-minute", type=int, help="Most calls a minute."),
-            click.option("--calls-per-day", type=int, help="Most calls a day, if less than the plan's."),
-            click.option("--concurrency", type=int, help="Most calls at once."),
+            click.option("--calls-per-minute", type=COUNT, help="Most calls a minute."),
+            click.option("--calls-per-day", type=COUNT, help="Most calls a day, if less than the plan's."),
+            click.option("--concurrency", type=COUNT, help="Most calls at once."),
             click.option("--time-zone", help="Of its days, until Zoho has told it."),
             click.option("--api-base", help="In place of the data centre's API, for a sandbox."),
             click.option("--accounts-base", help="In place of its accounts server, for a sandbox."),
@@ -188,7 +188,7 @@ def _move(query: str, parameters: list[str | None], *, as_json: bool) -> None:
 @org.command()
 @click.argument("organization_id")
 @click.option("-y", "--yes", is_flag=True, help="Do not ask for its id to be typed.")
-@click.option("--rows", type=click.IntRange(1), default=5000, show_default=True, help="Of a transaction.")
+@click.option("--rows", type=COUNT, default=5000, show_default=True, help="Of a transaction.")
 @as_json
 def remove(organization_id: str, *, yes: bool, rows: int, as_json: bool) -> None:
     """Erases an organisation and all that is known of it. Other organisations are not touched.

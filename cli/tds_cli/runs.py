@@ -3,7 +3,7 @@
 import click
 from psycopg.rows import DictRow
 
-from tds_cli.options import as_json, must_exist
+from tds_cli.options import COUNT, as_json, must_exist
 from tds_cli.output import print_json, print_table
 from tds_cli.terminal import echo
 from tds_db.connect import connect_for_rows
@@ -26,7 +26,7 @@ RUNS = """
 @click.command()
 @click.option("--entity", help="Only of this entity.")
 @click.option("--state", type=click.Choice([state.value for state in RunState]), help="Only those.")
-@click.option("--limit", type=click.IntRange(1), default=20, show_default=True, help="How many.")
+@click.option("--limit", type=COUNT, default=20, show_default=True, help="How many.")
 @as_json
 def runs(entity: str | None, state: str | None, limit: int, as_json: bool) -> None:
     """Shows pulls of lists, the newest first: how far they came, how long they took, why they stopped."""

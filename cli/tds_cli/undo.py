@@ -4,7 +4,7 @@ from collections import Counter
 
 import click
 
-from tds_cli.options import as_json
+from tds_cli.options import NUMBER, as_json
 from tds_cli.output import print_json, print_table
 from tds_cli.terminal import echo
 from tds_db.connect import connect_for_rows
@@ -14,7 +14,7 @@ SHOWN = 50
 
 
 @click.command()
-@click.argument("run_id", type=int)
+@click.argument("run_id", type=NUMBER)
 @click.option("--yes", is_flag=True, help="Do it; without, it is only shown.")
 @click.option("--partly", is_flag=True, help="Take back the rest, where some records cannot be.")
 @as_json

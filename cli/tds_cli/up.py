@@ -159,7 +159,7 @@ def _nobody_to_poll(dsn: str, organisations: Sequence[str]) -> str | None:
 @click.command()
 @click.option("--host", default="127.0.0.1", show_default=True, help="Address of the receiver.")
 @click.option("--port", type=click.IntRange(0, 65535), default=8000, show_default=True, help="0: a free one.")
-@click.option("--workers", type=click.IntRange(1), default=2, show_default=True, help="Worker processes.")
+@click.option("--workers", type=click.IntRange(1, 64), default=2, show_default=True, help="Worker processes.")
 @click.option("--insecure", is_flag=True, help="See tds serve.")
 @click.option("--poll/--no-poll", default=True, help="Whether to ask Zoho's API too.")
 @by_org

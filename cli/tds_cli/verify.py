@@ -14,7 +14,7 @@ from tds_cli.completion import entity_names
 from tds_cli.events import note
 from tds_cli.exits import FAILED
 from tds_cli.interrupts import goes_on
-from tds_cli.options import as_json
+from tds_cli.options import COUNT, as_json
 from tds_cli.organisations import by_org, for_each
 from tds_cli.output import print_table
 from tds_cli.progress import Steps
@@ -35,7 +35,7 @@ SHOWN = 20  # differences of an entity in the table; JSON has them all
 @click.argument("entities", nargs=-1, metavar="[ENTITY]…", shell_complete=entity_names)
 @click.option("--depth", type=click.Choice(["inside", "lists", "details"]), default="lists",
               show_default=True, help="Against the stored documents, Zoho's lists, its details.")  # fmt: skip
-@click.option("--sample", type=click.IntRange(1), default=10, show_default=True,
+@click.option("--sample", type=COUNT, default=10, show_default=True,
               help="details: how many records of each entity.")  # fmt: skip
 @click.option("--seed", default="0", show_default=True, help="details: the same seed draws the same.")
 @click.option("--id", "zoho_ids", multiple=True, metavar="ID", help="details: this record, and no sample.")

@@ -10,6 +10,10 @@ declare
     -- not in the statement, whose plan may be logged with all that is in it
     v_sha256 constant bytea := sha256(convert_to(v_key, 'UTF8'));
 begin
+    if create_api_key.name ~ '^[^[:cntrl:]]{1,100}$' is not true then
+        raise exception using errcode = 'ZB014', message = 'no name for a key', detail = left(create_api_key.name, 200),
+            hint = '1 to 100 characters in a line: who will use it';
+    end if;
     perform tds.durably();
     insert into tds.api_key (name, sha256, created_at, created_by, scope)
     values (create_api_key.name, v_sha256, v_now, session_user, create_api_key.scope);
@@ -22,7 +26,7 @@ $$;
 revoke all on function tds.create_api_key(text, text) from public;
 comment on function tds.create_api_key(text, text) is
 'Makes a key for the bulk-sync API and returns it, this once: only its SHA-256 is stored. scope: operate, or read, which asks for no pull '
-'and cancels none. Raises ZB014 where the name is taken.';
+'and cancels none. Raises ZB014 where the name is taken, or is none.';
 
 create or replace function tds.revoke_api_key(key text) returns text
 language plpgsql volatile security definer
