@@ -14,7 +14,7 @@ from typing import Any
 import click
 
 from tds_cli.exits import EXIT_CODES, FAILED, INTERRUPTED
-from tds_cli.terminal import EscapingFormatter, echo, escaped_line
+from tds_cli.terminal import EscapingFormatter, echo, escaped_line, open_streams
 from tds_db.processes import PARENT, end_with_parent
 from tds_db.variables import is_text
 
@@ -83,6 +83,11 @@ class Commands(click.Group):
         """See click; no command is imported for its help."""
         with formatter.section("Commands"):
             formatter.write_dl([(name, told) for name, (_, told) in COMMANDS.items()])
+
+    def main(self, *args: Any, **named: Any) -> Any:
+        """See click."""
+        open_streams()
+        return super().main(*args, **named)
 
     def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
         """See click; what a terminal in another encoding than the system's has sent is named, not stored."""

@@ -1,7 +1,9 @@
 """What is written to a terminal: text of Zoho's and of the database's moves no cursor and hides nothing."""
 
 import logging
+import os
 import re
+import sys
 
 import click
 
@@ -26,6 +28,22 @@ def escaped_line(text: str) -> str:
 def escaped_json(document: str) -> str:
     """A JSON document with the same characters escaped as JSON does it: its value is the same."""
     return CONTROLS.sub(lambda found: f"\\u{ord(found[0]):04x}", document)
+
+
+def open_streams() -> None:
+    """Opens what whoever started this has closed, onto nothing.
+
+    The next file or connection would have its number else, and be sent what this program prints, or one
+    that it starts.
+    """
+    for number, name, mode in ((0, "stdin", "r"), (1, "stdout", "w"), (2, "stderr", "w")):
+        try:
+            os.fstat(number)
+        except OSError:
+            # the lowest number that is free: this one
+            os.set_inheritable(os.open(os.devnull, os.O_RDWR), True)
+        if getattr(sys, name) is None:
+            setattr(sys, name, os.fdopen(number, mode, encoding="utf-8", closefd=False))
 
 
 def echo(message: object = "", *, mark: str = "", err: bool = False) -> None:

@@ -394,6 +394,20 @@ def test_output_that_goes_nowhere(world: World) -> None:
     assert (done.returncode, done.stderr) == (1, "")
 
 
+@pytest.mark.parametrize("closed", ["<&-", ">&-", "2>&-", "<&- >&- 2>&-"])
+@pytest.mark.parametrize("command", ["dead list", "runs --json", "plan taxes", "alerts list"])
+def test_what_is_closed_is_nowhere(world: World, command: str, closed: str) -> None:
+    variables = environment(**world.variables)
+    line = ["sh", "-c", f'exec "$@" {closed}', "sh", *TDS, *command.split()]
+    open_ones = [*TDS, *command.split()]
+    done = [
+        subprocess.run(each, env=variables, capture_output=True, text=True, check=False)
+        for each in (line, open_ones)
+    ]
+    assert done[0].returncode == done[1].returncode
+    assert "fault of TDS" not in done[0].stderr
+
+
 def test_help_starts_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("TDS_DATABASE_URL", raising=False)
     monkeypatch.setenv("TDS_DATA_DIR", str(tmp_path / "data"))
