@@ -513,9 +513,10 @@ declare
     v_key  text;
     v_many boolean;
 begin
-    -- nearly always that is all: neither \u0000 nor \ud nor \uD
-    if position('\x5c7530303030'::bytea in set_apart.body) = 0 and position('\x5c7564'::bytea in set_apart.body) = 0
-       and position('\x5c7544'::bytea in set_apart.body) = 0 then
+    -- nearly always that is all: no escape \u, or neither \u0000 nor \ud nor \uD
+    if position('\x5c75'::bytea in set_apart.body) = 0
+       or position('\x5c7530303030'::bytea in set_apart.body) = 0 and position('\x5c7564'::bytea in set_apart.body) = 0
+          and position('\x5c7544'::bytea in set_apart.body) = 0 then
         return;
     end if;
     begin
