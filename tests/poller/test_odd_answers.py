@@ -18,7 +18,7 @@ from pydantic import SecretStr
 
 from tds_poller.zoho import retry
 from tds_poller.zoho.bounded import BoundedClient
-from tds_poller.zoho.client import Reply, ZohoClient
+from tds_poller.zoho.client import Reply, Skew, ZohoClient
 from tds_poller.zoho.errors import AuthorizationError, RefusedError, UnreachableError
 from tds_poller.zoho.grant import Client, Grant, exchange, organizations
 from tds_poller.zoho.settings import Hosts, ZohoSettings
@@ -188,3 +188,25 @@ def test_an_organisation_that_is_none_ends_no_command(database: Database, comman
     assert done.returncode in {1, 4}
     assert "fault of TDS" not in done.stderr
     assert "organisation" in done.stdout or "TDS items add or edit" in done.stdout
+
+
+def test_one_answer_of_another_time_dates_no_read_ahead(database: Database) -> None:
+    """A Date years ahead would outrank every honest read until then; two that agree are Zoho's clock."""
+    with answering(FINE, date="Thu, 01 Jan 2099 00:00:00 GMT") as url:
+        reply = asked(database, url)
+    assert abs(reply.sent_at - datetime.now(UTC)) < timedelta(days=1)
+    with database.connect() as conn:
+        assert conn.execute("select count(*) from tds.zoho_clock").fetchone() == (0,)
+    skew, now = Skew(), datetime(2026, 6, 1, 12, tzinfo=UTC)
+
+    def told(ahead: timedelta, at: datetime) -> float | None:
+        return skew.narrowed(at + ahead, at, at)
+
+    year, second = timedelta(days=365), timedelta(seconds=1)
+    assert told(timedelta(), now) == 0
+    assert told(year, now) is None
+    assert told(timedelta(), now) == 0, "the next one says otherwise"
+    assert told(year, now) is None
+    assert told(year, now + second) == year.total_seconds()
+    assert told(year, now + second) == year.total_seconds(), "it is known"
+    assert told(-year, now + second) == -year.total_seconds(), "back at once"

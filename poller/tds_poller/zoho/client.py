@@ -45,6 +45,7 @@ INVALID_URL = 5
 WRONG_BASE = "Is ZOHO_API_BASE right (unset: the data centre's), without /books/v3? Next: tds doctor"
 NO_SUCH_RECORD = {1001, 1002}
 CLOCK_STEP = 2.0  # seconds: less is what whole seconds and the way there leave open
+DOUBTED = 86400.0  # seconds: that Zoho's clock is so much further ahead than was known, two answers must say
 IDS = re.compile(r"/\d{5,}")
 
 
@@ -250,7 +251,9 @@ class ZohoClient:
         """How far Zoho's clock is ahead of ours by this answer; noted for all when it changes."""
         if (date := _date(response)) is None:
             return self._skew.seconds
-        skew = self._skew.narrowed(date, sent_at, datetime.now(UTC))
+        if (skew := self._skew.narrowed(date, sent_at, datetime.now(UTC))) is None:
+            log.warning("Zoho's Date is %s: not believed before a second answer says so.", date.isoformat())
+            return self._skew.seconds
         if self._noted is None or abs(skew - self._noted) > CLOCK_STEP:
             self._noted = skew
             noted = await self._session.row(
@@ -387,16 +390,24 @@ class Skew:
 
     def __init__(self) -> None:
         self._least, self._most = -math.inf, math.inf
+        self._doubted = (math.inf, -math.inf)
         self.seconds = 0.0
 
-    def narrowed(self, date: datetime, sent_at: datetime, received_at: datetime) -> float:
+    def narrowed(self, date: datetime, sent_at: datetime, received_at: datetime) -> float | None:
         """What is left by this answer too; 0 as far as that can be.
+
+        None: it leaps ahead, and the answer before said nothing of it. Believed at once, one wrong header
+        would date a read years ahead, which no honest one outranks until then. A leap back is believed: who
+        did not would miss what is edited from then on.
 
         Of what remains possible the least is taken, so that nothing passes for asked later than it was; and
         what was asked for later must not pass for earlier, so that a little less than before is no news.
         """
         least = (date - received_at).total_seconds()
         most = (date - sent_at).total_seconds() + 1
+        before, self._doubted = self._doubted, (least, most)
+        if least - self.seconds > DOUBTED and not (least <= before[1] and most >= before[0]):
+            return None
         if least <= self._most and most >= self._least:
             least, most = max(least, self._least), min(most, self._most)
         self._least, self._most = least, most
