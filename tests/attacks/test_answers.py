@@ -4,11 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import gzip
-import threading
 import tracemalloc
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from http.server import BaseHTTPRequestHandler
 
 import httpx
 import pytest
@@ -17,6 +16,7 @@ from pydantic import ValidationError
 from tds_poller.zoho.bounded import BoundedClient
 from tds_poller.zoho.errors import TooLargeError
 from tds_poller.zoho.settings import ZohoSettings
+from tests.db.receivers import served
 
 MIB = 2**20
 
@@ -38,15 +38,8 @@ def answering(body: bytes, status: int = 200, **headers: str) -> Iterator[str]:
         def log_message(self, *_: object) -> None:
             pass
 
-    server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-    thread = threading.Thread(target=server.serve_forever)
-    thread.start()
-    try:
-        yield f"http://127.0.0.1:{server.server_port}/"
-    finally:
-        server.shutdown()
-        thread.join()
-        server.server_close()
+    with served(Handler) as url:
+        yield f"{url}/"
 
 
 def asked(url: str, largest: int = MIB) -> httpx.Response:

@@ -4,12 +4,11 @@ from __future__ import annotations
 
 import asyncio
 import json
-import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from datetime import UTC, datetime, timedelta
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from http.server import BaseHTTPRequestHandler
 from typing import Any
 
 import httpx
@@ -23,6 +22,7 @@ from tds_poller.zoho.errors import AuthorizationError, RefusedError, Unreachable
 from tds_poller.zoho.grant import Client, Grant, exchange, organizations
 from tds_poller.zoho.settings import Hosts, ZohoSettings
 from tests.commands import tds
+from tests.db.receivers import served
 from tests.db.servers import Database
 
 # What is tried here is the program.
@@ -64,15 +64,8 @@ def answering(body: bytes, *, token: bytes = TOKEN, date: str = DATE, pause: flo
         def log_message(self, *_: object) -> None:
             pass
 
-    server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-    thread = threading.Thread(target=server.serve_forever)
-    thread.start()
-    try:
-        yield f"http://127.0.0.1:{server.server_port}"
-    finally:
-        server.shutdown()
-        thread.join()
-        server.server_close()
+    with served(Handler) as url:
+        yield url
 
 
 def asked(database: Database, url: str) -> Reply:
