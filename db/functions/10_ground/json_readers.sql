@@ -227,3 +227,8 @@ as $$
         else tds.refuse($1, 'not an array')::jsonb end
 $$;
 comment on function tds.json_array(jsonb) is 'Reader: an array as it is.';
+
+create or replace function tds.is_blank_list(value jsonb) returns boolean
+language sql immutable parallel safe
+as $$ select $1 in ('[]', 'null', '""') $$;
+comment on function tds.is_blank_list(jsonb) is 'Whether an array was told without elements; null where it was not told.';

@@ -342,11 +342,6 @@ $$;
 comment on function tds.layers_alike(tds.record_state, jsonb, timestamptz, timestamptz) is
 'As tds.layers_under(), of a hint that carries the very keys of the row: nearly always they are told without looking at them one by one.';
 
-create or replace function tds.is_blank_list(value jsonb) returns boolean
-language sql immutable parallel safe
-as $$ select $1 in ('[]', 'null', '""') $$;
-comment on function tds.is_blank_list(jsonb) is 'Whether an array was told without elements; null where it was not told.';
-
 create or replace function tds.applied_amount(doc jsonb, unused jsonb, refunds jsonb) returns numeric
 language sql immutable parallel safe
 as $$
