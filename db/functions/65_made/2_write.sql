@@ -45,10 +45,11 @@ begin
                   from {{list_key}}_differing l where l.is_known
                  order by l.organization_id, l.zoho_id, l.position offset 0) g
          cross join lateral (select t.ctid as place from zoho.{{target:I}} t
+                              -- between bounds of the document as well all of its lines would be gone through for each
                               where t.organization_id = g.organization_id
-                                and t.{{parent_column:I}} between g.zoho_id and g.zoho_id
+                                and t.{{parent_column:I}} = g.zoho_id
                                 and t.{{position_column:I}} between g.position and g.position
-                              order by t.{{parent_column:I}}, t.{{position_column:I}}
+                              order by t.{{position_column:I}}
                                 for update) h
     ), {{list_key}}_written as (
         insert into zoho.{{target:I}} as t (

@@ -365,10 +365,11 @@ begin
                   from contact_persons_differing l where l.is_known
                  order by l.organization_id, l.zoho_id, l.position offset 0) g
          cross join lateral (select t.ctid as place from zoho.contact_persons t
+                              -- between bounds of the document as well all of its lines would be gone through for each
                               where t.organization_id = g.organization_id
-                                and t.zoho_contact_id between g.zoho_id and g.zoho_id
+                                and t.zoho_contact_id = g.zoho_id
                                 and t."position" between g.position and g.position
-                              order by t.zoho_contact_id, t."position"
+                              order by t."position"
                                 for update) h
     ), contact_persons_written as (
         insert into zoho.contact_persons as t (

@@ -85,10 +85,11 @@ begin
                   from line_items_differing l where l.is_known
                  order by l.organization_id, l.zoho_id, l.position offset 0) g
          cross join lateral (select t.ctid as place from zoho.invoice_line_items t
+                              -- between bounds of the document as well all of its lines would be gone through for each
                               where t.organization_id = g.organization_id
-                                and t.zoho_invoice_id between g.zoho_id and g.zoho_id
+                                and t.zoho_invoice_id = g.zoho_id
                                 and t.line_number between g.position and g.position
-                              order by t.zoho_invoice_id, t.line_number
+                              order by t.line_number
                                 for update) h
     ), line_items_written as (
         insert into zoho.invoice_line_items as t (
