@@ -245,18 +245,16 @@ begin
     return exists (
         select from unnest(page_since.entity) w(name)
          cross join lateral (
-                select from tds.inbox i
+               (select from tds.inbox i
                  where i.organization_id = page_since.organization_id
                    and i.entity between w.name and w.name
                    and i.shape = 'list'
                    and i.received_at >= page_since.at
                  order by i.entity, i.received_at
-                 limit 1) p)
-        -- a webhook of several records, or an answer with the details of several
-        or exists (
-        select from unnest(page_since.entity) w(name)
-         cross join lateral (
-                select from tds.inbox i
+                 limit 1)
+                union all
+               -- a webhook of several records, or an answer with the details of several
+               (select from tds.inbox i
                  where i.organization_id = page_since.organization_id
                    and i.entity between w.name and w.name
                    and i.record_id is null
@@ -265,7 +263,7 @@ begin
                    -- in one transaction all come at one moment
                    and (i.received_at > page_since.at or i.inbox_id > page_since.inbox_id)
                  order by i.entity, i.received_at
-                 limit 1) p);
+                 limit 1)) p);
 end
 $$;
 comment on function tds.page_since(text[], text, timestamptz, bigint) is

@@ -183,9 +183,10 @@ as $$
 declare
     v_now     constant timestamptz := tds.now();
     v_wanted  record;
+    v_settled tid[];
+    v_older   tid[];
     v_empty_owners   text[];
     v_empty_zoho_ids text[];
-    v_places  tid[];
     -- whose webhooks' bodies are hints only, whatever they hold
     v_hints constant boolean := exists (select from tds.setting s
                                          where s.name = 'webhook_is_hint' and s.value ? (note_wants.entity).entity);
@@ -246,42 +247,29 @@ begin
                into v_empty_owners, v_empty_zoho_ids using note_wants.verdicts, (note_wants.entity).entity;
         end if;
         -- one by one by key, in key order, and then by their places, which are locked
-        v_places := array(
-            select w.place
-              from (select v.organization_id, n.entity, v.zoho_id, max(v.observed_at) as observed_at
-                      from unnest(note_wants.verdicts) v
-                     cross join unnest(tds.namesakes((note_wants.entity).entity)) n(entity)
-                     where v.rank = 3 and v.outcome <> 'stale' and v.wanted is distinct from 'detail older than the record'
-                     group by v.organization_id, n.entity, v.zoho_id
-                     order by v.organization_id, n.entity, v.zoho_id offset 0) v
-             cross join lateral (select k.ctid as place
-                                   from tds.wanted_detail k
-                                  -- bounds of the whole key: to whoever has no statistics only its own index is cheap
-                                  where (k.organization_id, k.entity, k.zoho_id) >= (v.organization_id, v.entity, v.zoho_id)
-                                    and (k.organization_id, k.entity, k.zoho_id) <= (v.organization_id, v.entity, v.zoho_id)
-                                    and k.wanted_at <= v.observed_at
-                                  order by k.organization_id, k.entity, k.zoho_id limit 1 for update) w);
-        delete from tds.wanted_detail w where w.ctid = any (v_places);
+        select array_agg(w.place) filter (where w.is_settled), array_agg(w.place) filter (where not w.is_settled)
+          into v_settled, v_older
+          from (select v.organization_id, n.entity, v.zoho_id, max(v.observed_at) filter (where s.settles) as settled_at,
+                       max(v.observed_at) filter (where not s.settles and n.entity = (note_wants.entity).entity) as older_at
+                  from unnest(note_wants.verdicts) v
+                 cross join lateral (select v.outcome <> 'stale' and v.wanted is distinct from 'detail older than the record' as settles) s
+                 cross join unnest(tds.namesakes((note_wants.entity).entity)) n(entity)
+                 where v.rank = 3
+                 group by v.organization_id, n.entity, v.zoho_id
+                 order by v.organization_id, n.entity, v.zoho_id offset 0) v
+         cross join lateral (select k.ctid as place, k.wanted_at <= coalesce(v.settled_at, '-infinity') as is_settled
+                               from tds.wanted_detail k
+                              -- bounds of the whole key: to whoever has no statistics only its own index is cheap
+                              where (k.organization_id, k.entity, k.zoho_id) >= (v.organization_id, v.entity, v.zoho_id)
+                                and (k.organization_id, k.entity, k.zoho_id) <= (v.organization_id, v.entity, v.zoho_id)
+                                and k.wanted_at <= greatest(v.settled_at, v.older_at)
+                              order by k.organization_id, k.entity, k.zoho_id limit 1 for update) w;
+        delete from tds.wanted_detail w where w.ctid = any (v_settled);
         -- what an answer leaves standing it may leave so for ever: it is asked for again after pauses that grow
-        v_places := array(
-            select w.place
-              from (select v.organization_id, v.zoho_id, max(v.observed_at) as observed_at
-                      from unnest(note_wants.verdicts) v
-                     where v.rank = 3 and (v.outcome = 'stale' or v.wanted = 'detail older than the record')
-                     group by v.organization_id, v.zoho_id
-                     order by v.organization_id, v.zoho_id offset 0) v
-             cross join lateral (select k.ctid as place
-                                   from tds.wanted_detail k
-                                  where (k.organization_id, k.entity, k.zoho_id)
-                                        >= (v.organization_id, (note_wants.entity).entity, v.zoho_id)
-                                    and (k.organization_id, k.entity, k.zoho_id)
-                                        <= (v.organization_id, (note_wants.entity).entity, v.zoho_id)
-                                    and k.wanted_at <= v.observed_at and k.forced_by is null
-                                  order by k.organization_id, k.entity, k.zoho_id limit 1 for update) w);
         update tds.wanted_detail w
            set tries = w.tries + 1, error = tds.older_error(), leased_until = greatest(w.leased_until, v_now + tds.back_off(w.tries)),
                leased_for = w.wanted_at, leased_by = null
-         where w.ctid = any (v_places);
+         where w.ctid = any (v_older) and w.forced_by is null;
         if v_empty_zoho_ids is not null then
             execute format('select tds.%I($1, $2, $3, true)', (note_wants.entity).empty_twice)
               using v_empty_owners, v_empty_zoho_ids, v_now;
@@ -469,6 +457,9 @@ begin
          where (w.organization_id, w.entity, w.zoho_id) = (t.organization_id, t.entity, t.zoho_id)
         returning w)
     select array_agg(l.w) into v_taken from leased l;
+    if v_taken is null then
+        return;
+    end if;
     -- who asks now is told no less than what has been read since somebody wanted it
     v_read := tds.newest_read(tds.entity_named(take_details.entity), take_details.organization_id,
                               array(select t.zoho_id from unnest(v_taken) t where t.modified_at is not null));

@@ -86,6 +86,21 @@ as $$ select 'one of the deletions held back' $$;
 comment on function tds.probe_reason() is
 'Why a record is wanted whose deletion is held back: should Zoho show it, all that are held back with it are asked for.';
 
+create or replace function tds.is_probed(entity text, organization_id text, but text[] default '{}') returns boolean
+language plpgsql stable
+set search_path = pg_catalog, pg_temp
+as $$
+begin
+    return exists (select from tds.wanted_detail w
+                     join tds.held_deletion h on h.organization_id = w.organization_id and h.entity = w.entity and h.zoho_id = w.zoho_id
+                    where w.organization_id = is_probed.organization_id and w.entity = is_probed.entity and h.state = 'held'
+                      and w.zoho_id <> all (is_probed.but));
+end
+$$;
+revoke all on function tds.is_probed(text, text, text[]) from public;
+comment on function tds.is_probed(text, text, text[]) is
+'Whether one of the records whose deletion is held back is asked for, one of these left out.';
+
 create or replace function tds.hold_deletions(entity tds.entity, organization_id text, at timestamptz) returns void
 language plpgsql volatile
 set search_path = pg_catalog, pg_temp
@@ -133,10 +148,8 @@ begin
                    tds.zoho_now(h.organization_id) + make_interval(secs => tds.setting_int('deletion_probe_seconds')), null, null)::tds.wish
           from tds.held_deletion h
          where h.organization_id = hold_deletions.organization_id and h.entity = (hold_deletions.entity).entity and h.state = 'held'
-           and not exists (select from tds.wanted_detail w
-                             join tds.held_deletion o on o.organization_id = w.organization_id and o.entity = w.entity
-                                                     and o.zoho_id = w.zoho_id and o.state = 'held'
-                            where w.organization_id = h.organization_id and w.entity = h.entity)
+           -- asked once
+           and not (select tds.is_probed((hold_deletions.entity).entity, hold_deletions.organization_id))
          order by h.proved_at, h.zoho_id
          limit 1));
     raise warning using errcode = 'ZB016', message = 'deletions held back',
@@ -204,10 +217,7 @@ begin
           from tds.held_deletion h
          where h.organization_id = next_probe.organization_id and h.entity = (next_probe.entity).entity and h.state = 'held'
            and h.zoho_id = any (v_absent)
-           and not exists (select from tds.wanted_detail w
-                             join tds.held_deletion o on o.organization_id = w.organization_id and o.entity = w.entity
-                                                     and o.zoho_id = w.zoho_id and o.state = 'held'
-                            where w.organization_id = h.organization_id and w.entity = h.entity and w.zoho_id <> all (v_absent)));
+           and not (select tds.is_probed((next_probe.entity).entity, next_probe.organization_id, but => v_absent)));
 end
 $$;
 revoke all on function tds.next_probe(tds.entity, text, tds.record[]) from public;
