@@ -211,13 +211,13 @@ set search_path = pg_catalog, pg_temp
 as $$
 declare
     v_absent constant text[] := array(select distinct r.zoho_id from unnest(next_probe.records) r where r.is_delete and r.rank = 3);
-begin
-    return (
-        select min(h.zoho_id)
-          from tds.held_deletion h
+    v_first  constant text := (
+        select min(h.zoho_id) from tds.held_deletion h
          where h.organization_id = next_probe.organization_id and h.entity = (next_probe.entity).entity and h.state = 'held'
-           and h.zoho_id = any (v_absent)
-           and not (select tds.is_probed((next_probe.entity).entity, next_probe.organization_id, but => v_absent)));
+           and h.zoho_id = any (v_absent));
+begin
+    return case when v_first is not null and not tds.is_probed((next_probe.entity).entity, next_probe.organization_id, but => v_absent)
+                then v_first end;
 end
 $$;
 revoke all on function tds.next_probe(tds.entity, text, tds.record[]) from public;
