@@ -7,6 +7,8 @@ import difflib
 import importlib
 import logging
 import os
+import re
+import shlex
 import signal
 import sys
 from typing import Any
@@ -18,6 +20,7 @@ from tds_cli.terminal import EscapingFormatter, echo, escaped_line, open_streams
 from tds_db.processes import PARENT, end_with_parent
 from tds_db.variables import is_text
 
+NOTHING = re.compile("(--[a-z-]+=)?")
 HELP, HELPS = f"{__name__}.help", ("--help", "-?", "--version")
 # Name of the command: where it is, and what it does.
 COMMANDS = {
@@ -90,10 +93,13 @@ class Commands(click.Group):
         return super().main(*args, **named)
 
     def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
-        """See click; what a terminal in another encoding than the system's has sent is named, not stored."""
+        """See click; what is empty, or sent by a terminal in another encoding than the system's, is named."""
         for number, given in enumerate(args, 1):
             if not is_text(given):
                 ctx.fail(f"Argument {number}, {escaped_line(given)}, is no text in UTF-8.")
+            if NOTHING.fullmatch(given):
+                shown = given or shlex.quote(given)
+                ctx.fail(f"Argument {number}, {shown}, is empty: is a variable of the shell not set?")
         return super().parse_args(ctx, args)
 
     def invoke(self, ctx: click.Context) -> Any:

@@ -8,8 +8,9 @@ import fcntl
 import logging
 import os
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
+from functools import partial
 from io import TextIOWrapper
 from logging.handlers import RotatingFileHandler
 from pathlib import Path
@@ -184,15 +185,16 @@ def up(
     is_given = settings.for_sessions is not None
     with alone(settings.data_dir) as note:
         leaves = is_given or (embedded.is_running(settings.data_dir) and not _is_ours(note, settings))
-        # what was started is stopped, however early the signal comes
-        on_stop_signal(_stop_early)
+        # what was started is stopped, however early the signal comes, and however impatient a second one
+        at_once = (lambda: None) if leaves else partial(embedded.ask_to_stop, settings.data_dir)
+        on_stop_signal(_stop_early, at_once)
         try:
             dsn = conninfo(settings)
             _refuse_two_databases(settings, dsn)
             if not leaves:
                 _note(note, embedded.postmaster(settings.data_dir))
             serve = ["serve", "--host", host, "--port", str(port), *(["--insecure"] if insecure else [])]
-            _run(settings, dsn, serve, workers, organisations, poll=poll, as_json=as_json)
+            _run(settings, dsn, serve, workers, organisations, at_once=at_once, poll=poll, as_json=as_json)
         finally:
             if not leaves:
                 embedded.stop(settings.data_dir)
@@ -206,6 +208,7 @@ def _run(
     workers: int,
     organisations: Sequence[str],
     *,
+    at_once: Callable[[], None],
     poll: bool,
     as_json: bool,
 ) -> None:
@@ -229,7 +232,7 @@ def _run(
         Program(name, python("tds_cli", "-v", *arguments), _logger(name)) for name, arguments in plans.items()
     ]
     everything = Supervisor(programs, one_by_one=True, on_end=_say_end, hanging=Hanging())
-    on_stop_signal(everything.stop)
+    on_stop_signal(everything.stop, at_once)
     try:
         everything.start()
         wait_for_url(everything, programs[0])

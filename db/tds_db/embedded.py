@@ -145,6 +145,11 @@ def stop(data_dir: Path | None = None, *, mode: StopMode = "fast") -> bool:
     return _Cluster(data_dir or default_data_dir()).stop(mode)
 
 
+def ask_to_stop(data_dir: Path | None = None) -> None:
+    """Has the server of `data_dir` stop (mode fast), without waiting for its end."""
+    _Cluster(data_dir or default_data_dir()).ask_to_stop("fast")
+
+
 def is_running(data_dir: Path | None = None) -> bool:
     """Whether the server of `data_dir` accepts connections."""
     return _Cluster(data_dir or default_data_dir()).ping() == pq.Ping.OK
@@ -209,8 +214,7 @@ class _Cluster:
             postmaster = self.postmaster()
             if postmaster is None:
                 return False
-            with suppress(ProcessLookupError):
-                os.kill(postmaster, STOP_SIGNALS[mode])
+            self.ask_to_stop(mode)
             deadline = time.monotonic() + START_TIMEOUT
             while self._processes():
                 if time.monotonic() > deadline:
@@ -220,6 +224,12 @@ class _Cluster:
                     )
                 time.sleep(0.02)
         return True
+
+    def ask_to_stop(self, mode: StopMode) -> None:
+        """Tells the server to stop, if it runs."""
+        if (postmaster := self.postmaster()) is not None:
+            with suppress(ProcessLookupError):
+                os.kill(postmaster, STOP_SIGNALS[mode])
 
     def ping(self) -> pq.Ping:
         """What answers on the socket, if it is ours. Needs no password and believes no file."""

@@ -50,14 +50,23 @@ def _watch_parent(parent: int) -> None:
     os.kill(os.getpid(), signal.SIGTERM)
 
 
-def on_stop_signal(stop: Callable[[], None]) -> None:
+def on_stop_signal(stop: Callable[[], None], at_once: Callable[[], None] = lambda: None) -> None:
     """Has SIGTERM and SIGINT call `stop`, and SIGHUP unless it is ignored (nohup).
 
     A second signal ends the process at once; a terminal that goes may well hang up twice.
+
+    Args:
+        stop: what the first one calls.
+        at_once: what the second one calls before the process ends by it.
     """
 
+    def end(number: int, _: FrameType | None) -> None:
+        signal.signal(number, signal.SIG_DFL)
+        at_once()
+        signal.raise_signal(number)
+
     def handle(number: int, _: FrameType | None) -> None:
-        signal.signal(number, signal.SIG_IGN if number == signal.SIGHUP else signal.SIG_DFL)
+        signal.signal(number, signal.SIG_IGN if number == signal.SIGHUP else end)
         stop()
 
     signal.signal(signal.SIGTERM, handle)

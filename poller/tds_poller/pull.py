@@ -16,6 +16,7 @@ from tds_poller.mirror import Endpoint, Mirror, OutOfTurnError, Run
 from tds_poller.tasks import ended
 from tds_poller.zoho.client import Reply, ZohoClient
 from tds_poller.zoho.errors import PagingError, RefusedError, ZohoError
+from tds_poller.zoho.pages import Pages
 from tds_poller.zoho.retry import plain
 
 log = logging.getLogger(__name__)
@@ -309,7 +310,8 @@ class Walk:
 
     def __init__(self, endpoint: Endpoint) -> None:
         self._endpoint = endpoint
-        self._before: tuple[int, list[list[Any]]] | None = None
+        self._asked = f"GET {endpoint.api_path}"
+        self._pages = Pages(self._asked)
 
     def more_follows(self, document: Mapping[str, Any], page: int, records: int) -> bool:
         """Whether a page follows: only `has_more_page` says so, and only if the rest makes sense.
@@ -324,19 +326,16 @@ class Walk:
         """
         if not self._endpoint.paged:
             return False
-        asked = f"GET {self._endpoint.api_path}"
         match page_context(document):
             case {"page": shown, "has_more_page": bool(has_more)}:
                 pass
             case _:
-                raise PagingError(f"{asked} answered without page_context: nobody knows its end.")
+                raise PagingError(f"{self._asked} answered without page_context: nobody knows its end.")
         # Any of these would make an endless loop of the same page.
         if shown != page:
-            raise PagingError(f"{asked} answered page {plain(shown, 100)} when asked for page {page}.")
+            raise PagingError(f"{self._asked} answered page {plain(shown, 100)} when asked for page {page}.")
         if has_more and not records:
-            raise PagingError(f"{asked} says that more follows page {page}, which is empty.")
-        rows = [value for value in document.values() if isinstance(value, list)]
-        if has_more and self._before == (page - 1, rows):
-            raise PagingError(f"{asked} says that more follows page {page}, which is the page before again.")
-        self._before = page, rows
+            raise PagingError(f"{self._asked} says that more follows page {page}, which is empty.")
+        if has_more:
+            self._pages.take(document, page)
         return has_more

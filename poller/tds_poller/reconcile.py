@@ -2,11 +2,11 @@
 
 from collections.abc import Mapping
 from datetime import UTC, datetime
-from typing import Any
 
 from tds_poller.mirror import Mirror, ReconcileTask
 from tds_poller.zoho.client import PER_PAGE, Reply, ZohoClient
 from tds_poller.zoho.errors import LimitError, PagingError, ZohoError
+from tds_poller.zoho.pages import Pages
 
 MOST_PAGES = 500
 
@@ -51,17 +51,17 @@ async def _read(client: ZohoClient, task: ReconcileTask, bodies: list[bytes]) ->
         PagingError: they do not end.
         ZohoError: Zoho cannot be asked, or does not answer.
     """
-    last: Mapping[str, Any] | None = None
+    asked = f"GET {task.path}"
+    pages = Pages(asked)
     while True:
         place = {"page": len(bodies) + 1, "per_page": PER_PAGE} if task.paged else {}
         reply = await client.get(task.path, {**task.parameters, **place})
         bodies.append(reply.body)
-        rows = {key: value for key, value in reply.document.items() if key != "page_context"}
         if not task.paged or not _more(reply):
             return
-        if rows == last or len(bodies) >= MOST_PAGES:
-            raise PagingError(f"GET {task.path}: page {len(bodies)} is the page before, once more.")
-        last = rows
+        pages.take(reply.document, len(bodies))
+        if len(bodies) >= MOST_PAGES:
+            raise PagingError(f"{asked} says that more follows page {MOST_PAGES}.", "Next: tds doctor")
 
 
 def _more(reply: Reply) -> bool:

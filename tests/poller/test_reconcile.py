@@ -307,7 +307,7 @@ TRAPS: dict[str, tuple[str, str]] = {
     "vendorbalancesummary": ("unauthorised", "401"),
     "salesbyitem": ("texts", "cannot be read"),
     "salesbycustomer": ("echo", "it answered for"),
-    "purchasesbyitem": ("no_pages", "once more"),
+    "purchasesbyitem": ("no_pages", "is page 1 again"),
     "customerpayments": ("other_form", "it has no"),
 }
 

@@ -14,7 +14,9 @@ import psutil
 import psycopg
 import pytest
 
+from tds_db import embedded
 from tests.commands import started
+from tests.conftest import all_servers
 from tests.db.servers import Database
 from tests.journeys.programs import TDS, environment, free_port
 from tests.journeys.waiting import PATIENCE, wait_until
@@ -106,3 +108,27 @@ def test_what_does_not_start_says_why(database: Database, tmp_path: Path) -> Non
     assert "The receiver did not start (code 1)" in done.stderr
     assert f"Cannot listen on 127.0.0.1:{port}" in done.stderr
     assert "tds up --port 0" in done.stderr
+
+
+def test_who_is_impatient_leaves_no_server_behind(request: pytest.FixtureRequest) -> None:
+    private = all_servers(request.config).private(upgraded=True)
+    private.stop()
+    variables = environment(TDS_DATA_DIR=str(private.data_dir))
+    command = [*TDS, "up", "--json", "--no-poll", "--workers", "1", "--port", "0"]
+    with subprocess.Popen(
+        command, env=variables, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    ) as process:
+        assert process.stdout is not None
+        assert process.stderr is not None
+        assert json.loads(process.stdout.readline())["base_url"]
+        server = psutil.Process(embedded.postmaster(private.data_dir))
+        programs = psutil.Process(process.pid).children(recursive=True)
+        for program in programs:
+            program.suspend()  # so that one signal is not enough
+        process.send_signal(signal.SIGINT)
+        assert process.stderr.readline() == "Stopping …\n"
+        process.send_signal(signal.SIGINT)
+        assert process.wait() == -signal.SIGINT
+        for program in programs:
+            program.resume()
+    wait_until(lambda: not server.is_running(), "the server has ended")

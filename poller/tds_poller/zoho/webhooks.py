@@ -7,6 +7,7 @@ from typing import Any
 
 from tds_poller.zoho.client import PER_PAGE, ZohoClient
 from tds_poller.zoho.errors import PagingError
+from tds_poller.zoho.pages import Pages
 
 # Zoho's names of the modules that have workflow rules, and the endpoint each is sent to. Price lists, taxes,
 # currencies and locations have none.
@@ -106,20 +107,18 @@ async def listed(client: ZohoClient, what: str) -> list[Mapping[str, Any]]:
         ZohoError: see `ZohoClient.get`.
     """
     rows: list[Mapping[str, Any]] = []
-    last: list[Any] = []
+    asked = f"GET /settings/{what}"
+    pages = Pages(asked)
     page = 1
     while True:
         reply = await client.get(f"/settings/{what}", {"page": page, "per_page": PER_PAGE})
         found, context = reply.document.get(what, []), reply.document.get("page_context")
-        asked = f"GET /settings/{what}"
         if not isinstance(found, list):
             raise PagingError(f"{asked} answered without {what}.", "Next: tds doctor")
         rows += [row for row in found if isinstance(row, Mapping)]
         if not found or not isinstance(context, Mapping) or context.get("has_more_page") is not True:
             return rows
-        if found == last:
-            raise PagingError(f"{asked}: page {page} is the page before, once more.", "Next: tds doctor")
-        last = found
+        pages.take(reply.document, page)
         page += 1
 
 
