@@ -20,6 +20,8 @@ from hypothesis import settings
 from tests import clock
 from tests.db.servers import PGTAP_TEMPLATE, Database, PrivateServer, Servers, TestServer, legs
 
+# until all tests are collected: a third of what that takes would be the collector's, which finds nothing
+gc.disable()
 # the same examples each time
 settings.register_profile("suite", derandomize=True)
 settings.load_profile("suite")
@@ -56,6 +58,7 @@ def pytest_collection_finish(session: pytest.Session) -> None:
     # it lives to the end, and to look through it time and again was a tenth of this process's CPU
     gc.collect()
     gc.freeze()
+    gc.enable()
     if EACH_TEST in session.config.stash:
         for leg in RUNNING:
             all_servers(session.config).get(leg).prepare()

@@ -181,8 +181,8 @@ def test_events_that_wait_are_waited_for_and_told(poller: Poller, environment: d
         assert "products: 1 events wait" in done.stderr
 
         worker = threading.Timer(0.3, connection.execute, ["call tds.process_batch()"])
-        worker.start()
         began = time.monotonic()
+        worker.start()
         done = tds(environment, "verify", "products", "--wait", "60", "--json")
         worker.join()
         assert 0.3 < time.monotonic() - began < 30
@@ -191,8 +191,8 @@ def test_events_that_wait_are_waited_for_and_told(poller: Poller, environment: d
         newer = json.dumps({"item": {"item_id": record.id, "name": record.id}})
         connection.execute(receive, [newer, poller.sandbox.organisation.organization_id])
         worker = threading.Timer(1.5, connection.execute, ["call tds.process_batch()"])
-        worker.start()
         began = time.monotonic()
+        worker.start()
         one = ("products", "--depth", "details", "--id", record.id)
         done = tds(environment, "verify", *one, "--wait", "60", "--json")
         worker.join()
