@@ -332,7 +332,7 @@ def test_a_new_document_without_lines_is_flagged(mirror: Mirror, clock: Callable
 
 def absent(mirror: Mirror, *ids: str, entity: str = "products", **named: Any) -> None:
     """Zoho answers 404 for these."""
-    key = {"products": "item_id", "invoices": "invoice_id"}[entity]
+    key = {"products": "item_id", "customers": "contact_id", "invoices": "invoice_id"}[entity]
     told(mirror, entity, [{key: item_id} for item_id in ids], "detail", event="delete", **named)
 
 
@@ -498,6 +498,47 @@ def test_a_phantom_leaves_no_row_behind(mirror: Mirror, clock: Callable[[float],
         absent(mirror, "999", entity="invoices")
     for table in ("zoho.invoices", "zoho.invoice_line_items", "tds.wanted_detail", "tds.held_deletion"):
         assert mirror.value(f"select count(*) from {table}") == 0, table
+
+
+def test_nobody_leads_to_a_phantom_and_all_lead_to_the_record_that_comes_in_its_place(
+    mirror: Mirror, clock: Callable[[float], None]
+) -> None:
+    """A row that comes again has another number: whoever held the old one would hold it for ever."""
+    line = {"line_item_id": "1", "item_id": "500", "item_total": 1}
+    told(mirror, "invoices", {"invoice": {"invoice_id": "60", "customer_id": "10", "line_items": [line]}})
+    allocation = {"invoice_id": "60", "amount_applied": 1, "apply_date": "2026-06-09"}
+    told(
+        mirror,
+        "payments",
+        {"payment": {"payment_id": "61", "customer_id": "10", "amount": 1, "invoices": [allocation]}},
+    )
+    prices = [{"item_id": "500", "pricebook_rate": 2}]
+    told(mirror, "pricelists", {"pricebook": {"pricebook_id": "7", "pricebook_items": prices}})
+    parents: list[tuple[str, dict[str, Any]]] = [
+        ("customers", {"contact": {"contact_id": "10", "contact_type": "customer", "pricebook_id": "7"}}),
+        ("products", {"item": product("500")}),
+    ]
+    for entity, body in parents:
+        told(mirror, entity, body)
+    links = """select array[(select customer_id from zoho.invoices), (select product_id from zoho.invoice_line_items),
+                            (select customer_id from zoho.customer_payments), (select product_id from zoho.product_prices)]"""
+    rows = """select array[c.id, p.id, c.id, p.id] from zoho.customers c, zoho.products p"""
+    before = mirror.value(rows)
+    assert mirror.value(links) == before
+    for minute in (1, 3):
+        clock(minute)
+        absent(mirror, "10", entity="customers")
+        absent(mirror, "500")
+    assert (
+        mirror.value("select count(*) from zoho.customers")
+        == mirror.value("select count(*) from zoho.products")
+        == 0
+    )
+    assert mirror.value(links) == [None] * 4
+    clock(10)
+    for entity, body in parents:
+        told(mirror, entity, body)
+    assert mirror.value(links) == mirror.value(rows) != before
 
 
 def test_ids_that_only_webhooks_name_are_asked_for_at_a_bounded_rate(

@@ -65,3 +65,18 @@ $$;
 revoke all on function tds.queues(text) from public;
 comment on function tds.queues(text) is
 'The queues by priority; or the one of that name, or of that entity. Raises ZB002 for an unknown one.';
+
+create or replace function tds.key_columns(target text) returns text[]
+language plpgsql stable
+set search_path = pg_catalog, pg_temp
+as $$
+begin
+    return array(select a.attname::text
+                   from pg_index i
+                  cross join lateral unnest(i.indkey) with ordinality k(attnum, n)
+                   join pg_attribute a on a.attrelid = i.indrelid and a.attnum = k.attnum
+                  where i.indrelid = format('zoho.%I', key_columns.target)::regclass and i.indisprimary
+                  order by k.n);
+end
+$$;
+comment on function tds.key_columns(text) is 'The columns of a mirror table''s primary key, in order.';

@@ -284,13 +284,74 @@ comment on function tds.weigh_deletions(tds.entity, text, tds.record[], timestam
 'Weighs the deletions among these records: passed are the records without those that are not proved or are held back, whose verdicts '
 'are told.';
 
+create or replace function tds.unlink_statement(link tds.link) returns text
+language plpgsql stable
+set search_path = pg_catalog, pg_temp
+as $$
+declare
+    v_keys constant text[] := tds.key_columns((unlink_statement.link).target);
+begin
+    -- by the link or by the id that is named: each table has an index for one of them
+    return format(
+        'with led as (select %4$s from zoho.%1$I t where t.organization_id = $1 and t.%2$I = any ($2) and t.%3$I = any ($3) '
+        'order by %4$s for update) update zoho.%1$I t set %2$I = null from led l where (%4$s) = (%5$s)',
+        (unlink_statement.link).target, (unlink_statement.link).column_name, (unlink_statement.link).key_column,
+        (select string_agg(format('t.%I', k), ', ' order by n) from unnest(v_keys) with ordinality u(k, n)),
+        (select string_agg(format('l.%I', k), ', ' order by n) from unnest(v_keys) with ordinality u(k, n)));
+end
+$$;
+revoke all on function tds.unlink_statement(tds.link) from public;
+comment on function tds.unlink_statement(tds.link) is
+'The statement that takes a link back from the rows of an organisation ($1) that lead to these rows ($2) of these records ($3), in key '
+'order.';
+
+create or replace function tds.unlink_rows(parents text[], organization_id text, zoho_ids text[], row_ids bigint[]) returns void
+language plpgsql volatile
+set search_path = pg_catalog, pg_temp
+as $$
+declare
+    v_link tds.link;
+begin
+    for v_link in
+        select l.* from tds.link l
+         where l.parent = any (unlink_rows.parents) and not l.follows and cardinality(unlink_rows.row_ids) > 0
+         order by l.target, l.column_name
+    loop
+        execute tds.unlink_statement(v_link) using unlink_rows.organization_id, unlink_rows.row_ids, unlink_rows.zoho_ids;
+    end loop;
+end
+$$;
+revoke all on function tds.unlink_rows(text[], text, text[], bigint[]) from public;
+comment on function tds.unlink_rows(text[], text, text[], bigint[]) is
+'Takes back the links to rows that these tables no longer have (their ids, Zoho''s and ours): whoever names them has nobody to point to, '
+'as before they came.';
+
+create or replace function tds.link_parents(target text) returns text[]
+language sql stable
+set search_path = pg_catalog, pg_temp
+as $$
+    select array(select distinct l.parent from tds.link l
+                  where l.parent = $1 or format('zoho.%I', l.parent)::regclass in (
+                        select h.inhrelid from pg_inherits h where h.inhparent = format('zoho.%I', $1)::regclass)
+                  order by l.parent)
+$$;
+revoke all on function tds.link_parents(text) from public;
+comment on function tds.link_parents(text) is 'The names by which links lead to rows of that table: its own, and those of its parts.';
+
 create or replace function tds.remove_records(entity tds.entity, organization_id text, zoho_ids text[]) returns void
 language plpgsql volatile
 set search_path = pg_catalog, pg_temp
 as $$
 declare
-    v_target record;
+    v_parents constant text[] := tds.link_parents((remove_records.entity).target);
+    v_target  record;
+    v_ids     bigint[];
 begin
+    if v_parents <> '{}' then
+        execute format('select array(select t.id from zoho.%I t where t.organization_id = $1 and t.%I = any ($2))',
+                       (remove_records.entity).target, (remove_records.entity).target_key)
+           into v_ids using remove_records.organization_id, remove_records.zoho_ids;
+    end if;
     for v_target in
         select (remove_records.entity).target as name, (remove_records.entity).target_key as id_column
          union all
@@ -301,6 +362,7 @@ begin
         execute format('delete from zoho.%1$I t where t.organization_id = $1 and t.%2$I = any ($2)', v_target.name, v_target.id_column)
           using remove_records.organization_id, remove_records.zoho_ids;
     end loop;
+    perform tds.unlink_rows(v_parents, remove_records.organization_id, remove_records.zoho_ids, v_ids);
     delete from tds.record_history h
      where h.organization_id = remove_records.organization_id and h.target = (remove_records.entity).target
        and h.zoho_id = any (remove_records.zoho_ids);
@@ -311,7 +373,7 @@ end
 $$;
 revoke all on function tds.remove_records(tds.entity, text, text[]) from public;
 comment on function tds.remove_records(tds.entity, text, text[]) is
-'Removes the rows of records, with what hangs on them, their history, and what is known of their absence.';
+'Removes the rows of records, with what hangs on them, the links that lead to them, their history, and what is known of their absence.';
 
 create or replace function tds.remove_phantoms(entity tds.entity, organization_id text, proved tds.held_deletion[]) returns text[]
 language plpgsql volatile

@@ -24,22 +24,36 @@ create or replace function tds.prepare_contacts(organization_ids text[], states 
 language plpgsql volatile
 set search_path = pg_catalog, pg_temp
 as $$
+declare
+    v_moved record;
 begin
     perform tds.lock_contacts(o.id)
        from (select distinct u.id from unnest(prepare_contacts.organization_ids) u(id) order by u.id) o;
-    update zoho.contacts t
-       set contact_type = tds.contact_type(s.doc, t.contact_type)
-      from unnest(prepare_contacts.organization_ids, prepare_contacts.states) s(
-           organization_id, zoho_id, doc, version, hash, modified_at, observed_at, rank, read_at, deleted_at, layers, inbox_id)
-     where t.organization_id = s.organization_id
-       and t.zoho_contact_id = s.zoho_id
-       and t.sync_version = s.version - 1
-       and t.contact_type <> tds.contact_type(s.doc, t.contact_type);
+    for v_moved in
+        with moved as (
+            update zoho.contacts t
+               set contact_type = tds.contact_type(s.doc, t.contact_type)
+              from unnest(prepare_contacts.organization_ids, prepare_contacts.states) s(
+                   organization_id, zoho_id, doc, version, hash, modified_at, observed_at, rank, read_at, deleted_at, layers, inbox_id)
+             where t.organization_id = s.organization_id
+               and t.zoho_contact_id = s.zoho_id
+               and t.sync_version = s.version - 1
+               and t.contact_type <> tds.contact_type(s.doc, t.contact_type)
+            returning t.organization_id, t.contact_type, t.zoho_contact_id, t.id)
+        select m.organization_id, case m.contact_type when 'vendor' then 'customers' else 'vendors' end as was,
+               array_agg(m.zoho_contact_id) as zoho_ids, array_agg(m.id) as row_ids
+          from moved m
+         group by m.organization_id, was
+         order by m.organization_id, was
+    loop
+        -- a document that names a customer does not lead to a vendor
+        perform tds.unlink_rows(array[v_moved.was], v_moved.organization_id, v_moved.zoho_ids, v_moved.row_ids);
+    end loop;
 end
 $$;
 revoke all on function tds.prepare_contacts(text[], tds.record_state[]) from public;
 comment on function tds.prepare_contacts(text[], tds.record_state[]) is
-'Before contacts are written: locks, and moves those whose type has changed into the other table.';
+'Before contacts are written: locks, and moves those whose type has changed into the other table, to which no document of the one leads.';
 
 create or replace function tds.told_contact_addresses(organization_ids text[], zoho_ids text[], at timestamptz)
 returns setof zoho.contact_addresses

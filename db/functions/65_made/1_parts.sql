@@ -92,21 +92,6 @@ $$;
 comment on function tds.fields_of(text, text, text) is
 'A subquery over a document: the fields of an entity, or of one of its arrays, by their keys.';
 
-create or replace function tds.key_columns(target text) returns text[]
-language plpgsql stable
-set search_path = pg_catalog, pg_temp
-as $$
-begin
-    return array(select a.attname::text
-                   from pg_index i
-                  cross join lateral unnest(i.indkey) with ordinality k(attnum, n)
-                   join pg_attribute a on a.attrelid = i.indrelid and a.attnum = k.attnum
-                  where i.indrelid = format('zoho.%I', key_columns.target)::regclass and i.indisprimary
-                  order by k.n);
-end
-$$;
-comment on function tds.key_columns(text) is 'The columns of a mirror table''s primary key, in order.';
-
 create or replace function tds.parts_of(
     entity text, list_key text, out columns text, out expressions text, out named text, out updates text, out joins text)
 language plpgsql stable

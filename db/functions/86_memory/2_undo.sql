@@ -152,21 +152,8 @@ create or replace function tds.remove_run_rows(entity tds.entity, organization_i
 language plpgsql volatile
 set search_path = pg_catalog, pg_temp
 as $$
-declare
-    v_link record;
 begin
     perform tds.remove_records(remove_run_rows.entity, remove_run_rows.organization_id, remove_run_rows.zoho_ids);
-    -- who names them has nobody to point to, as before
-    for v_link in
-        select l.target, l.column_name, l.key_column from tds.link l
-         where l.parent = (remove_run_rows.entity).target
-            or (remove_run_rows.entity).target = 'contacts' and l.parent in ('customers', 'vendors')
-         order by l.target, l.column_name
-    loop
-        execute format('update zoho.%1$I t set %2$I = null where t.organization_id = $1 and t.%3$I = any ($2) and t.%2$I is not null',
-                       v_link.target, v_link.column_name, v_link.key_column)
-          using remove_run_rows.organization_id, remove_run_rows.zoho_ids;
-    end loop;
     delete from tds.wanted_detail w
      where w.organization_id = remove_run_rows.organization_id and w.entity = any (tds.namesakes((remove_run_rows.entity).entity))
        and w.zoho_id = any (remove_run_rows.zoho_ids);
