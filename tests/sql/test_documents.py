@@ -387,3 +387,239 @@ def test_a_sum_of_which_a_part_is_not_known_is_not_known(mirror: Mirror) -> None
     tell(2, exchange_rate=3, last_modified_time=LATER)
     assert sums(asked) == [42, 105, 105, 105, 105, 105, 105, 0]
     assert sums(traded) == [100, 100, 105, 100]
+
+
+@pytest.mark.parametrize(
+    ("entity", "changed"),
+    [
+        ("invoices", {"tcs_amount": 2, "total": 23}),
+        ("invoices", {"tds_amount": 2, "total": 19}),
+        ("invoices", {"tds_amount": 2}),
+        ("invoices", {"roundoff_value": 0.4, "total": 21.4}),
+        ("invoices", {"shipping_charge": 3, "shipping_charge_tax": 0.15, "total": 24.15}),
+        ("invoices", {"is_reverse_charge_applied": True, "total": 20}),
+        (
+            "invoices",
+            {
+                "is_inclusive_tax": True,
+                "line_items": [line(1, total=21)],
+                "sub_total": 21,
+                "tcs_amount": 2,
+                "total": 23,
+            },
+        ),
+        ("invoices", {"is_inclusive_tax": True, "sub_total": 20, "roundoff_value": "-0.40", "total": 20.6}),
+        ("invoices", {"adjustment": -5, "total": 16}),
+        ("bills", {"tds_amount": 0.45, "total": 20.55}),
+        ("bills", {"is_tds_applied": True, "tds_total": 2, "total": 19}),
+        ("credit_notes", {"tcs_amount": 2, "total": 23}),
+        ("vendor_credits", {"tds_amount": "2.00", "total": 19}),
+    ],
+)
+def test_what_is_sold_or_bought_is_without_what_is_withheld_or_rounded(
+    mirror: Mirror, entity: str, changed: dict[str, Any]
+) -> None:
+    """Zoho's reports add up lines, net of discounts and without tax: what the total has besides is no sale."""
+    key, own = {"invoices": ("invoice", {"invoice_id": "60", "customer_id": "10"})}.get(entity) or DOCUMENTS[
+        entity
+    ]
+    mirror.receive(entity, {key: amounts(exchange_rate=1) | own | changed}, "detail")
+    mirror.process()
+    traded = "purchases_by_item" if entity in ("bills", "vendor_credits") else "sales_by_item"
+    sign = -1 if "credit" in entity else 1
+    period = "('60069194202', '2026-06-01', '2026-06-30')"
+    assert mirror.value(f"select amount_base from tds.{traded}{period}") == 20 * sign
+    if traded == "sales_by_item":
+        assert mirror.value(f"select amount_base from tds.sales_by_customer{period}") == 20 * sign
+
+
+@pytest.mark.parametrize(
+    ("changed", "net"),
+    [
+        ({"discount_type": "entity_level", "discount_total": 2, "tds_amount": 1, "total": 18}, 18),
+        ({"discount_type": "entity_level", "discount": "10%", "discount_amount": 2, "total": 19}, 18),
+        ({"discount_total": 4}, 20),
+        ({"discount_total": 4, "is_discount_before_tax": False, "total": 17}, 16),
+    ],
+)
+def test_what_is_sold_is_net_of_discounts(mirror: Mirror, changed: dict[str, Any], net: int) -> None:
+    same = {"invoice_id": "60", "customer_id": "10", "exchange_rate": 1}
+    mirror.receive("invoices", {"invoice": amounts(**same | {"discount_total": ""} | changed)}, "detail")
+    mirror.process()
+    period = "('60069194202', '2026-06-01', '2026-06-30')"
+    assert mirror.value(f"select amount_base from tds.sales_by_customer{period}") == net
+    assert mirror.value(f"select amount_base from tds.sales_by_item{period}") == net
+
+
+@pytest.mark.parametrize(("decimals", "expected"), [(3, "3.222"), (0, "3"), (2, "3.22"), ("", "3.22")])
+@pytest.mark.parametrize("told_by", ["organizations", "currencies"])
+def test_amounts_in_the_base_currency_have_its_decimals(
+    mirror: Mirror, decimals: int | str, expected: str, told_by: str
+) -> None:
+    """Of dinars there are three, of yen none: an amount that is cut to cents is another amount."""
+    organization = {"organization_id": "60069194202", "currency_code": "KWD"}
+    currency = {"currency_id": "9", "currency_code": "KWD", "is_base_currency": True}
+    (organization if told_by == "organizations" else currency)["price_precision"] = decimals
+    mirror.receive("organizations", {"organization": organization}, "detail")
+    mirror.receive("currencies", {"currencies": [currency]}, "list")
+    mirror.receive("products", {"item": product("500", stock_on_hand=1, purchase_rate="3.2217")}, "detail")
+    told = amounts(
+        line_items=[line(1, total=10.527)], sub_total=10.527, tax_total=0, total=10.527, balance=10.527
+    )
+    told |= {
+        "currency_code": "USD",
+        "exchange_rate": "0.306070",
+        "due_date": "2026-06-09",
+        "customer_id": "10",
+        "vendor_id": "20",
+    }
+    payment = told | {
+        "payment_id": "1",
+        "amount": 10.527,
+        "unused_amount": 10.527,
+        "bills": [],
+        "invoices": [],
+    }
+    mirror.receive("invoices", {"invoice": told | {"invoice_id": "1"}}, "detail")
+    mirror.receive("bills", {"bill": told | {"bill_id": "2"}}, "detail")
+    mirror.receive("payments", {"payment": payment}, "detail")
+    mirror.process()
+    period = "('60069194202', '2026-06-01', '2026-06-30')"
+    for asked in [
+        "owed_base from tds_open_balances",
+        "unused_credits_base from tds_open_balances",
+        "owed_base from tds_open_payables",
+        "balance_base from tds_overdue_invoices",
+        "total_base from tds_receivables_ageing",
+        "unused_base from tds_unallocated_payments",
+        "value_base from tds_stock_value",
+        f"amount_base from tds.sales_by_item{period}",
+        f"amount_base from tds.sales_by_customer{period}",
+        f"amount_base from tds.purchases_by_item{period}",
+    ]:
+        assert str(mirror.value(f"select {asked}")) == expected, asked
+    for function, report, party in [
+        ("ours_ageing", "aragingsummary", "customer"),
+        ("ours_balances", "vendorbalancesummary", "vendor"),
+        ("ours_trade", "salesbyitem", "product"),
+        ("ours_payments", "customerpayments", "payment"),
+    ]:
+        of = f"row('{report}', '{party}', '', null, '60069194202', '2026-06-01', '2026-06-30')::tds.asked"
+        base = f"select amount from tds.{function}({of}) where measure in ('total', 'closing_balance', 'amount', 'bcy_amount') "
+        assert str(mirror.value(base + "order by currency nulls first limit 1")) == expected, function
+
+
+@pytest.mark.parametrize("told", ["2026-06-20", ""])
+def test_what_was_open_on_a_day_past_counts_all_that_was_settled_later(mirror: Mirror, told: str) -> None:
+    """Taxes that a payment withheld settle as well; where no day of an application is told, it is not before its payment's."""
+    settled = {"tax_amount_withheld": 1, "payment_made": 15, "balance": 5, "exchange_rate": 1}
+    for entity, key, party, paid_by, paid_key in [
+        ("invoices", "invoice", "customer_id", "payments", "payment"),
+        ("bills", "bill", "vendor_id", "vendor_payments", "vendorpayment"),
+    ]:
+        mirror.receive(entity, {key: amounts(**settled) | {f"{key}_id": "1", party: "10"}}, "detail")
+        applied = {f"{key}_id": "1", "apply_date": told, "amount_applied": 15, "tax_amount_withheld": 1}
+        payment = {
+            "payment_id": f"9{key}",
+            party: "10",
+            "date": "2026-06-20",
+            "amount": 15,
+            "unused_amount": 0,
+            "balance": 0,
+        }
+        payment |= {entity: [applied], "exchange_rate": 1, "last_modified_time": MOMENT}
+        mirror.receive(paid_by, {paid_key: payment}, "detail")
+    mirror.process()
+    for documents in ("receivable_documents", "payable_documents"):
+        owed = f"select owed from tds.{documents}('60069194202', %s)"
+        assert mirror.value(owed, "2026-06-19") == 21
+        assert mirror.value(owed, "2026-06-20") == 5
+    left = "select coalesce(sum(unused), 0) from tds.{}_credits('60069194202', '2026-06-19')"
+    assert [mirror.value(left.format(party)) for party in ("customer", "vendor")] == [0, 0]
+
+
+CUSTOMERS = ["invoices", "credit_notes", "payments", "sales_orders"]
+VENDORS = ["bills", "vendor_credits", "vendor_payments"]
+
+
+def test_documents_lead_to_a_contact_only_while_it_is_of_the_kind_they_name(mirror: Mirror) -> None:
+    """A customer that becomes a vendor is in another table; its invoices lead nowhere until it comes back."""
+
+    def become(kind: str, day: int) -> list[str]:
+        told = contact("10", kind) | {"last_modified_time": f"2026-06-{day}T09:46:21-0400"}
+        mirror.receive("customers", {"contact": told}, "detail")
+        mirror.process()
+        row = mirror.value("select id from zoho.contacts where zoho_contact_id = '10'")
+        found = []
+        for entity in CUSTOMERS + VENDORS:
+            table, party = (
+                {"payments": "customer_payments"}.get(entity, entity),
+                "customer" if entity in CUSTOMERS else "vendor",
+            )
+            linked = mirror.rows(f"select {party}_id as id from zoho.{table}")
+            assert linked in ([{"id": row}], [{"id": None}]), (entity, linked, row)
+            found += [entity] if linked[0]["id"] else []
+        for entity in CUSTOMERS + VENDORS:
+            assert mirror.rows(f"select * from tds.rebuild_differences('{entity}')") == [], entity
+        assert mirror.value("select count(*) from tds_danglers where what <> 'parent missing'") == 0
+        return found
+
+    for entity, (key, own) in DOCUMENTS.items():
+        both = {"customer_id": "10", "vendor_id": "10"}
+        mirror.receive(entity, {key: amounts() | own | both}, "detail")
+    mirror.receive("invoices", {"invoice": amounts(invoice_id="60", customer_id="10")}, "detail")
+    for entity, key, list_key in [
+        ("payments", "payment", "invoices"),
+        ("vendor_payments", "vendorpayment", "bills"),
+    ]:
+        told = {
+            "payment_id": "61",
+            "customer_id": "10",
+            "vendor_id": "10",
+            "amount": 5,
+            "unused_amount": 5,
+            "balance": 5,
+        }
+        mirror.receive(entity, {key: told | {list_key: [], "last_modified_time": MOMENT}}, "detail")
+    assert become("customer", 11) == CUSTOMERS
+    assert become("vendor", 12) == VENDORS
+    assert become("customer", 13) == CUSTOMERS
+
+
+@pytest.mark.parametrize(
+    ("status", "unused"), [("paid", 5), ("", 5), ("draft", 0), ("void", 0), ("pending_approval", 0)]
+)
+def test_a_payment_counts_unless_it_is_draft_or_void(mirror: Mirror, status: str, unused: int) -> None:
+    """Neither what is left of it, nor what it would have settled."""
+    for entity, key, party, paid_by, paid_key in [
+        ("invoices", "invoice", "customer_id", "payments", "payment"),
+        ("bills", "bill", "vendor_id", "vendor_payments", "vendorpayment"),
+    ]:
+        mirror.receive(entity, {key: amounts(exchange_rate=1) | {f"{key}_id": "1", party: "10"}}, "detail")
+        payment = {
+            "payment_id": f"9{key}",
+            party: "10",
+            "date": "2026-06-20",
+            "amount": 15,
+            "unused_amount": 5,
+            "balance": 5,
+        }
+        payment |= {"payment_status": status} if paid_key == "payment" else {"status": status}
+        applied = {f"{key}_id": "1", "apply_date": "2026-06-20", "amount_applied": 10}
+        payment |= {entity: [applied], "exchange_rate": 1, "last_modified_time": MOMENT}
+        mirror.receive(paid_by, {paid_key: payment}, "detail")
+    mirror.process()
+    assert mirror.value("select coalesce(sum(unused_amount), 0) from tds_unallocated_payments") == 2 * unused
+    for view in ("tds_open_balances", "tds_open_payables"):
+        assert mirror.value(f"select sum(unused_credits) from {view}") == unused, view
+    for of in ("customer", "vendor"):
+        left = f"select coalesce(sum(unused), 0) from tds.{of}_credits('60069194202', '2026-06-20')"
+        assert mirror.value(left) == unused, of
+    for of in ("receivable", "payable"):
+        owed = mirror.value(f"select sum(owed) from tds.{of}_documents('60069194202', '2026-06-10')")
+        assert owed == (31 if unused else 21), of
+    for report, party in [("customerpayments", "payment"), ("vendorpayments", "vendor_payment")]:
+        asked = f"row('{report}', '{party}', '', null, '60069194202', '2026-06-01', '2026-06-30')::tds.asked"
+        assert mirror.value(f"select count(*) from tds.ours_payments({asked})") == (3 if unused else 0), (
+            report
+        )

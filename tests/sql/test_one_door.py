@@ -164,6 +164,27 @@ def test_a_day_begins_at_the_same_moment_for_a_pull_and_for_a_price(mirror: Mirr
     assert effective == [{"before": False, "after": True}]
 
 
+@pytest.mark.parametrize(
+    ("zone", "day"),
+    [
+        ("Pacific/Kiritimati", "2026-02-02"),
+        ("Pacific/Pago_Pago", "2026-01-31"),
+        ("Etc/GMT-14", "2026-02-02"),
+        ("EST5EDT", "2026-02-01"),
+        ("UTC+14", "2026-02-01"),
+        ("GMT-12:00", "2026-02-01"),
+        ("(GMT 14:00) Kiritimati", "2026-02-01"),
+        ("posixrules", "2026-02-01"),
+    ],
+)
+def test_an_offset_is_no_time_zone(mirror: Mirror, zone: str, day: str) -> None:
+    """PostgreSQL reads UTC+14 as POSIX has it, fourteen hours behind: the day before, and not the day after."""
+    told = {"organization_id": ORGANIZATION, "name": "T", "time_zone": zone}
+    mirror.receive("organizations", {"organization": told}, shape="detail")
+    mirror.process()
+    assert str(mirror.value("select tds.day_of(%s, '2026-02-01 10:30+00')", ORGANIZATION)) == day
+
+
 def test_status_dashboard_and_metrics_count_alike(mirror: Mirror, database: Database) -> None:
     mirror.receive(
         "products", {"items": [product("1"), product("2", rate="x"), product("3", rate="x")]}, shape="list"

@@ -64,6 +64,8 @@ def test_an_organisation_is_added_changed_paused_and_resumed(mirror: Mirror) -> 
         ("org_add('1', credentials => 'file:relative')", "ZB073"),
         ("org_add('1')", "ZB073"),
         ("org_add('1', credentials => 'env:A_', time_zone => 'Mars/Base')", "ZB074"),
+        ("org_add('1', credentials => 'env:A_', time_zone => 'UTC+3')", "ZB074"),
+        ("org_add('1', credentials => 'env:A_', time_zone => '+03:00')", "ZB074"),
         ("org_add('1', credentials => 'env:A_', concurrency => 0)", "ZB075"),
         ("org_pause('1')", "ZB070"),
         ("org_resume('1')", "ZB070"),

@@ -46,13 +46,9 @@ begin
                 hint = 'env:PREFIX_ (variables PREFIX_CLIENT_ID …) or file:/path of a file with ZOHO_CLIENT_ID=…; never the secret itself';
         end if;
     end loop;
-    if (check_organization.told).time_zone is not null then
-        begin
-            perform current_timestamp at time zone (check_organization.told).time_zone;
-        exception when invalid_parameter_value then
-            raise exception using errcode = 'ZB074', message = 'there is no such time zone',
-                detail = left((check_organization.told).time_zone, 100), hint = 'as in Asia/Baghdad; select name from pg_timezone_names';
-        end;
+    if (check_organization.told).time_zone is not null and not tds.is_time_zone((check_organization.told).time_zone) then
+        raise exception using errcode = 'ZB074', message = 'there is no such time zone',
+            detail = left((check_organization.told).time_zone, 100), hint = 'as in Asia/Baghdad; select name from pg_timezone_names';
     end if;
 end
 $$;

@@ -140,7 +140,7 @@ comment on column public.tds_negative_stock.quantity is 'How much less.';
 grant execute on function tds.snapshot_stock() to tds_worker, tds_operator;
 grant execute on function tds.price_of(text, text, numeric, timestamptz, text), tds.round_price(numeric, text, numeric),
     tds.percentage_price(zoho.pricelists, numeric), tds.is_effective(zoho.pricelists, timestamptz), tds.time_zone_of(text),
-    tds.known_organization(text, boolean), tds.setting_text(text), tds.now() to tds_reader, tds_operator;
+    tds.is_time_zone(text), tds.known_organization(text, boolean), tds.setting_text(text), tds.now() to tds_reader, tds_operator;
 
 insert into tds.setting (name, value, description) values
     ('low_stock_default', '5', 'Stock at or below which a product is low that has no reorder_level of its own, in its unit.')

@@ -5,7 +5,7 @@ insert into tds.setting (name, value, description) values
     ('reconcile_nightly', 'true', 'Whether the mirror is reconciled with Zoho''s reports each night.'),
     ('reconcile_tolerance', '0.01',
         'By how much a figure of a report may differ from ours where documents were converted into the base currency, or a discount was '
-        'shared out over lines; all others have to be equal.'),
+        'shared out over lines (unless 0, at least the base currency''s smallest amount); all others have to be equal.'),
     ('reconcile_again_seconds', '600',
         'How long after the last report those that differ are asked once more; what is due is pulled meanwhile. A command does not wait.'),
     ('reconcile_pages', '25',
@@ -549,7 +549,9 @@ set search_path = pg_catalog, pg_temp
 as $$
 declare
     v_now       constant timestamptz := tds.now();
-    v_tolerance constant numeric := tds.setting_text('reconcile_tolerance')::numeric;
+    v_told      constant numeric := tds.setting_text('reconcile_tolerance')::numeric;
+    v_tolerance constant numeric := case when v_told > 0 then greatest(
+        v_told, power(10::numeric, -tds.base_decimals((compare_report.run).organization_id))) else v_told end;
     v_from      constant date := ((compare_report.task).parameters ->> 'from_date')::date;
     v_to        constant date := ((compare_report.task).parameters ->> 'to_date')::date;
     v_base      constant text := tds.base_currency((compare_report.run).organization_id);

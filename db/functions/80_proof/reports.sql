@@ -41,11 +41,13 @@ begin
           from tds.payable_documents((ours_ageing.asked).organization_id, (ours_ageing.asked).day_to) d
          where (ours_ageing.asked).party_kind = 'vendor')
     select d.party_id, m.measure, m.currency, m.amount, d.is_exact, d.lacking
-      from (select c.party_id, sum(round(c.owed * c.rate, 2)) as total, sum(c.owed) as fcy, min(c.currency) as currency,
-                   coalesce(sum(round(c.owed * c.rate, 2)) filter (where c.due_date < (ours_ageing.asked).day_to), 0) as overdue,
+      from (select c.party_id, sum(round(c.owed * c.rate, b.decimals)) as total, sum(c.owed) as fcy, min(c.currency) as currency,
+                   coalesce(sum(round(c.owed * c.rate, b.decimals)) filter (where c.due_date < (ours_ageing.asked).day_to), 0) as overdue,
                    count(distinct c.currency) as currencies, coalesce(bool_and(c.rate = 1), false) as is_exact,
                    (count(*) filter (where c.rate is null))::int as lacking
-              from documents c group by c.party_id) d
+              from documents c
+             cross join (select tds.base_decimals((ours_ageing.asked).organization_id)) b(decimals)
+             group by c.party_id) d
      cross join lateral (values ('total', null, d.total), ('overdue', null, d.overdue),
                                 ('fcy_total', d.currency, case when d.currencies = 1 then d.fcy end)) m(measure, currency, amount)
      where m.amount is not null;
@@ -76,9 +78,10 @@ begin
         select c.vendor_id, c.rate, 0, c.unused
           from tds.vendor_credits((ours_balances.asked).organization_id, (ours_balances.asked).day_to) c
          where (ours_balances.asked).party_kind = 'vendor')
-    select p.party_id, 'closing_balance'::text, null::text, sum(round(p.owed * p.rate, 2) - round(p.unused * p.rate, 2)),
+    select p.party_id, 'closing_balance'::text, null::text, sum(round(p.owed * p.rate, b.decimals) - round(p.unused * p.rate, b.decimals)),
            coalesce(bool_and(p.rate = 1), false), (count(*) filter (where p.rate is null))::int
       from parts p
+     cross join (select tds.base_decimals((ours_balances.asked).organization_id)) b(decimals)
      group by p.party_id;
 end
 $$;
@@ -158,11 +161,12 @@ begin
     return query
     select c.customer_id, m.measure, null::text, m.amount, c.is_exact, c.lacking
       from (select d.customer_id, (count(*) filter (where d.sign = 1))::numeric as documents,
-            sum(d.sign * round(d.net * d.rate, 2)) as sales,
-                   sum(d.sign * round((d.net + d.tax) * d.rate, 2)) as with_tax, coalesce(bool_and(d.rate = 1), false) as is_exact,
+            sum(d.sign * round(d.net * d.rate, b.decimals)) as sales,
+                   sum(d.sign * round((d.net + d.tax) * d.rate, b.decimals)) as with_tax, coalesce(bool_and(d.rate = 1), false) as is_exact,
                    (count(*) filter (where d.net * d.rate is null))::int as lacking
               from tds.sales_documents((ours_sales_by_customer.asked).organization_id, (ours_sales_by_customer.asked).day_from,
                                        (ours_sales_by_customer.asked).day_to) d
+             cross join (select tds.base_decimals((ours_sales_by_customer.asked).organization_id)) b(decimals)
              group by d.customer_id) c
      cross join lateral (values ('count', c.documents), ('sales', c.sales), ('sales_with_tax', c.with_tax)) m(measure, amount);
 end
@@ -184,14 +188,17 @@ begin
               from zoho.customer_payments t
              where (ours_payments.asked).party_kind = 'payment' and t.organization_id = (ours_payments.asked).organization_id
                and t.deleted_at is null and t.payment_date between (ours_payments.asked).day_from and (ours_payments.asked).day_to
+               and tds.counts_for_sums(t.zoho_metadata ->> 'payment_status')
              union all
             select t.zoho_payment_id, t.amount, t.unused_amount, t.currency,
                    coalesce(t.exchange_rate, case when t.currency = tds.base_currency((ours_payments.asked).organization_id) then 1 end)
               from zoho.vendor_payments t
              where (ours_payments.asked).party_kind = 'vendor_payment' and t.organization_id = (ours_payments.asked).organization_id
-               and t.deleted_at is null and t.payment_date between (ours_payments.asked).day_from and (ours_payments.asked).day_to) p
+               and t.deleted_at is null and t.payment_date between (ours_payments.asked).day_from and (ours_payments.asked).day_to
+               and tds.counts_for_sums(t.status)) p
      cross join lateral (values ('amount', p.amount), ('unused_amount', p.unused_amount),
-                                ('bcy_amount', round(p.amount * p.rate, 2))) m(measure, amount);
+                                ('bcy_amount', round(p.amount * p.rate, tds.base_decimals((ours_payments.asked).organization_id))))
+                                m(measure, amount);
 end
 $$;
 comment on function tds.ours_payments(tds.asked) is 'The payments of these days, one by one.';

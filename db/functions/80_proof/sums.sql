@@ -15,6 +15,51 @@ as $$
 $$;
 comment on function tds.base_currency(text) is 'The currency that an organisation keeps its books in; null: not known.';
 
+create or replace function tds.base_decimals(organization_id text) returns int
+language sql stable parallel safe
+as $$
+    select coalesce((select min(o.price_precision)::int from zoho.organizations o
+                      where o.organization_id = $1 and o.deleted_at is null and o.price_precision between 0 and 6),
+                    (select min(c.price_precision)::int from zoho.currencies c
+                      where c.organization_id = $1 and c.is_base and c.deleted_at is null and c.price_precision between 0 and 6), 2)
+$$;
+comment on function tds.base_decimals(text) is
+'Decimals of amounts in the currency that an organisation keeps its books in (3 of dinars, none of yen); 2 while that is not known.';
+
+create or replace function tds.beside_lines(doc jsonb) returns numeric
+language sql stable parallel safe
+as $$
+    -- offset 0: each amount is read once. Discounts after the tax, and taxes that the prices hold, are in no subtotal
+    select coalesce(n.total - case when n.tax_held <> 0 then null
+                                   when n.discount_type = 'item_level' and (n.discount = 0 or n.before_tax) then n.sub_total
+                                   when n.discount_type = 'entity_level' then n.sub_total - n.discount end,
+                    n.rounding + case when n.total - n.rounding not in (n.like_lines, n.like_lines - n.tax_held)
+                                           and n.total - n.rounding - n.at_source in (n.like_lines, n.like_lines - n.tax_held)
+                                      then n.at_source else 0 end)
+      from (select a.*, a.sub_total - case when a.discount_type = 'entity_level' then a.discount else 0 end as like_lines
+              from (select tds.amount_of($1 -> 'sub_total') as sub_total, $1 ->> 'discount_type' as discount_type,
+                           coalesce($1 ->> 'is_discount_before_tax', 'true') <> 'false' as before_tax,
+                           coalesce(tds.amount_of($1 -> 'discount_total'), tds.amount_of($1 -> 'discount_amount'),
+                                    case when coalesce(tds.amount_of($1 -> 'discount'), 0) = 0 then 0 end) as discount,
+                           case when $1 ->> 'is_inclusive_tax' = 'true' then tds.amount_of($1 -> 'tax_total') else 0 end as tax_held,
+                           coalesce(tds.amount_of($1 -> 'tcs_amount'), 0) - coalesce(tds.amount_of($1 -> 'tds_amount'), 0) as at_source,
+                           coalesce(tds.amount_of($1 -> 'roundoff_value'), 0) as rounding,
+                           tds.amount_of($1 -> 'total') - tds.amount_of($1 -> 'tax_total')
+                           - coalesce(tds.amount_of($1 -> 'shipping_charge'), 0) - coalesce(tds.amount_of($1 -> 'adjustment'), 0) as total
+                    offset 0) a) n
+$$;
+comment on function tds.beside_lines(jsonb) is
+'What a document''s total has besides its lines, their discounts, its taxes, shipping and adjustment: rounding, and what is withheld or '
+'collected at the source. Its lines are its subtotal less a discount of the whole document, but where prices hold their taxes, or a '
+'discount comes after them: there the rounding, and what is at the source if the total has it.';
+
+create or replace function tds.net_amount(subtotal numeric, net numeric, doc jsonb) returns numeric
+language sql stable parallel safe
+as $$ select case when $1 = $2 then $2 else $2 - coalesce(tds.beside_lines($3), 0) end $$;
+comment on function tds.net_amount(numeric, numeric, jsonb) is
+'What a document sells or buys, of its total without tax, shipping and adjustment; the document is read only where that is not its '
+'subtotal.';
+
 create or replace function tds.receivable_documents(organization_id text, day date)
 returns table (customer_id text, invoice_id text, invoice_number text, status text, currency text, rate numeric, due_date date,
                owed numeric)
@@ -25,15 +70,16 @@ as $$
       from zoho.invoices i
      cross join (select tds.base_currency($1)) b(code)
       left join (select u.zoho_invoice_id, sum(u.amount) as amount
-                   from (select a.zoho_invoice_id, a.amount
+                   from (select a.zoho_invoice_id, a.amount + coalesce(a.tax_withheld, 0) as amount
                            from zoho.customer_payment_invoices a
                            join zoho.customer_payments p on p.organization_id = a.organization_id and p.zoho_payment_id = a.zoho_payment_id
-                          where a.organization_id = $1 and a.applied_on > $2 and p.deleted_at is null
+                          where a.organization_id = $1 and coalesce(a.applied_on, p.payment_date) > $2 and p.deleted_at is null
+                            and tds.counts_for_sums(p.zoho_metadata ->> 'payment_status')
                           union all
                          select a.zoho_invoice_id, a.amount
                            from zoho.credit_note_invoices a
                            join zoho.credit_notes n on n.organization_id = a.organization_id and n.zoho_creditnote_id = a.zoho_creditnote_id
-                          where a.organization_id = $1 and a.credited_on > $2 and n.deleted_at is null) u
+                          where a.organization_id = $1 and coalesce(a.credited_on, n.credit_note_date) > $2 and n.deleted_at is null) u
                   group by u.zoho_invoice_id) l on l.zoho_invoice_id = i.zoho_invoice_id
      where i.organization_id = $1 and i.deleted_at is null and tds.counts_for_sums(i.status) and i.invoice_date <= $2
        and i.balance + coalesce(l.amount, 0) <> 0
@@ -50,16 +96,17 @@ as $$
       from zoho.bills i
      cross join (select tds.base_currency($1)) b(code)
       left join (select u.zoho_bill_id, sum(u.amount) as amount
-                   from (select a.zoho_bill_id, a.amount
+                   from (select a.zoho_bill_id, a.amount + coalesce(a.tax_withheld, 0) as amount
                            from zoho.vendor_payment_bills a
                            join zoho.vendor_payments p on p.organization_id = a.organization_id and p.zoho_payment_id = a.zoho_payment_id
-                          where a.organization_id = $1 and a.applied_on > $2 and p.deleted_at is null
+                          where a.organization_id = $1 and coalesce(a.applied_on, p.payment_date) > $2 and p.deleted_at is null
+                            and tds.counts_for_sums(p.status)
                           union all
                          select a.zoho_bill_id, a.amount
                            from zoho.vendor_credit_bills a
                            join zoho.vendor_credits n on n.organization_id = a.organization_id
                             and n.zoho_vendor_credit_id = a.zoho_vendor_credit_id
-                          where a.organization_id = $1 and a.credited_on > $2 and n.deleted_at is null) u
+                          where a.organization_id = $1 and coalesce(a.credited_on, n.credit_date) > $2 and n.deleted_at is null) u
                   group by u.zoho_bill_id) l on l.zoho_bill_id = i.zoho_bill_id
      where i.organization_id = $1 and i.deleted_at is null and tds.counts_for_sums(i.payment_status) and i.bill_date <= $2
        and i.balance + coalesce(l.amount, 0) <> 0
@@ -95,10 +142,12 @@ as $$
                    p.unused_amount + l.later + case when p.amount <> p.unused_amount + l.applied
                                                     then tds.refunded_later(p.zoho_metadata, 'payment_refunds', $2) else 0 end
               from zoho.customer_payments p
-             cross join lateral (select coalesce(sum(a.amount) filter (where a.applied_on > $2), 0), coalesce(sum(a.amount), 0)
+             cross join lateral (select coalesce(sum(a.amount) filter (where coalesce(a.applied_on, p.payment_date) > $2), 0),
+                                        coalesce(sum(a.amount), 0)
                                    from zoho.customer_payment_invoices a
                                   where a.organization_id = $1 and a.zoho_payment_id = p.zoho_payment_id) l(later, applied)
-             where p.organization_id = $1 and p.deleted_at is null and p.payment_date <= $2) c(
+             where p.organization_id = $1 and p.deleted_at is null and p.payment_date <= $2
+               and tds.counts_for_sums(p.zoho_metadata ->> 'payment_status')) c(
                customer_id, entity, zoho_id, number, currency, rate, unused)
      where c.unused <> 0
 $$;
@@ -124,10 +173,11 @@ as $$
                    p.unused_amount + l.later + case when p.amount <> p.unused_amount + l.applied
                                                     then tds.refunded_later(p.zoho_metadata, 'vendorpayment_refunds', $2) else 0 end
               from zoho.vendor_payments p
-             cross join lateral (select coalesce(sum(a.amount) filter (where a.applied_on > $2), 0), coalesce(sum(a.amount), 0)
+             cross join lateral (select coalesce(sum(a.amount) filter (where coalesce(a.applied_on, p.payment_date) > $2), 0),
+                                        coalesce(sum(a.amount), 0)
                                    from zoho.vendor_payment_bills a
                                   where a.organization_id = $1 and a.zoho_payment_id = p.zoho_payment_id) l(later, applied)
-             where p.organization_id = $1 and p.deleted_at is null and p.payment_date <= $2) c(
+             where p.organization_id = $1 and p.deleted_at is null and p.payment_date <= $2 and tds.counts_for_sums(p.status)) c(
                vendor_id, entity, zoho_id, number, currency, rate, unused)
      where c.unused <> 0
 $$;
@@ -141,18 +191,21 @@ language sql stable
 as $$
     select 'invoices', 1, i.zoho_invoice_id, i.invoice_number, i.invoice_date, i.zoho_customer_id, i.currency,
            coalesce(i.exchange_rate, case when i.currency = tds.base_currency($1) then 1 end), i.subtotal,
-           i.total_amount - i.tax_total - coalesce(i.shipping_charge, 0) - coalesce(i.adjustment, 0), i.tax_total
+           tds.net_amount(i.subtotal, i.total_amount - i.tax_total - coalesce(i.shipping_charge, 0) - coalesce(i.adjustment, 0),
+                          i.zoho_metadata), i.tax_total
       from zoho.invoices i
      where i.organization_id = $1 and i.invoice_date between $2 and $3 and i.deleted_at is null and tds.counts_for_sums(i.status)
      union all
     select 'credit_notes', -1, i.zoho_creditnote_id, i.credit_note_number, i.credit_note_date, i.zoho_customer_id, i.currency,
            coalesce(i.exchange_rate, case when i.currency = tds.base_currency($1) then 1 end), i.subtotal,
-           i.total_amount - i.tax_total - coalesce(i.shipping_charge, 0) - coalesce(i.adjustment, 0), i.tax_total
+           tds.net_amount(i.subtotal, i.total_amount - i.tax_total - coalesce(i.shipping_charge, 0) - coalesce(i.adjustment, 0),
+                          i.zoho_metadata), i.tax_total
       from zoho.credit_notes i
      where i.organization_id = $1 and i.credit_note_date between $2 and $3 and i.deleted_at is null and tds.counts_for_sums(i.status)
 $$;
 comment on function tds.sales_documents(text, date, date) is
-'Invoices (sign 1) and credit notes (-1) of these days, as they count: net is without tax, shipping and adjustment, after all discounts.';
+'Invoices (sign 1) and credit notes (-1) of these days, as they count: net is without tax, shipping, adjustment, rounding and what is '
+'withheld or collected at the source, after all discounts.';
 
 create or replace function tds.sales_lines(organization_id text, day_from date, day_to date)
 returns table (entity text, sign int, zoho_id text, number text, day date, customer_id text, item_id text, quantity numeric,
@@ -160,8 +213,10 @@ returns table (entity text, sign int, zoho_id text, number text, day date, custo
 language sql stable
 as $$
     select d.entity, d.sign, d.zoho_id, d.number, d.day, d.customer_id, l.zoho_item_id, d.sign * l.quantity, d.currency,
-           d.sign * round(l.total_amount * s.share, 6), d.sign * round(l.total_amount * s.share * d.rate, 2), d.rate = 1 and s.share = 1
+           d.sign * round(l.total_amount * s.share, 6), d.sign * round(l.total_amount * s.share * d.rate, b.decimals),
+           d.rate = 1 and s.share = 1
       from tds.sales_documents($1, $2, $3) d
+     cross join (select tds.base_decimals($1)) b(decimals)
      cross join lateral (select case when d.net = d.subtotal then 1 else d.net / nullif(d.subtotal, 0) end) s(share)
      cross join lateral (
            select i.zoho_item_id, i.quantity, i.total_amount from zoho.invoice_line_items i
@@ -180,20 +235,22 @@ returns table (entity text, sign int, zoho_id text, number text, day date, vendo
 language sql stable
 as $$
     select d.entity, d.sign, d.zoho_id, d.number, d.day, d.vendor_id, l.zoho_item_id, d.sign * l.quantity, d.currency,
-           d.sign * round(l.total_amount * s.share, 6), d.sign * round(l.total_amount * s.share * d.rate, 2), d.rate = 1 and s.share = 1
+           d.sign * round(l.total_amount * s.share, 6), d.sign * round(l.total_amount * s.share * d.rate, b.decimals),
+           d.rate = 1 and s.share = 1
       from (select 'bills', 1, i.zoho_bill_id, i.bill_number, i.bill_date, i.zoho_vendor_id, i.currency,
                    coalesce(i.exchange_rate, case when i.currency = tds.base_currency($1) then 1 end), i.subtotal,
-                   i.total_amount - i.tax_total - coalesce(i.adjustment, 0)
+                   tds.net_amount(i.subtotal, i.total_amount - i.tax_total - coalesce(i.adjustment, 0), i.zoho_metadata)
               from zoho.bills i
              where i.organization_id = $1 and i.bill_date between $2 and $3 and i.deleted_at is null
                and tds.counts_for_sums(i.payment_status)
              union all
             select 'vendor_credits', -1, i.zoho_vendor_credit_id, i.vendor_credit_number, i.credit_date, i.zoho_vendor_id, i.currency,
                    coalesce(i.exchange_rate, case when i.currency = tds.base_currency($1) then 1 end), i.subtotal,
-                   i.total_amount - i.tax_total - coalesce(i.adjustment, 0)
+                   tds.net_amount(i.subtotal, i.total_amount - i.tax_total - coalesce(i.adjustment, 0), i.zoho_metadata)
               from zoho.vendor_credits i
              where i.organization_id = $1 and i.credit_date between $2 and $3 and i.deleted_at is null
                and tds.counts_for_sums(i.status)) d(entity, sign, zoho_id, number, day, vendor_id, currency, rate, subtotal, net)
+     cross join (select tds.base_decimals($1)) b(decimals)
      cross join lateral (select case when d.net = d.subtotal then 1 else d.net / nullif(d.subtotal, 0) end) s(share)
      cross join lateral (
            select i.zoho_item_id, i.quantity, i.total_amount from zoho.bill_line_items i
