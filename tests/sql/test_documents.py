@@ -623,3 +623,37 @@ def test_a_payment_counts_unless_it_is_draft_or_void(mirror: Mirror, status: str
         assert mirror.value(f"select count(*) from tds.ours_payments({asked})") == (3 if unused else 0), (
             report
         )
+
+
+@pytest.mark.parametrize("entity", ["invoices", "credit_notes", "bills", "vendor_credits"])
+def test_documents_without_lines_are_not_passed_over_where_lines_are_added_up(
+    mirror: Mirror, entity: str
+) -> None:
+    """A list tells of a document before its detail: what is sold is not known then, and is no smaller sum."""
+    key, own = {"invoices": ("invoice", {"invoice_id": "60", "customer_id": "10"})}.get(entity) or DOCUMENTS[
+        entity
+    ]
+    listed = {
+        k: v for k, v in amounts(exchange_rate=1).items() if k not in ("line_items", "sub_total", "tax_total")
+    }
+    id_key = next(iter(own))
+    mirror.receive(entity, {key: amounts(exchange_rate=1) | own}, "detail")
+    mirror.receive(entity, {key: listed | own | {id_key: "99"}}, "list")
+    mirror.process()
+    traded = "sales_by_item" if entity in ("invoices", "credit_notes") else "purchases_by_item"
+    rows = f"select item_id, amount_base::int from tds.{traded}('60069194202', '2026-06-01', '2026-06-30') order by 1"
+    sign = -1 if "credit" in entity else 1
+    assert [tuple(row.values()) for row in mirror.rows(rows)] == [("500", 20 * sign), (None, None)]
+    report = {"sales_by_item": "salesbyitem"}.get(traded, "purchasesbyitem")
+    figures = f"""(select array_agg(f) from tds.ours_trade(
+        row('{report}', 'product', '', null, '60069194202', '2026-06-01', '2026-06-30')::tds.asked) f)"""
+    told = {"item_id": "501", "amount": 3, "quantity_sold": 1, "quantity_purchased": 1}
+    page = {"sales": [told]} if traded == "sales_by_item" else {"purchases_by_item": [{"purchase": [told]}]}
+    lacking = f"""select party_id, lacking from tds.both_figures(
+        (select r from tds.report r where r.report = '{report}'), {figures}, array[%s::jsonb]) where measure = 'amount' order by 1"""
+    expected = [("500", 1), ("501", 1)]
+    assert [tuple(row.values()) for row in mirror.rows(lacking, json.dumps(page))] == expected
+    mirror.receive(entity, {key: amounts(exchange_rate=1) | own | {id_key: "99"}}, "detail")
+    mirror.process()
+    assert [tuple(row.values()) for row in mirror.rows(rows)] == [("500", 40 * sign)]
+    assert [tuple(row.values()) for row in mirror.rows(lacking, json.dumps(page))] == [("500", 0), ("501", 0)]

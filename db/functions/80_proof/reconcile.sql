@@ -530,10 +530,13 @@ begin
     end if;
     return query
     select m.measure, m.unit, coalesce(o.party_id, z.party_id), z.party_name, o.currency, o.amount, z.amount, coalesce(o.is_exact, true),
-           coalesce(o.lacking, 0)
-      from (select f.* from unnest(both_figures.figures) f where f.measure = any (v_told) or v_told = '{}') o
+           coalesce(o.lacking, w.lacking, 0)
+      from (select f.* from unnest(both_figures.figures) f
+             where f.party_id is not null and (f.measure = any (v_told) or v_told = '{}')) o
       full join tds.report_figures(both_figures.report, both_figures.pages) z on z.measure = o.measure and z.party_id = o.party_id
       join tds.report_measure m on m.report = (both_figures.report).report and m.measure = coalesce(o.measure, z.measure)
+     -- what is lacking of nobody knows whom may be of any
+     cross join (select max(f.lacking) from unnest(both_figures.figures) f where f.party_id is null) w(lacking)
      where (both_figures.report).ours = 'ours_count' or coalesce(o.amount, 0) <> 0 or coalesce(z.amount, 0) <> 0;
 end
 $$;

@@ -122,18 +122,7 @@ set search_path = pg_catalog, pg_temp
 as $$
 declare
     v_is_sale constant boolean := (ours_trade.asked).report = 'salesbyitem';
-    v_lacking int;
 begin
-    select count(*)::int into v_lacking
-      from (select i.subtotal from zoho.invoices i
-             where v_is_sale and i.organization_id = (ours_trade.asked).organization_id and i.deleted_at is null
-               and i.invoice_date between (ours_trade.asked).day_from and (ours_trade.asked).day_to and tds.counts_for_sums(i.status)
-             union all
-            select i.subtotal from zoho.bills i
-             where not v_is_sale and i.organization_id = (ours_trade.asked).organization_id and i.deleted_at is null
-               and i.bill_date between (ours_trade.asked).day_from and (ours_trade.asked).day_to
-               and tds.counts_for_sums(i.payment_status)) d
-     where d.subtotal is null;
     return query
     with lines as (
         select l.item_id, l.quantity, l.base_amount, l.is_exact
@@ -142,15 +131,20 @@ begin
         select l.item_id, l.quantity, l.base_amount, l.is_exact
           from tds.purchase_lines((ours_trade.asked).organization_id, (ours_trade.asked).day_from, (ours_trade.asked).day_to) l
          where not v_is_sale)
-    select d.item_id, m.measure, null::text, m.amount, d.is_exact, d.lacking + v_lacking
+    select d.item_id, m.measure, null::text, m.amount, d.is_exact, d.lacking + n.lacking
       from (select l.item_id, sum(l.quantity) as quantity, sum(l.base_amount) as amount, coalesce(bool_and(l.is_exact), false) as is_exact,
                    (count(*) filter (where l.base_amount is null))::int as lacking
-              from lines l where l.item_id is not null group by l.item_id) d
+              from lines l where l.item_id is not null group by l.item_id
+             union all
+            select null, null, null, false, 0) d
+     -- a document whose lines are not known may have any product
+     cross join (select count(*)::int from lines l where l.item_id is null and l.quantity is null and l.base_amount is null) n(lacking)
      cross join lateral (values ('quantity', d.quantity), ('amount', d.amount)) m(measure, amount);
 end
 $$;
 comment on function tds.ours_trade(tds.asked) is
-'What was sold of each product, or bought, less what came back: quantity, and amount in the base currency without tax.';
+'What was sold of each product, or bought, less what came back: quantity, and amount in the base currency without tax. Without a product: '
+'how many documents there are whose lines are not known.';
 
 create or replace function tds.ours_sales_by_customer(asked tds.asked)
 returns setof tds.figure

@@ -223,11 +223,13 @@ as $$
             where d.sign = 1 and i.organization_id = $1 and i.zoho_invoice_id = d.zoho_id
             union all
            select n.zoho_item_id, n.quantity, n.total_amount from zoho.credit_note_line_items n
-            where d.sign = -1 and n.organization_id = $1 and n.zoho_creditnote_id = d.zoho_id) l
+            where d.sign = -1 and n.organization_id = $1 and n.zoho_creditnote_id = d.zoho_id
+            union all
+           select null, null, null where d.subtotal is null) l
 $$;
 comment on function tds.sales_lines(text, date, date) is
 'The lines of these invoices and credit notes, negative where they were credited: net of discounts, without tax; base_amount in the base '
-'currency. is_exact: nothing was converted or shared out.';
+'currency. is_exact: nothing was converted or shared out. Of a document whose lines are not known, a row without item and amount.';
 
 create or replace function tds.purchase_lines(organization_id text, day_from date, day_to date)
 returns table (entity text, sign int, zoho_id text, number text, day date, vendor_id text, item_id text, quantity numeric,
@@ -257,7 +259,9 @@ as $$
             where d.sign = 1 and i.organization_id = $1 and i.zoho_bill_id = d.zoho_id
             union all
            select n.zoho_item_id, n.quantity, n.total_amount from zoho.vendor_credit_line_items n
-            where d.sign = -1 and n.organization_id = $1 and n.zoho_vendor_credit_id = d.zoho_id) l
+            where d.sign = -1 and n.organization_id = $1 and n.zoho_vendor_credit_id = d.zoho_id
+            union all
+           select null, null, null where d.subtotal is null) l
 $$;
 comment on function tds.purchase_lines(text, date, date) is
 'The lines of the bills and vendor credits of these days, as tds.sales_lines().';

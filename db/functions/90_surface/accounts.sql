@@ -219,7 +219,8 @@ as $$
 $$;
 comment on function tds.sales_by_item(text, date, date) is
 'What was sold of each product in each month of these days, less what was credited: quantity, and amount in the base currency, net of '
-'discounts, without tax. An amount is null where a part of it is not known.';
+'discounts, without tax. An amount is null where a part of it is not known; a row without item and amount: there are documents in that '
+'month whose lines are not known.';
 
 create or replace function tds.sales_by_customer(organization_id text, day_from date, day_to date)
 returns table (month date, customer_id text, invoices bigint, amount_base numeric, with_tax_base numeric)
@@ -247,7 +248,7 @@ as $$
 $$;
 comment on function tds.purchases_by_item(text, date, date) is
 'What was bought of each product in each month of these days, less what was credited by vendors. An amount is null where a part of it is '
-'not known.';
+'not known; a row without item and amount: there are documents in that month whose lines are not known.';
 
 revoke all on function tds.base_rate(text, text, numeric), tds.in_base(numeric, text, text, numeric),
     tds.sales_by_item(text, date, date), tds.sales_by_customer(text, date, date), tds.purchases_by_item(text, date, date) from public;
