@@ -6,6 +6,8 @@ import json
 from typing import Any
 
 from tests.db.servers import Database
+from tests.sql.conftest import MOMENT, Mirror
+from tests.sql.conftest import ORGANIZATION as OWN
 
 ORGANIZATION = """
 insert into zoho.organizations (organization_id, zoho_organization_id, name, currency, zoho_metadata, synced_at, sync_version,
@@ -71,3 +73,61 @@ def test_an_answer_that_cannot_be_read_is_not_checked(database: Database) -> Non
             assert told == ([("not checked", True)] if name in spoilt else []), name
         assert value("select count(*) from tds.discrepancy") == 0
         assert value("select count(*) from tds.reconciliation where state = 'differs'") == 0
+
+
+def compared(mirror: Mirror, owes: int) -> list[Any]:
+    """What is open after Zoho has said what its only customer owes: id, ours, Zoho's, currency, note; and what alarms."""
+    run_id = mirror.value("select tds.request_reconcile(%s, null, null, 'a command')", OWN)
+    mirror.conn.execute("select from tds.next_reconcile(%s, 1, %s)", [OWN, run_id])
+    row = {"contact_id": "10", "contact_name": "Noor", "outstanding_receivable_amount": owes}
+    page = {"contacts": [row], "page_context": {"page": 1, "has_more_page": False}}
+    for look in (1, 2):
+        mirror.conn.execute(
+            """select tds.reconcile_told(t.reconcile_id, t.task, array[%s]::bytea[], null, tds.now(), 1) from tds.reconcile_task t
+                where t.reconcile_id = %s and t.report = 'contacts:customers' and t.look = %s""",
+            [json.dumps(page).encode(), run_id, look],
+        )
+        mirror.conn.execute(
+            """select tds.reconcile_told(t.reconcile_id, t.task, null, 'not asked', tds.now(), 0) from tds.reconcile_task t
+                where t.reconcile_id = %s and t.done_at is null and t.report <> 'contacts:customers'""",
+            [run_id],
+        )
+    mirror.conn.execute("select tds.end_reconcile(%s, null)", [run_id])
+    told = mirror.rows("select discrepancy_id, ours::int, zoho::int, currency, note from tds_discrepancies")
+    return [
+        *(tuple(row.values()) for row in told),
+        int(mirror.value("select (tds.check_reconcile(tds.now())).value")),
+    ]
+
+
+def test_a_noted_difference_is_that_one_and_no_other(mirror: Mirror) -> None:
+    """An opening balance, which no document carries: known once, whatever comes and is paid; but not what comes besides."""
+    contact = {"contact_id": "10", "contact_name": "Noor", "contact_type": "customer", "currency_code": "EUR"}
+    mirror.receive("customers", {"contact": contact | {"last_modified_time": MOMENT}}, shape="detail")
+    mirror.process()
+    [(known, *told), alarms] = compared(mirror, 500)
+    assert (told, alarms) == ([None, 500, "EUR", None], 1)
+    mirror.conn.execute("select tds.note_discrepancy(%s, 'opening balance')", [known])
+    assert compared(mirror, 500) == [(known, None, 500, "EUR", "opening balance"), 0]
+
+    invoice = {
+        "invoice_id": "60",
+        "customer_id": "10",
+        "status": "sent",
+        "balance": 100,
+        "total": 100,
+        "currency_code": "EUR",
+    }
+    mirror.receive(
+        "invoices",
+        {"invoice": invoice | {"date": "2026-06-09", "last_modified_time": MOMENT}},
+        shape="detail",
+    )
+    mirror.process()
+    mirror.conn.execute("select set_config('tds.fake_now', (tds.now() + interval '1 hour')::text, false)")
+    assert compared(mirror, 600) == [(known, 100, 600, "EUR", "opening balance"), 0]
+    assert compared(mirror, 650) == [(known, 100, 650, "EUR", "opening balance"), 1], "50 more than was noted"
+    mirror.conn.execute("select tds.note_discrepancy(%s, 'and a journal')", [known])
+    assert compared(mirror, 650) == [(known, 100, 650, "EUR", "and a journal"), 0]
+    assert compared(mirror, 100) == [0], "equal"
+    assert compared(mirror, 130) == [(known, 100, 130, "EUR", "and a journal"), 1], "another one, later"

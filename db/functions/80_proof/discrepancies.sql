@@ -43,7 +43,9 @@ begin
        and d.period = v_period and d.resolved_at is null
        and not exists (select from tds.reconciliation n
                         where n.reconcile_id = (keep_discrepancies.run).reconcile_id and n.report = d.report and n.measure = d.measure
-                          and n.party_id = d.party_id and n.state <> 'equal');
+                          and n.party_id = d.party_id and n.state <> 'equal'
+                          -- of another currency it is another figure, which is there by itself
+                          and (n.state <> 'differs' or coalesce(n.currency, '') = d.currency));
 end
 $$;
 revoke all on function tds.keep_discrepancies(tds.reconcile_run, tds.report) from public;
@@ -306,7 +308,7 @@ set search_path = pg_catalog, pg_temp
 as $$
 begin
     update tds.discrepancy d
-       set note = nullif(btrim(note_discrepancy.note), ''), noted_by = session_user, noted_at = tds.now()
+       set note = nullif(btrim(note_discrepancy.note), ''), noted_by = session_user, noted_at = tds.now(), noted_difference = d.difference
      where d.discrepancy_id = note_discrepancy.discrepancy_id;
     if not found then
         perform tds.no_discrepancy(note_discrepancy.discrepancy_id);
@@ -315,14 +317,26 @@ end
 $$;
 revoke all on function tds.note_discrepancy(bigint, text) from public;
 comment on function tds.note_discrepancy(bigint, text) is
-'What an accountant says of a discrepancy; empty: nothing any more. It stays open until the figures are equal. Raises ZB063.';
+'What an accountant says of a discrepancy as it is now; empty: nothing any more. It stays open until the figures are equal, and alarms '
+'again if it becomes another. Raises ZB063.';
 grant execute on function tds.note_discrepancy(bigint, text) to tds_operator;
+
+create or replace function tds.is_noted(told tds.discrepancy) returns boolean
+language sql stable
+set search_path = pg_catalog, pg_temp
+as $$
+    select ($1).note is not null
+           and coalesce(abs(($1).difference - ($1).noted_difference) <= tds.setting_text('reconcile_tolerance')::numeric, true)
+$$;
+revoke all on function tds.is_noted(tds.discrepancy) from public;
+comment on function tds.is_noted(tds.discrepancy) is
+'Whether an accountant has noted a reason for a discrepancy as it is: a note of 500 says nothing of 550.';
 
 create or replace view public.tds_discrepancies as
 select d.discrepancy_id, d.organization_id, d.report, d.measure, nullif(d.status, '') as status, d.period,
     nullif(d.currency, '') as currency,
        d.party_kind, d.party_id, d.party_name, d.ours, d.zoho, d.difference, d.first_seen, d.last_seen, d.times_seen, d.documents,
-       d.explained_at, d.note, d.noted_by, d.noted_at
+       d.explained_at, d.note, d.noted_by, d.noted_at, d.noted_difference
   from tds.discrepancy d
  where d.resolved_at is null;
 comment on view public.tds_discrepancies is
@@ -349,6 +363,8 @@ comment on column public.tds_discrepancies.explained_at is 'When they were read 
 comment on column public.tds_discrepancies.note is 'What an accountant says of it.';
 comment on column public.tds_discrepancies.noted_by is 'Who.';
 comment on column public.tds_discrepancies.noted_at is 'When.';
+comment on column public.tds_discrepancies.noted_difference is
+'How much it was then: once it is another it alarms again, whatever the note says.';
 
 create or replace view public.tds_consistency as
 select r.reconcile_id, r.organization_id, r.finished_at, r.as_of, to_char(r.month, 'YYYY-MM') as month, r.compared,

@@ -572,7 +572,8 @@ begin
     insert into tds.reconciliation (reconcile_id, organization_id, report, measure, status, period_from, period_to, currency, party_kind,
                                     party_id, party_name, ours, zoho, state, reason, compared_at)
     select (compare_report.run).reconcile_id, (compare_report.run).organization_id, (compare_report.report).report, c.measure,
-           tds.counted_status(compare_report.report), v_from, v_to, case c.unit when 'base' then v_base when 'own' then c.currency end,
+           tds.counted_status(compare_report.report), v_from, v_to,
+           case c.unit when 'base' then v_base when 'own' then coalesce(p.currency, c.currency) end,
            (compare_report.report).party_kind, c.party_id,
            -- of a forgotten person the name that the mirror has
            coalesce(case when g.zoho_contact_id is null then c.party_name end,
@@ -590,6 +591,11 @@ begin
       left join first_look f on f.measure = c.measure and f.party_id = c.party_id
       left join tds.forgotten g on g.organization_id = (compare_report.run).organization_id and g.zoho_contact_id = c.party_id
                                and (compare_report.report).party_kind in ('customer', 'vendor')
+     -- a contact has one currency, also while it has no documents
+      left join lateral (select min(k.currency) from zoho.contacts k
+                          where (compare_report.report).party_kind in ('customer', 'vendor')
+                            and k.organization_id = (compare_report.run).organization_id
+                            and k.zoho_contact_id = c.party_id) p(currency) on true
      cross join lateral (select case when c.lacking > 0 then format('%s documents have no detail or rate yet: tds pull', c.lacking)
                                      when t.party_id is not null then 'it was changed meanwhile' end) r(reason)
      order by c.measure, c.party_id;

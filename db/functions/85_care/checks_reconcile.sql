@@ -28,7 +28,7 @@ declare
     v_since timestamptz;
 begin
     select r.* into v_last from tds.reconcile_run r where r.finished_at is not null order by r.finished_at desc limit 1;
-    select count(*), min(d.first_seen) into v_open, v_since from tds.discrepancy d where d.resolved_at is null and d.note is null;
+    select count(*), min(d.first_seen) into v_open, v_since from tds.discrepancy d where d.resolved_at is null and not tds.is_noted(d);
     return row(v_open,
                case when v_last.reconcile_id is null then 'never reconciled'
                     else format('last reconcile %s hours ago: %s compared, %s differ, %s not checked%s; %s open without a note',
@@ -39,7 +39,7 @@ end
 $$;
 revoke all on function tds.check_reconcile(timestamptz) from public;
 comment on function tds.check_reconcile(timestamptz) is
-'Check: figures that differ from Zoho''s reports and that nobody has noted a reason for; and when the last reconciliation was.';
+'Check: figures that differ from Zoho''s reports and that nobody has noted a reason for as they are; and when the last reconciliation was.';
 select tds.register_check('reconcile', 'mirror', 'discrepancies', 1, 100, 60,
     'Figures that differ from Zoho''s own reports, without a note of an accountant''s.',
     'select * from tds_discrepancies; what is known to differ: select tds.note_discrepancy(id, ''why'')');

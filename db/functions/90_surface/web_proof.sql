@@ -11,7 +11,7 @@ begin
     return jsonb_build_object(
         'at', v_now, 'sql', tds.sql_of('discrepancies'), 'most', v_most,
         'reports', (select coalesce(jsonb_agg(to_jsonb(c) order by c.report), '[]')
-                      from (select d.report, count(*) as figures, count(d.note) as noted
+                      from (select d.report, count(*) as figures, count(*) filter (where tds.is_noted(d)) as noted
                               from tds.discrepancy d where d.resolved_at is null group by d.report) c),
         'discrepancies', (
             select coalesce(jsonb_agg(to_jsonb(l) - 'documents' || jsonb_build_object(
