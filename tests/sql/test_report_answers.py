@@ -131,3 +131,68 @@ def test_a_noted_difference_is_that_one_and_no_other(mirror: Mirror) -> None:
     assert compared(mirror, 650) == [(known, 100, 650, "EUR", "and a journal"), 0]
     assert compared(mirror, 100) == [0], "equal"
     assert compared(mirror, 130) == [(known, 100, 130, "EUR", "and a journal"), 1], "another one, later"
+
+
+def answered(mirror: Mirror, run_id: int, payments: list[dict[str, Any]]) -> None:
+    """All of a reconciliation is asked; only customers' payments are answered, the same at each look."""
+    while asked := mirror.rows("select * from tds.next_reconcile(%s, 1, %s)", OWN, run_id):
+        [task] = asked
+        month = {key: task["parameters"].get(key) for key in ("from_date", "to_date")}
+        page = {"customerpayments": payments, "page_context": {"page": 1, "has_more_page": False} | month}
+        told = [json.dumps(page).encode()] if task["report"] == "customerpayments" else None
+        mirror.conn.execute(
+            "select tds.reconcile_told(%s, %s, %b::bytea[], %s, tds.now(), 1)",
+            [run_id, task["task"], told, None if told else "not asked"],
+        )
+
+
+def test_what_differed_in_a_month_past_is_compared_until_it_is_equal_or_noted(mirror: Mirror) -> None:
+    """What is found in a month's last night is mended the day after, when the next month has its turn."""
+
+    def night(day: str) -> list[dict[str, Any]]:
+        mirror.conn.execute("select set_config('tds.fake_now', %s, false)", [f"{day} 04:25:00+00"])
+        mirror.conn.execute("select tds.request_reconciles()")
+        asked = mirror.rows(
+            "select reconcile_id, month from tds.reconcile_run where finished_at is null order by 1"
+        )
+        for run in asked:
+            answered(mirror, run["reconcile_id"], zoho if str(run["month"]) == "2026-05-01" else [])
+        return [str(run["month"]) for run in asked]
+
+    mirror.conn.execute("update tds.setting set value = '0' where name = 'reconcile_again_seconds'")
+    mirror.conn.execute(
+        "insert into tds.full_pull (organization_id, began_at, finished_at) values (%s, '2026-01-01', '2026-01-02')",
+        [OWN],
+    )
+    zoho = [{"payment_id": "90", "payment_number": "1", "amount": 5, "unused_amount": 0, "bcy_amount": 5}]
+    assert night("2026-06-30") == ["2026-05-01"]
+    found = "select period, measure, difference::int from tds_discrepancies order by measure"
+    differs = [("2026-05", "amount", -5), ("2026-05", "bcy_amount", -5)]
+    assert [tuple(row.values()) for row in mirror.rows(found)] == differs
+    assert night("2026-07-01") == ["2026-05-01", "2026-06-01"]
+    assert [tuple(row.values()) for row in mirror.rows(found)] == differs
+    asked = mirror.rows(
+        "select report from tds.reconcile_task t join tds.reconcile_run r using (reconcile_id) where r.month = '2026-05-01' "
+        "and r.requested_at >= '2026-07-01' and t.report is not null and t.look = 1"
+    )
+    assert asked == [{"report": "customerpayments"}], "nothing else is asked for again"
+    payment = {
+        "payment_id": "90",
+        "payment_number": "1",
+        "amount": 5,
+        "unused_amount": 0,
+        "exchange_rate": 1,
+        "date": "2026-05-20",
+    }
+    mirror.receive(
+        "payments", {"payment": payment | {"invoices": [], "last_modified_time": MOMENT}}, shape="detail"
+    )
+    mirror.process()
+    assert night("2026-07-02") == ["2026-05-01", "2026-06-01"]
+    assert mirror.rows(found) == []
+    assert night("2026-07-03") == ["2026-06-01"]
+    zoho[0]["amount"] = 6
+    run_id = mirror.value("select tds.request_reconcile(%s, '2026-05-01', null, 'a command')", OWN)
+    answered(mirror, run_id, zoho)
+    mirror.conn.execute("select tds.note_discrepancy(d.discrepancy_id, 'known') from tds_discrepancies d")
+    assert night("2026-07-04") == ["2026-06-01"], "what is noted is known"

@@ -52,6 +52,37 @@ comment on function tds.request_reconcile(text, date, date, text) is
 'is owed and in stock at the end of a day (null: today). Returns its number; the same where that is asked for already. Raises ZB008, '
 'ZB013.';
 
+create or replace function tds.last_month(organization_id text, at timestamptz) returns date
+language plpgsql stable
+set search_path = pg_catalog, pg_temp
+as $$
+begin
+    return (date_trunc('month', tds.day_of(last_month.organization_id, last_month.at)::timestamp) - interval '1 month')::date;
+end
+$$;
+revoke all on function tds.last_month(text, timestamptz) from public;
+comment on function tds.last_month(text, timestamptz) is 'First day of the month that ended last in an organisation''s calendar.';
+
+create or replace function tds.months_in_doubt(organization_id text) returns setof date
+language plpgsql stable
+set search_path = pg_catalog, pg_temp
+as $$
+begin
+    return query
+    select to_date(d.period, 'YYYY-MM')
+      from tds.discrepancy d
+     where d.organization_id = months_in_doubt.organization_id and d.resolved_at is null and not tds.is_noted(d)
+       and d.period ~ '^[0-9]{4}-[0-9]{2}$' and d.period < to_char(tds.last_month(d.organization_id, tds.now()), 'YYYY-MM')
+     group by d.period
+     order by min(d.last_seen), d.period
+     limit 3;
+end
+$$;
+revoke all on function tds.months_in_doubt(text) from public;
+comment on function tds.months_in_doubt(text) is
+'The months before the last in which figures differed, without a note, when they were compared last; three at most, those that wait longest '
+'first. What has been mended since closes only when it is compared once more.';
+
 create or replace function tds.request_reconciles() returns int
 language plpgsql volatile security definer
 set search_path = pg_catalog, pg_temp
@@ -65,6 +96,9 @@ begin
             -- what nobody has begun since last night is not done twice
             update tds.reconcile_run r set finished_at = tds.now(), error = 'nobody began with it; is there a poller? tds poll'
              where r.organization_id = v_organization and r.started_at is null and r.finished_at is null and r.requested_by = 'the clock';
+            -- before the night's own, which is to be the last that was made
+            perform tds.request_reconcile(v_organization, month => m.month, requested_by => 'the clock')
+               from tds.months_in_doubt(v_organization) m(month);
             perform tds.request_reconcile(v_organization, requested_by => 'the clock');
             v_asked := v_asked + 1;
         end loop;
@@ -74,7 +108,8 @@ end
 $$;
 revoke all on function tds.request_reconciles() from public;
 comment on function tds.request_reconciles() is
-'Asks for a reconciliation of every organisation whose migration has ended, unless reconcile_nightly is false; returns how many.';
+'Asks for a reconciliation of every organisation whose migration has ended, unless reconcile_nightly is false, and once more for what '
+'differed in months past (tds.months_in_doubt()); returns how many organisations.';
 
 create or replace function tds.plan_reconcile(run tds.reconcile_run) returns int
 language plpgsql volatile
@@ -95,6 +130,12 @@ begin
            || case when r.ours = 'ours_count' then '{"response_option": "2", "page": "1", "per_page": "1"}'::jsonb else '{}' end,
            r.ours <> 'ours_count'
       from tds.report r
+     -- of a month past the clock asks for nothing but what differed in it
+     where (plan_reconcile.run).requested_by <> 'the clock'
+        or (plan_reconcile.run).month >= tds.last_month((plan_reconcile.run).organization_id, (plan_reconcile.run).requested_at)
+        or exists (select from tds.discrepancy d
+                    where d.organization_id = (plan_reconcile.run).organization_id and d.report = r.report and d.resolved_at is null
+                      and d.period = to_char((plan_reconcile.run).month, 'YYYY-MM'))
      order by r.position, r.report;
     get diagnostics v_rows = row_count;
     return v_rows;
@@ -102,7 +143,7 @@ end
 $$;
 revoke all on function tds.plan_reconcile(tds.reconcile_run) from public;
 comment on function tds.plan_reconcile(tds.reconcile_run) is
-'Writes the tasks of a reconciliation: every report and list; returns how many.';
+'Writes the tasks of a reconciliation: every report and list, or, of a month past by the clock, what differed in it; returns how many.';
 
 create or replace function tds.next_reconcile(organization_id text, session int, only_run bigint default null)
 returns table (reconcile_id bigint, task int, report text, path text, parameters jsonb, paged boolean)
