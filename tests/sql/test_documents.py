@@ -457,8 +457,8 @@ def test_amounts_in_the_base_currency_have_its_decimals(
     mirror: Mirror, decimals: int | str, expected: str, told_by: str
 ) -> None:
     """Of dinars there are three, of yen none: an amount that is cut to cents is another amount."""
-    organization = {"organization_id": "60069194202", "currency_code": "KWD"}
-    currency = {"currency_id": "9", "currency_code": "KWD", "is_base_currency": True}
+    organization: dict[str, Any] = {"organization_id": "60069194202", "currency_code": "KWD"}
+    currency: dict[str, Any] = {"currency_id": "9", "currency_code": "KWD", "is_base_currency": True}
     (organization if told_by == "organizations" else currency)["price_precision"] = decimals
     mirror.receive("organizations", {"organization": organization}, "detail")
     mirror.receive("currencies", {"currencies": [currency]}, "list")

@@ -149,7 +149,7 @@ def answered(mirror: Mirror, run_id: int, payments: list[dict[str, Any]]) -> Non
 def test_what_differed_in_a_month_past_is_compared_until_it_is_equal_or_noted(mirror: Mirror) -> None:
     """What is found in a month's last night is mended the day after, when the next month has its turn."""
 
-    def night(day: str) -> list[dict[str, Any]]:
+    def night(day: str) -> list[str]:
         mirror.conn.execute("select set_config('tds.fake_now', %s, false)", [f"{day} 04:25:00+00"])
         mirror.conn.execute("select tds.request_reconciles()")
         asked = mirror.rows(

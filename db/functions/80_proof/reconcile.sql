@@ -80,8 +80,8 @@ end
 $$;
 revoke all on function tds.months_in_doubt(text) from public;
 comment on function tds.months_in_doubt(text) is
-'The months before the last in which figures differed, without a note, when they were compared last; three at most, those that wait longest '
-'first. What has been mended since closes only when it is compared once more.';
+'The months before the last in which figures differed, without a note, when they were compared last; three at most, those that wait '
+'longest first. What has been mended since closes only when it is compared once more.';
 
 create or replace function tds.request_reconciles() returns int
 language plpgsql volatile security definer
@@ -95,9 +95,10 @@ begin
         for v_organization in select f.organization_id from tds.full_pull f where f.finished_at is not null order by f.organization_id loop
             -- what nobody has begun since last night is not done twice
             update tds.reconcile_run r set finished_at = tds.now(), error = 'nobody began with it; is there a poller? tds poll'
-             where r.organization_id = v_organization and r.started_at is null and r.finished_at is null and r.requested_by = 'the clock';
+             where r.organization_id = v_organization and r.started_at is null and r.finished_at is null
+               and r.requested_by in ('the clock', 'the clock, again');
             -- before the night's own, which is to be the last that was made
-            perform tds.request_reconcile(v_organization, month => m.month, requested_by => 'the clock')
+            perform tds.request_reconcile(v_organization, month => m.month, requested_by => 'the clock, again')
                from tds.months_in_doubt(v_organization) m(month);
             perform tds.request_reconcile(v_organization, requested_by => 'the clock');
             v_asked := v_asked + 1;
@@ -131,8 +132,7 @@ begin
            r.ours <> 'ours_count'
       from tds.report r
      -- of a month past the clock asks for nothing but what differed in it
-     where (plan_reconcile.run).requested_by <> 'the clock'
-        or (plan_reconcile.run).month >= tds.last_month((plan_reconcile.run).organization_id, (plan_reconcile.run).requested_at)
+     where (plan_reconcile.run).requested_by <> 'the clock, again'
         or exists (select from tds.discrepancy d
                     where d.organization_id = (plan_reconcile.run).organization_id and d.report = r.report and d.resolved_at is null
                       and d.period = to_char((plan_reconcile.run).month, 'YYYY-MM'))
