@@ -657,3 +657,21 @@ def test_documents_without_lines_are_not_passed_over_where_lines_are_added_up(
     mirror.process()
     assert [tuple(row.values()) for row in mirror.rows(rows)] == [("500", 40 * sign)]
     assert [tuple(row.values()) for row in mirror.rows(lacking, json.dumps(page))] == [("500", 0), ("501", 0)]
+
+
+def test_the_books_are_in_their_own_organisations_currency(mirror: Mirror) -> None:
+    """Zoho lists all that a user belongs to: the sister company's dirhams are no base of ours."""
+    own = {"organization_id": "60069194202", "name": "Own", "currency_code": "USD", "price_precision": 2}
+    sister = {
+        "organization_id": "70000000001",
+        "name": "Sister",
+        "currency_code": "AED",
+        "price_precision": 0,
+    }
+    mirror.receive("organizations", {"organizations": [own, sister]}, "list")
+    for number, currency in [("1", "USD"), ("2", "AED")]:
+        told = amounts(invoice_id=number, customer_id="10", currency_code=currency, balance=20.55)
+        mirror.receive("invoices", {"invoice": told}, "detail")
+    mirror.process()
+    open_ones = "select currency, owed_base::text from tds_open_balances order by currency"
+    assert [tuple(row.values()) for row in mirror.rows(open_ones)] == [("AED", None), ("USD", "20.55")]

@@ -10,7 +10,10 @@ comment on function tds.counts_for_sums(text) is
 create or replace function tds.base_currency(organization_id text) returns text
 language sql stable parallel safe
 as $$
-    select coalesce((select min(o.currency) from zoho.organizations o where o.organization_id = $1 and o.deleted_at is null),
+    -- Zoho lists every organisation that the token's user belongs to
+    select coalesce((select min(o.currency) from zoho.organizations o
+                      where o.organization_id = $1 and (o.zoho_organization_id = $1 or $1 = 'default')
+                        and o.deleted_at is null),
                     (select min(c.code) from zoho.currencies c where c.organization_id = $1 and c.is_base and c.deleted_at is null))
 $$;
 comment on function tds.base_currency(text) is 'The currency that an organisation keeps its books in; null: not known.';
@@ -19,7 +22,8 @@ create or replace function tds.base_decimals(organization_id text) returns int
 language sql stable parallel safe
 as $$
     select coalesce((select min(o.price_precision)::int from zoho.organizations o
-                      where o.organization_id = $1 and o.deleted_at is null and o.price_precision between 0 and 6),
+                      where o.organization_id = $1 and (o.zoho_organization_id = $1 or $1 = 'default')
+                        and o.deleted_at is null and o.price_precision between 0 and 6),
                     (select min(c.price_precision)::int from zoho.currencies c
                       where c.organization_id = $1 and c.is_base and c.deleted_at is null and c.price_precision between 0 and 6), 2)
 $$;
