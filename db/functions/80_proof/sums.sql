@@ -21,9 +21,12 @@ comment on function tds.base_currency(text) is 'The currency that an organisatio
 create or replace function tds.base_decimals(organization_id text) returns int
 language sql stable parallel safe
 as $$
-    select coalesce((select min(o.price_precision)::int from zoho.organizations o
-                      where o.organization_id = $1 and (o.zoho_organization_id = $1 or $1 = 'default')
-                        and o.deleted_at is null and o.price_precision between 0 and 6),
+    -- by its key: it is asked for each amount
+    select coalesce((select o.price_precision::int from zoho.organizations o
+                      where o.organization_id = $1 and o.zoho_organization_id = $1 and o.deleted_at is null
+                        and o.price_precision between 0 and 6),
+                    (select min(o.price_precision)::int from zoho.organizations o
+                      where $1 = 'default' and o.organization_id = $1 and o.deleted_at is null and o.price_precision between 0 and 6),
                     (select min(c.price_precision)::int from zoho.currencies c
                       where c.organization_id = $1 and c.is_base and c.deleted_at is null and c.price_precision between 0 and 6), 2)
 $$;
@@ -31,38 +34,46 @@ comment on function tds.base_decimals(text) is
 'Decimals of amounts in the currency that an organisation keeps its books in (3 of dinars, none of yen); 2 while that is not known.';
 
 create or replace function tds.beside_lines(doc jsonb) returns numeric
-language sql stable parallel safe
+language plpgsql immutable parallel safe
+set search_path = pg_catalog, pg_temp
 as $$
-    -- offset 0: each amount is read once. Discounts after the tax, and taxes that the prices hold, are in no subtotal
-    select coalesce(n.total - case when n.tax_held <> 0 then null
-                                   when n.discount_type = 'item_level' and (n.discount = 0 or n.before_tax) then n.sub_total
-                                   when n.discount_type = 'entity_level' then n.sub_total - n.discount end,
-                    n.rounding + case when n.total - n.rounding not in (n.like_lines, n.like_lines - n.tax_held)
-                                           and n.total - n.rounding - n.at_source in (n.like_lines, n.like_lines - n.tax_held)
-                                      then n.at_source else 0 end)
-      from (select a.*, a.sub_total - case when a.discount_type = 'entity_level' then a.discount else 0 end as like_lines
-              from (select tds.amount_of($1 -> 'sub_total') as sub_total, $1 ->> 'discount_type' as discount_type,
-                           coalesce($1 ->> 'is_discount_before_tax', 'true') <> 'false' as before_tax,
-                           coalesce(tds.amount_of($1 -> 'discount_total'), tds.amount_of($1 -> 'discount_amount'),
-                                    case when coalesce(tds.amount_of($1 -> 'discount'), 0) = 0 then 0 end) as discount,
-                           case when $1 ->> 'is_inclusive_tax' = 'true' then tds.amount_of($1 -> 'tax_total') else 0 end as tax_held,
-                           coalesce(tds.amount_of($1 -> 'tcs_amount'), 0) - coalesce(tds.amount_of($1 -> 'tds_amount'), 0) as at_source,
-                           coalesce(tds.amount_of($1 -> 'roundoff_value'), 0) as rounding,
-                           tds.amount_of($1 -> 'total') - tds.amount_of($1 -> 'tax_total')
-                           - coalesce(tds.amount_of($1 -> 'shipping_charge'), 0) - coalesce(tds.amount_of($1 -> 'adjustment'), 0) as total
-                    offset 0) a) n
+declare
+    v_kind     constant text := beside_lines.doc ->> 'discount_type';
+    v_discount constant numeric := coalesce(tds.amount_of(beside_lines.doc -> 'discount_total'),
+                                            tds.amount_of(beside_lines.doc -> 'discount_amount'),
+                                            case when coalesce(tds.amount_of(beside_lines.doc -> 'discount'), 0) = 0 then 0 end);
+    v_lines    constant numeric := tds.amount_of(beside_lines.doc -> 'sub_total')
+                                   - case when v_kind = 'entity_level' then v_discount else 0 end;
+    v_tax      constant numeric := tds.amount_of(beside_lines.doc -> 'tax_total');
+    v_held     constant numeric := case when beside_lines.doc ->> 'is_inclusive_tax' = 'true' then v_tax else 0 end;
+    v_rounding constant numeric := coalesce(tds.amount_of(beside_lines.doc -> 'roundoff_value'), 0);
+    v_source   constant numeric := coalesce(tds.amount_of(beside_lines.doc -> 'tcs_amount'), 0)
+                                   - coalesce(tds.amount_of(beside_lines.doc -> 'tds_amount'), 0);
+    v_total    constant numeric := tds.amount_of(beside_lines.doc -> 'total') - v_tax
+                                   - coalesce(tds.amount_of(beside_lines.doc -> 'shipping_charge'), 0)
+                                   - coalesce(tds.amount_of(beside_lines.doc -> 'adjustment'), 0);
+begin
+    -- discounts of lines that come after the tax, and taxes that the prices hold, are in no subtotal
+    if v_held = 0 and v_total - v_lines is not null
+       and (v_kind = 'entity_level'
+            or v_kind = 'item_level' and (v_discount = 0 or beside_lines.doc ->> 'is_discount_before_tax' is distinct from 'false')) then
+        return v_total - v_lines;
+    end if;
+    return v_rounding + case when v_total - v_rounding not in (v_lines, v_lines - v_held)
+                                  and v_total - v_rounding - v_source in (v_lines, v_lines - v_held) then v_source else 0 end;
+end
 $$;
 comment on function tds.beside_lines(jsonb) is
 'What a document''s total has besides its lines, their discounts, its taxes, shipping and adjustment: rounding, and what is withheld or '
 'collected at the source. Its lines are its subtotal less a discount of the whole document, but where prices hold their taxes, or a '
 'discount comes after them: there the rounding, and what is at the source if the total has it.';
 
-create or replace function tds.net_amount(subtotal numeric, net numeric, doc jsonb) returns numeric
-language sql stable parallel safe
-as $$ select case when $1 = $2 then $2 else $2 - coalesce(tds.beside_lines($3), 0) end $$;
-comment on function tds.net_amount(numeric, numeric, jsonb) is
-'What a document sells or buys, of its total without tax, shipping and adjustment; the document is read only where that is not its '
-'subtotal.';
+create or replace function tds.net_amount(subtotal numeric, discount numeric, net numeric, doc jsonb) returns numeric
+language sql immutable parallel safe
+as $$ select case when $3 in ($1, $1 - $2) then $3 else $3 - coalesce(tds.beside_lines($4), 0) end $$;
+comment on function tds.net_amount(numeric, numeric, numeric, jsonb) is
+'What a document sells or buys, of its total without tax, shipping and adjustment; the document is read only where that is neither its '
+'subtotal nor the subtotal less its discount.';
 
 create or replace function tds.receivable_documents(organization_id text, day date)
 returns table (customer_id text, invoice_id text, invoice_number text, status text, currency text, rate numeric, due_date date,
@@ -195,15 +206,17 @@ language sql stable
 as $$
     select 'invoices', 1, i.zoho_invoice_id, i.invoice_number, i.invoice_date, i.zoho_customer_id, i.currency,
            coalesce(i.exchange_rate, case when i.currency = tds.base_currency($1) then 1 end), i.subtotal,
-           tds.net_amount(i.subtotal, i.total_amount - i.tax_total - coalesce(i.shipping_charge, 0) - coalesce(i.adjustment, 0),
-                          i.zoho_metadata), i.tax_total
+           tds.net_amount(i.subtotal, i.discount_amount,
+                          i.total_amount - i.tax_total - coalesce(i.shipping_charge, 0) - coalesce(i.adjustment, 0), i.zoho_metadata),
+           i.tax_total
       from zoho.invoices i
      where i.organization_id = $1 and i.invoice_date between $2 and $3 and i.deleted_at is null and tds.counts_for_sums(i.status)
      union all
     select 'credit_notes', -1, i.zoho_creditnote_id, i.credit_note_number, i.credit_note_date, i.zoho_customer_id, i.currency,
            coalesce(i.exchange_rate, case when i.currency = tds.base_currency($1) then 1 end), i.subtotal,
-           tds.net_amount(i.subtotal, i.total_amount - i.tax_total - coalesce(i.shipping_charge, 0) - coalesce(i.adjustment, 0),
-                          i.zoho_metadata), i.tax_total
+           tds.net_amount(i.subtotal, i.discount_amount,
+                          i.total_amount - i.tax_total - coalesce(i.shipping_charge, 0) - coalesce(i.adjustment, 0), i.zoho_metadata),
+           i.tax_total
       from zoho.credit_notes i
      where i.organization_id = $1 and i.credit_note_date between $2 and $3 and i.deleted_at is null and tds.counts_for_sums(i.status)
 $$;
@@ -245,14 +258,14 @@ as $$
            d.rate = 1 and s.share = 1
       from (select 'bills', 1, i.zoho_bill_id, i.bill_number, i.bill_date, i.zoho_vendor_id, i.currency,
                    coalesce(i.exchange_rate, case when i.currency = tds.base_currency($1) then 1 end), i.subtotal,
-                   tds.net_amount(i.subtotal, i.total_amount - i.tax_total - coalesce(i.adjustment, 0), i.zoho_metadata)
+                   tds.net_amount(i.subtotal, i.discount_amount, i.total_amount - i.tax_total - coalesce(i.adjustment, 0), i.zoho_metadata)
               from zoho.bills i
              where i.organization_id = $1 and i.bill_date between $2 and $3 and i.deleted_at is null
                and tds.counts_for_sums(i.payment_status)
              union all
             select 'vendor_credits', -1, i.zoho_vendor_credit_id, i.vendor_credit_number, i.credit_date, i.zoho_vendor_id, i.currency,
                    coalesce(i.exchange_rate, case when i.currency = tds.base_currency($1) then 1 end), i.subtotal,
-                   tds.net_amount(i.subtotal, i.total_amount - i.tax_total - coalesce(i.adjustment, 0), i.zoho_metadata)
+                   tds.net_amount(i.subtotal, i.discount_amount, i.total_amount - i.tax_total - coalesce(i.adjustment, 0), i.zoho_metadata)
               from zoho.vendor_credits i
              where i.organization_id = $1 and i.credit_date between $2 and $3 and i.deleted_at is null
                and tds.counts_for_sums(i.status)) d(entity, sign, zoho_id, number, day, vendor_id, currency, rate, subtotal, net)

@@ -7,12 +7,6 @@ as $$ select coalesce($3, case when $2 = tds.base_currency($1) then 1 end) $$;
 comment on function tds.base_rate(text, text, numeric) is
 'Units of the base currency for one of another: what the document says; null: it does not.';
 
-create or replace function tds.in_base(amount numeric, organization_id text, currency text, rate numeric) returns numeric
-language sql stable parallel safe
-as $$ select round($1 * tds.base_rate($2, $3, $4), tds.base_decimals($2)) $$;
-comment on function tds.in_base(numeric, text, text, numeric) is
-'An amount in the base currency, at its document''s rate and in the base currency''s decimals; null: no rate is known.';
-
 create or replace view public.tds_open_balances as
 select d.organization_id, d.customer_id, c.name as customer_name, d.currency, sum(d.invoices) as invoices, sum(d.owed) as owed,
        -- with an amount of which no rate is known the sum is not known either
@@ -20,19 +14,23 @@ select d.organization_id, d.customer_id, c.name as customer_name, d.currency, su
        case when count(*) = count(d.unused_base) then sum(d.unused_base) end as unused_credits_base,
        case when count(*) = count(d.owed_base + d.unused_base) then sum(d.owed_base - d.unused_base) end as balance_base
   from (select i.organization_id, i.zoho_customer_id as customer_id, i.currency, 1 as invoices, i.balance as owed,
-               tds.in_base(i.balance, i.organization_id, i.currency, i.exchange_rate) as owed_base, 0::numeric as unused,
-               0::numeric as unused_base
+               round(i.balance * tds.base_rate(i.organization_id, i.currency, i.exchange_rate), b.decimals) as owed_base,
+               0::numeric as unused, 0::numeric as unused_base
           from zoho.invoices i
+         cross join lateral (select tds.base_decimals(i.organization_id) as decimals offset 0) b
          where i.deleted_at is null and i.balance <> 0 and i.status is distinct from 'draft' and i.status is distinct from 'void'
            and tds.counts_for_sums(i.status)
          union all
         select n.organization_id, n.zoho_customer_id, n.currency, 0, 0, 0, n.balance,
-               tds.in_base(n.balance, n.organization_id, n.currency, n.exchange_rate)
-          from zoho.credit_notes n where n.deleted_at is null and n.balance <> 0 and tds.counts_for_sums(n.status)
+               round(n.balance * tds.base_rate(n.organization_id, n.currency, n.exchange_rate), b.decimals)
+          from zoho.credit_notes n
+         cross join lateral (select tds.base_decimals(n.organization_id) as decimals offset 0) b
+         where n.deleted_at is null and n.balance <> 0 and tds.counts_for_sums(n.status)
          union all
         select p.organization_id, p.zoho_customer_id, p.currency, 0, 0, 0, p.unused_amount,
-               tds.in_base(p.unused_amount, p.organization_id, p.currency, p.exchange_rate)
+               round(p.unused_amount * tds.base_rate(p.organization_id, p.currency, p.exchange_rate), b.decimals)
           from zoho.customer_payments p
+         cross join lateral (select tds.base_decimals(p.organization_id) as decimals offset 0) b
          where p.deleted_at is null and p.unused_amount <> 0 and tds.counts_for_sums(p.zoho_metadata ->> 'payment_status')) d
   left join zoho.contacts c on c.organization_id = d.organization_id and c.zoho_contact_id = d.customer_id
  group by d.organization_id, d.customer_id, c.name, d.currency;
@@ -57,17 +55,23 @@ select d.organization_id, d.vendor_id, c.name as vendor_name, d.currency, sum(d.
        case when count(*) = count(d.unused_base) then sum(d.unused_base) end as unused_credits_base,
        case when count(*) = count(d.owed_base + d.unused_base) then sum(d.owed_base - d.unused_base) end as balance_base
   from (select i.organization_id, i.zoho_vendor_id as vendor_id, i.currency, 1 as bills, i.balance as owed,
-               tds.in_base(i.balance, i.organization_id, i.currency, i.exchange_rate) as owed_base, 0::numeric as unused,
-               0::numeric as unused_base
-          from zoho.bills i where i.deleted_at is null and i.balance <> 0 and tds.counts_for_sums(i.payment_status)
+               round(i.balance * tds.base_rate(i.organization_id, i.currency, i.exchange_rate), b.decimals) as owed_base,
+               0::numeric as unused, 0::numeric as unused_base
+          from zoho.bills i
+         cross join lateral (select tds.base_decimals(i.organization_id) as decimals offset 0) b
+         where i.deleted_at is null and i.balance <> 0 and tds.counts_for_sums(i.payment_status)
          union all
         select n.organization_id, n.zoho_vendor_id, n.currency, 0, 0, 0, n.balance,
-               tds.in_base(n.balance, n.organization_id, n.currency, n.exchange_rate)
-          from zoho.vendor_credits n where n.deleted_at is null and n.balance <> 0 and tds.counts_for_sums(n.status)
+               round(n.balance * tds.base_rate(n.organization_id, n.currency, n.exchange_rate), b.decimals)
+          from zoho.vendor_credits n
+         cross join lateral (select tds.base_decimals(n.organization_id) as decimals offset 0) b
+         where n.deleted_at is null and n.balance <> 0 and tds.counts_for_sums(n.status)
          union all
         select p.organization_id, p.zoho_vendor_id, p.currency, 0, 0, 0, p.unused_amount,
-               tds.in_base(p.unused_amount, p.organization_id, p.currency, p.exchange_rate)
-          from zoho.vendor_payments p where p.deleted_at is null and p.unused_amount <> 0 and tds.counts_for_sums(p.status)) d
+               round(p.unused_amount * tds.base_rate(p.organization_id, p.currency, p.exchange_rate), b.decimals)
+          from zoho.vendor_payments p
+         cross join lateral (select tds.base_decimals(p.organization_id) as decimals offset 0) b
+         where p.deleted_at is null and p.unused_amount <> 0 and tds.counts_for_sums(p.status)) d
   left join zoho.contacts c on c.organization_id = d.organization_id and c.zoho_contact_id = d.vendor_id
  group by d.organization_id, d.vendor_id, c.name, d.currency;
 comment on view public.tds_open_payables is
@@ -104,9 +108,10 @@ comment on column tds.open_owner.organization_id is 'Zoho organisation.';
 create or replace view public.tds_overdue_invoices as
 select i.organization_id, i.zoho_invoice_id, i.invoice_number, i.zoho_customer_id as customer_id, i.customer_name, i.due_date,
        t.day - i.due_date as days_late, i.currency, i.balance,
-       tds.in_base(i.balance, i.organization_id, i.currency, i.exchange_rate) as balance_base
+       round(i.balance * tds.base_rate(i.organization_id, i.currency, i.exchange_rate), t.decimals) as balance_base
   from tds.open_owner o
- cross join lateral (select tds.day_of(o.organization_id, tds.now()) as day offset 0) t
+ cross join lateral (select tds.day_of(o.organization_id, tds.now()) as day,
+                            tds.base_decimals(o.organization_id) as decimals offset 0) t
   join zoho.invoices i on i.organization_id = o.organization_id and i.due_date < t.day
  where i.deleted_at is null and i.balance <> 0 and i.status is distinct from 'draft'
    and i.status is distinct from 'void' and tds.counts_for_sums(i.status);
@@ -131,9 +136,10 @@ select v.organization_id, v.customer_id, c.name as customer_name, nullif(sum(v.o
        nullif(coalesce(sum(v.owed) filter (where v.days > 90), 0), 'NaN') as days_over_90
   from (select i.organization_id, i.zoho_customer_id as customer_id, t.day - coalesce(i.due_date, i.invoice_date) as days,
                -- what is not known makes its sums unknown, too
-               coalesce(tds.in_base(i.balance, i.organization_id, i.currency, i.exchange_rate), 'NaN') as owed
+               coalesce(round(i.balance * tds.base_rate(i.organization_id, i.currency, i.exchange_rate), t.decimals), 'NaN') as owed
           from tds.open_owner o
-         cross join lateral (select tds.day_of(o.organization_id, tds.now()) as day offset 0) t
+         cross join lateral (select tds.day_of(o.organization_id, tds.now()) as day,
+                                    tds.base_decimals(o.organization_id) as decimals offset 0) t
           join zoho.invoices i on i.organization_id = o.organization_id
          where i.deleted_at is null and i.balance <> 0 and i.status is distinct from 'draft'
            and i.status is distinct from 'void' and tds.counts_for_sums(i.status)) v
@@ -154,13 +160,16 @@ comment on column public.tds_receivables_ageing.days_over_90 is 'By more.';
 create or replace view public.tds_unallocated_payments as
 select p.organization_id, 'customer' as party_kind, p.zoho_payment_id, p.payment_number, p.zoho_customer_id as party_id,
        p.customer_name as party_name, p.payment_date, p.currency, p.amount, p.unused_amount,
-       tds.in_base(p.unused_amount, p.organization_id, p.currency, p.exchange_rate) as unused_base
+       round(p.unused_amount * tds.base_rate(p.organization_id, p.currency, p.exchange_rate), b.decimals) as unused_base
   from zoho.customer_payments p
+ cross join lateral (select tds.base_decimals(p.organization_id) as decimals offset 0) b
  where p.deleted_at is null and p.unused_amount <> 0 and tds.counts_for_sums(p.zoho_metadata ->> 'payment_status')
  union all
 select p.organization_id, 'vendor', p.zoho_payment_id, p.payment_number, p.zoho_vendor_id, p.vendor_name, p.payment_date, p.currency,
-       p.amount, p.unused_amount, tds.in_base(p.unused_amount, p.organization_id, p.currency, p.exchange_rate)
-  from zoho.vendor_payments p where p.deleted_at is null and p.unused_amount <> 0 and tds.counts_for_sums(p.status);
+       p.amount, p.unused_amount, round(p.unused_amount * tds.base_rate(p.organization_id, p.currency, p.exchange_rate), b.decimals)
+  from zoho.vendor_payments p
+ cross join lateral (select tds.base_decimals(p.organization_id) as decimals offset 0) b
+ where p.deleted_at is null and p.unused_amount <> 0 and tds.counts_for_sums(p.status);
 comment on view public.tds_unallocated_payments is 'Payments of which something is left that no document has been paid with.';
 comment on column public.tds_unallocated_payments.organization_id is 'Zoho organisation.';
 comment on column public.tds_unallocated_payments.party_kind is 'customer or vendor.';
@@ -176,8 +185,10 @@ comment on column public.tds_unallocated_payments.unused_base is 'The same in th
 
 create or replace view public.tds_stock_value as
 select p.organization_id, p.zoho_item_id, p.sku, p.name, p.stock_quantity, p.purchase_rate,
-    round(p.stock_quantity * p.purchase_rate, tds.base_decimals(p.organization_id)) as value_base
-  from zoho.products p where p.deleted_at is null and p.stock_quantity <> 0;
+    round(p.stock_quantity * p.purchase_rate, b.decimals) as value_base
+  from zoho.products p
+ cross join lateral (select tds.base_decimals(p.organization_id) as decimals offset 0) b
+ where p.deleted_at is null and p.stock_quantity <> 0;
 comment on view public.tds_stock_value is
 'What is in stock, at each product''s purchase rate of now (Zoho''s own valuation goes by what was paid: first in, first out).';
 comment on column public.tds_stock_value.organization_id is 'Zoho organisation.';
@@ -250,11 +261,12 @@ comment on function tds.purchases_by_item(text, date, date) is
 'What was bought of each product in each month of these days, less what was credited by vendors. An amount is null where a part of it is '
 'not known; a row without item and amount: there are documents in that month whose lines are not known.';
 
-revoke all on function tds.base_rate(text, text, numeric), tds.in_base(numeric, text, text, numeric),
+revoke all on function tds.base_rate(text, text, numeric),
     tds.sales_by_item(text, date, date), tds.sales_by_customer(text, date, date), tds.purchases_by_item(text, date, date) from public;
 grant execute on function
-    tds.base_rate(text, text, numeric), tds.in_base(numeric, text, text, numeric), tds.base_currency(text), tds.base_decimals(text),
-    tds.beside_lines(jsonb), tds.net_amount(numeric, numeric, jsonb), tds.counts_for_sums(text), tds.sales_by_item(text, date, date),
+    tds.base_rate(text, text, numeric), tds.base_currency(text), tds.base_decimals(text),
+    tds.beside_lines(jsonb), tds.net_amount(numeric, numeric, numeric, jsonb), tds.counts_for_sums(text),
+    tds.sales_by_item(text, date, date),
     tds.sales_by_customer(text, date, date), tds.purchases_by_item(text, date, date), tds.sales_lines(text, date, date),
     tds.sales_documents(text, date, date), tds.purchase_lines(text, date, date), tds.receivable_documents(text, date),
     tds.payable_documents(text, date), tds.customer_credits(text, date), tds.vendor_credits(text, date),
