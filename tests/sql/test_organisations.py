@@ -51,6 +51,37 @@ def test_an_organisation_is_added_changed_paused_and_resumed(mirror: Mirror) -> 
     assert (row["name"], row["calls_per_minute"], row["concurrency"]) == ("New", 60, 3)
 
 
+def test_one_that_is_paused_is_not_asked_for_at_night_and_ails_nothing(mirror: Mirror) -> None:
+    add(mirror, ONE, OTHER)
+    mirror.conn.execute("select tds.org_pause(%s)", [ONE])
+    mirror.conn.execute(
+        "insert into tds.full_pull (organization_id, began_at, finished_at)"
+        " select o.organization_id, tds.now() - interval '9 days', tds.now() - interval '8 days' from tds.organization o"
+    )
+    for ask in ("request_reconciles", "ask_for_lists"):
+        assert mirror.value(f"select tds.{ask}()") == 1
+    assert mirror.rows(
+        "select organization_id from tds.reconcile_run union select organization_id from tds.verification"
+    ) == [{"organization_id": OTHER}]
+    # of each a pull that waits and one that failed, and a detail in vain
+    mirror.conn.execute(
+        """
+        insert into tds.run (organization_id, entity, options, state, requested_at, started_at, finished_at, error)
+        select o.organization_id, k.entity, '{}', k.state, tds.now() - interval '1 day', k.finished_at, k.finished_at, k.state
+          from tds.organization o,
+               (values ('products', 'queued', null), ('invoices', 'failed', tds.now())) k(entity, state, finished_at);
+        insert into tds.wanted_detail (entity, organization_id, zoho_id, reason, wanted_at, tries, error)
+        select 'products', o.organization_id, '1', 'r', tds.now(), 5, 'no' from tds.organization o""".encode()
+    )
+    ailing = {"reconcile_late": 192, "pulls_stuck": 1, "pulls_failed": 1, "details_failed": 1}
+    ask_health = "select name, round(value)::int as value from tds.health() where name = any (%s) and state <> 'ok'"
+    assert {row["name"]: row["value"] for row in mirror.rows(ask_health, list(ailing))} == ailing
+    mirror.conn.execute("select tds.org_pause(%s)", [OTHER])
+    assert mirror.rows(ask_health, list(ailing)) == []
+    mirror.conn.execute("select tds.org_resume(%s)", [ONE])
+    assert {row["name"]: row["value"] for row in mirror.rows(ask_health, list(ailing))} == ailing
+
+
 @pytest.mark.parametrize(
     ("call", "code"),
     [

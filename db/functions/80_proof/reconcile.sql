@@ -92,7 +92,11 @@ declare
     v_asked        int := 0;
 begin
     if tds.setting_text('reconcile_nightly')::boolean and tds.bulk_sync_refusal() is null then
-        for v_organization in select f.organization_id from tds.full_pull f where f.finished_at is not null order by f.organization_id loop
+        for v_organization in
+            select f.organization_id from tds.full_pull f
+             where f.finished_at is not null and tds.is_served(f.organization_id)
+             order by f.organization_id
+        loop
             -- what nobody has begun since last night is not done twice
             update tds.reconcile_run r set finished_at = tds.now(), error = 'nobody began with it; is there a poller? tds poll'
              where r.organization_id = v_organization and r.started_at is null and r.finished_at is null
@@ -109,8 +113,8 @@ end
 $$;
 revoke all on function tds.request_reconciles() from public;
 comment on function tds.request_reconciles() is
-'Asks for a reconciliation of every organisation whose migration has ended, unless reconcile_nightly is false, and once more for what '
-'differed in months past (tds.months_in_doubt()); returns how many organisations.';
+'Asks for a reconciliation of every organisation that is served and whose migration has ended, unless reconcile_nightly is false, and once '
+'more for what differed in months past (tds.months_in_doubt()); returns how many organisations.';
 
 create or replace function tds.plan_reconcile(run tds.reconcile_run) returns int
 language plpgsql volatile

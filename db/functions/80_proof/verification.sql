@@ -767,7 +767,7 @@ begin
     end if;
     for v_own in
         select f.organization_id from tds.full_pull f
-         where f.finished_at is not null
+         where f.finished_at is not null and tds.is_served(f.organization_id)
            and not exists (select from tds.verification v where v.depth = 'lists' and v.organization_id = f.organization_id
                               and v.state = 'asked')
          order by 1
@@ -780,8 +780,8 @@ end
 $$;
 revoke all on function tds.ask_for_lists() from public;
 comment on function tds.ask_for_lists() is
-'Asks whoever polls for a comparison with Zoho''s lists, of every organisation whose migration has ended; returns of how many. None while '
-'bulk_sync_enabled is false.';
+'Asks whoever polls for a comparison with Zoho''s lists, of every organisation that is served and whose migration has ended; returns of how '
+'many. None while bulk_sync_enabled is false.';
 grant execute on function tds.ask_for_lists() to tds_worker, tds_operator;
 
 create or replace function tds.take_verification(organization_id text) returns setof tds.verification

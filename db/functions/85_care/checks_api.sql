@@ -96,7 +96,11 @@ begin
            string_agg(format('%s× %s: %s', g.details, g.entity, g.error), '; ' order by g.details desc) as told
       into v_all
       from (select w.entity, left(w.error, 100) as error, count(*) as details, min(w.wanted_at) as since
-              from (select d.entity, d.error, d.wanted_at from tds.wanted_detail d where d.error is not null and d.tries >= 3 limit 20000) w
+              from (select d.entity, d.error, d.wanted_at from tds.wanted_detail d
+                     where d.error is not null and d.tries >= 3
+                       -- of one that is paused nothing is asked
+                       and not exists (select from tds.organization o where o.organization_id = d.organization_id and o.state <> 'active')
+                     limit 20000) w
              group by 1, 2 order by 3 desc limit 3) g;
     return row(coalesce(v_all.details, 0), coalesce(v_all.told, 'none'), v_all.since)::tds.finding;
 end
@@ -149,7 +153,8 @@ begin
           from (select distinct on (n.organization_id, n.entity) n.*
                   from tds.run n where n.run_id > (select coalesce(max(m.run_id), 0) - 2000 from tds.run m)
                  order by n.organization_id, n.entity, n.run_id desc) r
-         where r.state in ('failed', 'partial') and r.finished_at > check_pulls_failed.at - interval '3 days');
+         where r.state in ('failed', 'partial') and r.finished_at > check_pulls_failed.at - interval '3 days'
+           and not exists (select from tds.organization o where o.organization_id = r.organization_id and o.state <> 'active'));
 end
 $$;
 revoke all on function tds.check_pulls_failed(timestamptz) from public;
@@ -171,7 +176,8 @@ begin
           from tds.run r
          where r.finished_at is null
            and coalesce(r.heartbeat_at, r.requested_at) < check_pulls_stuck.at - interval '6 hours'
-           -- what waits for the day's calls is not stuck
+           -- what waits for its organisation, or for the day's calls, is not stuck
+           and not exists (select from tds.organization o where o.organization_id = r.organization_id and o.state <> 'active')
            and not exists (select from tds.api_budget b where b.organization_id = r.organization_id
                               and (b.paused_until > check_pulls_stuck.at or b.day_resets_at > check_pulls_stuck.at and b.day_left <= 0)));
 end
@@ -179,7 +185,8 @@ $$;
 revoke all on function tds.check_pulls_stuck(timestamptz) from public;
 comment on function tds.check_pulls_stuck(timestamptz) is 'Check: pulls that have made no progress for six hours.';
 select tds.register_check('pulls_stuck', 'entities', 'pulls', 1, 5, 15,
-    'Pulls that were begun or asked for and have made no progress for six hours, those left out that wait for the day''s calls.',
+    'Pulls that were begun or asked for and have made no progress for six hours, those left out that wait for the day''s calls, or whose '
+    'organisation is paused.',
     'see poller; tds poll goes on with them; tds.cancel_run(run_id) gives one up');
 
 create or replace function tds.check_delay(at timestamptz) returns tds.finding

@@ -57,8 +57,10 @@ begin
     select min(coalesce(l.at, f.finished_at)) into v_since
       from tds.full_pull f
       left join (select r.organization_id, max(r.finished_at) as at from tds.reconcile_run r
-                  where r.error is null and r.compared > 0 group by r.organization_id) l on l.organization_id = f.organization_id
-     where f.finished_at is not null;
+                  where r.error is null and r.compared > 0 and r.finished_at <= check_reconcile_late.at
+                  group by r.organization_id) l on l.organization_id = f.organization_id
+     where f.finished_at is not null
+       and not exists (select from tds.organization o where o.organization_id = f.organization_id and o.state <> 'active');
     return row(coalesce(extract(epoch from check_reconcile_late.at - v_since) / 3600, 0), coalesce(format('the last was %s', v_since), 'no '
                'organisation has been migrated'), v_since)::tds.finding;
 end
