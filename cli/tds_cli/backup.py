@@ -39,17 +39,21 @@ WHY_NOT = {
 
 @click.command()
 @click.argument("directory", metavar="[DIR]", type=PATH, required=False)
-@click.option("--keep", type=COUNT, default=7, show_default=True, help="How many backups stay in DIR.")
+@click.option(
+    "--keep",
+    type=COUNT,
+    help="How many of this database's stay in DIR; at first 7, where the clock makes them as many as it keeps.",
+)
 @click.option(
     "--verify/--no-verify", default=True, help="Whether to restore it into a scratch database, and compare."
 )
 @as_json
-def backup(directory: Path | None, keep: int, verify: bool, as_json: bool) -> None:
+def backup(directory: Path | None, keep: int | None, verify: bool, as_json: bool) -> None:
     """Writes all rows of the mirror into one file in DIR, default: backups beside the data.
 
     Of one moment, while all goes on. Neither queues, which tds restore fills anew, nor the access token are
-    in it. It is verified by a restore into a database of its own on the same server. Older ones than
-    --keep go. By the clock: tds backups schedule DIR.
+    in it. It is verified by a restore into a database of its own on the same server. Of this database's
+    older ones go. By the clock: tds backups schedule DIR.
 
     With --json, stderr has events while it works, one a line (docs/events.md), and stdout what was made.
     """

@@ -158,13 +158,21 @@ def back_up(conninfo: str, directory: Path, step: Step = UNSEEN) -> Backup:
     return _described(path, manifest)
 
 
-def forget(directory: Path, keep: int) -> list[Path]:
-    """Removes all but the newest backups of a directory, and what killed ones left; returns those removed.
+def forget(directory: Path, keep: int, made: Iterable[str]) -> list[Path]:
+    """Removes all but the newest backups of one database, and what killed ones left; returns those removed.
+
+    Another database's in the same directory are its own; and which is newer the names do not say, should the
+    clock have been set back.
+
+    Args:
+        directory: where they are.
+        keep: how many stay.
+        made: their files, in whatever directory, the newest first.
 
     Raises:
         OSError: one of them cannot be removed.
     """
-    found = sorted(directory.glob(f"tds-*{SUFFIX}"), reverse=True)
+    found = [path for file in made if (path := directory / Path(file).name).exists()]
     for path in found[keep:]:
         path.unlink()
     for path in directory.glob(f"tds-*{UNFINISHED}"):
@@ -340,6 +348,7 @@ def _load(conn: psycopg.Connection, path: Path, manifest: Mapping[str, Any], ste
             for rows in _fill(conn, archive, name, tables[name]):
                 done += rows
                 step.at(done, total)
+    conn.execute("update tds.backup set is_anothers = true")
     for name, last in manifest["sequences"].items():
         conn.execute("select setval(%s, %s)", [name, last])
     for name, trigger, enable in triggers:

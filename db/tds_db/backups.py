@@ -27,9 +27,13 @@ from tds_db.settings import DatabaseSettings
 log = logging.getLogger(__name__)
 
 TOLD = 1000  # characters of an error that are kept
+KEPT = 7  # backups by hand
 TAKEN = "taken"
 NOTE = """
     select tds.note_backup(%s, %s, %s::bigint, %s::bigint, %s, %s, %s::numeric, %s, %s)"""
+MADE = """
+    select file from tds.backup
+     where error is null and removed_at is null and not is_anothers order by backup_id desc"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,7 +49,7 @@ def make(
     dsn: str,
     directory: Path,
     *,
-    keep: int,
+    keep: int | None,
     verify: bool,
     lock_timeout: str = "5s",
     scheduled: bool = False,
@@ -56,7 +60,7 @@ def make(
     Args:
         dsn: the database, as a member of tds_owner.
         directory: where it goes.
-        keep: how many stay there.
+        keep: how many of this database's stay there; null: as many as the clock keeps there, elsewhere 7.
         verify: whether it is restored and compared; left out where the login may not make a database.
         lock_timeout: see `upgrade`.
         scheduled: whether it is the one that the clock wants.
@@ -81,9 +85,11 @@ def make(
         except psycopg.Error as refused:
             log.error("the failed backup could not be noted: %s", str(refused).strip())
         raise
-    removed, failed = list[Path](), None
+    made, removed, failed = list[str](), list[Path](), None
     try:
-        removed = forget(place, keep)
+        with connect("backup", dsn, autocommit=True) as conn, as_owner(conn):
+            made = [str(backup.path), *(file for (file,) in conn.execute(MADE))]
+            removed = forget(place, _kept(conn, place) if keep is None else keep, made)
     except OSError as error:
         failed = error
     seconds = time.monotonic() - began
@@ -98,7 +104,7 @@ def make(
             None,
             seconds,
             scheduled,
-            [str(path) for path in removed],
+            [file for file in made if Path(file).name in {path.name for path in removed}],
         ],
     )
     if failed is not None:
@@ -177,6 +183,12 @@ def _is_verified(dsn: str, backup: Backup, lock_timeout: str, steps: Steps) -> b
         log.warning("%s is not verified: %s. Next: alter role … createdb", backup.path, _told(error))
         return False
     return True
+
+
+def _kept(conn: psycopg.Connection, place: Path) -> int:
+    row = conn.execute("select tds.setting_text('backup_directory'), tds.setting_int('backup_keep')").fetchone()
+    assert row is not None
+    return max(row[1], 1) if row[0] is not None and Path(row[0]) == place else KEPT
 
 
 def _note(dsn: str, values: list[object]) -> None:

@@ -215,7 +215,7 @@ def test_what_is_damaged_or_another_versions_changes_nothing(database: Database,
     other = with_manifest(backup, tmp_path / "other.tdsbackup", migrations={}, version="0.0.9")
     with pytest.raises(BackupError, match="pip install tds-mirror"):
         restore(database.conninfo, other)
-    assert forget(tmp_path, 1) == []
+    assert forget(tmp_path, 1, [backup.name]) == []
 
 
 def test_one_who_is_no_superuser(database: Database, tmp_path: Path) -> None:

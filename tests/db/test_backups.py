@@ -13,9 +13,9 @@ import pytest
 from click.testing import CliRunner
 
 from tds_cli.main import main
-from tds_db.backup import BackupError, scratch, set_aside
+from tds_db.backup import BackupError, restore, scratch, set_aside
 from tds_db.backups import Taking, make, take_due
-from tests.db.servers import Database
+from tests.db.servers import Database, TestServer
 from tests.journeys.waiting import PATIENCE
 from tests.sql.conftest import Mirror
 
@@ -158,6 +158,49 @@ def test_one_that_cannot_be_restored_does_not_take_the_place_of_a_good_one(
     assert good.exists()
     assert mirror.value(FAILURES) == 2
     assert set_aside(good).suffix == ".unverified"
+
+
+def backups(place: Path) -> set[Path]:
+    return set(place.glob("*.tdsbackup"))
+
+
+def test_a_database_removes_what_it_made_itself(
+    test_server: TestServer, mirror: Mirror, database: Database, tmp_path: Path
+) -> None:
+    """Two that share a directory, and one that was restored from the other's backup."""
+    first, second = (make(database.conninfo, tmp_path, keep=2, verify=False).backup.path for _ in range(2))
+    with test_server.database("empty", lambda _: None) as another:
+        restore(another.conninfo, second)
+        theirs = [make(another.conninfo, tmp_path, keep=1, verify=False) for _ in range(2)]
+        assert [made.removed for made in theirs] == [[], [theirs[0].backup.path]]
+        with another.connect(autocommit=True) as conn:
+            assert conn.execute("select count(*) from tds_backups where state = 'removed'").fetchone() == (1,)
+    assert backups(tmp_path) == {first, second, theirs[1].backup.path}
+    assert make(database.conninfo, tmp_path, keep=1, verify=False).removed == [second, first]
+    assert mirror.value("select count(*) from tds_backups where state = 'removed'") == 2
+
+
+def test_a_clock_that_was_ahead_costs_no_newer_backup(
+    mirror: Mirror, database: Database, tmp_path: Path
+) -> None:
+    old = make(database.conninfo, tmp_path, keep=1, verify=False).backup.path
+    ahead = old.rename(tmp_path / "tds-29991231T235959000000Z.tdsbackup")
+    mirror.conn.execute("update tds.backup set taken_at = '2999-12-31', file = %s", [str(ahead)])
+    # how old it is nobody knows; another one is wanted
+    mirror.conn.execute("select tds.schedule_backups(%s)", [str(tmp_path)])
+    mirror.conn.execute("select tds.request_backup()")
+    assert 99 < mirror.value(AGE, "100 hours") < 101
+    new = make(database.conninfo, tmp_path, keep=1, verify=False)
+    assert (backups(tmp_path), new.removed) == ({new.backup.path}, [ahead])
+
+
+def test_one_by_hand_takes_none_from_the_clock(mirror: Mirror, database: Database, place: Path) -> None:
+    mirror.conn.execute("select tds.schedule_backups(%s, 9)", [str(place)])
+    for _ in range(9):
+        made = make(database.conninfo, place, keep=None, verify=False)
+        assert made.removed == []
+    assert len(make(database.conninfo, place, keep=None, verify=False).removed) == 1
+    assert len(make(database.conninfo, place, keep=7, verify=False).removed) == 3
 
 
 def test_the_commands(

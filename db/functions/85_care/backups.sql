@@ -150,7 +150,9 @@ declare
     v_more  interval;
     v_hours numeric;
 begin
-    select b.* into v_last from tds.backup b where b.error is null order by b.taken_at desc limit 1;
+    -- one of a clock that was ahead is as old as nobody knows
+    select b.* into v_last from tds.backup b
+     where b.error is null and b.taken_at <= check_backup.at order by b.taken_at desc limit 1;
     v_since := coalesce(v_last.taken_at, (select w.wanted_at from tds.backup_wanted w));
     if v_since is null then
         return row(0, case when v_is_on then 'the first is made at the next ' || (select j.schedule from tds.job j
@@ -207,7 +209,9 @@ comment on function tds.check_backup_failed(timestamptz) is 'Check: how many bac
 select tds.register_check('backup_failed', 'database', 'failures', 1, 3, 15,
     'Backups that failed, or could not be restored when they were verified, since the last one that did not.',
     'do what the message says, then tds backup DIR; the clock tries again by itself');
-select tds.register_retention('backups', 'tds.backup', 400, 'Backups that were made; the files are kept by tds backup --keep.', 'taken_at');
+select tds.register_retention('backups', 'tds.backup', 400,
+    'Backups that failed, or whose files tds backup --keep removed; what may still be there is known for ten years.', 'taken_at',
+    't.error is not null or t.removed_at is not null or t.is_anothers or t.taken_at < tds.now() - interval ''10 years''');
 select tds.register_retention('backup_wanted', 'tds.backup_wanted', null, 'one row at most', reason => 'one row at most');
 select tds.register_retention('restoring', 'tds.restoring', null, 'no row but during a restore', reason => 'no row but during a restore');
 
