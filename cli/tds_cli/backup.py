@@ -42,7 +42,7 @@ WHY_NOT = {
 @click.option(
     "--keep",
     type=COUNT,
-    help="How many of this database's stay in DIR; at first 7, where the clock makes them as many as it keeps.",
+    help="How many of this database's stay in DIR; at first 7, or as many as the clock keeps there.",
 )
 @click.option(
     "--verify/--no-verify", default=True, help="Whether to restore it into a scratch database, and compare."

@@ -186,7 +186,9 @@ def _is_verified(dsn: str, backup: Backup, lock_timeout: str, steps: Steps) -> b
 
 
 def _kept(conn: psycopg.Connection, place: Path) -> int:
-    row = conn.execute("select tds.setting_text('backup_directory'), tds.setting_int('backup_keep')").fetchone()
+    row = conn.execute(
+        "select tds.setting_text('backup_directory'), tds.setting_int('backup_keep')"
+    ).fetchone()
     assert row is not None
     return max(row[1], 1) if row[0] is not None and Path(row[0]) == place else KEPT
 

@@ -241,6 +241,26 @@ def test_no_job_runs_beside_itself_and_no_runner_beside_another(database: Databa
     assert len(mirror.rows(STATES)) == 1
 
 
+def test_one_that_hangs_keeps_no_other_waiting_for_long(database: Database, mirror: Mirror) -> None:
+    only_probe(mirror)
+    with database.connect(autocommit=True) as other, ThreadPoolExecutor() as pool:
+        with held_up(mirror):
+            first = pool.submit(due, Mirror(other))
+            wait_until(lambda: [row["state"] for row in mirror.rows(STATES)] == ["running"], "it runs")
+            add(mirror, "select 1", job="waits")
+            mirror.conn.execute("update tds.job set since = '2026-01-01' where job = 'waits'")
+            overdue = "select (tds.check_jobs_overdue()).told"
+            assert due(mirror) == {}
+            assert "probe" not in mirror.value(overdue)
+            mirror.conn.execute(
+                "select set_config('tds.fake_now', (now() + interval '7 minutes')::text, false)"
+            )
+            assert due(mirror) == {"waits": "done"}
+            assert mirror.value(overdue).startswith("probe runs since")
+            assert due(mirror) == {}, "it has been done"
+        assert first.result(PATIENCE)["probe"] == "done"
+
+
 def start_worker(database: Database) -> subprocess.Popen[bytes]:
     environment = {**os.environ, "TDS_DATABASE_URL": database.conninfo}
     return subprocess.Popen(

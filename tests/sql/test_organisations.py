@@ -65,16 +65,18 @@ def test_one_that_is_paused_is_not_asked_for_at_night_and_ails_nothing(mirror: M
     ) == [{"organization_id": OTHER}]
     # of each a pull that waits and one that failed, and a detail in vain
     mirror.conn.execute(
-        """
+        b"""
         insert into tds.run (organization_id, entity, options, state, requested_at, started_at, finished_at, error)
         select o.organization_id, k.entity, '{}', k.state, tds.now() - interval '1 day', k.finished_at, k.finished_at, k.state
           from tds.organization o,
                (values ('products', 'queued', null), ('invoices', 'failed', tds.now())) k(entity, state, finished_at);
         insert into tds.wanted_detail (entity, organization_id, zoho_id, reason, wanted_at, tries, error)
-        select 'products', o.organization_id, '1', 'r', tds.now(), 5, 'no' from tds.organization o""".encode()
+        select 'products', o.organization_id, '1', 'r', tds.now(), 5, 'no' from tds.organization o"""
     )
     ailing = {"reconcile_late": 192, "pulls_stuck": 1, "pulls_failed": 1, "details_failed": 1}
-    ask_health = "select name, round(value)::int as value from tds.health() where name = any (%s) and state <> 'ok'"
+    ask_health = (
+        "select name, round(value)::int as value from tds.health() where name = any (%s) and state <> 'ok'"
+    )
     assert {row["name"]: row["value"] for row in mirror.rows(ask_health, list(ailing))} == ailing
     mirror.conn.execute("select tds.org_pause(%s)", [OTHER])
     assert mirror.rows(ask_health, list(ailing)) == []

@@ -205,3 +205,64 @@ def test_pg_crons_sessions_have_defaults_of_their_own(database: Database, mirror
             "the database's; the role's wins over it"
         )
         assert told[0]["who"].startswith("database ")
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "told"),
+    [
+        ("job_time_zone", '"Europe/Berlim"', "no such time zone"),
+        ("job_time_zone", "null", "a text in quotes"),
+        ("job_grace_seconds", '"5 minutes"', "a number"),
+        ("job_grace_seconds", "null", "a number"),
+        ("keep_inbox_days", "-5", "from 0 to 1000000"),
+        ("keep_inbox_days", "1e9", "from 0 to 1000000"),
+        ("drain_seconds", "99999999999", "from 0 to"),
+        ("max_attempts", "2.5", "a whole number"),
+        ("low_stock_default", '"few"', "a number"),
+        ("backup_verify", '"no"', "true or false"),
+        ("backup_directory", "7", "a text in quotes"),
+        ("organization_ids", '"1"', "an array"),
+        ("health_workers", '{"warnig": 5}', "warnig: there are"),
+        ("health_workers", '{"warning": "many"}', "a number or null"),
+        ("health_workers", '{"minutes": null}', "minutes: a number"),
+        ("health_workers", '{"alert": "no"}', "true or false"),
+        ("health_workers", "[1]", "an object"),
+    ],
+)
+def test_what_a_setting_cannot_be_is_refused_by_name(
+    shared: Mirror, name: str, value: str, told: str
+) -> None:
+    with pytest.raises(psycopg.Error, match=told) as raised:
+        shared.conn.execute("update tds.setting set value = %s where name = %s", [value, name])
+    assert raised.value.sqlstate == "ZB007"
+    assert name in str(raised.value)
+
+
+@pytest.mark.parametrize(
+    ("name", "values"),
+    [
+        ("low_stock_default", ["null", "5", "0"]),
+        ("backup_directory", ['"/srv"', "null", '"/srv"']),
+        ("job_time_zone", ['"Asia/Kolkata"', '"UTC"']),
+        ("reconcile_tolerance", ["0.5", "1"]),
+        ("health_workers", ['{"warning": 0.5, "critical": null, "minutes": 1, "alert": false}']),
+        ("sweep_days_of", ['{"invoices": 1}']),
+    ],
+)
+def test_what_it_can_be_it_becomes(mirror: Mirror, name: str, values: list[str]) -> None:
+    for value in values:
+        mirror.conn.execute("update tds.setting set value = %s where name = %s", [value, name])
+        assert mirror.value("select value = %s from tds.setting where name = %s", value, name)
+
+
+def test_a_time_zone_that_this_server_does_not_know_stops_no_job(mirror: Mirror) -> None:
+    """As where the backup of another server was restored."""
+    mirror.conn.execute("alter table tds.setting disable trigger setting_is_checked")
+    mirror.conn.execute("update tds.setting set value = '\"Europe/Berlim\"' where name = 'job_time_zone'")
+    mirror.conn.execute("alter table tds.setting enable trigger setting_is_checked")
+    mirror.conn.execute("update tds.job set enabled = job = 'health', since = tds.now() - interval '1 hour'")
+    mirror.conn.execute("call tds.run_due_jobs()")
+    assert mirror.rows("select job, state from tds.job_run") == [{"job": "health", "state": "done"}]
+    [told] = mirror.rows("select state, told from tds_health where name = 'jobs_off'")
+    assert told["state"] == "warning"
+    assert "no time zone Europe/Berlim" in told["told"]

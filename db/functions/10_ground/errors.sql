@@ -38,6 +38,7 @@ select c.code, c.meaning, c.next
         ('ZB004', 'there is no such dead letter, or it is resolved', 'select * from tds_dead_letter_queue'),
         ('ZB005', 'a setting that is needed is missing', 'select * from tds.setting; tds db upgrade enters what is missing'),
         ('ZB006', 'the history of stock is insert-only', 'write a row that corrects it; tds.snapshot_stock() does'),
+        ('ZB007', 'a setting cannot have that value', 'the DETAIL says what is wanted; select * from tds.setting'),
         ('ZB008', 'what Zoho answered is no list of records', 'the HINT shows what came; tds doctor says whether Zoho can be asked'),
         ('ZB010', 'an option that the pull does not take, or a value that it cannot have',
          'the HINT names the options; tds.pull_option_names()'),

@@ -107,6 +107,28 @@ $$;
 comment on function tds.cron_next(text, timestamptz, text) is
 'The first moment after the given one that a cron schedule means, in a time zone; null for a day that never comes. Raises ZB020.';
 
+create or replace function tds.job_time_zone() returns text
+language plpgsql stable
+set search_path = pg_catalog, pg_temp
+as $$
+declare
+    v_zone constant text := coalesce(tds.setting_text('job_time_zone'), 'UTC');
+begin
+    if v_zone <> 'UTC' then
+        begin
+            perform current_timestamp at time zone v_zone;
+        exception when invalid_parameter_value then
+            -- set on another server, which knows more of them: better at another hour than never
+            return 'UTC';
+        end;
+    end if;
+    return v_zone;
+end
+$$;
+revoke all on function tds.job_time_zone() from public;
+comment on function tds.job_time_zone() is
+'The time zone of the jobs'' schedules: the setting job_time_zone; UTC where this server knows no such zone.';
+
 create or replace function tds.check_job() returns trigger
 language plpgsql volatile security definer
 set search_path = pg_catalog, pg_temp

@@ -14,7 +14,7 @@ begin
                 -- what was lost is made up, after a pause: it may be what ends its server
                 when l.state = 'lost' then l.started_at + make_interval(secs => tds.setting_int('job_grace_seconds'))
                 else tds.cron_next(j.schedule, greatest(l.started_at, case when not tds.is_ahead(j.since, v_now) then j.since end),
-                                   tds.setting_text('job_time_zone')) end
+                                   tds.job_time_zone()) end
       from tds.job j
       left join lateral (
             select r.runner, r.started_at,
@@ -161,6 +161,30 @@ comment on function tds.due_jobs() is
 'Jobs a worker has to run now, those first that somebody wants, then the longest due: what pg_cron does not run, and what it should have '
 'run job_grace_seconds ago.';
 
+create or replace function tds.jobs_behind_another() returns text[]
+language plpgsql volatile security definer
+set search_path = pg_catalog, pg_temp
+as $$
+declare
+    v_now    constant timestamptz := tds.now();
+    v_latest constant timestamptz := v_now - make_interval(secs => tds.setting_int('job_grace_seconds'));
+begin
+    if not exists (select from tds.job_states() s where s.state = 'running' and s.started_at <= v_latest) then
+        return '{}';
+    end if;
+    return array(
+        select s.job
+          from tds.job_states() s
+          join tds.job j on j.job = s.job
+         where s.state is distinct from 'running' and (j.wanted_at <= v_latest or j.enabled and s.due_at <= v_latest)
+         order by s.due_at, s.job);
+end
+$$;
+revoke all on function tds.jobs_behind_another() from public;
+comment on function tds.jobs_behind_another() is
+'Jobs that are late by job_grace_seconds because whoever runs what is due has been at another one for as long: it may hang, and health and '
+'healing are not to wait for it.';
+
 create or replace function tds.want_job(job text, wanted_by text default session_user) returns timestamptz
 language plpgsql volatile security definer
 set search_path = pg_catalog, pg_temp
@@ -188,29 +212,32 @@ create or replace procedure tds.run_due_jobs(inout outcome jsonb default null)
 language plpgsql
 as $$
 declare
+    v_jobs    text[];
     v_job     text;
     v_outcome text;
+    v_is_ours boolean;
 begin
     commit;
     set transaction isolation level read committed, read write;
     perform tds.our_terms('0', true);
     outcome := '{}';
-    if not tds.try_lease('due jobs') then
-        return;
-    end if;
+    v_is_ours := tds.try_lease('due jobs');
     commit and chain;
-    foreach v_job in array tds.due_jobs() loop
+    v_jobs := case when v_is_ours then tds.due_jobs() else tds.jobs_behind_another() end;
+    foreach v_job in array v_jobs loop
         call tds.run_job(v_job, true, 'worker', v_outcome);
         outcome := outcome operator(pg_catalog.||) pg_catalog.jsonb_build_object(v_job, v_outcome);
     end loop;
-    set transaction isolation level read committed, read write;
-    perform tds.end_lease('due jobs');
+    if v_is_ours then
+        set transaction isolation level read committed, read write;
+        perform tds.end_lease('due jobs');
+    end if;
 end
 $$;
 revoke all on procedure tds.run_due_jobs(jsonb) from public;
 comment on procedure tds.run_due_jobs(jsonb) is
-'Runs the jobs that are due, one after the other; one session at a time, others return at once. outcome: job → done, failed, … Not inside '
-'a transaction.';
+'Runs the jobs that are due, one after the other; one session at a time, others return at once, unless a job of that session goes on and '
+'on (tds.jobs_behind_another()). outcome: job → done, failed, … Not inside a transaction.';
 
 create or replace function tds.jobs()
 returns table (job text, schedule text, enabled boolean, state text, runner text, next_due_at timestamptz, overdue boolean,
@@ -269,7 +296,7 @@ comment on column public.tds_jobs.description is 'What it is for.';
 
 grant execute on procedure tds.run_job(text, boolean, text, text), tds.run_due_jobs(jsonb) to tds_worker;
 grant execute on function tds.begin_job(text, text, boolean), tds.finish_job(bigint, text, text, text), tds.due_jobs(),
-    tds.try_lease(text, text), tds.end_lease(text, text) to tds_worker;
+    tds.jobs_behind_another(), tds.try_lease(text, text), tds.end_lease(text, text) to tds_worker;
 grant execute on function tds.jobs() to tds_worker, tds_reader, tds_operator;
 grant select on tds.job, tds.job_run to tds_worker, tds_reader, tds_operator;
 

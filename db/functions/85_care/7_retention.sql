@@ -430,7 +430,7 @@ begin
       from tds.retention_rule r
       left join tds.retention_state t on t.what = r.what
       left join tds.setting k on k.name = format('keep_%s_days', r.what)
-      left join (select tds.cron_next(g.schedule, greatest(v_now, g.since), tds.setting_text('job_time_zone')) as due_at
+      left join (select tds.cron_next(g.schedule, greatest(v_now, g.since), tds.job_time_zone()) as due_at
                    from tds.job g where g.job = 'retention') j on true
       left join (
            -- by name: whoever may not look into a schema may not resolve a name in it

@@ -19,7 +19,7 @@ language plpgsql stable
 set search_path = pg_catalog, pg_temp
 as $$
 declare
-    v_zone constant text := coalesce(tds.setting_text('job_time_zone'), 'UTC');
+    v_zone constant text := tds.job_time_zone();
 begin
     return to_char(time_told.at at time zone v_zone, 'YYYY-MM-DD HH24:MI ') || v_zone;
 end

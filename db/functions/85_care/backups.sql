@@ -164,7 +164,7 @@ begin
         -- where they are not daily, those days are not counted that lie between two of them in any case
         select tds.cron_next(j.schedule, n.at, z.zone) - n.at - interval '1 day' into v_more
           from tds.job j
-         cross join lateral (select tds.setting_text('job_time_zone') as zone) z
+         cross join lateral (select tds.job_time_zone() as zone) z
          cross join lateral (select tds.cron_next(j.schedule, v_since, z.zone) as at) n
          where j.job = 'request_backup';
     end if;

@@ -123,20 +123,25 @@ language plpgsql volatile
 set search_path = pg_catalog, pg_temp
 as $$
 declare
+    v_latest constant timestamptz := tds.now() - make_interval(secs => tds.setting_int('job_grace_seconds'));
     v_all record;
 begin
-    select count(*) as jobs, min(j.next_due_at) as since, string_agg(format('%s since %s', j.job, j.next_due_at), '; '
-                                                                     order by j.next_due_at) as told
+    select count(*) as jobs, min(l.since) as since, string_agg(l.told, '; ' order by l.since) as told
       into v_all
-      from tds.jobs() j where j.overdue;
+      from (select j.next_due_at as since, format('%s since %s', j.job, j.next_due_at) as told from tds.jobs() j where j.overdue
+             union all
+            -- it should have run again, or a worker has given it up
+            select j.last_started_at, format('%s runs since %s', j.job, j.last_started_at) from tds.jobs() j
+             where j.state = 'running' and least(j.next_due_at, j.last_started_at + interval '1 hour') < v_latest) l;
     return row(v_all.jobs, coalesce(v_all.told, 'none is late'), v_all.since)::tds.finding;
 end
 $$;
 revoke all on function tds.check_jobs_overdue() from public;
 comment on function tds.check_jobs_overdue() is 'Check: jobs that nobody runs.';
 select tds.register_check('jobs_overdue', 'jobs', 'jobs', 1, 3, 15,
-    'Jobs that were due longer ago than the setting job_grace_seconds.',
-    'tds work runs them; tds jobs says who should; tds jobs run NAME runs one now');
+    'Jobs that were due longer ago than the setting job_grace_seconds, or still run by then though they are due again, or after an hour.',
+    'tds work runs them; tds jobs says who should; tds jobs run NAME runs one now; what hangs: select * from pg_stat_activity, then '
+    'select pg_terminate_backend(PID)');
 
 create or replace function tds.check_jobs_failed() returns tds.finding
 language plpgsql volatile
@@ -162,15 +167,23 @@ language plpgsql stable
 set search_path = pg_catalog, pg_temp
 as $$
 begin
-    return (select row(count(*), coalesce('switched off: ' || string_agg(j.job, ', ' order by j.job), 'all run'), min(j.since))::tds.finding
-              from tds.job j where not j.enabled);
+    return (select row(count(j.job) + z.unknown::int,
+                       coalesce(nullif(concat_ws('; ', 'switched off: ' || string_agg(j.job, ', ' order by j.job),
+                                                 case when z.unknown then format('the server knows no time zone %s: UTC is taken',
+                                                                                 z.told) end), ''), 'all run'),
+                       min(j.since))::tds.finding
+              from (select t.told, t.told <> tds.job_time_zone() as unknown
+                      from (select coalesce(tds.setting_text('job_time_zone'), 'UTC') as told) t) z
+              left join tds.job j on not j.enabled
+             group by z.told, z.unknown);
 end
 $$;
 revoke all on function tds.check_jobs_off() from public;
 comment on function tds.check_jobs_off() is 'Check: jobs that are switched off.';
 select tds.register_check('jobs_off', 'jobs', 'jobs', 1, null, 15,
-    'Jobs of tds.job that are switched off.',
-    'update tds.job set enabled = true where job = …; select * from tds.install_jobs(), where pg_cron is');
+    'Jobs of tds.job that are switched off; one more where the server does not know the time zone that they are to run by.',
+    'update tds.job set enabled = true where job = …; select * from tds.install_jobs(), where pg_cron is; '
+    'update tds.setting set value = ''"UTC"'' where name = ''job_time_zone''');
 
 create or replace function tds.check_set_aside() returns tds.finding
 language plpgsql stable
