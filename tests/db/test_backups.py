@@ -64,11 +64,34 @@ def test_the_clock_has_one_made(mirror: Mirror, database: Database, place: Path)
         "select state, removed_at is not null as gone from tds_backups where state <> 'written'"
     ) == [{"state": "removed", "gone": True}]
     assert take_due(database.conninfo) == ("not due", None)
-    # daily: its age; less often: without the days that there are between two of them in any case
+    # daily: its age
     assert 35 < mirror.value(AGE, "36 hours") < 37
-    mirror.conn.execute("update tds.job set schedule = '15 2 * * 0' where job = 'request_backup'")
-    assert mirror.value(AGE, "36 hours") == 0
-    assert 239 < mirror.value(AGE, "16 days") < 241
+
+
+@pytest.mark.parametrize(
+    ("schedule", "made", "looked", "hours"),
+    [
+        ("15 2 * * *", "2026-06-05 02:16", "2026-06-06 14:16", 36),
+        # once a week; on a Monday after a Friday's; on the last of months that have one, two months apart
+        ("15 2 * * 0", "2026-06-07 02:16", "2026-06-14 02:16", 24),
+        ("15 2 * * 1-5", "2026-06-05 02:16", "2026-06-08 02:16", 24),
+        ("15 2 * * 1-5", "2026-06-05 02:16", "2026-06-08 14:16", 36),
+        ("15 2 * * 1-5", "2026-06-08 02:16", "2026-06-09 14:16", 36),
+        ("15 2 31 * *", "2026-05-31 02:16", "2026-07-31 02:16", 24),
+        # made just before its time, by a clock that is a little behind
+        ("15 2 * * 0", "2026-06-07 02:14", "2026-06-14 02:14", 24),
+    ],
+)
+def test_days_without_a_backup_make_none_late(
+    mirror: Mirror, place: Path, schedule: str, made: str, looked: str, hours: int
+) -> None:
+    mirror.conn.execute("update tds.job set schedule = %s where job = 'request_backup'", [schedule])
+    mirror.conn.execute(
+        "insert into tds.backup (taken_at, file, bytes, row_count) values (%s::timestamp at time zone 'UTC', 'f', 1, 1)",
+        [made],
+    )
+    age = mirror.value("select (tds.check_backup(%s::timestamp at time zone 'UTC')).value::float", looked)
+    assert age == pytest.approx(hours, abs=0.1)
 
 
 def test_one_that_fails_is_told_and_tried_again(mirror: Mirror, database: Database, place: Path) -> None:

@@ -559,3 +559,60 @@ def test_a_step_that_fails_costs_no_other(mirror: Mirror) -> None:
     acts = {row["step"]: row["ok"] for row in mirror.rows("select step, ok from tds.heal()")}
     assert acts == {"partitions": False, "autovacuum": True}
     assert mirror.value("select count(*) from tds.heal_log") == 2
+
+
+def test_a_clock_that_was_ahead_is_told_of_for_a_day(mirror: Mirror) -> None:
+    """What came then stays where it is, and so does what was forgotten then: neither is anything to be mended."""
+
+    def at(later: timedelta, *statements: str) -> None:
+        mirror.conn.execute("select set_config('tds.fake_now', %s, false)", [(BEGINNING + later).isoformat()])
+        for statement in statements:
+            mirror.conn.execute(statement.encode())
+
+    def state(check: str) -> object:
+        return mirror.rows("select state from tds_health where name = %s", check)[0]["state"]
+
+    month, day = timedelta(days=200), timedelta(days=1)
+    at(timedelta(0), "select tds.ensure_partitions()")
+    mirror.receive("products", product("1"))
+    mirror.process()
+    at(month, "select tds.ensure_partitions()")
+    mirror.receive("products", product("2"))
+    mirror.process()
+    at(month, "select tds.retain()", "select tds.observe_health()")
+    assert mirror.value("select tds.kept_until('inbox') > %s", BEGINNING), "today was forgotten"
+    at(STEP, "select tds.ensure_partitions()", "select tds.observe_health()")
+    assert (state("clock"), state("partitions_ahead")) == ("critical", "ok")
+    assert mirror.rows("select * from tds.heal(true) where step = 'partitions'") == []
+    mirror.receive("products", product("3"))
+    assert mirror.process()["applied"] == 1
+    at(day, "select tds.observe_health()")
+    assert state("clock") == "critical"
+    at(day + 2 * STEP + 2 * STEP, "select tds.observe_health()")
+    assert state("clock") == "ok"
+    # what is newer still is of another time that it was ahead
+    at(month + day)
+    mirror.receive("products", product("4"))
+    mirror.process()
+    at(day + 9 * STEP, "select tds.observe_health()")
+    assert state("clock") == "critical"
+
+
+def test_whoever_keeps_the_hours_of_a_clock_is_not_silent_when_it_is_changed(mirror: Mirror) -> None:
+    """Berlin's was put back on 2026-10-25: what came from eight on came from six on by UTC, and then from seven on."""
+    mirror.conn.execute(
+        "update tds.setting set value = to_jsonb(%s::text) where name = 'organization_id'", [ORGANIZATION]
+    )
+    mirror.conn.execute(
+        "select tds.org_add(%s, credentials => 'env:A_', time_zone => 'Europe/Berlin')", [ORGANIZATION]
+    )
+    mirror.conn.execute(
+        """
+        insert into tds.arrival (entity, hour, webhooks, last_at)
+        select 'products', m.at at time zone 'Europe/Berlin', 30, (m.at + interval '50 minutes') at time zone 'Europe/Berlin'
+          from generate_series(timestamp '2026-09-20 08:00', timestamp '2026-10-26 18:00', interval '1 hour') m(at)
+         where extract(hour from m.at) between 8 and 18"""
+    )
+    silence = "select (tds.check_silence(%s)).value"
+    assert mirror.value(silence, "2026-10-27 07:00+00") == 0
+    assert mirror.value(silence, "2026-10-27 08:00+00") == 30

@@ -9,6 +9,21 @@ end
 $$;
 comment on function tds.kept_until(text) is 'The moment before which all events are in the one partition of those that outlived their day.';
 
+create or replace function tds.lacks_partition(day date) returns boolean
+language plpgsql stable
+set search_path = pg_catalog, pg_temp
+as $$
+begin
+    return exists (select from unnest(array['inbox', 'inbox_outcome']) p(parent)
+                    where to_regclass(format('tds.%s_%s', p.parent, to_char(lacks_partition.day, 'YYYYMMDD'))) is null
+                      and not coalesce(tds.kept_until(p.parent) > lacks_partition.day::timestamp at time zone 'UTC', false));
+end
+$$;
+revoke all on function tds.lacks_partition(date) from public;
+comment on function tds.lacks_partition(date) is
+'Whether there is no place yet for what comes on a day (UTC): it has no partition of its own, nor is it among those of the kept one, as '
+'days are that were forgotten while the clock was ahead.';
+
 create or replace function tds.await_partitions() returns void
 language plpgsql volatile
 set search_path = pg_catalog, pg_temp

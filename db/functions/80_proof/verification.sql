@@ -780,8 +780,8 @@ end
 $$;
 revoke all on function tds.ask_for_lists() from public;
 comment on function tds.ask_for_lists() is
-'Asks whoever polls for a comparison with Zoho''s lists, of every organisation that is served and whose migration has ended; returns of how '
-'many. None while bulk_sync_enabled is false.';
+'Asks whoever polls for a comparison with Zoho''s lists, of every organisation that is served and whose migration has ended; returns of '
+'how many. None while bulk_sync_enabled is false.';
 grant execute on function tds.ask_for_lists() to tds_worker, tds_operator;
 
 create or replace function tds.take_verification(organization_id text) returns setof tds.verification

@@ -268,10 +268,15 @@ begin
     values ('completed', take_measures.at, (select coalesce(sum(c.events), 0) from tds.outcome_counter c)),
            ('database_bytes', take_measures.at, pg_database_size(current_database()))
     on conflict on constraint measure_pkey do nothing;
+    insert into tds.measure (name, measured_at, value)
+    select 'seconds_ahead', take_measures.at, extract(epoch from max(i.received_at) - take_measures.at)
+      from tds.inbox i where tds.is_ahead(i.received_at, take_measures.at) having count(*) > 0
+    on conflict on constraint measure_pkey do nothing;
 end
 $$;
 revoke all on function tds.take_measures(timestamptz) from public;
-comment on function tds.take_measures(timestamptz) is 'Enters the totals of now into tds.measure.';
+comment on function tds.take_measures(timestamptz) is 
+'Enters the totals of now into tds.measure, and how far ahead the newest event is, should the clock have been set back.';
 
 create or replace function tds.count_arrivals(at_most int default 50000) returns int
 language plpgsql volatile security definer

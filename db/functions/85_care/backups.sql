@@ -161,12 +161,9 @@ begin
                    null)::tds.finding;
     end if;
     if v_is_on then
-        -- where they are not daily, those days are not counted that lie between two of them in any case
-        select tds.cron_next(j.schedule, n.at, z.zone) - n.at - interval '1 day' into v_more
-          from tds.job j
-         cross join lateral (select tds.job_time_zone() as zone) z
-         cross join lateral (select tds.cron_next(j.schedule, v_since, z.zone) as at) n
-         where j.job = 'request_backup';
+        -- where they are not daily, the days until the next one are not counted; one that was made just before its time was that time's
+        select tds.cron_next(j.schedule, v_since + interval '1 hour', tds.job_time_zone()) - v_since - interval '1 day' into v_more
+          from tds.job j where j.job = 'request_backup';
     end if;
     v_hours := extract(epoch from check_backup.at - v_since - greatest(v_more, interval '0')) / 3600;
     return row(round(greatest(v_hours, 0), 1),
@@ -184,7 +181,7 @@ comment on function tds.check_backup(timestamptz) is
 'Check: how old the last backup is, once there was one or one is wanted.';
 select tds.register_check('backup', 'database', 'hours', 36, 168, 60,
     'How old the newest backup of tds backup is; 0 where none was ever made by it or wanted by the clock. Where the job request_backup is '
-    'not daily, the days more between two of them are not counted.',
+    'not daily, the days until the next one is due are not counted.',
     'tds backups list; tds backups take tells why none is made; tds backups schedule DIR has them made by the clock');
 
 create or replace function tds.check_backup_failed(at timestamptz) returns tds.finding

@@ -225,6 +225,8 @@ language plpgsql stable
 set search_path = pg_catalog, pg_temp
 as $$
 declare
+    -- people keep the hours of their clocks, which are changed twice a year
+    v_zone  constant text := tds.time_zone_of(tds.default_organization());
     v_until constant timestamptz := date_trunc('hour', check_silence.at);
     v_all   record;
 begin
@@ -246,7 +248,9 @@ begin
                select d.back from unnest(array[interval '1 day', '2 days', '3 days', '4 days', '5 days', '6 days']) d(back)
                 where l.first_hour > l.silent_from - interval '7 days' and l.first_hour <= l.silent_from - d.back
                   and v_until - l.silent_from <= interval '1 day') k
-          left join tds.arrival a on a.entity = l.entity and a.hour >= l.silent_from - k.back and a.hour < v_until - k.back
+          left join tds.arrival a
+            on a.entity = l.entity and a.hour >= ((l.silent_from at time zone v_zone) - k.back) at time zone v_zone
+           and a.hour < ((v_until at time zone v_zone) - k.back) at time zone v_zone
          where l.silent_from < v_until
          group by l.entity, l.last_at, k.back)
     select max(m.missed) as missed, min(m.last_at) as since,

@@ -182,7 +182,9 @@ set search_path = pg_catalog, pg_temp
 as $$
 declare
     v_growth constant numeric := tds.growth_a_day(check_database_size.at);
-    v_bytes  constant numeric := (select m.value from tds.measure m where m.name = 'database_bytes' order by m.measured_at desc limit 1);
+    v_bytes  constant numeric := (select m.value from tds.measure m
+                                  where m.name = 'database_bytes' and m.measured_at <= check_database_size.at
+                                  order by m.measured_at desc limit 1);
 begin
     return row(v_bytes, coalesce(pg_size_pretty(v_bytes::bigint), 'not measured yet')
                || coalesce(', ' || pg_size_pretty(v_growth::bigint) || ' more a day', ''),
@@ -270,8 +272,7 @@ declare
 begin
     select v_today + d.ahead into v_first
       from generate_series(0, 60) d(ahead)
-     where to_regclass('tds.inbox_' || to_char(v_today + d.ahead, 'YYYYMMDD')) is null
-        or to_regclass('tds.inbox_outcome_' || to_char(v_today + d.ahead, 'YYYYMMDD')) is null
+     where tds.lacks_partition(v_today + d.ahead)
      order by d.ahead limit 1;
     return row(coalesce(v_first - v_today, 60), format('the first day without a partition is %s', coalesce(v_first::text, 'far')),
                null)::tds.finding;

@@ -215,7 +215,12 @@ begin
      where p.stopped_at is null and p.skew_seconds is not null and p.beat_at > check_clock.at - interval '15 minutes'
      order by 2 desc limit 1;
     select max(t.at) into v_newest
-      from (select (select max(i.received_at) from tds.inbox i where i.received_at > check_clock.at) as at
+      from (select i.at
+              from (select max(e.received_at) as at from tds.inbox e where e.received_at > check_clock.at) i
+             -- events stay where they are: of those that were seen a day ago all is said
+             where not exists (select from tds.measure m
+                                where m.name = 'seconds_ahead' and m.measured_at <= check_clock.at - interval '1 day'
+                                  and m.measured_at + make_interval(secs => m.value::float8) >= i.at - interval '1 second')
              union all select (select max(r.started_at) from tds.job_run r)
              union all select (select max(p.beat_at) from tds.program p)) t;
     if v_newest > check_clock.at + interval '1 second' and extract(epoch from v_newest - check_clock.at) > coalesce(v_program.seconds,
@@ -232,7 +237,7 @@ revoke all on function tds.check_clock(timestamptz) from public;
 comment on function tds.check_clock(timestamptz) is
 'Check: how far clocks are apart, of programs and the database, or of the database now and before.';
 select tds.register_check('clock', 'services', 'seconds', 5, 60, 15,
-    'How far the clock of a program is from the database''s, or how far in the future the newest row is.',
+    'How far the clock of a program is from the database''s, or how far in the future the newest row is, for a day.',
     'set the clocks (chrony, systemd-timesyncd) of the machines named; times in the future are not believed, and nothing has to be mended '
     'by hand');
 

@@ -11,8 +11,7 @@ begin
         select d.day
           from (select (heal_partitions.at at time zone 'UTC')::date + g.ahead as day
                   from generate_series(0, tds.setting_int('partition_days_ahead')) g(ahead)) d
-         where to_regclass('tds.inbox_' || to_char(d.day, 'YYYYMMDD')) is null
-            or to_regclass('tds.inbox_outcome_' || to_char(d.day, 'YYYYMMDD')) is null
+         where tds.lacks_partition(d.day)
          order by d.day
     loop
         if not heal_partitions.dry_run then
