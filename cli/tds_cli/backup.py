@@ -16,7 +16,7 @@ from tds_cli.output import print_json, print_table
 from tds_cli.progress import Steps
 from tds_cli.terminal import echo
 from tds_db.backup import restore as restore_backup
-from tds_db.backups import Made, make, take_due
+from tds_db.backups import Made, left_out_told, make, take_due
 from tds_db.connect import connect, connect_for_rows, conninfo
 from tds_db.errors import TdsError
 from tds_db.processes import on_stop_signal
@@ -77,7 +77,14 @@ def backup(directory: Path | None, keep: int | None, verify: bool, as_json: bool
 def _tell(made: Made, *, as_json: bool) -> None:
     if as_json:
         removed = [str(path) for path in made.removed]
-        print_json({**asdict(made.backup), "verified": made.verified, "removed": removed})
+        print_json(
+            {
+                **asdict(made.backup),
+                "verified": made.verified,
+                "removed": removed,
+                "left_out": list(made.left_out),
+            }
+        )
         return
     click.echo(made.backup.path)
     how = "restored and compared" if made.verified else "not verified"
@@ -85,6 +92,8 @@ def _tell(made: Made, *, as_json: bool) -> None:
         f"{made.backup.rows:,} rows, {made.backup.bytes:,} bytes, {how}; {len(made.removed)} older removed.",
         err=True,
     )
+    if made.left_out:
+        echo(left_out_told(made.left_out), err=True)
     echo(f"Next: copy it to another machine. Back: tds restore {made.backup.path}", err=True)
 
 
@@ -216,4 +225,6 @@ def restore(file: Path, as_json: bool) -> None:
         print_json(asdict(done))
         return
     echo(f"{done.rows:,} rows, {done.requeued:,} events queued anew, in {done.seconds:.1f} s.", err=True)
+    if done.left_out:
+        echo(left_out_told(done.left_out), err=True)
     echo("Next: tds doctor, then tds up", err=True)

@@ -13,7 +13,7 @@ import re
 import secrets
 import time
 import zipfile
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -68,6 +68,9 @@ TABLES = """
        and format('%%I.%%I', n.nspname, c.relname) <> all (%s)
      group by 1
      order by 1"""
+TYPES = """
+    select quote_ident(a.attname), format_type(a.atttypid, a.atttypmod)
+      from pg_attribute a where a.attrelid = %s::regclass and a.attnum > 0 and not a.attisdropped"""
 PARTITIONS = """
     select format('%I.%I', n.nspname, c.relname), i.inhparent::regclass::text,
            pg_get_expr(c.relpartbound, c.oid)
@@ -118,6 +121,8 @@ class Restored:
     rows: int
     requeued: int
     seconds: float
+    left_out: Sequence[str] = ()
+    """Somebody's own tables and columns that are in the backup, and that this database does not have."""
 
 
 def back_up(conninfo: str, directory: Path, step: Step = UNSEEN) -> Backup:
@@ -238,6 +243,7 @@ def restore(conninfo: str, path: Path, *, lock_timeout: str = "5s", step: Step =
     if not status(conninfo).applied:
         upgrade(conninfo, lock_timeout=lock_timeout)
     with connect("restore", conninfo, settings=SETTINGS) as conn, as_owner(conn):
+        left_out = _check_names(conn, path, manifest)
         # one that was stopped after its rows were there goes on from there
         going_on = conn.execute(
             "select requeued from tds.restoring where taken_at = %s", [manifest["taken_at"]]
@@ -256,8 +262,8 @@ def restore(conninfo: str, path: Path, *, lock_timeout: str = "5s", step: Step =
         conn.execute("analyze")
         with as_owner(conn):
             conn.execute("delete from tds.restoring")
-    rows = sum(table["rows"] for table in manifest["tables"].values())
-    return Restored(rows, requeued, time.monotonic() - began)
+    rows = sum(table["rows"] for name, table in manifest["tables"].items() if name not in left_out)
+    return Restored(rows, requeued, time.monotonic() - began, left_out)
 
 
 @contextmanager
@@ -333,8 +339,8 @@ def _described(path: Path, manifest: Mapping[str, Any]) -> Backup:
 
 def _load(conn: psycopg.Connection, path: Path, manifest: Mapping[str, Any], step: Step) -> int:
     """Every row, in one transaction that the caller commits; returns how many events were queued anew."""
-    tables = manifest["tables"]
-    _check_names(conn, path, manifest)
+    ours = _ours(conn)
+    tables = {name: table for name, table in manifest["tables"].items() if name in ours}
     _refuse_rows(conn, tables)
     triggers = conn.execute(TRIGGERED).fetchall()
     for name, trigger, _ in triggers:
@@ -345,12 +351,12 @@ def _load(conn: psycopg.Connection, path: Path, manifest: Mapping[str, Any], ste
     done = 0
     with zipfile.ZipFile(path) as archive:
         for name in _in_order(conn, tables):
-            for rows in _fill(conn, archive, name, tables[name]):
+            for rows in _fill(conn, archive, name, tables[name], ours[name]):
                 done += rows
                 step.at(done, total)
     conn.execute("update tds.backup set is_anothers = true")
     for name, last in manifest["sequences"].items():
-        conn.execute("select setval(%s, %s)", [name, last])
+        conn.execute("select setval(s, %s) from to_regclass(%s) s where s is not null", [last, name])
     for name, trigger, enable in triggers:
         conn.execute(f"alter table {name} {enable} trigger {trigger}".encode())
     conn.execute("select tds.ensure_partitions()")
@@ -371,16 +377,41 @@ def as_owner(conn: psycopg.Connection) -> Iterator[None]:
         conn.execute("reset role")
 
 
-def _check_names(conn: psycopg.Connection, path: Path, manifest: Mapping[str, Any]) -> None:
-    """What becomes part of a statement is what this database calls its own, whoever made the file."""
-    ours: dict[str, list[str]] = dict(conn.execute(TABLES, [list(LEFT_OUT)]).fetchall())
-    named = {name: table["columns"] for name, table in manifest["tables"].items()}
-    ranges = (PARTITION.fullmatch(" ".join(part)) for part in manifest["partitions"])
-    if named != ours or not all(ranges):
+def _ours(conn: psycopg.Connection) -> dict[str, list[str]]:
+    return dict(conn.execute(TABLES, [list(LEFT_OUT)]).fetchall())
+
+
+def _check_names(conn: psycopg.Connection, path: Path, manifest: Mapping[str, Any]) -> list[str]:
+    """What becomes part of a statement is what this database calls its own, whoever made the file.
+
+    Returns:
+        What it does not have: tables and columns that somebody has given the one that the backup is of.
+    """
+    ours = _ours(conn)
+    named: dict[str, list[str]] = {name: table["columns"] for name, table in manifest["tables"].items()}
+    lacks = [
+        *ours.keys() - named.keys(),
+        *(
+            f"{name}.{column}"
+            for name in ours.keys() & named.keys()
+            for column in {*ours[name]} - {*named[name]}
+        ),
+    ]
+    if lacks:
         raise BackupError(
-            f"{path} names other tables, columns or partitions than this database has.",
-            "Next: tds db status, and tds restore with another backup",
+            f"{path} lacks what this database has: {', '.join(sorted(lacks)[:10])}.",
+            "Next: tds db status; what is not of TDS there is made after the restore",
         )
+    if not all(PARTITION.fullmatch(" ".join(part)) for part in manifest["partitions"]):
+        raise BackupError(
+            f"{path} names other partitions than there can be.", "Next: tds restore with another backup"
+        )
+    return sorted(
+        [
+            *named.keys() - ours.keys(),
+            *(f"{name}.{column}" for name in ours for column in {*named[name]} - {*ours[name]}),
+        ]
+    )
 
 
 def _refuse_rows(conn: psycopg.Connection, tables: Iterable[str]) -> None:
@@ -414,18 +445,37 @@ def _in_order(conn: psycopg.Connection, tables: Mapping[str, Any]) -> list[str]:
 
 
 def _fill(
-    conn: psycopg.Connection, archive: zipfile.ZipFile, name: str, table: Mapping[str, Any]
+    conn: psycopg.Connection,
+    archive: zipfile.ZipFile,
+    name: str,
+    table: Mapping[str, Any],
+    columns: Sequence[str],
 ) -> Iterator[int]:
-    """Fills a table and compares it; tells after each part how many rows that had."""
-    listed = ", ".join(table["columns"])
+    """Fills a table's columns and compares it; tells after each part how many rows that had."""
+    among = {column: f"c{number}" for number, column in enumerate(table["columns"])}
+    own = among.keys() == {*columns}
+    # those that this database does not have come as far as a table of their texts, under names of ours
+    place, listed = (name, ", ".join(among)) if own else ("pg_temp.restored", ", ".join(among.values()))
+    if not own:
+        texts = ", ".join(f"{text} text" for text in among.values())
+        conn.execute(f"create temp table restored ({texts})".encode())
     with (
         archive.open(name) as member,
-        conn.cursor().copy(f"copy {name} ({listed}) from stdin".encode()) as copy,
+        conn.cursor().copy(f"copy {place} ({listed}) from stdin".encode()) as copy,
     ):
         while part := member.read(1 << 20):
             copy.write(part)
             yield part.count(b"\n")  # one within a value is escaped
-    if (found := _sum(conn, name, listed)) != (table["rows"], table["sum"]):
+    found = _sum(conn, place, listed)
+    if not own:
+        types = dict(conn.execute(TYPES, [name]).fetchall())
+        values = ", ".join(f"{among[column]}::{types[column]}" for column in columns)
+        conn.execute(
+            f"insert into {name} ({', '.join(columns)}) overriding system value "  # noqa: S608 - as _sum
+            f"select {values} from {place}".encode()
+        )
+        conn.execute(b"drop table pg_temp.restored")
+    if found != (table["rows"], table["sum"]):
         raise BackupError(
             f"{name} came out otherwise: {found[0]:,} rows of {table['rows']:,}, or other values; undone.",
             "Next: tds restore with another backup",

@@ -10,13 +10,24 @@ import logging
 import os
 import sys
 import time
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 
 import psycopg
 
-from tds_db.backup import Backup, BackupError, as_owner, back_up, forget, restore, scratch, set_aside
+from tds_db.backup import (
+    Backup,
+    BackupError,
+    Restored,
+    as_owner,
+    back_up,
+    forget,
+    restore,
+    scratch,
+    set_aside,
+)
 from tds_db.connect import connect, conninfo
 from tds_db.envfile import load
 from tds_db.errors import TdsError
@@ -43,6 +54,8 @@ class Made:
     backup: Backup
     verified: bool
     removed: list[Path]
+    left_out: Sequence[str] = ()
+    """Tables and columns of somebody's own that no restore brings back by itself, once it is verified."""
 
 
 def make(
@@ -75,7 +88,7 @@ def make(
     try:
         with steps.step("writing") as step:
             backup = back_up(dsn, place, step)
-        verified = verify and _is_verified(dsn, backup, lock_timeout, steps)
+        restored = _verify(dsn, backup, lock_timeout, steps) if verify else None
     except (TdsError, psycopg.Error) as error:
         if backup is not None:
             place = set_aside(backup.path)
@@ -100,7 +113,7 @@ def make(
             str(backup.path),
             backup.bytes,
             backup.rows,
-            verified,
+            restored is not None,
             None,
             seconds,
             scheduled,
@@ -112,7 +125,10 @@ def make(
             f"{backup.path} is written, but older ones stay. {failed.filename}: {failed.strerror}.",
             f"Next: ls -ld {place}",
         )
-    return Made(backup, verified, removed)
+    left_out = restored.left_out if restored else ()
+    if left_out:
+        log.warning("%s: %s", backup.path, left_out_told(left_out))
+    return Made(backup, restored is not None, removed, left_out)
 
 
 def take_due(dsn: str, *, lock_timeout: str = "5s", steps: Steps = NOWHERE) -> tuple[str, Made | None]:
@@ -175,14 +191,21 @@ class Taking:
         self._program.wait()
 
 
-def _is_verified(dsn: str, backup: Backup, lock_timeout: str, steps: Steps) -> bool:
+def left_out_told(names: Sequence[str]) -> str:
+    """What is said of tables and columns that are not of TDS."""
+    return (
+        f"Not of TDS, and not brought back by itself: {', '.join(names[:10])}."
+        " To have it restored, too: tds db upgrade on the empty database, make it there, then tds restore"
+    )
+
+
+def _verify(dsn: str, backup: Backup, lock_timeout: str, steps: Steps) -> Restored | None:
     try:
         with scratch(dsn) as empty, steps.step("verifying") as step:
-            restore(empty, backup.path, lock_timeout=lock_timeout, step=step)
+            return restore(empty, backup.path, lock_timeout=lock_timeout, step=step)
     except psycopg.errors.InsufficientPrivilege as error:
         log.warning("%s is not verified: %s. Next: alter role … createdb", backup.path, _told(error))
-        return False
-    return True
+        return None
 
 
 def _kept(conn: psycopg.Connection, place: Path) -> int:

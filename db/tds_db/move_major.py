@@ -12,7 +12,7 @@ import shutil
 import subprocess
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -218,6 +218,8 @@ def _copy(
         with connect("db", new.conninfo(), autocommit=True) as conn:
             conn.execute(f"create database {DATABASE}")
         done = restore(new.conninfo(DATABASE), backup.path, lock_timeout=lock_timeout)
+        if not leave_others:
+            _refuse(done.left_out)
         with connect("db", new.conninfo()) as conn:
             _bring_logins(conn, logins)
     finally:
@@ -229,6 +231,10 @@ def _refuse_others(old: str) -> None:
     with connect("db", old) as conn:
         found = [name for (name,) in conn.execute(OTHERS.encode()).fetchall()]
         found += [name for (name,) in conn.execute(SCHEMAS.encode()).fetchall()]
+    _refuse(found)
+
+
+def _refuse(found: Sequence[str]) -> None:
     if found:
         raise ServerError(
             f"Not of TDS, and would stay behind: {', '.join(found[:10])}.",

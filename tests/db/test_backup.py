@@ -16,6 +16,7 @@ from click.testing import CliRunner
 
 from tds_cli.main import main
 from tds_db.backup import BackupError, back_up, forget, read, restore
+from tds_db.backups import make
 from tests.conftest import RUNNING, all_servers
 from tests.db.servers import Database, PrivateServer, TestServer
 from tests.sql.conftest import Mirror, product
@@ -193,11 +194,17 @@ def test_the_command_verifies_and_health_knows(
         old = tmp_path / "backups" / "tds-20200101T000000000000Z.tdsbackup"
         old.parent.mkdir()
         old.touch()
+        conn.execute(
+            "insert into tds.backup (taken_at, file, bytes, row_count) values ('2020-01-01', %s, 1, 1)",
+            [str(old)],
+        )
         done = CliRunner().invoke(main, ["backup", "--keep", "1", "--json"])
         assert done.exit_code == 0, done.output
         told = json.loads(done.stdout)
         assert (told["verified"], told["removed"]) == (True, [str(old)])
-        row = mirror.rows("select file, row_count, verified_at is not null as verified from tds.backup")
+        row = mirror.rows(
+            "select file, row_count, verified_at is not null as verified from tds.backup where removed_at is null"
+        )
         assert row == [{"file": told["path"], "row_count": told["rows"], "verified": True}]
         looked = "select (tds.check_backup(tds.now() + interval '50 hours')).value"
         assert 49 < float(mirror.value(looked)) < 51
@@ -216,6 +223,50 @@ def test_what_is_damaged_or_another_versions_changes_nothing(database: Database,
     with pytest.raises(BackupError, match="pip install tds-mirror"):
         restore(database.conninfo, other)
     assert forget(tmp_path, 1, [backup.name]) == []
+
+
+def test_what_somebody_has_added_hinders_no_restore(
+    test_server: TestServer, database: Database, tmp_path: Path
+) -> None:
+    """An own column, an own table: named, left out, or brought back where they are there first."""
+    column = 'alter table zoho.products add column "My note" text collate "C"'
+    table = 'create table zoho."My log" (id int generated always as identity, "a b" text)'
+    with database.connect(autocommit=True) as conn:
+        mirror = Mirror(conn)
+        for number in range(20):
+            mirror.receive("products", product(str(number), name='a\\b "q" (x),\n\ty'))
+        assert mirror.process()["applied"] == 20
+        conn.execute(
+            f'{column}; {table}; insert into zoho."My log" ("a b") values (E\'x\ty\'), (null)'.encode()
+        )
+        conn.execute(
+            'update zoho.products set "My note" = case when zoho_item_id::int % 3 = 0 then \'a,"b\' '
+            "when zoho_item_id::int % 3 = 1 then '' end"
+        )
+    made = make(database.conninfo, tmp_path, keep=1, verify=True)
+    assert (made.verified, made.left_out) == (True, ['zoho."My log"', 'zoho.products."My note"'])
+    rows = "select to_jsonb(p) - 'My note' from zoho.products p order by zoho_item_id"
+    notes = 'select zoho_item_id, "My note" from zoho.products order by 1'
+    with database.connect() as conn:
+        as_they_were = conn.execute(rows).fetchall(), conn.execute(notes).fetchall()
+    with test_server.database() as new:
+        assert restore(new.conninfo, made.backup.path).left_out == made.left_out
+        with new.connect() as conn:
+            assert conn.execute(rows).fetchall() == as_they_were[0]
+    with test_server.database() as new:
+        with new.connect(autocommit=True) as conn:
+            conn.execute(f"{column}; {table}".encode())
+            conn.execute('alter table zoho."My log" owner to tds_owner')
+        done = restore(new.conninfo, made.backup.path)
+        assert (done.left_out, done.rows) == ([], made.backup.rows)
+        with new.connect() as conn:
+            assert (conn.execute(rows).fetchall(), conn.execute(notes).fetchall()) == as_they_were
+            assert conn.execute('insert into zoho."My log" default values returning id').fetchone() == (3,)
+    with test_server.database() as new:
+        with new.connect(autocommit=True) as conn:
+            conn.execute("create table zoho.theirs (id int); alter table zoho.theirs owner to tds_owner")
+        with pytest.raises(BackupError, match=r"lacks what this database has: zoho\.theirs"):
+            restore(new.conninfo, made.backup.path)
 
 
 def test_one_who_is_no_superuser(database: Database, tmp_path: Path) -> None:
