@@ -61,6 +61,25 @@ def test_a_rebuild_shows_the_difference_writes_it_and_then_touches_nothing(mirro
     assert mirror.value("call tds.rebuild('products', false, 2)")["written"] == 0
 
 
+def test_a_clock_that_was_ahead_hides_no_new_path(mirror: Mirror) -> None:
+    def tell(number: str, moment: str, **keys: object) -> None:
+        mirror.conn.execute("select set_config('tds.fake_now', %s, false)", [moment])
+        mirror.receive("products", {"item": product(number, **keys)})
+        assert mirror.process()["applied"] == 1
+
+    tell("1", "2026-06-01 10:00Z")
+    mirror.conn.execute("select set_config('tds.fake_now', '2026-06-01 10:01Z', false)")
+    assert mirror.value("select tds.observe_drift()") == 1
+    tell("2", "2027-06-01 10:00Z")
+    mirror.conn.execute("select set_config('tds.fake_now', '2027-06-01 10:01Z', false)")
+    assert mirror.value("select tds.observe_drift()") == 1
+    tell("3", "2026-06-01 10:02Z", novelty=1)
+    tell("4", "2026-06-01 10:03Z")
+    mirror.conn.execute("select set_config('tds.fake_now', '2026-06-01 10:04Z', false)")
+    assert [mirror.value("select tds.observe_drift()") for _ in range(2)] == [2, 0]
+    assert mirror.value("select count(*) from tds.drift where path like '%%novelty%%'") == 1
+
+
 def test_new_paths_and_changed_types_are_entered_and_break_nothing(mirror: Mirror) -> None:
     mirror.receive("products", {"item": product("5", novelty={"depth": [{"n": 1}]}, flag=True)})
     mirror.receive("products", {"item": product("6", flag="yes")})

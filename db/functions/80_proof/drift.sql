@@ -144,6 +144,14 @@ begin
         -- the first migration shows what there is; what is first seen after it is news
         update tds.drift_observed o set baseline_at = (select min(f.finished_at) from tds.full_pull f where f.finished_at is not null);
     end if;
+    if tds.is_ahead(v_mark.finished_at, v_now) then
+        -- the clock has been set back: what has come since is newer by its number
+        update tds.drift_observed o
+           set inbox_id = 0,
+               finished_at = coalesce((select min(d.finished_at) from tds.inbox_outcome d
+                                        where d.finished_at <= v_now and d.inbox_id > v_mark.inbox_id), v_now)
+        returning o.* into v_mark;
+    end if;
     v_until := tds.all_finished_before(v_now);
     -- as many as are asked for, or as fit 64 MiB, but one in any case
     select array_agg(l.inbox_id order by l.n) as inbox_ids, array_agg(l.received_at order by l.n) as received_ats,
