@@ -468,7 +468,7 @@ def _fill(
             yield part.count(b"\n")  # one within a value is escaped
     found = _sum(conn, place, listed)
     if not own:
-        types = dict(conn.execute(TYPES, [name]).fetchall())
+        types: dict[str, str] = dict(conn.execute(TYPES, [name]).fetchall())
         values = ", ".join(f"{among[column]}::{types[column]}" for column in columns)
         conn.execute(
             f"insert into {name} ({', '.join(columns)}) overriding system value "  # noqa: S608 - as _sum

@@ -49,7 +49,7 @@ def load(*, may_miss: bool = False) -> Path | None:
     without_returns()
     _check_environment()
     path = env_file()
-    if path is None or (not path.exists() and (VARIABLE not in os.environ or may_miss)):
+    if path is None or (not is_there(path) and (VARIABLE not in os.environ or may_miss)):
         return None
     values = read(path)
     before = set(filter(None, os.environ.get(LOADED, "").split(",")))
@@ -77,6 +77,14 @@ def _check_environment() -> None:
 def from_environment(name: str) -> str | None:
     """What the environment itself says, whatever the file does."""
     return None if name in os.environ.get(LOADED, "").split(",") else os.environ.get(name)
+
+
+def is_there(path: Path) -> bool:
+    """Whether there is such a file; one that may not be looked at is, and whoever opens it says why not."""
+    try:
+        return path.exists()
+    except OSError:
+        return True
 
 
 def read(path: Path) -> dict[str, str]:
@@ -145,7 +153,7 @@ def write(path: Path, values: Mapping[str, str]) -> None:
     path = path.resolve()
     kept: list[str] = []
     left = dict(values)
-    for item in _lines(path) if path.exists() else []:
+    for item in _lines(path) if is_there(path) else []:
         text = item.original.string
         if item.key in values:
             text = _before(item) + (_line(item.key, left.pop(item.key)) if item.key in left else "")
@@ -193,7 +201,7 @@ def check_writable(path: Path) -> None:
     Raises:
         EnvFileError: the file cannot be read, or none can be made beside it.
     """
-    if path.exists():
+    if is_there(path):
         _lines(path)
     probe = path.resolve().with_name(f".{path.name}.{os.getpid()}")
     try:

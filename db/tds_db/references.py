@@ -11,7 +11,7 @@ import os
 from collections.abc import Mapping
 from pathlib import Path
 
-from tds_db.envfile import LOADED, EnvFileError, env_file, read
+from tds_db.envfile import LOADED, EnvFileError, env_file, is_there, read
 from tds_db.errors import TdsError
 
 OWN = "ZOHO_"
@@ -63,7 +63,7 @@ def _environment() -> Mapping[str, str]:
     loaded = set(filter(None, os.environ.get(LOADED, "").split(",")))
     own = {name: value for name, value in os.environ.items() if name not in loaded}
     path = env_file()
-    return {**read(path), **own} if path is not None and path.exists() else dict(os.environ)
+    return {**read(path), **own} if path is not None and is_there(path) else dict(os.environ)
 
 
 def _of_file(path: Path) -> dict[str, str]:

@@ -87,8 +87,7 @@ def tell(connection: psycopg.Connection) -> bool:
     """
     row = connection.execute("select tds.beat(%s)", [datetime.now(UTC)]).fetchone()
     assert row is not None
-    if (place := _data_directory(connection)) is not None:
-        usage = shutil.disk_usage(place)
+    if (place := _data_directory(connection)) is not None and (usage := _usage(place)) is not None:
         connection.execute(
             "select tds.note_disk(%s, %s, %s, %s)", [socket.gethostname(), place, usage.free, usage.total]
         )
@@ -104,8 +103,15 @@ def _data_directory(connection: psycopg.Connection) -> str | None:
         """select case when pg_has_role('pg_read_all_settings', 'usage')
                        then current_setting('data_directory') end"""
     ).fetchone()
-    place = str(row[0]) if row and row[0] else None
-    return place if place and Path(place).is_dir() else None
+    return str(row[0]) if row and row[0] else None
+
+
+def _usage(place: str) -> shutil._ntuple_diskusage | None:
+    """None where this account sees no such directory, or may not enter what it lies in."""
+    try:
+        return shutil.disk_usage(place) if Path(place).is_dir() else None
+    except OSError:
+        return None
 
 
 class Worker:

@@ -6,6 +6,7 @@ import os
 import re
 import stat
 from pathlib import Path
+from unittest.mock import Mock
 
 import pytest
 from hypothesis import given
@@ -188,3 +189,23 @@ def test_what_looks_like_a_setting_is_told_by_name() -> None:
         "ZOHO_REFRESH_TOKN is no setting of TDS; did you mean ZOHO_REFRESH_TOKEN?",
         "ZOHO_WEBHOK_SECRET is no setting of TDS; did you mean ZOHO_WEBHOOK_SECRET?",
     ]
+
+
+@pytest.mark.parametrize("name", ["x" * 300, "locked/tds.env"])
+def test_a_file_that_may_not_even_be_looked_at_is_named(
+    folder: Path, monkeypatch: pytest.MonkeyPatch, name: str
+) -> None:
+    looked_at = Path.stat
+
+    def refuse(path: Path, **options: bool) -> os.stat_result:
+        if path.parent.name == "locked":
+            raise PermissionError(13, "Permission denied", str(path))
+        return looked_at(path, **options)
+
+    monkeypatch.setattr(Path, "stat", refuse)
+    monkeypatch.setattr(Path, "open", Mock(side_effect=OSError(13, "Permission denied")))
+    monkeypatch.setenv("TDS_ENV_FILE", str(folder / name))
+    for call in (load, lambda: write(folder / name, {}), lambda: envfile.check_writable(folder / name)):
+        with pytest.raises(EnvFileError, match=name) as raised:
+            call()
+        assert "Next: " in str(raised.value)

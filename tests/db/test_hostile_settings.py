@@ -15,6 +15,7 @@ from decimal import Decimal
 from itertools import count
 from pathlib import Path
 from typing import Any
+from unittest.mock import Mock
 
 import psycopg
 import pytest
@@ -23,7 +24,7 @@ from psycopg.conninfo import conninfo_to_dict
 
 from tds_cli.explanations import explanation
 from tds_db.connect import SESSION, SINCE, connect
-from tds_db.worker import SETTINGS, drain
+from tds_db.worker import SETTINGS, drain, tell
 from tds_receiver.inbox import Event, Inbox, UnavailableError
 from tests.conftest import RUNNING
 from tests.db.servers import Database, TestServer
@@ -261,3 +262,20 @@ def of_a_psql(world: World) -> str:
 
 def test_the_documentation_tells_of_each() -> None:
     assert "\n".join(hostile.row for hostile in SETTINGS_AGAINST_US) in DOCS.read_text()
+
+
+def test_a_worker_goes_on_where_it_may_not_enter_the_server_s_directory(
+    database: Database, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    refuse = Mock(side_effect=PermissionError(13, "Permission denied"))
+    with connect("worker", database.conninfo, autocommit=True) as conn:
+        for name in ("is_dir", "stat"):
+            with monkeypatch.context() as patched:
+                patched.setattr(Path, name, refuse)
+                assert tell(conn) is False
+        with monkeypatch.context() as patched:
+            patched.setattr("shutil.disk_usage", refuse)
+            assert tell(conn) is False
+        assert conn.execute("select count(*) from tds.disk").fetchone() == (0,)
+        assert tell(conn) is False
+        assert conn.execute("select count(*) from tds.disk").fetchone() == (1,)
