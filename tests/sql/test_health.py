@@ -616,3 +616,26 @@ def test_whoever_keeps_the_hours_of_a_clock_is_not_silent_when_it_is_changed(mir
     silence = "select (tds.check_silence(%s)).value"
     assert mirror.value(silence, "2026-10-27 07:00+00") == 0
     assert mirror.value(silence, "2026-10-27 08:00+00") == 30
+
+
+def test_a_check_that_has_gone_costs_no_other(mirror: Mirror) -> None:
+    """As of somebody's own after a restore, which brings its row and not its function; so with a table that is to be forgotten of."""
+    mirror.conn.execute("drop function tds.check_disk_free(timestamptz)")
+    looked = {row["name"]: row for row in mirror.rows("select * from tds.health()")}
+    assert looked["disk_free"]["state"] == "unknown"
+    assert "check_disk_free" in looked["disk_free"]["told"]
+    assert [name for name, row in looked.items() if row["state"] == "unknown"] == ["disk_free"]
+    mirror.conn.execute("select tds.observe_health()")
+    assert mirror.value("select count(*) from tds_health") == len(looked)
+    mirror.conn.execute(
+        """
+        create table tds.own (at timestamptz);
+        create function tds.forget_nothing(timestamptz, timestamptz) returns bigint language sql as 'select 0::bigint';
+        select tds.register_retention('own', 'tds.own', 5, 'Own.', 'at');
+        select tds.register_retention('empty', 'tds.own', 5, 'Own.', null, null, 'forget_nothing');
+        drop table tds.own;
+        drop function tds.forget_nothing(timestamptz, timestamptz)"""
+    )
+    said = {row["what"]: row["error"] for row in mirror.rows("select * from tds.retain()") if row["error"]}
+    assert said.keys() == {"own", "empty"}
+    assert "tds.own" in said["own"]

@@ -44,10 +44,12 @@ declare
     v_known    tds.health_state;
     v_warning  numeric;
     v_critical numeric;
-    v_function constant regprocedure := (look_at.looked).function_name::regprocedure;
+    v_function regprocedure;
     v_found    jsonb;
 begin
     begin
+        -- not before: one that somebody has dropped, or that a restore has not brought along, is its own check's failure
+        v_function := (look_at.looked).function_name::regprocedure;
         v_warning := (v_setting ->> 'warning')::numeric;
         v_critical := (v_setting ->> 'critical')::numeric;
         execute format('select to_jsonb(%s(%s))', v_function::regproc, case when v_function::text like '%()' then '' else '$1' end)

@@ -99,11 +99,13 @@ declare
     v_now    constant timestamptz := tds.now();
     v_rule   tds.retention_rule;
     v_before timestamptz;
+    v_oldest timestamptz;
 begin
     for v_rule in select r.* from tds.retention_rule r where r.reason is null order by r.what loop
         what := v_rule.what;
         removed := 0;
         error := null;
+        v_oldest := null;
         begin
             v_before := v_now - make_interval(days => greatest(1, tds.setting_int(format('keep_%s_days', v_rule.what))));
             if v_rule.function_name is null then
@@ -111,14 +113,17 @@ begin
             else
                 execute format('select %s($1, $2)', v_rule.function_name::regprocedure::regproc) into removed using v_now, v_before;
             end if;
+            v_oldest := tds.oldest_of(v_rule);
         exception when query_canceled or assert_failure or others then
             -- the others are forgotten all the same
             error := sqlstate || ' ' || sqlerrm;
+            removed := 0;
         end;
         insert into tds.retention_state as s (what, ran_at, removed, oldest, error)
-        values (retain.what, v_now, coalesce(retain.removed, 0), tds.oldest_of(v_rule), retain.error)
+        values (retain.what, v_now, coalesce(retain.removed, 0), v_oldest, retain.error)
         on conflict on constraint retention_state_pkey do update
-           set ran_at = excluded.ran_at, removed = s.removed + excluded.removed, oldest = excluded.oldest, error = excluded.error;
+           set ran_at = excluded.ran_at, removed = s.removed + excluded.removed, error = excluded.error,
+               oldest = case when excluded.error is null then excluded.oldest else s.oldest end;
         return next;
     end loop;
 end
