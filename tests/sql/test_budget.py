@@ -248,6 +248,27 @@ def test_a_pause_is_not_made_shorter_but_ended_by_hand(budget: Budget) -> None:
     assert budget.reserve()["granted"] == 1
 
 
+@pytest.mark.parametrize("ahead", [timedelta(hours=5), timedelta(days=200)])
+def test_a_clock_that_was_ahead_keeps_no_day_from_beginning_anew(budget: Budget, ahead: timedelta) -> None:
+    """What was told then is no newer than what is told now: the end of today, and how many are left."""
+
+    def call(left: int) -> None:
+        midnight = (budget.at + timedelta(days=1)).replace(hour=0, minute=0, second=0)
+        budget.call(200, 0, 50, left, (midnight - budget.at).total_seconds(), purpose="live")
+
+    budget.go(ahead.total_seconds())
+    call(49)
+    budget.go(-ahead.total_seconds() + 60)
+    call(1)
+    told = "select day_left, day_resets_at from tds.api_budget"
+    assert budget.mirror.rows(told) == [{"day_left": 1, "day_resets_at": NOON + timedelta(hours=12)}]
+    call(0)
+    assert budget.reserve(purpose="live")["granted"] == 0
+    budget.go(timedelta(days=1).total_seconds())
+    call(49)
+    assert budget.mirror.rows(told)[0]["day_left"] == 49
+
+
 def test_too_many_at_once_lowers_it_for_some_minutes(budget: Budget) -> None:
     calls = budget.reserve(5)["call_ids"]
     for call in calls[:3]:

@@ -126,14 +126,16 @@ as $$
 declare
     v_budget   tds.api_budget := question_budget.budget;
     v_tomorrow constant timestamptz := question_budget.at + interval '1 day';
+    v_is_wrong constant boolean := coalesce(tds.is_ahead(v_budget.day_resets_at, v_tomorrow), false)
+                                   or coalesce(tds.is_ahead(v_budget.day_told_at, question_budget.at), false);
 begin
-    -- no pause and no day is longer: the clock was ahead when they were noted
-    if tds.is_ahead(v_budget.paused_until, v_tomorrow) or tds.is_ahead(v_budget.day_resets_at, v_tomorrow)
-       or tds.is_ahead(v_budget.lowered_at, question_budget.at) then
+    -- no pause and no day is longer, and no answer newer: the clock was ahead when they were noted
+    if v_is_wrong or tds.is_ahead(v_budget.paused_until, v_tomorrow) or tds.is_ahead(v_budget.lowered_at, question_budget.at) then
         update tds.api_budget b
            set paused_until = case when not tds.is_ahead(b.paused_until, v_tomorrow) then b.paused_until end,
                pause_reason = case when not tds.is_ahead(b.paused_until, v_tomorrow) then b.pause_reason end,
-               day_left = case when tds.is_ahead(b.day_resets_at, v_tomorrow) then null else b.day_left end,
+               day_left = case when not v_is_wrong then b.day_left end,
+               day_told_at = case when not v_is_wrong then b.day_told_at end,
                day_resets_at = case when not tds.is_ahead(b.day_resets_at, v_tomorrow) then b.day_resets_at end,
                lowered_at = least(b.lowered_at, question_budget.at)
          where b.organization_id = v_budget.organization_id
@@ -144,7 +146,8 @@ end
 $$;
 revoke all on function tds.question_budget(tds.api_budget, timestamptz) from public;
 comment on function tds.question_budget(tds.api_budget, timestamptz) is
-'Forgets a pause, a day''s end and a lowering that lie further ahead than they can; the next answer tells how many calls are left.';
+'Forgets a pause, a day''s end, an answer and a lowering that lie further ahead than they can; the next answer tells how many calls are '
+'left.';
 
 create or replace function tds.turn_day(budget tds.api_budget, at timestamptz) returns tds.api_budget
 language plpgsql volatile
