@@ -5,7 +5,7 @@ language plpgsql immutable
 set search_path = pg_catalog, pg_temp
 as $$
 declare
-    v_most constant numeric := case when number_problem.name like '%\_days' then 1000000 else 2147483647 end;
+    v_most constant numeric := case when number_problem.name like '%\_days' then 1000000::numeric else 2147483647::numeric end;
 begin
     return case when jsonb_typeof(number_problem.value) <> 'number' then 'a number is wanted'
                 when number_problem.value::numeric not between 0 and v_most then 'a number from 0 to ' || v_most || ' is wanted'

@@ -170,7 +170,7 @@ declare
     v_latest constant timestamptz := v_now - make_interval(secs => tds.setting_int('job_grace_seconds'));
 begin
     if not exists (select from tds.job_states() s where s.state = 'running' and s.started_at <= v_latest) then
-        return '{}';
+        return array[]::text[];
     end if;
     return array(
         select s.job
