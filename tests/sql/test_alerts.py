@@ -212,6 +212,24 @@ def test_a_mute_ends_by_itself_and_what_is_so_then_is_told(house: House) -> None
     ]
 
 
+def test_two_hours_of_a_clock_that_was_ahead_are_over_when_it_is_right(house: House) -> None:
+    house.look(queue_pending="critical", slots="warning")
+    house.look()
+    assert house.told() == ["opened", "opened"]
+    ahead = "tds.now() + interval '200 days'"
+    house.run(f"select set_config('tds.fake_now', ({ahead})::text, false)")
+    house.run("select tds.mute_alerts('*', tds.now() + interval '2 hours')")
+    house.run("select tds.acknowledge_alert(min(id), 'Ada', tds.now() + interval '2 hours') from tds_alerts")
+    house.look(queue_oldest="warning")
+    house.look()
+    assert house.told() == ["opened", "opened"], "muted"
+    acts = house.mirror.rows("select act, detail from tds.heal_clock(tds.now(), false)")
+    assert [act["detail"] for act in acts] == ["1 mutes, 1 acknowledgements"]
+    house.look()
+    assert sorted(house.told()) == ["opened", "opened", "opened", "reminded"]
+    assert house.mirror.rows("select * from tds.heal_clock(tds.now(), true)") == []
+
+
 def test_what_opens_and_ends_within_a_mute_is_told_to_nobody(house: House) -> None:
     house.run("select tds.mute_alerts('*', tds.now() + interval '5 hours')")
     house.look(queue_pending="critical")

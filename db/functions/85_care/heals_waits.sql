@@ -143,6 +143,33 @@ comment on function tds.heal_hung(boolean) is
 select tds.register_heal('hung', 19,
     'Ends sessions that hang over a batch for longer than the setting claim_seconds, and gives their batches back.');
 
+create or replace function tds.heal_mutes(at timestamptz, dry_run boolean) returns setof tds.healed
+language plpgsql volatile
+set search_path = pg_catalog, pg_temp
+as $$
+declare
+    v_mutes bigint;
+    v_acks  bigint;
+begin
+    select count(*) into v_mutes from tds.alert_mute m where tds.is_ahead(m.muted_at, heal_mutes.at);
+    select count(*) into v_acks from tds.alert a
+     where a.resolved_at is null and tds.is_ahead(a.acknowledged_at, heal_mutes.at) and a.acknowledged_until > heal_mutes.at;
+    if v_mutes + v_acks = 0 then
+        return;
+    end if;
+    if not heal_mutes.dry_run then
+        delete from tds.alert_mute m where tds.is_ahead(m.muted_at, heal_mutes.at);
+        update tds.alert a set acknowledged_until = heal_mutes.at
+         where a.resolved_at is null and tds.is_ahead(a.acknowledged_at, heal_mutes.at) and a.acknowledged_until > heal_mutes.at;
+    end if;
+    return next row('alerts', 'ended what was muted or acknowledged in the future', true,
+                    format('%s mutes, %s acknowledgements', v_mutes, v_acks))::tds.healed;
+end
+$$;
+revoke all on function tds.heal_mutes(timestamptz, boolean) from public;
+comment on function tds.heal_mutes(timestamptz, boolean) is
+'Part of the step clock: two hours of a clock that was ahead would not be over until then, and nobody told.';
+
 create or replace function tds.heal_clock(at timestamptz, dry_run boolean) returns setof tds.healed
 language plpgsql volatile security definer
 set search_path = pg_catalog, pg_temp
@@ -178,11 +205,12 @@ begin
     if v_rows > 0 then
         return next row('wanted details', 'dated back those that were wanted in the future', true, v_rows::text)::tds.healed;
     end if;
+    return query select h.* from tds.heal_mutes(heal_clock.at, heal_clock.dry_run) h;
 end
 $$;
 revoke all on function tds.heal_clock(timestamptz, boolean) from public;
-comment on function tds.heal_clock(timestamptz,
-    boolean) is 'Step: questions times that a clock which had jumped ahead has left: messages hidden until then, details wanted then.';
+comment on function tds.heal_clock(timestamptz, boolean) is
+'Step: questions times that a clock which had jumped ahead has left: messages hidden until then, details wanted and alerts muted then.';
 select tds.register_heal('clock', 65, 'Questions the times that a clock which had jumped ahead has left behind.');
 
 grant execute on function tds.heal_lost_messages(boolean), tds.heal_lost_bodies(timestamptz, boolean), tds.heal_hung(boolean),
