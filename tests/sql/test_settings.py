@@ -210,7 +210,8 @@ def test_pg_crons_sessions_have_defaults_of_their_own(database: Database, mirror
 @pytest.mark.parametrize(
     ("name", "value", "told"),
     [
-        ("job_time_zone", '"Europe/Berlim"', "no such time zone"),
+        ("job_time_zone", '"Europe/Berlim"', "no time zone of that name"),
+        ("job_time_zone", '"UTC+3"', "no time zone of that name"),
         ("job_time_zone", "null", "a text in quotes"),
         ("job_grace_seconds", '"5 minutes"', "a number"),
         ("job_grace_seconds", "null", "a number"),

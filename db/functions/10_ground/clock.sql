@@ -30,3 +30,23 @@ language sql immutable parallel safe
 as $$ select $1 > $2 + interval '1 minute' $$;
 comment on function tds.is_ahead(timestamptz, timestamptz) is
 'Whether something that has happened is said to have happened in the future: the clock was ahead then, and what it told is not believed.';
+
+create or replace function tds.is_time_zone(name text) returns boolean
+language plpgsql stable
+set search_path = pg_catalog, pg_temp
+as $$
+begin
+    -- UTC+3 and +03:00 have a reading as well: three hours behind
+    if is_time_zone.name ~ '^[A-Za-z_]+(-[A-Za-z]+)*(/[A-Za-z0-9_+-]+)*$' or is_time_zone.name ~ '^[A-Z]{3}[0-9][A-Z]{3}$' then
+        -- asked of the server: the list of the names it knows is long, and takes long to read
+        perform current_timestamp at time zone is_time_zone.name;
+        return true;
+    end if;
+    return false;
+exception when invalid_parameter_value then
+    return false;
+end
+$$;
+revoke all on function tds.is_time_zone(text) from public;
+comment on function tds.is_time_zone(text) is
+'Whether that is the name of a time zone (Asia/Baghdad) that the server knows. An offset is none: PostgreSQL reads it the other way round.';

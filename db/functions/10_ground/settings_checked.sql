@@ -56,12 +56,10 @@ begin
                                                             else 'an ' || v_kind end, setting_problem.before);
     elsif v_kind = 'object' and setting_problem.name like 'health\_%' then
         return tds.check_problem(setting_problem.value);
-    elsif setting_problem.name = 'job_time_zone' then
-        perform current_timestamp at time zone (setting_problem.value #>> '{}');
+    elsif setting_problem.name = 'job_time_zone' and not tds.is_time_zone(setting_problem.value #>> '{}') then
+        return 'the server knows no time zone of that name: select name from pg_timezone_names';
     end if;
     return null;
-exception when invalid_parameter_value then
-    return 'the server knows no such time zone: select name from pg_timezone_names';
 end
 $$;
 revoke all on function tds.setting_problem(text, jsonb, jsonb) from public;

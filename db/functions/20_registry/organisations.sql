@@ -45,26 +45,6 @@ end
 $$;
 comment on function tds.own_organization(text, boolean) is 'tds.known_organization(). Raises ZB013 where there is none.';
 
-create or replace function tds.is_time_zone(name text) returns boolean
-language plpgsql stable
-set search_path = pg_catalog, pg_temp
-as $$
-begin
-    -- UTC+3 and +03:00 have a reading as well: three hours behind
-    if is_time_zone.name ~ '^[A-Za-z_]+(/[A-Za-z0-9_+-]+)*$' or is_time_zone.name ~ '^[A-Z]{3}[0-9][A-Z]{3}$' then
-        -- asked of the server: the list of the names it knows is long, and takes long to read
-        perform current_timestamp at time zone is_time_zone.name;
-        return true;
-    end if;
-    return false;
-exception when invalid_parameter_value then
-    return false;
-end
-$$;
-revoke all on function tds.is_time_zone(text) from public;
-comment on function tds.is_time_zone(text) is
-'Whether that is the name of a time zone (Asia/Baghdad) that the server knows. An offset is none: PostgreSQL reads it the other way round.';
-
 create or replace function tds.time_zone_of(organization_id text) returns text
 language plpgsql stable
 set search_path = pg_catalog, pg_temp

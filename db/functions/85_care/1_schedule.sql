@@ -112,22 +112,15 @@ language plpgsql stable
 set search_path = pg_catalog, pg_temp
 as $$
 declare
-    v_zone constant text := coalesce(tds.setting_text('job_time_zone'), 'UTC');
+    v_zone constant text := tds.setting_text('job_time_zone');
 begin
-    if v_zone <> 'UTC' then
-        begin
-            perform current_timestamp at time zone v_zone;
-        exception when invalid_parameter_value then
-            -- set on another server, which knows more of them: better at another hour than never
-            return 'UTC';
-        end;
-    end if;
-    return v_zone;
+    -- set on another server, which knows more of them: better at another hour than never
+    return case when tds.is_time_zone(v_zone) then v_zone else 'UTC' end;
 end
 $$;
 revoke all on function tds.job_time_zone() from public;
 comment on function tds.job_time_zone() is
-'The time zone of the jobs'' schedules: the setting job_time_zone; UTC where this server knows no such zone.';
+'The time zone of the jobs'' schedules: the setting job_time_zone; UTC where this server knows none of that name.';
 
 create or replace function tds.check_job() returns trigger
 language plpgsql volatile security definer
