@@ -59,11 +59,8 @@ def old_server(data_dir: Path, binaries: Path) -> str:
     return server.conninfo("tds")
 
 
-def test_the_data_moves_and_the_old_directory_stays(
-    data_dir: Path, old_binaries: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    dsn = old_server(data_dir, old_binaries)
-    upgrade(dsn)
+def with_what_is_to_move(dsn: str) -> int:
+    """A record, events that wait, one that cannot be read, a login and somebody's own things; the major version."""
     with psycopg.connect(dsn, autocommit=True) as conn:
         source = Mirror(conn)
         source.receive("products", {"item": product("1")})
@@ -72,7 +69,25 @@ def test_the_data_moves_and_the_old_directory_stays(
         source.receive("products", {"item": product("3", rate="x")})
         conn.execute("create role erp login password 'secret' in role tds_reader")
         conn.execute("create schema erp; create table erp.own (id int)")
-        old = conn.info.server_version // 10000
+        conn.execute("alter table zoho.products add column shelf text")
+        return conn.info.server_version // 10000
+
+
+def a_column_of_somebodys_own_is_named(
+    data_dir: Path, binaries: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with monkeypatch.context() as only_columns:
+        only_columns.setattr("tds_db.move_major._refuse_others", lambda _: None)
+        with pytest.raises(ServerError, match=r"would stay behind: zoho\.products\.shelf"):
+            move(data_dir, bin_dir=binaries)
+
+
+def test_the_data_moves_and_the_old_directory_stays(
+    data_dir: Path, old_binaries: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    dsn = old_server(data_dir, old_binaries)
+    upgrade(dsn)
+    old = with_what_is_to_move(dsn)
     runs = CliRunner().invoke(main, ["db", "move-major"])
     assert (runs.exit_code, "Next: tds db stop" in runs.output) == (1, True), runs.output
     embedded.stop(data_dir)
@@ -82,6 +97,7 @@ def test_the_data_moves_and_the_old_directory_stays(
     with pytest.raises(ServerError, match="schema erp"):
         move(data_dir, bin_dir=old_binaries)
     assert embedded.postmaster(data_dir) is None
+    a_column_of_somebodys_own_is_named(data_dir, old_binaries, monkeypatch)
 
     real = Path.rename
     renamed = 0
