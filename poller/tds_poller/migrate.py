@@ -4,9 +4,10 @@ import asyncio
 from dataclasses import dataclass
 from datetime import datetime
 
-from tds_db.progress import Steps
+from tds_db.progress import Step, Steps
+from tds_db.runs import RunState
 from tds_poller.details import PAUSE_SECONDS, fetch_details
-from tds_poller.mirror import Endpoint, Mirror
+from tds_poller.mirror import Endpoint, Mirror, OutOfTurnError, Run
 from tds_poller.pull import pull_organization, pull_pages
 from tds_poller.tasks import ended
 from tds_poller.zoho.client import ZohoClient
@@ -71,28 +72,42 @@ async def _pull(
     began: datetime,
     restart: bool,
 ) -> int:
-    """Pulls one list, unless the migration that began then has done so already."""
+    """Pulls one list, unless the migration that began then has done so already.
+
+    Raises:
+        OutOfTurnError: its run was cancelled.
+    """
     with steps.step(endpoint.entity) as step:
-        if (records := await mirror.pulled_since(endpoint.entity, began)) is not None:
-            step.before(records)
-            return records
-        if endpoint.entity == "organizations":
+        while True:
+            if (records := await mirror.pulled_since(endpoint.entity, began)) is not None:
+                step.before(records)
+                return records
             run = await mirror.start_run(endpoint.entity, client.session, restart=restart)
-            await pull_organization(client, mirror, endpoint, run)
-            step.at(1)
-            return 1
-        run = await mirror.start_run(endpoint.entity, client.session, restart=restart)
-        step.before(run.records)
-        shown = 0
+            if endpoint.entity == "organizations":
+                await pull_organization(client, mirror, endpoint, run)
+                step.at(1)
+                return 1
+            try:
+                return (await _pages(client, mirror, endpoint, run, step)).records
+            except OutOfTurnError:
+                # a poller was at the same run: what it has read is ours, too, and the rest we read
+                if (await mirror.run(run.run_id)).state == RunState.CANCELLED:
+                    raise
+                restart = False
+                await asyncio.sleep(PAUSE_SECONDS)
 
-        def show(records: int) -> None:
-            # the first are those that were stored before
-            nonlocal shown
-            shown += records
-            step.at(shown)
 
-        run = await pull_pages(client, mirror, endpoint, run, on_page=show)
-        return run.records
+async def _pages(client: ZohoClient, mirror: Mirror, endpoint: Endpoint, run: Run, step: Step) -> Run:
+    step.before(run.records)
+    shown = 0
+
+    def show(records: int) -> None:
+        # the first are those that were stored before
+        nonlocal shown
+        shown += records
+        step.at(shown)
+
+    return await pull_pages(client, mirror, endpoint, run, on_page=show)
 
 
 async def _details(client: ZohoClient, mirror: Mirror, endpoint: Endpoint, steps: Steps) -> int:

@@ -23,7 +23,7 @@ from tds_db.progress import UNSEEN
 from tds_demo.compare import Comparison, Record, compare, read_json
 from tds_poller.details import fetch_taken
 from tds_poller.migrate import migrate
-from tds_poller.mirror import Mirror, Want
+from tds_poller.mirror import Mirror, OutOfTurnError, Run, Want
 from tds_poller.pull import pull_list
 from tds_poller.verify import Books, verify_entity
 from tds_poller.zoho.client import Reply, ZohoClient
@@ -231,6 +231,40 @@ def test_deletions_are_proved_by_the_detail(migrated: Poller) -> None:
         ).fetchall()
     assert deleted == [(change.id,)]
     assert compared(migrated)["products"].differences == []
+
+
+def test_a_poller_that_is_at_the_same_list_is_no_hindrance(
+    poller: Poller, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    store = Mirror.store_page
+    twice: list[int] = []
+
+    async def raced(self: Mirror, run: Run, page: int, *given: Any, **named: Any) -> None:
+        if run.entity == "products" and run.run_id not in twice:
+            twice.append(run.run_id)
+            await store(self, run, page, *given, **named)  # the other was faster
+        await store(self, run, page, *given, **named)
+
+    monkeypatch.setattr(Mirror, "store_page", raced)
+    poller.migrate()
+    assert len(twice) == 1
+    assert not any(comparison.differences for comparison in compared(poller).values())
+
+
+def test_a_migration_ends_with_a_run_that_is_cancelled(
+    poller: Poller, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    store = Mirror.store_page
+
+    async def cancelled(self: Mirror, run: Run, page: int, *given: Any, **named: Any) -> None:
+        if run.entity == "products":
+            with psycopg.connect(poller.database.conninfo, autocommit=True) as connection:
+                connection.execute("select tds.cancel_run(%s)", [run.run_id])
+        await store(self, run, page, *given, **named)
+
+    monkeypatch.setattr(Mirror, "store_page", cancelled)
+    with pytest.raises(OutOfTurnError, match="is cancelled"):
+        poller.migrate()
 
 
 def test_a_detail_that_cannot_be_had_stays_wanted(migrated: Poller) -> None:
