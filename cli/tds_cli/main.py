@@ -8,7 +8,6 @@ import importlib
 import logging
 import os
 import re
-import shlex
 import signal
 import sys
 from typing import Any
@@ -98,7 +97,7 @@ class Commands(click.Group):
             if not is_text(given):
                 ctx.fail(f"Argument {number}, {escaped_line(given)}, is no text in UTF-8.")
             if NOTHING.fullmatch(given):
-                shown = given or shlex.quote(given)
+                shown = given or "''"
                 ctx.fail(f"Argument {number}, {shown}, is empty: is a variable of the shell not set?")
         return super().parse_args(ctx, args)
 

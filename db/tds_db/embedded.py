@@ -211,10 +211,8 @@ class _Cluster:
         if not self.pgdata.exists():
             return False
         with self._lock():
-            postmaster = self.postmaster()
-            if postmaster is None:
+            if (postmaster := self.ask_to_stop(mode)) is None:
                 return False
-            self.ask_to_stop(mode)
             deadline = time.monotonic() + START_TIMEOUT
             while self._processes():
                 if time.monotonic() > deadline:
@@ -225,11 +223,12 @@ class _Cluster:
                 time.sleep(0.02)
         return True
 
-    def ask_to_stop(self, mode: StopMode) -> None:
-        """Tells the server to stop, if it runs."""
+    def ask_to_stop(self, mode: StopMode) -> int | None:
+        """Tells the server to stop; its pid, or None if it does not run."""
         if (postmaster := self.postmaster()) is not None:
             with suppress(ProcessLookupError):
                 os.kill(postmaster, STOP_SIGNALS[mode])
+        return postmaster
 
     def ping(self) -> pq.Ping:
         """What answers on the socket, if it is ours. Needs no password and believes no file."""

@@ -15,6 +15,17 @@ insert into tds.setting (name, value, description) values
     ('reconcile_reads', '150', 'How many lists and documents are read anew because of all that differs, in one reconciliation.')
 on conflict on constraint setting_pkey do nothing;
 
+create or replace function tds.last_month(organization_id text, at timestamptz) returns date
+language plpgsql stable
+set search_path = pg_catalog, pg_temp
+as $$
+begin
+    return (date_trunc('month', tds.day_of(last_month.organization_id, last_month.at)::timestamp) - interval '1 month')::date;
+end
+$$;
+revoke all on function tds.last_month(text, timestamptz) from public;
+comment on function tds.last_month(text, timestamptz) is 'First day of the month that ended last in an organisation''s calendar.';
+
 create or replace function tds.request_reconcile(
     organization_id text default null, month date default null, as_of date default null, requested_by text default 'an operator')
 returns bigint
@@ -26,8 +37,8 @@ declare
     v_organization_id constant text := tds.own_organization(request_reconcile.organization_id, true);
     v_today           constant date := tds.day_of(v_organization_id, v_now);
     v_as_of           constant date := coalesce(request_reconcile.as_of, v_today);
-    v_month           constant date := date_trunc('month', coalesce(request_reconcile.month::timestamp,
-                                                                    v_today - interval '1 month'))::date;
+    v_month           constant date := coalesce(date_trunc('month', request_reconcile.month::timestamp)::date,
+                                                tds.last_month(v_organization_id, v_now));
     v_id              bigint;
 begin
     if v_month > v_today or v_as_of > v_today then
@@ -51,17 +62,6 @@ comment on function tds.request_reconcile(text, date, date, text) is
 'Asks for a reconciliation with Zoho''s reports: of what was sold, bought and paid in a month (null: the last that has ended), and of what '
 'is owed and in stock at the end of a day (null: today). Returns its number; the same where that is asked for already. Raises ZB008, '
 'ZB013.';
-
-create or replace function tds.last_month(organization_id text, at timestamptz) returns date
-language plpgsql stable
-set search_path = pg_catalog, pg_temp
-as $$
-begin
-    return (date_trunc('month', tds.day_of(last_month.organization_id, last_month.at)::timestamp) - interval '1 month')::date;
-end
-$$;
-revoke all on function tds.last_month(text, timestamptz) from public;
-comment on function tds.last_month(text, timestamptz) is 'First day of the month that ended last in an organisation''s calendar.';
 
 create or replace function tds.months_in_doubt(organization_id text) returns setof date
 language plpgsql stable

@@ -4,7 +4,8 @@ language plpgsql volatile security definer
 set search_path = pg_catalog, pg_temp
 as $$
 declare
-    v_now constant timestamptz := tds.now();
+    v_now  constant timestamptz := tds.now();
+    v_zone constant text := tds.job_time_zone();
 begin
     return query
     select j.job, l.state, l.runner, l.started_at,
@@ -14,7 +15,7 @@ begin
                 -- what was lost is made up, after a pause: it may be what ends its server
                 when l.state = 'lost' then l.started_at + make_interval(secs => tds.setting_int('job_grace_seconds'))
                 else tds.cron_next(j.schedule, greatest(l.started_at, case when not tds.is_ahead(j.since, v_now) then j.since end),
-                                   tds.job_time_zone()) end
+                                   v_zone) end
       from tds.job j
       left join lateral (
             select r.runner, r.started_at,

@@ -128,11 +128,13 @@ declare
 begin
     select count(*) as jobs, min(l.since) as since, string_agg(l.told, '; ' order by l.since) as told
       into v_all
-      from (select j.next_due_at as since, format('%s since %s', j.job, j.next_due_at) as told from tds.jobs() j where j.overdue
-             union all
-            -- it should have run again, or a worker has given it up
-            select j.last_started_at, format('%s runs since %s', j.job, j.last_started_at) from tds.jobs() j
-             where j.state = 'running' and least(j.next_due_at, j.last_started_at + interval '1 hour') < v_latest) l;
+      from (select case when j.overdue then j.next_due_at else j.last_started_at end as since,
+                   format(case when j.overdue then '%s since %s' else '%s runs since %s' end, j.job,
+                          case when j.overdue then j.next_due_at else j.last_started_at end) as told
+              from tds.jobs() j
+             -- one that runs should have run again by now, or a worker has given it up
+             where j.overdue
+                or j.state = 'running' and least(j.next_due_at, j.last_started_at + interval '1 hour') < v_latest) l;
     return row(v_all.jobs, coalesce(v_all.told, 'none is late'), v_all.since)::tds.finding;
 end
 $$;
