@@ -50,13 +50,8 @@ async def fetch_details(client: ZohoClient, mirror: Mirror, endpoint: Endpoint) 
         if taken:
             up_to = await mirror.newest_event()
             continue
-        if await mirror.is_processed(up_to):
-            open_wants = await mirror.open_wants(endpoint.entity)
-            vain = [id_ for id_, since in open_wants.items() if id_ in fetched and fetched[id_] >= since]
-            for zoho_id in vain:
-                await mirror.detail_failed(endpoint.entity, zoho_id, "the detail that came did not settle it")
-            if len(vain) == len(open_wants):
-                return await mirror.wanted(endpoint.entity)
+        if await mirror.is_processed(up_to) and await mirror.note_vain(endpoint.entity, fetched) == 0:
+            return await mirror.wanted(endpoint.entity)
         await asyncio.sleep(PAUSE_SECONDS)
 
 

@@ -701,17 +701,30 @@ class Mirror:
                     where w.organization_id = %b and w.entity = %b and not tds.is_answered(w)"""
         return int(await self._row(scalar_row, query, self.organization_id, entity))
 
-    async def open_wants(self, entity: str) -> Mapping[str, datetime]:
-        """The ids of wanted details that have not failed yet, and since when they are wanted."""
-        return dict(
-            await self._rows(
-                tuple_row,
-                """select zoho_id, wanted_at from tds.wanted_detail
-                    where organization_id = %b and entity = %b and error is null
-                      and coalesce(not_before, '-infinity') <= tds.now()""",
-                *(self.organization_id, entity),
-            )
+    async def open_wants(self, entity: str) -> set[str]:
+        """The ids of wanted details that have not failed yet."""
+        rows: list[str] = await self._rows(
+            scalar_row,
+            """select zoho_id from tds.wanted_detail
+                where organization_id = %b and entity = %b and error is null
+                  and coalesce(not_before, '-infinity') <= tds.now()""",
+            *(self.organization_id, entity),
         )
+        return set(rows)
+
+    async def note_vain(self, entity: str, asked_at: Mapping[str, datetime]) -> int:
+        """Notes of wants that these processed answers have left open that they did not settle them.
+
+        Args:
+            entity: of what.
+            asked_at: when the details that were fetched were asked for.
+
+        Returns:
+            How many other wants are open.
+        """
+        query = "select tds.note_vain(%b, %b, %b, %b)"
+        parameters = [entity, self.organization_id, list(asked_at), list(asked_at.values())]
+        return int(await self._row(scalar_row, query, *parameters))
 
     async def _rows(self, factory: BaseRowFactory[Row], query: str, *parameters: object) -> list[Row]:
         async with self._pool.connection() as connection, connection.cursor(row_factory=factory) as cursor:

@@ -393,10 +393,7 @@ class Poll:
         if not await self._mirror.is_processed(self._up_to):
             return False
         for entity, asked_at in self._fetched.items():
-            for zoho_id, since in (await self._mirror.open_wants(entity)).items():
-                if zoho_id in asked_at and asked_at[zoho_id] >= since:
-                    why = "the detail that came did not settle it"
-                    await self._mirror.detail_failed(entity, zoho_id, why)
+            await self._mirror.note_vain(entity, asked_at)
         self._fetched.clear()
         return True
 

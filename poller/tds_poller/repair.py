@@ -68,8 +68,7 @@ async def _fetch(client: ZohoClient, mirror: Mirror, endpoint: Endpoint, ids: Se
         if taken:
             asked |= (await fetch_taken(client, mirror, endpoint, taken)).keys() | taken.keys()
             continue
-        open_wants = await mirror.open_wants(endpoint.entity)
-        if not rest & open_wants.keys() or loop.time() > give_up:
+        if not rest & await mirror.open_wants(endpoint.entity) or loop.time() > give_up:
             break
         await asyncio.sleep(LOOK_SECONDS)
     up_to = await mirror.newest_event()

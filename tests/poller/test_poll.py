@@ -23,6 +23,7 @@ import psycopg
 import pytest
 from psycopg.rows import dict_row
 
+from tds_poller.details import fetch_details
 from tds_poller.mirror import Mirror
 from tds_poller.poll import Poll, read_queue
 from tds_poller.zoho.client import ZohoClient
@@ -166,6 +167,41 @@ def test_an_incremental_pull_costs_what_has_changed(pulls: Pulls) -> None:
     assert pulls.calls() - before == 2
     assert compared(pulls.poller)["invoices"].differences == []
     assert pulls.poller.asked("/invoices")[-1].count("last_modified_time=") == 1
+
+
+def test_a_want_that_is_there_after_its_answer_is_asked_for_again(pulls: Pulls) -> None:
+    """A worker that is slow with a page asks for what another has settled meanwhile: that answer was not in vain."""
+    pulls.ask("invoices")
+    pulls.once()
+    pulls.conn.execute(
+        """create table public.late (zoho_id text primary key);
+           create function public.comes_late() returns trigger language plpgsql security definer as $$
+           begin
+               insert into public.late select old.zoho_id where not exists (select from public.late);
+               if found then
+                   insert into tds.wanted_detail (organization_id, entity, zoho_id, reason, wanted_at, run_id)
+                   values (old.organization_id, old.entity, old.zoho_id, 'late', old.wanted_at, old.run_id);
+               end if;
+               return null;
+           end $$;
+           create trigger comes_late after delete on tds.wanted_detail
+              for each row execute function public.comes_late()"""
+    )
+    pulls.poller.sandbox.organisation.edit("invoices")
+    run = pulls.ask("invoices", incremental=True)
+    pulls.once()
+    shown = pulls.run(run)
+    assert (shown["state"], shown["error"], shown["details_fetched"]) == ("complete", None, 2)
+
+    pulls.conn.execute("truncate public.late")
+    organization_id = pulls.poller.sandbox.organisation.organization_id
+    pulls.value("select tds.want('invoices', min(zoho_invoice_id), %s) from zoho.invoices", organization_id)
+
+    async def fetched(client: ZohoClient, mirror: Mirror) -> int:
+        return await fetch_details(client, mirror, (await mirror.endpoints())["invoices"])
+
+    assert pulls.poller.run(fetched) == 0
+    assert pulls.value("select count(*) from public.late") == 1
 
 
 @pytest.mark.parametrize("stamp", [None, "the last pages only"])

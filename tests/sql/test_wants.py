@@ -112,6 +112,31 @@ def test_the_order_in_which_wishes_come_does_not_matter(shared: Mirror, order: t
     assert found["modified_at"].isoformat() == "2026-06-01T09:00:00+00:00"
 
 
+def test_what_an_answer_left_open_is_told_from_what_it_did_not_know(mirror: Mirror) -> None:
+    asked = '(%s,list,"2026-06-01 10:00+00",,)'
+    wish(mirror, *(asked % zoho_id for zoho_id in ("1", "2", "3", "4")))
+    mirror.conn.execute("select tds.take_details('invoices', %s, 9, 4711)", [ORGANIZATION])
+    # answers that say nothing of these invoices
+    mirror.conn.execute(
+        """select tds.store_detail('invoices', %s, '{1,2,3}', '{"invoice": {}}', '2026-06-01 10:30+00')""",
+        [ORGANIZATION],
+    )
+    mirror.process()
+    mirror.conn.execute("delete from tds.wanted_detail where zoho_id = '2'")
+    # told by a page that was slow, after the answer; and by an edit since
+    wish(mirror, asked % "2", '(3,edit,"2026-06-01 11:00+00",,)')
+    vain = "select tds.note_vain('invoices', %s, '{1,2,3,5}', array_fill(timestamptz '2026-06-01 10:30+00', '{4}'))"
+    assert mirror.value(vain, ORGANIZATION) == 3
+    assert {want["zoho_id"]: want["error"] for want in mirror.rows(WANTED)} == {
+        "1": "the detail that came did not settle it",
+        "2": None,
+        "3": None,
+        "4": None,
+    }
+    assert mirror.value(vain, ORGANIZATION) == 3
+    assert [want["tries"] for want in mirror.rows(WANTED)] == [1, 0, 0, 0]
+
+
 def test_a_new_pull_does_not_answer_for_what_failed_before_it(mirror: Mirror) -> None:
     listed = [{"invoice_id": "1", "last_modified_time": MOMENT}]
     mirror.receive("invoices", {"invoices": listed}, "list")

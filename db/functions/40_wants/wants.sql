@@ -600,6 +600,35 @@ $$;
 revoke all on function tds.detail_failed(text, text, text, text) from public;
 comment on function tds.detail_failed(text, text, text, text) is 'Notes why a detail could not be read; it is wanted again after a pause.';
 
+create or replace function tds.note_vain(entity text, organization_id text, zoho_ids text[], asked_ats timestamptz[]) returns int
+language plpgsql volatile security definer
+set search_path = pg_catalog, pg_temp
+as $$
+declare
+    v_now constant timestamptz := tds.now();
+begin
+    perform tds.detail_failed(note_vain.entity, note_vain.organization_id, v.zoho_id, 'the detail that came did not settle it')
+       from (select w.zoho_id
+               from tds.wanted_detail w
+               join unnest(note_vain.zoho_ids, note_vain.asked_ats) a(zoho_id, asked_at) on a.zoho_id = w.zoho_id
+              where w.organization_id = note_vain.organization_id and w.entity = note_vain.entity
+                -- one that nobody has answered may be older than an answer all the same: what asked for it was committed later
+                and tds.is_answered(w) and w.wanted_at <= a.asked_at and coalesce(w.not_before, '-infinity') <= v_now
+              order by w.zoho_id
+                for update of w) v;
+    return (select count(*)::int
+              from tds.wanted_detail w
+             where w.organization_id = note_vain.organization_id and w.entity = note_vain.entity
+               and w.error is null and coalesce(w.not_before, '-infinity') <= v_now);
+end
+$$;
+revoke all on function tds.note_vain(text, text, text[], timestamptz[]) from public;
+comment on function tds.note_vain(text, text, text[], timestamptz[]) is
+'To be called once the answers to these requests (zoho_ids, asked_ats) are processed: notes of the wants that they have left open that '
+'they did not settle them. Returns how many others of the entity are open, whose time has come: to be asked for, or answered to somebody '
+'else.';
+grant execute on function tds.note_vain(text, text, text[], timestamptz[]) to tds_poller;
+
 create or replace function tds.want_again(entity text, organization_id text) returns bigint
 language plpgsql volatile security definer
 set search_path = pg_catalog, pg_temp
