@@ -124,6 +124,18 @@ def test_what_can_be_no_token_is_refused_and_not_shown(database: Database, given
     assert "secret" not in f"{refused.value}{at_first.value}"
 
 
+@pytest.mark.parametrize("given", ODD_TOKENS)
+def test_what_can_be_no_refresh_token_is_not_kept(database: Database, given: object) -> None:
+    token = json.dumps({"access_token": "t", "refresh_token": given}).encode()
+    with answering(FINE, token=token) as url:
+        with pytest.raises(AuthorizationError, match="Zoho gave no refresh token") as refused:
+            asyncio.run(exchange(client(url), code=SecretStr("code")))
+        # one that serves already stays
+        kept = asyncio.run(exchange(client(url), refresh_token=SecretStr("r")))
+    assert "secret" not in str(refused.value)
+    assert kept.refresh_token.get_secret_value() == "r"
+
+
 @pytest.mark.parametrize("seconds", [None, "soon", [], -5, float("nan"), float("inf"), 1e300])
 def test_a_lifetime_that_is_none_is_the_usual_one(database: Database, seconds: object) -> None:
     told = {"access_token": "t", "expires_in": seconds, "api_domain": None}
@@ -181,6 +193,16 @@ def test_an_organisation_that_is_none_ends_no_command(database: Database, comman
     assert done.returncode in {1, 4}
     assert "fault of TDS" not in done.stderr
     assert "organisation" in done.stdout or "TDS items add or edit" in done.stdout
+
+
+def test_an_answer_without_the_list_is_no_list_of_none(database: Database) -> None:
+    with answering(b'{"code": 0, "message": "success"}') as url:
+        settings = {"ZOHO_CLIENT_ID": "1", "ZOHO_CLIENT_SECRET": "c", "ZOHO_REFRESH_TOKEN": "r"}
+        places = {"ZOHO_API_BASE": url, "ZOHO_ACCOUNTS_BASE": url, "TDS_DATABASE_URL": database.conninfo}
+        given = {**settings, **places, "ZOHO_ORGANIZATION_ID": "7"}
+        done = tds(given, "webhooks", "check", "--url", "https://tds.example.com")
+    assert (done.returncode, done.stdout) == (1, "")
+    assert "GET /settings/webhooks answered without webhooks." in done.stderr
 
 
 def test_one_answer_of_another_time_dates_no_read_ahead(database: Database) -> None:

@@ -11,7 +11,7 @@ from pydantic import SecretStr
 from tds_poller.zoho.bounded import BoundedClient
 from tds_poller.zoho.client import BOOKS, TIMEOUT
 from tds_poller.zoho.errors import AuthorizationError, RefusedError, UnauthorizedError, UnreachableError
-from tds_poller.zoho.oauth import API_HOSTS, REFUSALS, access_token_of, refusal_of
+from tds_poller.zoho.oauth import API_HOSTS, REFUSALS, refusal_of, token_of
 from tds_poller.zoho.retry import TransientError, code_of, json_object, plain
 from tds_poller.zoho.settings import Hosts
 
@@ -69,22 +69,25 @@ async def exchange(
     # Not sent twice: what came of a code whose answer was lost nobody knows.
     answer = await _json("POST", url, data=form)
     try:
-        access_token = access_token_of(answer)
+        access_token = token_of(answer, "access_token")
     except KeyError:
         error = refusal_of(answer)
         if error == "invalid_code" and code is not None:
             raise AuthorizationError(*SPENT) from None
         unknown = (f"Zoho refuses: {error[:100]}.", "Next: tds connect, with another grant code")
         raise AuthorizationError(*REFUSALS.get(error, unknown)) from None
-    given = answer.get("refresh_token") or (refresh_token.get_secret_value() if refresh_token else None)
-    if given is None:
-        raise AuthorizationError(
-            "Zoho gave no refresh token for this code: it was not made for a self client.",
-            f"Register a Self Client at {client.hosts.console} and make a code there. Next: tds connect",
-        )
+    try:
+        given = SecretStr(token_of(answer, "refresh_token"))
+    except KeyError:
+        if refresh_token is None:
+            raise AuthorizationError(
+                "Zoho gave no refresh token for this code: it was not made for a self client.",
+                f"Register a Self Client at {client.hosts.console} and make a code there. Next: tds connect",
+            ) from None
+        given = refresh_token
     domain = str(answer.get("api_domain", "")).rstrip("/")
     api = domain if domain in API_HOSTS and client.hosts.api in API_HOSTS else client.hosts.api
-    return Grant(SecretStr(str(given)), SecretStr(access_token), api, str(answer.get("scope", "")))
+    return Grant(given, SecretStr(access_token), api, str(answer.get("scope", "")))
 
 
 async def organizations(grant: Grant) -> list[Organization]:

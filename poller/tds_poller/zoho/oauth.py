@@ -150,7 +150,7 @@ class TokenSource:
         try:
             answer = await retried("POST /oauth/v2/token", self._ask)
             error = refusal_of(answer)
-            secret, lifetime = access_token_of(answer), _lifetime(answer)
+            secret, lifetime = token_of(answer, "access_token"), _lifetime(answer)
         except BaseException as failure:
             # Whatever it was, the others must not wait for this one.
             await asyncio.shield(
@@ -220,15 +220,19 @@ def refusal_of(answer: Mapping[str, Any]) -> str:
     return plain(said, 200).lower().replace(" ", "_") if said else "no access_token in the answer"
 
 
-def access_token_of(answer: Mapping[str, Any]) -> str:
-    """The access token that the accounts server gave.
+def token_of(answer: Mapping[str, Any], name: str) -> str:
+    """A token that the accounts server gave.
+
+    Args:
+        answer: of the accounts server.
+        name: access_token or refresh_token.
 
     Raises:
         KeyError: there is none, or what is there can be none.
     """
-    secret = answer["access_token"]
+    secret = answer[name]
     if not isinstance(secret, str) or not SECRET.fullmatch(secret):
-        raise KeyError("access_token")
+        raise KeyError(name)
     return secret
 
 

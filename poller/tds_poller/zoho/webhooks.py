@@ -112,7 +112,7 @@ async def listed(client: ZohoClient, what: str) -> list[Mapping[str, Any]]:
     page = 1
     while True:
         reply = await client.get(f"/settings/{what}", {"page": page, "per_page": PER_PAGE})
-        found, context = reply.document.get(what, []), reply.document.get("page_context")
+        found, context = reply.document.get(what), reply.document.get("page_context")
         if not isinstance(found, list):
             raise PagingError(f"{asked} answered without {what}.", "Next: tds doctor")
         rows += [row for row in found if isinstance(row, Mapping)]
@@ -156,7 +156,7 @@ def _compared(
     lacking = set(each.rule.split("_")) - kinds
     if lacking:
         return Found(each, "differs", f"its rule is for {', '.join(sorted(kinds))}", webhook_id)
-    if not any(row.get("is_active", True) for row in firing):
+    if not any(str(row.get("is_active", True)).lower() == "true" for row in firing):
         return Found(each, "rule is off", "its workflow rule is not active", webhook_id)
     return Found(each, "set", "", webhook_id)
 
