@@ -73,14 +73,28 @@ def test_one_that_is_paused_is_not_asked_for_at_night_and_ails_nothing(mirror: M
         insert into tds.wanted_detail (entity, organization_id, zoho_id, reason, wanted_at, tries, error)
         select 'products', o.organization_id, '1', 'r', tds.now(), 5, 'no' from tds.organization o"""
     )
-    ailing = {"reconcile_late": 192, "pulls_stuck": 1, "pulls_failed": 1, "details_failed": 1}
+    mirror.conn.execute("update tds.organization set state_at = tds.now() - interval '9 days'")
+    ailing = {
+        "reconcile_late": 192,
+        "pulls_late": 192,
+        "pulls_stuck": 1,
+        "pulls_failed": 1,
+        "details_failed": 1,
+    }
     ask_health = (
         "select name, round(value)::int as value from tds.health() where name = any (%s) and state <> 'ok'"
     )
     assert {row["name"]: row["value"] for row in mirror.rows(ask_health, list(ailing))} == ailing
     mirror.conn.execute("select tds.org_pause(%s)", [OTHER])
     assert mirror.rows(ask_health, list(ailing)) == []
+    # whose turn it was while it was paused has not missed it
     mirror.conn.execute("select tds.org_resume(%s)", [ONE])
+    at_once = {"pulls_failed": 1, "details_failed": 1}
+    assert {row["name"]: row["value"] for row in mirror.rows(ask_health, list(ailing))} == at_once
+    mirror.conn.execute("update tds.organization set state_at = tds.now() - interval '60 hours'")
+    later = ailing | {"reconcile_late": 60, "pulls_late": 60}
+    assert {row["name"]: row["value"] for row in mirror.rows(ask_health, list(ailing))} == later
+    mirror.conn.execute("update tds.organization set state_at = tds.now() + interval '1 year'")
     assert {row["name"]: row["value"] for row in mirror.rows(ask_health, list(ailing))} == ailing
 
 

@@ -119,21 +119,24 @@ declare
     v_oldest record;
 begin
     -- every list is swept by the clock once its organisation has been migrated
-    select f.organization_id, n.entity, coalesce(l.listed_at, f.finished_at) as listed_at into v_oldest
+    select f.organization_id, n.entity, coalesce(l.listed_at, f.finished_at) as listed_at,
+           -- nothing was due while it was paused
+           greatest(coalesce(l.listed_at, f.finished_at), case when o.state_at <= check_pulls_late.at then o.state_at end) as since
+      into v_oldest
       from tds.full_pull f
+      left join tds.organization o on o.organization_id = f.organization_id
      cross join tds.entity n
       left join lateral (select r.listed_at from tds.run r
                           where r.organization_id = f.organization_id and r.entity = n.entity and r.listed_at is not null
                             and r.listed_at <= check_pulls_late.at
                           order by r.listed_at desc limit 1) l on true
-     where f.finished_at is not null and n.api_path <> ''
-       and not exists (select from tds.organization o where o.organization_id = f.organization_id and o.state <> 'active')
-     order by 3 limit 1;
-    return row(round(extract(epoch from check_pulls_late.at - v_oldest.listed_at) / 3600, 1),
+     where f.finished_at is not null and n.api_path <> '' and coalesce(o.state, 'active') = 'active'
+     order by 4 limit 1;
+    return row(round(extract(epoch from check_pulls_late.at - v_oldest.since) / 3600, 1),
                case when v_oldest.entity is null then 'no migration has ended yet: no list is read by the clock'
                     else format('the list of %s (organisation %s) was read last at %s', v_oldest.entity, v_oldest.organization_id,
                                 v_oldest.listed_at) end,
-               v_oldest.listed_at)::tds.finding;
+               v_oldest.since)::tds.finding;
 end
 $$;
 revoke all on function tds.check_pulls_late(timestamptz) from public;
@@ -174,10 +177,12 @@ begin
                                                  '; ' order by r.run_id), 'none'),
                    min(coalesce(r.heartbeat_at, r.requested_at)))::tds.finding
           from tds.run r
+          left join tds.organization o on o.organization_id = r.organization_id
          where r.finished_at is null
-           and coalesce(r.heartbeat_at, r.requested_at) < check_pulls_stuck.at - interval '6 hours'
            -- what waits for its organisation, or for the day's calls, is not stuck
-           and not exists (select from tds.organization o where o.organization_id = r.organization_id and o.state <> 'active')
+           and greatest(coalesce(r.heartbeat_at, r.requested_at), case when o.state_at <= check_pulls_stuck.at then o.state_at end)
+               < check_pulls_stuck.at - interval '6 hours'
+           and coalesce(o.state, 'active') = 'active'
            and not exists (select from tds.api_budget b where b.organization_id = r.organization_id
                               and (b.paused_until > check_pulls_stuck.at or b.day_resets_at > check_pulls_stuck.at and b.day_left <= 0)));
 end

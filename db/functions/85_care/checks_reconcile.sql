@@ -54,15 +54,16 @@ begin
     if not tds.setting_text('reconcile_nightly')::boolean then
         return row(0, 'reconcile_nightly is false', null)::tds.finding;
     end if;
-    select min(coalesce(l.at, f.finished_at)) into v_since
+    -- nothing was due while it was paused
+    select min(greatest(coalesce(l.at, f.finished_at), case when o.state_at <= check_reconcile_late.at then o.state_at end)) into v_since
       from tds.full_pull f
+      left join tds.organization o on o.organization_id = f.organization_id
       left join (select r.organization_id, max(r.finished_at) as at from tds.reconcile_run r
                   where r.error is null and r.compared > 0 and r.finished_at <= check_reconcile_late.at
                   group by r.organization_id) l on l.organization_id = f.organization_id
-     where f.finished_at is not null
-       and not exists (select from tds.organization o where o.organization_id = f.organization_id and o.state <> 'active');
-    return row(coalesce(extract(epoch from check_reconcile_late.at - v_since) / 3600, 0), coalesce(format('the last was %s', v_since), 'no '
-               'organisation has been migrated'), v_since)::tds.finding;
+     where f.finished_at is not null and coalesce(o.state, 'active') = 'active';
+    return row(coalesce(extract(epoch from check_reconcile_late.at - v_since) / 3600, 0), coalesce(format('none since %s', v_since),
+               'no organisation has been migrated'), v_since)::tds.finding;
 end
 $$;
 revoke all on function tds.check_reconcile_late(timestamptz) from public;
