@@ -46,7 +46,7 @@ def create_app(settings: ReceiverSettings, conninfo: str) -> ASGIApp:
     api_settings = ApiSettings()
     if api_settings.organization_id is None:
         api_settings.organization_id = settings.organization_id
-    api = Api(api_settings, conninfo, metrics)
+    api = Api(api_settings, conninfo, metrics, lambda: inbox.untold)
 
     def watch(answered: Answered) -> None:
         metrics.answered(*answered)

@@ -54,6 +54,9 @@ RECEIVE = """
 
 # Not the fault of any body: the server is away, full, shutting down, read-only or without our functions.
 OUTAGES = frozenset({"08", "25", "28", "3D", "42", "53", "55", "57", "58"})
+CANNOT_STORE = frozenset(
+    {"25", "53", "58"}
+)  # those that befall whatever is stored: read-only, full, out of order
 
 
 class UnavailableError(Exception):
@@ -149,6 +152,8 @@ class Inbox:
         self._stopping = False
         self._told_at = float("-inf")
         self._has_told = False
+        self.untold = ""
+        """Why the last sign of life was not stored, and nothing else will be; empty: it was."""
         self._strays: dict[str, int] = {}
         self._committers: list[asyncio.Task[None]] = []
 
@@ -346,12 +351,17 @@ class Inbox:
                 if self._on_tell is not None:
                     await self._on_tell(connection)
                 await connection.execute("select tds.beat(%s)", [datetime.now(UTC)])
-                self._has_told = True
+                self._has_told, self.untold = True, ""
                 if strays:
                     await connection.execute(
                         "select tds.note_strays(%s, %s)", [list(strays), list(strays.values())]
                     )
+        except TimeoutError as error:
+            self.untold = _told(error)
+            raise
         except Error as error:
+            if (error.sqlstate or "")[:2] in CANNOT_STORE:
+                self.untold = _told(error)
             # A database that cannot take this yet may take events all the same.
             if connection.closed:
                 raise

@@ -289,6 +289,34 @@ class PrivateServer:
         """Stops it in order."""
         embedded.stop(self.data_dir)
 
+    def standby(self, name: str = "standby") -> PrivateServer:
+        """Another server beside it that follows it, and is asked for by that name as a synchronous one."""
+        data_dir = self.data_dir.with_name(f"{self.data_dir.name}-{name}")
+        owner = (self.data_dir / "pgdata").stat()
+        data_dir.mkdir()
+        os.chown(data_dir, owner.st_uid, owner.st_gid)
+        shutil.copy2(self.data_dir / "pgpass", data_dir)
+        source = f"host={self.server.socket_dir} port=5432 application_name={name}"
+        options = ["--write-recovery-conf", "--wal-method=stream", "--checkpoint=fast", f"--dbname={source}"]
+        subprocess.run(
+            [self.server.bin_dir / "pg_basebackup", "--pgdata", data_dir / "pgdata", *options],
+            env={**os.environ, "PGUSER": self.server.superuser, "PGPASSWORD": self.password},
+            user=owner.st_uid,
+            group=owner.st_gid,
+            check=True,
+        )
+        return PrivateServer(data_dir, self.bin_dir, self.settings)
+
+    @property
+    def password(self) -> str:
+        """The superuser's."""
+        return (self.data_dir / "pgpass").read_text().strip().rpartition(":")[2]
+
+    def promote(self) -> None:
+        """Makes a standby one that is written to."""
+        with psycopg.connect(self.server.conninfo(), autocommit=True) as conn:
+            conn.execute("select pg_promote()")
+
     def database(self, name: str = "tds") -> Database:
         """Its database, created and upgraded if need be."""
         database = Database("private", self.server.conninfo(name), self.server.bin_dir)

@@ -47,6 +47,36 @@ select tds.register_check('lock_waits', 'database', 'seconds', 60, 600, 15,
     'How long a program of ours, or whoever wants a table of ours, has waited for a lock.',
     'have the holder named commit or roll back; else select pg_terminate_backend(PID)');
 
+create or replace function tds.check_commit_waits() returns tds.finding
+language plpgsql stable
+set search_path = pg_catalog, pg_temp
+as $$
+declare
+    v_wait record;
+begin
+    select tds.session_told(a.pid) as told, a.query_start, count(*) over () as waiting into v_wait
+      from pg_stat_activity a
+     where a.datname = current_database() and a.wait_event_type = 'IPC' and a.wait_event = 'SyncRep'
+     order by a.query_start
+     limit 1;
+    if not found then
+        return row(0, 'no commit waits for a standby', null)::tds.finding;
+    end if;
+    return row(round(extract(epoch from clock_timestamp() - v_wait.query_start)),
+               format('%s wait; the longest is %s. synchronous_standby_names: %s; connected: %s', v_wait.waiting, v_wait.told,
+                      current_setting('synchronous_standby_names'),
+                      coalesce((select string_agg(format('%s (%s)', r.application_name, coalesce(r.sync_state, 'state unknown')), ', '
+                                                  order by r.application_name) from pg_stat_replication r), 'none')),
+               v_wait.query_start)::tds.finding;
+end
+$$;
+revoke all on function tds.check_commit_waits() from public;
+comment on function tds.check_commit_waits() is
+'Check: how long a commit has waited for a synchronous standby, and which standbys are connected.';
+select tds.register_check('commit_waits', 'database', 'seconds', 15, 60, 15,
+    'How long a commit has waited for a synchronous standby: while it is away nothing is stored, no alert either.',
+    'start the standby; or take it out of synchronous_standby_names, if its loss may be risked, and select pg_reload_conf()');
+
 create or replace function tds.check_oldest_transaction() returns tds.finding
 language plpgsql stable
 set search_path = pg_catalog, pg_temp

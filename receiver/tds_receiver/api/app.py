@@ -115,10 +115,14 @@ class Api:
         settings: see `ApiSettings`.
         conninfo: libpq connection string of the database; it need not be up yet.
         metrics: the counters of this process, which webhooks are counted in.
+        why_not_stored: why this process cannot store anything, as far as it knows; empty: it can.
     """
 
-    def __init__(self, settings: ApiSettings, conninfo: str, metrics: Metrics) -> None:
+    def __init__(
+        self, settings: ApiSettings, conninfo: str, metrics: Metrics, why_not_stored: Callable[[], str] = str
+    ) -> None:
         self._settings = settings
+        self._why_not_stored = why_not_stored
         self._metrics = metrics
         self._store = Store(conninfo)
         self._files = file_hashes()
@@ -334,7 +338,7 @@ class Api:
         router.add_api_route(
             "/readyz",
             self._readyz,
-            summary="Whether the database, its schema and its queues are there",
+            summary="Whether the database, its schema and its queues are there, and take what comes",
             responses={
                 200: {"model": models.Ready, "description": "They are."},
                 503: {"model": models.NotReady, "description": "`failed` says which part is not, and why."},
@@ -388,7 +392,7 @@ class Api:
         return {} if self._health is None else {"health": self._health}
 
     async def _readyz(self) -> Response:
-        """Ready: the database answers, was made from this program's files, and its queues are reachable."""
+        """Ready: the database answers and stores, is of this program's files, its queues are reachable."""
         failed = await self._readiness()
         if not failed:
             note = {"note": OLDER} if self._is_older else {}
@@ -418,6 +422,8 @@ class Api:
         failed = self._schema(installed, upgraded)
         if missing:
             failed["queue"] = f"{', '.join(missing)} cannot be reached"
+        if why := self._why_not_stored():
+            failed["storage"] = f"nothing is stored: {why}"
         return failed
 
     def _schema(self, installed: Mapping[str, str], upgraded: Mapping[str, Any]) -> dict[str, str]:

@@ -181,7 +181,7 @@ class NotReady(BaseModel):
     """What it lacks."""
 
     status: str = Field(examples=["unavailable"])
-    failed: dict[str, str] = Field(description="database, schema, queue: why.")
+    failed: dict[str, str] = Field(description="database, schema, queue, storage: why.")
 
 
 class Refusal(BaseModel):
