@@ -133,8 +133,10 @@ def _mend() -> str:
 def _database(error: psycopg.Error) -> str:
     told = error.diag.message_primary, error.diag.message_detail, error.diag.message_hint
     said = "\n".join(filter(None, told)) or str(error).strip()
-    if error.sqlstate and error.sqlstate in STATES:
-        about, hint = STATES[error.sqlstate]
+    # A standby has no SQLSTATE of its own for what can be no setting there.
+    state = "25006" if "during recovery" in said else error.sqlstate
+    if state and state in STATES:
+        about, hint = STATES[state]
         return f"{error.diag.message_primary}\n{about} {hint}"
     if isinstance(error, psycopg.errors.InsufficientPrivilege):
         hint = error.diag.message_hint or ""

@@ -58,6 +58,13 @@ class Pair:
         assert row is not None
         return row[0]
 
+    def tds(self, dsn: str, *arguments: str) -> subprocess.CompletedProcess[str]:
+        """Runs a command on that server."""
+        variables = self.variables | {"TDS_DATABASE_URL": dsn}
+        return subprocess.run(
+            [*TDS, *arguments], env=variables, capture_output=True, text=True, check=False, timeout=60
+        )
+
     def readiness(self) -> dict[str, Any]:
         """What the receiver says of itself."""
         try:
@@ -104,14 +111,18 @@ def test_without_its_standby_nothing_is_acknowledged_and_with_it_nothing_is_lost
     failed = wait_until(lambda: pair.readiness().get("failed", {}).get("storage"), "not ready")
     assert failed.startswith("nothing is stored: ")
     known = len(pair.feeder.acknowledged)
-    health = subprocess.run(
-        [*TDS, "health"], env=pair.variables, capture_output=True, text=True, check=False, timeout=60
-    )
+    health = pair.tds(pair.dsn, "health")
     assert len(pair.feeder.acknowledged) == known
     assert (health.returncode, "commit_waits" in health.stdout) == (1, True), health.stdout
     pair.second.start()
     pair.more()
     wait_until(lambda: pair.readiness().get("status") == "ready", "ready")
+
+    # whoever names the standby alone is told so
+    alone = pair.second.database().conninfo
+    health, processed = pair.tds(alone, "health"), pair.tds(alone, "process")
+    assert (health.returncode, "standby" in health.stdout) == (2, True), health.stdout
+    assert (processed.returncode, "Is it a standby?" in processed.stderr) == (1, True), processed.stderr
 
     pair.first.kill()
     pair.second.promote()

@@ -47,6 +47,22 @@ select tds.register_check('lock_waits', 'database', 'seconds', 60, 600, 15,
     'How long a program of ours, or whoever wants a table of ours, has waited for a lock.',
     'have the holder named commit or roll back; else select pg_terminate_backend(PID)');
 
+create or replace function tds.check_standby() returns tds.finding
+language plpgsql stable
+set search_path = pg_catalog, pg_temp
+as $$
+begin
+    return row(pg_is_in_recovery()::int,
+               case when pg_is_in_recovery() then 'this server follows another one' else 'this is the server that is written to' end,
+               null)::tds.finding;
+end
+$$;
+revoke all on function tds.check_standby() from public;
+comment on function tds.check_standby() is 'Check: whether this server only follows another one, so that nothing can be stored.';
+select tds.register_check('standby', 'database', 'servers', null, 1, 15,
+    'Whether this is a standby: whoever is connected to one reads what the primary has, and can store nothing.',
+    'name the primary in TDS_DATABASE_URL, or both with target_session_attrs=read-write; or promote this one: select pg_promote()');
+
 create or replace function tds.check_commit_waits() returns tds.finding
 language plpgsql stable
 set search_path = pg_catalog, pg_temp
