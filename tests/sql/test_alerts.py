@@ -497,6 +497,7 @@ LASTING = {
     "queue fills": "",
     "transaction left open": "",
     "xmin held back": "update tds.setting set value = value || '{\"warning\": 900}' where name = 'health_oldest_transaction'",
+    "transaction ids used up": "update tds.setting set value = value || '{\"warning\": 50}' where name = 'health_xids'",
     "token revoked": "delete from tds.api_account",
     "quota gone": "delete from tds.api_budget",
     "API paused": "delete from tds.api_budget",

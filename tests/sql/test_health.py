@@ -463,6 +463,7 @@ ILLNESSES = {
     "dead rows left": Illness(
         write_dead_rows, "dead_tuples", "critical", "zoho.taxes", "select count(*) = 1 from tds.vacuum_wish where relation = 'zoho.taxes'"
     ),
+    "transaction ids used up": Illness(lambda ward: ward.threshold("xids", warning=0), "xids", "warning", "the oldest of database"),
     "slot left": Illness(leave_a_slot, "slots", "warning", "left_"),
     "disk nearly full": Illness(fill_the_disk, "disk_free", "critical", "db1"),
     "disk fills fast": Illness(grow_fast, "disk_days", "critical", "a day"),

@@ -139,6 +139,31 @@ select tds.register_check('idle_transactions', 'database', 'sessions', 1, 5, 15,
     'Sessions that have held a transaction open and done nothing for longer than the setting idle_transaction_seconds.',
     'have them commit or roll back: what they have locked waits for them; else select pg_terminate_backend(PID)');
 
+create or replace function tds.check_xids() returns tds.finding
+language plpgsql stable
+set search_path = pg_catalog, pg_temp
+as $$
+declare
+    v_oldest record;
+begin
+    -- the server stops to write when one of its databases has none left, whichever
+    select d.datname, age(d.datfrozenxid) as xids, mxid_age(d.datminmxid) as multixacts into v_oldest
+      from pg_database d
+     order by greatest(age(d.datfrozenxid), mxid_age(d.datminmxid)) desc, d.datname
+     limit 1;
+    return row(round(100 * greatest(v_oldest.xids, v_oldest.multixacts) / 2::numeric ^ 31, 1),
+               format('the oldest of database %s are %s transactions old, and %s multixacts; the end is at %s', v_oldest.datname,
+                      v_oldest.xids, v_oldest.multixacts, 2::bigint ^ 31),
+               null)::tds.finding;
+end
+$$;
+revoke all on function tds.check_xids() from public;
+comment on function tds.check_xids() is
+'Check: how much is used of the transaction ids, without any of which the server stops to write, in the database that has fewest left.';
+select tds.register_check('xids', 'database', 'percent', 50, 80, 60,
+    'Transaction ids used since the oldest row that is not frozen: at 100 the server writes no more. Autovacuum frees them from 10 on.',
+    'end what oldest_transaction, slots and autovacuum tell of; then, in the database named: vacuum (freeze)');
+
 create or replace function tds.check_slots() returns tds.finding
 language plpgsql stable
 set search_path = pg_catalog, pg_temp
