@@ -79,21 +79,30 @@ def shard_add(name: str, conninfo_of_shard: str, admin: str | None, as_json: boo
 def shard_list(as_json: bool) -> None:
     """Lists the shards: organisations, rows, open events, dead letters, health; and moves under way.
 
-    Exit code 1: one does not answer.
+    Exit code 1: one does not answer, or an organisation has left the shard that the router's directory names.
     """
     url = conninfo()
     shards.shards_of(url)
     with connect_for_rows("shard", url) as connection:
         rows = connection.execute(LIST).fetchall()
         moves = connection.execute(MOVES).fetchall()
+        misplaced = connection.execute("select * from tds.misplaced()").fetchall()
     if as_json:
-        print_json({"shards": rows, "moves": moves})
+        print_json({"shards": rows, "moves": moves, "misplaced": misplaced})
     else:
         print_table("Shards", rows)
         if moves:
             print_table("Moves under way", moves)
             echo(f"Next: tds shard move {moves[0]['organization_id']} --to {moves[0]['to']}", err=True)
-    if any(row["error"] for row in rows):
+        if misplaced:
+            print_table("Not where the directory has them: nothing of these is stored", misplaced)
+            first = misplaced[0]
+            echo(
+                f"Next: tds shard move {first['organization_id']} --to {first['left_for']}, "
+                "which puts the directory right",
+                err=True,
+            )
+    if misplaced or any(row["error"] for row in rows):
         sys.exit(FAILED)
 
 

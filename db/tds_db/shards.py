@@ -26,6 +26,7 @@ from tds_db.upgrade import upgrade, upgrade_router
 BUCKETS = 64
 REMOVED_AT_ONCE = 5_000
 ROUNDS = 20  # of copying and comparing, until nothing differs
+DEPARTED = {"departed", "gone"}  # states of a gate: nothing of the organisation is taken there any more
 LOCK_TIMEOUT = "500ms"  # how long whatever is stored waits behind us, at most, for the gate
 PATIENCE_SECONDS = 120.0
 PAUSE_SECONDS = 0.1
@@ -212,7 +213,8 @@ def move(
         announce: is given the steps.
 
     Raises:
-        ShardError: another one moves it, the shards are of different versions, or a worker hangs.
+        ShardError: another one moves it, the shards are of different versions, a worker hangs, or the
+            organisation is elsewhere by what the shards know.
         psycopg.Error: one of the three databases refuses or is away. The same call goes on.
     """
     _require_router(conninfo)
@@ -236,6 +238,11 @@ def move(
             conn.execute("set role tds_owner")
         _compare_versions(old, new)
         carrier = _Move(router, old, new, number, organization_id, source, target, patience, announce)
+        try:
+            step = carrier.true_step(step)
+        except ShardError:
+            router.execute("select tds.forget_move(%s)", [number])
+            raise
         carrier.go_on(step)
         rows = int(_one(router, "select coalesce(row_count, 0) from tds.move where move_id = %s", number))
     return Moved(organization_id, to, rows, time.monotonic() - began)
@@ -254,6 +261,53 @@ class _Move:
     target: Shard
     patience: float
     announce: Callable[[str], None]
+
+    def true_step(self, step: str) -> str:
+        """The step at which the move is by what the shards know; a router may be of an older backup.
+
+        Raises:
+            ShardError: the organisation is elsewhere; or it is where it is to go, as one that was never here.
+        """
+        left, there = self._gate_of(self.old), self._gate_of(self.new)
+        if left is None or left[0] not in DEPARTED:
+            if step == "copy" and there is None and (rows := self._rows(self.new)):
+                raise ShardError(
+                    f"{self.target.name} has {rows:,} rows of {self.organization_id} already, "
+                    f"which a move would replace by those of {self.source.name}.",
+                    "Next: tds org list, on both; and tds org remove where it is not to be",
+                )
+            return step
+        for shard, gate in ((self.source, left), (self.target, there)):
+            if gate and gate[0] in DEPARTED and gate[1] != self.target.name:
+                raise ShardError(
+                    f"{self.organization_id} has left {shard.name} for {gate[1]}, which the router "
+                    "does not know: was it restored?",
+                    f"Next: tds shard move {self.organization_id} --to {gate[1]}, which puts it right",
+                )
+        if step == "remove" or (there is None and (self._rows(self.new) or not self._rows(self.old))):
+            return "remove"
+        if left[0] == "departed" and there is not None:
+            return step
+        raise ShardError(
+            f"{self.source.name} has let {self.organization_id} go, and {self.target.name} has not got it: "
+            "was that restored from an older backup?",
+            "Next: restore a newer one; or have it back, with what is left of it, "
+            f"on {self.source.name}: select tds.take_back('{self.organization_id}')",
+        )
+
+    def _gate_of(self, conn: Conn) -> tuple[str, str] | None:
+        return conn.execute(
+            "select state, other from tds.gate where organization_id = %s", [self.organization_id]
+        ).fetchone()
+
+    def _rows(self, conn: Conn) -> int:
+        """How many rows of the mirror, events and runs there are of the organisation."""
+        return sum(
+            count
+            for name, sums in self._sums(conn).items()
+            if name.startswith("zoho.") or name in {"tds.inbox", "tds.run"}
+            for count, _ in sums.values()
+        )
 
     def go_on(self, step: str) -> None:
         """From a step to the end."""

@@ -18,6 +18,7 @@ import psycopg
 import pytest
 
 from tds_db import shards
+from tests.commands import tds
 from tests.shards.conftest import FIRST, SECOND, Cluster, product
 
 MOVES = int(os.environ.get("TDS_SHARD_MOVES", "1"))
@@ -101,6 +102,74 @@ def test_all_that_is_an_organisations_moves(cluster: Cluster) -> None:
         ("4", "a"),
     ]
     assert cluster.rows(LEFT, FIRST, shard="b") == []
+
+
+RESTORED = {
+    "before it was moved": "delete from tds.move",
+    "while it was moved": "update tds.move set step = 'carry', row_count = null",
+}
+
+
+@pytest.mark.parametrize("router", RESTORED)
+def test_a_router_of_before_the_move_takes_nothing_from_where_the_organisation_is(
+    cluster: Cluster, router: str
+) -> None:
+    """As after a restore of its backup: the shards know better."""
+    cluster.receive((FIRST, product("1")), (FIRST, product("2")))
+    cluster.drain("a")
+    cluster.move(FIRST, "b")
+    cluster.receive((FIRST, product("1", "since", 5)))
+    cluster.drain("b")
+    before = cluster.rows(MIRROR, FIRST, shard="b")
+    with cluster.router.connect(autocommit=True) as conn:
+        conn.execute(RESTORED[router].encode())
+        conn.execute("update tds.directory set shard = 0 where organization_id = %s", [FIRST])
+    assert [row[2] for row in cluster.receive((FIRST, product("1", "not stored", 6)))] == ["unavailable"]
+    named = [] if "while" in router else [(FIRST, "a", "b")]
+    assert cluster.rows("select * from tds.misplaced()") == named
+    listed = tds({"TDS_DATABASE_URL": cluster.router.conninfo}, "shard", "list")
+    assert (listed.returncode, f"tds shard move {FIRST} --to b" in listed.stderr) == (int(bool(named)), True)
+    assert cluster.move(FIRST, "b").rows == 0
+    assert cluster.rows(MIRROR, FIRST, shard="b") == before
+    cluster.receive((FIRST, product("1", "later", 7)))
+    cluster.drain("b")
+    assert [row[1] for row in cluster.rows(MIRROR, FIRST, shard="b")] == ["later", "a"]
+    assert cluster.move(FIRST, "a").rows > 0
+    assert [row[1] for row in cluster.rows(MIRROR, FIRST, shard="a")] == ["later", "a"]
+
+
+def test_two_lives_of_one_organisation_are_not_made_one(cluster: Cluster) -> None:
+    cluster.receive((FIRST, product("1")))
+    with cluster.shards["b"].connect(autocommit=True) as conn:
+        conn.execute("select tds.receive('products', %s, %s)", [product("9").encode(), FIRST])
+    cluster.drain("a", "b")
+    with pytest.raises(shards.ShardError, match=r"b has \d+ rows of 10001 already") as refused:
+        cluster.move(FIRST, "b")
+    assert "tds org remove" in str(refused.value)
+    assert [row[0] for row in cluster.rows(MIRROR, FIRST, shard="a")] == ["1"]
+    assert [row[0] for row in cluster.rows(MIRROR, FIRST, shard="b")] == ["9"]
+    assert cluster.rows("select * from tds.move") == cluster.rows("select * from tds.gate", shard="b") == []
+    assert [row[2] for row in cluster.receive((FIRST, product("2")))] == ["queued"]
+
+
+def test_a_shard_of_before_the_move_is_given_nothing_to_remove(cluster: Cluster) -> None:
+    """As where the shard that an organisation came to is restored from a backup before the other has removed its rows."""
+    cluster.receive((FIRST, product("1")))
+    cluster.drain("a")
+    cluster.receive((FIRST, product("2")))
+    with cluster.shards["a"].connect(autocommit=True) as conn:
+        conn.execute("select tds.set_gate(%s, 'departed', 'b')", [FIRST])
+        conn.execute("select * from tds.hold_events(%s)", [FIRST])
+    with pytest.raises(shards.ShardError, match="a has let 10001 go, and b has not got it") as refused:
+        cluster.move(FIRST, "b")
+    assert [row[0] for row in cluster.rows(MIRROR, FIRST, shard="a")] == ["1"]
+    statement = str(refused.value).rpartition("on a: ")[2]
+    with cluster.shards["a"].connect(autocommit=True) as conn:
+        conn.execute(statement.encode())
+    cluster.drain("a")
+    assert [row[0] for row in cluster.rows(MIRROR, FIRST, shard="a")] == ["1", "2"]
+    assert cluster.move(FIRST, "b").rows > 0
+    assert [row[0] for row in cluster.rows(MIRROR, FIRST, shard="b")] == ["1", "2"]
 
 
 def test_nobody_asks_zoho_for_one_that_moves_and_its_minute_goes_along(cluster: Cluster) -> None:

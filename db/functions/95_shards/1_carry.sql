@@ -372,3 +372,22 @@ $$;
 revoke all on function tds.open_gate(text) from public;
 comment on function tds.open_gate(text) is
 'An organisation has arrived: what waited is open, and in its queues; returns how many events. Nothing where it had arrived before.';
+
+create or replace function tds.take_back(organization_id text) returns boolean
+language plpgsql volatile
+set search_path = pg_catalog, pg_temp
+as $$
+begin
+    lock table tds.gate in access exclusive mode;
+    update tds.gate g set state = 'arriving' where g.organization_id = take_back.organization_id and g.state in ('departed', 'gone');
+    if not found then
+        return false;
+    end if;
+    perform tds.open_gate(take_back.organization_id);
+    return true;
+end
+$$;
+revoke all on function tds.take_back(text) from public;
+comment on function tds.take_back(text) is
+'Has an organisation here again that had left for a shard which no longer has it, with what there still is of it, its open events too; '
+'false: it had not left.';

@@ -10,13 +10,16 @@ begin
         'open', (select coalesce(sum(o.events), 0) from public.tds_open_counts o),
         'dead', (select coalesce(sum(d.letters), 0) from public.tds_dead_letter_counts d),
         'health', coalesce(tds.health_summary() ->> 'state', 'unknown'),
-        'migration', (select max(m.id) from tds.migration m));
+        'migration', (select max(m.id) from tds.migration m),
+        'left', (select coalesce(jsonb_object_agg(g.organization_id, g.other), '{}') from tds.gate g
+                  where g.state in ('departed', 'gone')));
 end
 $$;
 revoke all on function tds.shard_report() from public;
 grant execute on function tds.shard_report() to tds_operator;
 comment on function tds.shard_report() is
-'How this database stands, for tds shard list: rows, open events, dead letters, state of health, newest migration.';
+'How this database stands, for tds shard list: rows, open events, dead letters, state of health, newest migration; and which organisations '
+'have left it (left), for where.';
 
 create or replace function tds.beat_for(program text, clock timestamptz) returns boolean
 language plpgsql volatile security definer

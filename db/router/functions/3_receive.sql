@@ -202,6 +202,12 @@ begin
         v_open := v_moved;
         perform pg_sleep(0.02);
     end loop;
+    if v_moved <> '{}' then
+        raise warning using message = 'an organisation has left the shard that the directory names: its events are not stored',
+            detail = (select string_agg(distinct coalesce(nullif(o.id, ''), v_default), ', ')
+                        from unnest(v_asked) with ordinality o(id, n) where o.n = any (v_moved)),
+            hint = 'tds shard list';
+    end if;
     return query
     select u.ord, u.inbox_id, coalesce(u.status, 'unavailable')
       from unnest(v_ords || v_moved, v_ids, v_statuses) u(ord, inbox_id, status)

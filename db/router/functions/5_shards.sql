@@ -103,6 +103,20 @@ revoke all on function tds.begin_move(text, text) from public;
 comment on function tds.begin_move(text, text) is
 'Begins to move an organisation, or goes on with the move that is under way; all null: it is there. Raises ZB083.';
 
+create or replace function tds.forget_move(move_id bigint) returns void
+language plpgsql volatile
+set search_path = pg_catalog, pg_temp
+as $$
+begin
+    delete from tds.move m where m.move_id = forget_move.move_id and m.step <> 'done';
+    update tds.directory d set arrives_at = null where d.arrives_at is not null and not exists (
+        select from tds.move m where m.organization_id = d.organization_id and m.step <> 'done');
+end
+$$;
+revoke all on function tds.forget_move(bigint) from public;
+comment on function tds.forget_move(bigint) is
+'Takes back a move that is not to be: the organisation is elsewhere by what the shards know, or the router is of before its end.';
+
 create or replace function tds.step_move(move_id bigint, step text, row_count bigint default null) returns void
 language plpgsql volatile
 set search_path = pg_catalog, pg_temp
@@ -145,3 +159,22 @@ end
 $$;
 revoke all on function tds.report_shards() from public;
 comment on function tds.report_shards() is 'The shards, how many organisations the directory has on each, and how each stands.';
+
+create or replace function tds.misplaced() returns table (organization_id text, shard text, left_for text)
+language plpgsql volatile security definer
+set search_path = pg_catalog, pg_temp
+as $$
+begin
+    return query
+    select d.organization_id, s.name, a.answer -> 'left' ->> d.organization_id
+      from tds.ask_all('report', '{}', true) a
+      join tds.shard s on s.name = a.shard
+      join tds.directory d on d.shard = s.number and a.answer -> 'left' ? d.organization_id
+     where not exists (select from tds.move m where m.organization_id = d.organization_id and m.step <> 'done')
+     order by d.organization_id;
+end
+$$;
+revoke all on function tds.misplaced() from public;
+comment on function tds.misplaced() is
+'Organisations that have left the shard which the directory names, and for which: the router was restored from a backup of before. A shard '
+'that is away is left out.';

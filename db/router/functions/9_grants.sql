@@ -13,7 +13,7 @@ grant execute on function tds.receive(text, bytea, text, text, text, text, times
 grant execute on function
     tds.health(), tds.health_kept(), tds.health_summary(), tds.summary(int), tds.dead_letters(int), tds.queue_counts(), tds.alerts(),
     tds.explain_record(text, text, text), tds.record_now(text, text, text), tds.metrics(),
-    tds.report_shards(), tds.organizations_listed(), tds.shard_of(text), tds.default_shard(),
+    tds.report_shards(), tds.misplaced(), tds.organizations_listed(), tds.shard_of(text), tds.default_shard(),
     tds.default_organization(), tds.now(), tds.setting_text(text)
     to tds_operator, tds_reader;
 grant execute on function
