@@ -227,4 +227,5 @@ def restore(file: Path, as_json: bool) -> None:
     echo(f"{done.rows:,} rows, {done.requeued:,} events queued anew, in {done.seconds:.1f} s.", err=True)
     if done.left_out:
         echo(left_out_told(done.left_out), err=True)
+    echo("Keys revoked and contacts forgotten since it was made are there again: docs/backup.md.", err=True)
     echo("Next: tds doctor, then tds up", err=True)
