@@ -79,7 +79,7 @@ def shard_add(name: str, conninfo_of_shard: str, admin: str | None, as_json: boo
 def shard_list(as_json: bool) -> None:
     """Lists the shards: organisations, rows, open events, dead letters, health; and moves under way.
 
-    Exit code 1: one does not answer, or an organisation has left the shard that the router's directory names.
+    Exit code 1: one does not answer, or an organisation is elsewhere than the router's directory says.
     """
     url = conninfo()
     shards.shards_of(url)
@@ -95,13 +95,8 @@ def shard_list(as_json: bool) -> None:
             print_table("Moves under way", moves)
             echo(f"Next: tds shard move {moves[0]['organization_id']} --to {moves[0]['to']}", err=True)
         if misplaced:
-            print_table("Not where the directory has them: nothing of these is stored", misplaced)
-            first = misplaced[0]
-            echo(
-                f"Next: tds shard move {first['organization_id']} --to {first['left_for']}, "
-                "which puts the directory right",
-                err=True,
-            )
+            print_table("Not where the directory has them: was a backup restored?", misplaced)
+            echo(f"Next: {misplaced[0]['next_step']}", err=True)
     if misplaced or any(row["error"] for row in rows):
         sys.exit(FAILED)
 

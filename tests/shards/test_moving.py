@@ -126,7 +126,7 @@ def test_a_router_of_before_the_move_takes_nothing_from_where_the_organisation_i
         conn.execute("update tds.directory set shard = 0 where organization_id = %s", [FIRST])
     assert [row[2] for row in cluster.receive((FIRST, product("1", "not stored", 6)))] == ["unavailable"]
     named = [] if "while" in router else [(FIRST, "a", "b")]
-    assert cluster.rows("select * from tds.misplaced()") == named
+    assert cluster.rows("select organization_id, shard, belongs_to from tds.misplaced()") == named
     listed = tds({"TDS_DATABASE_URL": cluster.router.conninfo}, "shard", "list")
     assert (listed.returncode, f"tds shard move {FIRST} --to b" in listed.stderr) == (int(bool(named)), True)
     assert cluster.move(FIRST, "b").rows == 0
@@ -149,6 +149,13 @@ def test_two_lives_of_one_organisation_are_not_made_one(cluster: Cluster) -> Non
     assert [row[0] for row in cluster.rows(MIRROR, FIRST, shard="a")] == ["1"]
     assert [row[0] for row in cluster.rows(MIRROR, FIRST, shard="b")] == ["9"]
     assert cluster.rows("select * from tds.move") == cluster.rows("select * from tds.gate", shard="b") == []
+    with cluster.shards["b"].connect(autocommit=True) as conn:
+        conn.execute(
+            "insert into tds.full_pull (organization_id, began_at, finished_at) values (%s, now(), now())",
+            [FIRST],
+        )
+    listed = tds({"TDS_DATABASE_URL": cluster.router.conninfo}, "shard", "list")
+    assert (listed.returncode, f"tds org remove {FIRST}, with the URL of b" in listed.stderr) == (1, True)
     assert [row[2] for row in cluster.receive((FIRST, product("2")))] == ["queued"]
 
 

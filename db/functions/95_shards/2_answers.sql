@@ -12,14 +12,18 @@ begin
         'health', coalesce(tds.health_summary() ->> 'state', 'unknown'),
         'migration', (select max(m.id) from tds.migration m),
         'left', (select coalesce(jsonb_object_agg(g.organization_id, g.other), '{}') from tds.gate g
-                  where g.state in ('departed', 'gone')));
+                  where g.state in ('departed', 'gone')),
+        'here', (select coalesce(jsonb_object_agg(h.organization_id, true), '{}')
+                   from (select o.organization_id from tds.organization o
+                          union select f.organization_id from tds.full_pull f
+                         except select g.organization_id from tds.gate g) h));
 end
 $$;
 revoke all on function tds.shard_report() from public;
 grant execute on function tds.shard_report() to tds_operator;
 comment on function tds.shard_report() is
 'How this database stands, for tds shard list: rows, open events, dead letters, state of health, newest migration; and which organisations '
-'have left it (left), for where.';
+'have left it (left), for where, and which are served here (here).';
 
 create or replace function tds.beat_for(program text, clock timestamptz) returns boolean
 language plpgsql volatile security definer

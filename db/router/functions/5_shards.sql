@@ -160,21 +160,33 @@ $$;
 revoke all on function tds.report_shards() from public;
 comment on function tds.report_shards() is 'The shards, how many organisations the directory has on each, and how each stands.';
 
-create or replace function tds.misplaced() returns table (organization_id text, shard text, left_for text)
+create or replace function tds.misplaced() returns table (organization_id text, shard text, belongs_to text, told text,
+                                                         next_step text)
 language plpgsql volatile security definer
 set search_path = pg_catalog, pg_temp
 as $$
 begin
     return query
-    select d.organization_id, s.name, a.answer -> 'left' ->> d.organization_id
-      from tds.ask_all('report', '{}', true) a
-      join tds.shard s on s.name = a.shard
-      join tds.directory d on d.shard = s.number and a.answer -> 'left' ? d.organization_id
-     where not exists (select from tds.move m where m.organization_id = d.organization_id and m.step <> 'done')
-     order by d.organization_id;
+    with stands as materialized (
+        select d.organization_id, d.shard, s.number, s.name, a.answer
+          from tds.ask_all('report', '{}', true) a
+          join tds.shard s on s.name = a.shard
+          join tds.directory d on a.answer -> 'left' ? d.organization_id or a.answer -> 'here' ? d.organization_id
+         where not exists (select from tds.move m where m.organization_id = d.organization_id and m.step <> 'done'))
+    select t.organization_id, t.name, l.name, 'the directory has it on a shard that it has left',
+           format('tds shard move %s --to %s, which puts the directory right', t.organization_id, l.name)
+      from stands t cross join lateral (select t.answer -> 'left' ->> t.organization_id as name) l
+     where t.number = t.shard and l.name is not null
+    union all
+    select t.organization_id, t.name, s.name, 'it is on both, and Zoho is asked for it by both',
+           format('tds org remove %s, with the URL of %s itself', t.organization_id, t.name)
+      from stands t
+      join tds.shard s on s.number = t.shard
+     where t.number <> t.shard and t.answer -> 'here' ? t.organization_id
+     order by 1, 2;
 end
 $$;
 revoke all on function tds.misplaced() from public;
 comment on function tds.misplaced() is
-'Organisations that have left the shard which the directory names, and for which: the router was restored from a backup of before. A shard '
-'that is away is left out.';
+'Organisations that are elsewhere than the directory says, as after a restore of the router (they have left that shard) or of a shard '
+'(they are on that one again). A shard that is away is left out.';
