@@ -14,6 +14,7 @@ from tests.commands import started, tds
 from tests.db.servers import Database
 from tests.journeys.waiting import PATIENCE
 from tests.poller.conftest import Poller
+from tests.receiver.conftest import is_ready
 
 
 def test_help_imports_no_command() -> None:
@@ -171,6 +172,7 @@ def test_serve_announces_itself_and_stops(environment: dict[str, str]) -> None:
         import httpx
 
         with httpx.Client(transport=httpx.HTTPTransport(retries=20), trust_env=False) as client:
-            assert client.get(f"{url}/readyz").json() == {"status": "ready"}
+            client.base_url = url
+            assert is_ready(client)
         served.terminate()
         served.communicate(timeout=PATIENCE)

@@ -16,7 +16,7 @@ from tds_receiver.app import create_app
 from tds_receiver.server import configured
 from tds_receiver.settings import ReceiverSettings
 from tests.db.servers import Database
-from tests.journeys.waiting import PATIENCE
+from tests.journeys.waiting import PATIENCE, wait_until
 
 Receive = Callable[..., httpx.Client]
 
@@ -40,6 +40,19 @@ def serving(conninfo: str, settings: ReceiverSettings) -> Iterator[httpx.Client]
         web.should_exit = True
         thread.join()
         listener.close()
+
+
+def is_ready(client: httpx.Client) -> bool:
+    """Whether the receiver says so, once it could ask its database.
+
+    On a busy machine the first connection takes longer than the second that a probe or a scrape gives it.
+    """
+
+    def asked() -> object:
+        told = client.get("/readyz").json()
+        return None if "database" in told.get("failed", {}) else told
+
+    return wait_until(asked, "the database is asked") == {"status": "ready"}
 
 
 @contextmanager

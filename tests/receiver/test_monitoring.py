@@ -15,7 +15,7 @@ import yaml
 from prometheus_client.parser import text_string_to_metric_families
 
 from tests.db.servers import Database
-from tests.receiver.conftest import Receive
+from tests.receiver.conftest import Receive, is_ready
 from tests.receiver.test_bulk_sync import execute
 
 ROOT = Path(__file__).parents[2]
@@ -43,6 +43,7 @@ A_DAY: tuple[str, ...] = (
 def scraped(receiver: Receive, database: Database) -> str:
     """What /metrics says when there is something of everything."""
     client = receiver(webhook_token="a-token-of-this-test")
+    assert is_ready(client)
     hook = "/api/zoho/webhooks/products"
     assert client.post(hook, json={"item": {"item_id": "1"}}).status_code == 401
     client.headers["X-TDS-Token"] = "a-token-of-this-test"

@@ -24,7 +24,7 @@ from tds_sandbox.serve import running
 from tds_sandbox.webhooks import FORMS, WebhookSettings
 from tests.db.servers import Database, TestServer
 from tests.journeys.waiting import PATIENCE, wait_until
-from tests.receiver.conftest import Receive, receivers
+from tests.receiver.conftest import Receive, is_ready, receivers
 
 ITEM = {
     "item": {
@@ -261,7 +261,7 @@ def test_the_organisation_of_an_event(receiver: Receive, database: Database) -> 
 
 def test_without_a_database_the_sender_is_asked_to_come_again(receiver: Receive, database: Database) -> None:
     client = receiver()
-    assert client.get("/readyz").json() == {"status": "ready"}
+    assert is_ready(client)
     name = str(conninfo_to_dict(database.conninfo)["dbname"])
     with psycopg.connect(database.dsn(dbname="postgres"), autocommit=True) as administrator:
         administrator.execute(f"alter database {name} allow_connections false".encode())
