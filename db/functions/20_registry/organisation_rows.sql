@@ -215,6 +215,12 @@ revoke all on function tds.is_served(text) from public;
 comment on function tds.is_served(text) is
 'Whether Zoho is asked for an organisation: it is neither paused nor being removed, nor on its way to another shard.';
 
+create or replace function tds.late_from(told timestamptz, resumed_at timestamptz, at timestamptz) returns timestamptz
+language sql immutable parallel safe
+as $$ select greatest($1, case when not tds.is_ahead($2, $3) then $2 end) $$;
+comment on function tds.late_from(timestamptz, timestamptz, timestamptz) is
+'From when on something of an organisation is late that was told last then: nothing was due while it was paused. resumed_at: its state_at.';
+
 create or replace function tds.note_refusal(organization_id text, refused text) returns void
 language plpgsql volatile security definer
 set search_path = pg_catalog, pg_temp

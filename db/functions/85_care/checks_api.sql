@@ -120,8 +120,7 @@ declare
 begin
     -- every list is swept by the clock once its organisation has been migrated
     select f.organization_id, n.entity, coalesce(l.listed_at, f.finished_at) as listed_at,
-           -- nothing was due while it was paused
-           greatest(coalesce(l.listed_at, f.finished_at), case when o.state_at <= check_pulls_late.at then o.state_at end) as since
+           tds.late_from(coalesce(l.listed_at, f.finished_at), o.state_at, check_pulls_late.at) as since
       into v_oldest
       from tds.full_pull f
       left join tds.organization o on o.organization_id = f.organization_id
@@ -180,7 +179,7 @@ begin
           left join tds.organization o on o.organization_id = r.organization_id
          where r.finished_at is null
            -- what waits for its organisation, or for the day's calls, is not stuck
-           and greatest(coalesce(r.heartbeat_at, r.requested_at), case when o.state_at <= check_pulls_stuck.at then o.state_at end)
+           and tds.late_from(coalesce(r.heartbeat_at, r.requested_at), o.state_at, check_pulls_stuck.at)
                < check_pulls_stuck.at - interval '6 hours'
            and coalesce(o.state, 'active') = 'active'
            and not exists (select from tds.api_budget b where b.organization_id = r.organization_id

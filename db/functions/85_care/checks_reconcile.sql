@@ -54,8 +54,7 @@ begin
     if not tds.setting_text('reconcile_nightly')::boolean then
         return row(0, 'reconcile_nightly is false', null)::tds.finding;
     end if;
-    -- nothing was due while it was paused
-    select min(greatest(coalesce(l.at, f.finished_at), case when o.state_at <= check_reconcile_late.at then o.state_at end)) into v_since
+    select min(tds.late_from(coalesce(l.at, f.finished_at), o.state_at, check_reconcile_late.at)) into v_since
       from tds.full_pull f
       left join tds.organization o on o.organization_id = f.organization_id
       left join (select r.organization_id, max(r.finished_at) as at from tds.reconcile_run r

@@ -10,7 +10,20 @@ begin
         'open', (select coalesce(sum(o.events), 0) from public.tds_open_counts o),
         'dead', (select coalesce(sum(d.letters), 0) from public.tds_dead_letter_counts d),
         'health', coalesce(tds.health_summary() ->> 'state', 'unknown'),
-        'migration', (select max(m.id) from tds.migration m),
+        'migration', (select max(m.id) from tds.migration m));
+end
+$$;
+revoke all on function tds.shard_report() from public;
+grant execute on function tds.shard_report() to tds_operator;
+comment on function tds.shard_report() is
+'How this database stands, for tds shard list: rows, open events, dead letters, state of health, newest migration.';
+
+create or replace function tds.shard_organizations() returns jsonb
+language plpgsql stable security definer
+set search_path = pg_catalog, pg_temp
+as $$
+begin
+    return jsonb_build_object(
         'left', (select coalesce(jsonb_object_agg(g.organization_id, g.other), '{}') from tds.gate g
                   where g.state in ('departed', 'gone')),
         'here', (select coalesce(jsonb_object_agg(h.organization_id, true), '{}')
@@ -19,11 +32,10 @@ begin
                          except select g.organization_id from tds.gate g) h));
 end
 $$;
-revoke all on function tds.shard_report() from public;
-grant execute on function tds.shard_report() to tds_operator;
-comment on function tds.shard_report() is
-'How this database stands, for tds shard list: rows, open events, dead letters, state of health, newest migration; and which organisations '
-'have left it (left), for where, and which are served here (here).';
+revoke all on function tds.shard_organizations() from public;
+grant execute on function tds.shard_organizations() to tds_operator;
+comment on function tds.shard_organizations() is
+'Which organisations have left this database (left), each with the shard that it has left for, and which are served here (here).';
 
 create or replace function tds.beat_for(program text, clock timestamptz) returns boolean
 language plpgsql volatile security definer
@@ -66,6 +78,7 @@ as $$
 begin
     case what
     when 'report' then return next tds.shard_report();
+    when 'shard_organizations' then return next tds.shard_organizations();
     when 'beat' then return next to_jsonb(tds.beat_for(args ->> 'program', (args ->> 'clock')::timestamptz));
     when 'stop' then perform tds.stop_for(args ->> 'program');
     when 'strays' then

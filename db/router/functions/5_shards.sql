@@ -169,7 +169,7 @@ begin
     return query
     with stands as materialized (
         select d.organization_id, d.shard, s.number, s.name, a.answer
-          from tds.ask_all('report', '{}', true) a
+          from tds.ask_all('shard_organizations', '{}', true) a
           join tds.shard s on s.name = a.shard
           join tds.directory d on a.answer -> 'left' ? d.organization_id or a.answer -> 'here' ? d.organization_id
          where not exists (select from tds.move m where m.organization_id = d.organization_id and m.step <> 'done'))
