@@ -96,6 +96,12 @@ def test_one_that_is_paused_is_not_asked_for_at_night_and_ails_nothing(mirror: M
     assert {row["name"]: row["value"] for row in mirror.rows(ask_health, list(ailing))} == later
     mirror.conn.execute("update tds.organization set state_at = tds.now() + interval '1 year'")
     assert {row["name"]: row["value"] for row in mirror.rows(ask_health, list(ailing))} == ailing
+    # nor is anything asked for one that is on its way to another shard
+    mirror.conn.execute(
+        "insert into tds.gate (organization_id, state, other, since) values (%s, 'leaving', 'b', tds.now())",
+        [ONE],
+    )
+    assert mirror.rows(ask_health, list(ailing)) == []
 
 
 @pytest.mark.parametrize(

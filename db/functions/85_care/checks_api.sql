@@ -75,8 +75,7 @@ begin
                                                      order by b.organization_id), 'none'),
                        min(b.refused_at))::tds.finding
               from tds.api_budget b
-             where b.refused is not null
-               and not exists (select from tds.organization o where o.organization_id = b.organization_id and o.state <> 'active'));
+             where b.refused is not null and tds.is_served(b.organization_id));
 end
 $$;
 revoke all on function tds.check_api_refused() from public;
@@ -97,9 +96,7 @@ begin
       into v_all
       from (select w.entity, left(w.error, 100) as error, count(*) as details, min(w.wanted_at) as since
               from (select d.entity, d.error, d.wanted_at from tds.wanted_detail d
-                     where d.error is not null and d.tries >= 3
-                       -- of one that is paused nothing is asked
-                       and not exists (select from tds.organization o where o.organization_id = d.organization_id and o.state <> 'active')
+                     where d.error is not null and d.tries >= 3 and tds.is_served(d.organization_id)
                      limit 20000) w
              group by 1, 2 order by 3 desc limit 3) g;
     return row(coalesce(v_all.details, 0), coalesce(v_all.told, 'none'), v_all.since)::tds.finding;
@@ -129,7 +126,7 @@ begin
                           where r.organization_id = f.organization_id and r.entity = n.entity and r.listed_at is not null
                             and r.listed_at <= check_pulls_late.at
                           order by r.listed_at desc limit 1) l on true
-     where f.finished_at is not null and n.api_path <> '' and coalesce(o.state, 'active') = 'active'
+     where f.finished_at is not null and n.api_path <> '' and tds.is_served(f.organization_id)
      order by 4 limit 1;
     return row(round(extract(epoch from check_pulls_late.at - v_oldest.since) / 3600, 1),
                case when v_oldest.entity is null then 'no migration has ended yet: no list is read by the clock'
@@ -156,7 +153,7 @@ begin
                   from tds.run n where n.run_id > (select coalesce(max(m.run_id), 0) - 2000 from tds.run m)
                  order by n.organization_id, n.entity, n.run_id desc) r
          where r.state in ('failed', 'partial') and r.finished_at > check_pulls_failed.at - interval '3 days'
-           and not exists (select from tds.organization o where o.organization_id = r.organization_id and o.state <> 'active'));
+           and tds.is_served(r.organization_id));
 end
 $$;
 revoke all on function tds.check_pulls_failed(timestamptz) from public;
@@ -181,7 +178,7 @@ begin
            -- what waits for its organisation, or for the day's calls, is not stuck
            and tds.late_from(coalesce(r.heartbeat_at, r.requested_at), o.state_at, check_pulls_stuck.at)
                < check_pulls_stuck.at - interval '6 hours'
-           and coalesce(o.state, 'active') = 'active'
+           and tds.is_served(r.organization_id)
            and not exists (select from tds.api_budget b where b.organization_id = r.organization_id
                               and (b.paused_until > check_pulls_stuck.at or b.day_resets_at > check_pulls_stuck.at and b.day_left <= 0)));
 end
