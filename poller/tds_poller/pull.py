@@ -91,12 +91,9 @@ async def pull_pages(
     while True:
         known = ceil(before / run.per_page)
         try:
-            if (
-                run.next_page == 1
-                and run.counted is None
-                and (run.passes > 1 or (endpoint.counted and run.is_pass and known > 1 and not run.filtered))
-            ):
+            if run.counted is None and _is_to_count(endpoint, run, known):
                 run = await _count(client, mirror, endpoint, run)
+                show(run.records - shown)
                 if run.is_sweep and await mirror.put_off(run):
                     return await mirror.run(run.run_id)
             run = await _pass(client, mirror, endpoint, run, known, on_page=show, between=between)
@@ -109,6 +106,15 @@ async def pull_pages(
             return run
         # It moved while it was read, or turned out to be long enough to: once more, from the first page on.
         show(-shown)
+
+
+def _is_to_count(endpoint: Endpoint, run: Run, known: int) -> bool:
+    """Whether Zoho is asked how many records a list has before a page more is read."""
+    is_counted = endpoint.counted and run.is_pass
+    if run.next_page > 1:
+        # What kept its first page from being counted may have lasted for hours.
+        return is_counted
+    return run.passes > 1 or (is_counted and known > 1 and not run.filtered)
 
 
 async def _adapt(mirror: Mirror, endpoint: Endpoint, run: Run, error: RefusedError) -> Endpoint:

@@ -16,7 +16,7 @@ import pytest
 from tds_poller.mirror import Endpoint, Mirror
 from tds_poller.pull import pull_pages
 from tds_poller.zoho.client import Reply, ZohoClient
-from tds_poller.zoho.errors import RefusedError
+from tds_poller.zoho.errors import LimitError, RefusedError
 from tests.conftest import share
 from tests.db.servers import Database
 
@@ -283,3 +283,57 @@ async def _hold(database: Database) -> None:
                     client = EndsEarly((await mirror.endpoints())[entity], count, ends=False)
                     assert (await pull(client, entity))[0] in {"settling", "complete"}, name
                     assert "count" in client.queries
+
+
+class Interrupted:
+    """A list of 25 of which one call is refused for the day; what `ZohoClient` is to a pull."""
+
+    session, concurrency = 1, 1
+
+    def __init__(self, endpoint: Endpoint, refused: str) -> None:
+        self._endpoint = endpoint
+        self._refused = refused
+        self.living = [str(number) for number in range(101, 126)]
+        self.queries: list[str] = []
+
+    async def get(self, path: str, query: Mapping[str, str]) -> Reply:
+        """A page, or how many there are; the refused call once not."""
+        assert path == self._endpoint.api_path
+        page, size = int(query["page"]), int(query["per_page"])
+        self.queries.append("count" if "response_option" in query else str(page))
+        if self.queries.count(self._refused) == 1 and self.queries[-1] == self._refused:
+            raise LimitError("The day's calls are used up.", 36000)
+        now = BEGIN + timedelta(seconds=len(self.queries))
+        if self.queries[-1] == "count":
+            return _reply({"page_context": {"page": 1, "total": len(self.living)}}, now)
+        rows = [
+            {self._endpoint.id_key: each, "created_time": _at(-9), "last_modified_time": _at(-9)}
+            for each in self.living[page * size - size : page * size]
+        ]
+        context = {"page": page, "has_more_page": page * size < len(self.living)}
+        return _reply({self._endpoint.list_key: rows, "page_context": context}, now)
+
+
+@pytest.mark.parametrize("refused", ["count", "1", "2", "3"])
+def test_what_is_deleted_between_two_days_of_a_pull_hides_nobody(database: Database, refused: str) -> None:
+    asyncio.run(_on_the_next_day(database, refused))
+
+
+async def _on_the_next_day(database: Database, refused: str) -> None:
+    async with Mirror(database.conninfo, ORGANIZATION) as mirror:
+        endpoint = (await mirror.endpoints())["invoices"]
+        zoho = Interrupted(endpoint, refused)
+        run_id = await mirror.request_pull("invoices", {"batch_size": 10})
+        await mirror.begin_pull(run_id, 1)
+        with pytest.raises(LimitError):
+            await pull_pages(cast(ZohoClient, zoho), mirror, endpoint, await mirror.run(run_id))
+        del zoho.living[4]
+        shown: list[int] = []
+        run = await pull_pages(
+            cast(ZohoClient, zoho), mirror, endpoint, await mirror.run(run_id), on_page=shown.append
+        )
+    assert (run.state, run.counted, sum(shown)) == ("settling", 24, 24), zoho.queries
+    with database.connect() as conn:
+        pages = conn.execute("select body::jsonb from tds.inbox where run_id = %s", [run_id]).fetchall()
+    seen = {row[endpoint.id_key] for (page,) in pages for row in page[endpoint.list_key]}
+    assert set(zoho.living) - seen == set()
