@@ -67,13 +67,12 @@ async def fetch_taken(
     unlisted_at: datetime | None = None
     if wanted and not endpoint.has_details and endpoint.entity != "organizations":
         asked_at, unlisted_at = await _from_list(client, mirror, endpoint, wanted)
-    if wanted and endpoint.bulk_detail_path:
-        reply = await client.get(endpoint.bulk_detail_path, {f"{endpoint.id_key}s": ",".join(wanted)})
+    if endpoint.bulk_detail_path and (reply := await _many(client, endpoint, wanted)):
         asked_at |= {zoho_id: reply.sent_at for zoho_id in _answered(reply, endpoint) if zoho_id in wanted}
         if asked_at:
             await mirror.store_detail(endpoint.entity, list(asked_at), reply.body, reply.sent_at)
             await _stock_by_place(client, mirror, endpoint, reply)
-    # What an answer for many leaves out may be gone or not: only its own URL tells.
+    # What an answer for many leaves out, or refuses, may be gone or not: only its own URL tells.
     one_by_one = [zoho_id for zoho_id in wanted if zoho_id not in asked_at]
     fetches = [
         _fetch(client, mirror, endpoint, (zoho_id, wanted[zoho_id]), unlisted_at) for zoho_id in one_by_one
@@ -85,6 +84,24 @@ async def fetch_taken(
             raise outcome
         asked_at[zoho_id] = outcome
     return asked_at
+
+
+async def _many(client: ZohoClient, endpoint: Endpoint, wanted: Mapping[str, Want]) -> Reply | None:
+    """The answer for many records at once; None: there is none, which one of them may be the fault of.
+
+    Raises:
+        ZohoError: Zoho cannot be asked any further.
+    """
+    # Zoho takes digits only, and of a list with anything else nothing.
+    if not (ids := [zoho_id for zoho_id in wanted if zoho_id.isascii() and zoho_id.isdigit()]):
+        return None
+    try:
+        return await client.get(endpoint.bulk_detail_path or "", {f"{endpoint.id_key}s": ",".join(ids)})
+    except OrganizationError:
+        raise
+    except RefusedError as error:
+        log.warning("%s Each of these %d is asked for by itself.", error.message, len(ids))
+        return None
 
 
 async def _from_list(

@@ -283,6 +283,25 @@ def test_a_detail_that_cannot_be_had_stays_wanted(migrated: Poller) -> None:
         ).fetchall() == [("not-a-number", 1, True)]
 
 
+@pytest.mark.parametrize("refused", ["an id that is none", "the whole call"])
+def test_an_answer_for_many_that_is_refused_costs_no_neighbour_its_own(poller: Poller, refused: str) -> None:
+    organization_id = poller.sandbox.organisation.organization_id
+    if refused == "the whole call":
+        poller.sandbox.faults.set(missing=1.0, only="^/itemdetails")
+    with psycopg.connect(poller.database.conninfo, autocommit=True) as connection:
+        connection.execute("select tds.want_detail('products', %s, 'none-of-them')", [organization_id])
+        missing = {pulled.entity: pulled.missing for pulled in poller.migrate()}
+        assert missing["products"] == 1
+        wanted = connection.execute(
+            "select zoho_id, error like '%%code 5%%' from tds.wanted_detail"
+        ).fetchall()
+        assert wanted == [("none-of-them", True)]
+        query = "select count(*) from zoho.products where not zoho_metadata ? 'custom_fields'"
+        assert connection.execute(query).fetchone() == (0,)
+    many, each = (poller.sandbox.ledger.by_path[f"GET /item{path}"] for path in ("details", "s/{id}"))
+    assert (many > 0, each > 1) == (True, refused == "the whole call")
+
+
 @contextmanager
 def fake_zoho(page: Callable[[int], dict[str, object]]) -> Iterator[str]:
     """A server whose only list is what `page` makes of the page number."""
