@@ -7,6 +7,7 @@ visible again, and a run whose cursor says where to go on.
 
 import asyncio
 import logging
+import math
 import random
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager, suppress
@@ -90,6 +91,8 @@ class Poll:
         self._endpoints: Mapping[str, Endpoint] = {}
         self._visibility = 0
         self._closed_until = 0.0
+        self._no_list_until = 0.0
+        self._limit: LimitError | None = None
         self._tell_at = 0.0
         self._prune_at = 0.0
         self._compare_at = 0.0
@@ -158,6 +161,8 @@ class Poll:
                 return
             if await self._turn(patient=False):
                 continue
+            if self._limit and not self._fetched:
+                raise self._limit
             if self._refusal:
                 raise TdsError(f"No pulls are done: {self._refusal}.", "See the setting bulk_sync_enabled.")
             if not self._fetched and not await self._mirror.open_pulls():
@@ -180,8 +185,7 @@ class Poll:
         if self._closed_until > asyncio.get_running_loop().time():
             return False
         try:
-            if self._refusal is None and (message := await self._next()):
-                await self._pull(message)
+            if self._refusal is None and await self._pull_next():
                 return True
             ended = await self._mirror.settle_pulls()
             if await self._some_hints():
@@ -200,6 +204,26 @@ class Poll:
             return False
         await self._process()
         return ended > 0
+
+    async def _pull_next(self) -> bool:
+        """Does what a message asks for; whether there was one that could be done.
+
+        What lists may not spend is kept for the details that webhooks want: these do not wait with them.
+        """
+        now = asyncio.get_running_loop().time()
+        if self._no_list_until > now or not (message := await self._next()):
+            return False
+        try:
+            await self._pull(message)
+        except LimitError as error:
+            if self._first:
+                raise
+            seconds = self._pause(error)
+            log.warning("%s No list is read for %.0f s.", error.message, seconds)
+            self._no_list_until = math.inf if not self._patient else now + seconds
+            self._limit = error
+            return False
+        return True
 
     def _pause(self, error: LimitError) -> float:
         """Until Zoho is asked again: a minute at most, for the plan may have become larger meanwhile."""

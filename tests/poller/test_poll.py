@@ -356,6 +356,27 @@ def test_a_limit_leaves_the_pull_for_later(pulls: Pulls) -> None:
     assert pulls.run(run)["error"] is None
 
 
+@pytest.mark.parametrize("once", [True, False])
+def test_what_is_kept_for_webhooks_is_theirs_while_a_pull_waits(pulls: Pulls, once: bool) -> None:
+    limits = {"per_day": 10_000, "per_minute": None, "midnight": midnight_just_past()}
+    httpx.post(f"{pulls.poller.sandbox.url}/_sandbox/limits", json=limits).raise_for_status()
+    pulls.ask("invoices")
+    pulls.once()
+    pulls.conn.execute("update tds.setting set value = '100' where name = 'api_reserve_percent'")
+    run = pulls.ask("bills")
+    organization_id = pulls.poller.sandbox.organisation.organization_id
+    pulls.value("select tds.want('invoices', min(zoho_invoice_id), %s) from zoho.invoices", organization_id)
+    wanted = "select count(*) from tds.wanted_detail"
+    if once:
+        done = tds(pulls.environment | {"ZOHO_LONGEST_WAIT": "1"}, "poll", "--once")
+        assert (done.returncode, "kept for live repair" in done.stderr) == (1, True)
+    else:
+        with polling(pulls, ZOHO_LONGEST_WAIT="1"):
+            wait_until(lambda: "kept for live" in (pulls.run(run)["error"] or ""), "that the pull waits")
+            wait_until(lambda: pulls.value(wanted) == 0, "the detail")
+    assert (pulls.value(wanted), pulls.run(run)["state"]) == (0, "running")
+
+
 def test_a_larger_plan_is_used_at_once(pulls: Pulls) -> None:
     control = f"{pulls.poller.sandbox.url}/_sandbox/limits"
     limits = {"per_day": 1, "per_minute": None, "midnight": midnight_just_past()}
