@@ -238,6 +238,40 @@ def test_a_refusal_stops_everybody(
     ]
 
 
+@pytest.mark.parametrize(
+    ("code", "headers", "most"),
+    [
+        (44, (None, None, None, 0), 10),
+        (44, (None, None, None, 1), 10),
+        (43, (None, None, None, 1), 4),
+        (45, (1000, 0, 0), 12),
+        (45, (1000, 0, 0, 0), 12),
+    ],
+)
+def test_headers_that_tell_of_too_short_a_pause_are_believed_once(
+    budget: Budget, code: int, headers: tuple[float | None, ...], most: int
+) -> None:
+    refused = 0
+    while budget.at < NOON + timedelta(minutes=10):
+        got = budget.reserve(purpose="live")
+        if not got["granted"]:
+            budget.go(max(0.1, got["wait_seconds"]))
+            continue
+        budget.go(0.2)
+        budget.settle(got["call_ids"][0], 429, code, *headers)
+        refused += 1
+    assert 1 < refused <= most
+
+
+@pytest.mark.parametrize(("left", "purpose"), [(0, "live"), (40, "migration")])
+def test_a_day_whose_end_nobody_tells_is_over_after_one(budget: Budget, left: int, purpose: str) -> None:
+    budget.call(200, 0, 1000, left)
+    budget.go(3600)
+    assert (budget.reserve(purpose=purpose)["granted"], budget.shown()["left_today"]) == (0, left)
+    budget.go(23 * 3600)
+    assert budget.reserve(purpose=purpose)["granted"] == 1
+
+
 def test_a_pause_is_not_made_shorter_but_ended_by_hand(budget: Budget) -> None:
     first, second = budget.reserve(2)["call_ids"]
     budget.settle(first, 429, 43)

@@ -453,7 +453,11 @@ begin
     update tds.api_budget b
        set day_limit = coalesce(learn_quota.day_limit, b.day_limit),
            day_left = v_left - v_flying,
-           day_resets_at = case when v_newest then coalesce(learn_quota.resets_at, b.day_resets_at) else b.day_resets_at end,
+           -- without a word of its end no day is taken to be longer than one
+           day_resets_at = case when v_newest
+                                then coalesce(learn_quota.resets_at, b.day_resets_at,
+                                              (learn_quota.call).reserved_at + make_interval(secs => 1440 * b.minute_seconds))
+                                else b.day_resets_at end,
            day_untold = case when v_newest then v_untold else b.day_untold end,
            day_told_at = greatest(b.day_told_at, (learn_quota.call).reserved_at)
      where b.organization_id = (learn_quota.call).organization_id;
@@ -470,15 +474,21 @@ set search_path = pg_catalog, pg_temp
 as $$
 declare
     v_minute constant interval := make_interval(secs => (pause_calls.budget).minute_seconds);
-    v_pause  interval;
-    v_slots  int;
-begin
-    v_pause := coalesce(pause_calls.retry_after, case pause_calls.code
+    v_own    constant interval := case pause_calls.code
         when 1070 then v_minute / 60
-        when 45 then coalesce(pause_calls.to_reset, (pause_calls.budget).day_resets_at - pause_calls.at, 60 * v_minute)
+        when 45 then greatest(v_minute, coalesce(pause_calls.to_reset, (pause_calls.budget).day_resets_at - pause_calls.at, 60 * v_minute))
         -- was seen to last 15 to 20 minutes, longer if asked meanwhile
         when 43 then 20 * v_minute
-        else 2 * v_minute end);
+        else 2 * v_minute end;
+    v_before constant timestamptz := case when (pause_calls.budget).pause_reason = tds.limit_told(pause_calls.code)
+                                          then (pause_calls.budget).paused_until end;
+    v_pause  interval := coalesce(pause_calls.retry_after, v_own);
+    v_slots  int;
+begin
+    -- who has just waited for it, and is refused again, was told of too short a pause
+    if v_before <= (pause_calls.call).reserved_at and v_before > (pause_calls.call).reserved_at - v_own then
+        v_pause := greatest(v_pause, v_own);
+    end if;
     -- calls refused together lower it once
     if pause_calls.code = 1070 and (pause_calls.call).reserved_at > coalesce((pause_calls.budget).lowered_at, '-infinity') then
         select greatest(1, least(tds.api_slots(pause_calls.budget, pause_calls.at), count(*)::int + 1) - 1) into v_slots
@@ -496,8 +506,8 @@ end
 $$;
 revoke all on function tds.pause_calls(tds.api_budget, tds.api_call, timestamptz, int, interval, interval) from public;
 comment on function tds.pause_calls(tds.api_budget, tds.api_call, timestamptz, int, interval, interval) is
-'Stops all calls for an organisation after a 429, for as long as its code asks for, and after 1070 tries fewer at once. Returns the pause '
-'in seconds.';
+'Stops all calls for an organisation after a 429: for as long as Retry-After says, unless that was too short before, else as its code asks '
+'for; and after 1070 tries fewer at once. Returns the pause in seconds.';
 
 create or replace function tds.limit_told(code int) returns text
 language sql immutable parallel safe
