@@ -545,7 +545,17 @@ def test_a_list_whose_filter_was_ignored_is_not_read_whole_each_hour(mirror: Mir
     settle(mirror)
     settle(mirror)
     newest = "select options::text from tds.run where entity = 'invoices' and run_id > %s"
-    mirror.conn.execute("select tds.request_scheduled(true)")
+    others = mirror.value("select tds.request_scheduled(true)")
     assert mirror.rows(newest, run) == []
     mirror.conn.execute("select tds.request_scheduled(false)")
     assert mirror.rows(newest, run) == [{"options": "{}"}]
+    mirror.conn.execute(
+        "update tds.run set listed_at = listed_at - interval '6 days' where run_id = %s", [run]
+    )
+    assert mirror.value("select tds.request_scheduled(true)") == others
+    # ignored but once, it would else be read in the nights alone for ever
+    mirror.conn.execute(
+        "update tds.run set listed_at = listed_at - interval '2 days' where run_id = %s", [run]
+    )
+    assert mirror.value("select tds.request_scheduled(true)") == others + 1
+    assert mirror.rows(newest, run)[-1] == {"options": '{"incremental": true}'}

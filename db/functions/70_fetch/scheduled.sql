@@ -5,6 +5,7 @@ language plpgsql stable
 set search_path = pg_catalog, pg_temp
 as $$
 declare
+    v_now    constant timestamptz := tds.now();
     v_newest tds.run;
 begin
     select r.* into v_newest from tds.run r
@@ -12,13 +13,16 @@ begin
        and r.since is not null and r.listed_at is not null
      order by r.run_id desc
      limit 1;
-    return (has_filter.entity).has_modified_filter and v_newest.filtered is not false;
+    -- it may have been ignored but once: nobody would know if it were not tried again
+    return (has_filter.entity).has_modified_filter
+           and (v_newest.filtered is not false
+                or tds.is_overdue(v_newest.listed_at, v_now, make_interval(days => greatest(1, tds.setting_int('sweep_days')))));
 end
 $$;
 revoke all on function tds.has_filter(tds.entity, text) from public;
 comment on function tds.has_filter(tds.entity, text) is
 'Whether the API lists only what has changed, as far as is known: the entity''s list has a filter, and the newest pull that used it was '
-'not given everything.';
+'not given everything, or sweep_days have gone by since.';
 
 create or replace function tds.confirm_hints(organization_id text) returns bigint
 language plpgsql volatile security definer
