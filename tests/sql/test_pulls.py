@@ -535,6 +535,23 @@ def test_the_clock_asks_for_pulls_once_a_migration_has_ended(mirror: Mirror) -> 
     assert mirror.value("select count(*) from tds.job where command ~ 'tds.request_scheduled'") == 2
 
 
+def test_a_migration_that_is_begun_again_and_given_up_stops_no_clock(mirror: Mirror) -> None:
+    mirror.conn.execute("select tds.begin_full_pull(%s)", [ORGANIZATION])
+    mirror.conn.execute("select tds.finish_full_pull(%s)", [ORGANIZATION])
+    hourly, nightly = (mirror.value("select tds.request_scheduled(%s)", which) for which in (True, False))
+    assert hourly > 0 < nightly
+    for restart in (False, True):
+        mirror.conn.execute("delete from tds.run")
+        mirror.conn.execute("select tds.begin_full_pull(%s, %s)", [ORGANIZATION, restart])
+        assert mirror.value("select tds.request_scheduled(true)") == hourly
+        assert mirror.value("select tds.request_scheduled(false)") == nightly
+    assert mirror.value("select tds.ask_for_lists()") == mirror.value("select tds.request_reconciles()") == 1
+    mirror.conn.execute(
+        "update tds.full_pull set first_ended_at = tds.now() - interval '40 hours', began_at = tds.now()"
+    )
+    assert mirror.value("select (tds.check_pulls_late(tds.now())).value") == 40
+
+
 def test_a_list_whose_filter_was_ignored_is_not_read_whole_each_hour(mirror: Mirror) -> None:
     mirror.conn.execute("select tds.begin_full_pull(%s)", [ORGANIZATION])
     mirror.conn.execute("select tds.finish_full_pull(%s)", [ORGANIZATION])

@@ -1,3 +1,10 @@
+create or replace function tds.migrated_since(migration tds.full_pull) returns timestamptz
+language sql immutable parallel safe
+as $$ select coalesce(($1).first_ended_at, ($1).finished_at) $$;
+comment on function tds.migrated_since(tds.full_pull) is
+'When the first migration of an organisation had ended, however it stands with a later one: the clock asks for it since then; null: none '
+'has.';
+
 create or replace function tds.begin_full_pull(organization_id text, restart boolean default false) returns timestamptz
 language plpgsql volatile security definer
 set search_path = pg_catalog, pg_temp
@@ -14,6 +21,7 @@ begin
            spent_before = case when f.finished_at is null and not begin_full_pull.restart then f.spent_before
                                else excluded.spent_before end,
            details = case when f.finished_at is null and not begin_full_pull.restart then f.details else '{}' end,
+           first_ended_at = tds.migrated_since(f),
            finished_at = null
     returning f.began_at into v_began;
     return v_began;

@@ -80,7 +80,7 @@ begin
     end if;
     if not request_scheduled.filtered then
         perform tds.confirm_hints(f.organization_id), tds.ask_for_deleted(f.organization_id)
-           from tds.full_pull f where f.finished_at is not null and tds.is_served(f.organization_id);
+           from tds.full_pull f where tds.migrated_since(f) is not null and tds.is_served(f.organization_id);
         perform tds.forget_deletions();
     end if;
     for v_wanted in
@@ -88,12 +88,12 @@ begin
           from (select f.organization_id, n.entity, '{"incremental": true}'::jsonb as options
                   from tds.full_pull f
                  cross join tds.entity n
-                 where f.finished_at is not null and n.api_path <> '' and request_scheduled.filtered
+                 where tds.migrated_since(f) is not null and n.api_path <> '' and request_scheduled.filtered
                    and tds.has_filter(n, f.organization_id)
                  union all
                 select f.organization_id, 'stock', '{"update_only": true}'
                   from tds.full_pull f
-                 where f.finished_at is not null and not request_scheduled.filtered
+                 where tds.migrated_since(f) is not null and not request_scheduled.filtered
                  union all
                 select l.organization_id, l.entity, l.options from tds.lists_to_sweep(v_now) l where not request_scheduled.filtered
                  order by 1, 2) w

@@ -251,7 +251,7 @@ begin
     return query
     with lists as materialized (
         select f.organization_id, n.entity, s.read_at, s.tried_at, p.period, h.is_filtered,
-               (coalesce(s.tried_at, f.finished_at) at time zone 'UTC')::date as tried_on,
+               (coalesce(s.tried_at, tds.migrated_since(f)) at time zone 'UTC')::date as tried_on,
                p.period > 1 and tds.has_lost_parents(n, f.organization_id, s.read_at) as is_urgent
           from tds.full_pull f
          cross join tds.entity n
@@ -259,7 +259,7 @@ begin
          cross join lateral (select tds.list_pages(n, tds.list_records(n, f.organization_id)) as pages) g
          cross join lateral (select tds.sweep_period(n, f.organization_id, g.pages) as period) p
          cross join lateral tds.last_sweep(n.entity, f.organization_id) s
-         where f.finished_at is not null and n.api_path <> '' and p.period > 0),
+         where tds.migrated_since(f) is not null and n.api_path <> '' and p.period > 0),
     due as (
         select l.*, (lists_to_sweep.at at time zone 'UTC')::date - l.tried_on as days
           from lists l

@@ -767,7 +767,7 @@ begin
     end if;
     for v_own in
         select f.organization_id from tds.full_pull f
-         where f.finished_at is not null and tds.is_served(f.organization_id)
+         where tds.migrated_since(f) is not null and tds.is_served(f.organization_id)
            and not exists (select from tds.verification v where v.depth = 'lists' and v.organization_id = f.organization_id
                               and v.state = 'asked')
          order by 1

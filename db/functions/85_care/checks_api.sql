@@ -116,8 +116,8 @@ declare
     v_oldest record;
 begin
     -- every list is swept by the clock once its organisation has been migrated
-    select f.organization_id, n.entity, coalesce(l.listed_at, f.finished_at) as listed_at,
-           tds.late_from(coalesce(l.listed_at, f.finished_at), o.state_at, check_pulls_late.at) as since
+    select f.organization_id, n.entity, coalesce(l.listed_at, tds.migrated_since(f)) as listed_at,
+           tds.late_from(coalesce(l.listed_at, tds.migrated_since(f)), o.state_at, check_pulls_late.at) as since
       into v_oldest
       from tds.full_pull f
       left join tds.organization o on o.organization_id = f.organization_id
@@ -126,7 +126,7 @@ begin
                           where r.organization_id = f.organization_id and r.entity = n.entity and r.listed_at is not null
                             and r.listed_at <= check_pulls_late.at
                           order by r.listed_at desc limit 1) l on true
-     where f.finished_at is not null and n.api_path <> '' and tds.is_served(f.organization_id)
+     where tds.migrated_since(f) is not null and n.api_path <> '' and tds.is_served(f.organization_id)
      order by 4 limit 1;
     return row(round(extract(epoch from check_pulls_late.at - v_oldest.since) / 3600, 1),
                case when v_oldest.entity is null then 'no migration has ended yet: no list is read by the clock'

@@ -54,13 +54,13 @@ begin
     if not tds.setting_text('reconcile_nightly')::boolean then
         return row(0, 'reconcile_nightly is false', null)::tds.finding;
     end if;
-    select min(tds.late_from(coalesce(l.at, f.finished_at), o.state_at, check_reconcile_late.at)) into v_since
+    select min(tds.late_from(coalesce(l.at, tds.migrated_since(f)), o.state_at, check_reconcile_late.at)) into v_since
       from tds.full_pull f
       left join tds.organization o on o.organization_id = f.organization_id
       left join (select r.organization_id, max(r.finished_at) as at from tds.reconcile_run r
                   where r.error is null and r.compared > 0 and r.finished_at <= check_reconcile_late.at
                   group by r.organization_id) l on l.organization_id = f.organization_id
-     where f.finished_at is not null and tds.is_served(f.organization_id);
+     where tds.migrated_since(f) is not null and tds.is_served(f.organization_id);
     return row(coalesce(extract(epoch from check_reconcile_late.at - v_since) / 3600, 0), coalesce(format('none since %s', v_since),
                'no organisation has been migrated'), v_since)::tds.finding;
 end

@@ -8,12 +8,12 @@ declare
     v_last     timestamptz;
     v_standing bigint;
 begin
-    if not exists (select from tds.full_pull f where f.finished_at < check_verification.at - interval '2 days') then
+    if not exists (select from tds.full_pull f where tds.migrated_since(f) < check_verification.at - interval '2 days') then
         return row(null, 'no migration has ended two days ago', null)::tds.finding;
     end if;
     v_last := coalesce((select max(v.finished_at) from tds.verification v
                          where v.depth = 'inside' and v.state = 'done' and v.finished_at <= check_verification.at),
-                       (select min(f.finished_at) from tds.full_pull f));
+                       (select min(tds.migrated_since(f)) from tds.full_pull f));
     v_standing := (select count(*) from (select distinct d.organization_id, d.entity, d.zoho_id from tds.verification_difference d
                                           where d.closed_at is null) r);
     return row(round(extract(epoch from check_verification.at - v_last) / 3600, 1),
