@@ -659,6 +659,36 @@ def test_documents_without_lines_are_not_passed_over_where_lines_are_added_up(
     assert [tuple(row.values()) for row in mirror.rows(lacking, json.dumps(page))] == [("500", 0), ("501", 0)]
 
 
+@pytest.mark.parametrize("lines", [None, []])
+@pytest.mark.parametrize("entity", ["invoices", "credit_notes", "bills", "vendor_credits"])
+def test_a_subtotal_of_lines_that_nobody_has_told_is_no_smaller_sum(
+    mirror: Mirror, entity: str, lines: list[Any] | None
+) -> None:
+    """A webhook's template may leave the lines out and tell what they add up to; and Zoho may tell none of them."""
+    key, own = {"invoices": ("invoice", {"invoice_id": "60", "customer_id": "10"})}.get(entity) or DOCUMENTS[
+        entity
+    ]
+    id_key = next(iter(own))
+    mirror.receive(entity, {key: amounts(exchange_rate=1) | own}, "detail")
+    nothing = {"line_items": [], "sub_total": 0, "tax_total": 0, "total": 0, "balance": 0}
+    mirror.receive(entity, {key: amounts(exchange_rate=1) | own | {id_key: "98"} | nothing}, "detail")
+    told = {k: v for k, v in amounts(exchange_rate=1).items() if k != "line_items"} | own | {id_key: "99"}
+    mirror.receive(entity, {key: told if lines is None else told | {"line_items": lines}})
+    mirror.process()
+    traded = "sales_by_item" if entity in ("invoices", "credit_notes") else "purchases_by_item"
+    rows = f"select item_id, amount_base::int from tds.{traded}('60069194202', '2026-06-01', '2026-06-30') order by 1"
+    sign = -1 if "credit" in entity else 1
+    assert [tuple(row.values()) for row in mirror.rows(rows)] == [("500", 20 * sign), (None, None)]
+    report = {"sales_by_item": "salesbyitem"}.get(traded, "purchasesbyitem")
+    asked = f"row('{report}', 'product', '', null, '60069194202', '2026-06-01', '2026-06-30')::tds.asked"
+    lacking = f"select distinct lacking from tds.ours_trade({asked}) where party_id is not null"
+    assert mirror.rows(lacking) == [{"lacking": 1}]
+    mirror.receive(entity, {key: amounts(exchange_rate=1) | own | {id_key: "99"}}, "detail")
+    mirror.process()
+    assert [tuple(row.values()) for row in mirror.rows(rows)] == [("500", 40 * sign)]
+    assert mirror.rows(lacking) == [{"lacking": 0}]
+
+
 def test_the_books_are_in_their_own_organisations_currency(mirror: Mirror) -> None:
     """Zoho lists all that a user belongs to: the sister company's dirhams are no base of ours."""
     own = {"organization_id": "60069194202", "name": "Own", "currency_code": "USD", "price_precision": 2}

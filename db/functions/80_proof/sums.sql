@@ -235,14 +235,14 @@ as $$
       from tds.sales_documents($1, $2, $3) d
      cross join (select tds.base_decimals($1)) b(decimals)
      cross join lateral (select case when d.net = d.subtotal then 1 else d.net / nullif(d.subtotal, 0) end) s(share)
-     cross join lateral (
-           select i.zoho_item_id, i.quantity, i.total_amount from zoho.invoice_line_items i
+      left join lateral (
+           select true as is_known, i.zoho_item_id, i.quantity, i.total_amount from zoho.invoice_line_items i
             where d.sign = 1 and i.organization_id = $1 and i.zoho_invoice_id = d.zoho_id
             union all
-           select n.zoho_item_id, n.quantity, n.total_amount from zoho.credit_note_line_items n
-            where d.sign = -1 and n.organization_id = $1 and n.zoho_creditnote_id = d.zoho_id
-            union all
-           select null, null, null where d.subtotal is null) l
+           select true, n.zoho_item_id, n.quantity, n.total_amount from zoho.credit_note_line_items n
+            where d.sign = -1 and n.organization_id = $1 and n.zoho_creditnote_id = d.zoho_id) l on true
+     -- one that sells nothing may have no lines; of any other they are not known, whatever it says that they add up to
+     where l.is_known or d.subtotal is distinct from 0
 $$;
 comment on function tds.sales_lines(text, date, date) is
 'The lines of these invoices and credit notes, negative where they were credited: net of discounts, without tax; base_amount in the base '
@@ -271,14 +271,14 @@ as $$
                and tds.counts_for_sums(i.status)) d(entity, sign, zoho_id, number, day, vendor_id, currency, rate, subtotal, net)
      cross join (select tds.base_decimals($1)) b(decimals)
      cross join lateral (select case when d.net = d.subtotal then 1 else d.net / nullif(d.subtotal, 0) end) s(share)
-     cross join lateral (
-           select i.zoho_item_id, i.quantity, i.total_amount from zoho.bill_line_items i
+      left join lateral (
+           select true as is_known, i.zoho_item_id, i.quantity, i.total_amount from zoho.bill_line_items i
             where d.sign = 1 and i.organization_id = $1 and i.zoho_bill_id = d.zoho_id
             union all
-           select n.zoho_item_id, n.quantity, n.total_amount from zoho.vendor_credit_line_items n
-            where d.sign = -1 and n.organization_id = $1 and n.zoho_vendor_credit_id = d.zoho_id
-            union all
-           select null, null, null where d.subtotal is null) l
+           select true, n.zoho_item_id, n.quantity, n.total_amount from zoho.vendor_credit_line_items n
+            where d.sign = -1 and n.organization_id = $1 and n.zoho_vendor_credit_id = d.zoho_id) l on true
+     -- one that buys nothing may have no lines; of any other they are not known, whatever it says that they add up to
+     where l.is_known or d.subtotal is distinct from 0
 $$;
 comment on function tds.purchase_lines(text, date, date) is
 'The lines of the bills and vendor credits of these days, as tds.sales_lines().';
