@@ -33,7 +33,7 @@ from tds_sandbox.organisation import Organisation
 PREFIX = "/reports/"
 SCOPE = "reports.READ"
 PER_PAGE = 500
-_OUT = frozenset({"draft", "void", "pending_approval"})
+_OUT = frozenset({"draft", "void", "pending_approval", "rejected"})
 _CENT = Decimal("0.01")
 KINDS = ("echo", "other_form", "missing", "unauthorised", "no_pages", "texts", "cent")
 """Of traps: another period than asked for; keys of another name; 404; 401; the first page again and again;

@@ -587,7 +587,8 @@ def test_documents_lead_to_a_contact_only_while_it_is_of_the_kind_they_name(mirr
 
 
 @pytest.mark.parametrize(
-    ("status", "unused"), [("paid", 5), ("", 5), ("draft", 0), ("void", 0), ("pending_approval", 0)]
+    ("status", "unused"),
+    [("paid", 5), ("", 5), ("draft", 0), ("void", 0), ("pending_approval", 0), ("rejected", 0)],
 )
 def test_a_payment_counts_unless_it_is_draft_or_void(mirror: Mirror, status: str, unused: int) -> None:
     """Neither what is left of it, nor what it would have settled."""
@@ -623,6 +624,30 @@ def test_a_payment_counts_unless_it_is_draft_or_void(mirror: Mirror, status: str
         assert mirror.value(f"select count(*) from tds.ours_payments({asked})") == (3 if unused else 0), (
             report
         )
+
+
+@pytest.mark.parametrize("status", ["draft", "void", "pending_approval", "rejected", "open"])
+def test_only_what_is_posted_is_owed_sold_or_bought(mirror: Mirror, status: str) -> None:
+    """Zoho posts nothing that was refused its approval, though it shows a balance."""
+    invoice = ("invoice", {"invoice_id": "60", "customer_id": "10", "due_date": "2026-06-09"})
+    for entity, (key, own) in (DOCUMENTS | {"invoices": invoice}).items():
+        mirror.receive(
+            entity, {key: amounts(exchange_rate=1, payment_made=0) | own | {"status": status}}, "detail"
+        )
+    mirror.process()
+    counts = int(status == "open")
+    for table in ["invoices", *DOCUMENTS]:
+        assert mirror.value(f"select count(*) from {table}_posted") == counts, table
+        assert mirror.value(f"select count(*) from {line_items(table)}_posted") == 2 * counts, table
+        assert mirror.value(f"select count(*) from {table}_current") == 1, table
+    period = "('60069194202', '2026-06-01', '2026-06-30')"
+    for asked in [
+        "tds_open_balances", "tds_open_payables", "tds_overdue_invoices", "tds_receivables_ageing",
+        f"tds.sales_by_item{period}", f"tds.sales_by_customer{period}", f"tds.purchases_by_item{period}",
+        "tds.receivable_documents('60069194202', '2026-06-30')", "tds.payable_documents('60069194202', '2026-06-30')",
+        "tds.customer_credits('60069194202', '2026-06-30')", "tds.vendor_credits('60069194202', '2026-06-30')",
+    ]:  # fmt: skip
+        assert mirror.value(f"select count(*) from {asked}") == counts, asked
 
 
 @pytest.mark.parametrize("entity", ["invoices", "credit_notes", "bills", "vendor_credits"])

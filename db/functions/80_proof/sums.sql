@@ -3,9 +3,13 @@
 
 create or replace function tds.counts_for_sums(status text) returns boolean
 language sql immutable parallel safe
-as $$ select $1 is distinct from 'draft' and $1 is distinct from 'void' and $1 is distinct from 'pending_approval' $$;
+as $$
+    select $1 is distinct from 'draft' and $1 is distinct from 'void' and $1 is distinct from 'pending_approval'
+       and $1 is distinct from 'rejected'
+$$;
 comment on function tds.counts_for_sums(text) is
-'Whether a document of that status counts: a draft, one that waits for approval and a void one do not, though they may show a balance.';
+'Whether a document of that status counts: a draft, one that waits for approval or was refused it and a void one do not, though they may '
+'show a balance.';
 
 create or replace function tds.base_currency(organization_id text) returns text
 language sql stable parallel safe

@@ -16,12 +16,12 @@ begin
     end if;
     return 't.deleted_at is null' || case when living_condition.posted
         then (select string_agg(format(' and t.%I is distinct from %L', v_status, s.status), '' order by s.status)
-                from unnest(array['draft', 'void', 'pending_approval']) s(status)) else '' end;
+                from unnest(array['draft', 'void', 'pending_approval', 'rejected']) s(status)) else '' end;
 end
 $$;
 comment on function tds.living_condition(text, boolean) is
-'Which rows t of a table of the mirror an ERP may show (not deleted) or sum up (posted: nor draft, void or waiting for approval); null: it '
-'has no such status.';
+'Which rows t of a table of the mirror an ERP may show (not deleted) or sum up (posted: nor draft, void, waiting for approval or refused '
+'it); null: it has no such status.';
 
 create or replace function tds.parents_of(target text) returns table (parent text, key_columns text[])
 language plpgsql stable
@@ -95,7 +95,8 @@ begin
         end if;
         perform tds.make_view(v_view.name, v_view.query);
         execute format('comment on view public.%I is %L', v_view.name,
-                       format(case when v_view.posted then '%s without what is deleted, draft, void or waits for approval: for sums.'
+                       format(case when v_view.posted
+                                   then '%s without what is deleted, draft, void, rejected or waits for approval: for sums.'
                                    else '%s without what Zoho has deleted.' end, replace(v_view.target, '_', ' ')));
         perform tds.comment_columns(v_view.oid, v_view.name);
     end loop;
