@@ -538,6 +538,30 @@ def test_what_was_open_on_a_day_past_counts_all_that_was_settled_later(mirror: M
     assert [mirror.value(left.format(party)) for party in ("customer", "vendor")] == [0, 0]
 
 
+@pytest.mark.parametrize(("status", "owed"), [("closed", 21), ("void", 11), ("rejected", 11)])
+def test_a_credit_that_is_void_by_now_has_settled_nothing_later(
+    mirror: Mirror, status: str, owed: int
+) -> None:
+    """Its document may still say what it was applied to; the balance has it back, and would have it twice."""
+    left = {"payment_made": 0, "balance": 11, "exchange_rate": 1}
+    for entity, key, party, credit, told in [
+        ("invoices", "invoice", "customer_id", "credit_notes", "invoices_credited"),
+        ("bills", "bill", "vendor_id", "vendor_credits", "bills_credited"),
+    ]:
+        mirror.receive(entity, {key: amounts(**left) | {f"{key}_id": "1", party: "10"}}, "detail")
+        credit_key, head = DOCUMENTS[credit]
+        applied = {f"{key}_id": "1", "date": "2026-06-20", "amount": 10}
+        document = (
+            amounts(exchange_rate=1, status=status, date="2026-06-20", balance=11) | head | {party: "10"}
+        )
+        mirror.receive(credit, {credit_key: document | {told: [applied]}}, "detail")
+    mirror.process()
+    for documents in ("receivable_documents", "payable_documents"):
+        assert mirror.value(f"select owed from tds.{documents}('60069194202', '2026-06-19')") == owed, (
+            documents
+        )
+
+
 CUSTOMERS = ["invoices", "credit_notes", "payments", "sales_orders"]
 VENDORS = ["bills", "vendor_credits", "vendor_payments"]
 

@@ -98,7 +98,8 @@ as $$
                          select a.zoho_invoice_id, a.amount
                            from zoho.credit_note_invoices a
                            join zoho.credit_notes n on n.organization_id = a.organization_id and n.zoho_creditnote_id = a.zoho_creditnote_id
-                          where a.organization_id = $1 and coalesce(a.credited_on, n.credit_note_date) > $2 and n.deleted_at is null) u
+                          where a.organization_id = $1 and coalesce(a.credited_on, n.credit_note_date) > $2 and n.deleted_at is null
+                            and tds.counts_for_sums(n.status)) u
                   group by u.zoho_invoice_id) l on l.zoho_invoice_id = i.zoho_invoice_id
      where i.organization_id = $1 and i.deleted_at is null and tds.counts_for_sums(i.status) and i.invoice_date <= $2
        and i.balance + coalesce(l.amount, 0) <> 0
@@ -125,7 +126,8 @@ as $$
                            from zoho.vendor_credit_bills a
                            join zoho.vendor_credits n on n.organization_id = a.organization_id
                             and n.zoho_vendor_credit_id = a.zoho_vendor_credit_id
-                          where a.organization_id = $1 and coalesce(a.credited_on, n.credit_date) > $2 and n.deleted_at is null) u
+                          where a.organization_id = $1 and coalesce(a.credited_on, n.credit_date) > $2 and n.deleted_at is null
+                            and tds.counts_for_sums(n.status)) u
                   group by u.zoho_bill_id) l on l.zoho_bill_id = i.zoho_bill_id
      where i.organization_id = $1 and i.deleted_at is null and tds.counts_for_sums(i.payment_status) and i.bill_date <= $2
        and i.balance + coalesce(l.amount, 0) <> 0
