@@ -196,3 +196,39 @@ def test_what_differed_in_a_month_past_is_compared_until_it_is_equal_or_noted(mi
     answered(mirror, run_id, zoho)
     mirror.conn.execute("select tds.note_discrepancy(d.discrepancy_id, 'known') from tds_discrepancies d")
     assert night("2026-07-04") == ["2026-06-01"], "what is noted is known"
+
+
+def test_the_stock_of_a_day_past_is_not_compared(mirror: Mirror) -> None:
+    """Zoho tells it, and the mirror has the stock of now: a difference would say nothing, and nobody would look again."""
+    mirror.conn.execute("select set_config('tds.fake_now', '2026-11-30 12:00:00+00', false)")
+    told = {"item_id": "500", "name": "Cable", "status": "active", "stock_on_hand": 5, "brand": ""}
+    mirror.receive("products", {"item": told | {"last_modified_time": MOMENT}}, shape="detail")
+    mirror.process()
+
+    def stock(day: str, quantity: int, answered_at: str = "12:00") -> list[tuple[Any, ...]]:
+        mirror.conn.execute(f"select set_config('tds.fake_now', '2026-11-30 {answered_at}:00+00', false)")
+        run_id = mirror.value("select tds.request_reconcile(%s, null, %s, 'a command')", OWN, day)
+        row = {"item_id": "500", "item_name": "Cable", "quantity_available": quantity}
+        page = {
+            "inventory": [{"item_details": [row]}],
+            "page_context": {"page": 1, "has_more_page": False, "to_date": day},
+        }
+        while asked := mirror.rows("select * from tds.next_reconcile(%s, 1, %s)", OWN, run_id):
+            [task] = asked
+            answer = [json.dumps(page).encode()] if task["report"] == "inventorysummary" else None
+            mirror.conn.execute(
+                "select tds.reconcile_told(%s, %s, %b::bytea[], %s, tds.now() + interval '1 s', 1)",
+                [run_id, task["task"], answer, None if answer else "not asked"],
+            )
+        query = """select state, ours::int, zoho::int, reason from tds.reconciliation
+                    where reconcile_id = %s and report = 'inventorysummary'"""
+        return [tuple(found.values()) for found in mirror.rows(query, run_id)]
+
+    unknown = [("not checked", None, None, "the stock of a day past is not known")]
+    assert stock("2026-10-31", 3) == unknown
+    assert stock("2026-11-29", 5) == unknown
+    assert mirror.value("select count(*) from tds.discrepancy") == 0
+    assert stock("2026-11-29", 5, "00:30") == [("equal", 5, 5, None)], "midnight came in between"
+    assert stock("2026-11-30", 5) == [("equal", 5, 5, None)]
+    assert stock("2026-11-30", 3) == [("differs", 5, 3, None)]
+    assert mirror.value("select count(*) from tds.discrepancy") == 1

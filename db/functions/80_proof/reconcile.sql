@@ -116,14 +116,31 @@ comment on function tds.request_reconciles() is
 'Asks for a reconciliation of every organisation that is served and whose migration has ended, unless reconcile_nightly is false, and once '
 'more for what differed in months past (tds.months_in_doubt()); returns how many organisations.';
 
+create or replace function tds.why_not_of_that_day(run tds.reconcile_run, report tds.report, at timestamptz) returns text
+language plpgsql stable
+set search_path = pg_catalog, pg_temp
+as $$
+begin
+    return case when (why_not_of_that_day.report).ours = 'ours_stock'
+                 -- in the night's first hour hardly anything is moved
+                 and (why_not_of_that_day.run).as_of < tds.day_of((why_not_of_that_day.run).organization_id,
+                                                                  why_not_of_that_day.at - interval '1 hour')
+                then 'the stock of a day past is not known' end;
+end
+$$;
+revoke all on function tds.why_not_of_that_day(tds.reconcile_run, tds.report, timestamptz) from public;
+comment on function tds.why_not_of_that_day(tds.reconcile_run, tds.report, timestamptz) is
+'Why the mirror cannot say a report''s figures of the day that a reconciliation is of: it has the stock of now; null: it can.';
+
 create or replace function tds.plan_reconcile(run tds.reconcile_run) returns int
 language plpgsql volatile
 set search_path = pg_catalog, pg_temp
 as $$
 declare
+    v_now  constant timestamptz := tds.now();
     v_rows int;
 begin
-    insert into tds.reconcile_task (reconcile_id, task, report, path, parameters, paged)
+    insert into tds.reconcile_task (reconcile_id, task, report, path, parameters, paged, done_at, error)
     select (plan_reconcile.run).reconcile_id, row_number() over (order by r.position, r.report), r.report, r.path,
            r.parameters
            || case r.period when 'none' then '{}'::jsonb else jsonb_build_object('usestate', 'false', 'cash_based', 'false') end
@@ -133,8 +150,10 @@ begin
                                 'to_date', ((plan_reconcile.run).month + interval '1 month - 1 day')::date)
                             else '{}' end
            || case when r.ours = 'ours_count' then '{"response_option": "2", "page": "1", "per_page": "1"}'::jsonb else '{}' end,
-           r.ours <> 'ours_count'
+           r.ours <> 'ours_count', case when w.why is not null then v_now end, w.why
       from tds.report r
+     -- what cannot be compared is not asked for
+     cross join lateral (select tds.why_not_of_that_day(plan_reconcile.run, r, v_now) as why offset 0) w
      -- of a month past the clock asks for nothing but what differed in it
      where (plan_reconcile.run).requested_by <> 'the clock, again'
         or exists (select from tds.discrepancy d
@@ -142,12 +161,16 @@ begin
                       and d.period = to_char((plan_reconcile.run).month, 'YYYY-MM'))
      order by r.position, r.report;
     get diagnostics v_rows = row_count;
+    perform tds.note_not_checked(plan_reconcile.run, r, t, t.error)
+       from tds.reconcile_task t join tds.report r on r.report = t.report
+      where t.reconcile_id = (plan_reconcile.run).reconcile_id and t.error is not null;
     return v_rows;
 end
 $$;
 revoke all on function tds.plan_reconcile(tds.reconcile_run) from public;
 comment on function tds.plan_reconcile(tds.reconcile_run) is
-'Writes the tasks of a reconciliation: every report and list, or, of a month past by the clock, what differed in it; returns how many.';
+'Writes the tasks of a reconciliation: every report and list, or, of a month past by the clock, what differed in it; returns how many. The '
+'stock of a day past is noted as not checked at once.';
 
 create or replace function tds.next_reconcile(organization_id text, session int, only_run bigint default null)
 returns table (reconcile_id bigint, task int, report text, path text, parameters jsonb, paged boolean)
@@ -714,7 +737,7 @@ begin
         if v_task.report is null then
             perform tds.explain_discrepancies(v_run, v_task, reconcile_told.pages, v_error, reconcile_told.since);
         else
-            v_error := coalesce(v_error, tds.why_not_now(v_report));
+            v_error := coalesce(v_error, tds.why_not_of_that_day(v_run, v_report, tds.now()), tds.why_not_now(v_report));
             if v_error is null then
                 perform tds.compare_report(v_run, v_report, v_task,
                     (select array_agg(convert_from(p.body, 'UTF8')::jsonb order by p.n)
