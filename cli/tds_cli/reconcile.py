@@ -11,7 +11,7 @@ import psycopg
 from psycopg.rows import DictRow
 
 from tds_cli.events import note
-from tds_cli.exits import FAILED
+from tds_cli.exits import FAILED, INCOMPLETE
 from tds_cli.interrupts import goes_on
 from tds_cli.options import as_json
 from tds_cli.organisations import by_org, for_each
@@ -65,7 +65,8 @@ def reconcile(
     Records counted, what customers owe and vendors are owed, what was sold, bought and paid in a month, what
     is in stock: a row each in tds.reconciliation, what is open in tds_discrepancies. Where something differs
     that is not known, what has changed is pulled and the report asked once more. A report that Zoho does not
-    give, or in another form, is shown as not checked. Exit code 1: something differs.
+    give, or in another form, is shown as not checked. Exit code 1: something differs; 4: nothing that could
+    be compared does, and something could not be.
 
     With --json, stderr has events while it works, one a line (docs/events.md), and stdout what was found.
     """
@@ -96,7 +97,7 @@ def _one(
         told = _told(connection, asked["id"])
     if not as_json:
         _show(told)
-    return FAILED if told["differing"] else 0, told
+    return FAILED if told["differing"] else INCOMPLETE if told["not_checked"] else 0, told
 
 
 async def _reconcile(settings: ZohoSettings, run_id: int, *, as_json: bool) -> None:

@@ -37,7 +37,7 @@ COMMANDS = {
     "repair --all-differing": ({0}, {"mending"}),
     "images --limit 2": ({0}, {"pictures"}),
     "images --prune": ({0}, {"files that nothing shows"}),
-    "reconcile": ({0, 1}, {"reports"}),
+    "reconcile": ({0, 1, 4}, {"reports"}),
     "backup copies": ({0}, {"writing", "verifying"}),
     "restore": ({0}, {"restoring"}),
     "backups take": ({0}, {"writing"}),

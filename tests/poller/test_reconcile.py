@@ -494,6 +494,12 @@ def test_the_command(books: Poller, tmp_path: Path) -> None:
     environment = {**kept, **own, **books.sandbox.environment}
     done = CliRunner().invoke(main, ["reconcile", "--dry-run", "--json"], env=environment)
     assert json.loads(done.stdout)["calls"] == len(rows(books, "select from tds.report"))
+    books.sandbox.sandbox.report_traps.set({"vendorpayments": "unauthorised"})
+    done = CliRunner().invoke(main, ["reconcile", "--month", "2025-10"], env=environment)
+    assert (done.exit_code, "1 not checked" in done.stdout) == (4, True), done.output
+    books.sandbox.sandbox.report_traps.set({})
+    done = CliRunner().invoke(main, ["reconcile", "--month", "2025-10"], env=environment)
+    assert done.exit_code == 0, done.output
     [planted] = rows(books, CENTS["a balance"][0])
     done = CliRunner().invoke(main, ["reconcile", "--month", "2025-10"], env=environment)
     assert done.exit_code == 1, done.output
