@@ -232,3 +232,64 @@ def test_the_stock_of_a_day_past_is_not_compared(mirror: Mirror) -> None:
     assert stock("2026-11-30", 5) == [("equal", 5, 5, None)]
     assert stock("2026-11-30", 3) == [("differs", 5, 3, None)]
     assert mirror.value("select count(*) from tds.discrepancy") == 1
+
+
+def test_what_differed_on_a_day_past_is_compared_until_it_is_equal_or_noted(mirror: Mirror) -> None:
+    """Somebody asked for that day once: no night's own comparison is of it, and what is mended would alarm for ever."""
+    owed = 21
+
+    def compare(run_id: int) -> list[str]:
+        reports = []
+        while asked := mirror.rows("select * from tds.next_reconcile(%s, 1, %s)", OWN, run_id):
+            [task] = asked
+            reports += [task["report"]] if task["report"] else []
+            row = {"customer_id": "10", "customer_name": "Noor", "closing_balance": owed}
+            day = task["parameters"].get("to_date")
+            page = {
+                "customerbalancesummary": [row],
+                "page_context": {"page": 1, "has_more_page": False, "to_date": day},
+            }
+            told = [json.dumps(page).encode()] if task["report"] == "customerbalancesummary" else None
+            mirror.conn.execute(
+                "select tds.reconcile_told(%s, %s, %b::bytea[], %s, tds.now(), 1)",
+                [run_id, task["task"], told, None if told else "not asked"],
+            )
+        return reports
+
+    def night(day: str) -> list[tuple[str, list[str]]]:
+        nonlocal owed
+        mirror.conn.execute("select set_config('tds.fake_now', %s, false)", [f"{day} 04:25:00+00"])
+        mirror.conn.execute("select tds.request_reconciles()")
+        query = "select reconcile_id, as_of, requested_by from tds.reconcile_run where finished_at is null order by 1"
+        runs = []
+        for run in mirror.rows(query):
+            asked = compare(run["reconcile_id"]) if run["requested_by"] == "the clock, again" else []
+            runs.append((str(run["as_of"]), asked))
+            mirror.conn.execute("select tds.end_reconcile(%s, null)", [run["reconcile_id"]])
+        return runs
+
+    mirror.conn.execute("update tds.setting set value = '0' where name = 'reconcile_again_seconds'")
+    mirror.conn.execute(
+        "insert into tds.full_pull (organization_id, began_at, finished_at) values (%s, '2026-01-01', '2026-01-02')",
+        [OWN],
+    )
+    mirror.conn.execute("select set_config('tds.fake_now', '2026-07-01 12:00:00+00', false)")
+    compare(mirror.value("select tds.request_reconcile(%s, null, '2026-06-15', 'a command')", OWN))
+    found = "select period, difference::int from tds_discrepancies"
+    assert [tuple(row.values()) for row in mirror.rows(found)] == [("2026-06-15", -21)]
+    only = "customerbalancesummary"
+    assert night("2026-07-02") == [("2026-06-15", [only]), ("2026-07-02", [])], (
+        "nothing else is asked for again"
+    )
+    assert [tuple(row.values()) for row in mirror.rows(found)] == [("2026-06-15", -21)]
+    invoice = {"invoice_id": "60", "customer_id": "10", "status": "sent", "balance": 21, "exchange_rate": 1}
+    invoice |= {"date": "2026-06-09", "last_modified_time": MOMENT}
+    mirror.receive("invoices", {"invoice": invoice}, shape="detail")
+    mirror.process()
+    assert night("2026-07-03") == [("2026-06-15", [only]), ("2026-07-03", [])]
+    assert mirror.rows(found) == []
+    assert night("2026-07-04") == [("2026-07-04", [])]
+    owed = 30
+    compare(mirror.value("select tds.request_reconcile(%s, null, '2026-06-15', 'a command')", OWN))
+    mirror.conn.execute("select tds.note_discrepancy(d.discrepancy_id, 'known') from tds_discrepancies d")
+    assert night("2026-07-05") == [("2026-07-05", [])], "what is noted is known"

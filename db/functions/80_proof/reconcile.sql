@@ -83,6 +83,26 @@ comment on function tds.months_in_doubt(text) is
 'The months before the last in which figures differed, without a note, when they were compared last; three at most, those that wait '
 'longest first. What has been mended since closes only when it is compared once more.';
 
+create or replace function tds.days_in_doubt(organization_id text) returns setof date
+language plpgsql stable
+set search_path = pg_catalog, pg_temp
+as $$
+begin
+    return query
+    select to_date(d.period, 'YYYY-MM-DD')
+      from tds.discrepancy d
+     where d.organization_id = days_in_doubt.organization_id and d.resolved_at is null and not tds.is_noted(d)
+       and d.period ~ '^[0-9]{4}-[0-9]{2}-[0-9]{2}$'
+     group by d.period
+     order by min(d.last_seen), d.period
+     limit 3;
+end
+$$;
+revoke all on function tds.days_in_doubt(text) from public;
+comment on function tds.days_in_doubt(text) is
+'The days past at the end of which figures differed, without a note, when they were compared last; three at most, those that wait longest '
+'first. As tds.months_in_doubt(): nobody but who asked for that day would compare them again.';
+
 create or replace function tds.request_reconciles() returns int
 language plpgsql volatile security definer
 set search_path = pg_catalog, pg_temp
@@ -104,6 +124,8 @@ begin
             -- before the night's own, which is to be the last that was made
             perform tds.request_reconcile(v_organization, month => m.month, requested_by => 'the clock, again')
                from tds.months_in_doubt(v_organization) m(month);
+            perform tds.request_reconcile(v_organization, as_of => d.day, requested_by => 'the clock, again')
+               from tds.days_in_doubt(v_organization) d(day);
             perform tds.request_reconcile(v_organization, requested_by => 'the clock');
             v_asked := v_asked + 1;
         end loop;
@@ -114,7 +136,7 @@ $$;
 revoke all on function tds.request_reconciles() from public;
 comment on function tds.request_reconciles() is
 'Asks for a reconciliation of every organisation that is served and whose migration has ended, unless reconcile_nightly is false, and once '
-'more for what differed in months past (tds.months_in_doubt()); returns how many organisations.';
+'more for what differed in months and on days past (tds.months_in_doubt(), tds.days_in_doubt()); returns how many organisations.';
 
 create or replace function tds.why_not_of_that_day(run tds.reconcile_run, report tds.report, at timestamptz) returns text
 language plpgsql stable
@@ -138,6 +160,9 @@ set search_path = pg_catalog, pg_temp
 as $$
 declare
     v_now  constant timestamptz := tds.now();
+    v_past constant text := case
+        when (plan_reconcile.run).as_of < tds.day_of((plan_reconcile.run).organization_id, (plan_reconcile.run).requested_at)
+        then (plan_reconcile.run).as_of::text else to_char((plan_reconcile.run).month, 'YYYY-MM') end;
     v_rows int;
 begin
     insert into tds.reconcile_task (reconcile_id, task, report, path, parameters, paged, done_at, error)
@@ -154,11 +179,11 @@ begin
       from tds.report r
      -- what cannot be compared is not asked for
      cross join lateral (select tds.why_not_of_that_day(plan_reconcile.run, r, v_now) as why offset 0) w
-     -- of a month past the clock asks for nothing but what differed in it
+     -- of a month or day past the clock asks for nothing but what differed in it
      where (plan_reconcile.run).requested_by <> 'the clock, again'
         or exists (select from tds.discrepancy d
                     where d.organization_id = (plan_reconcile.run).organization_id and d.report = r.report and d.resolved_at is null
-                      and d.period = to_char((plan_reconcile.run).month, 'YYYY-MM'))
+                      and d.period = v_past)
      order by r.position, r.report;
     get diagnostics v_rows = row_count;
     perform tds.note_not_checked(plan_reconcile.run, r, t, t.error)
@@ -169,8 +194,8 @@ end
 $$;
 revoke all on function tds.plan_reconcile(tds.reconcile_run) from public;
 comment on function tds.plan_reconcile(tds.reconcile_run) is
-'Writes the tasks of a reconciliation: every report and list, or, of a month past by the clock, what differed in it; returns how many. The '
-'stock of a day past is noted as not checked at once.';
+'Writes the tasks of a reconciliation: every report and list, or, of a month or day past by the clock, what differed in it; returns how '
+'many. The stock of a day past is noted as not checked at once.';
 
 create or replace function tds.next_reconcile(organization_id text, session int, only_run bigint default null)
 returns table (reconcile_id bigint, task int, report text, path text, parameters jsonb, paged boolean)
