@@ -339,3 +339,66 @@ def test_words_are_found_however_they_are_written(mirror: Mirror) -> None:
     assert re.search(
         "[a-z]", mirror.value("select regexp_replace('Hannah', tds.words_pattern('{Anna}'), '', 'gi')")
     )
+
+
+# What a person's own fields may say, and programs or the books of others say as well.
+COMMON = ["Sales", "Paid", "partially_paid", "list", "detail", "webhook", "upsert", "cash", "draft", "credit", "poller", "complete",
+          "completed", "heal", "inventory", "purchases", "customer", "postgres", "critical", "stock", "changed"]  # fmt: skip
+
+
+def test_a_word_of_the_books_or_of_ours_is_left_to_others(mirror: Mirror) -> None:
+    """Department: Sales. It stands in sales_orders, a status in everybody's invoices, and whoever is forgotten has them no more."""
+    fields = [{"label": "Said", "value": word} for word in COMMON]
+    mirror.receive("customers", {"contact": contact(custom_fields=fields, department="Sales")})
+    mirror.receive("customers", {"contact": other()})
+    mirror.receive("products", {"item": {"item_id": "5", "name": "Cable", "item_type": "inventory", "product_type": "goods",
+                                         "rate": 1, "last_modified_time": "2026-03-01T10:00:00+0000"}})  # fmt: skip
+    mirror.process()
+    number = mirror.value("select tds.start_run('sales_orders', %s, '{}')", ORGANIZATION)
+    for invoice, status in (("1", "paid"), ("2", "partially_paid"), ("3", "draft")):
+        mirror.receive("invoices", {"invoice": bill_of(int(invoice), OTHER, "Brimble & Sons", status=status)})
+    mirror.receive(
+        "payments",
+        {
+            "payment": {
+                "payment_id": "1",
+                "payment_number": "P-1",
+                "customer_id": OTHER,
+                "payment_mode": "cash",
+                "amount": 1,
+                "date": "2026-03-01",
+                "currency_code": "EUR",
+                "last_modified_time": "2026-03-01T10:00:00+0000",
+            }
+        },
+    )
+    mirror.receive("invoices", b"no JSON")
+    mirror.process()
+    mirror.conn.execute("select tds.observe_health(), tds.heal()")
+    mirror.conn.execute("call tds.run_job('health')")
+    ours = [row["name"] for row in mirror.rows(
+        """select c.oid::regclass::text as name from pg_class c
+            where c.relnamespace in ('tds'::regnamespace, 'zoho'::regnamespace) and c.relkind in ('r', 'p') and not c.relispartition
+              and c.relname !~ '^(contact|customer)' and c.relname <> all ('{forgotten,inbox,vacuum_wish}')"""
+    )]  # fmt: skip
+
+    def stands() -> dict[str, list[dict[str, Any]]]:
+        told = {
+            name: mirror.rows(f"select to_jsonb(t) - '{{told}}'::text[] as row from {name} t order by 1")
+            for name in ours
+        }
+        told["inbox"] = mirror.rows(
+            """select to_jsonb(i) - '{body}'::text[] as row, case when i.record_id is distinct from %s then i.body end as body
+                 from tds.inbox i order by i.inbox_id""",
+            CONTACT,
+        )
+        return told
+
+    before = stands()
+    mirror.rows("select * from tds.forget(%s)", CONTACT)
+    assert {name: row for name, row in stands().items() if row != before[name]} == {}
+    assert mirror.value("select entity from tds.run where run_id = %s", number) == "sales_orders"
+    said = mirror.value(
+        "select zoho_metadata -> 'custom_fields' from zoho.contacts where zoho_contact_id = %s", CONTACT
+    )
+    assert said == []

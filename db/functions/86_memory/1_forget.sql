@@ -110,6 +110,47 @@ revoke all on function tds.persons_words(text, text, text[], bigint) from public
 comment on function tds.persons_words(text, text, text[], bigint) is
 'What is said of a person in rows, history and bodies; is_common: a place, a form of address or a text that others may have as well.';
 
+create or replace function tds.bookkeeping_words(words text[]) returns setof text
+language plpgsql stable
+set search_path = pg_catalog, pg_temp
+as $$
+declare
+    -- of numbers and addresses none is a term of anybody's
+    v_words   constant text[] := array(select distinct lower(w.word) from unnest(bookkeeping_words.words) w(word)
+                                        where w.word ~ '^[[:alpha:]]+([ _-][[:alpha:]]+)*$');
+    v_pattern constant text := tds.words_pattern(v_words);
+    v_kept    constant text[] := tds.bookkeeping_keys();
+    v_table   record;
+begin
+    if v_words = '{}' then
+        return;
+    end if;
+    for v_table in
+        select a.attrelid::regclass as relation
+          from pg_attribute a
+          join pg_class c on c.oid = a.attrelid and c.relnamespace = 'zoho'::regnamespace
+         where c.relkind in ('r', 'p') and not c.relispartition and a.attname = 'zoho_metadata' and not a.attisdropped
+         order by a.attrelid::regclass::text
+    loop
+        return query execute format(
+            $sql$
+            select distinct w.word
+              from %1$s t
+             cross join lateral jsonb_path_query(t.zoho_metadata, 'strict $.** ? (@.type() == "object").keyvalue()
+                                                                   ? (@.value.type() == "string")') k(pair)
+             cross join lateral (select lower(k.pair ->> 'value') as value, k.pair ->> 'key' as key) v
+              join unnest($1) w(word) on w.word = v.value or w.word = any (string_to_array(v.value, '_'))
+             where t.zoho_metadata::text ~* $2 and v.key !~ '^cf_' and (v.key = any ($3) or v.key ~ '(^|_)(status|type|mode)$')$sql$,
+            v_table.relation)
+            using v_words, v_pattern, v_kept;
+    end loop;
+end
+$$;
+revoke all on function tds.bookkeeping_words(text[]) from public;
+comment on function tds.bookkeeping_words(text[]) is
+'Those of a person''s words that bookkeeping says of records too, as a status, a type or a code (paid; sales of sales_and_purchases): '
+'taken away, they would be missing in everybody''s books.';
+
 create or replace function tds.shared_words(organization_id text, contact_id text, words text[]) returns text[]
 language plpgsql stable
 set search_path = pg_catalog, pg_temp
@@ -126,6 +167,8 @@ begin
                  union
                 select lower(p.name) from zoho.products p
                  union
+                select b.word from tds.bookkeeping_words(shared_words.words) b(word)
+                 union
                 select lower(o.name) from zoho.organizations o
                  union
                 select lower(f.key) from tds.field f
@@ -135,9 +178,8 @@ end
 $$;
 revoke all on function tds.shared_words(text, text, text[]) from public;
 comment on function tds.shared_words(text, text, text[]) is
-'Those of a person''s words that are as well a value of another contact''s, a product''s name, or a word of our own: they are not taken '
-'away '
-'from others.';
+'Those of a person''s words that are as well a value of another contact''s, a product''s name, a term of bookkeeping or a word of our '
+'own: they are not taken away from others.';
 
 create or replace function tds.in_quotes(word text) returns text
 language sql immutable parallel safe
@@ -295,6 +337,17 @@ comment on function tds.erase_bodies(text, text, text[], bigint) is
 'cannot '
 'be read is replaced.';
 
+create or replace function tds.columns_of_codes() returns text[]
+language sql immutable parallel safe
+as $$
+    select '{account,announced,asked_by,audience,change,check_name,column_name,content_type,credentials,currency,depth,endpoint,entity,
+             error_code,event,feed,image_document_id,job,json_type,kind,measure,mend,of,operation,organization_id,outcome,outcomes,party_id,
+             party_kind,period,purpose,queue,record_id,relation,report,requested_by,row_key,runner,seen_hash,severity,sha256,shape,source,
+             state,status,step,table_name,target,unit,wanted_detail.reason,what,worst,zoho_id,zoho_item_id,zoho_warehouse_id}'::text[]
+$$;
+comment on function tds.columns_of_codes() is
+'Columns of our own tables (one table''s: table.column) by which programs find their way: a code or an id, and no text about anybody.';
+
 create or replace function tds.texts_of_tables(only_ours boolean) returns table (relation regclass, sets text, is_found text)
 language plpgsql stable
 set search_path = pg_catalog, pg_temp
@@ -326,7 +379,10 @@ begin
                         where c.relname in (n.target, k.target) and tds.partner_column(n.target) is not null))
        -- what is the program's own, and what is insert-only and holds numbers
        and c.relname <> all ('{sql_file,sql_hash,migration,entity,field,derived,child,link,endpoint,setting,job,health_check,heal_step,
-            retention_rule,forgotten,history_rule,stock_history,api_key,api_token,api_account}'::text[])
+            retention_rule,forgotten,history_rule,stock_history,api_key,api_token,api_account,beside,column_to_fill,gate,lease,measure,
+            organization,own_shard,pgmq_install,reading_floor,report,report_measure,verified_sum}'::text[])
+       -- a word of ours in a column by which programs find their way is nobody's
+       and (c.relnamespace <> 'tds'::regnamespace or not array[a.attname, c.relname || '.' || a.attname]::text[] && tds.columns_of_codes())
      group by c.oid
      order by c.oid::regclass::text;
 end
