@@ -1,6 +1,7 @@
 """`tds alerts`: what is not well, who sees to it, and who is told."""
 
 import getpass
+import shlex
 import sys
 import uuid
 from collections.abc import Callable
@@ -26,6 +27,9 @@ FEW = """
     select id as number, severity, state, kind, entity, since, summary, next_command, acknowledged_by,
            muted_until"""
 LIST = FEW + FROM
+MUTES = """
+    select kind, nullif(nullif(entity, ''), '*') as entity, max(muted_until) as until
+      from tds.alert_mute where muted_until > tds.now() group by 1, 2 order by 1, 2 nulls first"""
 NO_ADDRESS = "Neither TDS_ALERT_URLS nor TDS_BUSINESS_ALERT_URLS is set: nobody can be told."
 SEE_DOCS = "Set it to URLs of Apprise: docs/alerts.md."
 
@@ -102,7 +106,7 @@ def alerts_mute(*, what: str, entity: str | None, by: str | None, span: str | No
             "select tds.mute_alert(%(number)s, {until}, %(by)s) as done",
             span,
             end,
-            number=int(what),
+            number=_number(what),
             by=_who(by),
         )
         echo(f"Muted: {done}")
@@ -124,12 +128,13 @@ def alerts_mute(*, what: str, entity: str | None, by: str | None, span: str | No
 def alerts_unmute(*, what: str, entity: str | None) -> None:
     """Ends what mutes WHAT: the number of an alert, a kind, or `*`. Exit code 1: nothing was muted."""
     if what.isdecimal():
-        done = _do("select tds.unmute_alert(%(number)s) as done", number=int(what))
+        done = _do("select tds.unmute_alert(%(number)s) as done", number=_number(what))
     else:
         done = _do("select tds.unmute_alerts(%(kind)s, %(entity)s) as done", kind=what, entity=entity)
         if not done and what != "*":
             _do("select tds.alert_kind_named(%(kind)s) as done", kind=what)
-    echo(f"{done} ended." if done else "Nothing was muted.")
+    echo(f"{done} ended." if done else "Nothing was muted by that name.")
+    _tell_mutes()
     if not done:
         sys.exit(FAILED)
 
@@ -185,6 +190,20 @@ def alerts_test(audience: str | None, as_json: bool) -> None:
         print_table("Addresses", rows)
     if not all(row["arrived"] for row in rows):
         sys.exit(FAILED)
+
+
+def _tell_mutes() -> None:
+    """Says what is muted still: an alert may be so by its own name, its kind's, or `*`."""
+    with connect_for_rows("alerts") as connection:
+        rows = connection.execute(MUTES).fetchall()
+    for row in rows:
+        name = shlex.join(filter(None, (row["kind"], row["entity"])))
+        until = f"{row['until']:%Y-%m-%d %H:%M:%S%z}"
+        echo(f"Muted still until {until}: {name}. Next: tds alerts unmute {name}", err=True)
+
+
+def _number(what: str) -> int:
+    return NUMBER.convert(int(what), None, None)
 
 
 def _who(by: str | None) -> str:

@@ -75,7 +75,10 @@ def dead_replay(
     dry_run: bool,
     as_json: bool,
 ) -> None:
-    """Sends dead letters on their way once more; what fails again is dead again."""
+    """Sends dead letters on their way once more; what fails again is dead again.
+
+    Of several NUMBERS all are sent, or none.
+    """
     if bool(numbers) == bool(entity):
         raise click.UsageError("Name dead letters by their numbers, or all of an --entity.")
     with connect_for_rows("dead") as connection:
@@ -93,11 +96,14 @@ def dead_replay(
             else:
                 echo(f"{sent['sent'] if sent else 0:,} sent.", err=True)
             return
-        replayed = [
-            {"number": number, "event": row["event"]}
-            for number in numbers
-            for row in connection.execute("select tds.replay(%s::bigint) as event", [number])
-        ]
+        # all or none: of one that is named by mistake nothing else is sent; in the order of their numbers, so
+        # that two who send the same do not wait for one another
+        with connection.transaction():
+            replayed = [
+                {"number": number, "event": row["event"]}
+                for number in sorted(set(numbers))
+                for row in connection.execute("select tds.replay(%s::bigint) as event", [number])
+            ]
     if as_json:
         print_json({"sent": len(replayed), "replayed": replayed})
         return

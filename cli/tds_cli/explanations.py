@@ -38,6 +38,8 @@ STATES: Mapping[str, tuple[str, str]] = {
     ),
     "22023": ("A setting has a value that PostgreSQL does not take.", LOOK),
 }
+# A time or a length of time that is none: nobody but who types one gives the database such a text.
+MISTYPED = {"22007", "22008", "22015"}
 ERRNOS: Mapping[int, str] = {
     errno.ENOSPC: "Make room (df -h), then the same command again. Next: tds doctor",
     errno.EDQUOT: "Make room (quota -s), then the same command again. Next: tds doctor",
@@ -147,6 +149,8 @@ def _database(error: psycopg.Error) -> str:
                 " \n", "\n"
             )
         )
+    if state in MISTYPED:
+        return said
     if error.sqlstate and error.sqlstate.startswith("ZB"):
         return said if error.diag.message_hint else f"{said}\n{LOOK}"
     if isinstance(error, psycopg.OperationalError) and error.sqlstate is None:

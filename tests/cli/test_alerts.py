@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shlex
 import subprocess
 
 import pytest
@@ -51,6 +52,23 @@ def test_an_alert_is_listed_acknowledged_and_muted(ill: Database) -> None:
     assert tds(ill, "unmute", number).returncode == 0
     nothing = tds(ill, "unmute", number)
     assert (nothing.returncode, "Nothing was muted" in nothing.stdout) == (1, True)
+
+
+def test_what_is_muted_still_is_told(ill: Database) -> None:
+    """An alert may be muted by its own name, its kind's, or every one's: who ends one of these hears of the others."""
+    tds(ill, "mute", "dead_letters", "--for", "2h")
+    tds(ill, "mute", "low_stock", "4711", "--for", "2h")
+    nothing = tds(ill, "unmute", "*")
+    assert (nothing.returncode, nothing.stdout.strip()) == (1, "Nothing was muted by that name.")
+    assert "Next: tds alerts unmute dead_letters\n" in nothing.stderr
+    tds(ill, "mute", "*", "--for", "1h")
+    ended = tds(ill, "unmute", "dead_letters")
+    assert ended.returncode == 0
+    named = [line.rpartition("Next: tds alerts unmute ")[2] for line in ended.stderr.splitlines()]
+    assert named == ["'*'", "low_stock 4711"]
+    for name in named:
+        assert tds(ill, "unmute", *shlex.split(name)).returncode == 0
+    assert "Muted still" not in tds(ill, "unmute", "*").stderr
 
 
 def test_what_cannot_be_is_told(ill: Database) -> None:

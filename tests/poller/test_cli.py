@@ -113,9 +113,10 @@ def test_migrate_status_and_dead_letters(poller: Poller, environment: dict[str, 
         shown = json.loads(tds(environment, "dead", "replay", *which, "--dry-run", "--json").stdout)
         assert [row["number"] for row in shown["would_send"]] == [letter["number"]]
     assert tds(environment, "dead", "replay", "999999", "--dry-run").returncode == 1
+    assert tds(environment, "dead", "replay", number, "999999").returncode == 1
     assert tds(environment, "status").returncode == 4, "nothing was sent"
-    sent = json.loads(tds(environment, "dead", "replay", number, "--json").stdout)
-    assert sent["replayed"][0]["number"] == letter["number"]
+    sent = json.loads(tds(environment, "dead", "replay", number, number, "--json").stdout)
+    assert [row["number"] for row in sent["replayed"]] == [letter["number"]]
     assert "dead 1" in tds(environment, "process").stdout
     assert tds(environment, "dead", "replay", "--entity", "products", "--json").stdout == '{"sent": 1}\n'
     assert tds(environment, "dead", "show", "999999").returncode == 1
