@@ -11,6 +11,8 @@ from tds_db.connect import connect_for_rows
 
 UNDO = "select * from tds.undo_run(%s, dry => %s, partly => %s)"
 SHOWN = 50
+UNDOES = {"removed", "restored"}
+REFUSED = "refused"
 
 
 @click.command()
@@ -36,5 +38,8 @@ def undo(run_id: int, yes: bool, partly: bool, as_json: bool) -> None:
         ", ".join(f"{action}: {count}" for action, count in sorted(counts.items()))
         or "The run wrote nothing."
     )
-    if not yes and rows:
-        echo(f"Next: tds undo {run_id} --yes", err=True)
+    if not yes and counts.keys() & UNDOES:
+        # with one that is refused nothing at all is done, unless partly
+        echo(f"Next: tds undo {run_id} --yes{' --partly' if counts[REFUSED] else ''}", err=True)
+    elif counts[REFUSED]:
+        echo("What was is not known. What Zoho says now comes with a pull. Next: tds pull ENTITY", err=True)

@@ -38,6 +38,29 @@ def test_a_run_is_shown_and_then_taken_back(run: CliRunner, database: Database) 
     assert refused.exit_code == 1
 
 
+def test_the_next_command_of_an_undo_is_one_that_does_it(run: CliRunner, database: Database) -> None:
+    """With a record that is refused nothing at all is done, unless --partly; where all are kept there is nothing to do."""
+
+    def item(number: int, name: str, day: int) -> dict[str, object]:
+        stamp = f"2026-02-{day:02}T00:00:00+0000"
+        return {"item_id": str(number), "name": name, "rate": 1, "last_modified_time": stamp}
+
+    with database.connect(autocommit=True) as conn:
+        runs = Runs(Mirror(conn))
+        runs.webhook("products", {"item": item(7, "Cable", 1)})
+        changed = str(runs.pull("products", "items", [item(7, "WRONG", 20)]))
+        both = str(runs.pull("products", "items", [item(7, "WRONG AGAIN", 21), item(8, "NEW", 21)]))
+        shown = run.invoke(main, ["undo", both])
+        assert f"Next: tds undo {both} --yes --partly" in shown.stderr
+        assert run.invoke(main, ["undo", both, "--yes"]).exit_code == 1
+        assert "removed: 1" in run.invoke(main, ["undo", both, "--yes", "--partly"]).stdout
+        kept = run.invoke(main, ["undo", changed])
+        assert ("kept: 1" in kept.stdout, kept.stderr) == (True, "")
+        only = run.invoke(main, ["undo", both])
+        assert "--yes" not in only.stderr
+        assert "Next: tds pull ENTITY" in only.stderr
+
+
 def test_a_contact_is_forgotten_and_remembered(run: CliRunner, database: Database) -> None:
     with database.connect(autocommit=True) as conn:
         runs = Runs(Mirror(conn))
