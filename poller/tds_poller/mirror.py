@@ -4,6 +4,7 @@ import asyncio
 import logging
 import time
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from copy import copy
 from dataclasses import dataclass, replace
 from datetime import UTC, date, datetime
@@ -203,6 +204,10 @@ class Mirror:
     ) -> None:
         if self._beside is None:
             await ended(*self._drains.values())
+            # a drain is work of this program's, and the last of it; nobody is told of a database that is away
+            if not isinstance(error, psycopg.OperationalError):
+                with suppress(psycopg.Error):
+                    await self.stop()
             await self._drain_pool.close()
             await self._pool.close()
 

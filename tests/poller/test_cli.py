@@ -123,6 +123,21 @@ def test_migrate_status_and_dead_letters(poller: Poller, environment: dict[str, 
     assert tds(environment, "dead", "replay").returncode == 2
 
 
+def test_whoever_has_ended_in_order_does_not_pass_for_silent(
+    poller: Poller, environment: dict[str, str]
+) -> None:
+    """What asks Zoho beats as a poller does; once it is through, no check waits for its next turn."""
+    for command in (
+        "pull products", "plan", "doctor", "verify taxes --yes", "reconcile", "repair products 1", "images",
+        "migrate", "pull sheep", "poll --once",
+    ):  # fmt: skip
+        ended = tds(environment, *command.split())
+        with psycopg.connect(poller.database.conninfo, autocommit=True) as connection:
+            silent = connection.execute("select program from tds.program where stopped_at is null").fetchall()
+            assert silent == [], (command, ended.stderr)
+            connection.execute("delete from tds.program")
+
+
 def test_pull_one_entity(poller: Poller, environment: dict[str, str]) -> None:
     done = tds(environment, "pull", "vendors", "--no-details", "--json")
     assert done.returncode == 0, done.stderr

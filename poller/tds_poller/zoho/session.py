@@ -3,6 +3,7 @@
 import asyncio
 import logging
 from collections.abc import Awaitable, Callable, Sequence
+from contextlib import suppress
 from types import TracebackType
 from typing import Self
 
@@ -44,6 +45,9 @@ class Session:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         if self._connection:
+            # that the program is silent from now on is in order; what goes on in other sessions tells anew
+            with suppress(psycopg.Error):
+                await self._connection.execute("select tds.stop_program()")
             await self._connection.close()
 
     async def row(self, query: str, *parameters: object) -> DictRow:
