@@ -225,6 +225,27 @@ def test_snapshots_have_a_small_form_and_thin_to_months(
     assert [row["quantity"] for row in shown] == [49, 9, 5, 1]
 
 
+def test_products_that_come_late_in_a_day_keep_their_snapshot(mirror: Mirror) -> None:
+    """The small form is made by when a snapshot was taken, hour by hour: a day may be folded in two parts."""
+    at(mirror, BEGINNING.replace(hour=0, minute=5))
+    stock(mirror, 100)
+    assert mirror.value("select tds.snapshot_stock()") == 400
+    at(mirror, BEGINNING.replace(hour=22, minute=5))
+    stock(mirror, 200)
+    assert mirror.value("select tds.snapshot_stock()") == 400
+    every = mirror.rows("select * from tds_stock_days order by zoho_item_id, zoho_warehouse_id")
+    same = "select zoho_item_id, quantity from tds_stock_days order by zoho_item_id, zoho_warehouse_id"
+    for days in (2, 3, 4):
+        at(mirror, BEGINNING.replace(hour=3, minute=30) + timedelta(days=days))
+        assert retain(mirror)["stock_days"][1] is None
+        assert mirror.rows(same) == [
+            {"zoho_item_id": row["zoho_item_id"], "quantity": row["quantity"]} for row in every
+        ], days
+    assert mirror.value("select count(*) from zoho.stock_history where kind = 'snapshot'") == 0
+    ids = mirror.rows("select zoho_item_ids as ids from tds.stock_day")
+    assert [row["ids"] for row in ids] == [sorted(row["ids"]) for row in ids]
+
+
 def test_each_place_keeps_its_own_first_snapshot_of_a_month(mirror: Mirror) -> None:
     days = [("1", "2026-01-05"), ("1", "2026-01-06"), ("2", "2026-01-08"), ("2", "2026-01-09")]
     for place, day in days:

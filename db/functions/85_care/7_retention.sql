@@ -315,22 +315,24 @@ declare
 begin
     -- for this transaction, and only as the owner: the trigger that keeps the history as it was lets it pass
     perform set_config('tds.folds_history', 'on', true);
-    with folded as (
-        insert into tds.stock_day (organization_id, day, zoho_warehouse_id, recorded_at, zoho_item_ids, quantities)
-        select h.organization_id, h.day, coalesce(h.zoho_warehouse_id, ''), max(h.recorded_at),
-               array_agg(h.zoho_item_id order by h.zoho_item_id), array_agg(h.quantity order by h.zoho_item_id)
-          from zoho.stock_history h
-         where h.kind = 'snapshot' and h.recorded_at < fold_stock.at - interval '30 hours'
-         group by h.organization_id, h.day, coalesce(h.zoho_warehouse_id, '')
-         order by 1, 2, 3
-        on conflict on constraint stock_day_pkey do nothing
-        returning cardinality(zoho_item_ids) as items)
-    select coalesce(sum(f.items), 0) into v_rows from folded f;
+    insert into tds.stock_day as s (organization_id, day, zoho_warehouse_id, recorded_at, zoho_item_ids, quantities)
+    select h.organization_id, h.day, coalesce(h.zoho_warehouse_id, ''), max(h.recorded_at),
+           array_agg(h.zoho_item_id order by h.zoho_item_id), array_agg(h.quantity order by h.zoho_item_id)
+      from zoho.stock_history h
+     where h.kind = 'snapshot' and h.recorded_at < fold_stock.at - interval '30 hours'
+     group by h.organization_id, h.day, coalesce(h.zoho_warehouse_id, '')
+     order by 1, 2, 3
+    -- what came to be known later that day, and was not old enough with the rest of it
+    on conflict on constraint stock_day_pkey do update
+       set (zoho_item_ids, quantities) = (
+           select array_agg(u.item order by u.item), array_agg(u.quantity order by u.item)
+             from unnest(s.zoho_item_ids || excluded.zoho_item_ids, s.quantities || excluded.quantities) u(item, quantity));
     delete from zoho.stock_history h
      where h.kind = 'snapshot' and h.recorded_at < fold_stock.at - interval '30 hours'
        and exists (select from tds.stock_day s
                     where s.organization_id = h.organization_id and s.day = h.day
                       and s.zoho_warehouse_id = coalesce(h.zoho_warehouse_id, ''));
+    get diagnostics v_rows = row_count;
     delete from zoho.stock_history h
      where h.ctid = any (array(select c.ctid from zoho.stock_history c
                                 where c.kind = 'change'
