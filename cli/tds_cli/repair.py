@@ -17,7 +17,8 @@ from tds_cli.output import print_table
 from tds_cli.progress import Steps
 from tds_db.connect import connect_for_rows, conninfo
 from tds_poller.mirror import Mirror
-from tds_poller.repair import Repaired
+from tds_poller.poll import PULLED
+from tds_poller.repair import FORGOTTEN, Repaired
 from tds_poller.repair import repair as repair_records
 from tds_poller.zoho.client import ZohoClient
 from tds_poller.zoho.settings import ZohoSettings
@@ -63,11 +64,12 @@ def repair(
 def _written(
     settings: ZohoSettings, entity: str, zoho_ids: Sequence[str], *, as_json: bool
 ) -> tuple[int, dict[str, Any]]:
+    entity = PULLED.get(entity, entity)
     done = asyncio.run(_repair(settings, {entity: list(zoho_ids)}))
     if not as_json:
         print_table("Written", [{"entity": entity, "id": i} for ids in done.written.values() for i in ids])
         print_table("Pending", done.pending) if done.pending else None
-    if done.pending:
+    if any(row["reason"] != FORGOTTEN for row in done.pending):
         note("What is pending is asked for by tds poll. Next: tds poll --once", as_json=as_json)
     return INCOMPLETE if done.pending else 0, {"written": done.written, "pending": done.pending}
 

@@ -10,6 +10,7 @@ from tds_poller.zoho.client import ZohoClient
 
 LOOK_SECONDS = 0.2
 PATIENCE_SECONDS = 60.0  # for answers that other processes have in hand
+FORGOTTEN = "the API does not tell of it, and no event that did is kept: have Zoho send it again"
 
 
 @dataclass
@@ -44,12 +45,19 @@ async def repair(
     """
     client.purpose = "repair"
     done = Repaired()
+    unwritten: dict[str, list[dict[str, object]]] = {}
     for entity, ids in wishes.items():
-        await mirror.repair(entity, ids, asked_by)
         if entity in endpoints:
+            await mirror.repair(entity, ids, asked_by)
             await _fetch(client, mirror, endpoints[entity], ids)
+        else:
+            unwritten[entity] = [
+                {"zoho_id": zoho_id, "reason": FORGOTTEN, "error": None, "not_before": None}
+                for zoho_id in ids
+                if not await mirror.repair(entity, [zoho_id], asked_by)
+            ]
     for entity, ids in wishes.items():
-        left = await mirror.still_wanted(entity, ids) if entity in endpoints else []
+        left = await mirror.still_wanted(entity, ids) if entity in endpoints else unwritten[entity]
         open_ids = {row["zoho_id"] for row in left}
         done.written[entity] = [zoho_id for zoho_id in ids if zoho_id not in open_ids]
         done.pending += [{"entity": entity} | row for row in left]

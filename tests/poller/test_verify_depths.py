@@ -214,3 +214,30 @@ def test_danglers_are_listed(poller: Poller) -> None:
         assert ("bills", "not linked", True) in told
         assert ("product_prices", "parent gone", True) in told
         assert ("vendor_payments", "parent deleted", True) in told
+
+
+def test_a_repair_says_written_only_of_what_was(poller: Poller, environment: dict[str, str]) -> None:
+    """Stock is in products, as for a pull; of what the API does not tell only what the inbox still has can be written."""
+    organization_id = poller.sandbox.organisation.organization_id
+    with psycopg.connect(poller.database.conninfo, autocommit=True) as conn:
+        query = "select zoho_item_id, stock_quantity from zoho.products where stock_quantity > 0 order by 1 limit 1"
+        [item, quantity] = conn.execute(query).fetchone() or []
+        conn.execute(
+            "update zoho.products set stock_quantity = stock_quantity + 1 where zoho_item_id = %s", [item]
+        )
+        done = tds(environment, "repair", "stock", item, "--json")
+        assert (done.exit_code, json.loads(done.stdout)["written"]) == (0, {"products": [item]}), done.output
+        kept = "select stock_quantity from zoho.products where zoho_item_id = %s"
+        assert conn.execute(kept, [item]).fetchone() == (quantity,)
+
+        told = {"inventory_adjustment_id": "700", "reason": "counted", "line_items": []}
+        body = json.dumps({"inventory_adjustment": told}).encode()
+        conn.execute("select tds.receive('stock_adjustments', %b, %s)", [body, organization_id])
+        conn.execute("call tds.process_batch()")
+        conn.execute("update zoho.stock_adjustments set reason = 'spoilt'")
+        done = tds(environment, "repair", "stock_adjustments", "700", "701", "--json")
+        result = json.loads(done.stdout)
+        assert (done.exit_code, result["written"]) == (4, {"stock_adjustments": ["700"]}), done.output
+        assert [one["zoho_id"] for one in result["pending"]] == ["701"]
+        assert "tds poll" not in done.stderr, "which never asks for it"
+        assert conn.execute("select reason from zoho.stock_adjustments").fetchall() == [("counted",)]
