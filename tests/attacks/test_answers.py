@@ -65,6 +65,20 @@ def test_what_is_small_on_the_way_and_large_here_is_not_unpacked() -> None:
             tracemalloc.stop()
 
 
+def test_what_follows_a_compressed_answer_counts_and_is_not_kept() -> None:
+    whole = gzip.compress(b'{"code": 0}')
+    with answering(whole + bytes(30 * MIB), Content_Encoding="gzip") as url:
+        tracemalloc.start()
+        try:
+            with pytest.raises(TooLargeError, match="larger than 1048576 bytes"):
+                asked(url)
+            assert tracemalloc.get_traced_memory()[1] < 6 * MIB
+        finally:
+            tracemalloc.stop()
+    with answering(whole + bytes(1000), Content_Encoding="gzip") as url:
+        assert asked(url).content == b'{"code": 0}'
+
+
 @pytest.mark.parametrize("size", [MIB - 1, MIB, MIB + 1])
 @pytest.mark.parametrize("encoding", ["gzip", "identity"])
 def test_the_bound_is_exact(size: int, encoding: str) -> None:

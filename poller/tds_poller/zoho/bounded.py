@@ -79,8 +79,11 @@ async def _bounded(response: httpx.Response, largest: int) -> AsyncIterator[byte
     is_empty = True
     async for raw in response.aiter_raw():
         is_empty = is_empty and not raw
+        if member is not None and member.eof:
+            # What follows is nobody's, and would be kept there; it counts all the same.
+            left -= len(raw)
         try:
-            part = raw if member is None else member.decompress(raw, left + 1)
+            part = raw if member is None else b"" if member.eof else member.decompress(raw, left + 1)
         except zlib.error as error:
             raise httpx.RemoteProtocolError(str(error), request=response.request) from error
         left -= len(part)
