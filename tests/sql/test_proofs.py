@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import json
+from collections import Counter
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime, timedelta
@@ -556,6 +557,34 @@ def test_ids_that_only_webhooks_name_are_asked_for_at_a_bounded_rate(
     assert len(mirror.rows(taken, ORGANIZATION)) == 13, "what was leased ran out; of the new ones none"
     clock(65)
     assert len(mirror.rows(taken, ORGANIZATION)) >= 10 + 13
+
+
+@pytest.mark.parametrize("at_once", [1, 7, 60])
+def test_ids_that_only_webhooks_name_wait_behind_one_another(
+    mirror: Mirror, clock: Callable[[float], None], at_once: int
+) -> None:
+    mirror.conn.execute("update tds.setting set value = '10' where name = 'unknown_details_per_hour'")
+    # ten of a hundred calls a day are 25, whatever the hours leave
+    mirror.conn.execute(
+        "insert into tds.api_budget (organization_id, day_limit) values (%s, 250)", [ORGANIZATION]
+    )
+    numbers = list(range(1, 61))
+    for some in (numbers[n : n + at_once] for n in range(0, 60, at_once)):
+        told(mirror, "products", {"item": [product(str(n), last_modified_time="") for n in some]})
+    waiting = {
+        row["hour"]: row["wants"]
+        for row in mirror.rows(
+            """select coalesce(not_before, date_trunc('hour', tds.now())) as hour, count(*) as wants
+                 from tds.wanted_detail group by 1"""
+        )
+    }
+    assert sum(waiting.values()) == 60
+    assert max(waiting.values()) == 10
+    days = [hour.astimezone(UTC).date() for hour, wants in waiting.items() for _ in range(wants)]
+    assert sorted(Counter(days).values()) == [10, 25, 25]
+    # a clock that was wrong keeps nobody waiting
+    mirror.conn.execute("update tds.unknown_asked set hour = hour + interval '200 days'")
+    assert mirror.value("select tds.unknown_room(%s, 1, tds.now())", ORGANIZATION) == 1
 
 
 def test_an_array_of_too_many_records_is_refused_with_a_reason(mirror: Mirror) -> None:
