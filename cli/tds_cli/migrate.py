@@ -24,7 +24,7 @@ from tds_db.errors import TdsError
 from tds_poller.migrate import Pulled
 from tds_poller.migrate import migrate as migrate_all
 from tds_poller.mirror import Mirror
-from tds_poller.organisations import Served, served
+from tds_poller.organisations import Served, to_be_asked
 from tds_poller.tasks import ended
 from tds_poller.zoho.client import Ground, ZohoClient
 
@@ -53,7 +53,7 @@ def migrate(
         tell_costs((), organisations=organisations, as_json=as_json)
         return
     dsn = conninfo()
-    chosen = served(dsn, organisations)
+    chosen = to_be_asked(dsn, organisations)
     chosen_by_name = [word for name in organisations for word in ("--org", name)]
     with goes_on(["tds", "migrate", *([] if wait else ["--no-wait"]), *chosen_by_name], as_json=as_json):
         fetched, failed = asyncio.run(_migrate(dsn, chosen, restart=restart, wait=wait, as_json=as_json))

@@ -14,7 +14,7 @@ from tds_cli.progress import Steps, Titled
 from tds_cli.terminal import echo
 from tds_db.connect import conninfo
 from tds_db.errors import TdsError
-from tds_poller.organisations import Served, served
+from tds_poller.organisations import Served, to_be_asked
 from tds_poller.zoho.settings import ZohoSettings
 
 AT_ONCE = 10  # organisations served beside one another: each takes a few connections
@@ -43,7 +43,7 @@ def for_each(
     Raises:
         TdsError: there is but one, and it cannot be done.
     """
-    for_each_served(served(conninfo(), organisations), lambda each: one(each.needed()), as_json=as_json)
+    for_each_served(to_be_asked(conninfo(), organisations), lambda each: one(each.needed()), as_json=as_json)
 
 
 def for_each_served(

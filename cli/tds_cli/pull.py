@@ -21,7 +21,7 @@ from tds_cli.watching import Watch, watched
 from tds_db.connect import conninfo
 from tds_db.errors import TdsError
 from tds_poller.mirror import Mirror
-from tds_poller.organisations import Served, served
+from tds_poller.organisations import Served, to_be_asked
 from tds_poller.poll import PULLED, Poll, opened_queue
 from tds_poller.zoho.client import ZohoClient
 
@@ -75,7 +75,7 @@ def pull(
     options = {"incremental": incremental, "modified_since": since, "update_only": update_only}
     wishes = {name: {key: value for key, value in options.items() if value} for name in entities}
     dsn = conninfo()
-    chosen = served(dsn, organisations)
+    chosen = to_be_asked(dsn, organisations)
     again = [word for word in sys.argv[1:] if word != "--restart"]
     with goes_on(["tds", *again], as_json=as_json):
         runs, failed = asyncio.run(

@@ -22,7 +22,7 @@ from tds_db.connect import connect, connect_for_rows, conninfo
 from tds_db.errors import TdsError
 from tds_db.organisations import listed as all_rows
 from tds_db.references import NotThereError
-from tds_poller.organisations import Served, served
+from tds_poller.organisations import Served, to_be_asked
 from tds_poller.zoho.client import ZohoClient
 from tds_poller.zoho.errors import RefusedError, UnauthorizedError
 from tds_poller.zoho.settings import ZohoSettings
@@ -132,7 +132,7 @@ def _chosen(organisations: Sequence[str]) -> Sequence[Served]:
         TdsError: as `served`.
     """
     try:
-        return served(conninfo(), organisations)
+        return to_be_asked(conninfo(), organisations)
     except ValidationError as error:
         if organisations:
             raise

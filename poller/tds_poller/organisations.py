@@ -15,6 +15,7 @@ from tds_poller.zoho.settings import ZohoPlace, ZohoSettings
 
 NEEDED = ("ZOHO_CLIENT_ID", "ZOHO_CLIENT_SECRET", "ZOHO_REFRESH_TOKEN")
 ID = "ZOHO_ORGANIZATION_ID"
+SHOWN = 10  # organisations that a message names
 
 
 @dataclass(frozen=True, slots=True)
@@ -113,6 +114,26 @@ def served(dsn: str, only: Collection[str] = (), known: Known | None = None) -> 
         if organization_id not in found:
             raise _not_served(organization_id, rows, found)
     return [each for each in found.values() if not only or each.organization_id in only]
+
+
+def to_be_asked(dsn: str, only: Collection[str] = ()) -> list[Served]:
+    """The same for a command that asks Zoho at once: with nobody to ask for it does not pass for done.
+
+    Raises:
+        ValidationError: nothing but the environment could say, and it does not.
+        TdsError: an id of `only` is none of them, or paused; or all are.
+        psycopg.Error: the database cannot be asked.
+    """
+    found = served(dsn, only)
+    if not found:
+        rows = _listed(dsn)
+        told = ", ".join(f"{row.organization_id} is {row.state}" for row in rows[:SHOWN])
+        paused = [row.organization_id for row in rows if row.state == State.PAUSED]
+        raise TdsError(
+            f"No organisation is active, so nothing was asked: {told}.",
+            f"Next: tds org resume {paused[0]}" if len(paused) == 1 else "Next: tds org list",
+        )
+    return found
 
 
 def _served(row: Organisation, known: Known) -> Served:

@@ -238,6 +238,26 @@ def test_what_is_refused_is_not_stored_and_what_is_removed_is_gone(group: Group)
     assert {row["organization_id"] for row in group.run("org", "list", "--json")} == {LARGE, REVOKED}
 
 
+def test_where_all_are_paused_nothing_passes_for_done(group: Group) -> None:
+    """Exit code 0 of tds verify says that all agrees: not where nobody was asked."""
+    paused = [row["organization_id"] for row in group.run("org", "list", "--json")]
+    for organization_id in paused:
+        group.run("org", "pause", organization_id)
+    for command in ("verify --yes", "verify --depth inside", "repair products 1", "repair --all-differing", "reconcile", "images",
+                    "plan", "migrate", "migrate --dry-run", "pull products", "webhooks --url https://tds.example.com"):  # fmt: skip
+        name, *arguments = command.split()
+        said = group.run(name, *arguments, "--json", code=FAILED)
+        assert f"No organisation is active, so nothing was asked: {paused[0]} is paused" in said
+        assert "Next: tds org list" in said
+    # what does what is due has nothing to do
+    assert group.run("poll", "--once", "--json") == []
+    with group.database.connect(autocommit=True) as conn:
+        conn.execute(
+            "update tds.organization set state = 'removing' where organization_id <> %s", [paused[0]]
+        )
+    assert group.run("pull", "products", code=FAILED).endswith(f"Next: tds org resume {paused[0]}")
+
+
 def test_one_that_is_let_go_of_ends_no_session_of_the_others(database: Database) -> None:
     """They share one, whose life says what they have taken."""
 
