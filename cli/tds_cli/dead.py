@@ -1,16 +1,22 @@
 """`tds dead`: dead letters and the way back."""
 
+import sys
 from collections.abc import Sequence
 
 import click
 import psycopg
 from psycopg.rows import DictRow
 
+from tds_cli.events import note
+from tds_cli.exits import INCOMPLETE
 from tds_cli.options import COUNT, NUMBER, as_json, must_exist
 from tds_cli.output import print_json, print_table
 from tds_cli.terminal import echo
 from tds_db.connect import connect_for_rows
 from tds_db.errors import TdsError
+
+SHOWN = 20  # numbers in a message
+ASK = "Next: tds repair ENTITY ID, which asks Zoho for the record"
 
 
 @click.group()
@@ -77,7 +83,7 @@ def dead_replay(
 ) -> None:
     """Sends dead letters on their way once more; what fails again is dead again.
 
-    Of several NUMBERS all are sent, or none.
+    Of several NUMBERS all are sent, or none. Exit code 4: the body of one of the --entity is gone.
     """
     if bool(numbers) == bool(entity):
         raise click.UsageError("Name dead letters by their numbers, or all of an --entity.")
@@ -95,6 +101,7 @@ def dead_replay(
                 print_json(sent)
             else:
                 echo(f"{sent['sent'] if sent else 0:,} sent.", err=True)
+            _tell_bodiless(_found(connection, (), entity, reason_code), as_json=as_json)
             return
         # all or none: of one that is named by mistake nothing else is sent; in the order of their numbers, so
         # that two who send the same do not wait for one another
@@ -120,24 +127,51 @@ def _show_replay(
     as_json: bool,
 ) -> None:
     """Shows the dead letters that a replay would send, or refuses as it would."""
-    rows = connection.execute(
-        """select dead_letter_id as number, dead_at, entity, zoho_id, path, reason
-             from tds.dead_letter
-            where resolved_at is null
-              and (dead_letter_id = any (%(numbers)s::bigint[])
-                   or entity = %(entity)s::text and (%(code)s::text is null or error_code = %(code)s))
-            order by dead_letter_id""",
-        {"numbers": list(numbers), "entity": entity, "code": reason_code},
-    ).fetchall()
+    rows = _found(connection, numbers, entity, reason_code)
     if unknown := sorted(set(numbers) - {row["number"] for row in rows}):
         named = ", ".join(map(str, unknown))
         raise TdsError(f"No such dead letter, or resolved already: {named}.", "See: tds dead list")
     if entity and not rows:
         _must_be_of(connection, entity, reason_code)
+    if numbers and (bodiless := ", ".join(str(row["number"]) for row in rows if not row["has_body"])):
+        raise TdsError(f"The body is gone of dead letter {bodiless}: it has nothing to send.", ASK)
+    sent = [
+        {name: value for name, value in row.items() if name != "has_body"} for row in rows if row["has_body"]
+    ]
     if as_json:
-        print_json({"would_send": rows})
+        print_json({"would_send": sent})
     else:
-        print_table("Would be sent", rows)
+        print_table("Would be sent", sent)
+    _tell_bodiless(rows, as_json=as_json)
+
+
+def _found(
+    connection: psycopg.Connection[DictRow],
+    numbers: Sequence[int],
+    entity: str | None,
+    reason_code: str | None,
+) -> list[DictRow]:
+    """The dead letters of these numbers, or of the entity and the reason, and whether they have a body."""
+    return connection.execute(
+        """select d.dead_letter_id as number, d.dead_at, d.entity, d.zoho_id, d.path, d.reason,
+                  exists (select from tds.inbox i
+                           where i.received_at = d.received_at and i.inbox_id = d.inbox_id) as has_body
+             from tds.dead_letter d
+            where d.resolved_at is null
+              and (d.dead_letter_id = any (%(numbers)s::bigint[])
+                   or d.entity = %(entity)s::text and (%(code)s::text is null or d.error_code = %(code)s))
+            order by d.dead_letter_id""",
+        {"numbers": list(numbers), "entity": entity, "code": reason_code},
+    ).fetchall()
+
+
+def _tell_bodiless(rows: Sequence[DictRow], *, as_json: bool) -> None:
+    """Says which of them are not sent, because their body is gone, and ends with exit code 4 where one is."""
+    bodiless = [str(row["number"]) for row in rows if not row["has_body"]]
+    if bodiless:
+        named = ", ".join(bodiless[:SHOWN]) + (", …" if len(bodiless) > SHOWN else "")
+        note(f"Not sent, as its body is gone: {named}. {ASK}", as_json=as_json)
+        sys.exit(INCOMPLETE)
 
 
 def _must_be_of(connection: psycopg.Connection[DictRow], entity: str, reason_code: str | None) -> None:

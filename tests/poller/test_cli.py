@@ -119,6 +119,21 @@ def test_migrate_status_and_dead_letters(poller: Poller, environment: dict[str, 
     assert [row["number"] for row in sent["replayed"]] == [letter["number"]]
     assert "dead 1" in tds(environment, "process").stdout
     assert tds(environment, "dead", "replay", "--entity", "products", "--json").stdout == '{"sent": 1}\n'
+    # one whose body is gone has nothing to send: neither command says that it is, or would be, sent
+    assert "dead 1" in tds(environment, "process").stdout
+    [letter] = json.loads(tds(environment, "dead", "list", "--json").stdout)
+    with psycopg.connect(poller.database.conninfo, autocommit=True) as connection:
+        connection.execute(
+            "delete from tds.inbox i using tds.dead_letter d where d.dead_letter_id = %s and i.inbox_id = d.inbox_id",
+            [letter["number"]],
+        )
+    for dry in ([], ["--dry-run"]):
+        of_all = tds(environment, "dead", "replay", "--entity", "products", "--json", *dry)
+        assert of_all.returncode == 4
+        assert of_all.stdout == ('{"would_send": []}\n' if dry else '{"sent": 0}\n')
+        assert f"its body is gone: {letter['number']}. Next: tds repair" in of_all.stderr
+        of_one = tds(environment, "dead", "replay", str(letter["number"]), *dry)
+        assert (of_one.returncode, "ody" in of_one.stderr) == (1, True), of_one.stderr
     assert tds(environment, "dead", "show", "999999").returncode == 1
     assert tds(environment, "dead", "replay").returncode == 2
 
