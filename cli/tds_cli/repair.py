@@ -11,7 +11,7 @@ from psycopg.rows import dict_row
 from tds_cli.completion import entity_names
 from tds_cli.events import note
 from tds_cli.exits import FAILED, INCOMPLETE
-from tds_cli.options import as_json
+from tds_cli.options import as_json, must_exist
 from tds_cli.organisations import by_org, for_each
 from tds_cli.output import print_table
 from tds_cli.progress import Steps
@@ -47,11 +47,15 @@ def repair(
     Zoho has not any more is deleted by the rules of evidence: asked for once more after a pause. Exit code 4:
     something is still to be asked for.
     """
+    entity = PULLED.get(entity, entity) if entity else None
     if all_differing == bool(zoho_ids) or (zoho_ids and not entity):
         raise click.UsageError("Name an entity and ids, or --all-differing.")
 
     def one(settings: ZohoSettings) -> tuple[int, Any]:
         if all_differing:
+            if entity is not None:
+                with connect_for_rows("repair", conninfo()) as connection:
+                    must_exist(connection, entity)
             left = mend(settings, entities=[entity] if entity else None, as_json=as_json)
             None if as_json else print_table("Left", left["differences"])
             return FAILED if left["differing"] else 0, left
@@ -64,7 +68,6 @@ def repair(
 def _written(
     settings: ZohoSettings, entity: str, zoho_ids: Sequence[str], *, as_json: bool
 ) -> tuple[int, dict[str, Any]]:
-    entity = PULLED.get(entity, entity)
     done = asyncio.run(_repair(settings, {entity: list(zoho_ids)}))
     if not as_json:
         print_table("Written", [{"entity": entity, "id": i} for ids in done.written.values() for i in ids])

@@ -241,3 +241,10 @@ def test_a_repair_says_written_only_of_what_was(poller: Poller, environment: dic
         assert [one["zoho_id"] for one in result["pending"]] == ["701"]
         assert "tds poll" not in done.stderr, "which never asks for it"
         assert conn.execute("select reason from zoho.stock_adjustments").fetchall() == [("counted",)]
+        # what differs of an entity is asked for by the same names
+        conn.execute("update zoho.products set name = 'spoilt' where zoho_item_id = %s", [item])
+        assert verified(environment, "--depth", "inside", "products")[0] == 1
+        refused = tds(environment, "repair", "sheep", "--all-differing")
+        assert (refused.exit_code, "unknown entity" in refused.stderr) == (1, True), refused.output
+        assert tds(environment, "repair", "stock", "--all-differing").exit_code == 0
+        assert conn.execute("select count(*) from zoho.products where name = 'spoilt'").fetchone() == (0,)
