@@ -293,3 +293,51 @@ def test_what_differed_on_a_day_past_is_compared_until_it_is_equal_or_noted(mirr
     compare(mirror.value("select tds.request_reconcile(%s, null, '2026-06-15', 'a command')", OWN))
     mirror.conn.execute("select tds.note_discrepancy(d.discrepancy_id, 'known') from tds_discrepancies d")
     assert night("2026-07-05") == [("2026-07-05", [])], "what is noted is known"
+
+
+def test_what_an_edition_refuses_of_a_list_is_not_asked_of_its_count(mirror: Mirror) -> None:
+    """A pull has learned that; the count with the same parameter was refused each night, and nothing of the list was compared."""
+    refused = [
+        ("/items", "sort_order", "A"), ("/items", "sort_column", "created_time"), ("/pricebooks", "filter_by", "Status.All"),
+        ("/contacts", "filter_by", "Status.All"), ("/invoices", "sort_column", "created_time"),
+    ]  # fmt: skip
+    for path, parameter, value in refused:
+        mirror.conn.execute(
+            "insert into tds.refused_parameter (organization_id, api_path, parameter, value, message, refused_at) "
+            "values (%s, %s, %s, %s, 'Invalid value', tds.now())",
+            [OWN, path, parameter, value],
+        )
+    run_id = mirror.value("select tds.request_reconcile(%s, null, null, 'a command')", OWN)
+    mirror.conn.execute("select from tds.next_reconcile(%s, 1, %s)", [OWN, run_id])
+    tasks = mirror.rows("select report, parameters from tds.reconcile_task where reconcile_id = %s", run_id)
+    keys = {
+        task["report"]: {
+            key: value
+            for key, value in task["parameters"].items()
+            if key in ("filter_by", "sort_column", "sort_order")
+        }
+        for task in tasks
+    }
+    assert keys["count:products"] == {"filter_by": "Status.All"}
+    assert keys["count:pricelists"] == {}
+    assert keys["count:customers"]["filter_by"] == "Status.All", "without it the list is not of all"
+    assert keys["count:invoices:draft"] == {"filter_by": "Status.Draft"}
+    assert keys["count:bills"] == {"sort_column": "created_time", "sort_order": "A"}
+
+    # so are the lists that explain what differs
+    [contacts] = [r for r in mirror.rows("select * from tds.reconcile_task where reconcile_id = %s", run_id)
+                  if r["report"] == "contacts:customers"]  # fmt: skip
+    row = {"contact_id": "10", "contact_name": "Noor", "outstanding_receivable_amount": 5}
+    page = {"contacts": [row], "page_context": {"page": 1, "has_more_page": False}}
+    while asked := mirror.rows("select * from tds.next_reconcile(%s, 1, %s)", OWN, run_id):
+        [task] = asked
+        told = [json.dumps(page).encode()] if task["report"] == contacts["report"] else None
+        mirror.conn.execute(
+            "select tds.reconcile_told(%s, %s, %b::bytea[], %s, tds.now(), 1)",
+            [run_id, task["task"], told, None if told else "not asked"],
+        )
+        if task["path"] == "/invoices" and "customer_id" in task["parameters"]:
+            assert task["parameters"] == {"filter_by": "Status.All", "customer_id": "10"}
+            break
+    else:
+        raise AssertionError("the customer's invoices are not read")

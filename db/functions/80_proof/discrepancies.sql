@@ -87,7 +87,10 @@ begin
     insert into tds.reconcile_task (reconcile_id, task, party_kind, party_id, entity, zoho_id, path, parameters, paged)
     select (plan_explanations.run).reconcile_id, v_last + row_number() over (order by q.turn, q.parties desc, q.entity, q.zoho_id),
            q.party_kind, q.party_id, q.entity, q.zoho_id, n.api_path || coalesce('/' || q.zoho_id, ''),
-           case when q.zoho_id is null then n.list_filter || jsonb_build_object(q.party_kind || '_id', q.party_id) else '{}' end,
+           case when q.zoho_id is null
+                then tds.list_parameters(n.entity, (plan_explanations.run).organization_id)
+                     || jsonb_build_object(q.party_kind || '_id', q.party_id)
+                else '{}' end,
            q.zoho_id is null
       from (select case when s.is_shared then 1000000 else p.turn end as turn, p.party_kind,
                    case when not s.is_shared then p.party_id end as party_id, s.entity, s.zoho_id, count(*) as parties

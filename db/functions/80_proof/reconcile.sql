@@ -154,6 +154,27 @@ revoke all on function tds.why_not_of_that_day(tds.reconcile_run, tds.report, ti
 comment on function tds.why_not_of_that_day(tds.reconcile_run, tds.report, timestamptz) is
 'Why the mirror cannot say a report''s figures of the day that a reconciliation is of: it has the stock of now; null: it can.';
 
+create or replace function tds.parameters_taken(report tds.report, organization_id text) returns jsonb
+language plpgsql stable
+set search_path = pg_catalog, pg_temp
+as $$
+declare
+    v_left constant jsonb := (parameters_taken.report).parameters - array(
+        select p.parameter from tds.refused_parameter p
+         where p.organization_id = parameters_taken.organization_id and p.api_path = (parameters_taken.report).path
+           and p.value = (parameters_taken.report).parameters ->> p.parameter
+           -- without this one a list may leave some out, which is no count of all: it is asked for, and refused
+           and (p.parameter <> 'filter_by' or exists (
+                select from tds.entity n
+                 where case when n.api_path = p.api_path then tds.lists_all(n.entity, parameters_taken.organization_id) end)));
+begin
+    return case when v_left ? 'sort_column' then v_left else v_left - 'sort_order' end;
+end
+$$;
+revoke all on function tds.parameters_taken(tds.report, text) from public;
+comment on function tds.parameters_taken(tds.report, text) is
+'What a report is asked for with, without what the organisation''s edition has refused of the list that it counts (tds.list_parameters()).';
+
 create or replace function tds.plan_reconcile(run tds.reconcile_run) returns int
 language plpgsql volatile
 set search_path = pg_catalog, pg_temp
@@ -167,7 +188,7 @@ declare
 begin
     insert into tds.reconcile_task (reconcile_id, task, report, path, parameters, paged, done_at, error)
     select (plan_reconcile.run).reconcile_id, row_number() over (order by r.position, r.report), r.report, r.path,
-           r.parameters
+           tds.parameters_taken(r, (plan_reconcile.run).organization_id)
            || case r.period when 'none' then '{}'::jsonb else jsonb_build_object('usestate', 'false', 'cash_based', 'false') end
            || case r.period when 'day' then jsonb_build_object('to_date', (plan_reconcile.run).as_of)
                             when 'month' then jsonb_build_object(
