@@ -14,7 +14,13 @@ from urllib.parse import quote
 from tds_db.images import ImageSettings, ImageStore, content_type
 from tds_poller.mirror import Mirror
 from tds_poller.zoho.client import ZohoClient
-from tds_poller.zoho.errors import NotFoundError, OrganizationError, RefusedError
+from tds_poller.zoho.errors import (
+    NotFoundError,
+    OrganizationError,
+    RefusedError,
+    TooLargeError,
+    UnauthorizedError,
+)
 
 # Calls of one lease, which lasts two minutes.
 MOST_AT_ONCE = 50
@@ -158,9 +164,12 @@ class _Fetcher:
             reply = await self.client.get(f"/items/{quote(zoho_item_id, safe='')}/image", file=True)
         except OrganizationError:
             raise
-        except RefusedError as error:
-            gone = isinstance(error, NotFoundError)
+        except (RefusedError, TooLargeError) as error:
+            gone = not isinstance(error, RefusedError) or isinstance(error, NotFoundError)
             return await self._refuse(zoho_item_id, document_id, error.message, gone=gone)
+        except UnauthorizedError as error:
+            await self._refuse(zoho_item_id, document_id, error.message, gone=False)
+            raise
         size, kind = len(reply.body), content_type(reply.body)
         self.images.bytes += size
         # Gone, because the same document would give the same answer again, and each costs a call.

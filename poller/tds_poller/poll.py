@@ -36,6 +36,7 @@ from tds_poller.zoho.errors import (
     AuthorizationError,
     LimitError,
     MovingError,
+    OrganizationError,
     PagingError,
     UnreachableError,
     ZohoError,
@@ -56,6 +57,8 @@ OUTAGE_SECONDS = 30.0  # pause after Zoho could not be reached
 SINGLE_DETAILS = 10
 # Pulled as the list and the details of another entity.
 PULLED = {"stock": "products"}
+# What else Zoho refuses is refused of one thing.
+STOPS_ALL = (LimitError, UnreachableError, AuthorizationError, OrganizationError)
 
 
 class RestartWantedError(TdsError):
@@ -95,6 +98,7 @@ class Poll:
         self._limit: LimitError | None = None
         self._tell_at = 0.0
         self._prune_at = 0.0
+        self._no_image_until = 0.0
         self._compare_at = 0.0
         self._refusal: str | None = None
         self._patient = True
@@ -369,7 +373,17 @@ class Poll:
             else:
                 if pruned.removed:
                     log.info("%d files of pictures that nothing shows are removed", len(pruned.removed))
-        fetched = await fetch_images(self._client, self._mirror, self._images, limit=SINGLE_DETAILS)
+        if self._no_image_until > now:
+            return False
+        try:
+            fetched = await fetch_images(self._client, self._mirror, self._images, limit=SINGLE_DETAILS)
+        except STOPS_ALL:
+            raise
+        except (ZohoError, OSError) as failure:
+            # A scope is missing, or room for files: all else goes on.
+            log.error("Pictures are not fetched for %.0f s: %s", PRUNE_SECONDS, failure)
+            self._no_image_until = now + PRUNE_SECONDS
+            return False
         for error in fetched.errors:
             log.warning("%s", error)
         return fetched.done > 0
@@ -380,7 +394,13 @@ class Poll:
             return False
         self._compare_at = now + COMPARE_SECONDS
         self._client.purpose = "verify"
-        return await do_asked(self._client, self._mirror, self._mirror.conninfo)
+        try:
+            return await do_asked(self._client, self._mirror, self._mirror.conninfo)
+        except STOPS_ALL:
+            raise
+        except ZohoError as error:
+            log.error("A comparison failed: %s", error.message)
+            return True
 
     async def _fetch(self, endpoint: Endpoint, taken: Mapping[str, Want]) -> None:
         # What no pull wants, a webhook does: such calls may use what is kept for them.

@@ -24,6 +24,7 @@ from tds_poller.images import Images, Pruned, fetch_images
 from tds_poller.images import prune as pruning
 from tds_poller.mirror import Mirror
 from tds_poller.poll import Poll, read_queue
+from tds_poller.zoho.bounded import BoundedClient
 from tds_poller.zoho.client import ZohoClient
 from tds_poller.zoho.errors import ZohoError
 from tds_sandbox.errors import ApiError
@@ -180,6 +181,34 @@ def test_what_fails_for_now_is_left_alone_for_a_while(
     pictures.end_leases()
     assert pictures.fetch().fetched == 20
     assert pictures.rows("select count(*) from zoho.products where image_url is not null") == [(20,)]
+
+
+def test_a_scope_that_is_missing_stops_no_poller(
+    pictures: Pictures, environment: dict[str, str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(*_: object) -> None:
+        raise ApiError(401, 57, "You are not authorized to perform this operation")
+
+    monkeypatch.setattr(tds_sandbox.app, "_image", refuse)
+    own = environment | {"TDS_IMAGE_URL": str(pictures.directory)}
+    done = commands.tds(own, "poll", "--once")
+    assert (done.returncode, "Pictures are not fetched" in done.stderr) == (0, True), done.stderr
+    assert pictures.rows("select distinct state, tries, error like '%%code 57%%' from tds.image") == [
+        ("failed", 1, True)
+    ]
+    assert pictures.rows("select count(*) from tds.api_budget where refused is not null") == [(0,)]
+
+
+def test_an_answer_that_is_too_large_for_any_is_one_pictures_fault(
+    pictures: Pictures, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    sizes = sorted(len(png(document)) for document in documents(pictures).values())
+    bounds = BoundedClient.__init__.__kwdefaults__
+    assert bounds is not None
+    monkeypatch.setitem(bounds, "largest", sizes[9])
+    images = pictures.fetch()
+    assert images.fetched == sum(size <= sizes[9] for size in sizes)
+    assert images.gone == 20 - images.fetched > 0
 
 
 @pytest.mark.parametrize("body", [b"<svg xmlns='http://www.w3.org/2000/svg'/>", b"<!DOCTYPE html><html></html>",
