@@ -21,8 +21,12 @@ from tds_poller.zoho.errors import (
 )
 from tds_poller.zoho.oauth import Token, TokenSource
 from tds_poller.zoho.settings import ZohoSettings
+from tds_sandbox.clock import Clock
+from tds_sandbox.oauth import Credentials
+from tds_sandbox.organisation import Organisation
+from tests.db.servers import Database
 from tests.journeys.programs import free_port
-from tests.poller.conftest import Poller
+from tests.poller.conftest import Poller, fast_sandbox
 
 
 async def get(client: ZohoClient, _: Mirror) -> bytes:
@@ -133,6 +137,22 @@ def test_a_scope_that_is_missing_is_an_error_after_one_refresh(
     with pytest.raises(UnauthorizedError, match="HTTP 401"):
         poller.run(get)
     assert poller.sandbox.ledger.by_status["401"] == 2
+
+
+def test_calls_without_their_scope_use_up_no_tokens(database: Database) -> None:
+    scopes = ("ZohoBooks.settings.READ", "ZohoBooks.invoices.READ")
+    organisation = Organisation(items=10, contacts=6, invoices=5, clock=Clock(600), lenient=True)
+
+    async def ask(client: ZohoClient, mirror: Mirror) -> None:
+        for _ in range(14):
+            with pytest.raises(UnauthorizedError, match="code 57"):
+                await client.get("/bills/123456")
+        assert b"invoices" in (await client.get("/invoices")).body
+
+    with fast_sandbox(organisation, credentials=Credentials(scopes=scopes)) as sandbox:
+        poller = Poller(sandbox, database)
+        poller.run(ask, minute_seconds=60, longest_wait=5)
+        assert tokens(poller) == 2
 
 
 @pytest.mark.parametrize(("code", "waits"), [("44", 0.2), ("1070", 0.001)])

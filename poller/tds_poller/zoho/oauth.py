@@ -31,6 +31,7 @@ log = logging.getLogger(__name__)
 API_HOSTS = {hosts.api for hosts in DATA_CENTRES.values()}
 SECRET = re.compile("[!-~]{1,8000}")  # what a header takes; of another one the client's error would show it
 LIFETIME = 3600.0  # seconds, as Zoho's documents have it
+TRUSTED_MINUTES = 10  # that a token is taken to be right which has taken a rejected one's place
 
 AGAIN = "The same is not sent again, unless an operator says: select tds.allow_refresh();"
 # What the token endpoint answers, with HTTP 200, when it refuses. For good: tds.is_final_refusal().
@@ -92,6 +93,7 @@ class TokenSource:
         self._rejected: str | None = None
         self._kept: Token | None = None
         self._kept_until = 0.0
+        self._trusted_until = 0.0
         self._turn = asyncio.Lock()
         self._warned = False
 
@@ -139,7 +141,13 @@ class TokenSource:
                 await asyncio.sleep(seconds)
 
     def reject(self, token: Token) -> None:
-        """Has a token that the API did not accept replaced, unless another is in force already."""
+        """Has a token that the API did not accept replaced, unless another is in force already.
+
+        Or unless one was just now: whatever that is refused is refused for want of a scope, and a token for
+        each such call would be more than Zoho gives out.
+        """
+        if time.monotonic() < self._trusted_until:
+            return
         self._rejected = token.sealed
         if self._kept == token:
             self._kept = None
@@ -169,6 +177,8 @@ class TokenSource:
             "select tds.store_access_token(%s, %s, %s, %s, tds.now() - make_interval(secs => %s))",
             *(self._account, sealed, domain, lifetime * self._minute / 60, time.monotonic() - asked_at),
         )
+        if self._rejected is not None:
+            self._trusted_until = time.monotonic() + TRUSTED_MINUTES * self._minute
         return self._token(secret, domain, sealed)
 
     async def _ask(self) -> dict[str, Any]:
