@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from datetime import timedelta
 
 import psycopg
 import pytest
@@ -342,6 +343,33 @@ def test_what_hangs_in_the_middle_keeps_only_what_it_holds(database: Database, m
         later(mirror, seconds)
         mirror.process()
     assert renamed(mirror) == 4
+
+
+@pytest.mark.parametrize("way", ["webhook and 404", "404 twice"])
+def test_a_dead_letter_of_a_record_that_zoho_has_no_more_is_closed(mirror: Mirror, way: str) -> None:
+    """Nobody tells that record anew: the letter would be open for ever, and its alarm with it."""
+    start = mirror.value("select tds.now() - interval '1 hour'")
+
+    def gone(seconds: int, shape: str = "detail") -> None:
+        moment = start + timedelta(seconds=seconds)
+        mirror.receive("products", {"item_id": "9"}, shape, event="delete", observed_at=moment)
+        mirror.process()
+
+    mirror.receive("products", {"item": product("9", rate="dear")}, observed_at=start)
+    mirror.receive("products", {"item": product("8", rate="dear")}, observed_at=start)
+    mirror.process()
+    gone(1, "webhook" if way == "webhook and 404" else "detail")
+    assert mirror.value("select count(*) from tds_dead_letter_queue") == 2, "that proves nothing yet"
+    gone(120)
+    left = mirror.rows("select zoho_id from tds_dead_letter_queue")
+    assert left == [{"zoho_id": "8"}]
+    said = mirror.value("select resolution from tds.dead_letter where zoho_id = '9'")
+    assert said.startswith("Zoho has deleted the record: 404 at ")
+    # what is told of it later is of a record that is there
+    later = start + timedelta(seconds=300)
+    mirror.receive("products", {"item": product("9", rate="dearer")}, observed_at=later)
+    mirror.process()
+    assert mirror.value("select count(*) from tds_dead_letter_queue") == 2
 
 
 def test_many_dead_letters_are_told_again_and_replayed_as_one(mirror: Mirror) -> None:

@@ -224,6 +224,27 @@ revoke all on function tds.next_probe(tds.entity, text, tds.record[]) from publi
 comment on function tds.next_probe(tds.entity, text, tds.record[]) is
 'Of the records held back that answered 404 once more, the one to ask for again after deletion_probe_seconds, unless another is.';
 
+create or replace function tds.resolve_deleted(entity text, organization_id text, zoho_ids text[], at timestamptz) returns void
+language plpgsql volatile
+set search_path = pg_catalog, pg_temp
+as $$
+begin
+    update tds.dead_letter d
+       set resolved_at = resolve_deleted.at, resolution = format('Zoho has deleted the record: 404 at %s', h.proved_at)
+      from tds.held_deletion h
+     where h.organization_id = resolve_deleted.organization_id and h.entity = resolve_deleted.entity
+       and h.zoho_id = any (resolve_deleted.zoho_ids) and h.state in ('done', 'confirmed')
+       and d.organization_id = h.organization_id and d.entity = any (tds.namesakes(h.entity)) and d.resolved_at is null
+       -- as the index dead_letter_told_idx has it
+       and coalesce(d.zoho_id, md5(d.record)) = h.zoho_id and d.zoho_id = h.zoho_id
+       -- what was told later speaks of a record that is there
+       and d.observed_at < h.proved_at;
+end
+$$;
+revoke all on function tds.resolve_deleted(text, text, text[], timestamptz) from public;
+comment on function tds.resolve_deleted(text, text, text[], timestamptz) is
+'Closes dead letters of records that are proved deleted since: nobody will tell them anew.';
+
 create or replace function tds.weigh_deletions(
     entity tds.entity, organization_id text, records tds.record[], at timestamptz, out passed tds.record[], out verdicts tds.verdict[])
 language plpgsql volatile
@@ -248,6 +269,8 @@ begin
        set state = 'done', changed_at = weigh_deletions.at
       from unnest(v_proved) p
      where (h.organization_id, h.entity, h.zoho_id) = (p.organization_id, p.entity, p.zoho_id) and h.state = 'waiting';
+    perform tds.resolve_deleted((weigh_deletions.entity).entity, weigh_deletions.organization_id,
+                                array(select p.zoho_id from unnest(v_proved) p), weigh_deletions.at);
     v_phantoms := tds.remove_phantoms(
         weigh_deletions.entity, weigh_deletions.organization_id,
         array(select p from unnest(v_proved) p
