@@ -44,8 +44,8 @@ def repair(
 
     Row, document, lines, addresses, prices, stock, links and tombstone are right afterwards. What only the
     rows have wrong is made anew of the stored documents with --all-differing, without a call. A record that
-    Zoho has not any more is deleted by the rules of evidence: asked for once more after a pause. Exit code 4:
-    something is still to be asked for.
+    Zoho has not any more is deleted by the rules of evidence: asked for once more after a pause; then it is
+    told as not in Zoho. Exit code 4: something is still to be asked for.
     """
     entity = PULLED.get(entity, entity) if entity else None
     if all_differing == bool(zoho_ids) or (zoho_ids and not entity):
@@ -71,10 +71,14 @@ def _written(
     done = asyncio.run(_repair(settings, {entity: list(zoho_ids)}))
     if not as_json:
         print_table("Written", [{"entity": entity, "id": i} for ids in done.written.values() for i in ids])
+        if done.absent:
+            absent = [{"entity": entity, "id": i} for ids in done.absent.values() for i in ids]
+            print_table("Not in Zoho, and so in no row but one marked deleted", absent)
         print_table("Pending", done.pending) if done.pending else None
     if any(row["reason"] != FORGOTTEN for row in done.pending):
         note("What is pending is asked for by tds poll. Next: tds poll --once", as_json=as_json)
-    return INCOMPLETE if done.pending else 0, {"written": done.written, "pending": done.pending}
+    told = {"written": done.written, "absent": done.absent, "pending": done.pending}
+    return INCOMPLETE if done.pending else 0, told
 
 
 async def _repair(settings: ZohoSettings, wishes: dict[str, list[str]]) -> Repaired:

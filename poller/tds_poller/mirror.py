@@ -551,6 +551,11 @@ class Mirror:
                     where organization_id = %b and entity = %b and zoho_id = any (%b) order by zoho_id"""
         return await self._rows(dict_row, query, self.organization_id, entity, list(zoho_ids))
 
+    async def not_living(self, entity: str, zoho_ids: Sequence[str]) -> list[str]:
+        """Those of these records that have no row, or one that is marked deleted."""
+        query = "select tds.not_living(%b, %b, %b)"
+        return list(await self._row(scalar_row, query, entity, self.organization_id, list(zoho_ids)))
+
     async def detail_failed(self, entity: str, zoho_id: str, error: str) -> None:
         """Records that a detail could not be had."""
         await self._row(

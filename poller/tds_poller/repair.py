@@ -18,7 +18,9 @@ class Repaired:
     """What became of records that were to be repaired."""
 
     written: dict[str, list[str]] = field(default_factory=dict)
-    """Ids, by entity, of which Zoho's answer is written or their absence proved."""
+    """Ids, by entity, of which Zoho's answer is written."""
+    absent: dict[str, list[str]] = field(default_factory=dict)
+    """Ids, by entity, that Zoho does not have: no row of them is left that is not marked deleted."""
     pending: list[dict[str, object]] = field(default_factory=list)
     """Those that are asked for once more, or could not be had, and why."""
 
@@ -59,7 +61,11 @@ async def repair(
     for entity, ids in wishes.items():
         left = await mirror.still_wanted(entity, ids) if entity in endpoints else unwritten[entity]
         open_ids = {row["zoho_id"] for row in left}
-        done.written[entity] = [zoho_id for zoho_id in ids if zoho_id not in open_ids]
+        settled = [zoho_id for zoho_id in ids if zoho_id not in open_ids]
+        absent = await mirror.not_living(entity, settled) if entity in endpoints else []
+        done.written[entity] = [zoho_id for zoho_id in settled if zoho_id not in absent]
+        if absent:
+            done.absent[entity] = absent
         done.pending += [{"entity": entity} | row for row in left]
     return done
 

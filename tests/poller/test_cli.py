@@ -153,6 +153,25 @@ def test_whoever_has_ended_in_order_does_not_pass_for_silent(
             connection.execute("delete from tds.program")
 
 
+def test_a_repair_of_what_zoho_has_not_does_not_pass_for_written(
+    poller: Poller, environment: dict[str, str]
+) -> None:
+    assert tds(environment, "pull", "products").returncode == 0
+    with psycopg.connect(poller.database.conninfo, autocommit=True) as connection:
+        # two answers in a row prove that it is not there
+        connection.execute("update tds.setting set value = '0' where name = 'second_look_seconds'")
+        [(there,)] = connection.execute("select min(zoho_item_id) from zoho.products").fetchall()
+    done = tds(environment, "repair", "products", there, "1", "--json")
+    assert done.returncode == 0, done.stderr
+    assert json.loads(done.stdout) == {
+        "written": {"products": [there]},
+        "absent": {"products": ["1"]},
+        "pending": [],
+    }
+    told = tds(environment, "repair", "products", "1").stdout
+    assert told.startswith("Written: none\nNot in Zoho")
+
+
 def test_pull_one_entity(poller: Poller, environment: dict[str, str]) -> None:
     done = tds(environment, "pull", "vendors", "--no-details", "--json")
     assert done.returncode == 0, done.stderr

@@ -33,6 +33,26 @@ comment on function tds.repair_records(text, text[], text, text) is
 'the API does not tell (stock adjustments) the newest telling in the inbox is written at once. asked_by: stands with the event, null: the '
 'session''s user. Raises ZB002, ZB013, ZB015.';
 
+create or replace function tds.not_living(entity text, organization_id text, zoho_ids text[]) returns text[]
+language plpgsql stable security definer
+set search_path = pg_catalog, pg_temp
+as $$
+declare
+    v_entity constant tds.entity := tds.entity_named(tds.pulled_entity(not_living.entity));
+    v_ids    text[];
+begin
+    execute format('select array(select u.id from unnest($2) with ordinality u(id, n)
+                                  where not exists (select from zoho.%1$I t
+                                                     where t.organization_id = $1 and t.%2$I = u.id and t.deleted_at is null)
+                                  order by u.n)', v_entity.target, v_entity.target_key)
+       into v_ids using not_living.organization_id, not_living.zoho_ids;
+    return v_ids;
+end
+$$;
+revoke all on function tds.not_living(text, text, text[]) from public;
+comment on function tds.not_living(text, text, text[]) is
+'Those of these records that have no row, or one that is marked deleted. Raises ZB002.';
+
 create or replace function tds.repair(entity text, variadic zoho_ids text[]) returns bigint
 language sql volatile
 as $$ select tds.repair_records($1, $2) $$;
@@ -148,5 +168,6 @@ comment on function tds.to_mend(bigint[]) is
 'What stands of what comparisons found (all, or these), by what mends it: stray, repair or rebuild, with the ids.';
 
 grant execute on function tds.repair(text, text[]), tds.repair_records(text, text[], text, text), tds.look_again(bigint[]),
+    tds.not_living(text, text, text[]),
     tds.to_mend(bigint[]), tds.remove_strays(text)
     to tds_operator, tds_poller;
