@@ -1,6 +1,5 @@
 """`tds alerts`: what is not well, who sees to it, and who is told."""
 
-import getpass
 import shlex
 import sys
 import uuid
@@ -10,7 +9,7 @@ from typing import Any
 import click
 
 from tds_cli.exits import FAILED, INCOMPLETE
-from tds_cli.options import COUNT, NUMBER, as_json
+from tds_cli.options import COUNT, NUMBER, as_json, whoever
 from tds_cli.output import print_json, print_table
 from tds_cli.terminal import echo
 from tds_db.alerting import BUSINESS, OPERATIONS, AlertSettings, Watch
@@ -81,9 +80,9 @@ def alerts_ack(*, number: int, by: str | None, span: str | None, end: str | None
         span,
         end,
         number=number,
-        by=_who(by),
+        by=whoever(by),
     )
-    echo(f"Acknowledged by {_who(by)}: {done}")
+    echo(f"Acknowledged by {whoever(by)}: {done}")
 
 
 @alerts.command("mute")
@@ -107,7 +106,7 @@ def alerts_mute(*, what: str, entity: str | None, by: str | None, span: str | No
             span,
             end,
             number=_number(what),
-            by=_who(by),
+            by=whoever(by),
         )
         echo(f"Muted: {done}")
         return
@@ -117,7 +116,7 @@ def alerts_mute(*, what: str, entity: str | None, by: str | None, span: str | No
         end,
         kind=what,
         entity=entity,
-        by=_who(by),
+        by=whoever(by),
     )
     echo(f"Muted: {done} open alerts, and those to come.")
 
@@ -204,15 +203,6 @@ def _tell_mutes() -> None:
 
 def _number(what: str) -> int:
     return NUMBER.convert(int(what), None, None)
-
-
-def _who(by: str | None) -> str:
-    if by:
-        return by
-    try:
-        return getpass.getuser()
-    except (KeyError, OSError):
-        return ""
 
 
 def _do(query: str, span: str | None = None, end: str | None = None, **parameters: object) -> Any:

@@ -9,7 +9,7 @@ from psycopg.rows import DictRow
 
 from tds_cli.events import note
 from tds_cli.exits import INCOMPLETE
-from tds_cli.options import COUNT, NUMBER, as_json, must_exist
+from tds_cli.options import COUNT, NUMBER, as_json, must_exist, whoever
 from tds_cli.output import print_json, print_table
 from tds_cli.terminal import echo
 from tds_db.connect import connect_for_rows
@@ -116,6 +116,26 @@ def dead_replay(
         return
     for letter in replayed:
         echo(f"Dead letter {letter['number']} goes on as event {letter['event']}.", err=True)
+
+
+@dead.command("dismiss")
+@click.argument("numbers", type=NUMBER, nargs=-1, required=True)
+@click.option("--reason", required=True, help="Why nothing can come of them; it is kept with them.")
+@click.option("--by", help="Who says so; unsaid: who is logged in here.")
+@as_json
+def dead_dismiss(numbers: tuple[int, ...], reason: str, by: str | None, as_json: bool) -> None:
+    """Closes dead letters of which nothing can come: what was never a record, what is gone for good.
+
+    Of several NUMBERS all are closed, or none. What they told is not in the mirror.
+    """
+    with connect_for_rows("dead") as connection:
+        done = connection.execute(
+            "select tds.dismiss(%s::bigint[], %s, %s) as dismissed", [list(numbers), reason, whoever(by)]
+        ).fetchone()
+    if as_json:
+        print_json(done)
+    else:
+        echo(f"{done['dismissed'] if done else 0:,} dismissed.", err=True)
 
 
 def _show_replay(

@@ -1,5 +1,6 @@
 """Options that many commands have."""
 
+import getpass
 import os
 from typing import Any
 
@@ -31,3 +32,13 @@ def must_be_organisation(connection: psycopg.Connection[Any], organization_id: s
     """
     if organization_id != os.environ.get("ZOHO_ORGANIZATION_ID"):
         connection.execute("select tds.organization_named(%s)", [organization_id])
+
+
+def whoever(by: str | None) -> str:
+    """Who does something that is kept with a name: who is named, or is logged in here; empty: nobody knows."""
+    if by:
+        return by
+    try:
+        return getpass.getuser()
+    except (KeyError, OSError):
+        return ""

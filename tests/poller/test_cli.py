@@ -134,6 +134,14 @@ def test_migrate_status_and_dead_letters(poller: Poller, environment: dict[str, 
         assert f"its body is gone: {letter['number']}. Next: tds repair" in of_all.stderr
         of_one = tds(environment, "dead", "replay", str(letter["number"]), *dry)
         assert (of_one.returncode, "ody" in of_one.stderr) == (1, True), of_one.stderr
+    # it can only be closed, by somebody and for a reason
+    assert tds(environment, "dead", "dismiss", str(letter["number"])).returncode == 2
+    assert tds(environment, "dead", "dismiss", str(letter["number"]), "--reason", " ").returncode == 1
+    dismissed = tds(environment, "dead", "dismiss", str(letter["number"]), "--reason", "lost", "--by", "Ida", "--json")
+    assert dismissed.stdout == '{"dismissed": 1}\n'
+    shown = json.loads(tds(environment, "dead", "show", str(letter["number"])).stdout)
+    assert shown["resolution"] == "dismissed by Ida: lost"
+    assert tds(environment, "dead", "list", "--json").stdout == "[]\n"
     assert tds(environment, "dead", "show", "999999").returncode == 1
     assert tds(environment, "dead", "replay").returncode == 2
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import psycopg
+import pytest
 from psycopg.types.json import Jsonb
 
 from tests.sql.conftest import MOMENT, ORGANIZATION, Mirror, product
@@ -86,6 +88,36 @@ def test_what_the_readers_miss_is_found_by_halving_and_is_tried_five_times(mirro
     mirror.conn.execute("alter table zoho.products drop constraint nothing_costs_13")
     assert mirror.value(f"select tds.replay({dead[0]['dead_letter_id']})") > 0
     assert mirror.process()["applied"] == 1
+
+
+def test_what_was_never_a_record_is_dismissed_by_somebody_for_a_reason(mirror: Mirror) -> None:
+    """Nobody tells it anew, and a replay ends as the same letter."""
+    for body in ("a test", "another", "not mine"):
+        mirror.receive("products", body.encode())
+    mirror.process()
+    [first, second, third] = [
+        row["dead_letter_id"] for row in mirror.rows("select * from tds_dead_letter_queue order by 1")
+    ]
+    refused = {
+        "ZB048": ([first], " "),
+        "ZB004": ([first, 4711], "a test of ours"),
+    }
+    for code, given in refused.items():
+        with pytest.raises(psycopg.Error) as raised:
+            mirror.conn.execute("select tds.dismiss(%s::bigint[], %s)", given)
+        assert raised.value.sqlstate == code
+    assert mirror.value("select count(*) from tds_dead_letter_queue") == 3, "all or none"
+    dismissed = mirror.value(
+        "select tds.dismiss(%s::bigint[], 'a test of ours', 'Ida')", [first, second, first]
+    )
+    assert dismissed == 2
+    assert mirror.rows("select dead_letter_id from tds_dead_letter_queue") == [{"dead_letter_id": third}]
+    said = "select resolution, resolved_at is null as is_open from tds.dead_letter where dead_letter_id = %s"
+    assert mirror.rows(said, second) == [{"resolution": "dismissed by Ida: a test of ours", "is_open": False}]
+    for again in (f"select tds.dismiss(array[{first}], 'why')", f"select tds.replay({first})"):
+        with pytest.raises(psycopg.Error) as raised:
+            mirror.conn.execute(again)
+        assert raised.value.sqlstate == "ZB004"
 
 
 def test_a_poison_record_delays_nobody_by_more_than_its_batch(mirror: Mirror) -> None:

@@ -65,6 +65,7 @@ select c.code, c.meaning, c.next
         ('ZB045', 'a person cannot be forgotten while events that name it are not finished', 'CALL tds.process_batch(); then once more'),
         ('ZB046', 'a run cannot be taken back now', 'the HINT says what to do first'),
         ('ZB047', 'a run changed records of which no history is kept', 'select * from tds.undo_run(run_id); tds.keep_history(entity)'),
+        ('ZB048', 'dead letters are to be dismissed without a reason', 'tds.dismiss(dead_letter_ids, reason => ''…'')'),
         ('ZB060', 'there is no such alert, or it is resolved', 'select * from tds_alerts where state <> ''resolved'''),
         ('ZB061', 'an alert is to be muted or acknowledged until a time that has passed, or never comes', 'now() + interval ''2 hours'''),
         ('ZB062', 'there is no such kind of alert', 'select name from tds_health, or low_stock, negative_stock, or *'),

@@ -129,6 +129,42 @@ comment on function tds.replay(text, text, boolean) is
 'null: it is, unless that takes more calls than the setting replay_calls. Then nothing is sent, and it raises ZB042, which says what it '
 'would cost.';
 
+create or replace function tds.dismiss(dead_letter_ids bigint[], reason text, dismissed_by text default null) returns int
+language plpgsql volatile security definer
+set search_path = pg_catalog, pg_temp
+as $$
+declare
+    v_now     constant timestamptz := tds.now();
+    v_by      constant text := coalesce(nullif(btrim(dismiss.dismissed_by), ''), session_user);
+    v_letters bigint[];
+begin
+    if btrim(coalesce(dismiss.reason, '')) = '' then
+        raise exception using errcode = 'ZB048', message = 'why dead letters are dismissed is not said',
+            hint = 'tds.dismiss(array[4711], reason => ''a test body of ours'')';
+    end if;
+    v_letters := array(select d.dead_letter_id from tds.dead_letter d
+                        where d.dead_letter_id = any (dismiss.dead_letter_ids) and d.resolved_at is null
+                        order by d.dead_letter_id
+                          for update);
+    if not v_letters @> dismiss.dead_letter_ids then
+        raise exception using errcode = 'ZB004', message = 'no such dead letter',
+            detail = array_to_string(array(select u.id from unnest(dismiss.dead_letter_ids) u(id) where u.id <> all (v_letters)
+                                            order by u.id), ', '),
+            hint = 'select * from tds_dead_letter_queue';
+    end if;
+    update tds.dead_letter d
+       set resolved_at = v_now, resolution = left(format('dismissed by %s: %s', v_by, btrim(dismiss.reason)), 1000)
+     where d.dead_letter_id = any (v_letters);
+    return cardinality(v_letters);
+end
+$$;
+revoke all on function tds.dismiss(bigint[], text, text) from public;
+comment on function tds.dismiss(bigint[], text, text) is
+'Closes dead letters that nothing can come of, as a body that was never a record, and says who did so (null: who is logged in) and why: '
+'all of them or none; returns how many. What they told is not in the mirror. Raises ZB004 for one that is unknown or resolved, ZB048 '
+'without a reason.';
+grant execute on function tds.dismiss(bigint[], text, text) to tds_operator;
+
 create or replace function tds.requeue_unfinished() returns int
 language plpgsql volatile security definer
 set search_path = pg_catalog, pg_temp

@@ -136,7 +136,7 @@ revoke all on function tds.check_dead_letters() from public;
 comment on function tds.check_dead_letters() is 'Check: dead letters that wait for somebody.';
 select tds.register_check('dead_letters', 'errors', 'letters', 1, 100, 15,
     'Records and events that could not be applied and that nothing has overtaken since.',
-    'tds dead list; mend the cause, then tds dead replay');
+    'tds dead list; mend the cause, then tds dead replay; what can never be applied: tds dead dismiss');
 
 create or replace function tds.check_error_burst(at timestamptz) returns tds.finding
 language plpgsql stable
