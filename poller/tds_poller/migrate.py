@@ -1,6 +1,7 @@
 """The whole way of everything: all lists, the processing of these, the details that lists lack."""
 
 import asyncio
+import logging
 from dataclasses import dataclass
 from datetime import datetime
 
@@ -11,6 +12,15 @@ from tds_poller.mirror import Endpoint, Mirror, OutOfTurnError, Run
 from tds_poller.pull import pull_organization, pull_pages
 from tds_poller.tasks import ended
 from tds_poller.zoho.client import ZohoClient
+from tds_poller.zoho.errors import (
+    OrganizationError,
+    PagingError,
+    RefusedError,
+    UnauthorizedError,
+    ZohoError,
+)
+
+log = logging.getLogger(__name__)
 
 LOOK_SECONDS = 2.0  # between looks at how many details there are
 
@@ -37,7 +47,7 @@ async def migrate(client: ZohoClient, mirror: Mirror, steps: Steps, *, restart: 
         What became of each entity, in the order of `tds.entity.priority`.
 
     Raises:
-        ZohoError: Zoho cannot be asked any further.
+        ZohoError: Zoho cannot be asked any further; or it refuses one list or its records, not the others.
     """
     endpoints = list((await mirror.endpoints()).values())
     began = await mirror.begin_full_pull(restart=restart)
@@ -47,20 +57,43 @@ async def migrate(client: ZohoClient, mirror: Mirror, steps: Steps, *, restart: 
         return_exceptions=True,
     )
     records = dict[str, int]()
+    refused: ZohoError | None = None
     for endpoint, count in zip(endpoints, counts, strict=True):
-        if isinstance(count, BaseException):
+        if isinstance(count, ZohoError) and _is_of_one(count):
+            refused = _first(refused, endpoint, count)
+        elif isinstance(count, BaseException):
             raise count
-        records[endpoint.entity] = count
+        else:
+            records[endpoint.entity] = count
     with steps.step("processing"):
         await _process(mirror)
     await mirror.want_volatile()
     # Stock and prices come first: few calls, by the hundred or a list each, and much is asked of them.
-    missing = {
-        endpoint.entity: await _details(client, mirror, endpoint, steps)
-        for endpoint in sorted(endpoints, key=lambda endpoint: not endpoint.volatile_details)
-    }
+    missing = dict[str, int]()
+    for endpoint in sorted(endpoints, key=lambda endpoint: not endpoint.volatile_details):
+        try:
+            missing[endpoint.entity] = await _details(client, mirror, endpoint, steps)
+        except ZohoError as error:
+            if not _is_of_one(error):
+                raise
+            refused = _first(refused, endpoint, error)
+    if refused is not None:
+        raise refused
     await mirror.finish_full_pull()
     return [Pulled(entity, count, missing[entity]) for entity, count in records.items()]
+
+
+def _is_of_one(error: ZohoError) -> bool:
+    """Whether what Zoho refuses is one list, or the records of one: a scope or a module is missing."""
+    return isinstance(error, RefusedError | UnauthorizedError | PagingError) and not isinstance(
+        error, OrganizationError
+    )
+
+
+def _first(before: ZohoError | None, endpoint: Endpoint, error: ZohoError) -> ZohoError:
+    """What the migration ends with once all else is here: the first of what was refused."""
+    log.error("%s: %s The others go on.", endpoint.entity, error.message)
+    return before or error
 
 
 async def _pull(

@@ -27,7 +27,7 @@ from tds_poller.mirror import Mirror, OutOfTurnError, Run, Want
 from tds_poller.pull import pull_list
 from tds_poller.verify import Books, verify_entity
 from tds_poller.zoho.client import Reply, ZohoClient
-from tds_poller.zoho.errors import PagingError, UnreachableError
+from tds_poller.zoho.errors import PagingError, RefusedError, UnreachableError
 from tds_poller.zoho.webhooks import listed
 from tds_sandbox.clock import Clock
 from tds_sandbox.organisation import Organisation
@@ -265,6 +265,23 @@ def test_a_migration_ends_with_a_run_that_is_cancelled(
     monkeypatch.setattr(Mirror, "store_page", cancelled)
     with pytest.raises(OutOfTurnError, match="is cancelled"):
         poller.migrate()
+
+
+def test_a_list_that_is_refused_keeps_no_other_from_its_details(poller: Poller) -> None:
+    with psycopg.connect(poller.database.conninfo, autocommit=True) as connection:
+        connection.execute("update tds.entity set api_path = '/nowhere' where entity = 'warehouses'")
+        with pytest.raises(RefusedError, match="GET /nowhere: HTTP 404, code 5"):
+            poller.migrate()
+        details = "select count(*) > 0, bool_and(zoho_metadata ? 'line_items') from zoho.invoices"
+        assert connection.execute(details).fetchone() == (True, True)
+        assert connection.execute("select count(*) from tds.wanted_detail").fetchone() == (0,)
+        ended = "select count(*) from tds.full_pull where finished_at is not null"
+        assert connection.execute(ended).fetchone() == (0,), "it is not told to be whole"
+        connection.execute("update tds.entity set api_path = '/locations' where entity = 'warehouses'")
+        calls = len(poller.asked("/invoices"))
+        poller.migrate()
+        assert connection.execute(ended).fetchone() == (1,)
+        assert len(poller.asked("/invoices")) == calls
 
 
 def test_a_detail_that_cannot_be_had_stays_wanted(migrated: Poller) -> None:
