@@ -35,7 +35,7 @@ def must_be_organisation(connection: psycopg.Connection[Any], organization_id: s
 
 
 def whoever(by: str | None) -> str:
-    """Who does something that is kept with a name: who is named, or is logged in here; empty: nobody knows."""
+    """Who does what is kept with a name: who is named, or is logged in here; empty: nobody knows."""
     if by:
         return by
     try:

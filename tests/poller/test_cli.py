@@ -137,7 +137,9 @@ def test_migrate_status_and_dead_letters(poller: Poller, environment: dict[str, 
     # it can only be closed, by somebody and for a reason
     assert tds(environment, "dead", "dismiss", str(letter["number"])).returncode == 2
     assert tds(environment, "dead", "dismiss", str(letter["number"]), "--reason", " ").returncode == 1
-    dismissed = tds(environment, "dead", "dismiss", str(letter["number"]), "--reason", "lost", "--by", "Ida", "--json")
+    dismissed = tds(
+        environment, "dead", "dismiss", str(letter["number"]), "--reason", "lost", "--by", "Ida", "--json"
+    )
     assert dismissed.stdout == '{"dismissed": 1}\n'
     shown = json.loads(tds(environment, "dead", "show", str(letter["number"])).stdout)
     assert shown["resolution"] == "dismissed by Ida: lost"
