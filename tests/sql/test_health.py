@@ -442,7 +442,7 @@ ILLNESSES = {
     "pull lost": Illness(
         lose_a_pull, "pulls_stuck", "warning", "products", "select count(*) = 1 from pgmq.q_tds_pull"
     ),
-    "mass deletion held": Illness(hold_deletions, "deletions_held", "warning", "300 of invoices"),
+    "mass deletion held": Illness(hold_deletions, "held_deletions", "critical", "300 of invoices"),
     "message lost": Illness(
         lose_a_message, "queue_pending", "ok", "1 events", "select count(*) = 1 from pgmq.q_tds_products"
     ),

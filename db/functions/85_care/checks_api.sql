@@ -336,23 +336,3 @@ comment on function tds.check_heal_failed(timestamptz) is 'Check: what could not
 select tds.register_check('heal_failed', 'errors', 'acts', 1, null, 15,
     'What the healing tried in the last hour and could not do.',
     'select * from tds_healed where not ok order by healed_at desc; detail says what is missing');
-
-create or replace function tds.check_deletions_held() returns tds.finding
-language plpgsql stable
-set search_path = pg_catalog, pg_temp
-as $$
-begin
-    return (
-        select row(coalesce(sum(g.records), 0),
-                   coalesce(string_agg(format('%s of %s', g.records, g.entity), '; ' order by g.records desc), 'none'),
-                   min(g.since))::tds.finding
-          from (select d.entity, count(*) as records, min(d.absent_at) as since
-                  from (select h.entity, h.absent_at from public.tds_held_deletions h where h.state = 'held' limit 20000) d
-                 group by d.entity) g);
-end
-$$;
-revoke all on function tds.check_deletions_held() from public;
-comment on function tds.check_deletions_held() is 'Check: records that Zoho says are gone, so many that somebody has to confirm it.';
-select tds.register_check('deletions_held', 'entities', 'records', 1, null, 15,
-    'Records that Zoho answers 404 for, more of them within an hour than the settings allow: held until somebody decides.',
-    'select * from tds_held_deletions; then tds.confirm_deletions(ENTITY) or tds.refuse_deletions(ENTITY)');
