@@ -18,7 +18,7 @@ from tds_cli.progress import Steps
 from tds_db.connect import connect_for_rows, conninfo
 from tds_poller.mirror import Mirror
 from tds_poller.poll import PULLED
-from tds_poller.repair import FORGOTTEN, Repaired
+from tds_poller.repair import Repaired
 from tds_poller.repair import repair as repair_records
 from tds_poller.zoho.client import ZohoClient
 from tds_poller.zoho.settings import ZohoSettings
@@ -75,7 +75,7 @@ def _written(
             absent = [{"entity": entity, "id": i} for ids in done.absent.values() for i in ids]
             print_table("Not in Zoho, and so in no row but one marked deleted", absent)
         print_table("Pending", done.pending) if done.pending else None
-    if any(row["reason"] != FORGOTTEN for row in done.pending):
+    if any(row["is_asked"] for row in done.pending):
         note("What is pending is asked for by tds poll. Next: tds poll --once", as_json=as_json)
     told = {"written": done.written, "absent": done.absent, "pending": done.pending}
     return INCOMPLETE if done.pending else 0, told

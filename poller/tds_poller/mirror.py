@@ -545,11 +545,10 @@ class Mirror:
         parameters = [entity, list(zoho_ids), self.organization_id, asked_by]
         return int(await self._row(scalar_row, query, *parameters))
 
-    async def still_wanted(self, entity: str, zoho_ids: Sequence[str]) -> list[dict[str, Any]]:
-        """Those of these records that are still wanted: `zoho_id`, `reason`, `error`, `not_before`."""
-        query = """select zoho_id, reason, error, not_before from tds.wanted_detail
-                    where organization_id = %b and entity = %b and zoho_id = any (%b) order by zoho_id"""
-        return await self._rows(dict_row, query, self.organization_id, entity, list(zoho_ids))
+    async def unwritten(self, entity: str, zoho_ids: Sequence[str]) -> list[dict[str, Any]]:
+        """Those of these records that are not as Zoho tells them, and why: the rows of `tds.unwritten()`."""
+        query = "select * from tds.unwritten(%b, %b, %b)"
+        return await self._rows(dict_row, query, entity, self.organization_id, list(zoho_ids))
 
     async def not_living(self, entity: str, zoho_ids: Sequence[str]) -> list[str]:
         """Those of these records that have no row, or one that is marked deleted."""

@@ -54,12 +54,12 @@ async def repair(
             await _fetch(client, mirror, endpoints[entity], ids)
         else:
             unwritten[entity] = [
-                {"zoho_id": zoho_id, "reason": FORGOTTEN, "error": None, "not_before": None}
-                for zoho_id in ids
-                if not await mirror.repair(entity, [zoho_id], asked_by)
+                {"zoho_id": i, "reason": FORGOTTEN, "error": None, "not_before": None, "is_asked": False}
+                for i in ids
+                if not await mirror.repair(entity, [i], asked_by)
             ]
     for entity, ids in wishes.items():
-        left = await mirror.still_wanted(entity, ids) if entity in endpoints else unwritten[entity]
+        left = await mirror.unwritten(entity, ids) if entity in endpoints else unwritten[entity]
         open_ids = {row["zoho_id"] for row in left}
         settled = [zoho_id for zoho_id in ids if zoho_id not in open_ids]
         absent = await mirror.not_living(entity, settled) if entity in endpoints else []

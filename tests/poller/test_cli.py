@@ -7,6 +7,7 @@ import subprocess
 import sys
 
 import psycopg
+import pytest
 
 from tds_cli.main import COMMANDS
 from tds_poller.zoho.errors import LimitError
@@ -164,7 +165,7 @@ def test_whoever_has_ended_in_order_does_not_pass_for_silent(
 
 
 def test_a_repair_of_what_zoho_has_not_does_not_pass_for_written(
-    poller: Poller, environment: dict[str, str]
+    poller: Poller, environment: dict[str, str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     assert tds(environment, "pull", "products").returncode == 0
     with psycopg.connect(poller.database.conninfo, autocommit=True) as connection:
@@ -180,6 +181,20 @@ def test_a_repair_of_what_zoho_has_not_does_not_pass_for_written(
     }
     told = tds(environment, "repair", "products", "1").stdout
     assert told.startswith("Written: none\nNot in Zoho")
+
+    # nor does what nobody can read
+    with monkeypatch.context() as patched:
+        spoil = poller.sandbox.organisation._spoil
+        patched.setattr(
+            poller.sandbox.organisation,
+            "_spoil",
+            lambda record, document, shape: (spoil(record, document, shape), document.update(rate="x")),
+        )
+        done = tds(environment, "repair", "products", there, "--json")
+    [pending] = json.loads(done.stdout)["pending"]
+    assert (done.returncode, pending["zoho_id"], pending["error"]) == (4, there, "rate: not a number")
+    assert pending["reason"].startswith("dead letter ")
+    assert tds(environment, "repair", "products", there).returncode == 0
 
 
 def test_pull_one_entity(poller: Poller, environment: dict[str, str]) -> None:

@@ -33,6 +33,31 @@ comment on function tds.repair_records(text, text[], text, text) is
 'the API does not tell (stock adjustments) the newest telling in the inbox is written at once. asked_by: stands with the event, null: the '
 'session''s user. Raises ZB002, ZB013, ZB015.';
 
+create or replace function tds.unwritten(entity text, organization_id text, zoho_ids text[])
+returns table (zoho_id text, reason text, error text, not_before timestamptz, is_asked boolean)
+language sql stable security definer
+set search_path = pg_catalog, pg_temp
+as $$
+    select w.zoho_id, w.reason, w.error, w.not_before, true
+      from tds.wanted_detail w
+     where w.organization_id = $2 and w.entity = $1 and w.zoho_id = any ($3)
+     union all
+    select i.record_id, format('event %s waits', i.inbox_id), o.error, o.retry_at, false
+      from tds.inbox_open o
+      join tds.inbox i on i.received_at = o.received_at and i.inbox_id = o.inbox_id
+     where i.organization_id = $2 and i.entity = any (tds.namesakes($1)) and i.record_id = any ($3)
+     union all
+    -- one that was written after its letter has closed that
+    select d.zoho_id, format('dead letter %s', d.dead_letter_id), concat_ws(': ', d.path, d.reason), null, false
+      from tds.dead_letter d
+     where d.organization_id = $2 and d.entity = any (tds.namesakes($1)) and d.zoho_id = any ($3) and d.resolved_at is null
+     order by 1, 2
+$$;
+revoke all on function tds.unwritten(text, text, text[]) from public;
+comment on function tds.unwritten(text, text, text[]) is
+'Why these records are not as Zoho tells them: the detail is wanted (is_asked, not before then), an event waits, or nobody can read what '
+'was told.';
+
 create or replace function tds.not_living(entity text, organization_id text, zoho_ids text[]) returns text[]
 language plpgsql stable security definer
 set search_path = pg_catalog, pg_temp
@@ -168,6 +193,6 @@ comment on function tds.to_mend(bigint[]) is
 'What stands of what comparisons found (all, or these), by what mends it: stray, repair or rebuild, with the ids.';
 
 grant execute on function tds.repair(text, text[]), tds.repair_records(text, text[], text, text), tds.look_again(bigint[]),
-    tds.not_living(text, text, text[]),
+    tds.not_living(text, text, text[]), tds.unwritten(text, text, text[]),
     tds.to_mend(bigint[]), tds.remove_strays(text)
     to tds_operator, tds_poller;
