@@ -559,14 +559,14 @@ def test_ids_that_only_webhooks_name_are_asked_for_at_a_bounded_rate(
     assert len(mirror.rows(taken, ORGANIZATION)) >= 10 + 13
 
 
-@pytest.mark.parametrize("at_once", [1, 7, 60])
+@pytest.mark.parametrize(("at_once", "day_limit"), [(1, 250), (7, 250), (60, 250), (7, None)])
 def test_ids_that_only_webhooks_name_wait_behind_one_another(
-    mirror: Mirror, clock: Callable[[float], None], at_once: int
+    mirror: Mirror, clock: Callable[[float], None], at_once: int, day_limit: int | None
 ) -> None:
     mirror.conn.execute("update tds.setting set value = '10' where name = 'unknown_details_per_hour'")
-    # ten of a hundred calls a day are 25, whatever the hours leave
+    # ten of a hundred calls a day are 25, whatever the hours leave; of a plan that nobody has told of the hours alone count
     mirror.conn.execute(
-        "insert into tds.api_budget (organization_id, day_limit) values (%s, 250)", [ORGANIZATION]
+        "insert into tds.api_budget (organization_id, day_limit) values (%s, %s)", [ORGANIZATION, day_limit]
     )
     numbers = list(range(1, 61))
     for some in (numbers[n : n + at_once] for n in range(0, 60, at_once)):
@@ -581,7 +581,10 @@ def test_ids_that_only_webhooks_name_wait_behind_one_another(
     assert sum(waiting.values()) == 60
     assert max(waiting.values()) == 10
     days = [hour.astimezone(UTC).date() for hour, wants in waiting.items() for _ in range(wants)]
-    assert sorted(Counter(days).values()) == [10, 25, 25]
+    if day_limit is None:
+        assert max(waiting) - min(waiting) == timedelta(hours=5)
+    else:
+        assert sorted(Counter(days).values()) == [10, 25, 25]
     # a clock that was wrong keeps nobody waiting
     mirror.conn.execute("update tds.unknown_asked set hour = hour + interval '200 days'")
     assert mirror.value("select tds.unknown_room(%s, 1, tds.now())", ORGANIZATION) == 1

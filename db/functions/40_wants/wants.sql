@@ -325,8 +325,9 @@ language plpgsql stable
 set search_path = pg_catalog, pg_temp
 as $$
 begin
+    -- greatest() would make one a day of a limit that is not known
     return (select greatest(1, b.day_limit * tds.setting_int('unknown_details_percent') / 100) from tds.api_budget b
-             where b.organization_id = unknown_limit.organization_id);
+             where b.organization_id = unknown_limit.organization_id and b.day_limit is not null);
 end
 $$;
 revoke all on function tds.unknown_limit(text) from public;
