@@ -3,7 +3,7 @@
 
 alter table tds.full_pull add column first_ended_at timestamptz;
 comment on column tds.full_pull.first_ended_at is
-'When a migration before this one had ended: the clock asks since then; null: there was none, and finished_at says so.';
+'When a migration before this one had ended, or one had all but what Zoho refuses: the clock asks since then; null: none had.';
 
 -- of one that is under way now: whom the clock has asked for, had ended one before
 update tds.full_pull f

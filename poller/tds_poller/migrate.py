@@ -78,6 +78,7 @@ async def migrate(client: ZohoClient, mirror: Mirror, steps: Steps, *, restart: 
                 raise
             refused = _first(refused, endpoint, error)
     if refused is not None:
+        await mirror.start_clock()
         raise refused
     await mirror.finish_full_pull()
     return [Pulled(entity, count, missing[entity]) for entity, count in records.items()]

@@ -277,6 +277,13 @@ def test_a_list_that_is_refused_keeps_no_other_from_its_details(poller: Poller) 
         assert connection.execute("select count(*) from tds.wanted_detail").fetchone() == (0,)
         ended = "select count(*) from tds.full_pull where finished_at is not null"
         assert connection.execute(ended).fetchone() == (0,), "it is not told to be whole"
+        # what is here is kept in step, and somebody hears of what is not
+        assert (connection.execute("select tds.request_scheduled(true)").fetchone() or [0])[0] > 0
+        late = "select told from tds.health() where name = 'pulls_late' and state <> 'ok'"
+        connection.execute("update tds.full_pull set first_ended_at = first_ended_at - interval '31 hours'")
+        [[told]] = connection.execute(late).fetchall()
+        assert told.startswith("the list of ")
+        connection.execute("select tds.cancel_run(run_id) from tds.run where finished_at is null")
         connection.execute("update tds.entity set api_path = '/locations' where entity = 'warehouses'")
         calls = len(poller.asked("/invoices"))
         poller.migrate()

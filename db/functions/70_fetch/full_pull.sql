@@ -2,8 +2,8 @@ create or replace function tds.migrated_since(migration tds.full_pull) returns t
 language sql immutable parallel safe
 as $$ select coalesce(($1).first_ended_at, ($1).finished_at) $$;
 comment on function tds.migrated_since(tds.full_pull) is
-'When the first migration of an organisation had ended, however it stands with a later one: the clock asks for it since then; null: none '
-'has.';
+'When the first migration of an organisation had ended, or had all but what Zoho refuses, however it stands with a later one: the clock '
+'asks for it since then; null: none has.';
 
 create or replace function tds.begin_full_pull(organization_id text, restart boolean default false) returns timestamptz
 language plpgsql volatile security definer
@@ -142,6 +142,21 @@ comment on function tds.want_volatile(text) is
 'Asks, once in a migration of everything, for all details that change without a sign in the list: stock by place, prices. Returns how '
 'many.';
 
+create or replace function tds.start_clock(organization_id text) returns void
+language plpgsql volatile security definer
+set search_path = pg_catalog, pg_temp
+as $$
+begin
+    update tds.full_pull f
+       set first_ended_at = coalesce(tds.migrated_since(f), tds.now())
+     where f.organization_id = start_clock.organization_id;
+end
+$$;
+revoke all on function tds.start_clock(text) from public;
+comment on function tds.start_clock(text) is
+'Has the clock ask for an organisation whose migration has brought all but what Zoho refuses: the rest is kept in step meanwhile, and the '
+'checks tell of what is missing.';
+
 create or replace function tds.finish_full_pull(organization_id text) returns void
 language plpgsql volatile security definer
 set search_path = pg_catalog, pg_temp
@@ -156,5 +171,5 @@ comment on function tds.finish_full_pull(text) is 'Ends a migration of everythin
 
 grant execute on function tds.calls_expected(text) to tds_operator, tds_reader;
 grant execute on function tds.begin_full_pull(text, boolean), tds.pulled_since(text, text, timestamptz), tds.want_volatile(text),
-    tds.finish_full_pull(text) to tds_poller, tds_operator;
+    tds.finish_full_pull(text), tds.start_clock(text) to tds_poller, tds_operator;
 grant select on tds.full_pull to tds_reader, tds_operator;
