@@ -372,7 +372,7 @@ class ZohoClient:
             self.calls_left = int(left)
         code = 0 if file and "code" not in document else code_of(document)
         if response.status_code == 401 and refresh:
-            self._tokens.reject(token)
+            self._tokens.reject(token, code)
         if response.status_code in ({200} if sent is None else {200, 201}) and code == 0:
             return Reply(response.content, document, sent_at, _date(response), retries.calls, ahead)
         said = plain(document.get("message", ""), 300)

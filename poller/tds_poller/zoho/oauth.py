@@ -31,6 +31,7 @@ log = logging.getLogger(__name__)
 API_HOSTS = {hosts.api for hosts in DATA_CENTRES.values()}
 SECRET = re.compile("[!-~]{1,8000}")  # what a header takes; of another one the client's error would show it
 LIFETIME = 3600.0  # seconds, as Zoho's documents have it
+UNAUTHORIZED = 57  # a scope is missing, or the token is none; 14 is said of tokens alone
 TRUSTED_MINUTES = 10  # that a token is taken to be right which has taken a rejected one's place
 
 AGAIN = "The same is not sent again, unless an operator says: select tds.allow_refresh();"
@@ -140,13 +141,17 @@ class TokenSource:
                     log.warning("No access token: %s; nothing is asked for %.0f s.", row["reason"], seconds)
                 await asyncio.sleep(seconds)
 
-    def reject(self, token: Token) -> None:
+    def reject(self, token: Token, code: int | None) -> None:
         """Has a token that the API did not accept replaced, unless another is in force already.
 
-        Or unless one was just now: whatever that is refused is refused for want of a scope, and a token for
-        each such call would be more than Zoho gives out.
+        Or unless one was just now, and what Zoho says may be of a scope: what is refused with that token is
+        refused for want of one, and a token for each such call would be more than Zoho gives out.
+
+        Args:
+            token: the one that was sent.
+            code: of Zoho's answer; None: it told none.
         """
-        if time.monotonic() < self._trusted_until:
+        if code == UNAUTHORIZED and time.monotonic() < self._trusted_until:
             return
         self._rejected = token.sealed
         if self._kept == token:
