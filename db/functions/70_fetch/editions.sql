@@ -1,18 +1,32 @@
 -- What the editions of Zoho Books do not take alike: parameters of lists.
 
+create or replace function tds.without_refused(parameters jsonb, api_path text, organization_id text, keeps text default null)
+returns jsonb
+language plpgsql stable
+set search_path = pg_catalog, pg_temp
+as $$
+declare
+    v_left constant jsonb := without_refused.parameters - array(
+        select p.parameter from tds.refused_parameter p
+         where p.organization_id = without_refused.organization_id and p.api_path = without_refused.api_path
+           and p.value = without_refused.parameters ->> p.parameter and p.parameter is distinct from without_refused.keeps);
+begin
+    -- an order says nothing without its column
+    return case when v_left ? 'sort_column' then v_left else v_left - 'sort_order' end;
+end
+$$;
+revoke all on function tds.without_refused(jsonb, text, text, text) from public;
+comment on function tds.without_refused(jsonb, text, text, text) is
+'Parameters of a call without those that the organisation''s edition has refused of that list, but for the one that it keeps.';
+
 create or replace function tds.list_parameters(entity text, organization_id text) returns jsonb
 language plpgsql stable security definer
 set search_path = pg_catalog, pg_temp
 as $$
 declare
     v_entity constant tds.entity := tds.entity_named(list_parameters.entity, of_the_api => true);
-    v_left   constant jsonb := v_entity.list_filter - array(
-        select p.parameter from tds.refused_parameter p
-         where p.organization_id = list_parameters.organization_id and p.api_path = v_entity.api_path
-           and p.value = v_entity.list_filter ->> p.parameter);
 begin
-    -- an order says nothing without its column
-    return case when v_left ? 'sort_column' then v_left else v_left - 'sort_order' end;
+    return tds.without_refused(v_entity.list_filter, v_entity.api_path, list_parameters.organization_id);
 end
 $$;
 revoke all on function tds.list_parameters(text, text) from public;

@@ -63,45 +63,30 @@ comment on function tds.request_reconcile(text, date, date, text) is
 'is owed and in stock at the end of a day (null: today). Returns its number; the same where that is asked for already. Raises ZB008, '
 'ZB013.';
 
-create or replace function tds.months_in_doubt(organization_id text) returns setof date
+create or replace function tds.periods_in_doubt(organization_id text) returns table (month date, as_of date)
 language plpgsql stable
 set search_path = pg_catalog, pg_temp
 as $$
+declare
+    v_last constant text := to_char(tds.last_month(periods_in_doubt.organization_id, tds.now()), 'YYYY-MM');
 begin
     return query
-    select to_date(d.period, 'YYYY-MM')
-      from tds.discrepancy d
-     where d.organization_id = months_in_doubt.organization_id and d.resolved_at is null and not tds.is_noted(d)
-       and d.period ~ '^[0-9]{4}-[0-9]{2}$' and d.period < to_char(tds.last_month(d.organization_id, tds.now()), 'YYYY-MM')
-     group by d.period
-     order by min(d.last_seen), d.period
-     limit 3;
+    select case when p.is_month then to_date(p.period, 'YYYY-MM') end, case when not p.is_month then to_date(p.period, 'YYYY-MM-DD') end
+      from (select d.period, m.is_month, row_number() over (partition by m.is_month order by min(d.last_seen), d.period) as place
+              from tds.discrepancy d
+             cross join lateral (select d.period ~ '^[0-9]{4}-[0-9]{2}$' as is_month) m
+             where d.organization_id = periods_in_doubt.organization_id and d.resolved_at is null and not tds.is_noted(d)
+               and (m.is_month and d.period < v_last or d.period ~ '^[0-9]{4}-[0-9]{2}-[0-9]{2}$')
+             group by d.period, m.is_month) p
+     where p.place <= 3
+     order by p.is_month desc, p.place;
 end
 $$;
-revoke all on function tds.months_in_doubt(text) from public;
-comment on function tds.months_in_doubt(text) is
-'The months before the last in which figures differed, without a note, when they were compared last; three at most, those that wait '
-'longest first. What has been mended since closes only when it is compared once more.';
-
-create or replace function tds.days_in_doubt(organization_id text) returns setof date
-language plpgsql stable
-set search_path = pg_catalog, pg_temp
-as $$
-begin
-    return query
-    select to_date(d.period, 'YYYY-MM-DD')
-      from tds.discrepancy d
-     where d.organization_id = days_in_doubt.organization_id and d.resolved_at is null and not tds.is_noted(d)
-       and d.period ~ '^[0-9]{4}-[0-9]{2}-[0-9]{2}$'
-     group by d.period
-     order by min(d.last_seen), d.period
-     limit 3;
-end
-$$;
-revoke all on function tds.days_in_doubt(text) from public;
-comment on function tds.days_in_doubt(text) is
-'The days past at the end of which figures differed, without a note, when they were compared last; three at most, those that wait longest '
-'first. As tds.months_in_doubt(): nobody but who asked for that day would compare them again.';
+revoke all on function tds.periods_in_doubt(text) from public;
+comment on function tds.periods_in_doubt(text) is
+'The months before the last, and the days past (as_of), of which figures differed, without a note, when they were compared last; three '
+'of each at most, those that wait longest first. What has been mended since closes only when it is compared once more, and nobody else '
+'would.';
 
 create or replace function tds.request_reconciles() returns int
 language plpgsql volatile security definer
@@ -122,10 +107,8 @@ begin
              where r.organization_id = v_organization and r.started_at is null and r.finished_at is null
                and r.requested_by in ('the clock', 'the clock, again');
             -- before the night's own, which is to be the last that was made
-            perform tds.request_reconcile(v_organization, month => m.month, requested_by => 'the clock, again')
-               from tds.months_in_doubt(v_organization) m(month);
-            perform tds.request_reconcile(v_organization, as_of => d.day, requested_by => 'the clock, again')
-               from tds.days_in_doubt(v_organization) d(day);
+            perform tds.request_reconcile(v_organization, p.month, p.as_of, 'the clock, again')
+               from tds.periods_in_doubt(v_organization) p;
             perform tds.request_reconcile(v_organization, requested_by => 'the clock');
             v_asked := v_asked + 1;
         end loop;
@@ -136,7 +119,7 @@ $$;
 revoke all on function tds.request_reconciles() from public;
 comment on function tds.request_reconciles() is
 'Asks for a reconciliation of every organisation that is served and whose migration has ended, unless reconcile_nightly is false, and once '
-'more for what differed in months and on days past (tds.months_in_doubt(), tds.days_in_doubt()); returns how many organisations.';
+'more for what differed in months and on days past (tds.periods_in_doubt()); returns how many organisations.';
 
 create or replace function tds.why_not_of_that_day(run tds.reconcile_run, report tds.report, at timestamptz) returns text
 language plpgsql stable
@@ -158,22 +141,19 @@ create or replace function tds.parameters_taken(report tds.report, organization_
 language plpgsql stable
 set search_path = pg_catalog, pg_temp
 as $$
-declare
-    v_left constant jsonb := (parameters_taken.report).parameters - array(
-        select p.parameter from tds.refused_parameter p
-         where p.organization_id = parameters_taken.organization_id and p.api_path = (parameters_taken.report).path
-           and p.value = (parameters_taken.report).parameters ->> p.parameter
-           -- without this one a list may leave some out, which is no count of all: it is asked for, and refused
-           and (p.parameter <> 'filter_by' or exists (
-                select from tds.entity n
-                 where case when n.api_path = p.api_path then tds.lists_all(n.entity, parameters_taken.organization_id) end)));
 begin
-    return case when v_left ? 'sort_column' then v_left else v_left - 'sort_order' end;
+    return tds.without_refused(
+        (parameters_taken.report).parameters, (parameters_taken.report).path, parameters_taken.organization_id,
+        -- without this one a list may leave some out, which is no count of all: it is asked for, and refused
+        keeps => case when not exists (
+            select from tds.entity n
+             where case when n.api_path = (parameters_taken.report).path
+                        then tds.lists_all(n.entity, parameters_taken.organization_id) end) then 'filter_by' end);
 end
 $$;
 revoke all on function tds.parameters_taken(tds.report, text) from public;
 comment on function tds.parameters_taken(tds.report, text) is
-'What a report is asked for with, without what the organisation''s edition has refused of the list that it counts (tds.list_parameters()).';
+'What a report is asked for with, without what the organisation''s edition has refused of the list that it counts.';
 
 create or replace function tds.plan_reconcile(run tds.reconcile_run) returns int
 language plpgsql volatile
