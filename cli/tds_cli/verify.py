@@ -12,7 +12,7 @@ from click.core import ParameterSource
 
 from tds_cli.completion import entity_names
 from tds_cli.events import note
-from tds_cli.exits import FAILED
+from tds_cli.exits import FAILED, INCOMPLETE
 from tds_cli.interrupts import goes_on
 from tds_cli.options import COUNT, as_json
 from tds_cli.organisations import by_org, for_each
@@ -24,8 +24,9 @@ from tds_db.connect import connect_for_rows, conninfo
 from tds_db.errors import TdsError
 from tds_poller.mirror import Mirror
 from tds_poller.poll import Poll, opened_queue
-from tds_poller.verify import Books, Result, agrees, verify_details, verify_entity
+from tds_poller.verify import Books, Result, agrees, verify_details, verify_list
 from tds_poller.zoho.client import PER_PAGE, ZohoClient
+from tds_poller.zoho.errors import ZohoError
 from tds_poller.zoho.settings import ZohoSettings
 
 SHOWN = 20  # differences of an entity in the table; JSON has them all
@@ -69,7 +70,8 @@ def verify(
     Each record by every mapped key that its list carries; counts and sums by status, currency and month. It
     costs a call for every 200 records. --depth inside asks Zoho nothing and compares every row with what the
     stored documents make of it; --depth details costs a call a record. What is found is stored
-    (tds_differences); of the mirror nothing is changed without --fix. Exit code 1: something differs.
+    (tds_differences); of the mirror nothing is changed without --fix. Exit code 1: something differs; 4:
+    nothing that could be compared does, and a list or a record could not be.
 
     With --json, stderr has events while it works, one a line (docs/events.md), and stdout what was found.
     """
@@ -128,6 +130,7 @@ def _lists(settings: ZohoSettings, wish: Lists, *, as_json: bool) -> tuple[int, 
             mend(settings, verifications=[number], as_json=as_json)
             number, results, more = asyncio.run(_verify(settings, books, names, as_json=as_json))
             spent += more
+        left_out = books.told(number)["error"]
     note(f"{_calls(spent)} spent.", as_json=as_json)
     agree = all(map(agrees, results))
     if not as_json:
@@ -135,7 +138,7 @@ def _lists(settings: ZohoSettings, wish: Lists, *, as_json: bool) -> tuple[int, 
     for result in results:
         _next_step(result, settings.organization_id, as_json=as_json)
     told = {"agree": agree, "calls": spent, "verification": number, "entities": results}
-    return 0 if agree else FAILED, told
+    return _ended(told, left_out, as_json=as_json)
 
 
 @dataclass(frozen=True)
@@ -171,7 +174,15 @@ def _deep(
             echo(f"and {len(found) - SHOWN:,} more: --json, or the view tds_differences", err=True)
     if not agree:
         note("Next: tds repair --all-differing, or tds verify --fix", as_json=as_json)
-    return 0 if agree else FAILED, {"agree": agree, **told, "differences": found}
+    return _ended({"agree": agree, **told, "differences": found}, told["error"], as_json=as_json)
+
+
+def _ended(told: dict[str, Any], left_out: str | None, *, as_json: bool) -> tuple[int, Any]:
+    """The exit code, and what there is to print; says what could not be compared."""
+    if left_out:
+        note(f"Not compared: {left_out}. Next: tds doctor", as_json=as_json)
+    code = FAILED if not told["agree"] else INCOMPLETE if left_out else 0
+    return code, told | {"not_compared": left_out}
 
 
 def _compare(settings: ZohoSettings, books: Books, deep: Deep, *, as_json: bool) -> int:
@@ -239,7 +250,8 @@ def _pull_due(settings: ZohoSettings, books: Books, *, as_json: bool) -> None:
 async def _verify(
     settings: ZohoSettings, books: Books, entities: Sequence[str], *, as_json: bool
 ) -> tuple[int, list[Result], int]:
-    results = []
+    results: list[Result] = []
+    refused: list[ZohoError] = []
     number = books.begin("lists", entities)
     with Steps(as_json=as_json) as steps:
         async with Mirror(conninfo(), settings.organization_id) as mirror, ZohoClient(settings) as client:
@@ -247,11 +259,14 @@ async def _verify(
             endpoints = await mirror.endpoints()
             for entity in entities:
                 with steps.step(entity) as step:
-                    endpoint = endpoints[entity]
-                    results.append(
-                        await verify_entity(client, books, endpoint, settings.organization_id, step)
-                    )
-                    books.keep(number, results[-1])
+                    found = await verify_list(client, books, endpoints[entity], number, step)
+                    if isinstance(found, ZohoError):
+                        refused.append(found)
+                    else:
+                        results.append(found)
+            if refused and not results:
+                books.finish(number, client.calls, refused[0].message)
+                raise refused[0]
             books.finish(number, client.calls)
             return number, results, client.calls
 

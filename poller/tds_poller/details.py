@@ -10,7 +10,13 @@ from urllib.parse import quote
 from tds_poller.mirror import Endpoint, Mirror, Want
 from tds_poller.pull import Walk
 from tds_poller.zoho.client import INVENTORY, PER_PAGE, Reply, ZohoClient
-from tds_poller.zoho.errors import NotFoundError, OrganizationError, RefusedError, UnauthorizedError
+from tds_poller.zoho.errors import (
+    NotFoundError,
+    OrganizationError,
+    RefusedError,
+    UnauthorizedError,
+    UnreachableError,
+)
 
 log = logging.getLogger(__name__)
 
@@ -77,12 +83,22 @@ async def fetch_taken(
     fetches = [
         _fetch(client, mirror, endpoint, (zoho_id, wanted[zoho_id]), unlisted_at) for zoho_id in one_by_one
     ]
+    unanswered: dict[str, UnreachableError] = {}
     for zoho_id, outcome in zip(
         one_by_one, await asyncio.gather(*fetches, return_exceptions=True), strict=True
     ):
-        if isinstance(outcome, BaseException):
+        if isinstance(outcome, UnreachableError):
+            unanswered[zoho_id] = outcome
+        elif isinstance(outcome, BaseException):
             raise outcome
-        asked_at[zoho_id] = outcome
+        else:
+            asked_at[zoho_id] = outcome
+    if unanswered and not asked_at and await client.stops_all(error := next(iter(unanswered.values()))):
+        raise error
+    # Others were answered, or something else is: it is these records that Zoho fails at.
+    for zoho_id, error in unanswered.items():
+        log.warning("%s The others go on.", error.message)
+        await mirror.detail_failed(endpoint.entity, zoho_id, error.message)
     return asked_at
 
 
@@ -97,9 +113,9 @@ async def _many(client: ZohoClient, endpoint: Endpoint, wanted: Mapping[str, Wan
         return None
     try:
         return await client.get(endpoint.bulk_detail_path or "", {f"{endpoint.id_key}s": ",".join(ids)})
-    except OrganizationError:
-        raise
-    except RefusedError as error:
+    except (RefusedError, UnreachableError) as error:
+        if await client.stops_all(error):
+            raise
         log.warning("%s Each of these %d is asked for by itself.", error.message, len(ids))
         return None
 
@@ -167,9 +183,9 @@ async def _stock_by_place(client: ZohoClient, mirror: Mirror, endpoint: Endpoint
         except UnauthorizedError as error:
             await mirror.no_inventory(error.message)
             return
-        except OrganizationError:
-            raise
-        except RefusedError as error:
+        except (RefusedError, UnreachableError) as error:
+            if await client.stops_all(error):
+                raise
             log.warning("%s No stock by place of product %s.", error.message, zoho_id)
             continue
         told = found.document.get(endpoint.record_key)

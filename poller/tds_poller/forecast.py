@@ -12,7 +12,7 @@ from psycopg.rows import DictRow
 
 from tds_poller.pull import page_context, total
 from tds_poller.zoho.client import PER_PAGE, ZohoClient
-from tds_poller.zoho.errors import OrganizationError, RefusedError, UnauthorizedError
+from tds_poller.zoho.errors import RefusedError, ZohoError
 
 PER_DETAILS = 100
 ASSUMED = 1_000  # records of a list of which nothing is known but that it is longer than a page
@@ -187,24 +187,23 @@ async def costs(
             return cost(entity, assumed[entity["entity"]], "told by --assume")
         if not entity["paged"] or entity["entity"] == "organizations":
             return cost(entity, max(1, entity["rows_known"]), "one call")
-        try:
-            records, how = await count(client, entity, exact=exact)
-        except OrganizationError:
-            # of no list there is anything to tell
-            raise
-        except (RefusedError, UnauthorizedError) as error:
-            return Cost(entity["entity"], 0, f"not readable: {error.message}", 0, 0)
+        records, how = await count(client, entity, exact=exact)
         if records is not None:
             return cost(entity, records, how)
         if entity["rows_known"] > PER_PAGE:
             return cost(entity, entity["rows_known"], "rows already here")
         return cost(entity, ASSUMED, f"assumed: over {PER_PAGE}; see --assume, --exact")
 
+    found: list[Cost] = []
     outcomes = await asyncio.gather(*map(one, entities), return_exceptions=True)
-    for outcome in outcomes:
-        if isinstance(outcome, BaseException):
+    for entity, outcome in zip(entities, outcomes, strict=True):
+        if isinstance(outcome, ZohoError) and not await client.stops_all(outcome):
+            found.append(Cost(entity["entity"], 0, f"not readable: {outcome.message}", 0, 0))
+        elif isinstance(outcome, BaseException):
             raise outcome
-    return [outcome for outcome in outcomes if isinstance(outcome, Cost)]
+        else:
+            found.append(outcome)
+    return found
 
 
 def read_quota(connection: psycopg.Connection[DictRow], organization_id: str) -> Quota:

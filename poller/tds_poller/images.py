@@ -16,10 +16,10 @@ from tds_poller.mirror import Mirror
 from tds_poller.zoho.client import ZohoClient
 from tds_poller.zoho.errors import (
     NotFoundError,
-    OrganizationError,
     RefusedError,
     TooLargeError,
     UnauthorizedError,
+    UnreachableError,
 )
 
 # Calls of one lease, which lasts two minutes.
@@ -162,10 +162,10 @@ class _Fetcher:
         """Fetches and stores one picture, or notes why not."""
         try:
             reply = await self.client.get(f"/items/{quote(zoho_item_id, safe='')}/image", file=True)
-        except OrganizationError:
-            raise
-        except (RefusedError, TooLargeError) as error:
-            gone = not isinstance(error, RefusedError) or isinstance(error, NotFoundError)
+        except (RefusedError, TooLargeError, UnreachableError) as error:
+            if await self.client.stops_all(error):
+                raise
+            gone = isinstance(error, TooLargeError | NotFoundError)
             return await self._refuse(zoho_item_id, document_id, error.message, gone=gone)
         except UnauthorizedError as error:
             await self._refuse(zoho_item_id, document_id, error.message, gone=False)

@@ -12,13 +12,7 @@ from tds_poller.mirror import Endpoint, Mirror, OutOfTurnError, Run
 from tds_poller.pull import pull_organization, pull_pages
 from tds_poller.tasks import ended
 from tds_poller.zoho.client import ZohoClient
-from tds_poller.zoho.errors import (
-    OrganizationError,
-    PagingError,
-    RefusedError,
-    UnauthorizedError,
-    ZohoError,
-)
+from tds_poller.zoho.errors import UnreachableError, ZohoError
 
 log = logging.getLogger(__name__)
 
@@ -47,7 +41,7 @@ async def migrate(client: ZohoClient, mirror: Mirror, steps: Steps, *, restart: 
         What became of each entity, in the order of `tds.entity.priority`.
 
     Raises:
-        ZohoError: Zoho cannot be asked any further; or it refuses one list or its records, not the others.
+        ZohoError: Zoho cannot be asked any further; or it refuses or fails at one list, not the others.
     """
     endpoints = list((await mirror.endpoints()).values())
     began = await mirror.begin_full_pull(restart=restart)
@@ -59,7 +53,7 @@ async def migrate(client: ZohoClient, mirror: Mirror, steps: Steps, *, restart: 
     records = dict[str, int]()
     refused: ZohoError | None = None
     for endpoint, count in zip(endpoints, counts, strict=True):
-        if isinstance(count, ZohoError) and _is_of_one(count):
+        if isinstance(count, ZohoError) and not await client.stops_all(count):
             refused = _first(refused, endpoint, count)
         elif isinstance(count, BaseException):
             raise count
@@ -74,27 +68,22 @@ async def migrate(client: ZohoClient, mirror: Mirror, steps: Steps, *, restart: 
         try:
             missing[endpoint.entity] = await _details(client, mirror, endpoint, steps)
         except ZohoError as error:
-            if not _is_of_one(error):
+            if await client.stops_all(error):
                 raise
             refused = _first(refused, endpoint, error)
     if refused is not None:
-        await mirror.start_clock()
+        # where every list is refused, nothing has been migrated
+        if records:
+            await mirror.start_clock()
         raise refused
     await mirror.finish_full_pull()
     return [Pulled(entity, count, missing[entity]) for entity, count in records.items()]
 
 
-def _is_of_one(error: ZohoError) -> bool:
-    """Whether what Zoho refuses is one list, or the records of one: a scope or a module is missing."""
-    return isinstance(error, RefusedError | UnauthorizedError | PagingError) and not isinstance(
-        error, OrganizationError
-    )
-
-
 def _first(before: ZohoError | None, endpoint: Endpoint, error: ZohoError) -> ZohoError:
     """What the migration ends with once all else is here: the first of what was refused."""
     log.error("%s: %s The others go on.", endpoint.entity, error.message)
-    return before or error
+    return before or (error.alone() if isinstance(error, UnreachableError) else error)
 
 
 async def _pull(

@@ -378,6 +378,14 @@ class Mirror:
         """Ends a sweep that was counted, unread, if nothing speaks for reading it; whether it did."""
         return bool(await self._row(scalar_row, "select tds.put_off(%b)", run.run_id))
 
+    async def put_aside(self, run_id: int) -> int:
+        """Leaves a run that Zoho fails at while it answers all else; for how many seconds."""
+        return int(await self._row(scalar_row, "select tds.put_aside(%b)", run_id))
+
+    async def show_pulls(self) -> int:
+        """Has the runs that were put aside gone on with at once; how many."""
+        return int(await self._row(scalar_row, "select tds.show_pulls(%b)", self.organization_id))
+
     async def pause_sweep(self, run_id: int, error: str) -> None:
         """Puts a run that may not go on now back among those that wait, with the pages it has."""
         await self._row(scalar_row, "select tds.pause_sweep(%b, %b)", run_id, error)

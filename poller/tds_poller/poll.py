@@ -36,7 +36,6 @@ from tds_poller.zoho.errors import (
     AuthorizationError,
     LimitError,
     MovingError,
-    OrganizationError,
     PagingError,
     UnreachableError,
     ZohoError,
@@ -57,8 +56,6 @@ OUTAGE_SECONDS = 30.0  # pause after Zoho could not be reached
 SINGLE_DETAILS = 10
 # Pulled as the list and the details of another entity.
 PULLED = {"stock": "products"}
-# What else Zoho refuses is refused of one thing.
-STOPS_ALL = (LimitError, UnreachableError, AuthorizationError, OrganizationError)
 
 
 class RestartWantedError(TdsError):
@@ -95,7 +92,7 @@ class Poll:
         self._visibility = 0
         self._closed_until = 0.0
         self._no_list_until = 0.0
-        self._limit: LimitError | None = None
+        self._left: ZohoError | None = None
         self._tell_at = 0.0
         self._prune_at = 0.0
         self._no_image_until = 0.0
@@ -152,6 +149,7 @@ class Poll:
             TdsError: bulk sync is off, or the organisation is being moved to another shard.
         """
         await self._prepare()
+        await self._mirror.show_pulls()
         try:
             await self._work_off()
         finally:
@@ -165,8 +163,8 @@ class Poll:
                 return
             if await self._turn(patient=False):
                 continue
-            if self._limit and not self._fetched:
-                raise self._limit
+            if self._left and not self._fetched:
+                raise self._left
             if self._refusal:
                 raise TdsError(f"No pulls are done: {self._refusal}.", "See the setting bulk_sync_enabled.")
             if not self._fetched and not await self._mirror.open_pulls():
@@ -225,7 +223,7 @@ class Poll:
             seconds = self._pause(error)
             log.warning("%s No list is read for %.0f s.", error.message, seconds)
             self._no_list_until = math.inf if not self._patient else now + seconds
-            self._limit = error
+            self._left = error
             return False
         return True
 
@@ -292,13 +290,16 @@ class Poll:
                 if (await self._mirror.run(run_id)).state == RunState.RUNNING:
                     await self._show(message, self._visibility)
                     return
-            except (
-                LimitError,
-                UnreachableError,
-                AuthorizationError,
-                MovingError,
-                asyncio.CancelledError,
-            ) as error:
+            except UnreachableError as error:
+                fails_alone = not self._first and not await self._client.stops_all(error)
+                pause = await self._mirror.put_aside(run_id) if fails_alone else 0
+                await self._show(message, pause)
+                if not fails_alone:
+                    raise
+                log.warning("%s Run %d is gone on with in %d s.", error.message, run_id, pause)
+                self._left = error.alone()
+                return
+            except (LimitError, AuthorizationError, MovingError, asyncio.CancelledError) as error:
                 await self._show(message, self._pause(error) if isinstance(error, LimitError) else 0)
                 if isinstance(error, LimitError) and self._patient and self._client.purpose == "sweep":
                     # What a sweep may not spend is there for all else, the other pulls of its list among it.
@@ -377,9 +378,9 @@ class Poll:
             return False
         try:
             fetched = await fetch_images(self._client, self._mirror, self._images, limit=SINGLE_DETAILS)
-        except STOPS_ALL:
-            raise
         except (ZohoError, OSError) as failure:
+            if isinstance(failure, ZohoError) and await self._client.stops_all(failure):
+                raise
             # A scope is missing, or room for files: all else goes on.
             log.error("Pictures are not fetched for %.0f s: %s", PRUNE_SECONDS, failure)
             self._no_image_until = now + PRUNE_SECONDS
@@ -394,13 +395,7 @@ class Poll:
             return False
         self._compare_at = now + COMPARE_SECONDS
         self._client.purpose = "verify"
-        try:
-            return await do_asked(self._client, self._mirror, self._mirror.conninfo)
-        except STOPS_ALL:
-            raise
-        except ZohoError as error:
-            log.error("A comparison failed: %s", error.message)
-            return True
+        return await do_asked(self._client, self._mirror, self._mirror.conninfo)
 
     async def _fetch(self, endpoint: Endpoint, taken: Mapping[str, Want]) -> None:
         # What no pull wants, a webhook does: such calls may use what is kept for them.
@@ -408,10 +403,10 @@ class Poll:
         calls, asked_at = self._client.calls, dict[str, datetime]()
         try:
             asked_at = await fetch_taken(self._client, self._mirror, endpoint, taken)
-        except (LimitError, UnreachableError, AuthorizationError):
-            raise
         except ZohoError as error:
-            # A scope is missing: the others go on.
+            if await self._client.stops_all(error):
+                raise
+            # A scope is missing, or the list that tells of them is out of order: the others go on.
             log.error("%s", error.message)
             for zoho_id in taken:
                 await self._mirror.detail_failed(endpoint.entity, zoho_id, error.message)

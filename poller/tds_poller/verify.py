@@ -94,6 +94,10 @@ class Books:
         of = [verification, result["entity"], self._organization_id, found]
         self._connection.execute(query, of)
 
+    def leave_out(self, verification: int, entity: str, error: str) -> None:
+        """Notes that a list, or a record of an entity, cannot be compared."""
+        self._connection.execute("select tds.leave_out(%s, %s, %s)", [verification, entity, error])
+
     def finish(self, verification: int, calls: int, error: str | None = None) -> None:
         """Ends a comparison."""
         self._connection.execute("select tds.finish_verification(%s, %s, %s)", [verification, calls, error])
@@ -210,6 +214,25 @@ async def verify_entity(
     return books.compare(endpoint.entity, pages, since)
 
 
+async def verify_list(
+    client: ZohoClient, books: Books, endpoint: Endpoint, verification: int, step: Step
+) -> Result | ZohoError:
+    """Does `verify_entity` and stores what it finds; why not, where this list alone cannot be read.
+
+    Raises:
+        ZohoError: Zoho cannot be asked.
+    """
+    try:
+        found = await verify_entity(client, books, endpoint, client.organization_id, step)
+    except ZohoError as error:
+        if await client.stops_all(error):
+            raise
+        books.leave_out(verification, endpoint.entity, error.message)
+        return error
+    books.keep(verification, found)
+    return found
+
+
 async def verify_details(
     client: ZohoClient,
     books: Books,
@@ -246,6 +269,11 @@ async def verify_details(
         except NotFoundError as absence:
             body, sent_at = None, absence.sent_at
             absent.append(zoho_id)
+        except ZohoError as error:
+            if await client.stops_all(error):
+                raise
+            books.leave_out(verification, endpoint.entity, error.message)
+            continue
         books.keep_detail(verification, endpoint.entity, [zoho_id], body, sent_at)
     step.at(len(ids), len(ids))
     return absent
@@ -266,20 +294,23 @@ async def do_asked(client: ZohoClient, mirror: Mirror, dsn: str) -> bool:
         if (asked := books.take()) is None:
             return False
         number, calls = int(asked["verification_id"]), client.calls
+        refused: list[ZohoError] = []
         try:
             endpoints = await mirror.endpoints()
             for name in asked["entities"]:
                 endpoint = endpoints[name]
                 if asked["depth"] == "lists":
-                    found = await verify_entity(client, books, endpoint, mirror.organization_id, UNSEEN)
-                    books.keep(number, found)
+                    found = await verify_list(client, books, endpoint, number, UNSEEN)
+                    refused += [found] if isinstance(found, ZohoError) else []
                 elif endpoint.has_details:
                     drawn = books.sampled(name, asked["sample"] or 10, asked["seed"] or "0")
                     await verify_details(client, books, endpoint, number, asked["zoho_ids"] or drawn)
         except ZohoError as error:
             books.finish(number, client.calls - calls, error.message)
             raise
-        books.finish(number, client.calls - calls)
+        # where no list could be read, nothing has been compared
+        nothing = refused and len(refused) == len(asked["entities"])
+        books.finish(number, client.calls - calls, refused[0].message if nothing else None)
         return True
 
 

@@ -72,8 +72,10 @@ def test_no_work_waits_for_a_stranger(database: Database, mirror: Mirror) -> Non
         assert mirror.value("select tds.ensure_partition('2031-01-01')") is False
         mirror.conn.execute("select tds.set_own_defaults(), tds.take_images(%s)", [ORGANIZATION])
         # held by the stranger, it would let ten through
-        mirror.conn.execute("update tds.setting set value = '3' where name = 'unknown_details_per_hour'")
-        assert mirror.value("select tds.unknown_room(%s, 10, now())", ORGANIZATION) == 3
+        mirror.conn.execute("update tds.setting set value = '13' where name = 'unknown_details_per_hour'")
+        hours = "select tds.unknown_hours(%s, 14, tds.now()) as all_of_them offset 0"
+        this_hour = f"select count(*) from ({hours}) h cross join unnest(h.all_of_them) u(hour) where u.hour = h.all_of_them[1]"
+        assert mirror.value(this_hour, ORGANIZATION) == 13
         mirror.conn.execute("select tds.set_budget(%s)", [ORGANIZATION])
         assert mirror.value("select pg_backend_pid() = any (tds.living_sessions())")
         assert mirror.value("select state from tds.access_token(%s)", ACCOUNT) == "refresh"

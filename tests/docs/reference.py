@@ -55,7 +55,7 @@ RELATIONS: LiteralString = """\
 select n.nspname || '.' || c.relname as name, coalesce(obj_description(c.oid, 'pg_class'), '') as told,
        array(select r.rolname::text from aclexplode(c.relacl) a join pg_roles r on r.oid = a.grantee
               where a.privilege_type = 'SELECT' and starts_with(r.rolname, 'tds_') and r.rolname <> 'tds_owner' order by 1) as roles,
-       array(select array[a.attname, format_type(a.atttypid, a.atttypmod), coalesce(col_description(c.oid, a.attnum), '')]
+       array(select array[a.attname::text, format_type(a.atttypid, a.atttypmod), coalesce(col_description(c.oid, a.attnum), '')]
                from pg_attribute a where a.attrelid = c.oid and a.attnum > 0 and not a.attisdropped order by a.attnum) as columns
   from pg_class c
   join pg_namespace n on n.oid = c.relnamespace

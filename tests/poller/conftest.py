@@ -18,7 +18,7 @@ import pytest
 from tds_cli.progress import Steps
 from tds_poller.migrate import Pulled, migrate
 from tds_poller.mirror import Mirror, Progress
-from tds_poller.poll import Poll, read_queue
+from tds_poller.poll import Poll, opened_queue
 from tds_poller.zoho.client import ZohoClient
 from tds_poller.zoho.settings import ZohoSettings
 from tds_sandbox.clock import Clock
@@ -74,15 +74,22 @@ class Poller:
         """Asks for one pull and does it."""
 
         async def run(client: ZohoClient, mirror: Mirror) -> Progress:
-            queue = await asyncio.to_thread(read_queue, self.database.conninfo)
             run_id = await mirror.request_pull(entity, options)
-            await Poll(client, mirror, queue, first=[run_id]).once()
-            assert queue.pool is not None
-            await asyncio.to_thread(queue.pool.close)
+            async with opened_queue(self.database.conninfo) as queue:
+                await Poll(client, mirror, queue, first=[run_id]).once()
             [progress] = await mirror.progress([run_id])
             return progress
 
         return self.run(run)
+
+    def poll(self) -> None:
+        """Does all there is to do."""
+
+        async def run(client: ZohoClient, mirror: Mirror) -> None:
+            async with opened_queue(self.database.conninfo) as queue:
+                await Poll(client, mirror, queue).once()
+
+        self.run(run)
 
     def asked(self, path: str) -> list[str]:
         """The queries of the successful calls of a path so far."""

@@ -160,11 +160,14 @@ def test_what_zoho_has_not_is_asked_for_once(pictures: Pictures) -> None:
     assert pictures.fetch().done == 0
 
 
+@pytest.mark.parametrize("status", [400, 500])
 def test_what_fails_for_now_is_left_alone_for_a_while(
-    pictures: Pictures, monkeypatch: pytest.MonkeyPatch
+    pictures: Pictures, monkeypatch: pytest.MonkeyPatch, status: int
 ) -> None:
+    monkeypatch.setattr("tds_poller.zoho.retry.PAUSES", (0, 0, 0))
+
     def refuse(*_: object) -> None:
-        raise ApiError(400, 9, "Not today.")
+        raise ApiError(status, 9, "Not today.")
 
     with monkeypatch.context() as patch:
         patch.setattr(tds_sandbox.app, "_image", refuse)

@@ -196,12 +196,19 @@ def test_a_migration_that_was_stopped_reads_no_list_again(
 ) -> None:
     poller = few_documents
     monkeypatch.setattr("tds_poller.zoho.retry.PAUSES", (0, 0, 0))
-    poller.sandbox.faults.set(error_500=1.0, only=r"^/invoices/\d+$")
-    with pytest.raises(UnreachableError):
-        poller.migrate()
+    want_volatile = Mirror.want_volatile
+
+    async def outage(self: Mirror) -> None:
+        await want_volatile(self)
+        poller.sandbox.faults.set(error_500=1.0)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Mirror, "want_volatile", outage)
+        with pytest.raises(UnreachableError):
+            poller.migrate()
+    poller.sandbox.faults.set()
     lists = {path: poller.asked(path) for path in ("/items", "/contacts", "/invoices")}
     assert all(lists.values())
-    poller.sandbox.faults.set()
     pulled = poller.migrate()
     assert {path: poller.asked(path) for path in lists} == lists
     records = {row.entity: row.records for row in pulled}

@@ -269,3 +269,40 @@ def test_explain_and_runs(poller: Poller, environment: dict[str, str]) -> None:
     assert products["seconds"] >= 0
     assert json.loads(tds(environment, "runs", "--state", "failed", "--json").stdout) == []
     assert len(tds(environment, "runs", "--limit", "2").stdout.splitlines()) == 4
+
+
+def test_a_list_that_cannot_be_read_keeps_no_other_from_being_compared(
+    poller: Poller, environment: dict[str, str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("tds_poller.zoho.retry.PAUSES", (0, 0, 0))
+    poller.sandbox.faults.set(error_500=1.0, only="^/bills$")
+    done = tds(environment, "verify", "--wait", "0", "bills", "invoices", "--json")
+    told = json.loads(done.stdout)
+    assert (done.exit_code, told["agree"]) == (4, True)
+    assert [result["entity"] for result in told["entities"]] == ["invoices"]
+    assert told["not_compared"].startswith("bills: GET /bills: HTTP 500")
+    assert "Not compared: bills: GET /bills" in done.stderr
+    with psycopg.connect(poller.database.conninfo, autocommit=True) as connection:
+        query = "select state, entities, error like 'bills: %' from tds_verifications order by 1"
+        assert connection.execute(query).fetchall() == [("done", ["invoices"], True)]
+        connection.execute(
+            "delete from zoho.invoices where zoho_invoice_id = (select min(zoho_invoice_id) from zoho.invoices)"
+        )
+        assert tds(environment, "verify", "--wait", "0", "bills", "invoices").exit_code == 1
+        alone = tds(environment, "verify", "--wait", "0", "bills")
+        assert (alone.exit_code, "GET /bills: HTTP 500" in alone.stderr) == (1, True)
+        failed = "select error like 'GET /bills: HTTP 500%' from tds_verifications where state = 'failed'"
+        assert connection.execute(failed).fetchall() == [(True,)]
+
+
+def test_a_record_that_cannot_be_read_keeps_no_other_from_being_compared(
+    poller: Poller, environment: dict[str, str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("tds_poller.zoho.retry.PAUSES", (0, 0, 0))
+    with psycopg.connect(poller.database.conninfo, autocommit=True) as connection:
+        [[first]] = connection.execute("select min(zoho_bill_id) from zoho.bills").fetchall()
+    poller.sandbox.faults.set(error_500=1.0, only=f"^/bills/{first}$")
+    done = tds(environment, "verify", "--depth", "details", "--wait", "0", "bills", "--json")
+    told = json.loads(done.stdout)
+    assert (done.exit_code, told["agree"], told["checked"]) == (4, True, 3)
+    assert f"bills: GET /bills/{first}: HTTP 500" in told["not_compared"]

@@ -587,7 +587,7 @@ def test_ids_that_only_webhooks_name_wait_behind_one_another(
         assert sorted(Counter(days).values()) == [10, 25, 25]
     # a clock that was wrong keeps nobody waiting
     mirror.conn.execute("update tds.unknown_asked set hour = hour + interval '200 days'")
-    assert mirror.value("select tds.unknown_room(%s, 1, tds.now())", ORGANIZATION) == 1
+    assert mirror.value("select (tds.unknown_hours(%s, 1, tds.now()))[1] <= tds.now()", ORGANIZATION)
 
 
 def test_an_array_of_too_many_records_is_refused_with_a_reason(mirror: Mirror) -> None:

@@ -552,6 +552,19 @@ def test_a_migration_that_is_begun_again_and_given_up_stops_no_clock(mirror: Mir
     assert mirror.value("select (tds.check_pulls_late(tds.now())).value") == 40
 
 
+def test_calls_made_in_vain_are_no_progress_and_waiting_for_calls_is(mirror: Mirror) -> None:
+    run = ask(mirror, "invoices")
+    assert begin(mirror, run) == "running"
+    mirror.conn.execute(
+        "update tds.run set heartbeat_at = tds.now() - interval '7 hours' where run_id = %s", [run]
+    )
+    stuck = "select (tds.check_pulls_stuck(tds.now())).value"
+    mirror.conn.execute("select tds.note_progress(%s, 4, 0, 'HTTP 500')", [run])
+    assert mirror.value(stuck) == 1
+    mirror.conn.execute("select tds.note_progress(%s, 0, 0, 'the day''s calls are used up')", [run])
+    assert mirror.value(stuck) == 0
+
+
 def test_a_list_whose_filter_was_ignored_is_not_read_whole_each_hour(mirror: Mirror) -> None:
     mirror.conn.execute("select tds.begin_full_pull(%s)", [ORGANIZATION])
     mirror.conn.execute("select tds.finish_full_pull(%s)", [ORGANIZATION])

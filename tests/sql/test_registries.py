@@ -117,7 +117,7 @@ def in_work(test_server: TestServer) -> Iterator[tuple[Database, Mirror]]:
         (f"begin; select tds.lock_contacts('{ORGANIZATION}')", "zoho.contacts", ORGANIZATION),
         (f"begin; select tds.request_pull('bills', '{{}}', '{ORGANIZATION}')", "tds.request_pull", f"{ORGANIZATION} bills"),
         ("begin; select tds.ensure_partition('2031-01-01')", "tds.ensure_partition", None),
-        (f"begin; select tds.unknown_room('{ORGANIZATION}', 1, now())", "tds.unknown_asked", ORGANIZATION),
+        (f"begin; select tds.unknown_hours('{ORGANIZATION}', 1, now())", "tds.unknown_asked", ORGANIZATION),
         ("select tds.try_lease('alert sender')", "alert sender", None),
         ("begin; select tds.raise_alerts()", "tds.raise_alerts", None),
         (f"begin; select tds.take_images('{ORGANIZATION}')", "tds.take_images", None),

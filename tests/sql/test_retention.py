@@ -302,7 +302,10 @@ def test_dead_records_of_a_page_are_counted_where_they_are_looked_for(mirror: Mi
     assert mirror.rows("select status, events from tds_queue_counts order by 1") == mirror.rows(queue)
 
 
-def test_drift_is_what_came_after_the_first_migration(mirror: Mirror) -> None:
+@pytest.mark.parametrize(
+    "end", ["finish_full_pull", "start_clock"], ids=["with all", "but for what is refused"]
+)
+def test_drift_is_what_came_after_the_first_migration(mirror: Mirror, end: str) -> None:
     at(mirror, BEGINNING)
     mirror.conn.execute(
         "insert into tds.full_pull (organization_id, began_at) values (%s, tds.now())", [ORGANIZATION]
@@ -313,7 +316,7 @@ def test_drift_is_what_came_after_the_first_migration(mirror: Mirror) -> None:
     at(mirror, BEGINNING + timedelta(hours=1))
     mirror.conn.execute("select tds.observe_drift()")
     assert mirror.value(drift) is None, "while it goes on nothing is news"
-    mirror.conn.execute("update tds.full_pull set finished_at = tds.now()")
+    mirror.conn.execute(f"select tds.{end}(%s)", [ORGANIZATION])
     at(mirror, BEGINNING + timedelta(days=2))
     mirror.receive("products", {"item": product("6", novelty=1, later=2, flag="yes")})
     mirror.process()

@@ -334,47 +334,13 @@ revoke all on function tds.unknown_limit(text) from public;
 comment on function tds.unknown_limit(text) is
 'How many details a day may be asked for of records that only webhooks have told of; null: nobody knows how many calls a day has.';
 
-create or replace function tds.unknown_room(organization_id text, wanted int, at timestamptz) returns int
+create or replace function tds.unknown_hours(organization_id text, wanted int, at timestamptz) returns timestamptz[]
 language plpgsql volatile
 set search_path = pg_catalog, pg_temp
 as $$
 declare
-    v_hour  constant timestamptz := date_trunc('hour', unknown_room.at);
-    v_day   constant date := (unknown_room.at at time zone 'UTC')::date;
-    v_asked tds.unknown_asked;
-    v_room  int;
-begin
-    -- whoever counts has the turn until the transaction ends; nobody waits for that
-    if not tds.try_turn('tds.unknown_asked', unknown_room.organization_id) then
-        return least(unknown_room.wanted, 10);
-    end if;
-    insert into tds.unknown_asked (organization_id, hour, in_hour, day, in_day) values (unknown_room.organization_id, v_hour, 0, v_day, 0)
-    on conflict on constraint unknown_asked_pkey do nothing;
-    select u.* into strict v_asked from tds.unknown_asked u where u.organization_id = unknown_room.organization_id;
-    -- those that wait for a later hour came first; further ahead than a month it was a clock that was wrong
-    if v_asked.hour > v_hour and v_asked.hour < v_hour + interval '30 days' then
-        return 0;
-    end if;
-    v_asked.in_hour := case when v_asked.hour = v_hour then v_asked.in_hour else 0 end;
-    v_asked.in_day := case when v_asked.day = v_day then v_asked.in_day else 0 end;
-    v_room := greatest(0, least(unknown_room.wanted, tds.setting_int('unknown_details_per_hour') - v_asked.in_hour,
-        tds.unknown_limit(unknown_room.organization_id) - v_asked.in_day));
-    update tds.unknown_asked u
-       set hour = v_hour, in_hour = v_asked.in_hour + v_room, day = v_day, in_day = v_asked.in_day + v_room
-     where u.organization_id = unknown_room.organization_id;
-    return v_room;
-end
-$$;
-revoke all on function tds.unknown_room(text, int, timestamptz) from public;
-comment on function tds.unknown_room(text, int, timestamptz) is
-'Of so many details of records that only webhooks have told of, how many may be asked for now; they count from now on. None, while '
-'others wait for their hour.';
-
-create or replace function tds.unknown_hours(organization_id text, waiting int, at timestamptz) returns timestamptz[]
-language plpgsql volatile
-set search_path = pg_catalog, pg_temp
-as $$
-declare
+    v_hour     constant timestamptz := date_trunc('hour', unknown_hours.at);
+    v_day      constant date := (unknown_hours.at at time zone 'UTC')::date;
     v_per_hour constant int := greatest(1, tds.setting_int('unknown_details_per_hour'));
     v_per_day  constant int := tds.unknown_limit(unknown_hours.organization_id);
     v_asked    tds.unknown_asked;
@@ -382,25 +348,30 @@ declare
     v_hours    timestamptz[] := array[]::timestamptz[];
 begin
     if tds.try_turn('tds.unknown_asked', unknown_hours.organization_id) then
-        select u.* into v_asked from tds.unknown_asked u where u.organization_id = unknown_hours.organization_id;
+        insert into tds.unknown_asked (organization_id, hour, in_hour, day, in_day)
+        values (unknown_hours.organization_id, v_hour, 0, v_day, 0)
+        on conflict on constraint unknown_asked_pkey do nothing;
+        select u.* into strict v_asked from tds.unknown_asked u where u.organization_id = unknown_hours.organization_id;
     else
-        -- another transaction is counting: these are not
-        v_asked := row(null, date_trunc('hour', unknown_hours.at), v_per_hour, (unknown_hours.at at time zone 'UTC')::date, 0);
+        -- whoever counts has the turn until the transaction ends; nobody waits for that: these few are not counted
+        v_asked := row(null, v_hour, greatest(0, v_per_hour - 10), v_day, 0);
     end if;
-    while cardinality(v_hours) < unknown_hours.waiting loop
-        v_some := least(unknown_hours.waiting - cardinality(v_hours), v_per_hour - v_asked.in_hour, v_per_day - v_asked.in_day);
-        if v_asked.hour <= unknown_hours.at or v_some <= 0 then
-            -- of a day that is used up none of its other hours is looked at
-            v_asked.hour := case when v_asked.in_day >= v_per_day then (v_asked.day + 1)::timestamp at time zone 'UTC'
-                                 else v_asked.hour + interval '1 hour' end;
-            v_asked.in_hour := 0;
-            v_asked.in_day := case when (v_asked.hour at time zone 'UTC')::date = v_asked.day then v_asked.in_day else 0 end;
-            v_asked.day := (v_asked.hour at time zone 'UTC')::date;
-            continue;
-        end if;
+    -- those that wait for a later hour came first; further ahead than a month it was a clock that was wrong
+    if v_asked.hour < v_hour or v_asked.hour >= v_hour + interval '30 days' then
+        v_asked := row(v_asked.organization_id, v_hour, 0, v_day, case when v_asked.day = v_day then v_asked.in_day else 0 end);
+    end if;
+    loop
+        v_some := greatest(0, least(unknown_hours.wanted - cardinality(v_hours), v_per_hour - v_asked.in_hour, v_per_day - v_asked.in_day));
         v_hours := v_hours || array_fill(v_asked.hour, array[v_some]);
         v_asked.in_hour := v_asked.in_hour + v_some;
         v_asked.in_day := v_asked.in_day + v_some;
+        exit when cardinality(v_hours) >= unknown_hours.wanted;
+        -- of a day that is used up none of its other hours is looked at
+        v_asked.hour := case when v_asked.in_day >= v_per_day then (v_asked.day + 1)::timestamp at time zone 'UTC'
+                             else v_asked.hour + interval '1 hour' end;
+        v_asked.in_hour := 0;
+        v_asked.in_day := case when (v_asked.hour at time zone 'UTC')::date = v_asked.day then v_asked.in_day else 0 end;
+        v_asked.day := (v_asked.hour at time zone 'UTC')::date;
     end loop;
     update tds.unknown_asked u
        set hour = v_asked.hour, in_hour = v_asked.in_hour, day = v_asked.day, in_day = v_asked.in_day
@@ -410,8 +381,8 @@ end
 $$;
 revoke all on function tds.unknown_hours(text, int, timestamptz) from public;
 comment on function tds.unknown_hours(text, int, timestamptz) is
-'The hours, one after the other, in which so many details of records that only webhooks have told of are asked for: behind those that '
-'wait already. To be called after tds.unknown_room(), for those that it left.';
+'The hours, this one and those after it, in which so many details of records that only webhooks have told of are asked for: behind those '
+'that wait already. They count from now on.';
 
 create or replace function tds.pace_unknown(entity tds.entity, organization_ids text[], zoho_ids text[], at timestamptz) returns void
 language plpgsql volatile
@@ -443,21 +414,19 @@ begin
     if v_ids is null then
         return;
     end if;
-    with room as materialized (
-        select o.organization_id, r.room,
-               case when o.wanted > r.room then tds.unknown_hours(o.organization_id, o.wanted - r.room, pace_unknown.at) end as hours
+    with paced as materialized (
+        select o.organization_id, tds.unknown_hours(o.organization_id, o.wanted, pace_unknown.at) as hours
           from (select u.organization_id, count(*)::int as wanted from unnest(v_owners) u(organization_id)
                  group by u.organization_id order by u.organization_id offset 0) o
-         cross join lateral (select tds.unknown_room(o.organization_id, o.wanted, pace_unknown.at) as room offset 0) r
     ), numbered as (
         select i.organization_id, i.place, row_number() over (partition by i.organization_id order by i.zoho_id) as n
           from unnest(v_owners, v_ids, v_places) i(organization_id, zoho_id, place))
     update tds.wanted_detail w
        set unknown = true,
-           -- the rest of them hour by hour
-           not_before = case when i.n > r.room then r.hours[i.n - r.room] else w.not_before end
+           -- those of this hour as they are, the rest of them hour by hour
+           not_before = case when p.hours[i.n] > pace_unknown.at then p.hours[i.n] else w.not_before end
       from numbered i
-      join room r on r.organization_id = i.organization_id
+      join paced p on p.organization_id = i.organization_id
      where w.ctid = i.place;
 end
 $$;

@@ -5,6 +5,13 @@ comment on function tds.migrated_since(tds.full_pull) is
 'When the first migration of an organisation had ended, or had all but what Zoho refuses, however it stands with a later one: the clock '
 'asks for it since then; null: none has.';
 
+create or replace function tds.is_kept_in_step(migration tds.full_pull) returns boolean
+language sql stable
+as $$ select tds.migrated_since($1) is not null and tds.is_served(($1).organization_id) $$;
+revoke all on function tds.is_kept_in_step(tds.full_pull) from public;
+comment on function tds.is_kept_in_step(tds.full_pull) is
+'Whether the clock asks for an organisation: its first migration has ended, as tds.migrated_since() has it, and it is served.';
+
 create or replace function tds.begin_full_pull(organization_id text, restart boolean default false) returns timestamptz
 language plpgsql volatile security definer
 set search_path = pg_catalog, pg_temp

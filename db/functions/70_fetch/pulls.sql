@@ -316,13 +316,47 @@ begin
     update tds.run r
        set calls = r.calls + note_progress.calls, details = r.details + note_progress.details,
            error = case when r.finished_at is null then left(note_progress.error, 1000) else r.error end,
-           heartbeat_at = tds.now()
+           -- calls made in vain are none; who waits for calls makes none
+           heartbeat_at = case when note_progress.error is null or note_progress.calls = 0 then tds.now() else r.heartbeat_at end
      where r.run_id = note_progress.run_id;
 end
 $$;
 revoke all on function tds.note_progress(bigint, int, int, text) from public;
 comment on function tds.note_progress(bigint, int, int, text) is
 'Adds calls and fetched details to a run''s account, and says what keeps it waiting (error; null: nothing).';
+
+create or replace function tds.put_aside(run_id bigint) returns int
+language plpgsql volatile security definer
+set search_path = pg_catalog, pg_temp
+as $$
+declare
+    v_run constant tds.run := tds.run_of(put_aside.run_id, for_update => true);
+begin
+    update tds.run r set session = null where r.run_id = v_run.run_id;
+    return least(tds.setting_int('retry_max_seconds'), greatest(60, extract(epoch from tds.now() - v_run.heartbeat_at)))::int;
+end
+$$;
+revoke all on function tds.put_aside(bigint) from public;
+comment on function tds.put_aside(bigint) is
+'Notes that nobody goes on for now with a run that Zoho fails at while it answers all else, and returns for how many seconds: as long as '
+'it has made no progress already, a minute at least, retry_max_seconds at most. Raises ZB012.';
+
+create or replace function tds.show_pulls(organization_id text) returns bigint
+language plpgsql volatile security definer
+set search_path = pg_catalog, pg_temp
+as $$
+begin
+    return (select count(*)
+              from (select r.message_id from tds.run r
+                     where r.organization_id = show_pulls.organization_id and r.state = 'running' and r.session is null
+                       and r.message_id is not null
+                     order by r.message_id) a
+             cross join lateral pgmq.set_vt('tds_pull', a.message_id, 0) m);
+end
+$$;
+revoke all on function tds.show_pulls(text) from public;
+comment on function tds.show_pulls(text) is 'Has the runs that were put aside gone on with at once; returns how many.';
+grant execute on function tds.put_aside(bigint), tds.show_pulls(text) to tds_poller, tds_operator;
 
 create or replace function tds.is_processed(run tds.run) returns boolean
 language plpgsql stable

@@ -80,24 +80,22 @@ begin
     end if;
     if not request_scheduled.filtered then
         perform tds.confirm_hints(f.organization_id), tds.ask_for_deleted(f.organization_id)
-           from tds.full_pull f where tds.migrated_since(f) is not null and tds.is_served(f.organization_id);
+           from tds.full_pull f where tds.is_kept_in_step(f);
         perform tds.forget_deletions();
     end if;
     for v_wanted in
-        select w.organization_id, w.entity, w.options
-          from (select f.organization_id, n.entity, '{"incremental": true}'::jsonb as options
-                  from tds.full_pull f
-                 cross join tds.entity n
-                 where tds.migrated_since(f) is not null and n.api_path <> '' and request_scheduled.filtered
-                   and tds.has_filter(n, f.organization_id)
-                 union all
-                select f.organization_id, 'stock', '{"update_only": true}'
-                  from tds.full_pull f
-                 where tds.migrated_since(f) is not null and not request_scheduled.filtered
-                 union all
-                select l.organization_id, l.entity, l.options from tds.lists_to_sweep(v_now) l where not request_scheduled.filtered
-                 order by 1, 2) w
-         where tds.is_served(w.organization_id)
+        select f.organization_id, n.entity, '{"incremental": true}'::jsonb as options
+          from tds.full_pull f
+         cross join tds.entity n
+         where tds.is_kept_in_step(f) and n.api_path <> '' and request_scheduled.filtered
+           and tds.has_filter(n, f.organization_id)
+         union all
+        select f.organization_id, 'stock', '{"update_only": true}'
+          from tds.full_pull f
+         where tds.is_kept_in_step(f) and not request_scheduled.filtered
+         union all
+        select l.organization_id, l.entity, l.options from tds.lists_to_sweep(v_now) l where not request_scheduled.filtered
+         order by 1, 2
     loop
         begin
             v_asked := v_asked + (tds.request_pull_for(v_wanted.entity, v_wanted.options, v_wanted.organization_id, 'the clock')

@@ -259,7 +259,7 @@ begin
          cross join lateral (select tds.list_pages(n, tds.list_records(n, f.organization_id)) as pages) g
          cross join lateral (select tds.sweep_period(n, f.organization_id, g.pages) as period) p
          cross join lateral tds.last_sweep(n.entity, f.organization_id) s
-         where tds.migrated_since(f) is not null and n.api_path <> '' and p.period > 0),
+         where tds.is_kept_in_step(f) and n.api_path <> '' and p.period > 0),
     due as (
         select l.*, (lists_to_sweep.at at time zone 'UTC')::date - l.tried_on as days
           from lists l

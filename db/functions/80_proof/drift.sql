@@ -142,7 +142,7 @@ begin
     select o.* into strict v_mark from tds.drift_observed o for update;
     if v_mark.baseline_at is null then
         -- the first migration shows what there is; what is first seen after it is news
-        update tds.drift_observed o set baseline_at = (select min(f.finished_at) from tds.full_pull f where f.finished_at is not null);
+        update tds.drift_observed o set baseline_at = (select min(tds.migrated_since(f)) from tds.full_pull f);
     end if;
     if tds.is_ahead(v_mark.finished_at, v_now) then
         -- the clock has been set back: what has come since is newer by its number

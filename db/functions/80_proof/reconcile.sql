@@ -99,7 +99,7 @@ begin
     if tds.setting_text('reconcile_nightly')::boolean and tds.bulk_sync_refusal() is null then
         for v_organization in
             select f.organization_id from tds.full_pull f
-             where tds.migrated_since(f) is not null and tds.is_served(f.organization_id)
+             where tds.is_kept_in_step(f)
              order by f.organization_id
         loop
             -- what nobody has begun since last night is not done twice

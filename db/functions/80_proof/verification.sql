@@ -573,7 +573,7 @@ begin
     end if;
     update tds.verification v
        set state = case when finish_verification.error is null then 'done' else 'failed' end, finished_at = v_now,
-           calls = v.calls + finish_verification.calls, error = left(finish_verification.error, 1000),
+           calls = v.calls + finish_verification.calls, error = left(coalesce(finish_verification.error, v.error), 1000),
            differing = (select count(*) from (select distinct d.organization_id, d.entity, d.zoho_id from tds.verification_difference d
                                                where d.verification_id = v_run.verification_id) r)
      where v.verification_id = v_run.verification_id;
@@ -593,6 +593,21 @@ $$;
 revoke all on function tds.finish_verification(bigint, bigint, text) from public;
 comment on function tds.finish_verification(bigint, bigint, text) is
 'Ends a comparison: looks once more at what it found inside, and closes what earlier ones of its depth had found of the same records.';
+
+create or replace function tds.leave_out(verification_id bigint, entity text, error text) returns void
+language plpgsql volatile security definer
+set search_path = pg_catalog, pg_temp
+as $$
+begin
+    update tds.verification v
+       set entities = case v.depth when 'lists' then array_remove(v.entities, leave_out.entity) else v.entities end,
+           error = left(concat_ws('; ', v.error, format('%s: %s', leave_out.entity, leave_out.error)), 1000)
+     where v.verification_id = leave_out.verification_id;
+end
+$$;
+revoke all on function tds.leave_out(bigint, text, text) from public;
+comment on function tds.leave_out(bigint, text, text) is
+'Notes that a list, or a record of an entity, cannot be compared, and why: what was found of it before stands.';
 
 create or replace function tds.verify_step(verification_id bigint, batch int default null) returns boolean
 language plpgsql volatile security definer
@@ -743,13 +758,13 @@ comment on column public.tds_verifications.finished_at is 'When it ended.';
 comment on column public.tds_verifications.checked is 'Records compared.';
 comment on column public.tds_verifications.differing is 'Records that differ.';
 comment on column public.tds_verifications.calls is 'Calls of Zoho''s API it took.';
-comment on column public.tds_verifications.error is 'What it failed of.';
+comment on column public.tds_verifications.error is 'What it failed of, or what of it could not be compared, and why.';
 
 grant select on tds.verification, tds.verification_difference to tds_reader, tds_operator, tds_poller;
 grant execute on procedure tds.verify_inside(text[], text, int, jsonb) to tds_operator, tds_poller;
 grant execute on function
     tds.begin_verification(text, text[], text, int, text, text[], text, boolean), tds.verify_step(bigint, int),
-    tds.finish_verification(bigint, bigint, text), tds.verification_told(bigint)
+    tds.finish_verification(bigint, bigint, text), tds.leave_out(bigint, text, text), tds.verification_told(bigint)
     to tds_operator, tds_poller;
 grant execute on function tds.verify_on(boolean) to tds_worker, tds_operator;
 grant execute on function tds.rebuild_differences(text, int), tds.remove_orphans(text, text, text[]) to tds_operator;
@@ -767,7 +782,7 @@ begin
     end if;
     for v_own in
         select f.organization_id from tds.full_pull f
-         where tds.migrated_since(f) is not null and tds.is_served(f.organization_id)
+         where tds.is_kept_in_step(f)
            and not exists (select from tds.verification v where v.depth = 'lists' and v.organization_id = f.organization_id
                               and v.state = 'asked')
          order by 1

@@ -126,7 +126,7 @@ begin
                           where r.organization_id = f.organization_id and r.entity = n.entity and r.listed_at is not null
                             and r.listed_at <= check_pulls_late.at
                           order by r.listed_at desc limit 1) l on true
-     where tds.migrated_since(f) is not null and n.api_path <> '' and tds.is_served(f.organization_id)
+     where tds.is_kept_in_step(f) and n.api_path <> ''
      order by 4 limit 1;
     return row(round(extract(epoch from check_pulls_late.at - v_oldest.since) / 3600, 1),
                case when v_oldest.entity is null then 'no migration has ended yet: no list is read by the clock'
@@ -168,8 +168,8 @@ set search_path = pg_catalog, pg_temp
 as $$
 begin
     return (
-        select row(count(*), coalesce(string_agg(format('run %s of %s is %s since %s', r.run_id, r.entity, r.state,
-                                                        coalesce(r.heartbeat_at, r.requested_at)),
+        select row(count(*), coalesce(string_agg(concat_ws(': ', format('run %s of %s is %s since %s', r.run_id, r.entity, r.state,
+                                                                        coalesce(r.heartbeat_at, r.requested_at)), left(r.error, 200)),
                                                  '; ' order by r.run_id), 'none'),
                    min(coalesce(r.heartbeat_at, r.requested_at)))::tds.finding
           from tds.run r

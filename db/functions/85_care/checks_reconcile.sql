@@ -60,7 +60,7 @@ begin
       left join (select r.organization_id, max(r.finished_at) as at from tds.reconcile_run r
                   where r.error is null and r.compared > 0 and r.finished_at <= check_reconcile_late.at
                   group by r.organization_id) l on l.organization_id = f.organization_id
-     where tds.migrated_since(f) is not null and tds.is_served(f.organization_id);
+     where tds.is_kept_in_step(f);
     return row(coalesce(extract(epoch from check_reconcile_late.at - v_since) / 3600, 0), coalesce(format('none since %s', v_since),
                'no organisation has been migrated'), v_since)::tds.finding;
 end

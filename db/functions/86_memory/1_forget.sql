@@ -382,7 +382,8 @@ begin
             retention_rule,forgotten,history_rule,stock_history,api_key,api_token,api_account,beside,column_to_fill,gate,lease,measure,
             organization,own_shard,pgmq_install,reading_floor,report,report_measure,verified_sum}'::text[])
        -- a word of ours in a column by which programs find their way is nobody's
-       and (c.relnamespace <> 'tds'::regnamespace or not array[a.attname, c.relname || '.' || a.attname]::text[] && tds.columns_of_codes())
+       and (c.relnamespace <> 'tds'::regnamespace
+            or not array[a.attname::text, c.relname || '.' || a.attname] && tds.columns_of_codes())
      group by c.oid
      order by c.oid::regclass::text;
 end

@@ -194,6 +194,25 @@ class ZohoClient:
         """The access token in force; see `TokenSource.get`."""
         return await self._tokens.get()
 
+    async def stops_all(self, error: BaseException) -> bool:
+        """Whether nothing else can be asked of Zoho now either, by what went wrong with one call.
+
+        Where no answer came, or one of an organisation that is none, something small is asked for: what Zoho
+        fails at alone, as a page or a record that is out of order there, must keep nothing else waiting.
+        """
+        if isinstance(error, UnreachableError | OrganizationError):
+            # two, for it may be the first that fails; whether we may read them is no matter
+            for path in (f"/organizations/{self.organization_id}", "/settings/taxes"):
+                try:
+                    await self.get(path, again=False)
+                except UnreachableError:
+                    continue
+                except ZohoError as answer:
+                    return answer.stops_all
+                return False
+            return True
+        return not isinstance(error, ZohoError) or error.stops_all
+
     async def get(
         self,
         path: str,
@@ -202,6 +221,7 @@ class ZohoClient:
         purpose: str | None = None,
         refresh: bool = True,
         file: bool = False,
+        again: bool = True,
     ) -> Reply:
         """`GET /books/v3{path}` with the organisation's id.
 
@@ -213,6 +233,7 @@ class ZohoClient:
             purpose: another one than the client's.
             refresh: whether a 401 may be the token's fault.
             file: whether a success answers with a file instead of a JSON object.
+            again: whether a fault is retried.
 
         Raises:
             NotFoundError: there is no such record.
@@ -220,7 +241,7 @@ class ZohoClient:
             MovingError: the organisation is being moved to another shard.
             ZohoError: everything else, see `poller.errors`.
         """
-        retries = Retries(f"GET {path}")
+        retries = Retries(f"GET {path}", again=again)
         try:
             return await self._retried(
                 retries, path, parameters or {}, purpose or self.purpose, refresh=refresh, file=file

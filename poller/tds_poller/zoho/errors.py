@@ -30,6 +30,9 @@ class ZohoError(TdsError):
 
     calls = 0
     """How many calls were made for it."""
+    stops_all = False
+    """Whether it is of all that is asked of the organisation, and not of one list or record alone, as far as
+    it says itself: see `ZohoClient.stops_all`."""
 
 
 class TooLargeError(ZohoError):
@@ -38,6 +41,8 @@ class TooLargeError(ZohoError):
 
 class AuthorizationError(ZohoError):
     """The token endpoint refuses us."""
+
+    stops_all = True
 
 
 class UnauthorizedError(ZohoError):
@@ -74,6 +79,8 @@ class NotFoundError(RefusedError):
 class OrganizationError(RefusedError):
     """There is no such organisation, or the refresh token's user does not belong to it."""
 
+    stops_all = True
+
 
 class LimitError(ZohoError):
     """A limit of the organisation is used up.
@@ -83,6 +90,8 @@ class LimitError(ZohoError):
         seconds: until the call may be made again, as far as is known.
     """
 
+    stops_all = True
+
     def __init__(self, message: str, seconds: float, hint: str = "") -> None:
         super().__init__(message, hint)
         self.seconds = seconds
@@ -90,6 +99,16 @@ class LimitError(ZohoError):
 
 class UnreachableError(ZohoError):
     """Zoho, or the way to it, is out of order."""
+
+    stops_all = True
+
+    def alone(self) -> "UnreachableError":
+        """The same, where Zoho answers all else: nothing is wrong with the way to it."""
+        return UnreachableError(
+            self.message,
+            "Zoho answers all else, which is done. It is asked for again by itself, or by the same command. "
+            "Next: tds runs",
+        )
 
 
 class MovingError(TdsError):

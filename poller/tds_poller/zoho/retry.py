@@ -26,10 +26,12 @@ class Retries:
 
     Args:
         name: of the call, for messages: method and path.
+        again: whether it is tried again at all.
     """
 
-    def __init__(self, name: str) -> None:
+    def __init__(self, name: str, *, again: bool = True) -> None:
         self.name = name
+        self._most = len(PAUSES) if again else 0
         self.calls = 0
         """How many calls were made; whoever makes them counts."""
         self._failed = 0
@@ -37,18 +39,18 @@ class Retries:
     @property
     def exhausted(self) -> bool:
         """Whether the call may not be tried again."""
-        return self._failed >= len(PAUSES)
+        return self._failed >= self._most
 
     async def after(self, error: httpx.TransportError | TransientError) -> None:
         """Waits before the next try.
 
         Raises:
-            UnreachableError: the fourth try failed.
+            UnreachableError: the last try failed.
         """
         said = str(error) or type(error).__name__
         if self.exhausted:
             raise UnreachableError(
-                f"{self.name}: {said}, {len(PAUSES) + 1} times in a row.",
+                f"{self.name}: {said}, {self._failed + 1} times in a row.",
                 "Check the network, ZOHO_DC, and ZOHO_API_BASE and ZOHO_ACCOUNTS_BASE if they are set. "
                 "Next: the same command again, which goes on where it stopped; tds doctor",
             ) from error
