@@ -326,7 +326,10 @@ def lock_the_inbox_at_night(ward: Ward) -> None:
 
 def write_dead_rows(ward: Ward) -> None:
     ward.run("update tds.setting set value = '1000' where name = 'dead_tuples_least'")
-    ward.run("alter table zoho.taxes set (autovacuum_vacuum_threshold = 1000000)")
+    # neither for its dead rows nor for its new ones may it be vacuumed between two looks
+    ward.run(
+        "alter table zoho.taxes set (autovacuum_vacuum_threshold = 1000000, autovacuum_vacuum_insert_threshold = -1)"
+    )
     ward.run(
         "insert into zoho.taxes (organization_id, zoho_tax_id, zoho_metadata, synced_at, sync_version, sync_observed_at, sync_rank) "
         "select '1', n, '{}', now(), 1, now(), 1 from generate_series(1, 3000) n"
