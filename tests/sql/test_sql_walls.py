@@ -71,6 +71,7 @@ PROOF_WRITES = {
     "verify_step": {"tds.verification"},
     "note_differences": {"tds.verification_difference"},
     "confirm_differences": {"tds.verification_difference"},
+    "leave_out": {"tds.verification"},
     "finish_verification": {"tds.verification", "tds.verification_difference"},
     "look_again": {"tds.verification_difference"},
     "take_verification": {"tds.verification"},
