@@ -24,7 +24,7 @@ from tds_db.connect import connect_for_rows, conninfo
 from tds_db.errors import TdsError
 from tds_poller.mirror import Mirror
 from tds_poller.poll import Poll, opened_queue
-from tds_poller.verify import Books, Result, agrees, verify_details, verify_list
+from tds_poller.verify import Books, Result, agrees, finish_lists, verify_details, verify_list
 from tds_poller.zoho.client import PER_PAGE, ZohoClient
 from tds_poller.zoho.errors import ZohoError
 from tds_poller.zoho.settings import ZohoSettings
@@ -250,8 +250,7 @@ def _pull_due(settings: ZohoSettings, books: Books, *, as_json: bool) -> None:
 async def _verify(
     settings: ZohoSettings, books: Books, entities: Sequence[str], *, as_json: bool
 ) -> tuple[int, list[Result], int]:
-    results: list[Result] = []
-    refused: list[ZohoError] = []
+    found: list[Result | ZohoError] = []
     number = books.begin("lists", entities)
     with Steps(as_json=as_json) as steps:
         async with Mirror(conninfo(), settings.organization_id) as mirror, ZohoClient(settings) as client:
@@ -259,15 +258,11 @@ async def _verify(
             endpoints = await mirror.endpoints()
             for entity in entities:
                 with steps.step(entity) as step:
-                    found = await verify_list(client, books, endpoints[entity], number, step)
-                    if isinstance(found, ZohoError):
-                        refused.append(found)
-                    else:
-                        results.append(found)
-            if refused and not results:
-                books.finish(number, client.calls, refused[0].message)
-                raise refused[0]
-            books.finish(number, client.calls)
+                    found.append(await verify_list(client, books, endpoints[entity], number, step))
+            finish_lists(books, number, client.calls, found)
+            results = [each for each in found if not isinstance(each, ZohoError)]
+            if not results:
+                raise next(each for each in found if isinstance(each, ZohoError))
             return number, results, client.calls
 
 

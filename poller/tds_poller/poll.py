@@ -291,11 +291,10 @@ class Poll:
                     await self._show(message, self._visibility)
                     return
             except UnreachableError as error:
-                fails_alone = not self._first and not await self._client.stops_all(error)
-                pause = await self._mirror.put_aside(run_id) if fails_alone else 0
-                await self._show(message, pause)
-                if not fails_alone:
+                if self._first or await self._client.stops_all(error):
+                    await self._show(message, 0)
                     raise
+                pause = await self._mirror.put_aside(run_id)
                 log.warning("%s Run %d is gone on with in %d s.", error.message, run_id, pause)
                 self._left = error.alone()
                 return

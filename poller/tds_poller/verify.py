@@ -233,6 +233,12 @@ async def verify_list(
     return found
 
 
+def finish_lists(books: Books, verification: int, calls: int, found: Sequence[Result | ZohoError]) -> None:
+    """Ends a comparison with lists, which has failed where none of them could be read."""
+    errors = [each.message for each in found if isinstance(each, ZohoError)]
+    books.finish(verification, calls, errors[0] if errors and len(errors) == len(found) else None)
+
+
 async def verify_details(
     client: ZohoClient,
     books: Books,
@@ -294,23 +300,20 @@ async def do_asked(client: ZohoClient, mirror: Mirror, dsn: str) -> bool:
         if (asked := books.take()) is None:
             return False
         number, calls = int(asked["verification_id"]), client.calls
-        refused: list[ZohoError] = []
+        found: list[Result | ZohoError] = []
         try:
             endpoints = await mirror.endpoints()
             for name in asked["entities"]:
                 endpoint = endpoints[name]
                 if asked["depth"] == "lists":
-                    found = await verify_list(client, books, endpoint, number, UNSEEN)
-                    refused += [found] if isinstance(found, ZohoError) else []
+                    found.append(await verify_list(client, books, endpoint, number, UNSEEN))
                 elif endpoint.has_details:
                     drawn = books.sampled(name, asked["sample"] or 10, asked["seed"] or "0")
                     await verify_details(client, books, endpoint, number, asked["zoho_ids"] or drawn)
         except ZohoError as error:
             books.finish(number, client.calls - calls, error.message)
             raise
-        # where no list could be read, nothing has been compared
-        nothing = refused and len(refused) == len(asked["entities"])
-        books.finish(number, client.calls - calls, refused[0].message if nothing else None)
+        finish_lists(books, number, client.calls - calls, found)
         return True
 
 

@@ -330,16 +330,19 @@ language plpgsql volatile security definer
 set search_path = pg_catalog, pg_temp
 as $$
 declare
-    v_run constant tds.run := tds.run_of(put_aside.run_id, for_update => true);
+    v_run   constant tds.run := tds.run_of(put_aside.run_id, for_update => true);
+    v_pause constant int := least(tds.setting_int('retry_max_seconds'),
+                                  greatest(60, extract(epoch from tds.now() - v_run.heartbeat_at)))::int;
 begin
     update tds.run r set session = null where r.run_id = v_run.run_id;
-    return least(tds.setting_int('retry_max_seconds'), greatest(60, extract(epoch from tds.now() - v_run.heartbeat_at)))::int;
+    perform pgmq.set_vt('tds_pull', v_run.message_id, v_pause);
+    return v_pause;
 end
 $$;
 revoke all on function tds.put_aside(bigint) from public;
 comment on function tds.put_aside(bigint) is
-'Notes that nobody goes on for now with a run that Zoho fails at while it answers all else, and returns for how many seconds: as long as '
-'it has made no progress already, a minute at least, retry_max_seconds at most. Raises ZB012.';
+'Leaves a run for some seconds that Zoho fails at while it answers all else, and returns for how many: as long as it has made no progress '
+'already, a minute at least, retry_max_seconds at most. Raises ZB012.';
 
 create or replace function tds.show_pulls(organization_id text) returns bigint
 language plpgsql volatile security definer

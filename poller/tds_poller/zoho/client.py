@@ -194,7 +194,7 @@ class ZohoClient:
         """The access token in force; see `TokenSource.get`."""
         return await self._tokens.get()
 
-    async def stops_all(self, error: BaseException) -> bool:
+    async def stops_all(self, error: ZohoError) -> bool:
         """Whether nothing else can be asked of Zoho now either, by what went wrong with one call.
 
         Where no answer came, or one of an organisation that is none, something small is asked for: what Zoho
@@ -211,7 +211,7 @@ class ZohoClient:
                     return answer.stops_all
                 return False
             return True
-        return not isinstance(error, ZohoError) or error.stops_all
+        return error.stops_all
 
     async def get(
         self,
